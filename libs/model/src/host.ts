@@ -1,0 +1,70 @@
+import { z } from 'zod';
+import { HostId, Labels, Name } from './ids.js';
+import { Isolation } from './instance.js';
+
+export const Arch = z.enum(['x86_64', 'aarch64']);
+
+/** Verdict on one acceleration path, measured rather than guessed. */
+export const AccelVerdict = z.strictObject({
+  verdict: z.enum(['usable', 'unusable', 'absent', 'unmeasured']),
+  reason: z.string(),
+  /** How many times slower than TCG the probe payload ran, where it was measured. */
+  factor: z.number().optional(),
+});
+export type AccelVerdict = z.infer<typeof AccelVerdict>;
+
+/** What a host can do, as its agent probed it. */
+export const Capabilities = z
+  .strictObject({
+    arch: Arch,
+    cpus: z.int().min(1),
+    memoryMiB: z.int().min(1),
+    diskMiB: z.int().min(0),
+    kernel: z.string(),
+    cgroup: z.enum(['v1', 'v2', 'hybrid']),
+    /** Per isolation: can it run here, with which drivers, and if not, why. */
+    isolation: z.partialRecord(
+      Isolation,
+      z.strictObject({ ok: z.boolean(), drivers: z.array(z.string()), reason: z.string().optional() }),
+    ),
+    accel: z.strictObject({ kvm: AccelVerdict, tcg: z.boolean() }),
+    cpu: z.strictObject({
+      vendor: z.string(),
+      model: z.string(),
+      virtualisation: z.enum(['vmx', 'svm', 'none']),
+      secondLevelPaging: z.enum(['ept', 'npt', 'none', 'unknown']),
+      nested: z.boolean(),
+      /** `/dev/kvm` exists and opens. */
+      kvmDevice: z.boolean(),
+    }),
+    /** Optional abilities of the runtimes (pause, logs, exec …). */
+    facets: z.array(z.string()),
+    /** TCG is no security boundary between tenants; true only with usable hardware virtualisation. */
+    tenantBoundary: z.boolean(),
+    versions: z.record(z.string(), z.string()),
+  })
+  .meta({ id: 'Capabilities' });
+export type Capabilities = z.infer<typeof Capabilities>;
+
+export const Capacity = z.strictObject({ cpuMillis: z.int(), memoryMiB: z.int(), diskMiB: z.int() });
+export type Capacity = z.infer<typeof Capacity>;
+
+export const Host = z
+  .strictObject({
+    id: HostId,
+    name: Name,
+    labels: Labels,
+    schedulable: z.boolean(),
+    /** `ready`: connected and reporting; `silent`: no report for longer than the grace time; `new`: never connected. */
+    state: z.enum(['new', 'ready', 'silent']),
+    reason: z.string().nullable(),
+    bootId: z.string().nullable(),
+    capabilities: Capabilities.nullable(),
+    capacity: Capacity.nullable(),
+    used: Capacity,
+    lastSeenAt: z.iso.datetime().nullable(),
+    resourceVersion: z.int(),
+    createdAt: z.iso.datetime(),
+  })
+  .meta({ id: 'Host' });
+export type Host = z.infer<typeof Host>;

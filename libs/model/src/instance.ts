@@ -1,0 +1,256 @@
+import { z } from 'zod';
+import {
+  DecisionId,
+  HostId,
+  InstanceId,
+  Labels,
+  Name,
+  NetworkId,
+  NicId,
+  OperationId,
+  VolumeId,
+} from './ids.js';
+
+export const Isolation = z.enum(['vm', 'microvm', 'container']);
+export type Isolation = z.infer<typeof Isolation>;
+
+/** What a user may ask for. */
+export const Desired = z.enum(['running', 'stopped', 'paused', 'suspended']);
+export type Desired = z.infer<typeof Desired>;
+
+export const RestartPolicy = z.strictObject({
+  policy: z.enum(['always', 'onFailure', 'never']).default('never'),
+  /** First wait before a crash restart, in seconds; doubles up to `maxBackoffSeconds`. */
+  backoffSeconds: z.int().min(1).max(3600).default(1),
+  maxBackoffSeconds: z.int().min(1).max(86_400).default(300),
+});
+export type RestartPolicy = z.infer<typeof RestartPolicy>;
+
+/** An OCI process: `command` replaces the image's entrypoint, `args` its cmd. */
+export const ProcessSpec = z.strictObject({
+  command: z.array(z.string().max(4096)).max(256).optional(),
+  args: z.array(z.string().max(32_768)).max(256).optional(),
+  env: z
+    .record(
+      z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'environment names: letters, digits and "_"'),
+      z.string().max(32_768),
+    )
+    .optional(),
+  /** `uid`, `uid:gid`, `name` or `name:group` as in the image's passwd. */
+  user: z
+    .string()
+    .max(128)
+    .regex(/^[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?$/)
+    .optional(),
+  workdir: z.string().max(4096).startsWith('/').optional(),
+});
+export type ProcessSpec = z.infer<typeof ProcessSpec>;
+
+const noNul = (s: string): boolean => !s.includes('\0');
+
+export const RootDisk = z.strictObject({
+  /** Size of the root disk (vm) or limit of the writable layer (container), MiB. */
+  sizeMiB: z
+    .int()
+    .min(1)
+    .max(64 * 1024 * 1024)
+    .default(1024),
+  pool: Name.default('default'),
+});
+
+export const NicSpec = z.strictObject({ network: Name.default('default') });
+
+export const PlacementSpec = z.strictObject({
+  /** Host labels that must match exactly. */
+  selector: Labels.default({}),
+  /** `kvm` waits for a host whose acceleration was measured usable; it is never downgraded. */
+  accel: z.enum(['any', 'kvm', 'tcg']).default('any'),
+  arch: z.enum(['x86_64', 'aarch64']).default('x86_64'),
+});
+export type PlacementSpec = z.infer<typeof PlacementSpec>;
+
+/** What a user asks for. Defaults are filled in by parsing; unknown fields are refused. */
+export const InstanceSpec = z
+  .strictObject({
+    isolation: Isolation,
+    /** Name of an image of the project. */
+    image: Name,
+    /** Virtual processors (vm, microvm). */
+    vcpus: z.int().min(1).max(256).optional(),
+    /** CPU share and cap in thousandths of a processor; for VMs a cap on all vCPUs together. */
+    cpuMillis: z.int().min(10).max(256_000).optional(),
+    memoryMiB: z
+      .int()
+      .min(4)
+      .max(16 * 1024 * 1024),
+    rootDisk: RootDisk.default({ sizeMiB: 1024, pool: 'default' }),
+    volumes: z
+      .array(z.strictObject({ name: Name }))
+      .max(0, 'additional volumes are not supported yet; leave the list empty')
+      .default([]),
+    nics: z
+      .array(NicSpec)
+      .max(8)
+      .default([{ network: 'default' }]),
+    process: ProcessSpec.optional(),
+    /** cloud-init user data (vm). */
+    userData: z.string().max(65_536).refine(noNul, 'must not contain NUL').optional(),
+    restart: RestartPolicy.default({ policy: 'never', backoffSeconds: 1, maxBackoffSeconds: 300 }),
+    placement: PlacementSpec.default({ selector: {}, accel: 'any', arch: 'x86_64' }),
+    desired: Desired.default('running'),
+  })
+  .superRefine((s, ctx) => {
+    const refuse = (path: string, message: string): void =>
+      ctx.addIssue({ code: 'custom', path: [path], message });
+    if (s.isolation === 'container') {
+      if (s.vcpus !== undefined) refuse('vcpus', 'containers have no vCPUs; use cpuMillis');
+      if (s.userData !== undefined)
+        refuse('userData', 'only for isolation vm; use process.env for containers');
+      if (s.placement.accel !== 'any')
+        refuse('placement', 'accel is only for isolation vm and microvm; leave it out');
+    }
+    if (s.isolation === 'vm' && s.process !== undefined)
+      refuse('process', 'only for OCI images; use userData for isolation vm');
+    for (const [i, v] of [
+      ...(s.process?.command ?? []),
+      ...(s.process?.args ?? []),
+      ...Object.values(s.process?.env ?? {}),
+    ].entries())
+      if (!noNul(v)) refuse('process', `string ${i} must not contain NUL`);
+  });
+export type InstanceSpec = z.infer<typeof InstanceSpec>;
+export type InstanceSpecInput = z.input<typeof InstanceSpec>;
+
+/** Resources a spec books on a host. */
+export interface Resources {
+  readonly cpuMillis: number;
+  readonly memoryMiB: number;
+  readonly diskMiB: number;
+}
+
+/** What a spec books: vCPUs count whole unless capped; a container without `cpuMillis` books 100 thousandths. */
+export function resourcesOf(spec: InstanceSpec): Resources {
+  const vcpuMillis = (spec.vcpus ?? 1) * 1000;
+  const cpuMillis =
+    spec.isolation === 'container'
+      ? (spec.cpuMillis ?? 100)
+      : Math.min(vcpuMillis, spec.cpuMillis ?? vcpuMillis);
+  return { cpuMillis, memoryMiB: spec.memoryMiB, diskMiB: spec.rootDisk.sizeMiB };
+}
+
+export const StableState = z.enum([
+  'pending',
+  'running',
+  'paused',
+  'suspended',
+  'stopped',
+  'unknown',
+  'error',
+]);
+export const TransitionalState = z.enum([
+  'provisioning',
+  'starting',
+  'stopping',
+  'pausing',
+  'resuming',
+  'suspending',
+  'migrating',
+  'restoring',
+  'deleting',
+]);
+export const InstanceState = z.enum([...StableState.options, ...TransitionalState.options]);
+export type InstanceState = z.infer<typeof InstanceState>;
+
+/** Order inside an epoch is (run, phase). */
+export const Phase = z.enum(['assigned', 'preparing', 'starting', 'running', 'stopping', 'ended']);
+export type Phase = z.infer<typeof Phase>;
+export const phaseRank = (p: Phase): number => Phase.options.indexOf(p);
+
+export const PlacementRole = z.enum(['owner', 'incoming']);
+export const Power = z.enum(['off', 'running', 'paused', 'suspended', 'crashed']);
+export type Power = z.infer<typeof Power>;
+
+/** How a run ended. Exactly one of `code` and `signal` is set when the cause is a process exit. */
+export const ExitInfo = z.strictObject({
+  reason: z.enum([
+    'exited',
+    'signalled',
+    'oomKilled',
+    'guestShutdown',
+    'guestCrash',
+    'stopped',
+    'killed',
+    'startFailed',
+    'hostBoot',
+    'lost',
+  ]),
+  code: z.int().optional(),
+  signal: z.string().optional(),
+  message: z.string().optional(),
+  at: z.iso.datetime(),
+});
+export type ExitInfo = z.infer<typeof ExitInfo>;
+
+export const Condition = z.strictObject({
+  type: z.string(),
+  reason: z.string(),
+  message: z.string(),
+  /** What an operator can do about it. */
+  remedy: z.string().optional(),
+  since: z.iso.datetime(),
+});
+export type Condition = z.infer<typeof Condition>;
+
+export const NicStatus = z.strictObject({
+  id: NicId,
+  networkId: NetworkId,
+  network: Name,
+  mac: z.string(),
+  ipv4: z.string(),
+});
+export type NicStatus = z.infer<typeof NicStatus>;
+
+export const InstanceStatus = z.strictObject({
+  state: InstanceState,
+  /** The operation that owns a transitional state. */
+  operationId: OperationId.nullable(),
+  deadline: z.iso.datetime().nullable(),
+  reason: z.string().nullable(),
+  host: z.strictObject({ id: HostId, name: Name }).nullable(),
+  epoch: z.int().nullable(),
+  run: z.int().nullable(),
+  phase: Phase.nullable(),
+  power: Power.nullable(),
+  lastExit: ExitInfo.nullable(),
+  conditions: z.array(Condition),
+  nics: z.array(NicStatus),
+  rootVolumeId: VolumeId.nullable(),
+  decisionId: DecisionId.nullable(),
+  observedAt: z.iso.datetime().nullable(),
+});
+export type InstanceStatus = z.infer<typeof InstanceStatus>;
+
+export const Instance = z
+  .strictObject({
+    id: InstanceId,
+    project: Name,
+    name: Name,
+    labels: Labels,
+    uuid: z.uuid(),
+    generation: z.int(),
+    runGeneration: z.int(),
+    resourceVersion: z.int(),
+    spec: InstanceSpec,
+    imageDigest: z.string(),
+    status: InstanceStatus,
+    createdAt: z.iso.datetime(),
+    updatedAt: z.iso.datetime(),
+    deletingSince: z.iso.datetime().nullable(),
+  })
+  .meta({ id: 'Instance' });
+export type Instance = z.infer<typeof Instance>;
+
+export const InstanceCreate = z
+  .strictObject({ name: Name, labels: Labels.default({}), spec: InstanceSpec })
+  .meta({ id: 'InstanceCreate' });
+export type InstanceCreate = z.infer<typeof InstanceCreate>;

@@ -1,0 +1,48 @@
+import { z } from 'zod';
+import { HostId, Name, NetworkId, VolumeId } from './ids.js';
+
+export const Network = z
+  .strictObject({
+    id: NetworkId,
+    project: Name,
+    name: Name,
+    /** `host`: one bridge per host, addresses unique in the project, traffic between hosts not carried. */
+    scope: z.enum(['host', 'cluster']),
+    /** IPv4 subnet in CIDR notation; the first address is the gateway, also DHCP and DNS server. */
+    cidr: z.string(),
+    gateway: z.string(),
+    resourceVersion: z.int(),
+    createdAt: z.iso.datetime(),
+  })
+  .meta({ id: 'Network' });
+export type Network = z.infer<typeof Network>;
+
+export const Volume = z
+  .strictObject({
+    id: VolumeId,
+    project: Name,
+    name: z.string(),
+    pool: Name,
+    host: z.strictObject({ id: HostId, name: Name }).nullable(),
+    kind: z.enum(['rootDisk', 'writableLayer', 'data']),
+    format: z.enum(['qcow2', 'raw', 'dir']),
+    sizeMiB: z.int(),
+    owner: z.strictObject({ instance: Name }).nullable(),
+    deleteWithInstance: z.boolean(),
+    resourceVersion: z.int(),
+    createdAt: z.iso.datetime(),
+  })
+  .meta({ id: 'Volume' });
+export type Volume = z.infer<typeof Volume>;
+
+/** A network as a host realises it. */
+export const HostNetworkSpec = z.strictObject({
+  id: NetworkId,
+  project: Name,
+  name: Name,
+  cidr: z.string(),
+  gateway: z.string(),
+  /** Every address of the network on this host, for DHCP leases and DNS names. */
+  leases: z.array(z.strictObject({ name: Name, mac: z.string(), ipv4: z.string() })),
+});
+export type HostNetworkSpec = z.infer<typeof HostNetworkSpec>;

@@ -1,0 +1,147 @@
+import { z } from 'zod';
+import type { Desired, InstanceState, Phase, Power } from './instance.js';
+
+/*
+ * The life of an instance as a user sees it. The table is the only place that says which change is legal;
+ * docs/states.md is generated from it.
+ *
+ *            +-> error
+ *   pending -+-> provisioning -> starting -> running <-> pausing/paused/resuming
+ *      ^                                       |
+ *      +------------- stopped <- stopping <----+        any -> unknown (host silent) -> back on report
+ *                                                       any -> deleting -> (gone)
+ */
+export const transitions: Readonly<Record<InstanceState, readonly InstanceState[]>> = {
+  pending: ['provisioning', 'starting', 'stopped', 'stopping', 'deleting', 'error', 'unknown', 'running'],
+  provisioning: ['starting', 'running', 'stopping', 'stopped', 'pending', 'deleting', 'error', 'unknown'],
+  starting: [
+    'running',
+    'stopping',
+    'stopped',
+    'pending',
+    'deleting',
+    'error',
+    'unknown',
+    'paused',
+    'provisioning',
+  ],
+  running: [
+    'stopping',
+    'stopped',
+    'starting',
+    'pausing',
+    'paused',
+    'suspending',
+    'migrating',
+    'deleting',
+    'error',
+    'unknown',
+    'pending',
+    'provisioning',
+  ],
+  pausing: ['paused', 'running', 'stopping', 'stopped', 'deleting', 'error', 'unknown'],
+  paused: ['resuming', 'running', 'stopping', 'stopped', 'deleting', 'error', 'unknown'],
+  resuming: ['running', 'paused', 'stopping', 'stopped', 'deleting', 'error', 'unknown'],
+  suspending: ['suspended', 'running', 'stopped', 'deleting', 'error', 'unknown'],
+  suspended: ['restoring', 'starting', 'stopped', 'stopping', 'deleting', 'error', 'unknown'],
+  restoring: ['running', 'suspended', 'stopped', 'deleting', 'error', 'unknown'],
+  migrating: ['running', 'stopping', 'stopped', 'deleting', 'error', 'unknown'],
+  stopping: ['stopped', 'running', 'starting', 'pending', 'provisioning', 'deleting', 'error', 'unknown'],
+  stopped: [
+    'pending',
+    'provisioning',
+    'starting',
+    'running',
+    'restoring',
+    'stopping',
+    'deleting',
+    'error',
+    'unknown',
+  ],
+  error: ['pending', 'provisioning', 'starting', 'running', 'stopping', 'stopped', 'deleting', 'unknown'],
+  unknown: [
+    'pending',
+    'provisioning',
+    'starting',
+    'running',
+    'paused',
+    'suspended',
+    'stopping',
+    'stopped',
+    'deleting',
+    'error',
+  ],
+  deleting: [],
+};
+
+/** Thrown when a change of state is not in {@link transitions}. */
+export class IllegalTransition extends Error {
+  constructor(
+    readonly from: InstanceState,
+    readonly to: InstanceState,
+  ) {
+    super(`an instance cannot go from ${from} to ${to}`);
+    this.name = 'IllegalTransition';
+  }
+}
+
+/** The next state, if the table allows it. @throws IllegalTransition */
+export function transition(from: InstanceState, to: InstanceState): InstanceState {
+  if (from !== to && !transitions[from].includes(to)) throw new IllegalTransition(from, to);
+  return to;
+}
+
+/** What an instance's state is derived from; nothing else may influence it. */
+export interface StateInputs {
+  readonly desired: Desired;
+  readonly deleting: boolean;
+  readonly runGeneration: number;
+  /** The newest owner placement, or null when there is none. */
+  readonly placement: {
+    readonly phase: Phase;
+    readonly power: Power;
+    /** runGeneration this placement was made for. */
+    readonly runGeneration: number;
+    readonly hostSilent: boolean;
+    readonly failed: boolean;
+  } | null;
+}
+
+/** The one place where `status.state` comes from. Pure. */
+export function deriveState(i: StateInputs): InstanceState {
+  if (i.deleting) return 'deleting';
+  const p = i.placement;
+  const wantsRun = i.desired === 'running' || i.desired === 'paused';
+  if (p === null) return wantsRun ? 'pending' : i.desired === 'suspended' ? 'suspended' : 'stopped';
+  if (p.phase !== 'ended' && p.hostSilent) return 'unknown';
+  if (p.phase === 'ended') {
+    if (wantsRun && i.runGeneration > p.runGeneration) return 'pending';
+    return p.failed ? 'error' : 'stopped';
+  }
+  if (!wantsRun) return 'stopping';
+  switch (p.phase) {
+    case 'assigned':
+    case 'preparing':
+      return 'provisioning';
+    case 'starting':
+      return 'starting';
+    case 'running':
+      if (p.power === 'paused') return i.desired === 'paused' ? 'paused' : 'resuming';
+      return i.desired === 'paused' ? 'pausing' : 'running';
+    case 'stopping':
+      return 'stopping';
+  }
+}
+
+/** States that must name an operation and a deadline. */
+export const transitionalStates = z.enum([
+  'provisioning',
+  'starting',
+  'stopping',
+  'pausing',
+  'resuming',
+  'suspending',
+  'migrating',
+  'restoring',
+  'deleting',
+]).options;

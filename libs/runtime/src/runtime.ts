@@ -1,0 +1,160 @@
+import type {
+  Capabilities,
+  ExitInfo,
+  HostNetworkSpec,
+  ImageContent,
+  InstanceId,
+  Isolation,
+  NetworkId,
+  NicId,
+  Phase,
+  Power,
+  ProcessSpec,
+  RestartPolicy,
+  VolumeId,
+} from '@berth/model';
+
+/** One incarnation of an instance on a host. Everything a runtime makes on the host carries both. */
+export interface WorkloadKey {
+  readonly instanceId: InstanceId;
+  readonly epoch: number;
+}
+
+/** A resolved nic: MAC and address come from IPAM and stay for the instance's life. */
+export interface WorkloadNic {
+  readonly id: NicId;
+  readonly networkId: NetworkId;
+  readonly mac: string;
+  readonly ipv4: string;
+}
+
+/** All a runtime must know to run a workload; plain data, stored in the agent's journal. */
+export interface WorkloadSpec extends WorkloadKey {
+  readonly project: string;
+  /** Host name inside the guest. */
+  readonly name: string;
+  /** SMBIOS UUID, for life. */
+  readonly uuid: string;
+  readonly isolation: Isolation;
+  readonly image: ImageContent;
+  readonly vcpus: number;
+  /** CPU cap in thousandths of a processor, or null for no cap. */
+  readonly cpuMillis: number | null;
+  readonly memoryMiB: number;
+  readonly rootVolume: { readonly id: VolumeId; readonly sizeMiB: number };
+  readonly nics: readonly WorkloadNic[];
+  readonly networks: readonly HostNetworkSpec[];
+  readonly process: ProcessSpec | null;
+  readonly userData: string | null;
+  readonly restart: RestartPolicy;
+  readonly accel: 'any' | 'kvm' | 'tcg';
+}
+
+/** Bounds of one step. The runtime must give up when `signal` fires, leaving a state the same call can finish. */
+export interface StepContext {
+  readonly signal: AbortSignal;
+  /** Milliseconds since the epoch after which the step counts as failed. */
+  readonly deadline: number;
+}
+
+/** What a runtime sees of one workload. */
+export interface Observation extends WorkloadKey {
+  readonly phase: Phase;
+  readonly power: Power;
+  /** Set when the workload is not running because a run ended. */
+  readonly exit: ExitInfo | null;
+  /** Host process that carries the workload: pid of QEMU or of the container's init. */
+  readonly pid: number | null;
+}
+
+export type RuntimeErrorCode =
+  | 'badImage'
+  | 'imageMissing'
+  | 'lowerEpoch'
+  | 'noSpace'
+  | 'deadline'
+  | 'notPrepared'
+  | 'unsupported'
+  | 'hostFault';
+
+/** An expected failure of a step. After it, nothing half-made is left of that step. */
+export class RuntimeError extends Error {
+  constructor(
+    readonly code: RuntimeErrorCode,
+    message: string,
+    options?: { cause?: unknown; remedy?: string },
+  ) {
+    super(message, options?.cause === undefined ? undefined : { cause: options.cause });
+    this.name = 'RuntimeError';
+    this.remedy = options?.remedy ?? null;
+  }
+  readonly remedy: string | null;
+}
+
+/**
+ * What runs workloads on a host. Every method is idempotent: a repeat finds the work done and returns.
+ * A workload's life never belongs to the calling process.
+ */
+export interface Runtime {
+  readonly name: string;
+  readonly isolations: readonly Isolation[];
+
+  /** What this runtime can do here: measured. `ok: false` with a reason where it cannot run. */
+  probe(): Promise<RuntimeProbe>;
+
+  /**
+   * Makes everything a start needs: root volume on the image, networks, directories. Keeps an existing root volume
+   * (it outlives epochs). @throws RuntimeError imageMissing, badImage, noSpace, lowerEpoch (a higher epoch was seen).
+   */
+  prepare(spec: WorkloadSpec, ctx: StepContext): Promise<void>;
+
+  /** Starts a prepared workload, or returns when it runs already. @throws RuntimeError notPrepared, deadline, lowerEpoch. */
+  start(spec: WorkloadSpec, ctx: StepContext): Promise<void>;
+
+  /** Asks the guest to end, and forces it after `graceSeconds`. Returns when it is gone; a workload that does not run is stopped. */
+  stop(key: WorkloadKey, graceSeconds: number, ctx: StepContext): Promise<void>;
+
+  /**
+   * Takes away everything of this epoch (process, nics, cgroups, mounts, sockets, state files) but no volume.
+   * Removing what never was is no error.
+   */
+  remove(key: WorkloadKey, ctx: StepContext): Promise<void>;
+
+  /** Deletes a root volume. Refuses while a workload uses it. Deleting what never was is no error. */
+  removeVolume(volumeId: VolumeId, ctx: StepContext): Promise<void>;
+
+  /** Changes as they happen, until the signal fires. Events first; polling only to resynchronise. */
+  observe(signal: AbortSignal): AsyncIterable<Observation>;
+
+  /** Everything of this runtime on the host now, also what no journal knows. Re-adopts what runs after an agent restart. */
+  recover(): Promise<Observation[]>;
+
+  /** Facets: present only where the runtime can do it. */
+  readonly pause?: (key: WorkloadKey, ctx: StepContext) => Promise<void>;
+  readonly resume?: (key: WorkloadKey, ctx: StepContext) => Promise<void>;
+  /** Serial output or process output from the first byte kept; `follow` goes on until the signal fires. */
+  readonly logs?: (key: WorkloadKey, options: LogOptions, signal: AbortSignal) => AsyncIterable<Uint8Array>;
+  /** The limits the host really enforces. */
+  readonly limits?: (key: WorkloadKey) => Promise<EnforcedLimits>;
+}
+
+export interface RuntimeProbe {
+  readonly ok: boolean;
+  readonly reason: string | null;
+  readonly facets: readonly string[];
+  /** Facts for the host's capabilities; each runtime fills what it knows. */
+  readonly facts: Partial<Pick<Capabilities, 'accel' | 'cpu' | 'versions' | 'cgroup' | 'tenantBoundary'>>;
+}
+
+export interface LogOptions {
+  /** Start this many bytes before the end; all that is kept when absent. */
+  readonly tailBytes?: number;
+  readonly follow: boolean;
+}
+
+export interface EnforcedLimits {
+  readonly memoryBytes: number | null;
+  /** CPU cap in thousandths of a processor. */
+  readonly cpuMillis: number | null;
+  readonly pids: number | null;
+}
