@@ -1,1 +1,2 @@
-export {};
+export { StorageError, type StorageErrorCode } from './storage-error.js';
+export { VolumePool, type VolumeKind, type VolumePoolOptions, type VolumeUsage } from './volume-pool.js';
