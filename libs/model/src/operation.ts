@@ -8,6 +8,8 @@ export const OperationKind = z.enum([
   'start',
   'stop',
   'restart',
+  'pause',
+  'resume',
   'delete',
   'imageImport',
 ]);
