@@ -1,0 +1,236 @@
+import type {
+  Capabilities,
+  Capacity,
+  Desired,
+  Digest,
+  ExitInfo,
+  HostId,
+  HostNetworkSpec,
+  ImageContent,
+  Instance,
+  InstanceId,
+  InstanceSpec,
+  InstanceState,
+  Isolation,
+  NicId,
+  NetworkId,
+  Operation,
+  Phase,
+  Power,
+  ProjectId,
+  Resources,
+  Role,
+  VolumeId,
+} from '@berth/model';
+
+/** A page of a list, ordered by name. `nextCursor` is opaque and null on the last page. */
+export interface Page<T> {
+  readonly items: readonly T[];
+  readonly nextCursor: string | null;
+}
+export interface PageRequest {
+  /** 1 to 1000; 100 when absent. */
+  readonly limit?: number;
+  readonly cursor?: string;
+}
+
+export interface TokenRow {
+  readonly id: string;
+  readonly name: string;
+  /** Null: valid in every project. */
+  readonly projectId: ProjectId | null;
+  readonly project: string | null;
+  readonly role: Role;
+  readonly createdAt: Date;
+  readonly expiresAt: Date | null;
+  readonly revokedAt: Date | null;
+}
+export interface RoleBindingRow {
+  readonly id: string;
+  readonly projectId: ProjectId | null;
+  readonly subject: string;
+  readonly role: Role;
+  readonly createdAt: Date;
+}
+export interface JoinTokenRow {
+  readonly id: string;
+  /** The only host name this token admits, or null for any new name. Naming an existing host lets it join again with a new key. */
+  readonly hostName: string | null;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly createdAt: Date;
+  readonly expiresAt: Date;
+  readonly consumedAt: Date | null;
+}
+
+export type SessionOpen =
+  | {
+      readonly outcome: 'open';
+      readonly session: number;
+      readonly assignmentRev: number;
+      readonly storeIncarnation: string;
+    }
+  | { readonly outcome: 'refused'; readonly reason: 'unknown' | 'revoked' | 'keyMismatch' | 'fenced' };
+
+/** A host as the scheduler sees it. */
+export interface HostSnapshot {
+  readonly id: HostId;
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly schedulable: boolean;
+  readonly state: 'new' | 'ready' | 'silent';
+  readonly capabilities: Capabilities | null;
+  /** Null until the first capability report: such a host takes nothing. */
+  readonly capacity: Capacity | null;
+  /** cpu and memory of placements that have not ended; disk of the volumes that live there. */
+  readonly used: Capacity;
+  /** Digests of images whose blobs are all on the host. */
+  readonly images: readonly Digest[];
+  /** Owner placements that have not ended. */
+  readonly instances: number;
+}
+export interface PlacementSnapshot {
+  /** Names this snapshot in decisions. */
+  readonly snapshotId: string;
+  readonly at: Date;
+  readonly hosts: readonly HostSnapshot[];
+}
+
+/** An instance that wants to run and has no placement for its runGeneration. Oldest first. */
+export interface PendingInstance {
+  readonly id: InstanceId;
+  readonly projectId: ProjectId;
+  readonly project: string;
+  readonly name: string;
+  readonly spec: InstanceSpec;
+  readonly imageKind: 'oci' | 'disk';
+  readonly imageDigest: Digest;
+  readonly runGeneration: number;
+  /** What a placement books. `diskMiB` is 0 when the root volume already lives on a host. */
+  readonly resources: Resources;
+  /** Host of the root volume; null before the first placement. A start goes only where the volume is. */
+  readonly volumeHostId: HostId | null;
+  readonly createdAt: Date;
+}
+
+export type PlacementCommit =
+  | { readonly outcome: 'placed'; readonly epoch: number; readonly assignmentRev: number }
+  /** The host no longer has room, is not schedulable or silent: read a new snapshot and decide again. */
+  | { readonly outcome: 'full'; readonly reason: string; readonly free: Capacity }
+  /** The instance changed, was placed by another, or is being deleted: forget this attempt. */
+  | { readonly outcome: 'stale'; readonly reason: string };
+
+export interface AssignmentRow {
+  readonly instanceId: InstanceId;
+  readonly epoch: number;
+  readonly project: string;
+  readonly name: string;
+  readonly uuid: string;
+  readonly generation: number;
+  readonly spec: InstanceSpec;
+  readonly image: ImageContent;
+  readonly wanted: 'running' | 'paused' | 'stopped';
+  readonly rootVolume: { readonly id: VolumeId; readonly sizeMiB: number };
+  readonly nics: readonly {
+    readonly id: NicId;
+    readonly networkId: NetworkId;
+    readonly mac: string;
+    readonly ipv4: string;
+  }[];
+  /** Networks of the nics; `leases` holds every address of the network on this host. */
+  readonly networks: readonly HostNetworkSpec[];
+  /** As last reported. */
+  readonly phase: Phase;
+  readonly run: number;
+}
+/** Explicit order to remove one epoch's leftovers, or a volume. Exactly one of `epoch` and `volumeId` is set. */
+export interface TombstoneRow {
+  readonly id: string;
+  readonly instanceId: InstanceId;
+  readonly epoch: number | null;
+  readonly volumeId: VolumeId | null;
+}
+export interface AssignmentList {
+  readonly hostId: HostId;
+  readonly assignmentRev: number;
+  readonly storeIncarnation: string;
+  readonly assignments: readonly AssignmentRow[];
+  readonly tombstones: readonly TombstoneRow[];
+}
+
+/** What an agent reports of one placement. */
+export interface PlacementReport {
+  readonly hostId: HostId;
+  /** Session issued by `hostSessionOpen`; only the newest of a host counts. */
+  readonly session: number;
+  /** Number in the agent's report queue; per placement only a higher (session, seq) counts. */
+  readonly seq: number;
+  readonly instanceId: InstanceId;
+  readonly epoch: number;
+  readonly run: number;
+  readonly phase: Phase;
+  readonly power: Power;
+  readonly exit: ExitInfo | null;
+  readonly conditions?: readonly {
+    readonly type: string;
+    readonly reason: string;
+    readonly message: string;
+    readonly remedy?: string;
+  }[];
+  readonly observedAt: Date;
+}
+export type ReportOutcome =
+  | {
+      readonly outcome: 'applied';
+      readonly state: InstanceState;
+      /** The placement ended: capacity is free, wake the scheduler. */
+      readonly freed: boolean;
+      /** Tombstones were written for this host, or wanted changed: send its list again. */
+      readonly assignmentsChanged: boolean;
+    }
+  | { readonly outcome: 'stale'; readonly reason: 'session' | 'seq' | 'epoch' | 'order' };
+
+export interface InstanceChange {
+  readonly instance: Instance;
+  readonly operation: Operation;
+  /** Hosts whose assignment list changed: wake their dispatch. */
+  readonly hosts: readonly HostId[];
+}
+
+export interface InstanceFilter extends PageRequest {
+  /** Null: every project (the caller may see all). */
+  readonly projectId: ProjectId | null;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly state?: InstanceState;
+  /** Host name. */
+  readonly host?: string;
+  readonly isolation?: Isolation;
+}
+export interface RevisionRow {
+  readonly generation: number;
+  readonly spec: InstanceSpec;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly actor: string;
+  readonly at: Date;
+}
+
+export type IdempotencyBegin =
+  /** The key is new and now held: do the work, then `idempotencyComplete` or `idempotencyAbandon`. */
+  | { readonly outcome: 'begun' }
+  | {
+      readonly outcome: 'replay';
+      readonly status: number;
+      readonly answer: unknown;
+      readonly headers: Readonly<Record<string, string>>;
+    }
+  /** The work was committed but the answer never stored (a crash): rebuild the answer from the operation. */
+  | { readonly outcome: 'committed'; readonly operationId: string }
+  | { readonly outcome: 'mismatch' }
+  | { readonly outcome: 'inProgress' };
+
+/** CA key and certificate. The key is enveloped with the master key before it comes here. */
+export interface CaMaterial {
+  readonly certificatePem: string;
+  readonly keyEnvelope: string;
+}
+export type Verb = 'start' | 'stop' | 'restart' | 'pause' | 'resume';
+export type WantedDesired = Extract<Desired, 'running' | 'stopped' | 'paused'>;

@@ -1,0 +1,359 @@
+import type {
+  Capabilities,
+  Capacity,
+  Decision,
+  DecisionId,
+  Digest,
+  Event,
+  EventClass,
+  Host,
+  HostId,
+  Image,
+  ImageContent,
+  Instance,
+  InstanceCreate,
+  InstanceId,
+  InstanceSpec,
+  Network,
+  Operation,
+  OperationId,
+  Project,
+  ProjectId,
+  Role,
+  Volume,
+} from '@berth/model';
+import type { RequestContext } from './context.js';
+import type * as rows from './rows.js';
+
+/*
+ * The one door to Postgres. Resources come back in the shapes of libs/model; what has no model shape is in rows.ts.
+ * Every writer is one transaction, guarded, and says whether a row changed. Expected refusals are BerthError
+ * (nameTaken, notFound, inUse, invalid, preconditionFailed, stateConflict …); a lost database is `unavailable`.
+ * "ctx" is who asks. A reader that finds nothing returns null.
+ */
+
+export interface ProjectStore {
+  /** With its `default` network (a /24 of the configured supernet, never overlapping another) and the `default` pool. @throws nameTaken, unavailable (supernet used up) */
+  projectCreate(ctx: RequestContext, project: { name: string }): Promise<Project & { id: ProjectId }>;
+  projectList(): Promise<readonly (Project & { id: ProjectId })[]>;
+  projectGet(name: string): Promise<(Project & { id: ProjectId }) | null>;
+  networkList(projectId: ProjectId): Promise<readonly Network[]>;
+  networkGet(projectId: ProjectId, name: string): Promise<Network | null>;
+  volumeList(projectId: ProjectId): Promise<readonly Volume[]>;
+  volumeGet(projectId: ProjectId, id: string): Promise<Volume | null>;
+}
+
+export interface AccessStore {
+  /** `hash` is the SHA-256 of the bearer token in hex; the token itself never comes here. */
+  tokenCreate(
+    ctx: RequestContext,
+    token: { name: string; hash: string; projectId: ProjectId | null; role: Role; expiresAt: Date | null },
+  ): Promise<rows.TokenRow>;
+  /** Null when unknown, expired or revoked. */
+  tokenFindByHash(hash: string): Promise<rows.TokenRow | null>;
+  /** Null lists the tokens of all projects. */
+  tokenList(projectId: ProjectId | null): Promise<readonly rows.TokenRow[]>;
+  /** False when there is no such unrevoked token. */
+  tokenRevoke(ctx: RequestContext, id: string): Promise<boolean>;
+  roleBindingSet(
+    ctx: RequestContext,
+    binding: { projectId: ProjectId | null; subject: string; role: Role },
+  ): Promise<rows.RoleBindingRow>;
+  roleBindingList(subject: string): Promise<readonly rows.RoleBindingRow[]>;
+  roleBindingRemove(ctx: RequestContext, id: string): Promise<boolean>;
+  joinTokenCreate(
+    ctx: RequestContext,
+    token: { hash: string; hostName: string | null; labels: Record<string, string>; expiresAt: Date },
+  ): Promise<rows.JoinTokenRow>;
+  joinTokenList(): Promise<readonly rows.JoinTokenRow[]>;
+  joinTokenRevoke(ctx: RequestContext, id: string): Promise<boolean>;
+}
+
+export interface HostStore {
+  /**
+   * Consumes a join token and inserts the host, in one transaction. The same token with the same key again (the answer
+   * was lost) returns the same host. @throws unauthenticated (unknown, used, expired token), nameTaken
+   */
+  hostJoin(join: {
+    joinTokenHash: string;
+    name: string;
+    keyFingerprint: string;
+    traceId: string;
+  }): Promise<Host>;
+  hostList(): Promise<readonly Host[]>;
+  hostGet(name: string): Promise<Host | null>;
+  hostById(id: HostId): Promise<Host | null>;
+  /** Checked at each handshake and renewal; this is revocation. */
+  hostAdmit(id: HostId, keyFingerprint: string): Promise<'admitted' | 'unknown' | 'revoked' | 'keyMismatch'>;
+  /** The key of a renewed certificate; guarded by the key known until now. */
+  hostKeySet(id: HostId, knownFingerprint: string, keyFingerprint: string): Promise<boolean>;
+  /** Opens the newest session of a host; every older one is stale from here on. */
+  hostSessionOpen(open: {
+    hostId: HostId;
+    keyFingerprint: string;
+    bootId: string;
+    agentVersion: string;
+  }): Promise<rows.SessionOpen>;
+  /** Heartbeat. `changed` is false when the session is not the newest; `back` when the host was silent until now. */
+  hostSeen(hostId: HostId, session: number): Promise<{ changed: boolean; back: boolean }>;
+  /** Writes what the agent probed and the capacity the scheduler may book. False when the session is stale. */
+  hostCapabilitiesSet(
+    hostId: HostId,
+    session: number,
+    capabilities: Capabilities,
+    capacity: Capacity,
+  ): Promise<boolean>;
+  /** `ifMatch` is a resourceVersion. @throws notFound, preconditionFailed */
+  hostUpdate(
+    ctx: RequestContext,
+    name: string,
+    change: { labels?: Record<string, string>; schedulable?: boolean; ifMatch?: number },
+  ): Promise<Host>;
+  /** @throws notFound, inUse (placements that have not ended, or volumes) */
+  hostRemove(ctx: RequestContext, name: string): Promise<void>;
+  /** The host is refused at its next handshake. @throws notFound */
+  hostRevoke(ctx: RequestContext, name: string): Promise<Host>;
+  /**
+   * Records proof that one boot of a host can no longer run or write: its sessions are refused from now on and its
+   * placements end with `closed_by = fence`. @throws notFound, stateConflict (the boot is not the host's last one)
+   */
+  fenceRecord(
+    ctx: RequestContext,
+    fence: { hostId: HostId; bootId: string; method: string; evidence: Record<string, unknown> },
+  ): Promise<{ placementsClosed: number }>;
+}
+
+export interface ImageStore {
+  /** @throws nameTaken */
+  imageInsert(
+    ctx: RequestContext,
+    image: { projectId: ProjectId; name: string; content: ImageContent },
+  ): Promise<Image>;
+  imageGet(projectId: ProjectId, name: string): Promise<Image | null>;
+  imageList(projectId: ProjectId, page?: rows.PageRequest): Promise<rows.Page<Image>>;
+  /** @throws notFound, inUse (names the instances) */
+  imageDelete(ctx: RequestContext, projectId: ProjectId, name: string): Promise<void>;
+  /** Every blob any image refers to; what is not here may be collected from the upload store. */
+  imageBlobs(): Promise<ReadonlySet<Digest>>;
+  /** Whether a host has an assignment or held image that needs this blob: only then may it be pushed there. */
+  imageBlobWanted(hostId: HostId, digest: Digest): Promise<boolean>;
+  /** A host's inventory of complete images replaces what was known. False when the session is stale. */
+  hostImagesSet(hostId: HostId, session: number, digests: readonly Digest[]): Promise<boolean>;
+  hostImageAdd(hostId: HostId, session: number, digest: Digest): Promise<boolean>;
+  hostImageRemove(hostId: HostId, session: number, digest: Digest): Promise<boolean>;
+}
+
+export interface InstanceStore {
+  /**
+   * Writes spec, revision, root volume, nics with MAC and address, operation and events.
+   * @throws nameTaken, invalid (image, network, pool unknown; image kind does not fit the isolation; disk too small), unavailable (subnet full)
+   */
+  instanceCreate(
+    ctx: RequestContext,
+    create: { projectId: ProjectId; body: InstanceCreate; deadlineSeconds: number },
+  ): Promise<rows.InstanceChange>;
+  /**
+   * Replaces spec (all but `desired`, `isolation`, `image`, `nics`, which are refused) and labels. What is running keeps its
+   * old spec until its next epoch. @throws notFound, preconditionFailed, stateConflict (deleting), invalid
+   */
+  instanceUpdate(
+    ctx: RequestContext,
+    update: {
+      projectId: ProjectId;
+      name: string;
+      spec?: InstanceSpec;
+      labels?: Record<string, string>;
+      ifMatch?: number;
+    },
+  ): Promise<rows.InstanceChange>;
+  /**
+   * start, stop, restart, pause, resume. Supersedes an operation under way. A wish that is already met answers with an
+   * operation that succeeded. @throws notFound, preconditionFailed, stateConflict (deleting; pause or resume of what does not run)
+   */
+  instanceAct(
+    ctx: RequestContext,
+    act: { projectId: ProjectId; name: string; verb: rows.Verb; deadlineSeconds: number; ifMatch?: number },
+  ): Promise<rows.InstanceChange>;
+  /** Marks for deletion; what was never placed goes at once. @throws notFound, preconditionFailed */
+  instanceDelete(
+    ctx: RequestContext,
+    del: { projectId: ProjectId; name: string; deadlineSeconds: number; ifMatch?: number },
+  ): Promise<{ operation: Operation; gone: boolean; hosts: readonly HostId[] }>;
+  instanceGet(projectId: ProjectId, name: string): Promise<Instance | null>;
+  instanceById(id: InstanceId): Promise<Instance | null>;
+  instanceList(filter: rows.InstanceFilter): Promise<rows.Page<Instance>>;
+  /** Newest first. */
+  instanceRevisions(id: InstanceId): Promise<readonly rows.RevisionRow[]>;
+}
+
+export interface PlacementStore {
+  snapshotRead(): Promise<rows.PlacementSnapshot>;
+  /** Waiting longest first. */
+  pendingInstances(limit: number): Promise<readonly rows.PendingInstance[]>;
+  /** One instance as `pendingInstances` gives it, or null when it waits for nothing. */
+  pendingInstance(id: InstanceId): Promise<rows.PendingInstance | null>;
+  /**
+   * Locks the host's capacity, looks again, then books: placement, decision, root volume's host, assignment_rev, event.
+   * Books what the *stored* spec says; `runGeneration` guards against a spec changed since.
+   */
+  placementCommit(commit: {
+    instanceId: InstanceId;
+    hostId: HostId;
+    runGeneration: number;
+    decision: Decision;
+  }): Promise<rows.PlacementCommit>;
+  /** Stores why an instance waits. The same reasons again only move `at` of the stored row; returns the row's id. */
+  decisionInsert(decision: Decision): Promise<DecisionId>;
+  decisionGet(id: DecisionId): Promise<Decision | null>;
+  /** Newest first. */
+  decisionList(instanceId: InstanceId, limit?: number): Promise<readonly Decision[]>;
+}
+
+export interface DispatchStore {
+  /**
+   * Marks every placement of the host as offered, commits, and returns the whole list. Call it before the first byte
+   * goes out: a placement never offered may be withdrawn without a fence. Null when the host is gone.
+   */
+  assignmentsOffer(hostId: HostId): Promise<rows.AssignmentList | null>;
+  /** The same list without marking. */
+  assignmentsRead(hostId: HostId): Promise<rows.AssignmentList | null>;
+  /** One guarded transaction; a repeated report is `stale` and may be acknowledged. */
+  reportApply(report: rows.PlacementReport): Promise<rows.ReportOutcome>;
+  /** The agent refused an epoch as too low: the placement ends and the next epoch is above `highestKnown`. */
+  epochRefused(refusal: {
+    hostId: HostId;
+    session: number;
+    instanceId: InstanceId;
+    epoch: number;
+    highestKnown: number;
+  }): Promise<boolean>;
+  /** `gone`: this was the last one, the instance's row, names and addresses are free. */
+  tombstoneDone(
+    hostId: HostId,
+    session: number,
+    tombstoneId: string,
+  ): Promise<{ changed: boolean; gone: boolean }>;
+}
+
+export interface ReconcileStore {
+  /** Fails operations past their deadline. Never touches what was observed. */
+  operationsExpire(): Promise<readonly Operation[]>;
+  /** Marks hosts unheard for `graceMs` as silent; their instances become `unknown`. */
+  hostsSilentMark(graceMs: number): Promise<readonly HostId[]>;
+  /** Withdraws placements never offered to hosts that are silent, so that they can be placed elsewhere. */
+  placementsWithdraw(): Promise<readonly InstanceId[]>;
+  /** Moves deletions on (tombstones, final removal) that a lost wake-up left; returns hosts whose list changed. */
+  deletionsAdvance(): Promise<readonly HostId[]>;
+  /** Drops expired idempotency keys; returns how many. */
+  idempotencyTrim(): Promise<number>;
+}
+
+export interface OperationStore {
+  /** Null project: any (the caller may see all). */
+  operationGet(projectId: ProjectId | null, id: OperationId): Promise<Operation | null>;
+  /** Newest first. */
+  operationList(
+    filter: rows.PageRequest & {
+      projectId: ProjectId | null;
+      state?: Operation['state'];
+      targetId?: string;
+    },
+  ): Promise<rows.Page<Operation>>;
+  /** For work without an instance (image import). Starts in `running`. */
+  operationStart(
+    ctx: RequestContext,
+    op: {
+      projectId: ProjectId;
+      kind: Operation['kind'];
+      target: Operation['target'];
+      deadlineSeconds: number;
+    },
+  ): Promise<Operation>;
+  /** False when the operation is over. */
+  operationStep(
+    id: OperationId,
+    step: { name: string; message?: string; progress?: number },
+  ): Promise<boolean>;
+  /** False when it was over already. */
+  operationFinish(id: OperationId, error: Operation['error']): Promise<boolean>;
+}
+
+export interface IdempotencyStore {
+  /** `scope` names actor and route; `requestHash` covers method, path and body. A key held longer than `leaseSeconds` by a dead process is taken over. */
+  idempotencyBegin(begin: {
+    scope: string;
+    key: string;
+    requestHash: string;
+    leaseSeconds: number;
+    ttlSeconds: number;
+  }): Promise<rows.IdempotencyBegin>;
+  idempotencyComplete(done: {
+    scope: string;
+    key: string;
+    status: number;
+    answer: unknown;
+    headers: Record<string, string>;
+  }): Promise<boolean>;
+  /** Nothing was done: the key may be used again. */
+  idempotencyAbandon(scope: string, key: string): Promise<boolean>;
+}
+
+/** What a reader of the ledger asks for. Absent fields do not filter. */
+export interface EventFilter {
+  readonly project?: string;
+  readonly classes?: readonly EventClass[];
+  readonly objectKind?: string;
+  readonly objectId?: string;
+}
+export interface EventStore {
+  /** Records an event that belongs to no other writer. */
+  eventInsert(ctx: RequestContext, event: EventDraft): Promise<void>;
+  /** Numbers committed rows; returns the head. Only the ledger calls it. */
+  eventsNumber(): Promise<{ numbered: number; head: string }>;
+  /** Rows after `cursor`, in order. @throws gone when rows after the cursor were trimmed */
+  eventsRead(cursor: string, limit: number, filter?: EventFilter): Promise<readonly Event[]>;
+  eventsHead(): Promise<string>;
+  /** Drops lifecycle and observation events older than `before`; audit stays. Returns how many went. */
+  eventsTrim(before: Date): Promise<number>;
+  /** Calls back after each commit of this process that wrote events. Returns the unsubscribe. */
+  onCommit(listener: () => void): () => void;
+  /** One dedicated LISTEN connection that reconnects; `wake` also fires after each reconnect. Ends with the signal. */
+  ledgerListen(wake: () => void, signal: AbortSignal): Promise<void>;
+}
+export interface EventDraft {
+  readonly class: EventClass;
+  readonly type: string;
+  readonly projectId: ProjectId | null;
+  readonly object: { readonly kind: string; readonly id: string; readonly name: string };
+  readonly operationId?: string | null;
+  readonly data?: Record<string, unknown>;
+}
+
+export interface MetaStore {
+  /** Changes when the database was restored into another cluster. */
+  storeIncarnation(): Promise<string>;
+  caGet(): Promise<rows.CaMaterial | null>;
+  /** The first caller wins; everyone gets the winner's material. */
+  caInit(material: rows.CaMaterial): Promise<rows.CaMaterial>;
+  /** Whether the database answers; for /readyz. */
+  ping(): Promise<void>;
+}
+
+export interface Store
+  extends
+    ProjectStore,
+    AccessStore,
+    HostStore,
+    ImageStore,
+    InstanceStore,
+    PlacementStore,
+    DispatchStore,
+    ReconcileStore,
+    OperationStore,
+    IdempotencyStore,
+    EventStore,
+    MetaStore {
+  close(): Promise<void>;
+}
+export type * from './rows.js';
+export type { Clock, IdSource, RequestContext } from './context.js';
