@@ -1,1 +1,1 @@
-export {};
+export type { BlobSource, DiskVolumes, KvmRuntimeOptions, NicAttacher } from './driver/ports.js';

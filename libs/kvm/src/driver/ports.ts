@@ -1,0 +1,51 @@
+import type { DiskFormat, Digest, HostNetworkSpec, NetworkId, VolumeId } from '@berth/model';
+import type { WorkloadKey, WorkloadNic } from '@berth/runtime';
+
+/*
+ * What the VM runtime needs of the other rooms, no wider than it uses. `BlobStore`, `VolumePool` and `HostNetwork`
+ * fit as they are; tests pass smaller ones.
+ */
+
+/** Content-addressed blobs of this host. */
+export interface BlobSource {
+  has(digest: Digest): boolean | Promise<boolean>;
+  path(digest: Digest): string;
+}
+
+/** Root disks: qcow2 overlays named by volume id. */
+export interface DiskVolumes {
+  ensureOverlayDisk(request: {
+    volumeId: VolumeId;
+    base: { path: string; format: DiskFormat };
+    sizeMiB: number;
+  }): Promise<{ path: string; format: 'qcow2' }>;
+  remove(volumeId: VolumeId): Promise<unknown>;
+}
+
+/** Bridges and taps of this host. */
+export interface NicAttacher {
+  ensure(spec: HostNetworkSpec): Promise<unknown>;
+  attachTap(key: WorkloadKey, nic: WorkloadNic, owner: { uid: number; gid: number }): Promise<{ ifname: string }>;
+  detach(key: WorkloadKey): Promise<unknown>;
+  release(networkId: NetworkId): Promise<unknown>;
+}
+
+export interface KvmRuntimeOptions {
+  /** Unix socket of the host's libvirtd. */
+  readonly libvirtSocket: string;
+  readonly blobs: BlobSource;
+  readonly volumes: DiskVolumes;
+  readonly network: NicAttacher;
+  /** Survives a reboot: one small record per workload. */
+  readonly stateDir: string;
+  /** Emptied by a reboot. */
+  readonly runDir: string;
+  /** Serial output of every workload. */
+  readonly logDir: string;
+  /** Short name of this host; it marks domains as ours, so that several hosts can share one libvirtd. */
+  readonly hostTag: string;
+  /** Checks that a file is a disk of the expected format; defaults to the header parser of the images room. */
+  readonly inspectDisk?: (path: string) => Promise<{ format: DiskFormat; virtualSizeMiB: number }>;
+  /** The account QEMU runs as; default `libvirt-qemu`. */
+  readonly qemuUser?: string;
+}
