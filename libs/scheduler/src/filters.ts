@@ -1,0 +1,170 @@
+import type { FilterName } from '@berth/model';
+import type { HostSnapshot, PlacementRequest } from './snapshot.js';
+
+/** Why a host cannot take an instance. */
+export interface Refusal {
+  readonly filter: FilterName;
+  readonly need: string;
+  readonly have: string;
+  readonly message: string;
+  /** 0 to 1: how close the host came; orders the nearest misses. */
+  readonly closeness: number;
+}
+
+/** A filter is a name and a check that explains itself; null means the host passes. */
+interface Filter {
+  readonly name: FilterName;
+  readonly check: (host: HostSnapshot, request: PlacementRequest) => Omit<Refusal, 'filter'> | null;
+}
+
+const refuse = (need: string, have: string, message: string, closeness = 0): Omit<Refusal, 'filter'> => ({
+  need,
+  have,
+  message,
+  closeness,
+});
+
+/** Refuses when fewer than `need` of a resource are free. */
+function room(
+  name: 'cpu' | 'memory' | 'disk',
+  unit: string,
+  free: (h: HostSnapshot) => number,
+  need: (r: PlacementRequest) => number,
+): Filter {
+  return {
+    name,
+    check: (h, r) => {
+      const wanted = need(r);
+      const have = free(h);
+      if (wanted <= have) return null;
+      const closeness = Math.max(0, have) / wanted;
+      return refuse(
+        `${wanted} ${unit}`,
+        `${Math.max(0, have)} ${unit}`,
+        `needs ${wanted} ${unit} of ${name}, ${Math.max(0, have)} free`,
+        closeness,
+      );
+    },
+  };
+}
+
+/** What a host has left. A host without known capacity has nothing. */
+export function freeOf(h: HostSnapshot): { cpuMillis: number; memoryMiB: number; diskMiB: number } {
+  const c = h.capacity;
+  if (c === null) return { cpuMillis: 0, memoryMiB: 0, diskMiB: 0 };
+  return {
+    cpuMillis: c.cpuMillis - h.used.cpuMillis,
+    memoryMiB: c.memoryMiB - h.used.memoryMiB,
+    diskMiB: c.diskMiB - h.used.diskMiB,
+  };
+}
+
+/** In the order they run: what no waiting can change comes before what is merely full now. */
+export const filters: readonly Filter[] = [
+  {
+    name: 'ready',
+    check: (h) =>
+      h.state === 'ready' && h.capabilities !== null
+        ? null
+        : refuse(
+            'ready',
+            h.state,
+            h.state === 'new' ? 'its agent has not connected yet' : 'its agent is silent',
+          ),
+  },
+  {
+    name: 'schedulable',
+    check: (h) =>
+      h.schedulable
+        ? null
+        : refuse('schedulable', 'unschedulable', 'an operator has closed it to new instances'),
+  },
+  {
+    name: 'arch',
+    check: (h, r) => {
+      const have = h.capabilities?.arch ?? 'unknown';
+      return have === r.spec.placement.arch
+        ? null
+        : refuse(r.spec.placement.arch, have, `is ${have}, the image needs ${r.spec.placement.arch}`);
+    },
+  },
+  {
+    name: 'isolation',
+    check: (h, r) => {
+      const can = h.capabilities?.isolation[r.spec.isolation];
+      if (can?.ok === true) return null;
+      const able = Object.entries(h.capabilities?.isolation ?? {})
+        .filter(([, v]) => v?.ok === true)
+        .map(([k]) => k);
+      return refuse(
+        r.spec.isolation,
+        able.join(', ') || 'none',
+        can?.reason ?? `no runtime for ${r.spec.isolation} on this host`,
+      );
+    },
+  },
+  {
+    name: 'accel',
+    check: (h, r) => {
+      const wanted = r.spec.placement.accel;
+      if (wanted === 'any') return null;
+      if (wanted === 'tcg')
+        return h.capabilities?.accel.tcg === true ? null : refuse('tcg', 'none', 'cannot emulate');
+      const kvm = h.capabilities?.accel.kvm;
+      return kvm?.verdict === 'usable'
+        ? null
+        : refuse('kvm usable', `kvm ${kvm?.verdict ?? 'unknown'}`, kvm?.reason ?? 'acceleration is unknown');
+    },
+  },
+  {
+    name: 'labels',
+    check: (h, r) => {
+      const missing = Object.entries(r.spec.placement.selector).filter(([k, v]) => h.labels[k] !== v);
+      if (missing.length === 0) return null;
+      const have = missing.map(([k]) => `${k}=${h.labels[k] ?? '(none)'}`).join(', ');
+      return refuse(
+        missing.map(([k, v]) => `${k}=${v}`).join(', '),
+        have,
+        'its labels do not match the selector',
+      );
+    },
+  },
+  {
+    name: 'volume',
+    check: (h, r) =>
+      r.volumeHost === null || r.volumeHost.id === h.id
+        ? null
+        : refuse(
+            `volume on ${h.name}`,
+            `volume on ${r.volumeHost.name}`,
+            `the instance's disk is on ${r.volumeHost.name}`,
+          ),
+  },
+  room(
+    'cpu',
+    'millis',
+    (h) => freeOf(h).cpuMillis,
+    (r) => r.resources.cpuMillis,
+  ),
+  room(
+    'memory',
+    'MiB',
+    (h) => freeOf(h).memoryMiB,
+    (r) => r.resources.memoryMiB,
+  ),
+  room(
+    'disk',
+    'MiB',
+    (h) => freeOf(h).diskMiB,
+    (r) => Math.max(0, r.resources.diskMiB - r.diskBookedMiB),
+  ),
+];
+
+/** The first filter that refuses the host, or null when it fits. */
+export function refusalOf(host: HostSnapshot, request: PlacementRequest): Refusal | null {
+  for (const f of filters) {
+    const no = f.check(host, request);
+    if (no !== null) return { filter: f.name, ...no };
+  }
+  return null;
+}

@@ -1,0 +1,50 @@
+import type {
+  Capabilities,
+  Capacity,
+  HostId,
+  InstanceId,
+  InstanceSpec,
+  Labels,
+  Resources,
+} from '@berth/model';
+
+/** A host as the scheduler sees it: an immutable copy, read in one statement. */
+export interface HostSnapshot {
+  readonly id: HostId;
+  readonly name: string;
+  readonly labels: Labels;
+  readonly state: 'new' | 'ready' | 'silent';
+  readonly schedulable: boolean;
+  readonly capabilities: Capabilities | null;
+  readonly capacity: Capacity | null;
+  /** Booked by placements that have not ended, including volumes for disk. */
+  readonly used: Capacity;
+  /** Instances placed here that have not ended. */
+  readonly instances: number;
+  /** Digests of images that the host holds wholly. */
+  readonly images: readonly string[];
+}
+
+export interface Snapshot {
+  readonly id: string;
+  readonly hosts: readonly HostSnapshot[];
+}
+
+/** One instance that wants a host. */
+export interface PlacementRequest {
+  readonly instanceId: InstanceId;
+  readonly spec: InstanceSpec;
+  readonly resources: Resources;
+  readonly imageDigest: string;
+  /** Host that holds the instance's volumes, or null while they are nowhere. */
+  readonly volumeHost: { readonly id: HostId; readonly name: string } | null;
+  /** Disk that is booked already because the volume exists, MiB. */
+  readonly diskBookedMiB: number;
+}
+
+export interface Policy {
+  /** `spread` fills the emptiest host first, `pack` the fullest that still fits. */
+  readonly strategy: 'spread' | 'pack';
+  /** Ties are broken by this seed, so the same input gives the same answer. */
+  readonly seed: string;
+}
