@@ -57,7 +57,6 @@ function request(
     resources: resourcesOf(parsed),
     imageDigest: digest,
     volumeHost: null,
-    diskBookedMiB: 0,
     ...over,
   };
 }
@@ -133,7 +132,17 @@ describe('the score', () => {
 it('a start does not need room for a disk that is booked already', () => {
   const full = host({ name: 'full', used: { cpuMillis: 0, memoryMiB: 0, diskMiB: 100_000 } });
   expect(
-    judge(full, request({}, { volumeHost: { id: full.id, name: 'full' }, diskBookedMiB: 1024 }), spread).fits,
+    judge(
+      full,
+      request(
+        {},
+        {
+          volumeHost: { id: full.id, name: 'full' },
+          resources: { cpuMillis: 100, memoryMiB: 64, diskMiB: 0 },
+        },
+      ),
+      spread,
+    ).fits,
   ).toBe(true);
 });
 

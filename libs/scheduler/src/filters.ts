@@ -156,7 +156,7 @@ export const filters: readonly Filter[] = [
     'disk',
     'MiB',
     (h) => freeOf(h).diskMiB,
-    (r) => Math.max(0, r.resources.diskMiB - r.diskBookedMiB),
+    (r) => r.resources.diskMiB,
   ),
 ];
 

@@ -34,12 +34,11 @@ export interface Snapshot {
 export interface PlacementRequest {
   readonly instanceId: InstanceId;
   readonly spec: InstanceSpec;
+  /** `diskMiB` is 0 when the volume exists already: a start needs no new room for it. */
   readonly resources: Resources;
   readonly imageDigest: string;
   /** Host that holds the instance's volumes, or null while they are nowhere. */
   readonly volumeHost: { readonly id: HostId; readonly name: string } | null;
-  /** Disk that is booked already because the volume exists, MiB. */
-  readonly diskBookedMiB: number;
 }
 
 export interface Policy {
