@@ -1,1 +1,6 @@
-export {};
+export * from './door.js';
+export * from './messages.js';
+export * from './token.js';
+export * from './body.js';
+export * from './session.js';
+export * from './dial.js';

@@ -1,0 +1,185 @@
+import {
+  Capabilities,
+  Capacity,
+  Condition,
+  Digest,
+  ExitInfo,
+  HostId,
+  HostNetworkSpec,
+  ImageContent,
+  InstanceId,
+  Isolation,
+  Labels,
+  Name,
+  NetworkId,
+  NicId,
+  Phase,
+  Power,
+  ProcessSpec,
+  RestartPolicy,
+  VolumeId,
+} from '@berth/model';
+import { z } from 'zod';
+
+/** Version of every message here. A peer of another version is refused with a reason, never half understood. */
+export const protocol = 1;
+const version = z.literal(protocol);
+const epoch = z.int().min(1);
+
+/** What a runtime needs to run a workload, without the networks, which a list carries once. */
+export const Workload = z.strictObject({
+  instanceId: InstanceId,
+  epoch,
+  project: Name,
+  name: Name,
+  uuid: z.uuid(),
+  isolation: Isolation,
+  image: ImageContent,
+  vcpus: z.int().min(1),
+  cpuMillis: z.int().min(1).nullable(),
+  memoryMiB: z.int().min(1),
+  rootVolume: z.strictObject({ id: VolumeId, sizeMiB: z.int().min(1) }),
+  nics: z
+    .array(z.strictObject({ id: NicId, networkId: NetworkId, mac: z.string(), ipv4: z.string() }))
+    .max(64),
+  process: ProcessSpec.nullable(),
+  userData: z.string().nullable(),
+  restart: RestartPolicy,
+  accel: z.enum(['any', 'kvm', 'tcg']),
+});
+export type Workload = z.infer<typeof Workload>;
+
+/** One placement as the API wants it. */
+export const Assignment = z.strictObject({
+  instanceId: InstanceId,
+  epoch,
+  /** Instance generation the workload was rendered from. */
+  revision: z.int().min(1),
+  wanted: z.enum(['running', 'paused', 'stopped']),
+  /** Seconds the guest gets to end by itself before it is forced. */
+  stopGraceSeconds: z.int().min(0).max(3600),
+  workload: Workload,
+});
+export type Assignment = z.infer<typeof Assignment>;
+
+/** The explicit order to remove. Absence from a list never removes anything. */
+export const Tombstone = z.discriminatedUnion('kind', [
+  z.strictObject({ id: z.string().min(1).max(64), kind: z.literal('epoch'), instanceId: InstanceId, epoch }),
+  z.strictObject({ id: z.string().min(1).max(64), kind: z.literal('volume'), volumeId: VolumeId }),
+]);
+export type Tombstone = z.infer<typeof Tombstone>;
+
+/** Everything one host is asked to hold: level-triggered, sent whole. */
+export const AssignmentList = z.strictObject({
+  protocol: version,
+  hostId: HostId,
+  /** Changes when the control plane's database was restored: the agent then only reports. */
+  storeIncarnation: z.string().min(1).max(64),
+  session: z.int().min(1),
+  /** Raised by every committing change; the agent refuses a lower one. */
+  assignmentRev: z.int().min(0),
+  assignments: z.array(Assignment).max(10_000),
+  networks: z.array(HostNetworkSpec).max(4_096),
+  tombstones: z.array(Tombstone).max(20_000),
+});
+export type AssignmentList = z.infer<typeof AssignmentList>;
+
+/** The agent's answer to a list it does not act on. */
+export const Refusal = z.strictObject({
+  code: z.enum(['lowerRevision', 'staleSession', 'wrongHost', 'otherIncarnation', 'malformed']),
+  message: z.string(),
+});
+export type Refusal = z.infer<typeof Refusal>;
+
+/** First words of an agent. */
+export const Hello = z.strictObject({
+  protocol: version,
+  hostId: HostId,
+  bootId: z.string().min(1).max(64),
+  agentVersion: z.string().max(64),
+  /** Incarnation of the store whose lists this agent obeys; null before the first list. */
+  storeIncarnation: z.string().max(64).nullable(),
+});
+export type Hello = z.infer<typeof Hello>;
+
+export const SessionStart = z.strictObject({
+  protocol: version,
+  session: z.int().min(1),
+  storeIncarnation: z.string().min(1).max(64),
+  /**
+   * True lets an agent that obeyed another incarnation obey this one: the operator accepted the restored database.
+   * Otherwise that agent only reports.
+   */
+  adopt: z.boolean(),
+});
+export type SessionStart = z.infer<typeof SessionStart>;
+
+export const Ack = z.strictObject({ session: z.int().min(1), seq: z.int().min(0) });
+export type Ack = z.infer<typeof Ack>;
+
+const placementFacts = {
+  instanceId: InstanceId,
+  epoch,
+  run: z.int().min(0),
+  phase: Phase,
+  power: Power,
+  exit: ExitInfo.nullable(),
+};
+
+/** What an agent says; every kind is safe to repeat. */
+export const ReportBody = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('placement'),
+    ...placementFacts,
+    /** Why it is not where it is wanted, and when the next attempt comes. */
+    conditions: z.array(Condition).max(16),
+    observedAt: z.iso.datetime(),
+  }),
+  z.strictObject({ kind: z.literal('tombstoneDone'), id: z.string() }),
+  z.strictObject({ kind: z.literal('imageWanted'), digest: Digest }),
+  /** Every blob of this image is here. */
+  z.strictObject({ kind: z.literal('imageHeld'), digest: Digest }),
+  z.strictObject({
+    kind: z.literal('host'),
+    bootId: z.string(),
+    capabilities: Capabilities,
+    capacity: Capacity,
+  }),
+  /** It runs here and no list names it. It keeps running. */
+  z.strictObject({ kind: z.literal('unclaimed'), ...placementFacts }),
+  /** An assignment below the highest epoch this host knows was not obeyed. */
+  z.strictObject({ kind: z.literal('refusedEpoch'), instanceId: InstanceId, epoch, highest: epoch }),
+  /** Images whose blobs are all here, replacing what was known. */
+  z.strictObject({ kind: z.literal('inventory'), images: z.array(Digest).max(3_000) }),
+]);
+export type ReportBody = z.infer<typeof ReportBody>;
+
+/** A numbered line of the report stream. Order is `(session, seq)`. */
+export const Report = z.strictObject({ seq: z.int().min(1), body: ReportBody });
+export type Report = z.infer<typeof Report>;
+
+const pem = z.string().max(16_384);
+
+export const JoinRequest = z.strictObject({
+  protocol: version,
+  token: z.string().min(1).max(256),
+  /** PKCS #10, PEM. Its public key becomes the host's identity. */
+  csr: pem,
+  name: Name,
+  labels: Labels,
+});
+export type JoinRequest = z.infer<typeof JoinRequest>;
+
+export const RenewRequest = z.strictObject({
+  protocol: version,
+  csr: pem,
+  /** The last certificate, expired or not; the CSR must be signed by its key. */
+  certificate: pem,
+});
+export type RenewRequest = z.infer<typeof RenewRequest>;
+
+export const JoinAnswer = z.strictObject({ protocol: version, hostId: HostId, certificate: pem, ca: pem });
+export type JoinAnswer = z.infer<typeof JoinAnswer>;
+
+/** Body of every refusal on the join door. */
+export const JoinProblem = z.strictObject({ code: z.string(), message: z.string() });
