@@ -1,0 +1,195 @@
+import { spawn } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, rmdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { isAlive, processIdentity, run, writeFileAtomic } from '@berth/linux';
+import { labEnter, type HostContext } from './host.js';
+import type { Paths } from './paths.js';
+import { sleep } from './wait.js';
+
+type Identity = NonNullable<Awaited<ReturnType<typeof processIdentity>>>;
+
+const enterCgroup = fileURLToPath(new URL('../libexec/enter-cgroup', import.meta.url));
+
+/** Directories of libvirt that each host has for itself; bound over the defaults inside the host. */
+const libvirtDirs = ['/etc/libvirt', '/var/lib/libvirt', '/var/cache/libvirt', '/var/log/libvirt'];
+
+/** A further host on the same machine: own mount, uts, ipc, net and cgroup namespaces, held by one sleeping process. */
+export interface LabHost extends HostContext {
+  readonly number: number;
+  readonly identity: Identity;
+}
+
+/** The /30 between the machine and lab host `number` (from 2): link-local, so that no real network is shadowed. */
+export function labAddresses(number: number): { machine: string; host: string } {
+  const base = 4 * (number - 2);
+  if (number < 2 || base + 2 > 254) throw new RangeError(`lab hosts are numbered 2 to 65, not ${number}`);
+  return { machine: `169.254.77.${base + 1}`, host: `169.254.77.${base + 2}` };
+}
+
+/** Directories of cgroup hierarchies in which a lab host gets a group of its own: v1 controllers, or the v2 root. */
+export function cgroupDirs(mountinfo: string): { mount: string; type: string; options: string }[] {
+  return mountinfo
+    .split('\n')
+    .map((line) => /^\S+ \S+ \S+ \S+ (\S+) .* - (cgroup2?) \S+ (\S+)$/.exec(line))
+    .filter((m) => m !== null)
+    .map((m) => ({ mount: m[1]!, type: m[2]!, options: m[3]! }))
+    .filter((m) => m.mount.startsWith('/sys/fs/cgroup'));
+}
+
+const ownCgroups = (number: number): { mount: string; type: string; options: string; dir: string }[] =>
+  cgroupDirs(readFileSync('/proc/self/mountinfo', 'utf8')).map((m) => ({
+    ...m,
+    dir: join(m.mount, `berth-lab-${number}`),
+  }));
+
+const recordFile = (paths: Paths, number: number): string => join(paths.components, `lab-${number}.json`);
+
+/** Makes lab host `number`, or finds the one that is there. */
+export async function labEnsure(paths: Paths, machineName: string, number: number, linkPort: number): Promise<LabHost> {
+  const root = join(paths.state, 'hosts', `host-${number}`);
+  const identity = (await labFind(paths, number)) ?? (await labMake(paths, root, number, `${machineName}-${number}`));
+  const cgroups = ownCgroups(number).map((c) => c.dir);
+  return {
+    number,
+    identity,
+    name: `${machineName}-${number}`,
+    root,
+    link: `${labAddresses(number).machine}:${linkPort}`,
+    prefix: `host-${number}`,
+    enter: (command, args) => labEnter(identity.pid, cgroups, command, args),
+  };
+}
+
+async function labFind(paths: Paths, number: number): Promise<Identity | null> {
+  const file = recordFile(paths, number);
+  if (!existsSync(file)) return null;
+  const { identity } = JSON.parse(readFileSync(file, 'utf8')) as { identity: Identity };
+  return (await isAlive(identity)) ? identity : null;
+}
+
+async function labMake(paths: Paths, root: string, number: number, name: string): Promise<Identity> {
+  const cgroups = ownCgroups(number);
+  for (const c of cgroups) {
+    mkdirSync(c.dir, { recursive: true });
+    if (c.options.split(',').includes('cpuset')) cpusetInherit(c.mount, c.dir);
+  }
+  const identity = await holderStart(cgroups.map((c) => c.dir));
+  try {
+    await labFurnish(root, name, identity.pid, cgroups);
+    await labConnect(number, identity.pid);
+    mkdirSync(paths.components, { recursive: true, mode: 0o750 });
+    await writeFileAtomic(recordFile(paths, number), `${JSON.stringify({ identity })}\n`, { mode: 0o640 });
+    return identity;
+  } catch (error) {
+    process.kill(identity.pid, 'SIGKILL');
+    throw error;
+  }
+}
+
+/** A v1 cpuset group refuses processes until it has processors and memory nodes. */
+function cpusetInherit(mount: string, dir: string): void {
+  for (const file of ['cpuset.cpus', 'cpuset.mems'])
+    if (existsSync(join(dir, file)) && readFileSync(join(dir, file), 'utf8').trim() === '')
+      writeFileSync(join(dir, file), readFileSync(join(mount, file), 'utf8'));
+}
+
+async function holderStart(cgroups: readonly string[]): Promise<Identity> {
+  const namespaces = ['--mount', '--uts', '--ipc', '--net', '--cgroup'];
+  const child = spawn(enterCgroup, [...cgroups, '--', 'unshare', ...namespaces, '--', 'sleep', 'infinity'], {
+    detached: true,
+    stdio: 'ignore',
+  });
+  let failure: string | null = null;
+  child.once('error', (error) => (failure = error.message));
+  child.once('exit', (code, signal) => (failure ??= `it ended (${code ?? signal})`));
+  child.unref();
+  const deadline = Date.now() + 10_000;
+  for (;;) {
+    if (failure !== null) throw new Error(`cannot make the namespaces of a lab host: ${failure}`);
+    if (child.pid !== undefined && commandOf(child.pid).startsWith('sleep')) {
+      const identity = await processIdentity(child.pid);
+      if (identity !== null) return identity;
+    }
+    if (Date.now() > deadline) throw new Error('the namespaces of a lab host did not come up within 10 s');
+    await sleep(5);
+  }
+}
+
+function commandOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+/** Own /run, host name, libvirt directories and cgroup views. */
+async function labFurnish(
+  root: string,
+  name: string,
+  pid: number,
+  cgroups: readonly { mount: string; type: string; options: string }[],
+): Promise<void> {
+  const inside = (command: string, ...args: string[]): ReturnType<typeof run> =>
+    run('nsenter', ['--target', String(pid), '--mount', '--uts', '--ipc', '--net', '--cgroup', '--', command, ...args], {
+      timeoutMs: 10_000,
+    });
+  await inside('hostname', name);
+  await inside('ip', 'link', 'set', 'lo', 'up');
+  await inside('sysctl', '-q', '-w', 'net.ipv4.ip_forward=1');
+  await inside('mount', '-t', 'tmpfs', '-o', 'mode=0755,size=256m', 'tmpfs', '/run');
+  await inside('mkdir', '-p', '/run/lock', '/run/libvirt', '/run/netns');
+  await inside('mount', '-t', 'sysfs', 'sysfs', '/sys');
+  await inside('mount', '-t', 'tmpfs', '-o', 'mode=0755,size=16m', 'tmpfs', '/sys/fs/cgroup');
+  for (const c of [...cgroups].sort((a, b) => a.mount.length - b.mount.length)) {
+    if (c.mount !== '/sys/fs/cgroup') await inside('mkdir', '-p', c.mount);
+    const options = c.options.split(',').filter((o) => o !== 'rw' && o !== 'ro');
+    await inside('mount', '-t', c.type, ...(options.length === 0 ? [] : ['-o', options.join(',')]), 'cgroup', c.mount);
+  }
+  for (const dir of libvirtDirs) {
+    const own = join(root, 'libvirt', dir);
+    if (!existsSync(own)) {
+      mkdirSync(dirname(own), { recursive: true, mode: 0o711 });
+      if (dir === '/etc/libvirt') cpSync(dir, own, { recursive: true });
+      else await run('cp', ['-a', '--attributes-only', dir, own]).catch(() => mkdirSync(own));
+    }
+    await inside('mkdir', '-p', dir);
+    await inside('mount', '--bind', own, dir);
+  }
+}
+
+/** A routed veth pair between the machine and the host. */
+async function labConnect(number: number, pid: number): Promise<void> {
+  const { machine, host } = labAddresses(number);
+  const outer = `berthlab${number}`;
+  await run('ip', ['link', 'del', outer]).catch(() => undefined);
+  await run('ip', ['link', 'add', outer, 'type', 'veth', 'peer', 'name', 'uplink', 'netns', String(pid)]);
+  await run('ip', ['addr', 'add', `${machine}/30`, 'dev', outer]);
+  await run('ip', ['link', 'set', outer, 'up']);
+  const inside = (...args: string[]): ReturnType<typeof run> =>
+    run('nsenter', ['--target', String(pid), '--net', '--', 'ip', ...args]);
+  await inside('addr', 'add', `${host}/30`, 'dev', 'uplink');
+  await inside('link', 'set', 'uplink', 'up');
+}
+
+/** Takes a lab host away: its holder (and with it namespaces and links), then its cgroups. Its files stay. */
+export async function labRemove(paths: Paths, lab: LabHost): Promise<void> {
+  process.kill(lab.identity.pid, 'SIGKILL');
+  while (await isAlive(lab.identity)) await sleep(5);
+  for (const c of ownCgroups(lab.number)) await cgroupRemove(c.dir);
+  rmSync(recordFile(paths, lab.number), { force: true });
+}
+
+/** Removes a cgroup with everything below it, deepest first; what still holds a process stays and is swept next time. */
+async function cgroupRemove(dir: string): Promise<void> {
+  const { stdout } = await run('find', [dir, '-depth', '-type', 'd']).catch(() => ({ stdout: '' }));
+  for (const d of stdout.split('\n').filter((l) => l !== '')) {
+    try {
+      rmdirSync(d);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code !== 'ENOENT' && code !== 'EBUSY' && code !== 'ENOTEMPTY') throw error;
+    }
+  }
+}
