@@ -1,0 +1,13 @@
+import { initial } from './0001-initial.js';
+
+/** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
+export interface Migration {
+  /** Position in {@link migrations}, from 1. */
+  readonly version: number;
+  /** UpperCamelCase; never changes once released. */
+  readonly name: string;
+  readonly sql: string;
+}
+
+/** All steps in order. A released step is never edited: add the next one. */
+export const migrations: readonly Migration[] = [initial];
