@@ -1,1 +1,14 @@
-export {};
+export * from './errno.js';
+export * from './run.js';
+export * from './atomic-file.js';
+export * from './process-identity.js';
+export * from './mountinfo.js';
+export * from './mounts.js';
+export * from './user-namespace.js';
+export * from './netns.js';
+export { Netlink, type LinkChange, type RouteOptions, type VethOptions } from './netlink.js';
+export type { AddressInfo, LinkInfo, RouteInfo } from './netlink-route.js';
+export { cidrEncode, ifnameCheck, ipv4Encode, macEncode } from './netlink-codec.js';
+export * from './tap.js';
+export * from './privileges.js';
+export * from './cgroups.js';

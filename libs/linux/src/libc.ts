@@ -1,0 +1,66 @@
+import koffi from 'koffi';
+import { SystemError } from './errno.js';
+
+/**
+ * The C library, called synchronously on the calling thread. Nothing here may block for long: koffi's asynchronous
+ * calls would starve libuv's pool, and per-thread state (network namespace, capabilities) must be that of the caller.
+ */
+const libc = koffi.load('libc.so.6');
+
+const bind = (prototype: string) => libc.func(prototype) as (...args: unknown[]) => number;
+
+/** System calls without a wrapper in older C libraries; numbers are the same on x86-64 and arm64. */
+export const SYS = {
+  pidfdSendSignal: 424,
+  openTree: 428,
+  moveMount: 429,
+  pidfdOpen: 434,
+  mountSetattr: 442,
+} as const;
+
+export const c = {
+  mount: bind(
+    'int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)',
+  ),
+  umount2: bind('int umount2(const char *target, int flags)'),
+  setns: bind('int setns(int fd, int type)'),
+  unshare: bind('int unshare(int flags)'),
+  chroot: bind('int chroot(const char *path)'),
+  prctl: bind('int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)'),
+  capset: bind('int capset(void *header, void *data)'),
+  capget: bind('int capget(void *header, void *data)'),
+  socket: bind('int socket(int domain, int type, int protocol)'),
+  bindSocket: bind('int bind(int fd, void *address, unsigned int length)'),
+  setsockopt: bind('int setsockopt(int fd, int level, int name, void *value, unsigned int length)'),
+  send: bind('ssize_t send(int fd, void *data, size_t length, int flags)'),
+  recv: bind('ssize_t recv(int fd, void *data, size_t length, int flags)'),
+  ioctlPointer: bind('int ioctl(int fd, unsigned long request, void *argument)'),
+  ioctlNumber: libc.func('ioctl', 'int', ['int', 'unsigned long', 'unsigned long']) as (
+    ...args: unknown[]
+  ) => number,
+  flock: bind('int flock(int fd, int operation)'),
+  openTree: libc.func('syscall', 'long', ['long', 'int', 'str', 'unsigned int']) as (
+    ...args: unknown[]
+  ) => number,
+  moveMount: libc.func('syscall', 'long', ['long', 'int', 'str', 'int', 'str', 'unsigned int']) as (
+    ...args: unknown[]
+  ) => number,
+  mountSetattr: libc.func('syscall', 'long', ['long', 'int', 'str', 'unsigned int', 'void *', 'size_t']) as (
+    ...args: unknown[]
+  ) => number,
+  pidfdOpen: libc.func('syscall', 'long', ['long', 'int', 'unsigned int']) as (...args: unknown[]) => number,
+  pidfdSendSignal: libc.func('syscall', 'long', ['long', 'int', 'int', 'void *', 'unsigned int']) as (
+    ...args: unknown[]
+  ) => number,
+};
+
+/** errno of the last call on this thread; only valid directly after it. */
+export function lastErrno(): number {
+  return koffi.errno();
+}
+
+/** Passes a call's result through. @throws SystemError when it is negative. */
+export function check(result: number, syscall: string, subject: string): number {
+  if (result < 0) throw new SystemError(syscall, koffi.errno(), subject);
+  return result;
+}

@@ -1,0 +1,345 @@
+import { closeSync, openSync } from 'node:fs';
+import { constants } from 'node:os';
+import { hasCode, SystemError } from './errno.js';
+import { c, check, lastErrno } from './libc.js';
+import {
+  attr,
+  type Attribute,
+  cidrEncode,
+  errorDecode,
+  ifnameCheck,
+  ipv4Encode,
+  linkHead,
+  macEncode,
+  messageEncode,
+  messagesDecode,
+  NLM_F,
+  NLMSG,
+  RTM,
+} from './netlink-codec.js';
+import {
+  type AddressInfo,
+  addressDecode,
+  IFA,
+  IFLA,
+  type LinkInfo,
+  linkDecode,
+  routeDecode,
+  routeHead,
+  type RouteInfo,
+  RTA,
+} from './netlink-route.js';
+import { inNetns } from './netns.js';
+
+const AF_NETLINK = 16;
+const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
+const SOL_NETLINK = 270;
+const NETLINK_EXT_ACK = 11;
+const SOL_SOCKET = 1;
+const SO_RCVTIMEO = 20;
+const IFF_UP = 1;
+
+export interface LinkChange {
+  readonly up?: boolean;
+  /** Name of the bridge to join, or null to leave it. */
+  readonly master?: string | null;
+  readonly mac?: string;
+  readonly mtu?: number;
+  /** New name; the link must be down. */
+  readonly rename?: string;
+  /** Free text kept by the kernel, at most 255 bytes; '' takes it away. */
+  readonly alias?: string;
+  /** Path of a network namespace to move into. Done alone: combine with nothing else. */
+  readonly netns?: string;
+}
+
+export interface VethOptions {
+  readonly name: string;
+  readonly mac?: string;
+  readonly mtu?: number;
+  readonly peer: { readonly name: string; readonly mac?: string; readonly netns?: string };
+}
+
+export interface RouteOptions {
+  /** `0.0.0.0/0` or another destination. */
+  readonly destination: string;
+  readonly via?: string;
+  readonly link?: string;
+}
+
+/**
+ * A client of the kernel's routing netlink (rtnetlink(7)) in one network namespace: that of the opening thread or the
+ * one at a path. Calls are synchronous and take some microseconds. Every refusal is a SystemError with the errno name.
+ */
+export class Netlink {
+  private seq = 0;
+  private readonly buffer = Buffer.alloc(256 * 1024);
+  private constructor(private readonly fd: number) {}
+
+  /** Opens a socket; with `netns` in the namespace at that path, where the socket stays. */
+  static open(netns?: string): Netlink {
+    const open = () => check(c.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, 0), 'socket', 'netlink');
+    const fd = netns === undefined ? open() : inNetns(netns, open);
+    const on = Buffer.from(Uint32Array.of(1).buffer);
+    c.setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, on, 4); // without it errors only lack their words
+    const timeout = Buffer.from(BigInt64Array.of(5n, 0n).buffer);
+    check(c.setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, timeout, timeout.length), 'setsockopt', 'netlink');
+    return new Netlink(fd);
+  }
+
+  /** Opens, works, closes. */
+  static with<T>(netns: string | undefined, work: (netlink: Netlink) => T): T {
+    const netlink = Netlink.open(netns);
+    try {
+      return work(netlink);
+    } finally {
+      netlink.close();
+    }
+  }
+
+  close(): void {
+    closeSync(this.fd);
+  }
+
+  /** All links of the namespace. */
+  links(): LinkInfo[] {
+    return this.dump(RTM.GETLINK, linkHead()).map(linkDecode);
+  }
+
+  /** One link by name, or null. */
+  link(name: string): LinkInfo | null {
+    try {
+      const [answer] = this.request('RTM_GETLINK', name, {
+        type: RTM.GETLINK,
+        head: linkHead(),
+        attributes: [attr.text(IFLA.IFNAME, ifnameCheck(name))],
+      });
+      return answer === undefined ? null : linkDecode(answer);
+    } catch (error) {
+      if (hasCode(error, 'ENODEV')) return null;
+      throw error;
+    }
+  }
+
+  /** A bridge without spanning tree and forward delay. @throws SystemError EEXIST. */
+  addBridge(name: string, options: { mac?: string; mtu?: number } = {}): void {
+    const data = [attr.u32(IFLA.BR_FORWARD_DELAY, 0), attr.u32(IFLA.BR_STP_STATE, 0)];
+    this.addLink(name, 'bridge', [...linkAttributes(options), ...linkInfo('bridge', data)]);
+  }
+
+  /** A veth pair; the peer is made directly inside `peer.netns`, so that it never exists anywhere else. */
+  addVeth(options: VethOptions): void {
+    withFd(options.peer.netns, (netnsFd) => {
+      const peer = [
+        attr.text(IFLA.IFNAME, ifnameCheck(options.peer.name)),
+        ...linkAttributes({ ...options, ...onlyMac(options.peer) }),
+      ];
+      if (netnsFd !== null) peer.push(attr.u32(IFLA.NET_NS_FD, netnsFd));
+      const data = [attr.nested(IFLA.VETH_INFO_PEER, peer, linkHead())];
+      this.addLink(options.name, 'veth', [...linkAttributes(options), ...linkInfo('veth', data)]);
+    });
+  }
+
+  /** Changes a link; several changes are one request. @throws SystemError ENODEV, EBUSY (rename while up). */
+  setLink(name: string, change: LinkChange): void {
+    const link = this.need(name);
+    withFd(change.netns, (netnsFd) => {
+      const attributes = linkAttributes(change);
+      if (change.rename !== undefined) attributes.push(attr.text(IFLA.IFNAME, ifnameCheck(change.rename)));
+      if (change.alias !== undefined)
+        attributes.push(attr.bytes(IFLA.IFALIAS, Buffer.from(change.alias, 'utf8')));
+      if (change.master !== undefined) {
+        attributes.push(attr.u32(IFLA.MASTER, change.master === null ? 0 : this.need(change.master).index));
+      }
+      if (netnsFd !== null) attributes.push(attr.u32(IFLA.NET_NS_FD, netnsFd));
+      const flags = change.up === true ? IFF_UP : 0;
+      const mask = change.up === undefined ? 0 : IFF_UP;
+      this.request('RTM_NEWLINK', name, {
+        type: RTM.NEWLINK,
+        head: linkHead(link.index, flags, mask),
+        attributes,
+      });
+    });
+  }
+
+  /** Deletes a link (a veth with its peer). Returns false when there was none. */
+  deleteLink(name: string): boolean {
+    try {
+      this.request('RTM_DELLINK', name, {
+        type: RTM.DELLINK,
+        head: linkHead(),
+        attributes: [attr.text(IFLA.IFNAME, ifnameCheck(name))],
+      });
+      return true;
+    } catch (error) {
+      if (hasCode(error, 'ENODEV')) return false;
+      throw error;
+    }
+  }
+
+  /** Adds an IPv4 address such as `10.0.0.1/24`, with its broadcast address; one that is there already is kept. */
+  addAddress(link: string, cidr: string): void {
+    this.changeAddress(RTM.NEWADDR, NLM_F.CREATE | NLM_F.REPLACE, link, cidr);
+  }
+
+  deleteAddress(link: string, cidr: string): void {
+    this.changeAddress(RTM.DELADDR, 0, link, cidr);
+  }
+
+  /** IPv4 addresses, of one link or all. */
+  addresses(link?: string): AddressInfo[] {
+    const head = Buffer.alloc(8);
+    head[0] = 2; // AF_INET
+    const all = this.dump(RTM.GETADDR, head).map(addressDecode);
+    if (link === undefined) return all;
+    const { index } = this.need(link);
+    return all.filter((a) => a.linkIndex === index);
+  }
+
+  /** Adds or replaces an IPv4 route of the main table. */
+  addRoute(route: RouteOptions): void {
+    this.changeRoute(RTM.NEWROUTE, NLM_F.CREATE | NLM_F.REPLACE, route);
+  }
+
+  deleteRoute(route: RouteOptions): void {
+    this.changeRoute(RTM.DELROUTE, 0, route);
+  }
+
+  /** IPv4 routes of the main table. */
+  routes(): RouteInfo[] {
+    return this.dump(RTM.GETROUTE, routeHead(0))
+      .map(routeDecode)
+      .filter((r) => r.table === 254);
+  }
+
+  private addLink(name: string, kind: string, attributes: readonly Attribute[]): void {
+    this.request('RTM_NEWLINK', `${kind} ${name}`, {
+      type: RTM.NEWLINK,
+      flags: NLM_F.CREATE | NLM_F.EXCL,
+      head: linkHead(),
+      attributes: [attr.text(IFLA.IFNAME, ifnameCheck(name)), ...attributes],
+    });
+  }
+
+  private changeAddress(type: number, flags: number, link: string, cidr: string): void {
+    const { address, prefix } = cidrEncode(cidr);
+    const head = Buffer.alloc(8); // struct ifaddrmsg
+    head[0] = 2;
+    head[1] = prefix;
+    head.writeUInt32LE(this.need(link).index, 4);
+    const attributes = [attr.bytes(IFA.LOCAL, address), attr.bytes(IFA.ADDRESS, address)];
+    if (prefix < 31) {
+      const broadcast = Buffer.alloc(4);
+      broadcast.writeUInt32BE((address.readUInt32BE() | (0xffffffff >>> prefix)) >>> 0);
+      attributes.push(attr.bytes(IFA.BROADCAST, broadcast));
+    }
+    this.request(type === RTM.NEWADDR ? 'RTM_NEWADDR' : 'RTM_DELADDR', `${cidr} on ${link}`, {
+      type,
+      flags,
+      head,
+      attributes,
+    });
+  }
+
+  private changeRoute(type: number, flags: number, route: RouteOptions): void {
+    const { address, prefix } = cidrEncode(route.destination);
+    const attributes = prefix === 0 ? [] : [attr.bytes(RTA.DST, address)];
+    if (route.via !== undefined) attributes.push(attr.bytes(RTA.GATEWAY, ipv4Encode(route.via)));
+    if (route.link !== undefined) attributes.push(attr.u32(RTA.OIF, this.need(route.link).index));
+    this.request(type === RTM.NEWROUTE ? 'RTM_NEWROUTE' : 'RTM_DELROUTE', route.destination, {
+      type,
+      flags,
+      head: routeHead(prefix, route.via === undefined),
+      attributes,
+    });
+  }
+
+  private need(name: string): LinkInfo {
+    const link = this.link(name);
+    if (link === null) throw new SystemError('RTM_GETLINK', constants.errno.ENODEV, name);
+    return link;
+  }
+
+  private request(
+    what: string,
+    subject: string,
+    message: { type: number; flags?: number; head: Uint8Array; attributes: readonly Attribute[] },
+  ): Buffer[] {
+    const flags = NLM_F.REQUEST | NLM_F.ACK | (message.flags ?? 0);
+    return this.exchange(what, subject, { ...message, flags }).payloads;
+  }
+
+  /** A dump that changed under way (NLM_F_DUMP_INTR) is taken again, at most ten times. */
+  private dump(type: number, head: Uint8Array): Buffer[] {
+    for (let attempt = 1; ; attempt += 1) {
+      const flags = NLM_F.REQUEST | NLM_F.DUMP;
+      const { payloads, interrupted } = this.exchange(`dump ${type}`, '', {
+        type,
+        flags,
+        head,
+        attributes: [],
+      });
+      if (!interrupted) return payloads;
+      if (attempt === 10) throw new SystemError(`dump ${type}`, constants.errno.EINTR, 'kept changing');
+    }
+  }
+
+  private exchange(
+    what: string,
+    subject: string,
+    message: { type: number; flags: number; head: Uint8Array; attributes: readonly Attribute[] },
+  ): { payloads: Buffer[]; interrupted: boolean } {
+    const seq = (this.seq = (this.seq + 1) >>> 0);
+    const bytes = messageEncode({ ...message, seq });
+    check(c.send(this.fd, bytes, bytes.length, 0), what, subject);
+    const payloads: Buffer[] = [];
+    let interrupted = false;
+    for (;;) {
+      for (const answer of messagesDecode(this.receive(what, subject))) {
+        if (answer.seq !== seq) continue; // rest of an exchange that failed half-way
+        interrupted ||= (answer.flags & NLM_F.DUMP_INTR) !== 0;
+        if (answer.type === NLMSG.DONE) return { payloads, interrupted };
+        if (answer.type === NLMSG.ERROR) {
+          const { errno, detail } = errorDecode(answer);
+          if (errno === 0) return { payloads, interrupted };
+          throw new SystemError(what, errno, subject, detail);
+        }
+        payloads.push(Buffer.from(answer.payload));
+      }
+    }
+  }
+
+  private receive(what: string, subject: string): Buffer {
+    for (;;) {
+      const size = c.recv(this.fd, this.buffer, this.buffer.length, 0);
+      if (size >= 0) return this.buffer.subarray(0, size);
+      const errno = lastErrno();
+      if (errno !== constants.errno.EINTR) throw new SystemError(what, errno, subject);
+    }
+  }
+}
+
+function onlyMac(peer: { readonly mac?: string }): { mac?: string } {
+  return peer.mac === undefined ? {} : { mac: peer.mac };
+}
+
+function linkAttributes(options: { mac?: string; mtu?: number }): Attribute[] {
+  const attributes: Attribute[] = [];
+  if (options.mac !== undefined) attributes.push(attr.bytes(IFLA.ADDRESS, macEncode(options.mac)));
+  if (options.mtu !== undefined) attributes.push(attr.u32(IFLA.MTU, options.mtu));
+  return attributes;
+}
+
+function linkInfo(kind: string, data: readonly Attribute[]): Attribute[] {
+  return [attr.nested(IFLA.LINKINFO, [attr.text(IFLA.INFO_KIND, kind), attr.nested(IFLA.INFO_DATA, data)])];
+}
+
+function withFd(path: string | undefined, work: (fd: number | null) => void): void {
+  if (path === undefined) return work(null);
+  const fd = openSync(path, 'r');
+  try {
+    work(fd);
+  } finally {
+    closeSync(fd);
+  }
+}

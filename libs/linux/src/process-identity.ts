@@ -1,0 +1,72 @@
+import { closeSync, readFileSync } from 'node:fs';
+import { constants } from 'node:os';
+import { hasCode, SystemError } from './errno.js';
+import { c, lastErrno, SYS } from './libc.js';
+
+/** A process that cannot be mistaken for a later one with the same pid, not even after a reboot. */
+export interface ProcessIdentity {
+  readonly pid: number;
+  /** Clock ticks after boot at which it started: field 22 of /proc/<pid>/stat (proc(5)). */
+  readonly startTime: number;
+  readonly bootId: string;
+}
+
+/** The kernel's random id of this boot. */
+export function bootId(): string {
+  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+}
+
+/**
+ * Identity of a running process, or null when there is none. A zombie counts as none: it holds nothing any more.
+ * The pid is read in this process's pid namespace.
+ */
+export function processIdentity(pid: number): ProcessIdentity | null {
+  if (!Number.isSafeInteger(pid) || pid <= 0) return null;
+  let stat: string;
+  try {
+    stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  } catch (error) {
+    if (hasCode(error, 'ENOENT', 'ESRCH')) return null;
+    throw error;
+  }
+  const parsed = parseStat(stat);
+  return parsed === null || parsed.dead ? null : { pid, startTime: parsed.startTime, bootId: bootId() };
+}
+
+/** Reads state and start time out of a stat line. The command name may hold spaces and brackets: the last `)` ends it. */
+export function parseStat(stat: string): { dead: boolean; startTime: number } | null {
+  const end = stat.lastIndexOf(')');
+  if (end < 0) return null;
+  const fields = stat.slice(end + 2).split(' ');
+  const startTime = Number(fields[19]);
+  if (fields[0] === undefined || !Number.isSafeInteger(startTime)) return null;
+  return { dead: 'ZXx'.includes(fields[0]), startTime };
+}
+
+/** Whether exactly this process still runs. */
+export function isAlive(identity: ProcessIdentity): boolean {
+  const now = processIdentity(identity.pid);
+  return now !== null && now.startTime === identity.startTime && now.bootId === identity.bootId;
+}
+
+/**
+ * Sends a signal to exactly this process: the pidfd is opened first and the identity compared after, so a recycled pid
+ * is never hit. Returns false when the process is gone. @throws SystemError EPERM.
+ */
+export function signalProcess(identity: ProcessIdentity, signal: NodeJS.Signals): boolean {
+  const fd = c.pidfdOpen(SYS.pidfdOpen, identity.pid, 0);
+  if (fd < 0) {
+    const errno = lastErrno();
+    if (errno === constants.errno.ESRCH) return false;
+    throw new SystemError('pidfd_open', errno, `pid ${identity.pid}`);
+  }
+  try {
+    if (!isAlive(identity)) return false;
+    if (c.pidfdSendSignal(SYS.pidfdSendSignal, fd, constants.signals[signal], null, 0) === 0) return true;
+    const errno = lastErrno();
+    if (errno === constants.errno.ESRCH) return false;
+    throw new SystemError('pidfd_send_signal', errno, `pid ${identity.pid}`);
+  } finally {
+    closeSync(fd);
+  }
+}
