@@ -1,0 +1,139 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  deriveState,
+  Desired,
+  IllegalTransition,
+  InstanceCreate,
+  InstanceSpec,
+  InstanceState,
+  Name,
+  Phase,
+  Power,
+  resourcesOf,
+  transition,
+  transitions,
+} from './index.js';
+import { statesMarkdown } from './state-diagram.js';
+
+const page = new URL('../../../docs/states.md', import.meta.url);
+
+describe('the table of states', () => {
+  it('is the page docs/states.md (UPDATE_DOCS=1 writes it)', () => {
+    if (process.env['UPDATE_DOCS'] === '1') writeFileSync(page, statesMarkdown());
+    expect(readFileSync(page, 'utf8')).toBe(statesMarkdown());
+  });
+
+  it('refuses every change that it does not list', () => {
+    for (const from of InstanceState.options)
+      for (const to of InstanceState.options) {
+        if (from === to || transitions[from].includes(to)) expect(transition(from, to)).toBe(to);
+        else expect(() => transition(from, to)).toThrow(IllegalTransition);
+      }
+  });
+
+  it('lets nothing out of deleting', () => expect(transitions.deleting).toEqual([]));
+
+  it('lets every state but deleting be deleted, and become unknown when its host is silent', () => {
+    for (const [state, next] of Object.entries(transitions)) {
+      if (state === 'deleting') continue;
+      expect(next, state).toContain('deleting');
+      if (state !== 'unknown') expect(next, state).toContain('unknown');
+    }
+  });
+});
+
+describe('the derived state', () => {
+  const inputs = fc.record({
+    desired: fc.constantFrom(...Desired.options),
+    deleting: fc.boolean(),
+    runGeneration: fc.integer({ min: 0, max: 5 }),
+    placement: fc.option(
+      fc.record({
+        phase: fc.constantFrom(...Phase.options),
+        power: fc.constantFrom(...Power.options),
+        runGeneration: fc.integer({ min: 0, max: 5 }),
+        hostSilent: fc.boolean(),
+        failed: fc.boolean(),
+      }),
+    ),
+  });
+
+  it('never says running for what is not in phase running, nor for what a silent host has', () => {
+    fc.assert(
+      fc.property(inputs, (i) => {
+        const state = deriveState(i);
+        if (state !== 'running') return true;
+        return (
+          i.placement !== null &&
+          i.placement.phase === 'running' &&
+          !i.placement.hostSilent &&
+          i.desired === 'running' &&
+          !i.deleting
+        );
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  it('does not fight a workload that ended by itself', () => {
+    const ended = {
+      phase: 'ended',
+      power: 'off',
+      runGeneration: 3,
+      hostSilent: false,
+      failed: false,
+    } as const;
+    expect(deriveState({ desired: 'running', deleting: false, runGeneration: 3, placement: ended })).toBe(
+      'stopped',
+    );
+    expect(deriveState({ desired: 'running', deleting: false, runGeneration: 4, placement: ended })).toBe(
+      'pending',
+    );
+  });
+});
+
+describe('an instance spec', () => {
+  const base = { isolation: 'container', image: 'busybox', memoryMiB: 64 };
+
+  it('fills in every default', () => {
+    expect(InstanceSpec.parse(base)).toMatchObject({
+      desired: 'running',
+      nics: [{ network: 'default' }],
+      restart: { policy: 'never' },
+      rootDisk: { sizeMiB: 1024, pool: 'default' },
+    });
+  });
+
+  it('refuses unknown fields, and fields of the other isolation, by name', () => {
+    const path = (spec: object): unknown =>
+      InstanceSpec.safeParse(spec).error?.issues[0]?.path[0] ??
+      InstanceSpec.safeParse(spec).error?.issues[0]?.code;
+    expect(path({ ...base, colour: 'red' })).toBe('unrecognized_keys');
+    expect(path({ ...base, vcpus: 2 })).toBe('vcpus');
+    expect(path({ ...base, isolation: 'vm', process: { args: ['x'] } })).toBe('process');
+    expect(path({ ...base, placement: { accel: 'kvm' } })).toBe('placement');
+    expect(path({ ...base, process: { env: { 'A=B': 'x' } } })).toBe('process');
+    expect(path({ ...base, process: { args: ['a\0b'] } })).toBe('process');
+  });
+
+  it('is stable: parsing what parsing gave changes nothing', () => {
+    const once = InstanceSpec.parse({ ...base, isolation: 'vm', vcpus: 2, userData: '#cloud-config\n' });
+    expect(InstanceSpec.parse(once)).toEqual(once);
+  });
+
+  it('books whole vCPUs unless they are capped', () => {
+    expect(resourcesOf(InstanceSpec.parse({ ...base, isolation: 'vm', vcpus: 4 })).cpuMillis).toBe(4000);
+    expect(
+      resourcesOf(InstanceSpec.parse({ ...base, isolation: 'vm', vcpus: 4, cpuMillis: 1500 })).cpuMillis,
+    ).toBe(1500);
+    expect(resourcesOf(InstanceSpec.parse(base)).cpuMillis).toBe(100);
+  });
+
+  it('takes only names that can be host names', () => {
+    for (const bad of ['', 'A', '1a', '-a', 'a-', 'a_b', 'a.b', 'a'.repeat(64), 'ä', 'a\n', '../x'])
+      expect(Name.safeParse(bad).success, bad).toBe(false);
+    expect(InstanceCreate.safeParse({ name: 'web-1', spec: base }).success).toBe(true);
+  });
+});
