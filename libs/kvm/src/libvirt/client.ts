@@ -1,0 +1,259 @@
+import { EventEmitter } from 'node:events';
+import type { CallOptions } from './connection.js';
+import { LibvirtConnectionError, LibvirtError } from './errors.js';
+import { readDomain, readDomains, Remote, uuidBytes, writeDomain, type DomainRef } from './protocol.js';
+import { Session, type Lifecycle } from './session.js';
+import { XdrReader, XdrWriter } from './xdr.js';
+
+export interface LibvirtClientOptions {
+  /** Path of libvirtd's read-write socket. */
+  readonly socketPath: string;
+  /** Driver to open; default `qemu:///system`. */
+  readonly uri?: string;
+  readonly connectTimeoutMs?: number;
+  /** Default bound of one call, milliseconds. */
+  readonly callTimeoutMs?: number;
+  readonly keepaliveMs?: number;
+  /** First and longest wait between attempts to reach a daemon that went away, milliseconds. */
+  readonly backoffMs?: { readonly first: number; readonly longest: number };
+}
+
+interface ClientEvents {
+  lifecycle: [Lifecycle];
+  /** Connected again after a loss: events may have been missed, ask for everything. */
+  resync: [];
+  /** The daemon went away; the client is trying to get it back. */
+  down: [LibvirtConnectionError];
+}
+
+export interface DomainInfo {
+  readonly state: number;
+  readonly maxMemoryKiB: bigint;
+  readonly memoryKiB: bigint;
+  readonly vcpus: number;
+  readonly cpuTimeNs: bigint;
+}
+
+export interface NodeInfo {
+  readonly model: string;
+  readonly memoryKiB: bigint;
+  readonly cpus: number;
+  readonly mhz: number;
+}
+
+/** Flags of undefine: managed save, snapshots' metadata, NVRAM, checkpoints' metadata go as well. */
+const UNDEFINE_ALL = 1 | 2 | 4 | 16;
+/** Ask with ACPI power button rather than an agent in the guest. */
+const DESTROY_GRACEFUL = 1;
+const FIRST_BACKOFF_MS = 50;
+const LONGEST_BACKOFF_MS = 5_000;
+const MODEL_CHARS = 32;
+
+/**
+ * A client of libvirtd's RPC. It connects at the first call, keeps two connections, and after a loss reconnects with
+ * back-off and emits `resync`. Calls during a loss fail with `unreachable` or `closed`; none is repeated on its own.
+ */
+export class LibvirtClient extends EventEmitter<ClientEvents> {
+  #session: Session | null = null;
+  #opening: Promise<Session> | null = null;
+  #retry: NodeJS.Timeout | null = null;
+  #wasConnected = false;
+  #closed = false;
+
+  constructor(private readonly options: LibvirtClientOptions) {
+    super();
+  }
+
+  /** Connects now. @throws LibvirtConnectionError */
+  async connect(): Promise<void> {
+    await this.#ready();
+  }
+
+  get connected(): boolean {
+    return this.#session !== null && !this.#session.isClosed;
+  }
+
+  /** Ends both connections for good. */
+  close(): void {
+    this.#closed = true;
+    if (this.#retry !== null) clearTimeout(this.#retry);
+    this.#session?.close();
+    this.#session = null;
+  }
+
+  /** Version of the daemon as `major.minor.release`. */
+  async libVersion(options?: CallOptions): Promise<string> {
+    return versionText((await this.#call(Remote.libVersion, new XdrWriter(), options)).uhyper());
+  }
+
+  /** Version of the hypervisor (QEMU). */
+  async hypervisorVersion(options?: CallOptions): Promise<string> {
+    return versionText((await this.#call(Remote.getVersion, new XdrWriter(), options)).uhyper());
+  }
+
+  async nodeInfo(options?: CallOptions): Promise<NodeInfo> {
+    const reply = await this.#call(Remote.nodeInfo, new XdrWriter(), options);
+    const chars = Array.from({ length: MODEL_CHARS }, () => reply.int());
+    const model = String.fromCharCode(...chars.slice(0, Math.max(chars.indexOf(0), 0)).map((c) => c & 0xff));
+    return { model, memoryKiB: reply.uhyper(), cpus: reply.int(), mhz: reply.int() };
+  }
+
+  /** The daemon's capabilities document (XML). */
+  async capabilities(options?: CallOptions): Promise<string> {
+    return (await this.#call(Remote.capabilities, new XdrWriter(), options)).string();
+  }
+
+  /** Defines a persistent domain, or changes the definition of the same UUID and name. The XML is validated. */
+  async define(xml: string, options?: CallOptions): Promise<DomainRef> {
+    const validate = 1;
+    return readDomain(await this.#call(Remote.define, new XdrWriter().string(xml).uint(validate), options));
+  }
+
+  /** Starts a defined domain. Events: RESUMED, then STARTED, both before the answer. */
+  async create(domain: DomainRef, options?: CallOptions): Promise<DomainRef> {
+    return readDomain(await this.#callLong(Remote.create, domainArgs(domain).uint(0), options));
+  }
+
+  /** Kills the domain's process. `graceful` sends SIGTERM only, so that caches are written, and may fail. */
+  async destroy(domain: DomainRef, flags: { graceful?: boolean } = {}, options?: CallOptions): Promise<void> {
+    const bits = flags.graceful === true ? DESTROY_GRACEFUL : 0;
+    await this.#callLong(Remote.destroy, domainArgs(domain).uint(bits), options);
+  }
+
+  /** Presses the power button; the guest decides. */
+  async shutdown(domain: DomainRef, options?: CallOptions): Promise<void> {
+    await this.#call(Remote.shutdown, domainArgs(domain), options);
+  }
+
+  async reboot(domain: DomainRef, options?: CallOptions): Promise<void> {
+    await this.#call(Remote.reboot, domainArgs(domain).uint(0), options);
+  }
+
+  async suspend(domain: DomainRef, options?: CallOptions): Promise<void> {
+    await this.#callLong(Remote.suspend, domainArgs(domain), options);
+  }
+
+  async resume(domain: DomainRef, options?: CallOptions): Promise<void> {
+    await this.#callLong(Remote.resume, domainArgs(domain), options);
+  }
+
+  /** Removes the definition and all that the daemon keeps with it, NVRAM included. */
+  async undefine(domain: DomainRef, options?: CallOptions): Promise<void> {
+    await this.#call(Remote.undefine, domainArgs(domain).uint(UNDEFINE_ALL), options);
+  }
+
+  /** Null when there is none. */
+  async lookupByUuid(uuid: string, options?: CallOptions): Promise<DomainRef | null> {
+    return this.#lookup(Remote.lookupByUuid, new XdrWriter().opaqueFixed(uuidBytes(uuid)), options);
+  }
+
+  /** Null when there is none. */
+  async lookupByName(name: string, options?: CallOptions): Promise<DomainRef | null> {
+    return this.#lookup(Remote.lookupByName, new XdrWriter().string(name), options);
+  }
+
+  /** Every domain, active or not. */
+  async list(options?: CallOptions): Promise<DomainRef[]> {
+    const reply = await this.#call(Remote.listAll, new XdrWriter().int(1).uint(0), options);
+    return readDomains(reply);
+  }
+
+  /** `state` is a value of `DomainState`; `reason` depends on it (`ShutoffReason` for shutoff). */
+  async state(domain: DomainRef, options?: CallOptions): Promise<{ state: number; reason: number }> {
+    const reply = await this.#call(Remote.getState, domainArgs(domain).uint(0), options);
+    return { state: reply.int(), reason: reply.int() };
+  }
+
+  async info(domain: DomainRef, options?: CallOptions): Promise<DomainInfo> {
+    const reply = await this.#call(Remote.getInfo, domainArgs(domain), options);
+    return {
+      state: reply.uint(),
+      maxMemoryKiB: reply.uhyper(),
+      memoryKiB: reply.uhyper(),
+      vcpus: reply.uint(),
+      cpuTimeNs: reply.uhyper(),
+    };
+  }
+
+  /** The domain's XML; the one it will start with when `inactive`. */
+  async xml(domain: DomainRef, flags: { inactive?: boolean } = {}, options?: CallOptions): Promise<string> {
+    const bits = flags.inactive === true ? 2 : 0;
+    return (await this.#call(Remote.getXml, domainArgs(domain).uint(bits), options)).string();
+  }
+
+  /** One QMP command as JSON text; the answer is JSON text too. libvirt marks the domain as tainted. */
+  async monitorCommand(domain: DomainRef, command: string, options?: CallOptions): Promise<string> {
+    return (await this.#ready()).monitor(domain, command, options);
+  }
+
+  async #call(procedure: number, args: XdrWriter, options?: CallOptions): Promise<XdrReader> {
+    return (await this.#ready()).remote(procedure, args, options);
+  }
+
+  async #callLong(procedure: number, args: XdrWriter, options?: CallOptions): Promise<XdrReader> {
+    return (await this.#ready()).remoteLong(procedure, args, options);
+  }
+
+  async #lookup(procedure: number, args: XdrWriter, options?: CallOptions): Promise<DomainRef | null> {
+    try {
+      return readDomain(await this.#call(procedure, args, options));
+    } catch (error) {
+      if (error instanceof LibvirtError && error.isNoDomain) return null;
+      throw error;
+    }
+  }
+
+  async #ready(): Promise<Session> {
+    if (this.#closed) throw new LibvirtConnectionError('closed', 'the libvirt client was closed');
+    if (this.#session !== null && !this.#session.isClosed) return this.#session;
+    this.#opening ??= this.#open().finally(() => {
+      this.#opening = null;
+    });
+    return this.#opening;
+  }
+
+  async #open(): Promise<Session> {
+    const session = await Session.open({
+      ...this.options,
+      uri: this.options.uri ?? 'qemu:///system',
+      onLifecycle: (event) => this.emit('lifecycle', event),
+      onClose: (error) => this.#lost(error),
+    });
+    if (this.#closed) {
+      session.close();
+      throw new LibvirtConnectionError('closed', 'the libvirt client was closed');
+    }
+    this.#session = session;
+    if (this.#wasConnected) queueMicrotask(() => this.emit('resync'));
+    this.#wasConnected = true;
+    return session;
+  }
+
+  #lost(error: LibvirtConnectionError): void {
+    this.#session = null;
+    if (this.#closed) return;
+    this.emit('down', error);
+    this.#reconnect(this.options.backoffMs?.first ?? FIRST_BACKOFF_MS);
+  }
+
+  #reconnect(waitMs: number): void {
+    this.#retry = setTimeout(() => {
+      this.#ready().catch(() => {
+        const longest = this.options.backoffMs?.longest ?? LONGEST_BACKOFF_MS;
+        if (!this.#closed) this.#reconnect(Math.min(waitMs * 2, longest));
+      });
+    }, waitMs);
+    this.#retry.unref();
+  }
+}
+
+function domainArgs(domain: DomainRef): XdrWriter {
+  const args = new XdrWriter();
+  writeDomain(args, domain);
+  return args;
+}
+
+function versionText(version: bigint): string {
+  const n = Number(version);
+  return `${Math.floor(n / 1_000_000)}.${Math.floor(n / 1000) % 1000}.${n % 1000}`;
+}
