@@ -1,15 +1,15 @@
-import { BerthError, type HostVerdict, type Instance, resourcesOf } from '@berth/model';
-import { type DecisionDraft, decide, type HostSnapshot, judge, type Snapshot } from '@berth/scheduler';
-import type { HostId } from '@berth/model';
-import { policyFor, requestOf, toSnapshot, type PlaceDeps } from './place.js';
+import { BerthError, type HostId, type HostVerdict, type Instance, resourcesOf } from '@berth/model';
+import { decide, type HostSnapshot, judge, type Snapshot } from '@berth/scheduler';
 import type { PlacementStore } from '../store/store.js';
+import { type PlaceDeps, policyFor, requestOf, toSnapshot } from './place.js';
 
+/** What the scheduler would say now: recomputed, not the stored decision. */
 export interface Explanation {
-  /** When the snapshot was read: a recomputed answer, not the stored decision. */
+  /** When the snapshot was read. */
   readonly asOf: string;
-  readonly decision: DecisionDraft;
-  /** The verdict on the one host that was asked for. */
-  readonly host: HostVerdict | null;
+  readonly summary: string;
+  /** Every host's verdict, or only that of the host asked for. */
+  readonly verdicts: readonly HostVerdict[];
 }
 
 export interface ExplainDeps extends Pick<PlaceDeps, 'strategy'> {
@@ -17,8 +17,9 @@ export interface ExplainDeps extends Pick<PlaceDeps, 'strategy'> {
 }
 
 /**
- * What the scheduler would say of an instance now, for every host or for one by name. What the instance books itself is
- * not held against it. @throws notFound when the host does not exist
+ * Judges hosts for an instance as of now. What the instance books itself is not held against it.
+ * @param volumeHostId host of its root volume, null before its first placement
+ * @throws BerthError notFound when there is no host of that name
  */
 export async function explain(
   deps: ExplainDeps,
@@ -27,41 +28,46 @@ export async function explain(
   hostName?: string,
 ): Promise<Explanation> {
   const read = await deps.store.snapshotRead();
-  const all = toSnapshot(read);
-  const holder =
-    instance.status.phase !== null && instance.status.phase !== 'ended'
-      ? instance.status.host?.id
-      : undefined;
+  const snapshot = withoutOwn(toSnapshot(read), instance);
   const own = resourcesOf(instance.spec);
-  const snapshot: Snapshot = { ...all, hosts: all.hosts.map((h) => (h.id === holder ? without(h, own) : h)) };
-  const pending = {
-    id: instance.id,
-    spec: instance.spec,
-    resources: { ...own, diskMiB: volumeHostId === null ? own.diskMiB : 0 },
-    imageDigest: instance.imageDigest as never,
-    volumeHostId,
-  };
-  const request = requestOf(pending, snapshot);
+  const request = requestOf(
+    {
+      id: instance.id,
+      spec: instance.spec,
+      resources: { ...own, diskMiB: volumeHostId === null ? own.diskMiB : 0 },
+      imageDigest: instance.imageDigest,
+      volumeHostId,
+    },
+    snapshot,
+  );
   const policy = policyFor(deps, instance);
-  const one = hostName === undefined ? undefined : snapshot.hosts.find((h) => h.name === hostName);
-  if (hostName !== undefined && one === undefined)
+  const asOf = read.at.toISOString();
+  if (hostName === undefined) {
+    const verdicts = snapshot.hosts.map((h) => judge(h, request, policy));
+    return { asOf, summary: decide(snapshot, request, policy).summary, verdicts };
+  }
+  const host = snapshot.hosts.find((h) => h.name === hostName);
+  if (host === undefined)
     throw new BerthError('notFound', `there is no host ${JSON.stringify(hostName)}`, {
       remedy: 'List the hosts with GET /v1/hosts.',
     });
-  return {
-    asOf: read.at.toISOString(),
-    decision: decide(snapshot, request, policy),
-    host: one === undefined ? null : judge(one, request, policy),
-  };
+  const verdict = judge(host, request, policy);
+  const summary = verdict.failed === null ? `${host.name} fits` : `${host.name}: ${verdict.failed.message}`;
+  return { asOf, summary, verdicts: [verdict] };
 }
 
-function without(h: HostSnapshot, own: { cpuMillis: number; memoryMiB: number }): HostSnapshot {
-  return {
+/** The snapshot as it were if the instance had ended. */
+function withoutOwn(snapshot: Snapshot, instance: Instance): Snapshot {
+  const { phase, host } = instance.status;
+  if (host === null || phase === null || phase === 'ended') return snapshot;
+  const own = resourcesOf(instance.spec);
+  const free = (h: HostSnapshot): HostSnapshot => ({
     ...h,
     used: {
       ...h.used,
       cpuMillis: h.used.cpuMillis - own.cpuMillis,
       memoryMiB: h.used.memoryMiB - own.memoryMiB,
     },
-  };
+  });
+  return { ...snapshot, hosts: snapshot.hosts.map((h) => (h.id === host.id ? free(h) : h)) };
 }

@@ -81,7 +81,9 @@ export function toSnapshot(read: PlacementSnapshot): Snapshot {
 }
 
 export function requestOf(
-  instance: Pick<PendingInstance, 'id' | 'spec' | 'resources' | 'imageDigest' | 'volumeHostId'>,
+  instance: Pick<PendingInstance, 'id' | 'spec' | 'resources' | 'volumeHostId'> & {
+    readonly imageDigest: string;
+  },
   snapshot: Snapshot,
 ): PlacementRequest {
   const holder = instance.volumeHostId;
