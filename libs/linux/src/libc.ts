@@ -32,8 +32,8 @@ export const c = {
   socket: bind('int socket(int domain, int type, int protocol)'),
   bindSocket: bind('int bind(int fd, void *address, unsigned int length)'),
   setsockopt: bind('int setsockopt(int fd, int level, int name, void *value, unsigned int length)'),
-  send: bind('ssize_t send(int fd, void *data, size_t length, int flags)'),
-  recv: bind('ssize_t recv(int fd, void *data, size_t length, int flags)'),
+  send: bind('long send(int fd, void *data, size_t length, int flags)'),
+  recv: bind('long recv(int fd, void *data, size_t length, int flags)'),
   ioctlPointer: bind('int ioctl(int fd, unsigned long request, void *argument)'),
   ioctlNumber: libc.func('ioctl', 'int', ['int', 'unsigned long', 'unsigned long']) as (
     ...args: unknown[]
