@@ -1,0 +1,59 @@
+# Sourced by build: the OCI image. Image layout by hand: one gzip layer, configuration, manifest, index.
+
+build_container() {
+  local key root layout layer config manifest diff
+  key=$(key_of "$here/build" "$here/container.sh" "$here"/container/*)
+  if fresh busybox.oci.tar "$key"; then say "busybox.oci.tar is up to date"; return; fi
+
+  root="$work/container"
+  mkdir -p "$root"/{bin,dev,etc,proc,root,run,srv,sys,tmp,var/log}
+  chmod 1777 "$root/tmp"
+  chmod 700 "$root/root"
+  cp "$(debian_package busybox-static)/bin/busybox" "$root/bin/busybox"
+  chmod 755 "$root/bin/busybox"
+  local applet
+  for applet in $("$root/bin/busybox" --list); do
+    [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"
+  done
+  ln -s bin "$root/sbin"
+  install -m 644 "$here"/container/{passwd,group} "$root/etc/"
+  install -m 755 "$here/container/demo" "$root/bin/demo"
+
+  layout="$work/layout"
+  mkdir -p "$layout/blobs/sha256"
+  tar_of "$root" "$work/layer.tar" .
+  diff=$(sha256sum "$work/layer.tar" | cut -d' ' -f1)
+  gzip -9n "$work/layer.tar"
+  layer=$(add_blob "$work/layer.tar.gz")
+
+  printf '{"architecture":"amd64","os":"linux","created":"%s","config":{"Env":["PATH=/bin"],"Entrypoint":["/bin/demo"],"WorkingDir":"/","ExposedPorts":{"8080/tcp":{}},"StopSignal":"SIGTERM"},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]},"history":[{"created":"%s","created_by":"tools/samples/build"}]}' \
+    "$(date -u -d @$stamp +%FT%TZ)" "$diff" "$(date -u -d @$stamp +%FT%TZ)" >"$work/config.json"
+  config=$(add_blob "$work/config.json")
+  printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":%s,"layers":[%s]}' \
+    "$(descriptor application/vnd.oci.image.config.v1+json "$config")" \
+    "$(descriptor application/vnd.oci.image.layer.v1.tar+gzip "$layer")" >"$work/manifest.json"
+  manifest=$(add_blob "$work/manifest.json")
+  printf '{"imageLayoutVersion":"1.0.0"}' >"$layout/oci-layout"
+  printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:%s","size":%d,"platform":{"architecture":"amd64","os":"linux"},"annotations":{"org.opencontainers.image.ref.name":"busybox"}}]}' \
+    "$manifest" "$(stat -c %s "$layout/blobs/sha256/$manifest")" >"$layout/index.json"
+  tar_of "$layout" "$work/busybox.oci.tar" oci-layout index.json blobs
+  finish busybox.oci.tar "$work/busybox.oci.tar" "$key"
+}
+
+# tar_of DIR FILE MEMBER…: a tar whose bytes depend on names, modes and contents alone.
+tar_of() {
+  local dir=$1 file=$2
+  shift 2
+  tar -C "$dir" --format=ustar --sort=name --mtime=@$stamp --owner=0 --group=0 --numeric-owner -cf "$file" "$@"
+}
+
+# add_blob FILE: moves a file into the layout and prints its hex digest.
+add_blob() {
+  local hex
+  hex=$(sha256sum "$1" | cut -d' ' -f1)
+  mv "$1" "$layout/blobs/sha256/$hex"
+  echo "$hex"
+}
+
+# descriptor MEDIA_TYPE HEX
+descriptor() { printf '{"mediaType":"%s","digest":"sha256:%s","size":%d}' "$1" "$2" "$(stat -c %s "$layout/blobs/sha256/$2")"; }
