@@ -1,19 +1,8 @@
-import { type MountEntry } from './mountinfo.js';
-import { mounts } from './mounts.js';
-
-/** `hybrid`: v1 controllers beside a v2 tree that holds none of them (systemd's transitional layout). */
-export type CgroupMode = 'v1' | 'v2' | 'hybrid';
-
-/** Which cgroups this host has, by its mounts. @throws Error where there are none. */
-export function detectCgroups(table: readonly MountEntry[] = mounts()): CgroupMode {
-  const v1 = table.some((m) => m.type === 'cgroup' && m.superOptions.some((o) => V1_CONTROLLERS.has(o)));
-  const v2 = table.some((m) => m.type === 'cgroup2');
-  if (v1) return v2 ? 'hybrid' : 'v1';
-  if (v2) return 'v2';
-  throw new Error('no cgroup file system is mounted');
-}
-
-const V1_CONTROLLERS = new Set(['cpu', 'cpuacct', 'memory', 'pids', 'freezer', 'cpuset', 'devices', 'blkio']);
+import { mkdir, readFile, rmdir, writeFile, readdir } from 'node:fs/promises';
+import { join, normalize } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+import { detectCgroups, type CgroupHierarchies, hierarchies } from './cgroup-mounts.js';
+import { hasCode } from './errno.js';
 
 /** Limits of one group; what is left out is not changed, null means no limit. */
 export interface CgroupLimits {
@@ -31,4 +20,211 @@ export interface CgroupUsage {
   readonly pids: number;
   /** Processes that the kernel killed here because the memory limit was reached. */
   readonly oomKills: number;
+}
+
+const PERIOD_MICROS = 100_000;
+
+/**
+ * Makes a group, given by its path below the root of every hierarchy (`berth/x`), with limits. On v1 and hybrid it
+ * stands in each controller's own tree. Repeating it sets the limits again.
+ */
+export async function cgroupCreate(group: string, limits: CgroupLimits = {}): Promise<void> {
+  const trees = hierarchies();
+  if (detectCgroups() === 'v2') await delegate(trees, group);
+  for (const directory of directories(trees, group)) await mkdir(directory, { recursive: true });
+  await cgroupLimit(group, limits);
+}
+
+/** Sets limits of a group that exists. @throws Node's ENOENT; EBUSY when v1 memory in use is above the new limit. */
+export async function cgroupLimit(group: string, limits: CgroupLimits): Promise<void> {
+  const trees = hierarchies();
+  const set = (controller: string, v1: string, v2: string, value: readonly [v1: string, v2: string]) => {
+    const tree = treeOf(trees, controller);
+    return writeFile(
+      join(tree.path, checked(group), tree.version === 1 ? v1 : v2),
+      value[tree.version - 1] ?? '',
+    );
+  };
+  if (limits.cpuMillis !== undefined) {
+    const quota =
+      limits.cpuMillis === null
+        ? null
+        : Math.max(1000, Math.round((limits.cpuMillis * PERIOD_MICROS) / 1000));
+    if (treeOf(trees, 'cpu').version === 1)
+      await set('cpu', 'cpu.cfs_period_us', '', [`${PERIOD_MICROS}`, '']);
+    await set('cpu', 'cpu.cfs_quota_us', 'cpu.max', [`${quota ?? -1}`, `${quota ?? 'max'} ${PERIOD_MICROS}`]);
+  }
+  if (limits.cpuWeight !== undefined) {
+    // v1 shares: 1024 is what 100 is on v2; at least 2.
+    const shares = Math.max(2, Math.round((limits.cpuWeight * 1024) / 100));
+    await set('cpu', 'cpu.shares', 'cpu.weight', [`${shares}`, `${limits.cpuWeight}`]);
+  }
+  if (limits.memoryBytes !== undefined) {
+    const bytes = limits.memoryBytes;
+    await set('memory', 'memory.limit_in_bytes', 'memory.max', [`${bytes ?? -1}`, `${bytes ?? 'max'}`]);
+  }
+  if (limits.pids !== undefined) {
+    await set('pids', 'pids.max', 'pids.max', [`${limits.pids ?? 'max'}`, `${limits.pids ?? 'max'}`]);
+  }
+}
+
+/** Moves a process into the group, in every hierarchy. */
+export async function cgroupAdd(group: string, pid: number): Promise<void> {
+  for (const directory of directories(hierarchies(), group))
+    await writeFile(join(directory, 'cgroup.procs'), `${pid}`);
+}
+
+/** What the group used and uses. @throws Node's ENOENT when there is no such group. */
+export async function cgroupUsage(group: string): Promise<CgroupUsage> {
+  const trees = hierarchies();
+  const read = (controller: string, v1: string, v2: string) => {
+    const tree = treeOf(trees, controller);
+    return readFile(join(tree.path, checked(group), tree.version === 1 ? v1 : v2), 'utf8');
+  };
+  const cpu = await read('cpuacct', 'cpuacct.usage', 'cpu.stat');
+  const oom = await read('memory', 'memory.oom_control', 'memory.events');
+  return {
+    cpuMicros:
+      treeOf(trees, 'cpuacct').version === 1 ? Math.floor(Number(cpu) / 1000) : keyed(cpu, 'usage_usec'),
+    memoryBytes: Number(await read('memory', 'memory.usage_in_bytes', 'memory.current')),
+    pids: Number(await read('pids', 'pids.current', 'pids.current')),
+    oomKills: keyed(oom, 'oom_kill'),
+  };
+}
+
+/** The limits as the kernel holds them: null where there is none. */
+export async function cgroupLimits(
+  group: string,
+): Promise<{ cpuMillis: number | null; memoryBytes: number | null; pids: number | null }> {
+  const trees = hierarchies();
+  const read = async (controller: string, v1: string, v2: string) => {
+    const tree = treeOf(trees, controller);
+    return (await readFile(join(tree.path, checked(group), tree.version === 1 ? v1 : v2), 'utf8')).trim();
+  };
+  const cpu = await read('cpu', 'cpu.cfs_quota_us', 'cpu.max');
+  const period =
+    treeOf(trees, 'cpu').version === 1 ? await read('cpu', 'cpu.cfs_period_us', '') : cpu.split(' ')[1];
+  const quota = bounded(cpu.split(' ')[0] ?? 'max');
+  return {
+    cpuMillis: quota === null ? null : Math.round((quota * 1000) / Number(period)),
+    memoryBytes: bounded(await read('memory', 'memory.limit_in_bytes', 'memory.max')),
+    pids: bounded(await read('pids', 'pids.max', 'pids.max')),
+  };
+}
+
+/** Processes in the group and in groups below it, in any hierarchy. None when there is no such group. */
+export async function cgroupProcs(group: string): Promise<number[]> {
+  const pids = new Set<number>();
+  for (const root of directories(hierarchies(), group)) {
+    for (const directory of await descendants(root)) {
+      const text = await readFile(join(directory, 'cgroup.procs'), 'utf8').catch(ignoreGone);
+      for (const line of text.split('\n')) if (line !== '') pids.add(Number(line));
+    }
+  }
+  pids.delete(0); // a process of another pid namespace
+  return [...pids];
+}
+
+/**
+ * Kills every process of the group and waits until it is empty. v2 does so in one write; v1 has no such thing, so the
+ * processes are killed until none is left, also against one that forks. @throws Error when some remain at the deadline.
+ */
+export async function cgroupKill(group: string, options: { timeoutMs?: number } = {}): Promise<void> {
+  const end = performance.now() + (options.timeoutMs ?? 10_000);
+  const unified = hierarchies().unified;
+  if (unified !== null) await writeFile(join(unified, checked(group), 'cgroup.kill'), '1').catch(ignoreGone);
+  for (let pause = 1; ; pause = Math.min(50, pause * 2)) {
+    const pids = await cgroupProcs(group);
+    if (pids.length === 0) return;
+    for (const pid of pids) kill(pid);
+    if (performance.now() > end)
+      throw new Error(`processes of cgroup ${group} survive SIGKILL: ${pids.join(' ')}`);
+    await wait(pause);
+  }
+}
+
+/** Removes an empty group with those below it, in every hierarchy. Removing what never was is no error. @throws EBUSY. */
+export async function cgroupRemove(group: string): Promise<void> {
+  for (const root of directories(hierarchies(), group)) {
+    for (const directory of (await descendants(root)).reverse()) await removeGroup(directory);
+  }
+}
+
+/** The kernel may hold a group busy for some milliseconds after its last process. */
+async function removeGroup(directory: string): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await rmdir(directory);
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return;
+      if (!hasCode(error, 'EBUSY') || attempt === 50) throw error;
+      await wait(10);
+    }
+  }
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if (!hasCode(error, 'ESRCH')) throw error;
+  }
+}
+
+/** On v2 a parent hands its controllers down by cgroup.subtree_control, from the root to the group's parent. */
+async function delegate(trees: CgroupHierarchies, group: string): Promise<void> {
+  let directory = treeOf(trees, 'memory').path;
+  for (const part of checked(group).split('/')) {
+    await writeFile(join(directory, 'cgroup.subtree_control'), '+cpu +memory +pids');
+    directory = join(directory, part);
+    await mkdir(directory, { recursive: true });
+  }
+}
+
+async function descendants(root: string): Promise<string[]> {
+  const entries = await readdir(root, { withFileTypes: true }).catch((error: unknown) => {
+    if (hasCode(error, 'ENOENT')) return null;
+    throw error;
+  });
+  if (entries === null) return [];
+  const below = entries.filter((e) => e.isDirectory()).map((e) => descendants(join(root, e.name)));
+  return [root, ...(await Promise.all(below)).flat()];
+}
+
+function directories(trees: CgroupHierarchies, group: string): string[] {
+  return trees.paths.map((path) => join(path, checked(group)));
+}
+
+function treeOf(trees: CgroupHierarchies, controller: string): { path: string; version: 1 | 2 } {
+  const tree = trees.controllers.get(controller);
+  if (tree === undefined) throw new Error(`this host has no cgroup controller ${controller}`);
+  return tree;
+}
+
+function checked(group: string): string {
+  if (
+    !/^[A-Za-z0-9_.:@-]+(\/[A-Za-z0-9_.:@-]+)*$/.test(group) ||
+    normalize(group) !== group ||
+    /^\.\.?$/.test(group)
+  ) {
+    throw new RangeError(`not a cgroup path: ${JSON.stringify(group)}`);
+  }
+  if (group.startsWith('../')) throw new RangeError(`not a cgroup path: ${JSON.stringify(group)}`);
+  return group;
+}
+
+function keyed(text: string, key: string): number {
+  const line = text.split('\n').find((l) => l.startsWith(`${key} `));
+  return line === undefined ? 0 : Number(line.slice(key.length + 1));
+}
+
+/** `max`, -1 and v1 memory's page-rounded 2^63 all mean no limit. */
+function bounded(value: string): number | null {
+  const number = Number(value);
+  return value === 'max' || number < 0 || number > 2 ** 62 ? null : number;
+}
+
+function ignoreGone(error: unknown): string {
+  if (hasCode(error, 'ENOENT', 'ENODEV', 'ENOTSUP')) return '';
+  throw error;
 }

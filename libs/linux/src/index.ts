@@ -11,4 +11,5 @@ export type { AddressInfo, LinkInfo, RouteInfo } from './netlink-route.js';
 export { cidrEncode, ifnameCheck, ipv4Encode, macEncode } from './netlink-codec.js';
 export * from './tap.js';
 export * from './privileges.js';
+export { type CgroupMode, detectCgroups } from './cgroup-mounts.js';
 export * from './cgroups.js';

@@ -1,0 +1,49 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { MountEntry } from './mountinfo.js';
+import { mounts } from './mounts.js';
+
+/** `hybrid`: v1 controllers beside a v2 tree (systemd's transitional layout). */
+export type CgroupMode = 'v1' | 'v2' | 'hybrid';
+
+const V1_CONTROLLERS = new Set(['cpu', 'cpuacct', 'memory', 'pids', 'freezer', 'cpuset', 'devices', 'blkio']);
+
+/** The trees a group must stand in, and the tree that answers for each controller. */
+export interface CgroupHierarchies {
+  readonly controllers: ReadonlyMap<string, { readonly path: string; readonly version: 1 | 2 }>;
+  /** Mount points of every tree that is used, each once. */
+  readonly paths: readonly string[];
+  /** Mount point of the v2 tree, or null. */
+  readonly unified: string | null;
+}
+
+/** Which cgroups this host has, by its mounts. @throws Error where there are none. */
+export function detectCgroups(table: readonly MountEntry[] = mounts()): CgroupMode {
+  const v1 = table.some((m) => m.type === 'cgroup' && m.superOptions.some((o) => V1_CONTROLLERS.has(o)));
+  const v2 = table.some((m) => m.type === 'cgroup2');
+  if (v1) return v2 ? 'hybrid' : 'v1';
+  if (v2) return 'v2';
+  throw new Error('no cgroup file system is mounted');
+}
+
+/** Read anew at each call: cheap, and mounts may change below a long-lived process. */
+export function hierarchies(table: readonly MountEntry[] = mounts()): CgroupHierarchies {
+  const controllers = new Map<string, { path: string; version: 1 | 2 }>();
+  for (const entry of table.filter((m) => m.type === 'cgroup')) {
+    for (const option of entry.superOptions) {
+      if (V1_CONTROLLERS.has(option)) controllers.set(option, { path: entry.target, version: 1 });
+    }
+  }
+  const unified = table.find((m) => m.type === 'cgroup2')?.target ?? null;
+  if (unified !== null) {
+    for (const name of readFileSync(join(unified, 'cgroup.controllers'), 'utf8').trim().split(' ')) {
+      if (!controllers.has(name)) controllers.set(name, { path: unified, version: 2 });
+    }
+    // Accounting of processor time is part of every v2 group, whatever controllers it has.
+    if (!controllers.has('cpuacct')) controllers.set('cpuacct', { path: unified, version: 2 });
+  }
+  const used = ['cpu', 'cpuacct', 'memory', 'pids', 'freezer'].flatMap(
+    (name) => controllers.get(name)?.path ?? [],
+  );
+  return { controllers, paths: [...new Set([...used, ...(unified === null ? [] : [unified])])], unified };
+}
