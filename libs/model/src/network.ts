@@ -42,6 +42,8 @@ export const HostNetworkSpec = z.strictObject({
   name: Name,
   cidr: z.string(),
   gateway: z.string(),
+  /** Rises with the leases. A host ignores leases older than those it has; without it leases are only added. */
+  revision: z.int().nonnegative().optional(),
   /** Every address of the network on this host, for DHCP leases and DNS names. */
   leases: z.array(z.strictObject({ name: Name, mac: z.string(), ipv4: z.string() })),
 });
