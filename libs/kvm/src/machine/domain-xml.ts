@@ -1,0 +1,117 @@
+import type { MachineDisk, MachineNic, MachineSpec } from './machine-spec.js';
+import { domainName, metadataElement } from './metadata.js';
+import { renderXml, xml, type XmlElement } from './xml.js';
+
+/** Period of the CPU quota, microseconds: the kernel's default. */
+const QUOTA_PERIOD = 100_000;
+
+/** The domain document libvirt is given. Pure. @throws XmlError when a string cannot be carried. */
+export function domainXml(spec: MachineSpec): string {
+  return renderXml(
+    xml(
+      'domain',
+      { type: spec.accel === 'kvm' ? 'kvm' : 'qemu' },
+      xml('name', {}, domainName(spec.hostTag, spec.instanceId)),
+      xml('uuid', {}, spec.uuid),
+      xml('title', {}, spec.title),
+      xml('metadata', {}, metadataElement(spec)),
+      xml('memory', { unit: 'MiB' }, String(spec.memoryMiB)),
+      xml('vcpu', { placement: 'static' }, String(spec.vcpus)),
+      cpuTune(spec.cpuMillis),
+      xml(
+        'os',
+        {},
+        xml('type', { arch: 'x86_64', machine: 'q35' }, 'hvm'),
+        xml('bios', { useserial: 'no', rebootTimeout: 0 }),
+      ),
+      xml('features', {}, xml('acpi'), xml('apic')),
+      cpu(spec.accel),
+      xml('clock', { offset: 'utc' }),
+      xml('on_poweroff', {}, 'destroy'),
+      xml('on_reboot', {}, 'restart'),
+      xml('on_crash', {}, 'destroy'),
+      devices(spec),
+    ),
+  );
+}
+
+function cpuTune(cpuMillis: number | null): XmlElement | null {
+  if (cpuMillis === null) return null;
+  return xml(
+    'cputune',
+    {},
+    xml('global_period', {}, String(QUOTA_PERIOD)),
+    xml('global_quota', {}, String((cpuMillis * QUOTA_PERIOD) / 1000)),
+  );
+}
+
+/** Under KVM the guest sees the host's processor; emulated, the model that starts and runs fastest here. */
+function cpu(accel: MachineSpec['accel']): XmlElement {
+  if (accel === 'kvm') return xml('cpu', { mode: 'host-passthrough', check: 'none', migratable: 'on' });
+  return xml('cpu', { mode: 'custom', match: 'exact', check: 'none' }, xml('model', { fallback: 'forbid' }, 'qemu64'));
+}
+
+function devices(spec: MachineSpec): XmlElement {
+  return xml(
+    'devices',
+    {},
+    xml('emulator', {}, '/usr/bin/qemu-system-x86_64'),
+    rootDisk(spec.disk),
+    spec.seedPath === null ? null : seedDisk(spec.seedPath),
+    spec.nics.map(nic),
+    xml(
+      'serial',
+      { type: 'file' },
+      xml('source', { path: spec.serialLog, append: 'on' }),
+      xml('target', { type: 'isa-serial', port: 0 }),
+    ),
+    xml('rng', { model: 'virtio' }, xml('backend', { model: 'random' }, '/dev/urandom')),
+    xml('memballoon', { model: 'virtio', autodeflate: 'on' }),
+    xml('controller', { type: 'usb', model: 'none' }),
+    xml('video', {}, xml('model', { type: 'none' })),
+    // A guest that panics ends its run: libvirt then reports a crash and `on_crash` applies.
+    xml('panic', { model: 'isa' }),
+  );
+}
+
+function rootDisk(disk: MachineDisk): XmlElement {
+  return xml(
+    'disk',
+    { type: 'file', device: 'disk' },
+    xml('driver', { name: 'qemu', type: 'qcow2', cache: disk.cache, io: 'threads', discard: 'unmap', detect_zeroes: 'unmap' }),
+    xml('source', { file: disk.path }),
+    xml(
+      'backingStore',
+      { type: 'file' },
+      xml('format', { type: disk.base.format }),
+      // The base is shared: it keeps its owner, so that no QEMU may ever write it.
+      xml('source', { file: disk.base.path }, xml('seclabel', { model: 'dac', relabel: 'no' })),
+      xml('backingStore'),
+    ),
+    xml('target', { dev: 'vda', bus: 'virtio' }),
+    xml('boot', { order: 1 }),
+  );
+}
+
+function seedDisk(path: string): XmlElement {
+  return xml(
+    'disk',
+    { type: 'file', device: 'disk' },
+    xml('driver', { name: 'qemu', type: 'raw' }),
+    xml('source', { file: path }),
+    xml('target', { dev: 'vdb', bus: 'virtio' }),
+    xml('readonly'),
+  );
+}
+
+function nic(spec: MachineNic): XmlElement {
+  return xml(
+    'interface',
+    { type: 'ethernet' },
+    xml('mac', { address: spec.mac }),
+    xml('target', { dev: spec.tap, managed: 'no' }),
+    xml('model', { type: 'virtio' }),
+    // No option ROM: the root disk boots, and a network ROM costs start time.
+    xml('rom', { enabled: 'no' }),
+  );
+}

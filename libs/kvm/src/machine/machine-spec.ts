@@ -1,0 +1,38 @@
+import type { InstanceId } from '@berth/model';
+
+/** A virtual machine as data: everything its renderings need, and nothing about who renders. */
+export interface MachineSpec {
+  readonly instanceId: InstanceId;
+  readonly epoch: number;
+  /** Name of the instance, for people. */
+  readonly title: string;
+  readonly hostTag: string;
+  /** SMBIOS UUID, for life. */
+  readonly uuid: string;
+  readonly accel: 'kvm' | 'tcg';
+  readonly vcpus: number;
+  /** Cap of all vCPUs and the emulator together, in thousandths of a processor; null for none. */
+  readonly cpuMillis: number | null;
+  readonly memoryMiB: number;
+  readonly disk: MachineDisk;
+  /** ISO image for cloud-init, read-only. */
+  readonly seedPath: string | null;
+  readonly nics: readonly MachineNic[];
+  /** File that gets every byte the guest writes to its first serial port. */
+  readonly serialLog: string;
+}
+
+export interface MachineDisk {
+  /** Writable qcow2 overlay. */
+  readonly path: string;
+  /** What the overlay is based on; its format is stated, never probed. */
+  readonly base: { readonly path: string; readonly format: 'qcow2' | 'raw' };
+  /** `none` bypasses the host's page cache; `writeback` where the file system has no O_DIRECT. Flushes are kept in both. */
+  readonly cache: 'none' | 'writeback';
+}
+
+export interface MachineNic {
+  readonly mac: string;
+  /** Tap that exists already and that libvirt must not create, configure or delete. */
+  readonly tap: string;
+}

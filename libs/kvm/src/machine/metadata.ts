@@ -1,0 +1,44 @@
+import { DOMParser } from '@xmldom/xmldom';
+import { InstanceId } from '@berth/model';
+import { createHash } from 'node:crypto';
+import { xml, type XmlElement } from './xml.js';
+
+/** Namespace of our element in a domain's metadata. Domains without it are not ours and are never touched. */
+export const METADATA_NAMESPACE = 'urn:berth:instance:1';
+const PREFIX = 'berth';
+
+export interface DomainMetadata {
+  readonly hostTag: string;
+  readonly instanceId: InstanceId;
+  readonly epoch: number;
+}
+
+export function metadataElement(metadata: DomainMetadata): XmlElement {
+  return xml(`${PREFIX}:placement`, {
+    [`xmlns:${PREFIX}`]: METADATA_NAMESPACE,
+    host: metadata.hostTag,
+    instance: metadata.instanceId,
+    epoch: metadata.epoch,
+  });
+}
+
+/** Our metadata of a domain's XML; null when the domain is not ours or the element is not whole. */
+export function readMetadata(domainXml: string): DomainMetadata | null {
+  const document = new DOMParser({ onError: () => undefined }).parseFromString(domainXml, 'text/xml');
+  const element = document.getElementsByTagNameNS(METADATA_NAMESPACE, 'placement').item(0);
+  if (element === null) return null;
+  const instanceId = InstanceId.safeParse(element.getAttribute('instance'));
+  const epoch = Number(element.getAttribute('epoch'));
+  const hostTag = element.getAttribute('host');
+  if (!instanceId.success || !Number.isSafeInteger(epoch) || epoch < 1 || hostTag === null) return null;
+  return { hostTag, instanceId: instanceId.data, epoch };
+}
+
+/**
+ * Name of an instance's domain: short (libvirt puts it into paths of sockets), the same for every epoch, so that two
+ * epochs of one instance cannot both be defined, and different on hosts that share a libvirtd.
+ */
+export function domainName(hostTag: string, instanceId: InstanceId): string {
+  const hash = createHash('sha256').update(`${hostTag}\0${instanceId}`).digest('hex').slice(0, 12);
+  return `berth-${hash}-${instanceId.slice(0, 8)}`;
+}
