@@ -57,7 +57,8 @@ export class ApiAccess {
     const items: T[] = [];
     let cursor: string | null = null;
     do {
-      const query: string = cursor === null ? '?limit=200' : `?limit=200&cursor=${encodeURIComponent(cursor)}`;
+      const query: string =
+        cursor === null ? '?limit=200' : `?limit=200&cursor=${encodeURIComponent(cursor)}`;
       const page: { items: T[]; nextCursor?: string | null } = await this.call('GET', `${path}${query}`);
       items.push(...page.items);
       cursor = page.nextCursor ?? null;

@@ -1,11 +1,9 @@
 import { spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { isAlive, processIdentity, writeFileAtomic } from '@berth/linux';
+import { isAlive, processIdentity, signalProcess, writeFileAtomic, type ProcessIdentity } from '@berth/linux';
 import { backoffMs } from './backoff.js';
 import { sleep } from './wait.js';
-
-type Identity = NonNullable<Awaited<ReturnType<typeof processIdentity>>>;
 
 /*
  *  idle -> starting -> ready
@@ -53,7 +51,7 @@ export interface ComponentStatus {
 /** Keeps one process alive: starts it, waits until it serves, and starts it again with growing pauses when it ends. */
 export class Component {
   private state: ComponentState = 'idle';
-  private identity: Identity | null = null;
+  private identity: ProcessIdentity | null = null;
   private since: Date | null = null;
   private restarts = 0;
   private failuresInARow = 0;
@@ -106,13 +104,13 @@ export class Component {
   async stop(): Promise<void> {
     await this.release();
     const { identity } = this;
-    if (identity !== null && (await isAlive(identity))) {
+    if (identity !== null && isAlive(identity)) {
       this.to('stopping', `signal ${this.spec.stopSignal}`);
-      kill(identity.pid, this.spec.stopSignal);
+      signalProcess(identity, this.spec.stopSignal);
       const ended = await waitGone(identity, this.spec.stopTimeoutMs);
       if (!ended) {
         this.report(`${this.spec.name}: still there after ${this.spec.stopTimeoutMs} ms, killing it`);
-        kill(identity.pid, 'SIGKILL');
+        signalProcess(identity, 'SIGKILL');
         await waitGone(identity, 5000);
       }
     }
@@ -155,11 +153,14 @@ export class Component {
     return true;
   }
 
-  private async recorded(): Promise<{ identity: Identity; since: string } | null> {
+  private async recorded(): Promise<{ identity: ProcessIdentity; since: string } | null> {
     if (!this.spec.outlives) return null;
     try {
-      const record = JSON.parse(readFileSync(this.spec.record, 'utf8')) as { identity: Identity; since: string };
-      return (await isAlive(record.identity)) ? record : null;
+      const record = JSON.parse(readFileSync(this.spec.record, 'utf8')) as {
+        identity: ProcessIdentity;
+        since: string;
+      };
+      return isAlive(record.identity) ? record : null;
     } catch {
       return null;
     }
@@ -206,7 +207,7 @@ export class Component {
   }
 
   private async remember(pid: number | undefined): Promise<void> {
-    this.identity = pid === undefined ? null : await processIdentity(pid);
+    this.identity = pid === undefined ? null : processIdentity(pid);
     this.since = new Date();
     if (this.identity === null) return;
     const record = { identity: this.identity, since: this.since.toISOString() };
@@ -227,7 +228,8 @@ export class Component {
   }
 
   private to(state: ComponentState, message: string): void {
-    if (this.state !== state) this.report(`${this.spec.name}: ${state}${message === '' ? '' : ` (${message})`}`);
+    if (this.state !== state)
+      this.report(`${this.spec.name}: ${state}${message === '' ? '' : ` (${message})`}`);
     this.state = state;
     this.message = message;
   }
@@ -238,21 +240,13 @@ async function watch(signal: AbortSignal, holds: () => boolean | Promise<boolean
   while (!signal.aborted && (await holds())) await sleep(500, signal).catch(() => undefined);
 }
 
-async function waitGone(identity: Identity, timeoutMs: number): Promise<boolean> {
+async function waitGone(identity: ProcessIdentity, timeoutMs: number): Promise<boolean> {
   const deadline = Date.now() + timeoutMs;
-  while (await isAlive(identity)) {
+  while (isAlive(identity)) {
     if (Date.now() > deadline) return false;
     await sleep(20);
   }
   return true;
-}
-
-function kill(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(pid, signal);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-  }
 }
 
 function aborted(signal: AbortSignal): Promise<string> {

@@ -7,7 +7,10 @@ import { z } from 'zod';
 
 const port = z.coerce.number().int().min(1).max(65_535);
 
-/** Everything an operator can set. Each key is also an environment variable, which wins over the file. */
+/**
+ * What an operator can set for the supervisor. Keys of the `supervisor` section of berth.yaml; those that the API has as
+ * well (ports, addresses, database) stand in its `api` section. Each key is also an environment variable, which wins.
+ */
 export const Config = z.strictObject({
   apiPort: port.default(7070),
   linkPort: port.default(7071),
@@ -30,6 +33,18 @@ const variables = {
   hostName: 'BERTH_HOST_NAME',
   logMaxMiB: 'BERTH_LOG_MAX_MIB',
 } as const satisfies Record<keyof Config, string>;
+
+const apiKeys: readonly string[] = ['apiPort', 'linkPort', 'linkAddresses', 'databaseUrl'];
+
+function section(file: unknown, name: string, fileName: string): Record<string, unknown> {
+  const mapping = (value: unknown): value is Record<string, unknown> =>
+    typeof value === 'object' && value !== null && !Array.isArray(value);
+  if (file === null || file === undefined) return {};
+  if (!mapping(file)) throw new ConfigError(`${fileName}: must be a mapping of sections`);
+  const found = file[name] ?? {};
+  if (!mapping(found)) throw new ConfigError(`${fileName}: ${name} must be a mapping of keys to values`);
+  return found;
+}
 
 /** A configuration that cannot be used; the message names every bad key and where it came from. */
 export class ConfigError extends Error {
@@ -59,14 +74,17 @@ export function configFrom(file: unknown, env: NodeJS.ProcessEnv, host: string, 
     if (value === undefined || value === '') continue;
     fromEnv[key] = key === 'linkAddresses' ? value.split(',').map((a) => a.trim()) : value;
   }
-  if (file !== null && file !== undefined && (typeof file !== 'object' || Array.isArray(file)))
-    throw new ConfigError(`${fileName}: must be a mapping of keys to values`);
-  const merged = { hostName: nameFromHostname(host), ...((file as object | null) ?? {}), ...fromEnv };
+  const api = section(file, 'api', fileName);
+  const own = section(file, 'supervisor', fileName);
+  const shared = Object.fromEntries(Object.entries(api).filter(([key]) => apiKeys.includes(key)));
+  const merged = { hostName: nameFromHostname(host), ...shared, ...own, ...fromEnv };
   const parsed = Config.safeParse(merged);
   if (parsed.success) return parsed.data;
   const lines = parsed.error.issues.flatMap((i) => {
     if (i.code === 'unrecognized_keys')
-      return i.keys.map((k) => `  ${k}: unknown key in ${fileName}; known are ${Object.keys(variables).join(', ')}`);
+      return i.keys.map(
+        (k) => `  ${k}: unknown key in ${fileName}; known are ${Object.keys(variables).join(', ')}`,
+      );
     const key = String(i.path[0] ?? '');
     const source = key in fromEnv ? `environment variable ${variables[key as keyof Config]}` : fileName;
     return [`  ${i.path.join('.')} (${source}): ${i.message}`];

@@ -12,6 +12,8 @@ export interface HostContext {
   readonly link: string;
   /** Prefix of component names and log files: empty for the machine itself. */
   readonly prefix: string;
+  /** Process that holds the host's namespaces; null for the machine itself. */
+  readonly holderPid: number | null;
   /** Wraps a command so that it runs inside the host. */
   enter(command: string, args: readonly string[]): { command: string; args: string[] };
 }
@@ -23,6 +25,7 @@ export function machineHost(name: string, root: string, linkPort: number): HostC
     root,
     link: `127.0.0.1:${linkPort}`,
     prefix: '',
+    holderPid: null,
     enter: (command, args) => ({ command, args: [...args] }),
   };
 }

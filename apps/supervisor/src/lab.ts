@@ -1,13 +1,19 @@
 import { spawn } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, rmdirSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { isAlive, processIdentity, run, writeFileAtomic } from '@berth/linux';
+import {
+  cgroupRemove,
+  isAlive,
+  processIdentity,
+  run,
+  signalProcess,
+  writeFileAtomic,
+  type ProcessIdentity,
+} from '@berth/linux';
 import { labEnter, type HostContext } from './host.js';
 import type { Paths } from './paths.js';
 import { sleep } from './wait.js';
-
-type Identity = NonNullable<Awaited<ReturnType<typeof processIdentity>>>;
 
 const enterCgroup = fileURLToPath(new URL('../libexec/enter-cgroup', import.meta.url));
 
@@ -17,7 +23,7 @@ const libvirtDirs = ['/etc/libvirt', '/var/lib/libvirt', '/var/cache/libvirt', '
 /** A further host on the same machine: own mount, uts, ipc, net and cgroup namespaces, held by one sleeping process. */
 export interface LabHost extends HostContext {
   readonly number: number;
-  readonly identity: Identity;
+  readonly identity: ProcessIdentity;
 }
 
 /** The /30 between the machine and lab host `number` (from 2): link-local, so that no real network is shadowed. */
@@ -26,6 +32,8 @@ export function labAddresses(number: number): { machine: string; host: string } 
   if (number < 2 || base + 2 > 254) throw new RangeError(`lab hosts are numbered 2 to 65, not ${number}`);
   return { machine: `169.254.77.${base + 1}`, host: `169.254.77.${base + 2}` };
 }
+
+const cgroupName = (number: number): string => `berth-lab-${number}`;
 
 /** Directories of cgroup hierarchies in which a lab host gets a group of its own: v1 controllers, or the v2 root. */
 export function cgroupDirs(mountinfo: string): { mount: string; type: string; options: string }[] {
@@ -37,19 +45,35 @@ export function cgroupDirs(mountinfo: string): { mount: string; type: string; op
     .filter((m) => m.mount.startsWith('/sys/fs/cgroup'));
 }
 
-const ownCgroups = (number: number): { mount: string; type: string; options: string; dir: string }[] =>
-  cgroupDirs(readFileSync('/proc/self/mountinfo', 'utf8')).map((m) => ({
-    ...m,
-    dir: join(m.mount, `berth-lab-${number}`),
-  }));
+interface OwnCgroup {
+  readonly mount: string;
+  readonly type: string;
+  readonly options: string;
+  /** Root of the host's cgroup namespace. */
+  readonly dir: string;
+  /** Where its processes are put: v2 lets no group with controllers hold processes itself. */
+  readonly entry: string;
+}
+
+const ownCgroups = (number: number): OwnCgroup[] =>
+  cgroupDirs(readFileSync('/proc/self/mountinfo', 'utf8')).map((m) => {
+    const dir = join(m.mount, cgroupName(number));
+    return { ...m, dir, entry: m.type === 'cgroup2' ? join(dir, 'init') : dir };
+  });
 
 const recordFile = (paths: Paths, number: number): string => join(paths.components, `lab-${number}.json`);
 
 /** Makes lab host `number`, or finds the one that is there. */
-export async function labEnsure(paths: Paths, machineName: string, number: number, linkPort: number): Promise<LabHost> {
+export async function labEnsure(
+  paths: Paths,
+  machineName: string,
+  number: number,
+  linkPort: number,
+): Promise<LabHost> {
   const root = join(paths.state, 'hosts', `host-${number}`);
-  const identity = (await labFind(paths, number)) ?? (await labMake(paths, root, number, `${machineName}-${number}`));
-  const cgroups = ownCgroups(number).map((c) => c.dir);
+  const identity =
+    (await labFind(paths, number)) ?? (await labMake(paths, root, number, `${machineName}-${number}`));
+  const cgroups = ownCgroups(number).map((c) => c.entry);
   return {
     number,
     identity,
@@ -57,18 +81,19 @@ export async function labEnsure(paths: Paths, machineName: string, number: numbe
     root,
     link: `${labAddresses(number).machine}:${linkPort}`,
     prefix: `host-${number}`,
+    holderPid: identity.pid,
     enter: (command, args) => labEnter(identity.pid, cgroups, command, args),
   };
 }
 
-async function labFind(paths: Paths, number: number): Promise<Identity | null> {
+async function labFind(paths: Paths, number: number): Promise<ProcessIdentity | null> {
   const file = recordFile(paths, number);
   if (!existsSync(file)) return null;
-  const { identity } = JSON.parse(readFileSync(file, 'utf8')) as { identity: Identity };
-  return (await isAlive(identity)) ? identity : null;
+  const { identity } = JSON.parse(readFileSync(file, 'utf8')) as { identity: ProcessIdentity };
+  return isAlive(identity) ? identity : null;
 }
 
-async function labMake(paths: Paths, root: string, number: number, name: string): Promise<Identity> {
+async function labMake(paths: Paths, root: string, number: number, name: string): Promise<ProcessIdentity> {
   const cgroups = ownCgroups(number);
   for (const c of cgroups) {
     mkdirSync(c.dir, { recursive: true });
@@ -76,13 +101,17 @@ async function labMake(paths: Paths, root: string, number: number, name: string)
   }
   const identity = await holderStart(cgroups.map((c) => c.dir));
   try {
+    for (const c of cgroups.filter((g) => g.entry !== g.dir)) {
+      mkdirSync(c.entry, { recursive: true });
+      writeFileSync(join(c.entry, 'cgroup.procs'), String(identity.pid));
+    }
     await labFurnish(root, name, identity.pid, cgroups);
     await labConnect(number, identity.pid);
     mkdirSync(paths.components, { recursive: true, mode: 0o750 });
     await writeFileAtomic(recordFile(paths, number), `${JSON.stringify({ identity })}\n`, { mode: 0o640 });
     return identity;
   } catch (error) {
-    process.kill(identity.pid, 'SIGKILL');
+    signalProcess(identity, 'SIGKILL');
     throw error;
   }
 }
@@ -94,7 +123,7 @@ function cpusetInherit(mount: string, dir: string): void {
       writeFileSync(join(dir, file), readFileSync(join(mount, file), 'utf8'));
 }
 
-async function holderStart(cgroups: readonly string[]): Promise<Identity> {
+async function holderStart(cgroups: readonly string[]): Promise<ProcessIdentity> {
   const namespaces = ['--mount', '--uts', '--ipc', '--net', '--cgroup'];
   const child = spawn(enterCgroup, [...cgroups, '--', 'unshare', ...namespaces, '--', 'sleep', 'infinity'], {
     detached: true,
@@ -108,7 +137,7 @@ async function holderStart(cgroups: readonly string[]): Promise<Identity> {
   for (;;) {
     if (failure !== null) throw new Error(`cannot make the namespaces of a lab host: ${failure}`);
     if (child.pid !== undefined && commandOf(child.pid).startsWith('sleep')) {
-      const identity = await processIdentity(child.pid);
+      const identity = processIdentity(child.pid);
       if (identity !== null) return identity;
     }
     if (Date.now() > deadline) throw new Error('the namespaces of a lab host did not come up within 10 s');
@@ -132,9 +161,13 @@ async function labFurnish(
   cgroups: readonly { mount: string; type: string; options: string }[],
 ): Promise<void> {
   const inside = (command: string, ...args: string[]): ReturnType<typeof run> =>
-    run('nsenter', ['--target', String(pid), '--mount', '--uts', '--ipc', '--net', '--cgroup', '--', command, ...args], {
-      timeoutMs: 10_000,
-    });
+    run(
+      'nsenter',
+      ['--target', String(pid), '--mount', '--uts', '--ipc', '--net', '--cgroup', '--', command, ...args],
+      {
+        timeoutMs: 10_000,
+      },
+    );
   await inside('hostname', name);
   await inside('ip', 'link', 'set', 'lo', 'up');
   await inside('sysctl', '-q', '-w', 'net.ipv4.ip_forward=1');
@@ -145,7 +178,14 @@ async function labFurnish(
   for (const c of [...cgroups].sort((a, b) => a.mount.length - b.mount.length)) {
     if (c.mount !== '/sys/fs/cgroup') await inside('mkdir', '-p', c.mount);
     const options = c.options.split(',').filter((o) => o !== 'rw' && o !== 'ro');
-    await inside('mount', '-t', c.type, ...(options.length === 0 ? [] : ['-o', options.join(',')]), 'cgroup', c.mount);
+    await inside(
+      'mount',
+      '-t',
+      c.type,
+      ...(options.length === 0 ? [] : ['-o', options.join(',')]),
+      'cgroup',
+      c.mount,
+    );
   }
   for (const dir of libvirtDirs) {
     const own = join(root, 'libvirt', dir);
@@ -175,21 +215,8 @@ async function labConnect(number: number, pid: number): Promise<void> {
 
 /** Takes a lab host away: its holder (and with it namespaces and links), then its cgroups. Its files stay. */
 export async function labRemove(paths: Paths, lab: LabHost): Promise<void> {
-  process.kill(lab.identity.pid, 'SIGKILL');
-  while (await isAlive(lab.identity)) await sleep(5);
-  for (const c of ownCgroups(lab.number)) await cgroupRemove(c.dir);
+  signalProcess(lab.identity, 'SIGKILL');
+  while (isAlive(lab.identity)) await sleep(5);
+  await cgroupRemove(cgroupName(lab.number));
   rmSync(recordFile(paths, lab.number), { force: true });
-}
-
-/** Removes a cgroup with everything below it, deepest first; what still holds a process stays and is swept next time. */
-async function cgroupRemove(dir: string): Promise<void> {
-  const { stdout } = await run('find', [dir, '-depth', '-type', 'd']).catch(() => ({ stdout: '' }));
-  for (const d of stdout.split('\n').filter((l) => l !== '')) {
-    try {
-      rmdirSync(d);
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code !== 'ENOENT' && code !== 'EBUSY' && code !== 'ENOTEMPTY') throw error;
-    }
-  }
 }

@@ -1,8 +1,15 @@
+import { createHash } from 'node:crypto';
 import { connect } from 'node:net';
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { libvirtdConfig, qemuConfig, renderConfig, virtlogdConfig } from '@berth/kvm';
+import { writeFileAtomic } from '@berth/linux';
 import type { ComponentSpec } from './component.js';
 import { componentFile, componentName, type HostContext } from './host.js';
 import type { Paths } from './paths.js';
+
+const withBound = fileURLToPath(new URL('../libexec/with-bound', import.meta.url));
 
 /** Whether something listens on a unix socket. */
 export function socketAnswers(path: string, timeoutMs = 2000): Promise<boolean> {
@@ -18,32 +25,71 @@ export function socketAnswers(path: string, timeoutMs = 2000): Promise<boolean> 
   });
 }
 
+/** A host's libvirt must not share its UUID with another host of the same machine: derived, so that it stays. */
+export function hostUuid(machineId: string, root: string): string {
+  const hex = createHash('sha256').update(`berth-host\0${machineId.trim()}\0${root}`).digest('hex');
+  return [
+    hex.slice(0, 8),
+    hex.slice(8, 12),
+    `4${hex.slice(13, 16)}`,
+    `8${hex.slice(17, 20)}`,
+    hex.slice(20, 32),
+  ].join('-');
+}
+
+/** Libvirt's runtime directory as this process reaches it: of a lab host through its holder's root. */
+export function libvirtRunDir(host: HostContext): string {
+  return host.holderPid === null ? '/run/libvirt' : `/proc/${host.holderPid}/root/run/libvirt`;
+}
+
 /**
  * virtlogd and libvirtd of one host, in the foreground on libvirt's own paths, so that a plain `virsh` there sees the
- * same. They outlive the supervisor: QEMU would go on without them, but its console log ends with virtlogd.
- * Where a libvirt answers already (a distribution's service) it is left as it is.
+ * same. Their configuration is Berth's own; qemu.conf has a fixed place, so it is laid over the distribution's in a
+ * mount namespace of the daemon's, and nothing in /etc changes. They outlive the supervisor: QEMU would go on without
+ * them, but its console log ends with virtlogd. Where a libvirt answers already it is left as it is.
  */
-export function libvirtComponents(paths: Paths, host: HostContext, runDir: string): ComponentSpec[] {
-  const daemon = (name: string, socket: string, args: readonly string[]): ComponentSpec => {
-    const { command, args: all } = host.enter(`/usr/sbin/${name}`, args);
+export function libvirtComponents(paths: Paths, host: HostContext): ComponentSpec[] {
+  const conf = join(host.root, 'var/lib/berth/libvirtd');
+  const runDir = libvirtRunDir(host);
+  const daemon = (name: string, socket: string): ComponentSpec => {
+    const start = ['--mount', '--propagation', 'slave', '--', withBound, join(conf, 'qemu.conf')];
+    const { command, args } = host.enter('unshare', [
+      ...start,
+      '/etc/libvirt/qemu.conf',
+      '--',
+      `/usr/sbin/${name}`,
+      ...['-f', join(conf, `${name}.conf`)],
+    ]);
     const path = `${runDir}/${socket}`;
     return {
       name: componentName(host, name),
       command,
-      args: () => all,
+      args: () => args,
       logFile: componentFile(paths.log, host, name, 'log'),
       record: componentFile(paths.components, host, name, 'json'),
       outlives: true,
       stopSignal: 'SIGTERM',
       stopTimeoutMs: 10_000,
-      address: `${runDir}/${socket}`,
-      prepare: () => {
+      address: `/run/libvirt/${socket}`,
+      prepare: async () => {
         mkdirSync(runDir, { recursive: true, mode: 0o755 });
-        return Promise.resolve();
+        await configWrite(conf, host);
       },
-      ready: async () => ((await socketAnswers(path)) ? null : `waiting for ${path}`),
+      ready: async () => ((await socketAnswers(path)) ? null : `waiting for /run/libvirt/${socket}`),
       external: () => (existsSync(path) ? socketAnswers(path) : Promise.resolve(false)),
     };
   };
-  return [daemon('virtlogd', 'virtlogd-sock', []), daemon('libvirtd', 'libvirt-sock', [])];
+  return [daemon('virtlogd', 'virtlogd-sock'), daemon('libvirtd', 'libvirt-sock')];
+}
+
+async function configWrite(dir: string, host: HostContext): Promise<void> {
+  mkdirSync(dir, { recursive: true, mode: 0o755 });
+  const machineId = existsSync('/etc/machine-id') ? readFileSync('/etc/machine-id', 'utf8') : '';
+  const files = {
+    'qemu.conf': qemuConfig(),
+    'libvirtd.conf': libvirtdConfig({ hostUuid: hostUuid(machineId, host.root) }),
+    'virtlogd.conf': virtlogdConfig(),
+  };
+  for (const [name, config] of Object.entries(files))
+    await writeFileAtomic(join(dir, name), renderConfig(config), { mode: 0o644 });
 }

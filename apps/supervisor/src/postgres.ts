@@ -68,9 +68,27 @@ export function postgresComponent(paths: Paths): ComponentSpec {
   const bin = (name: string): string =>
     join(serverRoot, String(postgresMajorFor(clusterVersion(data), postgresMajors())), 'bin', name);
   const psql = (db: string, sql: string): ReturnType<typeof run> =>
-    run(bin('psql'), ['-X', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-h', paths.postgresSocketDir, '-U', 'postgres', '-d', db, '-c', sql], {
-      timeoutMs: 10_000,
-    });
+    run(
+      bin('psql'),
+      [
+        '-X',
+        '-A',
+        '-t',
+        '-v',
+        'ON_ERROR_STOP=1',
+        '-h',
+        paths.postgresSocketDir,
+        '-U',
+        'postgres',
+        '-d',
+        db,
+        '-c',
+        sql,
+      ],
+      {
+        timeoutMs: 10_000,
+      },
+    );
   return {
     name: 'postgres',
     command: 'setpriv',
@@ -100,7 +118,9 @@ export function postgresComponent(paths: Paths): ComponentSpec {
   };
 }
 
-async function databaseCreate(psql: (db: string, sql: string) => ReturnType<typeof run>): Promise<string | null> {
+async function databaseCreate(
+  psql: (db: string, sql: string) => ReturnType<typeof run>,
+): Promise<string | null> {
   try {
     if ((await psql('postgres', `select 1 from pg_roles where rolname = 'berth'`)).stdout.trim() === '')
       await psql('postgres', 'create role berth login createdb');
@@ -143,7 +163,13 @@ async function clusterInit(paths: Paths, bin: (name: string) => string): Promise
   const { uid, gid } = await postgresUser();
   mkdirSync(making, { mode: 0o700 });
   chownSync(making, uid, gid);
-  const options = ['--auth=peer', '--encoding=UTF8', '--locale=C.UTF-8', '--data-checksums', '--username=postgres'];
+  const options = [
+    '--auth=peer',
+    '--encoding=UTF8',
+    '--locale=C.UTF-8',
+    '--data-checksums',
+    '--username=postgres',
+  ];
   await run('setpriv', [...asPostgres, bin('initdb'), '-D', making, ...options], {
     timeoutMs: 120_000,
     cwd: '/',

@@ -1,0 +1,152 @@
+import { describe, expect, it } from 'vitest';
+import fc from 'fast-check';
+import { backoffMs } from './backoff.js';
+import { configFrom, nameFromHostname } from './config.js';
+import { checksFrom, nodeSuffices, type Findings } from './doctor/findings.js';
+import { doctorText } from './doctor/command.js';
+import { cgroupDirs, labAddresses } from './lab.js';
+import { hostUuid } from './libvirt.js';
+import { postgresMajorFor } from './postgres.js';
+import { Name } from '@berth/model';
+import { span, table } from './table.js';
+
+describe('configuration', () => {
+  it('takes the environment before the file, and the file before the defaults', () => {
+    const c = configFrom(
+      { api: { apiPort: 1, linkPort: 2 }, supervisor: { linkPort: 3 } },
+      { BERTH_API_PORT: '4' },
+      'h',
+      'f',
+    );
+    expect(c).toMatchObject({ apiPort: 4, linkPort: 3, logMaxMiB: 16 });
+  });
+  it('names every bad key and where it came from', () => {
+    const bad = () =>
+      configFrom({ supervisor: { linkPort: 0, colour: 1 } }, { BERTH_API_PORT: 'x' }, 'h', 'berth.yaml');
+    expect(bad).toThrow(/linkPort \(berth.yaml\)/);
+    expect(bad).toThrow(/apiPort \(environment variable BERTH_API_PORT\)/);
+    expect(bad).toThrow(/colour: unknown key/);
+  });
+  it('leaves the keys that only the API knows to the API', () => {
+    expect(configFrom({ api: { logLevel: 'debug' } }, {}, 'h', 'f')).toMatchObject({ apiPort: 7070 });
+  });
+  it('makes a legal host name of any machine name', () => {
+    fc.assert(fc.property(fc.string(), (s) => Name.safeParse(nameFromHostname(s)).success));
+    expect(nameFromHostname('Node_7.example.org')).toBe('node-7');
+  });
+});
+
+describe('starting again', () => {
+  it('pauses longer after each failure and never longer than half a minute', () => {
+    fc.assert(fc.property(fc.nat(200), (n) => backoffMs(n + 1) >= backoffMs(n) && backoffMs(n) <= 30_000));
+    expect(backoffMs(0)).toBe(250);
+  });
+});
+
+describe('postgres', () => {
+  it('refuses a cluster of a version that is not installed, and says what to do', () => {
+    expect(() => postgresMajorFor('14', [15])).toThrow(/made by Postgres 14.*postgresql-14.*pg_upgrade/s);
+  });
+  it('serves an old cluster with its own version and a new one with the newest', () => {
+    expect(postgresMajorFor('15', [17, 15])).toBe(15);
+    expect(postgresMajorFor(null, [17, 15])).toBe(17);
+    expect(() => postgresMajorFor(null, [])).toThrow(/DATABASE_URL/);
+  });
+});
+
+describe('lab hosts', () => {
+  it('get addresses that no two share', () => {
+    const all = Array.from({ length: 60 }, (_, i) => labAddresses(i + 2)).flatMap((a) => [a.machine, a.host]);
+    expect(new Set(all).size).toBe(all.length);
+    expect(() => labAddresses(1)).toThrow(RangeError);
+  });
+  it('find every cgroup hierarchy in mountinfo', () => {
+    const text =
+      '30 20 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n31 30 0:27 / /sys/fs/cgroup/memory rw,nosuid shared:5 - cgroup cgroup rw,memory\n' +
+      '32 30 0:28 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n33 30 0:29 / /mnt rw - cgroup cgroup rw,pids\n';
+    expect(cgroupDirs(text).map((c) => [c.mount, c.type])).toEqual([
+      ['/sys/fs/cgroup/memory', 'cgroup'],
+      ['/sys/fs/cgroup/unified', 'cgroup2'],
+    ]);
+  });
+  it('have UUIDs that stay and differ', () => {
+    expect(hostUuid('m\n', '/a')).toBe(hostUuid('m', '/a'));
+    expect(hostUuid('m', '/a')).not.toBe(hostUuid('m', '/b'));
+    expect(hostUuid('m', '/a')).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-8[0-9a-f]{3}-[0-9a-f]{12}$/);
+  });
+});
+
+const fine: Findings = {
+  ...{ node: 'v20.20.0', uid: 0, arch: 'x64', packagesMissing: [], memoryMiB: 8192, cpus: 4 },
+  ...{
+    diskFreeMiB: 100_000,
+    stateDir: '/var/lib',
+    kernel: '6.1',
+    cgroup: 'v2',
+    overlayfs: null,
+    idmappedMounts: null,
+  },
+  ...{
+    userNamespaces: null,
+    links: null,
+    tun: null,
+    nftables: null,
+    kvm: null,
+    cpuFlags: ['vmx'],
+    ipForward: true,
+  },
+  ...{
+    bridgeNfCall: null,
+    forwardDrops: false,
+    postgres: null,
+    libvirt: 'absent',
+    running: false,
+    portsTaken: [],
+  },
+};
+
+describe('the doctor', () => {
+  it('is content with a machine that has everything', () => {
+    expect(checksFrom(fine).filter((c) => c.verdict !== 'ok')).toEqual([]);
+  });
+  it.each([
+    ['packages', { packagesMissing: ['runc'] }, 'fail'],
+    ['user', { uid: 1000 }, 'fail'],
+    ['disk', { diskFreeMiB: 500 }, 'fail'],
+    ['disk', { diskFreeMiB: 5000 }, 'warn'],
+    ['kvm', { kvm: 'ENOENT', cpuFlags: [] }, 'warn'],
+    ['cgroups', { cgroup: 'none' }, 'fail'],
+    ['overlayfs', { overlayfs: 'no' }, 'fail'],
+    ['user namespaces', { userNamespaces: 'no' }, 'fail'],
+    ['idmapped mounts', { idmappedMounts: 'no' }, 'fail'],
+    ['veth, bridge', { links: 'no' }, 'fail'],
+    ['tun', { tun: 'no' }, 'fail'],
+    ['nftables', { nftables: 'no' }, 'fail'],
+    ['ip_forward', { ipForward: false }, 'warn'],
+    ['bridge filter', { forwardDrops: true, bridgeNfCall: true }, 'warn'],
+    ['postgres', { postgres: 'none' }, 'fail'],
+    ['libvirt', { libvirt: 'notInstalled' }, 'fail'],
+    ['port 7070', { portsTaken: [{ port: 7070, key: 'apiPort', reason: 'EADDRINUSE' }] }, 'fail'],
+    ['node', { node: 'v20.18.3' }, 'fail'],
+  ] as const)('says what to do about %s (%o)', (name, change, verdict) => {
+    const odd = checksFrom({ ...fine, ...(change as Partial<Findings>) }).filter((c) => c.verdict !== 'ok');
+    expect(odd.map((c) => [c.name, c.verdict])).toEqual([[name, verdict]]);
+    expect(odd[0]!.remedy).not.toBe('');
+    expect(doctorText(odd)).toContain(odd[0]!.remedy);
+  });
+  it('wants Node 20.19', () => {
+    expect(['v20.19.0', 'v22.1.0'].every(nodeSuffices)).toBe(true);
+    expect(nodeSuffices('v18.99.0')).toBe(false);
+  });
+  it('does not count the ports of a running Berth as taken', () => {
+    const portsTaken = [{ port: 7070, key: 'apiPort', reason: 'EADDRINUSE' }];
+    expect(checksFrom({ ...fine, running: true, portsTaken }).every((c) => c.verdict === 'ok')).toBe(true);
+  });
+});
+
+describe('tables', () => {
+  it('line up columns and show spans in two units', () => {
+    expect(table(['A', 'B'], [['xxx', 'y']])).toBe('A    B\nxxx  y');
+    expect([span(0), span(61_000), span(90_061_000)]).toEqual(['0s', '1m1s', '1d1h']);
+  });
+});
