@@ -1,10 +1,16 @@
-import type { HostNetworkSpec, InstanceId, NetworkId, NicId } from '@berth/model';
-
-/** The incarnation a nic belongs to. */
-export interface NicOwner {
-  readonly instanceId: InstanceId;
-  readonly epoch: number;
-}
+import { mkdir, rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Netlink } from '@berth/linux';
+import type { HostNetworkSpec, NetworkId, NicId } from '@berth/model';
+import { bridgeEnsure, forwardingEnable } from './bridge.js';
+import { Dnsmasq, hostResolvFile } from './dnsmasq.js';
+import { LeaseBook, specCheck } from './lease-book.js';
+import { NetworkError } from './network-error.js';
+import { networkDomain, NetworkNames, type NicIdentity, type NicOwner } from './network-names.js';
+import { nftEnsure, nftRemove } from './nft.js';
+import { tapAttach, vethAttach } from './nics.js';
+import { runDirCheck } from './run-dir.js';
+import { badSpec, subnetHolds, subnetParse } from './subnet.js';
 
 /** A nic whose MAC and address the control plane gave. `ipv4` is a bare address. */
 export interface AttachedNicSpec {
@@ -14,9 +20,7 @@ export interface AttachedNicSpec {
   readonly ipv4: string;
 }
 
-export interface NicInventoryEntry extends NicOwner {
-  readonly nicId: NicId;
-  readonly networkId: NetworkId;
+export interface NicInventoryEntry extends NicIdentity {
   /** Name of the link on the host. */
   readonly ifname: string;
 }
@@ -28,24 +32,200 @@ export interface HostNetworkOptions {
   readonly runDir: string;
   /** MTU of bridges and nics. Default 1500. */
   readonly mtu?: number;
+  /** Unprivileged user of the DNS and DHCP server. Default `dnsmasq` (made by Debian's dnsmasq-base). */
+  readonly dnsUser?: string;
+  /** The host's resolv.conf. Default /etc/resolv.conf; names are forwarded only when it names a server. */
+  readonly resolvFile?: string;
 }
 
-export interface HostNetworkPort {
-  ensure(spec: HostNetworkSpec): Promise<{ readonly bridge: string }>;
-  attachTap(
+/** How long a network's nft table counts as seen; a changed spec or bridge looks at once. */
+const RULES_SEEN_MS = 10_000;
+
+/**
+ * The project networks of one host, in the network namespace this process runs in: per network a bridge with the
+ * gateway address, a DNS and DHCP server, and an nftables table. Links are found again by their ifalias, so nothing is
+ * lost with the process. Every method may be repeated.
+ */
+export class HostNetwork {
+  private readonly names: NetworkNames;
+  private readonly book: LeaseBook;
+  private readonly mtu: number;
+  /** One at a time per network. */
+  private readonly queues = new Map<string, Promise<unknown>>();
+  private readonly rulesSeen = new Map<string, { key: string; at: number }>();
+
+  constructor(private readonly options: HostNetworkOptions) {
+    this.names = new NetworkNames(options.stateDir);
+    this.book = new LeaseBook(join(options.stateDir, 'networks'));
+    this.mtu = options.mtu ?? 1500;
+  }
+
+  /**
+   * Realises a network and serves its leases; on return names resolve and DHCP answers. What is in place is left alone
+   * (under 2 ms). Older leases than known are ignored: see `HostNetworkSpec.revision`. @throws NetworkError.
+   */
+  ensure(input: HostNetworkSpec): Promise<{ readonly bridge: string }> {
+    return this.exclusive(input.id, async () => {
+      const spec = await this.book.update(specCheck(input));
+      const subnet = subnetParse(spec.cidr);
+      const bridge = this.names.bridge(spec.id);
+      const bridgeIndex = bridgeEnsure({
+        name: bridge,
+        alias: this.names.networkAlias(spec.id),
+        mac: this.names.bridgeMac(spec.id),
+        mtu: this.mtu,
+        gateway: spec.gateway,
+        subnet,
+      });
+      forwardingEnable();
+      // The rules stand before the first guest can send.
+      await this.rules(
+        { table: this.names.table(spec.id), bridge, subnet, gateway: spec.gateway },
+        bridgeIndex,
+      );
+      const dir = this.dir(spec.id);
+      await mkdir(dir, { recursive: true, mode: 0o755 });
+      runDirCheck(dir);
+      await new Dnsmasq(dir).ensure({
+        bridge,
+        bridgeIndex,
+        subnet,
+        gateway: spec.gateway,
+        domain: networkDomain(spec),
+        mtu: this.mtu,
+        user: this.options.dnsUser ?? 'dnsmasq',
+        resolvFile: hostResolvFile(this.options.resolvFile),
+        leases: spec.leases,
+      });
+      return { bridge };
+    });
+  }
+
+  /** A tap on the network's bridge that `access` may open; for a guest that configures itself by DHCP. */
+  async attachTap(
     owner: NicOwner,
     nic: AttachedNicSpec,
     access: { readonly uid: number; readonly gid?: number },
-  ): Promise<{ readonly ifname: string }>;
-  attachVeth(
+  ): Promise<{ readonly ifname: string }> {
+    await this.known(nic);
+    const identity = identityOf(owner, nic);
+    const link = this.names.tap(identity);
+    tapAttach({ link, ...this.joining(identity), ...access });
+    return { ifname: link };
+  }
+
+  /** A veth into a network namespace, there named `ifname`, with MAC, address and default route set and loopback up. */
+  async attachVeth(
     owner: NicOwner,
     nic: AttachedNicSpec,
     target: { readonly netns: string; readonly ifname: string },
-  ): Promise<{ readonly ifname: string }>;
-  detach(owner: NicOwner): Promise<void>;
-  release(networkId: NetworkId): Promise<{ readonly released: boolean }>;
-  inventory(): Promise<NicInventoryEntry[]>;
-  networks(): Promise<{ readonly networkId: NetworkId; readonly bridge: string }[]>;
-  /** What a container writes to its resolv.conf. Null before `ensure`. */
-  resolver(networkId: NetworkId): Promise<{ readonly nameserver: string; readonly search: string } | null>;
+  ): Promise<{ readonly ifname: string }> {
+    const spec = await this.known(nic);
+    const identity = identityOf(owner, nic);
+    const link = this.names.veth(identity);
+    vethAttach({
+      link,
+      ...this.joining(identity),
+      ...target,
+      mac: nic.mac,
+      address: `${nic.ipv4}/${subnetParse(spec.cidr).prefix}`,
+      gateway: spec.gateway,
+    });
+    return { ifname: link };
+  }
+
+  /** Deletes every nic of one epoch, and what an agent that died left half-made. Detaching what never was is no error. */
+  async detach(owner: NicOwner): Promise<void> {
+    Netlink.with(undefined, (netlink) => {
+      for (const link of netlink.links()) {
+        const nic = this.names.nicOf(link.alias);
+        const own = nic !== null && nic.instanceId === owner.instanceId && nic.epoch === owner.epoch;
+        if (own || this.names.isHalfMade(link)) netlink.deleteLink(link.name);
+      }
+    });
+  }
+
+  /** Takes a network away from this host unless a nic is attached (`released: false`). Repeating it is no error. */
+  release(networkId: NetworkId): Promise<{ readonly released: boolean }> {
+    return this.exclusive(networkId, async () => {
+      if ((await this.inventory()).some((nic) => nic.networkId === networkId)) return { released: false };
+      await new Dnsmasq(this.dir(networkId)).remove();
+      await rmdir(join(this.options.runDir, 'networks')).catch(() => undefined); // others are still there
+      Netlink.with(undefined, (netlink) => netlink.deleteLink(this.names.bridge(networkId)));
+      await nftRemove(this.names.table(networkId));
+      this.rulesSeen.delete(this.names.table(networkId));
+      await this.book.remove(networkId);
+      return { released: true };
+    });
+  }
+
+  /** Every nic of this agent on the host, by the links' own word. */
+  async inventory(): Promise<NicInventoryEntry[]> {
+    return this.links().flatMap((link) => {
+      const nic = this.names.nicOf(link.alias);
+      return nic === null ? [] : [{ ...nic, ifname: link.name }];
+    });
+  }
+
+  /** Every network of this agent that has a bridge on the host. */
+  async networks(): Promise<{ readonly networkId: NetworkId; readonly bridge: string }[]> {
+    return this.links().flatMap((link) => {
+      const networkId = this.names.networkOf(link.alias);
+      return networkId === null ? [] : [{ networkId, bridge: link.name }];
+    });
+  }
+
+  /** What a container writes to its resolv.conf: name server and search domain. Null before `ensure`. */
+  async resolver(
+    networkId: NetworkId,
+  ): Promise<{ readonly nameserver: string; readonly search: string } | null> {
+    const spec = await this.book.get(networkId);
+    return spec === null ? null : { nameserver: spec.gateway, search: networkDomain(spec) };
+  }
+
+  private links() {
+    return Netlink.with(undefined, (netlink) => netlink.links());
+  }
+
+  private joining(nic: NicIdentity) {
+    return { alias: this.names.nicAlias(nic), bridge: this.names.bridge(nic.networkId), mtu: this.mtu };
+  }
+
+  private async known(nic: AttachedNicSpec): Promise<HostNetworkSpec> {
+    const spec = await this.book.get(nic.networkId);
+    if (spec === null) {
+      const what = `network ${nic.networkId} is not on this host`;
+      throw new NetworkError('unknownNetwork', what, 'ensure the network first');
+    }
+    if (!subnetHolds(subnetParse(spec.cidr), nic.ipv4))
+      throw badSpec(`${nic.ipv4} is no host address of ${spec.cidr}`);
+    return spec;
+  }
+
+  private async rules(settings: Parameters<typeof nftEnsure>[0], bridgeIndex: number): Promise<void> {
+    const key = JSON.stringify([settings, bridgeIndex]);
+    const seen = this.rulesSeen.get(settings.table);
+    if (seen?.key === key && performance.now() - seen.at < RULES_SEEN_MS) return;
+    await nftEnsure(settings);
+    this.rulesSeen.set(settings.table, { key, at: performance.now() });
+  }
+
+  private dir(networkId: NetworkId): string {
+    return join(this.options.runDir, 'networks', networkId);
+  }
+
+  private exclusive<T>(networkId: string, work: () => Promise<T>): Promise<T> {
+    const turn = (this.queues.get(networkId) ?? Promise.resolve()).then(work, work);
+    const settled = turn
+      .catch(() => undefined)
+      .then(() => {
+        if (this.queues.get(networkId) === settled) this.queues.delete(networkId);
+      });
+    this.queues.set(networkId, settled);
+    return turn;
+  }
+}
+
+function identityOf(owner: NicOwner, nic: AttachedNicSpec): NicIdentity {
+  return { instanceId: owner.instanceId, epoch: owner.epoch, nicId: nic.id, networkId: nic.networkId };
 }

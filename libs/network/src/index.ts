@@ -1,1 +1,3 @@
 export * from './host-network.js';
+export * from './network-error.js';
+export { networkDomain, type NicIdentity, type NicOwner } from './network-names.js';

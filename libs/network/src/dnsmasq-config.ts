@@ -1,0 +1,106 @@
+import { ifnameCheck, ipv4Encode, macEncode } from '@berth/linux';
+import { Name } from '@berth/model';
+import { badSpec, type Subnet } from './subnet.js';
+
+export interface DnsmasqSettings {
+  readonly bridge: string;
+  readonly subnet: Subnet;
+  readonly gateway: string;
+  readonly domain: string;
+  readonly mtu: number;
+  readonly user: string;
+  readonly hostsFile: string;
+  readonly leasesFile: string;
+  /** The host's resolv.conf when it names a resolver; null: nothing is forwarded. */
+  readonly resolvFile: string | null;
+}
+
+export interface Lease {
+  readonly name: string;
+  readonly mac: string;
+  readonly ipv4: string;
+}
+
+/**
+ * The configuration of one network's dnsmasq (dnsmasq(8)). It binds to the bridge's address only. Addresses are given
+ * for life by the control plane, so there is no lease database: `leasefile-ro` with `dhcp-authoritative` acknowledges a
+ * known MAC at any time, also after a restart, and unknown ones get no answer.
+ */
+export function dnsmasqConfig(s: DnsmasqSettings): string {
+  const lines: readonly (readonly [string, string?])[] = [
+    ['keep-in-foreground'],
+    ['user', s.user],
+    ['log-facility', '-'],
+    ['pid-file', ''],
+    ['interface', ifnameCheck(s.bridge)],
+    ['except-interface', 'lo'],
+    ['bind-interfaces'],
+    ['no-hosts'],
+    ['domain', s.domain],
+    ['local', `/${s.domain}/`],
+    ['local', '/berth.internal/'],
+    ['expand-hosts'],
+    ['domain-needed'],
+    ['bogus-priv'],
+    ['addn-hosts', s.hostsFile],
+    ...(s.resolvFile === null
+      ? ([['no-resolv'], ['no-poll']] as const)
+      : ([['resolv-file', s.resolvFile]] as const)),
+    ['dhcp-authoritative'],
+    ['dhcp-ignore', 'tag:!known'],
+    ['leasefile-ro'],
+    ['no-ping'],
+    ['quiet-dhcp'],
+    ['dhcp-hostsfile', s.leasesFile],
+    ['dhcp-range', `${s.subnet.network},static,${s.subnet.netmask},12h`],
+    ['dhcp-option', `option:router,${text(ipv4Encode(s.gateway))}`],
+    ['dhcp-option', `option:dns-server,${text(ipv4Encode(s.gateway))}`],
+    ['dhcp-option', `option:mtu,${integer(s.mtu)}`],
+  ];
+  return lines.map(([key, value]) => (value === undefined ? `${key}\n` : `${key}=${word(value)}\n`)).join('');
+}
+
+/** `dhcp-hostsfile`: one line per address, read again at SIGHUP. */
+export function dnsmasqLeases(leases: readonly Lease[]): string {
+  return leases.map((l) => `${mac(l)},${text(ipv4Encode(l.ipv4))},${label(l.name)}\n`).join('');
+}
+
+/**
+ * `addn-hosts`: names for every address, also of containers, which never ask DHCP. `serial` is a name that changes
+ * with the content: once it resolves, this content is being served.
+ */
+export function dnsmasqHosts(leases: readonly Lease[], serial: { name: string; address: string }): string {
+  if (!/^_[a-z0-9-]{1,62}$/.test(serial.name))
+    throw badSpec(`not a serial name: ${JSON.stringify(serial.name)}`);
+  const own = `${text(ipv4Encode(serial.address))} ${serial.name}\n`;
+  return own + leases.map((l) => `${text(ipv4Encode(l.ipv4))} ${label(l.name)}\n`).join('');
+}
+
+/** No blank, comment, quote or control character can stand in a value, so a value never ends its line. */
+function word(value: string): string {
+  if (!/^[A-Za-z0-9/._:,!+@=-]*$/.test(value)) {
+    throw badSpec(`cannot be written to a dnsmasq configuration: ${JSON.stringify(value)}`);
+  }
+  return value;
+}
+
+function label(name: string): string {
+  const parsed = Name.safeParse(name);
+  if (!parsed.success || name.endsWith('\n')) throw badSpec(`not a DNS label: ${JSON.stringify(name)}`);
+  return parsed.data;
+}
+
+function mac(lease: Lease): string {
+  return macEncode(lease.mac)
+    .toString('hex')
+    .replace(/(..)(?!$)/g, '$1:');
+}
+
+function integer(value: number): string {
+  if (!Number.isSafeInteger(value) || value < 576 || value > 65_535) throw badSpec(`not an MTU: ${value}`);
+  return String(value);
+}
+
+function text(address: Uint8Array): string {
+  return [...address].join('.');
+}

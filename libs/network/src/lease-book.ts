@@ -1,0 +1,97 @@
+import { mkdir, readFile, rm, rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { hasCode, macEncode, writeFileAtomic } from '@berth/linux';
+import { HostNetworkSpec, type NetworkId } from '@berth/model';
+import type { Lease } from './dnsmasq-config.js';
+import { addressParse, badSpec, subnetHolds, subnetParse } from './subnet.js';
+
+/** Refuses a network that no host could realise. @throws NetworkError badSpec. */
+export function specCheck(input: HostNetworkSpec): HostNetworkSpec {
+  const parsed = HostNetworkSpec.safeParse(input);
+  if (!parsed.success) throw badSpec(parsed.error.message, parsed.error);
+  const spec = parsed.data;
+  const subnet = subnetParse(spec.cidr);
+  if (!subnetHolds(subnet, spec.gateway))
+    throw badSpec(`gateway ${spec.gateway} is no host address of ${spec.cidr}`);
+  const seen = new Set<string>([`address ${addressParse(spec.gateway)}`]);
+  for (const lease of spec.leases) {
+    if (!subnetHolds(subnet, lease.ipv4))
+      throw badSpec(`${lease.name}: ${lease.ipv4} is no host address of ${spec.cidr}`);
+    for (const key of leaseKeys(lease)) {
+      if (seen.has(key))
+        throw badSpec(`${lease.name}: ${lease.ipv4} or ${lease.mac} or the name is given twice`);
+      seen.add(key);
+    }
+  }
+  return spec;
+}
+
+/**
+ * The leases to serve after a spec came in. A workload's journal may hold an old spec: with a revision, older leases are
+ * ignored and newer ones replace all; without one nobody can tell, so leases are added, and a newcomer takes the place of
+ * whatever had its name, MAC or address.
+ */
+export function leasesMerge(known: HostNetworkSpec | null, incoming: HostNetworkSpec): HostNetworkSpec {
+  if (known === null || known.cidr !== incoming.cidr) return sorted(incoming);
+  if (incoming.revision !== undefined) {
+    return (known.revision ?? -1) > incoming.revision
+      ? { ...incoming, revision: known.revision, leases: known.leases }
+      : sorted(incoming);
+  }
+  const taken = new Set(incoming.leases.flatMap(leaseKeys));
+  const kept = known.leases.filter((l) => !leaseKeys(l).some((key) => taken.has(key)));
+  const revision = known.revision === undefined ? {} : { revision: known.revision };
+  return sorted({ ...incoming, ...revision, leases: [...kept, ...incoming.leases] });
+}
+
+function sorted(spec: HostNetworkSpec): HostNetworkSpec {
+  return { ...spec, leases: [...spec.leases].sort((a, b) => addressParse(a.ipv4) - addressParse(b.ipv4)) };
+}
+
+function leaseKeys(lease: Lease): string[] {
+  try {
+    return [
+      `name ${lease.name}`,
+      `mac ${macEncode(lease.mac).toString('hex')}`,
+      `address ${addressParse(lease.ipv4)}`,
+    ];
+  } catch (error) {
+    throw badSpec(`${lease.name}: ${error instanceof Error ? error.message : String(error)}`, error);
+  }
+}
+
+/** The networks a host realises, one file each; kept over agent restarts and reboots. */
+export class LeaseBook {
+  constructor(private readonly dir: string) {}
+
+  async get(networkId: NetworkId): Promise<HostNetworkSpec | null> {
+    try {
+      return HostNetworkSpec.parse(JSON.parse(await readFile(this.path(networkId), 'utf8')));
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return null;
+      throw error;
+    }
+  }
+
+  /** Stores a spec with what `leasesMerge` keeps; returns what to serve. No write when nothing changed. */
+  async update(spec: HostNetworkSpec): Promise<HostNetworkSpec> {
+    const known = await this.get(spec.id);
+    const merged = leasesMerge(known, spec);
+    if (JSON.stringify(known) !== JSON.stringify(merged)) {
+      await mkdir(this.dir, { recursive: true, mode: 0o755 });
+      await writeFileAtomic(this.path(spec.id), JSON.stringify(merged));
+    }
+    return merged;
+  }
+
+  async remove(networkId: NetworkId): Promise<void> {
+    await rm(this.path(networkId), { force: true });
+    await rmdir(this.dir).catch((error: unknown) => {
+      if (!hasCode(error, 'ENOTEMPTY', 'ENOENT')) throw error;
+    });
+  }
+
+  private path(networkId: NetworkId): string {
+    return join(this.dir, `${networkId}.json`);
+  }
+}

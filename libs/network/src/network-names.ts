@@ -1,0 +1,91 @@
+import { createHash } from 'node:crypto';
+import { InstanceId, NetworkId, NicId } from '@berth/model';
+
+/** The incarnation a nic belongs to. */
+export interface NicOwner {
+  readonly instanceId: InstanceId;
+  readonly epoch: number;
+}
+
+export interface NicIdentity extends NicOwner {
+  readonly nicId: NicId;
+  readonly networkId: NetworkId;
+}
+
+/**
+ * Names of what one agent makes on a host. Interface names have 15 characters, so they carry hashes (of the agent's
+ * state folder and of the object); the whole identity stands in the link's ifalias, which is what is believed.
+ */
+export class NetworkNames {
+  private readonly tag: string;
+  constructor(stateDir: string) {
+    this.tag = hash(stateDir, 8);
+  }
+
+  bridge(networkId: NetworkId): string {
+    return this.name('bb', networkId);
+  }
+
+  table(networkId: NetworkId): string {
+    return `berth_${this.tag}_${hash(networkId, 10)}`;
+  }
+
+  /** Stable MAC of a bridge; without one a bridge takes, and changes to, the lowest of its ports. */
+  bridgeMac(networkId: NetworkId): string {
+    return `02:${(hash(`${this.tag} ${networkId}`, 10).match(/../g) ?? []).join(':')}`;
+  }
+
+  tap(nic: NicIdentity): string {
+    return this.name('bt', `${nic.instanceId} ${nic.epoch} ${nic.nicId}`);
+  }
+
+  veth(nic: NicIdentity): string {
+    return this.name('bv', `${nic.instanceId} ${nic.epoch} ${nic.nicId}`);
+  }
+
+  /** Whether a link without an alias is a nic of this agent whose making was cut short. */
+  isHalfMade(link: { readonly name: string; readonly alias: string | null }): boolean {
+    return link.alias === null && new RegExp(`^b[tv]${this.tag.slice(0, 3)}[0-9a-f]{10}$`).test(link.name);
+  }
+
+  networkAlias(networkId: NetworkId): string {
+    return `berth:${this.tag}:network:${networkId}`;
+  }
+
+  nicAlias(nic: NicIdentity): string {
+    return `berth:${this.tag}:nic:${nic.instanceId}:${nic.epoch}:${nic.nicId}:${nic.networkId}`;
+  }
+
+  /** Reads a network's alias back; null when it is not one of this agent. */
+  networkOf(alias: string | null): NetworkId | null {
+    const [scheme, tag, kind, id, rest] = alias?.split(':') ?? [];
+    if (scheme !== 'berth' || tag !== this.tag || kind !== 'network' || rest !== undefined) return null;
+    return NetworkId.safeParse(id).data ?? null;
+  }
+
+  /** Reads a nic's alias back; null when it is not one of this agent. */
+  nicOf(alias: string | null): NicIdentity | null {
+    const [scheme, tag, kind, instance, epochText, nic, network, rest] = alias?.split(':') ?? [];
+    if (scheme !== 'berth' || tag !== this.tag || kind !== 'nic' || rest !== undefined) return null;
+    const instanceId = InstanceId.safeParse(instance).data;
+    const nicId = NicId.safeParse(nic).data;
+    const networkId = NetworkId.safeParse(network).data;
+    const epoch = Number(epochText);
+    if (!instanceId || !nicId || !networkId || !Number.isSafeInteger(epoch)) return null;
+    return { instanceId, epoch, nicId, networkId };
+  }
+
+  private name(kind: string, identity: string): string {
+    return `${kind}${this.tag.slice(0, 3)}${hash(identity, 10)}`;
+  }
+}
+
+/** First hex digits of SHA-256. */
+export function hash(text: string, digits: number): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, digits);
+}
+
+/** DNS domain of a project network. `.internal` is reserved for private use (ICANN, 2024). */
+export function networkDomain(network: { readonly name: string; readonly project: string }): string {
+  return `${network.name}.${network.project}.berth.internal`;
+}
