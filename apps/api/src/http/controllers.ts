@@ -1,0 +1,32 @@
+import type { Type } from '@nestjs/common';
+import { EventsController } from './events.controller.js';
+import { HealthController } from './health.controller.js';
+import { HostsController } from './hosts.controller.js';
+import { ImagesController } from './images.controller.js';
+import { InstanceDetailsController } from './instanceDetails.controller.js';
+import { InstancesController } from './instances.controller.js';
+import { JoinTokensController } from './joinTokens.controller.js';
+import { NetworksController } from './networks.controller.js';
+import { OpenApiController } from './openapi.controller.js';
+import { DecisionsController, OperationsController } from './operations.controller.js';
+import { ProjectsController } from './projects.controller.js';
+import { TokensController } from './tokens.controller.js';
+import { VolumesController } from './volumes.controller.js';
+
+/** Every controller of the REST API; the OpenAPI document lists their routes in this order. */
+export const controllers: readonly Type[] = [
+  ProjectsController,
+  InstancesController,
+  InstanceDetailsController,
+  ImagesController,
+  NetworksController,
+  VolumesController,
+  HostsController,
+  JoinTokensController,
+  TokensController,
+  OperationsController,
+  DecisionsController,
+  EventsController,
+  HealthController,
+  OpenApiController,
+];

@@ -1,0 +1,62 @@
+import type { BlobStore } from '@berth/images';
+import { Decision, HostVerdict, type Instance } from '@berth/model';
+import type { Logger } from 'pino';
+import { z } from 'zod';
+import type { Ledger } from '../ledger/ledger.js';
+import type { Clock, IdSource, Store } from '../store/store.js';
+
+/** What `explain` answers: what the scheduler would decide now, and the verdict on the one host that was asked for. */
+export const Explanation = z
+  .strictObject({
+    asOf: z.iso.datetime(),
+    decision: Decision.omit({ id: true, at: true }),
+    host: HostVerdict.nullable(),
+  })
+  .meta({ id: 'Explanation' });
+export type Explanation = z.infer<typeof Explanation>;
+
+export interface HttpConfig {
+  /** Largest image upload, bytes. */
+  readonly imageMaxBytes: number;
+  /** Comment line on quiet event streams, so that proxies keep them open, milliseconds. */
+  readonly heartbeatMs: number;
+  /** How long each operation may take before it counts as failed, seconds. */
+  readonly deadlineSeconds: { readonly start: number; readonly stop: number; readonly delete: number };
+}
+
+export const defaultHttpConfig: HttpConfig = {
+  imageMaxBytes: 64 * 1024 ** 3,
+  heartbeatMs: 15_000,
+  deadlineSeconds: { start: 900, stop: 180, delete: 600 },
+};
+
+/** Everything the REST API takes from other rooms; it knows no other. */
+export interface HttpDeps {
+  readonly store: Store;
+  readonly ledger: Ledger;
+  readonly clock: Clock;
+  readonly ids: IdSource;
+  /** Called after a commit. Each returns at once; lost wake-ups are healed by timers. */
+  readonly wake: {
+    scheduler(): void;
+    dispatch(hostId: string): void;
+    ledger(): void;
+  };
+  /** The API's own store of uploaded images. */
+  readonly blobs: BlobStore;
+  readonly config: HttpConfig;
+  /** SHA-256 of the CA certificate's DER, lower-case hex; join tokens pin it. */
+  readonly caFingerprint: string;
+  readonly logger: Logger;
+  /** Log bytes of an instance's newest placement. @throws BerthError stateConflict, unavailable */
+  logs(
+    instance: Instance,
+    options: { readonly tailBytes?: number; readonly follow: boolean },
+    signal: AbortSignal,
+  ): AsyncIterable<Uint8Array>;
+  /** Judges hosts for an instance as of now. @throws BerthError notFound (no such host) */
+  explain(instance: Instance, host?: string): Promise<Explanation>;
+}
+
+/** Nest's token for {@link HttpDeps}. */
+export const HTTP_DEPS = Symbol('berth:http-deps');

@@ -1,0 +1,107 @@
+import 'reflect-metadata';
+import helmet from '@fastify/helmet';
+import { BerthError } from '@berth/model';
+import { Module, type DynamicModule, type Type } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { Logger } from 'pino';
+import { openApiDocument } from '../openapi/document.js';
+import { controllers } from './controllers.js';
+import { HTTP_DEPS, type HttpDeps } from './deps.js';
+import { accessOf, callerOrNull, installGate, traceIdOf } from './gate.js';
+import { IdempotencyInterceptor } from './idempotency.js';
+import { NestLogger } from './nestLogger.js';
+import { OPENAPI_TEXT } from './openapi.controller.js';
+import { ProblemFilter, sendProblem } from './problemFilter.js';
+import { asBerthError } from './problems.js';
+import { routesOf } from './routes.js';
+import { SchemaPipe } from './validation.js';
+
+/** Largest JSON body, bytes. Uploads have their own limit. */
+const bodyLimit = 1024 * 1024;
+
+@Module({})
+class HttpModule {}
+
+/**
+ * The REST API on NestJS and Fastify, not listening yet. Order of a request: gate (token, action, project; before the
+ * body is read) → body → idempotency key → schemas → controller. @throws Error when a route declares no action
+ */
+export async function createHttpApp(
+  deps: HttpDeps,
+  served: readonly Type[] = controllers,
+): Promise<NestFastifyApplication> {
+  const routes = routesOf(served);
+  const text = JSON.stringify(openApiDocument(routes), null, 2);
+  const module: DynamicModule = {
+    module: HttpModule,
+    controllers: [...served],
+    providers: [
+      { provide: HTTP_DEPS, useValue: deps },
+      { provide: OPENAPI_TEXT, useValue: text },
+    ],
+  };
+  const app = await NestFactory.create<NestFastifyApplication>(module, fastifyAdapter(), {
+    logger: new NestLogger(deps.logger),
+    bodyParser: false,
+    abortOnError: false,
+    forceCloseConnections: true,
+  });
+  const fastify = app.getHttpAdapter().getInstance() as unknown as FastifyInstance;
+  await fastify.register(helmet, { contentSecurityPolicy: { directives: { defaultSrc: ["'none'"] } } });
+  acceptBodies(fastify);
+  installGate(fastify, deps.store);
+  logRequests(fastify, deps.logger);
+  app.useGlobalFilters(new ProblemFilter(routes, deps.logger));
+  app.useGlobalInterceptors(new IdempotencyInterceptor(deps));
+  app.useGlobalPipes(new SchemaPipe());
+  await app.init();
+  await fastify.ready();
+  return app;
+}
+
+function fastifyAdapter(): FastifyAdapter {
+  return new FastifyAdapter({
+    bodyLimit,
+    routerOptions: { maxParamLength: 256 },
+    forceCloseConnections: true,
+    // The router refuses an address before any hook runs (bad escapes, a parameter that is too long).
+    frameworkErrors: (error: unknown, request: unknown, reply: unknown) => {
+      const problem = asBerthError(error);
+      sendProblem(reply as FastifyReply, problem, traceIdOf(request as FastifyRequest));
+    },
+  });
+}
+
+/** JSON where a route takes JSON, the raw stream where it takes an upload, and nothing else anywhere. */
+function acceptBodies(fastify: FastifyInstance): void {
+  fastify.removeContentTypeParser('text/plain');
+  fastify.addHook('preParsing', async (request, _reply, payload) => {
+    const type = request.headers['content-type'];
+    const wanted = accessOf(request)?.upload ?? 'application/json';
+    if (type !== undefined && type.split(';')[0]?.trim().toLowerCase() !== wanted && !request.is404)
+      throw new BerthError('unsupportedMediaType', `The body has the type ${JSON.stringify(type)}.`, {
+        remedy: `Send Content-Type: ${wanted}.`,
+      });
+    return payload;
+  });
+  fastify.addContentTypeParser('application/octet-stream', (_request, payload, done) => done(null, payload));
+}
+
+/** One line per request; no header, no body, no query is ever logged. */
+function logRequests(fastify: FastifyInstance, logger: Logger): void {
+  fastify.addHook('onResponse', async (request, reply) => {
+    logger.info(
+      {
+        traceId: traceIdOf(request),
+        actor: callerOrNull(request)?.principal.actor ?? null,
+        method: request.method,
+        path: request.url.split('?')[0],
+        status: reply.statusCode,
+        ms: Math.round(reply.elapsedTime * 10) / 10,
+      },
+      'request',
+    );
+  });
+}

@@ -1,0 +1,103 @@
+import { Readable } from 'node:stream';
+import { BerthError, Image, ImageKind, Name, Operation } from '@berth/model';
+import { Controller, Delete, Get, Inject, Param, Post, Query, Req, Res } from '@nestjs/common';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import { imageImport } from '../images/import.js';
+import { Action } from './action.js';
+import { HTTP_DEPS, type HttpDeps } from './deps.js';
+import { setEtag } from './etag.js';
+import { Asking, type Caller } from './gate.js';
+import { addressName, found, projectOf } from './projectScope.js';
+import { listOf, Page } from './query.js';
+
+const ImportQuery = z.strictObject({
+  name: Name.describe('Name of the new image'),
+  kind: ImageKind.describe(
+    'oci: an OCI layout or docker-archive tar, may be gzipped; disk: a qcow2 or raw file',
+  ),
+});
+const Imported = z.strictObject({ operation: Operation, image: Image }).meta({ id: 'Imported' });
+const Images = listOf(Image);
+
+@Controller('v1/projects/:project/images')
+export class ImagesController {
+  constructor(@Inject(HTTP_DEPS) private readonly deps: HttpDeps) {}
+
+  @Post()
+  @Action('images.import', {
+    summary: 'Import an image; the body is the file',
+    upload: 'application/octet-stream',
+    answers: {
+      201: { description: 'Verified and stored', schema: Imported, headers: { location: 'The image' } },
+    },
+  })
+  async create(
+    @Asking() asking: Caller,
+    @Param('project') project: string,
+    @Query({ schema: ImportQuery }) query: z.infer<typeof ImportQuery>,
+    @Req() request: FastifyRequest,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<z.infer<typeof Imported>> {
+    const projectId = await projectOf(this.deps.store, asking.principal, project);
+    if (!(request.body instanceof Readable))
+      throw new BerthError('unsupportedMediaType', 'The body must be the image file itself.', {
+        remedy: 'Send it with Content-Type: application/octet-stream.',
+      });
+    const upload = { projectId, ...query };
+    const imported = await imageImport(this.deps, asking.context, upload, request.body);
+    void reply.header('location', `/v1/projects/${project}/images/${imported.image.name}`);
+    setEtag(reply, imported.image);
+    return imported;
+  }
+
+  @Get()
+  @Action('images.list', {
+    summary: 'List images',
+    answers: { 200: { description: 'One page, by name', schema: Images } },
+  })
+  async list(
+    @Asking() { principal }: Caller,
+    @Param('project') project: string,
+    @Query({ schema: Page }) { limit, cursor }: z.infer<typeof Page>,
+  ): Promise<z.infer<typeof Images>> {
+    const projectId = await projectOf(this.deps.store, principal, project);
+    const page = await this.deps.store.imageList(
+      projectId,
+      cursor === undefined ? { limit } : { limit, cursor },
+    );
+    return { items: [...page.items], nextCursor: page.nextCursor };
+  }
+
+  @Get(':name')
+  @Action('images.get', {
+    summary: 'Get an image',
+    answers: { 200: { description: 'The image', schema: Image, headers: { etag: 'resourceVersion' } } },
+  })
+  async get(
+    @Asking() { principal }: Caller,
+    @Param('project') project: string,
+    @Param('name') name: string,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<Image> {
+    const projectId = await projectOf(this.deps.store, principal, project);
+    const image = found('image', name, await this.deps.store.imageGet(projectId, addressName('image', name)));
+    setEtag(reply, image);
+    return image;
+  }
+
+  @Delete(':name')
+  @Action('images.delete', {
+    summary: 'Delete an image that no instance uses',
+    answers: { 204: { description: 'Gone' } },
+  })
+  async delete(
+    @Asking() asking: Caller,
+    @Param('project') project: string,
+    @Param('name') name: string,
+  ): Promise<void> {
+    const projectId = await projectOf(this.deps.store, asking.principal, project);
+    await this.deps.store.imageDelete(asking.context, projectId, addressName('image', name));
+    this.deps.wake.ledger();
+  }
+}

@@ -1,0 +1,148 @@
+import { Readable } from 'node:stream';
+import { Decision, type Instance, InstanceSpec, Labels, Name } from '@berth/model';
+import { Controller, Get, Inject, Param, Query, Res } from '@nestjs/common';
+import type { FastifyReply } from 'fastify';
+import { z } from 'zod';
+import { missing } from '../access/principal.js';
+import { Action } from './action.js';
+import { Explanation, HTTP_DEPS, type HttpDeps } from './deps.js';
+import { Asking, type Caller } from './gate.js';
+import { addressName, found, projectOf } from './projectScope.js';
+import { flag, listOf, wholeNumber } from './query.js';
+
+const Revision = z
+  .strictObject({
+    generation: z.int(),
+    spec: InstanceSpec,
+    labels: Labels,
+    actor: z.string(),
+    at: z.iso.datetime(),
+  })
+  .meta({ id: 'InstanceRevision' });
+const Revisions = listOf(Revision);
+const Decisions = listOf(Decision);
+
+const DecisionsQuery = z.strictObject({
+  limit: wholeNumber(1, 100).default(20).describe('How many, newest first'),
+});
+const ExplainQuery = z.strictObject({ host: Name.optional().describe('Judge this host alone too') });
+const LogsQuery = z.strictObject({
+  follow: flag().default(false).describe('Stay and send what comes'),
+  tailBytes: wholeNumber(0, 1024 ** 3)
+    .optional()
+    .describe('Begin this many bytes before the end; all that is kept when absent'),
+});
+
+/** What can be asked of one instance beside itself: why it is where it is, what it prints, what it was. */
+@Controller('v1/projects/:project/instances/:name')
+export class InstanceDetailsController {
+  constructor(@Inject(HTTP_DEPS) private readonly deps: HttpDeps) {}
+
+  @Get('decision')
+  @Action('instances.explain', {
+    summary: 'Get the newest decision of the scheduler',
+    answers: { 200: { description: 'The decision', schema: Decision } },
+  })
+  async decision(
+    @Asking() asking: Caller,
+    @Param('project') project: string,
+    @Param('name') name: string,
+  ): Promise<Decision> {
+    const instance = await this.instance(asking, project, name);
+    const [newest] = await this.deps.store.decisionList(instance.id, 1);
+    if (newest === undefined) throw missing('decision on instance', name);
+    return newest;
+  }
+
+  @Get('decisions')
+  @Action('instances.explain', {
+    summary: 'List the decisions of the scheduler, newest first',
+    answers: { 200: { description: 'Decisions', schema: Decisions } },
+  })
+  async decisions(
+    @Asking() asking: Caller,
+    @Param('project') project: string,
+    @Param('name') name: string,
+    @Query({ schema: DecisionsQuery }) query: z.infer<typeof DecisionsQuery>,
+  ): Promise<z.infer<typeof Decisions>> {
+    const instance = await this.instance(asking, project, name);
+    return { items: [...(await this.deps.store.decisionList(instance.id, query.limit))], nextCursor: null };
+  }
+
+  @Get('explain')
+  @Action('instances.explain', {
+    summary: 'Ask the scheduler where the instance would go now, and why not elsewhere',
+    answers: {
+      200: { description: 'Recomputed now; the stored decision is another route', schema: Explanation },
+    },
+  })
+  async explain(
+    @Asking() asking: Caller,
+    @Param('project') project: string,
+    @Param('name') name: string,
+    @Query({ schema: ExplainQuery }) query: z.infer<typeof ExplainQuery>,
+  ): Promise<Explanation> {
+    return this.deps.explain(await this.instance(asking, project, name), query.host);
+  }
+
+  @Get('logs')
+  @Action('instances.logs', {
+    summary: 'Read what the instance printed: serial output or process output',
+    answers: { 200: { description: 'Bytes as they were printed', stream: 'text/plain; charset=utf-8' } },
+  })
+  async logs(
+    @Asking() asking: Caller,
+    @Param('project') project: string,
+    @Param('name') name: string,
+    @Query({ schema: LogsQuery }) query: z.infer<typeof LogsQuery>,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
+    const instance = await this.instance(asking, project, name);
+    const { follow, tailBytes } = query;
+    const options = tailBytes === undefined ? { follow } : { follow, tailBytes };
+    const bytes = this.deps.logs(instance, options, asking.gone)[Symbol.asyncIterator]();
+    // The first bytes are awaited here, so that a refusal can still be a problem document. A quiet log that is
+    // followed would hold the header back: it goes out at once.
+    const first = follow ? null : await bytes.next();
+    const stream = Readable.from(continued(first, bytes), { objectMode: false });
+    void reply.header('content-type', 'text/plain; charset=utf-8').header('cache-control', 'no-store');
+    if (follow) reply.raw.once('pipe', () => reply.raw.flushHeaders());
+    await reply.send(stream);
+  }
+
+  @Get('revisions')
+  @Action('instances.get', {
+    summary: 'List every spec the instance ever had, newest first',
+    answers: { 200: { description: 'Revisions', schema: Revisions } },
+  })
+  async revisions(
+    @Asking() asking: Caller,
+    @Param('project') project: string,
+    @Param('name') name: string,
+  ): Promise<z.infer<typeof Revisions>> {
+    const instance = await this.instance(asking, project, name);
+    const rows = await this.deps.store.instanceRevisions(instance.id);
+    return { items: rows.map((r) => ({ ...r, at: r.at.toISOString() })), nextCursor: null };
+  }
+
+  private async instance(asking: Caller, project: string, name: string): Promise<Instance> {
+    const projectId = await projectOf(this.deps.store, asking.principal, project);
+    return found(
+      'instance',
+      name,
+      await this.deps.store.instanceGet(projectId, addressName('instance', name)),
+    );
+  }
+}
+
+async function* continued(
+  first: IteratorResult<Uint8Array> | null,
+  rest: AsyncIterator<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  try {
+    for (let next = first ?? (await rest.next()); next.done !== true; next = await rest.next())
+      yield next.value;
+  } finally {
+    await rest.return?.();
+  }
+}

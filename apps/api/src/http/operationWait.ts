@@ -1,0 +1,49 @@
+import { Instance, type InstanceId, Operation } from '@berth/model';
+import type { FastifyReply } from 'fastify';
+import { z } from 'zod';
+import { etagOf } from './etag.js';
+import type { HttpDeps } from './deps.js';
+
+const over = new Set<Operation['state']>(['succeeded', 'failed', 'cancelled', 'superseded']);
+
+export const Accepted = z
+  .strictObject({ operation: Operation, instance: Instance.nullable().describe('null when it is gone') })
+  .meta({ id: 'Accepted' });
+export type Accepted = z.infer<typeof Accepted>;
+
+/**
+ * Holds on until an operation is over, the client has gone, or the time is up; then the operation as it is. Woken by the
+ * ledger: the position is read before the operation, so that what ends between the two reads still wakes.
+ */
+export async function operationSettled(
+  deps: Pick<HttpDeps, 'store' | 'ledger'>,
+  operation: Operation,
+  waitSeconds: number,
+  gone: AbortSignal,
+): Promise<Operation> {
+  if (waitSeconds === 0 || over.has(operation.state)) return operation;
+  const until = AbortSignal.any([gone, AbortSignal.timeout(waitSeconds * 1000)]);
+  let latest = operation;
+  while (!until.aborted) {
+    const cursor = await deps.ledger.head();
+    latest = (await deps.store.operationGet(null, operation.id)) ?? latest;
+    if (over.has(latest.state)) return latest;
+    await deps.ledger.waitFor(cursor, until);
+  }
+  return latest;
+}
+
+/** The answer to a mutation of an instance: waits if asked, names the operation in `Location`. */
+export async function accepted(
+  deps: Pick<HttpDeps, 'store' | 'ledger'>,
+  reply: FastifyReply,
+  change: { readonly operation: Operation; readonly instance: Instance | null },
+  wait: { readonly seconds: number; readonly gone: AbortSignal },
+): Promise<Accepted> {
+  const operation = await operationSettled(deps, change.operation, wait.seconds, wait.gone);
+  const moved = operation !== change.operation;
+  const instance = moved ? await deps.store.instanceById(operation.target.id as InstanceId) : change.instance;
+  void reply.header('location', `/v1/operations/${operation.id}`);
+  if (instance !== null) void reply.header('etag', etagOf(instance));
+  return { operation, instance };
+}

@@ -1,0 +1,77 @@
+import { Decision, DecisionId, type InstanceId, Name, Operation, OperationId } from '@berth/model';
+import { Controller, Get, Inject, Param, Query } from '@nestjs/common';
+import { z } from 'zod';
+import { missing, seesProject } from '../access/principal.js';
+import { Action } from './action.js';
+import { HTTP_DEPS, type HttpDeps } from './deps.js';
+import { Asking, type Caller } from './gate.js';
+import { operationSettled } from './operationWait.js';
+import { addressId, found, projectFilter } from './projectScope.js';
+import { listOf, Page, Wait } from './query.js';
+
+const OperationListQuery = z.strictObject({
+  ...Page.shape,
+  project: Name.optional(),
+  state: Operation.shape.state.optional(),
+  target: z.uuid().optional().describe('Id of the instance or image'),
+});
+const Operations = listOf(Operation);
+
+@Controller('v1/operations')
+export class OperationsController {
+  constructor(@Inject(HTTP_DEPS) private readonly deps: HttpDeps) {}
+
+  @Get()
+  @Action('operations.list', {
+    summary: 'List operations, newest first',
+    answers: { 200: { description: 'One page', schema: Operations } },
+  })
+  async list(
+    @Asking() { principal }: Caller,
+    @Query({ schema: OperationListQuery }) query: z.infer<typeof OperationListQuery>,
+  ): Promise<z.infer<typeof Operations>> {
+    const { project, state, target, limit, cursor } = query;
+    const page = await this.deps.store.operationList({
+      limit,
+      projectId: await projectFilter(this.deps.store, principal, project),
+      ...(cursor === undefined ? {} : { cursor }),
+      ...(state === undefined ? {} : { state }),
+      ...(target === undefined ? {} : { targetId: target }),
+    });
+    return { items: [...page.items], nextCursor: page.nextCursor };
+  }
+
+  @Get(':id')
+  @Action('operations.get', {
+    summary: 'Get an operation, or wait for it',
+    answers: { 200: { description: 'The operation as it is now', schema: Operation } },
+  })
+  async get(
+    @Asking() { principal, gone }: Caller,
+    @Param('id') id: string,
+    @Query({ schema: Wait }) query: Wait,
+  ): Promise<Operation> {
+    const operationId = addressId('operation', OperationId, id);
+    const stored = await this.deps.store.operationGet(principal.projectId, operationId);
+    return operationSettled(this.deps, found('operation', id, stored), query.wait ?? 0, gone);
+  }
+}
+
+@Controller('v1/decisions')
+export class DecisionsController {
+  constructor(@Inject(HTTP_DEPS) private readonly deps: HttpDeps) {}
+
+  @Get(':id')
+  @Action('decisions.get', {
+    summary: 'Get a decision of the scheduler',
+    answers: { 200: { description: 'The decision', schema: Decision } },
+  })
+  async get(@Asking() { principal }: Caller, @Param('id') id: string): Promise<Decision> {
+    const decision = await this.deps.store.decisionGet(addressId('decision', DecisionId, id));
+    if (decision === null) throw missing('decision', id);
+    if (principal.project === null) return decision;
+    const instance = await this.deps.store.instanceById(decision.instanceId as InstanceId);
+    if (instance === null || !seesProject(principal, instance.project)) throw missing('decision', id);
+    return decision;
+  }
+}

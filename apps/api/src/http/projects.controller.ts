@@ -1,0 +1,60 @@
+import { Name, Project } from '@berth/model';
+import { Body, Controller, Get, Inject, Param, Post, Res } from '@nestjs/common';
+import type { FastifyReply } from 'fastify';
+import { z } from 'zod';
+import { seesProject } from '../access/principal.js';
+import { Action } from './action.js';
+import { HTTP_DEPS, type HttpDeps } from './deps.js';
+import { setEtag } from './etag.js';
+import { Asking, type Caller } from './gate.js';
+import { found } from './projectScope.js';
+import { listOf } from './query.js';
+
+const ProjectCreate = z.strictObject({ name: Name }).meta({ id: 'ProjectCreate' });
+const Projects = listOf(Project);
+
+@Controller('v1/projects')
+export class ProjectsController {
+  constructor(@Inject(HTTP_DEPS) private readonly deps: HttpDeps) {}
+
+  @Post()
+  @Action('projects.create', {
+    summary: 'Create a project, with a network and a pool called default',
+    answers: { 201: { description: 'The project', schema: Project } },
+  })
+  async create(
+    @Asking() asking: Caller,
+    @Body({ schema: ProjectCreate }) body: z.infer<typeof ProjectCreate>,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<Project> {
+    const project = await this.deps.store.projectCreate(asking.context, body);
+    this.deps.wake.ledger();
+    void reply.header('location', `/v1/projects/${project.name}`);
+    setEtag(reply, project);
+    return project;
+  }
+
+  @Get()
+  @Action('projects.list', {
+    summary: 'List the projects that this token may see',
+    answers: { 200: { description: 'All of them', schema: Projects } },
+  })
+  async list(@Asking() { principal }: Caller): Promise<z.infer<typeof Projects>> {
+    const projects = await this.deps.store.projectList();
+    return { items: projects.filter((p) => seesProject(principal, p.name)), nextCursor: null };
+  }
+
+  @Get(':project')
+  @Action('projects.get', {
+    summary: 'Get a project',
+    answers: { 200: { description: 'The project', schema: Project } },
+  })
+  async get(
+    @Param('project') name: string,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<Project> {
+    const project = found('project', name, await this.deps.store.projectGet(name));
+    setEtag(reply, project);
+    return project;
+  }
+}

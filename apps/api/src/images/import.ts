@@ -1,0 +1,105 @@
+import type { Readable } from 'node:stream';
+import { ImageError, importArchive, inspectDisk, type ImageErrorCode } from '@berth/images';
+import {
+  BerthError,
+  type ErrorCode,
+  type Image,
+  type ImageContent,
+  type ImageKind,
+  type Operation,
+  type ProjectId,
+} from '@berth/model';
+import type { HttpDeps } from '../http/deps.js';
+import type { RequestContext } from '../store/store.js';
+
+type Deps = Pick<HttpDeps, 'store' | 'blobs' | 'config' | 'ids' | 'wake'>;
+
+/** One upload: which image of which project. */
+export interface ImageUpload {
+  readonly projectId: ProjectId;
+  readonly name: string;
+  readonly kind: ImageKind;
+}
+
+const importSeconds = 3600;
+
+/**
+ * Streams an upload into the blob store, verifies it, then makes it an image. Nothing is visible before it is verified;
+ * the operation records who imported what, and how it ended. @throws nameTaken, badImage, unsupported, tooLarge, unavailable
+ */
+export async function imageImport(
+  deps: Deps,
+  ctx: RequestContext,
+  upload: ImageUpload,
+  stream: Readable,
+): Promise<{ operation: Operation; image: Image }> {
+  if ((await deps.store.imageGet(upload.projectId, upload.name)) !== null)
+    throw new BerthError('nameTaken', `There is an image "${upload.name}" already.`, {
+      remedy: 'Choose another name; images are immutable.',
+    });
+  // Its own trail, not the key's: a key is tied to an operation only where the operation is the whole answer.
+  const { idempotency: _, ...trail } = ctx;
+  const operation = await deps.store.operationStart(trail, {
+    projectId: upload.projectId,
+    kind: 'imageImport',
+    target: { kind: 'image', id: deps.ids.uuid(), name: upload.name },
+    deadlineSeconds: importSeconds,
+  });
+  try {
+    const content = await contentOf(deps, upload.kind, stream);
+    const image = await deps.store.imageInsert(ctx, {
+      projectId: upload.projectId,
+      name: upload.name,
+      content,
+    });
+    await deps.store.operationFinish(operation.id, null);
+    deps.wake.ledger();
+    return { operation: (await deps.store.operationGet(upload.projectId, operation.id)) ?? operation, image };
+  } catch (thrown) {
+    const error = asImportError(thrown);
+    await deps.store.operationFinish(operation.id, {
+      code: error.code,
+      message: error.publicMessage,
+      ...(error.options.remedy === undefined ? {} : { remedy: error.options.remedy }),
+    });
+    throw error;
+  }
+}
+
+async function contentOf(deps: Deps, kind: ImageKind, stream: Readable): Promise<ImageContent> {
+  const maxBytes = deps.config.imageMaxBytes;
+  if (kind === 'oci') return importArchive(stream, deps.blobs, { totalBytes: maxBytes, blobBytes: maxBytes });
+  const staging = await deps.blobs.stage();
+  try {
+    const { digest, sizeBytes } = await staging.write(stream, { maxBytes });
+    const { format, virtualSizeMiB } = await inspectDisk(staging.path(digest) ?? deps.blobs.path(digest));
+    await staging.publish([digest]);
+    return { kind: 'disk', digest, format, sizeBytes, virtualSizeMiB, blobs: [{ digest, sizeBytes }] };
+  } finally {
+    await staging.discard();
+  }
+}
+
+const codes: Readonly<Record<ImageErrorCode, ErrorCode>> = {
+  badArchive: 'badImage',
+  badDigest: 'badImage',
+  badLayer: 'badImage',
+  badDisk: 'badImage',
+  missingBlob: 'badImage',
+  unsupported: 'unsupported',
+  tooLarge: 'tooLarge',
+  deadline: 'unavailable',
+  hostFault: 'unavailable',
+};
+
+function asImportError(thrown: unknown): BerthError {
+  if (thrown instanceof BerthError) return thrown;
+  if (thrown instanceof ImageError) {
+    const text = thrown.message.charAt(0).toUpperCase() + thrown.message.slice(1);
+    return new BerthError(codes[thrown.code], `${text}.`, { remedy: thrown.remedy, cause: thrown });
+  }
+  const code = (thrown as NodeJS.ErrnoException | null)?.code;
+  if (code === 'ECONNRESET' || code === 'ERR_STREAM_PREMATURE_CLOSE')
+    return new BerthError('malformed', 'The upload ended before its last byte.', { cause: thrown });
+  return new BerthError('internal', 'The import met an error the API did not foresee.', { cause: thrown });
+}

@@ -1,0 +1,73 @@
+import type { Instance, InstanceCreate, InstanceSpec, Labels, Operation, ProjectId } from '@berth/model';
+import type { HttpDeps } from '../http/deps.js';
+import type { InstanceChange, RequestContext, Verb } from '../store/store.js';
+import { refuseUnsupported, refuseVerb } from './unsupported.js';
+
+/*
+ * Requests on instances: what is asked for becomes wanted state in one transaction of the store, then the rooms that act
+ * on it are woken. Waking is a hint; timers heal a lost one.
+ */
+
+type Deps = Pick<HttpDeps, 'store' | 'wake' | 'config'>;
+
+/** Which instance, and which version of it the caller has seen. */
+export interface Target {
+  readonly projectId: ProjectId;
+  readonly name: string;
+  readonly ifMatch?: number;
+}
+
+/** @throws nameTaken, invalid, unsupported, unavailable */
+export async function instanceCreate(
+  deps: Deps,
+  ctx: RequestContext,
+  projectId: ProjectId,
+  body: InstanceCreate,
+): Promise<InstanceChange> {
+  refuseUnsupported(body.spec, body.spec.desired === 'paused' ? await deps.store.hostList() : []);
+  const deadlineSeconds = deps.config.deadlineSeconds.start;
+  return woken(deps, await deps.store.instanceCreate(ctx, { projectId, body, deadlineSeconds }));
+}
+
+/** @throws notFound, preconditionFailed, stateConflict, invalid */
+export async function instanceUpdate(
+  deps: Deps,
+  ctx: RequestContext,
+  target: Target,
+  change: { readonly spec: InstanceSpec; readonly labels?: Labels },
+): Promise<InstanceChange> {
+  return woken(deps, await deps.store.instanceUpdate(ctx, { ...target, ...change }));
+}
+
+/** @throws notFound, preconditionFailed, stateConflict, unsupported */
+export async function instanceAct(
+  deps: Deps,
+  ctx: RequestContext,
+  target: Target,
+  instance: Instance,
+  verb: Verb,
+): Promise<InstanceChange> {
+  const host = instance.status.host;
+  refuseVerb(verb, instance.spec.isolation, host === null ? null : await deps.store.hostById(host.id));
+  const { start, stop } = deps.config.deadlineSeconds;
+  const deadlineSeconds = verb === 'stop' || verb === 'pause' ? stop : start;
+  return woken(deps, await deps.store.instanceAct(ctx, { ...target, verb, deadlineSeconds }));
+}
+
+/** @throws notFound, preconditionFailed */
+export async function instanceDelete(
+  deps: Deps,
+  ctx: RequestContext,
+  target: Target,
+): Promise<{ operation: Operation; gone: boolean }> {
+  const deadlineSeconds = deps.config.deadlineSeconds.delete;
+  const deleted = await deps.store.instanceDelete(ctx, { ...target, deadlineSeconds });
+  return woken(deps, deleted);
+}
+
+function woken<T extends { readonly hosts: InstanceChange['hosts'] }>(deps: Deps, change: T): T {
+  deps.wake.ledger();
+  deps.wake.scheduler();
+  for (const host of change.hosts) deps.wake.dispatch(host);
+  return change;
+}

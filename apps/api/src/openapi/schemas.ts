@@ -1,0 +1,50 @@
+import { z } from 'zod';
+
+type Json = Record<string, unknown>;
+type Direction = 'input' | 'output';
+
+/**
+ * Turns zod schemas into JSON Schema 2020-12 (the dialect of OpenAPI 3.1). What has an id (`.meta({ id })`) becomes a
+ * component once and is referred to; the rest stands in place. `input` is what a client sends (defaults may be left
+ * out), `output` what it gets (defaults filled in).
+ */
+export class SchemaBook {
+  private readonly named = new Map<string, { text: string; schema: Json }>();
+
+  /** The schema, or a reference to it when it has an id; named schemas inside it become components. */
+  ref(schema: z.ZodType, direction: Direction): Json {
+    const made = z.toJSONSchema(schema, { io: direction, target: 'draft-2020-12' }) as Json;
+    const { $schema: _, $defs, ...body } = made;
+    for (const [id, part] of Object.entries(($defs ?? {}) as Record<string, Json>))
+      this.add(id, rewritten(part));
+    return rewritten(body);
+  }
+
+  /** Every component, by name. */
+  components(): Json {
+    return Object.fromEntries(
+      [...this.named].sort(([a], [b]) => (a < b ? -1 : 1)).map(([id, { schema }]) => [id, schema]),
+    );
+  }
+
+  private add(id: string, schema: Json): void {
+    const text = JSON.stringify(schema);
+    const known = this.named.get(id);
+    if (known !== undefined && known.text !== text)
+      throw new Error(
+        `the schema ${id} differs between what is sent and what is answered: give each its own id`,
+      );
+    this.named.set(id, { text, schema });
+  }
+}
+
+/** References to zod's own `$defs` as references to components. */
+function rewritten(schema: Json): Json {
+  return JSON.parse(
+    JSON.stringify(schema, (key, value: unknown) =>
+      key === '$ref' && typeof value === 'string'
+        ? value.replace('#/$defs/', '#/components/schemas/')
+        : value,
+    ),
+  ) as Json;
+}
