@@ -65,7 +65,12 @@ export type Assignment = z.infer<typeof Assignment>;
 /** The explicit order to remove. Absence from a list never removes anything. */
 export const Tombstone = z.discriminatedUnion('kind', [
   z.strictObject({ id: z.string().min(1).max(64), kind: z.literal('epoch'), instanceId: InstanceId, epoch }),
-  z.strictObject({ id: z.string().min(1).max(64), kind: z.literal('volume'), volumeId: VolumeId }),
+  z.strictObject({
+    id: z.string().min(1).max(64),
+    kind: z.literal('volume'),
+    instanceId: InstanceId,
+    volumeId: VolumeId,
+  }),
 ]);
 export type Tombstone = z.infer<typeof Tombstone>;
 

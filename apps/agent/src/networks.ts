@@ -1,0 +1,77 @@
+import type { HostNetworkSpec, NetworkId } from '@berth/model';
+import type { Clock } from './clock.js';
+import { backoffMs, Wakeup } from './clock.js';
+import type { AgentLog } from './log.js';
+
+/** The part of libs/network the agent itself needs: leases of running networks, and their end. */
+export interface NetworkKeeper {
+  ensure(spec: HostNetworkSpec): Promise<unknown>;
+  release(networkId: NetworkId): Promise<void>;
+}
+
+/**
+ * Keeps the networks of this host as the last list says. Runtimes make a network when they prepare a workload; what is
+ * left here is to update the leases of those that are up, and to take away what no placement uses.
+ */
+export class HostNetworks {
+  private wanted = new Map<NetworkId, HostNetworkSpec>();
+  private readonly done = new Map<NetworkId, string>();
+  private readonly wakeup = new Wakeup();
+  private readonly life = new AbortController();
+  private readonly loop: Promise<void>;
+
+  constructor(
+    private readonly keeper: NetworkKeeper | null,
+    private readonly clock: Clock,
+    private readonly log: AgentLog,
+  ) {
+    this.loop = this.run();
+  }
+
+  /** `used`: networks of placements here, as they were when accepted; `listed` has their newest form. */
+  want(used: ReadonlyMap<NetworkId, HostNetworkSpec>, listed: readonly HostNetworkSpec[]): void {
+    const newest = new Map(listed.map((n) => [n.id, n]));
+    this.wanted = new Map(
+      [...used].map(([id, spec]) => [id, newest.get(id) ?? this.wanted.get(id) ?? spec] as const),
+    );
+    this.wakeup.wake();
+  }
+
+  async close(): Promise<void> {
+    this.life.abort();
+    this.wakeup.wake();
+    await this.loop;
+  }
+
+  private async run(): Promise<void> {
+    let attempts = 0;
+    while (!this.life.signal.aborted) {
+      const failed = this.keeper === null ? false : !(await this.pass(this.keeper));
+      attempts = failed ? attempts + 1 : 0;
+      const ms = failed ? backoffMs(this.clock, attempts, 500, 60_000) : null;
+      await this.wakeup.wait(this.clock, ms, this.life.signal);
+    }
+  }
+
+  private async pass(keeper: NetworkKeeper): Promise<boolean> {
+    let good = true;
+    const attempt = async (id: NetworkId, work: () => Promise<unknown>): Promise<boolean> => {
+      try {
+        await work();
+        return true;
+      } catch (err) {
+        good = false;
+        this.log.warn({ err, networkId: id }, 'a network could not be brought up to date; it is tried again');
+        return false;
+      }
+    };
+    for (const [id, spec] of this.wanted) {
+      const text = JSON.stringify(spec);
+      if (this.done.get(id) !== text && (await attempt(id, () => keeper.ensure(spec))))
+        this.done.set(id, text);
+    }
+    for (const id of this.done.keys())
+      if (!this.wanted.has(id) && (await attempt(id, () => keeper.release(id)))) this.done.delete(id);
+    return good;
+  }
+}

@@ -1,0 +1,273 @@
+import type { Assignment, AssignmentList, Refusal, ReportBody, Tombstone } from '@berth/link';
+import type { Digest, HostNetworkSpec, Isolation, NetworkId } from '@berth/model';
+import type { Observation, Runtime, WorkloadKey } from '@berth/runtime';
+import type { Clock } from './clock.js';
+import { Slots } from './clock.js';
+import type { ImageFetch } from './image-fetch.js';
+import type { InstanceRecord, Journal, PlacementRecord } from './journal.js';
+import type { AgentLog } from './log.js';
+import type { HostNetworks } from './networks.js';
+import type { Runtimes } from './runtimes.js';
+import { Tombstones } from './tombstones.js';
+import { Worker } from './worker.js';
+import type { WorkerPorts } from './worker.js';
+
+export interface PlacementsOptions {
+  readonly clock: Clock;
+  readonly log: AgentLog;
+  readonly journal: Journal;
+  readonly runtimes: Runtimes;
+  readonly images: ImageFetch;
+  readonly networks: HostNetworks;
+  readonly bootId: string;
+  /** Concurrent starts of VMs. */
+  readonly vmStarts: number;
+  readonly report: (body: ReportBody) => void;
+}
+
+const keyText = (key: WorkloadKey): string => `${key.instanceId}/${key.epoch}`;
+
+/** Every placement of this host, known by the journal, and what runs here beside them. */
+export class Placements {
+  private readonly workers = new Map<string, Worker>();
+  /** What runs here that no record knows. It is left alone. */
+  private readonly strangers = new Map<string, Observation>();
+  private listed: ReadonlySet<string> | null = null;
+  private readonly tombstones: Tombstones;
+  private readonly ports: WorkerPorts;
+  /** Lists are taken one after the other. */
+  private turn: Promise<unknown> = Promise.resolve();
+
+  constructor(private readonly o: PlacementsOptions) {
+    this.tombstones = new Tombstones(o);
+    this.ports = {
+      clock: o.clock,
+      journal: o.journal,
+      log: o.log,
+      bootId: o.bootId,
+      startSlots: new Slots(o.vmStarts),
+      runtime: (isolation) => o.runtimes.forIsolation(isolation),
+      fetchImage: (a, signal) => o.images.fetch(a.workload.image, signal),
+      imagePresent: (a) => o.images.present(a.workload.image),
+      report: (body) => o.report(body),
+      predecessors: (key) => this.lowerEpochs(key),
+      changed: (worker) => this.wakeSiblings(worker),
+      removed: (worker) => this.forget(worker),
+    };
+  }
+
+  /** Workers for all the journal knows; they wait until their runtime said what it holds. */
+  start(): void {
+    for (const record of this.o.journal.all())
+      for (const placement of record.placements) this.hire(placement);
+    this.o.runtimes.start({
+      observed: (runtime, seen) => this.observed(runtime, seen),
+      recovered: (runtime, all) => this.recovered(runtime, all),
+      probed: () => {
+        for (const worker of this.workers.values()) worker.wake();
+        this.tombstones.wake();
+        this.onProbed();
+      },
+    });
+  }
+  /** Set by the composition: host facts changed. */
+  onProbed: () => void = () => undefined;
+
+  /** Ends the workers, not the workloads. */
+  async close(): Promise<void> {
+    await this.tombstones.close();
+    await Promise.all([...this.workers.values()].map((w) => w.close()));
+  }
+
+  /** Takes a list. Returns why not, when it is not acted on. The journal holds it before anything of it is done. */
+  apply(list: AssignmentList): Promise<Refusal | null> {
+    const result = this.turn.then(() => this.take(list));
+    this.turn = result.catch(() => undefined);
+    return result;
+  }
+
+  private async take(list: AssignmentList): Promise<Refusal | null> {
+    const { journal } = this.o;
+    const known = journal.host;
+    const same = known.storeIncarnation === list.storeIncarnation;
+    if (same && list.assignmentRev < known.assignmentRev)
+      return {
+        code: 'lowerRevision',
+        message: `revision ${list.assignmentRev} is behind ${known.assignmentRev}`,
+      };
+    const networks = new Map(list.networks.map((n) => [n.id, n]));
+    await Promise.all(list.assignments.map((a) => this.accept(a, networks)));
+    if (!same || list.assignmentRev !== known.assignmentRev)
+      await journal.saveHost({ storeIncarnation: list.storeIncarnation, assignmentRev: list.assignmentRev });
+    this.listed = new Set(list.assignments.map(keyText));
+    this.reportUnclaimed();
+    for (const tombstone of list.tombstones) this.bury(tombstone);
+    this.o.networks.want(this.networksInUse(), list.networks);
+    return null;
+  }
+
+  private async accept(assignment: Assignment, networks: Map<NetworkId, HostNetworkSpec>): Promise<void> {
+    const { journal, report } = this.o;
+    const record = journal.ensure(assignment.instanceId);
+    const own = assignment.workload.nics.flatMap((nic) => networks.get(nic.networkId) ?? []);
+    const worker = this.workers.get(keyText(assignment));
+    if (worker !== undefined) return this.change(worker, assignment, own);
+    if (assignment.epoch < record.highestEpoch) {
+      const { instanceId, epoch } = assignment;
+      return report({ kind: 'refusedEpoch', instanceId, epoch, highest: record.highestEpoch });
+    }
+    record.highestEpoch = assignment.epoch;
+    const placement: PlacementRecord = {
+      assignment,
+      networks: own,
+      run: 1,
+      restarts: 0,
+      started: null,
+      exit: null,
+      lastExit: null,
+      ended: false,
+    };
+    record.placements.push(placement);
+    await journal.save(assignment.instanceId);
+    this.adopt(this.hire(placement));
+    for (const other of this.lowerEpochs(assignment)) other.assignmentChanged();
+  }
+
+  private async change(worker: Worker, assignment: Assignment, networks: HostNetworkSpec[]): Promise<void> {
+    const { record } = worker;
+    if (JSON.stringify([record.assignment, record.networks]) === JSON.stringify([assignment, networks]))
+      return;
+    record.assignment = assignment;
+    record.networks = networks;
+    await this.o.journal.save(assignment.instanceId);
+    worker.assignmentChanged();
+  }
+
+  private hire(placement: PlacementRecord): Worker {
+    const worker = new Worker(placement, this.ports);
+    this.workers.set(keyText(worker.key), worker);
+    worker.start();
+    return worker;
+  }
+
+  /** A new worker learns what its runtime is known to hold: nothing, or what was a stranger until now. */
+  private adopt(worker: Worker): void {
+    if ('absent' in this.o.runtimes.forIsolation(worker.isolation)) return;
+    const text = keyText(worker.key);
+    worker.observe(this.strangers.get(text) ?? null);
+    this.strangers.delete(text);
+  }
+
+  private observed(_runtime: Runtime, seen: Observation): void {
+    const worker = this.workers.get(keyText(seen));
+    if (worker !== undefined) return worker.observe(seen);
+    this.meetStranger(seen);
+  }
+
+  private recovered(runtime: Runtime, all: readonly Observation[]): void {
+    const found = new Set(all.map(keyText));
+    for (const seen of all) this.observed(runtime, seen);
+    for (const worker of this.workers.values())
+      if (runtime.isolations.includes(worker.isolation) && !found.has(keyText(worker.key)))
+        worker.observe(null);
+  }
+
+  private meetStranger(seen: Observation): void {
+    if (seen.phase === 'ended' || seen.phase === 'preparing') this.strangers.delete(keyText(seen));
+    else this.strangers.set(keyText(seen), seen);
+    const { instanceId, epoch, phase, power, exit } = seen;
+    this.o.report({ kind: 'unclaimed', instanceId, epoch, run: 0, phase, power, exit });
+  }
+
+  /** What no list names keeps running; the API is told. */
+  private reportUnclaimed(): void {
+    for (const [text, worker] of this.workers) {
+      if (this.listed?.has(text) !== false || worker.record.ended || worker.buried) continue;
+      const { run, exit } = worker.record;
+      this.o.report({
+        kind: 'unclaimed',
+        ...worker.key,
+        run,
+        phase: 'running',
+        power: worker.observedPower,
+        exit,
+      });
+    }
+  }
+
+  private bury(tombstone: Tombstone): void {
+    const worker = tombstone.kind === 'epoch' ? this.workers.get(keyText(tombstone)) : undefined;
+    this.tombstones.add(tombstone, {
+      worker: worker ?? null,
+      isolation: this.isolationOf(tombstone),
+      mayRemoveVolume: () => !this.anyAlive(tombstone),
+    });
+  }
+
+  private isolationOf(tombstone: Tombstone): Isolation | null {
+    const record = this.o.journal.get(tombstone.instanceId);
+    return record?.placements[0]?.assignment.workload.isolation ?? null;
+  }
+
+  private anyAlive(tombstone: Tombstone): boolean {
+    return [...this.workers.values()].some((w) => w.key.instanceId === tombstone.instanceId && w.alive);
+  }
+
+  private lowerEpochs(key: WorkloadKey): Worker[] {
+    const own = this.o.journal.get(key.instanceId)?.placements ?? [];
+    return own.flatMap(({ assignment }) => {
+      const worker = assignment.epoch < key.epoch ? this.workers.get(keyText(assignment)) : undefined;
+      return worker?.leftovers === true ? [worker] : [];
+    });
+  }
+
+  private wakeSiblings(worker: Worker): void {
+    for (const other of this.workers.values())
+      if (other !== worker && other.key.instanceId === worker.key.instanceId) other.wake();
+    this.tombstones.wake();
+  }
+
+  private async forget(worker: Worker): Promise<void> {
+    const record: InstanceRecord = this.o.journal.ensure(worker.key.instanceId);
+    record.placements = record.placements.filter((p) => p !== worker.record);
+    await this.o.journal.save(record.instanceId);
+    this.workers.delete(keyText(worker.key));
+    this.wakeSiblings(worker);
+    this.tombstones.carriedOut(worker.key);
+    this.o.networks.want(this.networksInUse(), []);
+  }
+
+  private networksInUse(): Map<NetworkId, HostNetworkSpec> {
+    const all = [...this.workers.values()].filter((w) => w.alive || w.leftovers);
+    return new Map(all.flatMap((w) => w.record.networks.map((n) => [n.id, n] as const)));
+  }
+
+  /** A new session hears everything again. */
+  reportAll(): void {
+    for (const worker of this.workers.values()) worker.sayAgain();
+    for (const stranger of this.strangers.values()) this.meetStranger(stranger);
+    this.o.images.askAgain();
+  }
+
+  /** Images whose blobs are all here, as far as the journal names them. */
+  async imagesHeld(): Promise<Digest[]> {
+    const images = new Map(
+      [...this.workers.values()].map(({ record }) => {
+        const { image } = record.assignment.workload;
+        return [image.digest, image] as const;
+      }),
+    );
+    const held: Digest[] = [];
+    for (const image of images.values()) if (await this.o.images.present(image)) held.push(image.digest);
+    return held;
+  }
+
+  /** The newest epoch of an instance here, and who runs it. */
+  newest(instanceId: string): { key: WorkloadKey; runtime: Runtime } | { absent: string } {
+    const own = [...this.workers.values()].filter((w) => w.key.instanceId === instanceId);
+    const newest = own.sort((a, b) => b.key.epoch - a.key.epoch)[0];
+    if (newest === undefined) return { absent: 'no epoch of this instance is on this host' };
+    const runtime = this.o.runtimes.forIsolation(newest.isolation);
+    return 'absent' in runtime ? runtime : { key: newest.key, runtime };
+  }
+}
