@@ -1,1 +1,22 @@
+import { LibvirtRuntime } from './driver/libvirt-runtime.js';
+import type { KvmRuntimeOptions } from './driver/ports.js';
+
+/** The VM runtime over this host's libvirtd. `close()` ends its connections; machines run on. */
+export function createKvmRuntime(options: KvmRuntimeOptions): LibvirtRuntime {
+  return new LibvirtRuntime(options);
+}
+
+export type { LibvirtRuntime };
 export type { BlobSource, DiskVolumes, KvmRuntimeOptions, NicAttacher } from './driver/ports.js';
+export { accelFacts, type AccelFacts } from './accel/host-facts.js';
+export { LibvirtClient, type LibvirtClientOptions } from './libvirt/client.js';
+export { LibvirtConnectionError, LibvirtError } from './libvirt/errors.js';
+export {
+  libvirtdConfig,
+  qemuConfig,
+  renderConfig,
+  virtlogdConfig,
+  type Config,
+  type DaemonConfigOptions,
+} from './libvirt/daemon-config.js';
+export { QmpClient } from './qmp/client.js';

@@ -46,6 +46,8 @@ export interface KvmRuntimeOptions {
   readonly hostTag: string;
   /** Checks that a file is a disk of the expected format; defaults to the header parser of the images room. */
   readonly inspectDisk?: (path: string) => Promise<{ format: DiskFormat; virtualSizeMiB: number }>;
+  /** Clock for the times of exits; the system's by default. */
+  readonly now?: () => Date;
   /** The account QEMU runs as; default `libvirt-qemu`. */
   readonly qemuUser?: string;
 }

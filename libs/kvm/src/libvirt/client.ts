@@ -43,7 +43,6 @@ export interface NodeInfo {
 
 /** Flags of undefine: managed save, snapshots' metadata, NVRAM, checkpoints' metadata go as well. */
 const UNDEFINE_ALL = 1 | 2 | 4 | 16;
-/** Ask with ACPI power button rather than an agent in the guest. */
 const DESTROY_GRACEFUL = 1;
 const FIRST_BACKOFF_MS = 50;
 const LONGEST_BACKOFF_MS = 5_000;
@@ -67,6 +66,13 @@ export class LibvirtClient extends EventEmitter<ClientEvents> {
   /** Connects now. @throws LibvirtConnectionError */
   async connect(): Promise<void> {
     await this.#ready();
+  }
+
+  /** Connects in the background and never gives up; `resync` tells when it is there. For those who wait for events. */
+  keepConnected(): void {
+    if (this.connected || this.#closed || this.#retry !== null) return;
+    this.#wasConnected = true;
+    this.#reconnect(0);
   }
 
   get connected(): boolean {
@@ -237,7 +243,9 @@ export class LibvirtClient extends EventEmitter<ClientEvents> {
   }
 
   #reconnect(waitMs: number): void {
+    if (this.#retry !== null) clearTimeout(this.#retry);
     this.#retry = setTimeout(() => {
+      this.#retry = null;
       this.#ready().catch(() => {
         const longest = this.options.backoffMs?.longest ?? LONGEST_BACKOFF_MS;
         if (!this.#closed) this.#reconnect(Math.min(waitMs * 2, longest));

@@ -1,0 +1,23 @@
+import { inspectDisk } from '@berth/images';
+import type { ImageContent } from '@berth/model';
+import { RuntimeError } from '@berth/runtime';
+import type { KvmRuntimeOptions } from './ports.js';
+
+/**
+ * Path of the image's blob, after its header was read again: an image is trusted by digest, its format by content.
+ * @throws RuntimeError imageMissing, badImage
+ */
+export async function inspectBase(
+  options: Pick<KvmRuntimeOptions, 'blobs' | 'inspectDisk'>,
+  image: Extract<ImageContent, { kind: 'disk' }>,
+): Promise<string> {
+  if (!(await options.blobs.has(image.digest)))
+    throw new RuntimeError('imageMissing', `image ${image.digest} is not on this host`);
+  const path = options.blobs.path(image.digest);
+  const facts = await (options.inspectDisk ?? inspectDisk)(path).catch((cause: Error) => {
+    throw new RuntimeError('badImage', cause.message, { cause });
+  });
+  if (facts.format !== image.format)
+    throw new RuntimeError('badImage', `the image is said to be ${image.format} and is ${facts.format}`);
+  return path;
+}

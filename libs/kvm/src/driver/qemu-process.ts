@@ -1,0 +1,61 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { isAlive, processIdentity, type ProcessIdentity } from '@berth/linux';
+
+/** Finds the QEMU processes of domains by the UUID on their command line; libvirt's API does not tell the pid. */
+export class QemuProcesses {
+  readonly #known = new Map<string, ProcessIdentity>();
+
+  /** Pid of the QEMU that runs the machine with this SMBIOS UUID, or null. */
+  async find(uuid: string): Promise<number | null> {
+    const known = this.#known.get(uuid);
+    if (known !== undefined && isAlive(known)) return known.pid;
+    this.#known.delete(uuid);
+    for (const name of await readdir('/proc')) {
+      if (!/^\d+$/.test(name) || !(await this.#runs(name, uuid))) continue;
+      const identity = processIdentity(Number(name));
+      if (identity === null) continue;
+      this.#known.set(uuid, identity);
+      return identity.pid;
+    }
+    return null;
+  }
+
+  async #runs(pid: string, uuid: string): Promise<boolean> {
+    const args = (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).split('\0');
+    const at = args.indexOf('-uuid');
+    return at > 0 && args[at + 1] === uuid && /qemu/.test(args[0] ?? '');
+  }
+}
+
+/** CPU cap that the kernel enforces on a process, thousandths of a processor; null when there is none. */
+export async function cpuCapMillis(pid: number): Promise<number | null> {
+  for (const line of (await readFile(`/proc/${pid}/cgroup`, 'utf8')).trim().split('\n')) {
+    const [, controllers = '', path = '/'] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
+    const unified = controllers === '';
+    if (!unified && !controllers.split(',').includes('cpu')) continue;
+    const cap = await smallestCap(unified ? '/sys/fs/cgroup' : '/sys/fs/cgroup/cpu', path, unified);
+    if (cap !== null) return cap;
+  }
+  return null;
+}
+
+/** The smallest cap of a cgroup and its ancestors. */
+async function smallestCap(mount: string, path: string, unified: boolean): Promise<number | null> {
+  let cap: number | null = null;
+  for (let at = path; at !== '' && at !== '/'; at = at.slice(0, at.lastIndexOf('/'))) {
+    const own = unified ? await unifiedCap(mount + at) : await legacyCap(mount + at);
+    if (own !== null) cap = Math.min(cap ?? own, own);
+  }
+  return cap;
+}
+
+async function unifiedCap(dir: string): Promise<number | null> {
+  const [quota, period] = (await readFile(`${dir}/cpu.max`, 'utf8').catch(() => 'max 1')).trim().split(' ');
+  return quota === 'max' ? null : Math.round((Number(quota) * 1000) / Number(period));
+}
+
+async function legacyCap(dir: string): Promise<number | null> {
+  const quota = Number(await readFile(`${dir}/cpu.cfs_quota_us`, 'utf8').catch(() => '-1'));
+  const period = Number(await readFile(`${dir}/cpu.cfs_period_us`, 'utf8').catch(() => '1'));
+  return quota < 0 ? null : Math.round((quota * 1000) / period);
+}

@@ -1,0 +1,101 @@
+import { readdir, readFile, rm, rmdir, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { writeFileAtomic } from '@berth/linux';
+import { ExitInfo, InstanceId } from '@berth/model';
+import type { WorkloadKey } from '@berth/runtime';
+import { z } from 'zod';
+
+/*
+ * What libvirt cannot remember for us, one small file per incarnation. It is written before acting:
+ *
+ *   prepared -> starting -> started -> ended
+ *                  ^                     |
+ *                  +---------------------+   another run of the same epoch
+ */
+const WorkloadRecord = z.strictObject({
+  instanceId: InstanceId,
+  epoch: z.int().min(1),
+  uuid: z.uuid(),
+  state: z.enum(['prepared', 'starting', 'started', 'ended']),
+  /** What we asked of the running workload; it tells a wanted end from one by itself. */
+  intent: z.enum(['none', 'stop', 'kill']),
+  /** Boot of the host during which the last run began. */
+  bootId: z.string().nullable(),
+  exit: ExitInfo.nullable(),
+});
+export type WorkloadRecord = z.infer<typeof WorkloadRecord>;
+
+/** The records of one host. `<dir>/<instance>/<epoch>.json`, with the seed image beside it. */
+export class WorkloadRecords {
+  constructor(private readonly dir: string) {}
+
+  seedPath(key: WorkloadKey): string {
+    return join(this.dir, key.instanceId, `${key.epoch}.seed.iso`);
+  }
+
+  async read(key: WorkloadKey): Promise<WorkloadRecord | null> {
+    try {
+      return WorkloadRecord.parse(JSON.parse(await readFile(this.#path(key), 'utf8')));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+      throw error;
+    }
+  }
+
+  async write(record: WorkloadRecord): Promise<void> {
+    // Others may pass through, because QEMU's account must reach the seed; they cannot list.
+    await mkdir(join(this.dir, record.instanceId), { recursive: true, mode: 0o711 });
+    await writeFileAtomic(this.#path(record), `${JSON.stringify(record)}\n`, { mode: 0o600 });
+  }
+
+  async remove(key: WorkloadKey): Promise<void> {
+    await rm(this.seedPath(key), { force: true });
+    await rm(this.#path(key), { force: true });
+    await removeEmpty(join(this.dir, key.instanceId));
+  }
+
+  /** Epochs of an instance that have a record, in no order. */
+  async epochs(instanceId: InstanceId): Promise<number[]> {
+    const names = await list(join(this.dir, instanceId));
+    return names.flatMap((name) => {
+      const epoch = /^(\d+)\.json$/.exec(name)?.[1];
+      return epoch === undefined ? [] : [Number(epoch)];
+    });
+  }
+
+  async all(): Promise<WorkloadRecord[]> {
+    const records: WorkloadRecord[] = [];
+    for (const name of await list(this.dir)) {
+      const instanceId = InstanceId.safeParse(name);
+      if (!instanceId.success) continue;
+      for (const epoch of await this.epochs(instanceId.data)) {
+        const record = await this.read({ instanceId: instanceId.data, epoch });
+        if (record !== null) records.push(record);
+      }
+    }
+    return records;
+  }
+
+  #path(key: WorkloadKey): string {
+    return join(this.dir, key.instanceId, `${key.epoch}.json`);
+  }
+}
+
+async function list(dir: string): Promise<string[]> {
+  try {
+    return await readdir(dir);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+/** Removes a directory unless something is still in it. */
+export async function removeEmpty(dir: string): Promise<void> {
+  try {
+    await rmdir(dir);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? '';
+    if (!['ENOENT', 'ENOTEMPTY', 'EEXIST'].includes(code)) throw error;
+  }
+}
