@@ -6,7 +6,9 @@ import type { AgentLog } from './log.js';
 /** The part of libs/network the agent itself needs: leases of running networks, and their end. */
 export interface NetworkKeeper {
   ensure(spec: HostNetworkSpec): Promise<unknown>;
-  release(networkId: NetworkId): Promise<void>;
+  release(networkId: NetworkId): Promise<unknown>;
+  /** What is up now, also from before this process. */
+  networks(): Promise<readonly { readonly networkId: NetworkId }[]>;
 }
 
 /**
@@ -15,7 +17,10 @@ export interface NetworkKeeper {
  */
 export class HostNetworks {
   private wanted = new Map<NetworkId, HostNetworkSpec>();
+  /** What is up, as it was ensured; an empty text for what an earlier agent left. */
   private readonly done = new Map<NetworkId, string>();
+  private inherited = false;
+  private listed = false;
   private readonly wakeup = new Wakeup();
   private readonly life = new AbortController();
   private readonly loop: Promise<void>;
@@ -30,6 +35,7 @@ export class HostNetworks {
 
   /** `used`: networks of placements here, as they were when accepted; `listed` has their newest form. */
   want(used: ReadonlyMap<NetworkId, HostNetworkSpec>, listed: readonly HostNetworkSpec[]): void {
+    this.listed = true;
     const newest = new Map(listed.map((n) => [n.id, n]));
     this.wanted = new Map(
       [...used].map(([id, spec]) => [id, newest.get(id) ?? this.wanted.get(id) ?? spec] as const),
@@ -46,7 +52,8 @@ export class HostNetworks {
   private async run(): Promise<void> {
     let attempts = 0;
     while (!this.life.signal.aborted) {
-      const failed = this.keeper === null ? false : !(await this.pass(this.keeper));
+      const failed =
+        this.keeper === null || !this.listed ? false : !(await this.pass(this.keeper).catch(() => false));
       attempts = failed ? attempts + 1 : 0;
       const ms = failed ? backoffMs(this.clock, attempts, 500, 60_000) : null;
       await this.wakeup.wait(this.clock, ms, this.life.signal);
@@ -55,6 +62,10 @@ export class HostNetworks {
 
   private async pass(keeper: NetworkKeeper): Promise<boolean> {
     let good = true;
+    if (!this.inherited) {
+      for (const { networkId } of await keeper.networks()) this.done.set(networkId, '');
+      this.inherited = true;
+    }
     const attempt = async (id: NetworkId, work: () => Promise<unknown>): Promise<boolean> => {
       try {
         await work();

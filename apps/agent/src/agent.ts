@@ -1,0 +1,143 @@
+import { join } from 'node:path';
+import { parseLinkAddress } from '@berth/link';
+import type { ReportBody } from '@berth/link';
+import type { Runtime } from '@berth/runtime';
+import type { Clock } from './clock.js';
+import type { AgentSettings } from './config.js';
+import { keepConnected } from './connection.js';
+import { HostFacts } from './facts.js';
+import type { Machine } from './facts.js';
+import { HostIdentity } from './identity.js';
+import { ImageFetch } from './image-fetch.js';
+import type { BlobKeeper } from './image-fetch.js';
+import { Journal } from './journal.js';
+import type { AgentLog } from './log.js';
+import { HostNetworks } from './networks.js';
+import type { NetworkKeeper } from './networks.js';
+import { Outbox } from './outbox.js';
+import { Placements } from './placements.js';
+import { Runtimes } from './runtimes.js';
+import { backoffMs } from './clock.js';
+
+/** Everything of the host an agent stands on. */
+export interface AgentParts {
+  readonly settings: AgentSettings;
+  readonly clock: Clock;
+  readonly log: AgentLog;
+  readonly bootId: string;
+  readonly agentVersion: string;
+  readonly machine: Machine;
+  readonly runtimes: readonly Runtime[];
+  readonly blobs: BlobKeeper;
+  readonly networks: NetworkKeeper | null;
+  /** Size of the pool this host may fill, MiB. */
+  readonly poolMiB: () => Promise<number>;
+  /** Text of the join token. */
+  readonly readToken: () => Promise<string>;
+}
+
+/** How often host facts are looked at again without a reason, milliseconds. */
+const factsEveryMs = 60_000;
+
+/**
+ * Runs an agent until the signal fires. What the journal knows is looked after from the first moment; joining and the
+ * link come beside it, so that a host keeps its instances up while the API is away.
+ */
+export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<void> {
+  const { settings, clock, log } = parts;
+  const dir = join(settings.stateDir, 'agent');
+  const { journal, damaged } = await Journal.open(join(dir, 'journal'), () => clock.now());
+  for (const path of damaged)
+    log.error({ path }, 'a journal file was damaged and is set aside; its workload runs on, unclaimed');
+  const outbox = await Outbox.open(join(dir, 'reports'), (err) =>
+    log.error({ err }, 'reports cannot be written'),
+  );
+  const report = (body: ReportBody): void => outbox.put(body);
+  const runtimes = new Runtimes(parts.runtimes, clock, log);
+  const images = new ImageFetch(parts.blobs, report);
+  const networks = new HostNetworks(parts.networks, clock, log);
+  const { bootId } = parts;
+  const vmStarts = parts.machine.cpus;
+  const placements = new Placements({
+    clock,
+    log,
+    journal,
+    runtimes,
+    images,
+    networks,
+    bootId,
+    vmStarts,
+    report,
+  });
+  const facts = new HostFacts({ ...parts, runtimes, report });
+  const sayFacts = (always: boolean): Promise<void> =>
+    facts.say(always).catch((err: unknown) => log.error({ err }, 'the host cannot be measured'));
+  placements.onProbed = () => void sayFacts(false);
+  placements.start();
+  const watching = watchFacts(clock, sayFacts, signal);
+  try {
+    const address = parseLinkAddress(settings.apiLink);
+    const identity = await obtainIdentity(parts, dir, signal);
+    if (identity === null) return;
+    log.info({ hostId: identity.hostId, apiLink: settings.apiLink }, 'host identity is ready');
+    const began = async (): Promise<void> => {
+      await sayFacts(true);
+      report({ kind: 'inventory', images: await placements.imagesHeld() });
+    };
+    const { agentVersion } = parts;
+    const session = {
+      hostId: identity.hostId,
+      bootId,
+      agentVersion,
+      journal,
+      outbox,
+      placements,
+      images,
+      log,
+      began,
+    };
+    await keepConnected({ address, identity, clock, log, session }, signal);
+  } finally {
+    await placements.close();
+    await networks.close();
+    await runtimes.close();
+    await watching;
+    await outbox.flushed();
+  }
+}
+
+async function watchFacts(
+  clock: Clock,
+  say: (always: boolean) => Promise<void>,
+  signal: AbortSignal,
+): Promise<void> {
+  for (;;) {
+    await clock.sleep(factsEveryMs, signal);
+    if (signal.aborted) return;
+    await say(false);
+  }
+}
+
+/** Joins at the first start, again and again until the API answers and the token is good. Null when told to end. */
+async function obtainIdentity(
+  parts: AgentParts,
+  dir: string,
+  signal: AbortSignal,
+): Promise<HostIdentity | null> {
+  const { settings, clock, log } = parts;
+  for (let attempt = 0; !signal.aborted; attempt++) {
+    try {
+      return await HostIdentity.obtain({
+        dir: join(dir, 'identity'),
+        address: parseLinkAddress(settings.apiLink),
+        name: settings.hostName,
+        labels: settings.labels,
+        readToken: parts.readToken,
+      });
+    } catch (err) {
+      log.warn({ err }, 'this host could not join yet; it is tried again');
+      await clock.sleep(backoffMs(clock, attempt, 200, 30_000), signal);
+    }
+  }
+  return null;
+}

@@ -1,0 +1,77 @@
+import { mkdir } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { createContainerRuntime } from '@berth/containers';
+import { BlobStore, LayerStore } from '@berth/images';
+import { createKvmRuntime } from '@berth/kvm';
+import { HostNetwork } from '@berth/network';
+import { SimulatedHost, SimulatedRuntime } from '@berth/runtime';
+import type { Runtime } from '@berth/runtime';
+import { VolumePool } from '@berth/storage';
+import type { AgentParts } from './agent.js';
+import type { AgentSettings } from './config.js';
+
+/** The host's real parts: stores, networks and runtimes, each in its own directory below the root. */
+export type HostParts = Pick<AgentParts, 'runtimes' | 'blobs' | 'networks' | 'poolMiB'>;
+
+/** Makes the host's parts. What an earlier agent left half-made in the stores is swept. */
+export async function composeHost(settings: AgentSettings): Promise<HostParts> {
+  const { stateDir, runDir, logDir } = settings;
+  for (const dir of [stateDir, runDir, logDir]) await mkdir(dir, { recursive: true, mode: 0o755 });
+  const blobs = new BlobStore(join(stateDir, 'blobs'));
+  await blobs.clean();
+  if (settings.runtimes.includes('simulated')) return simulated(settings, blobs);
+  const volumes = new VolumePool({ dir: join(stateDir, 'volumes') });
+  await volumes.clean();
+  const network = new HostNetwork({ stateDir: join(stateDir, 'network'), runDir: join(runDir, 'network') });
+  const dirs = (name: string): { stateDir: string; runDir: string; logDir: string } => ({
+    stateDir: join(stateDir, name),
+    runDir: join(runDir, name),
+    logDir: join(logDir, name),
+  });
+  const hostTag = hostTagOf(settings);
+  const runtimes: Runtime[] = [];
+  if (settings.runtimes.includes('oci')) {
+    const layers = new LayerStore(join(stateDir, 'layers'), blobs);
+    await layers.clean();
+    runtimes.push(
+      createContainerRuntime({ blobs, layers, volumes, network, hostTag, ...dirs('containers') }),
+    );
+  }
+  if (settings.runtimes.includes('libvirt'))
+    runtimes.push(
+      createKvmRuntime({
+        libvirtSocket: settings.libvirtSocket,
+        blobs,
+        volumes,
+        network,
+        hostTag,
+        ...dirs('kvm'),
+      }),
+    );
+  const poolMiB = async (): Promise<number> => {
+    const used = (await volumes.list()).reduce((sum, volume) => sum + volume.bytes, 0);
+    return (await volumes.freeMiB()) + Math.floor(used / 1024 / 1024);
+  };
+  return { runtimes, blobs, networks: network, poolMiB };
+}
+
+/** Short, and its own on a machine that carries several hosts. */
+function hostTagOf(settings: AgentSettings): string {
+  const hash = createHash('sha256').update(`${settings.hostName}\0${settings.stateDir}`).digest('hex');
+  return `${settings.hostName.slice(0, 12).replace(/-+$/, '')}-${hash.slice(0, 6)}`;
+}
+
+/** No hypervisor: a file stands for the machine. For tests of everything above the runtimes. */
+function simulated(settings: AgentSettings, blobs: BlobStore): HostParts {
+  const host = new SimulatedHost({
+    now: () => new Date(),
+    file: join(settings.stateDir, 'simulated-host.json'),
+  });
+  return {
+    runtimes: [new SimulatedRuntime(host)],
+    blobs,
+    networks: null,
+    poolMiB: () => Promise.resolve(102_400),
+  };
+}

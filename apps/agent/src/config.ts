@@ -1,0 +1,155 @@
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { parseLinkAddress } from '@berth/link';
+import { Labels, Name } from '@berth/model';
+import { parse } from 'yaml';
+import { z } from 'zod';
+
+const address = z.string().superRefine((text, ctx) => {
+  try {
+    parseLinkAddress(text);
+  } catch {
+    ctx.addIssue({ code: 'custom', message: 'must be host:port' });
+  }
+});
+const path = z.string().startsWith('/', 'must be an absolute path');
+
+/** The agent's configuration file; each key is also an environment variable. */
+const AgentConfig = z.strictObject({
+  /** Where the API's link listens, `host:port`. */
+  apiLink: address.default('127.0.0.1:7071'),
+  /** Prefix of every path. Default: none. */
+  root: path.optional(),
+  hostName: Name.optional(),
+  labels: Labels.default({}),
+  /** Runtimes to offer. */
+  runtimes: z
+    .array(z.enum(['libvirt', 'oci', 'simulated']))
+    .min(1)
+    .default(['libvirt', 'oci']),
+  /** File with the join token; read at the first start only. */
+  tokenFile: path.optional(),
+  libvirtSocket: path.optional(),
+  logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+  /** Part of the host kept back from instances. */
+  reserve: z
+    .strictObject({
+      cpuMillis: z.int().min(0).default(0),
+      memoryMiB: z.int().min(0).default(256),
+      diskMiB: z.int().min(0).default(1024),
+    })
+    .default({ cpuMillis: 0, memoryMiB: 256, diskMiB: 1024 }),
+  /** What the scheduler may book, in place of what was measured. */
+  capacity: z
+    .strictObject({
+      cpuMillis: z.int().min(1).optional(),
+      memoryMiB: z.int().min(1).optional(),
+      diskMiB: z.int().min(1).optional(),
+    })
+    .default({}),
+});
+
+type Parsed = z.infer<typeof AgentConfig>;
+export interface AgentSettings extends Omit<Parsed, 'root' | 'hostName' | 'tokenFile' | 'libvirtSocket'> {
+  readonly hostName: string;
+  readonly tokenFile: string;
+  readonly libvirtSocket: string;
+  readonly stateDir: string;
+  readonly runDir: string;
+  readonly logDir: string;
+}
+
+/** Environment variable → key. */
+const variables: Readonly<Record<string, readonly string[]>> = {
+  BERTH_API_LINK: ['apiLink'],
+  BERTH_ROOT: ['root'],
+  BERTH_HOST_NAME: ['hostName'],
+  BERTH_HOST_LABELS: ['labels'],
+  BERTH_AGENT_RUNTIME: ['runtimes'],
+  BERTH_JOIN_TOKEN_FILE: ['tokenFile'],
+  BERTH_LIBVIRT_SOCKET: ['libvirtSocket'],
+  BERTH_LOG_LEVEL: ['logLevel'],
+  BERTH_CAPACITY_CPU_MILLIS: ['capacity', 'cpuMillis'],
+  BERTH_CAPACITY_MEMORY_MIB: ['capacity', 'memoryMiB'],
+  BERTH_CAPACITY_DISK_MIB: ['capacity', 'diskMiB'],
+};
+
+/** Everything that is wrong with the configuration, one line each. */
+export class ConfigError extends Error {
+  constructor(readonly problems: readonly string[]) {
+    super(`the configuration is not usable:\n${problems.map((p) => `  ${p}`).join('\n')}`);
+    this.name = 'ConfigError';
+  }
+}
+
+/** `key=value,key=value` */
+function labelsOf(text: string): Record<string, string> {
+  const pairs = text.split(',').filter((pair) => pair !== '');
+  return Object.fromEntries(
+    pairs.map((pair) => [pair.split('=')[0] ?? '', pair.split('=').slice(1).join('=')]),
+  );
+}
+
+function valueOf(key: readonly string[], text: string): unknown {
+  if (key[0] === 'labels') return labelsOf(text);
+  if (key[0] === 'runtimes') return text.split(',');
+  if (key[0] === 'capacity') return Number(text);
+  return text;
+}
+
+/** File first, environment over it. @throws ConfigError naming every bad key */
+export function readConfig(
+  yamlText: string | null,
+  env: Readonly<Record<string, string | undefined>>,
+): AgentSettings {
+  let file: unknown;
+  try {
+    file = yamlText === null ? {} : (parse(yamlText) ?? {});
+  } catch (e) {
+    throw new ConfigError([`the file is not YAML: ${e instanceof Error ? e.message : String(e)}`]);
+  }
+  if (typeof file !== 'object' || file === null || Array.isArray(file))
+    throw new ConfigError(['the file must be a mapping of keys to values']);
+  const merged: Record<string, unknown> = { ...file };
+  for (const [variable, key] of Object.entries(variables)) {
+    const text = env[variable];
+    if (text === undefined || text === '') continue;
+    const [top, sub] = key as [string, string?];
+    if (sub === undefined) merged[top] = valueOf(key, text);
+    else merged[top] = { ...(merged[top] as object | undefined), [sub]: valueOf(key, text) };
+  }
+  const parsed = AgentConfig.safeParse(merged);
+  if (!parsed.success) throw new ConfigError(parsed.error.issues.map((issue) => problemOf(issue)));
+  return settle(parsed.data);
+}
+
+function problemOf(issue: z.core.$ZodIssue): string {
+  if (issue.code === 'unrecognized_keys')
+    return `${[...issue.path, issue.keys.join(', ')].join('.')}: unknown key`;
+  const key = issue.path.join('.');
+  const variable = Object.entries(variables).find(([, k]) => k.join('.') === key || k[0] === key)?.[0];
+  return `${key}${variable === undefined ? '' : ` (${variable})`}: ${issue.message}`;
+}
+
+function settle(parsed: Parsed): AgentSettings {
+  const { root = '/', hostName, tokenFile, libvirtSocket, ...rest } = parsed;
+  const derived =
+    hostname()
+      .split('.')[0]
+      ?.toLowerCase()
+      .replace(/[^-a-z0-9]/g, '-') ?? '';
+  const name = hostName ?? derived;
+  if (!Name.safeParse(name).success)
+    throw new ConfigError([
+      `hostName (BERTH_HOST_NAME): this machine's name "${name}" is no DNS label; set one`,
+    ]);
+  return {
+    ...rest,
+    hostName: name,
+    tokenFile: tokenFile ?? join(root, 'etc/berth/join-token'),
+    libvirtSocket: libvirtSocket ?? '/run/libvirt/libvirt-sock',
+    stateDir: join(root, 'var/lib/berth'),
+    runDir: join(root, 'run/berth'),
+    logDir: join(root, 'var/log/berth'),
+  };
+}

@@ -1,0 +1,162 @@
+import type { Duplex } from 'node:stream';
+import {
+  AssignmentList,
+  Ack,
+  LinkError,
+  SessionStart,
+  linkLimits,
+  parseMessage,
+  protocol,
+  readBody,
+  serveLink,
+} from '@berth/link';
+import type { Hello, LinkAnswer, LinkRequest, Refusal } from '@berth/link';
+import { Digest, InstanceId } from '@berth/model';
+import type { HostId } from '@berth/model';
+import type { ImageFetch } from './image-fetch.js';
+import type { Journal } from './journal.js';
+import type { AgentLog } from './log.js';
+import type { Outbox } from './outbox.js';
+import type { Placements } from './placements.js';
+
+export interface SessionPorts {
+  readonly hostId: HostId;
+  readonly bootId: string;
+  readonly agentVersion: string;
+  readonly journal: Journal;
+  readonly outbox: Outbox;
+  readonly placements: Placements;
+  readonly images: ImageFetch;
+  readonly log: AgentLog;
+  /** A session began: say the host's facts and inventory. */
+  readonly began: () => Promise<void>;
+}
+
+/** One connection to the API, served until it breaks. Resolves with the reason. */
+export function serveSession(
+  socket: Duplex,
+  ports: SessionPorts,
+  signal: AbortSignal,
+): Promise<Error | null> {
+  const session = new AgentSession(ports);
+  return new Promise((resolve) => {
+    const h2 = serveLink(socket, (request) => session.handle(request), {
+      onClose: (reason) => resolve(reason),
+      onStreamError: (err) => ports.log.debug({ err }, 'a stream of the link failed'),
+    });
+    const end = (): void => h2.destroy();
+    signal.addEventListener('abort', end, { once: true });
+    h2.once('close', () => signal.removeEventListener('abort', end));
+    if (signal.aborted) end();
+  });
+}
+
+/** The agent's side of one connection: see door.ts of the link for the requests. */
+class AgentSession {
+  private session: SessionStart | null = null;
+
+  constructor(private readonly ports: SessionPorts) {}
+
+  async handle(request: LinkRequest): Promise<LinkAnswer> {
+    const [, head, tail] = request.path.split('/');
+    switch (`${request.method} ${head ?? ''}`) {
+      case 'GET hello':
+        return { status: 200, body: this.hello() };
+      case 'POST session':
+        return this.begin(parseMessage(SessionStart, await readBody(request.stream, linkLimits.joinBytes)));
+      case 'PUT assignments':
+        return this.assign(await readBody(request.stream, linkLimits.bodyBytes));
+      case 'GET reports':
+        return this.reports(request);
+      case 'POST ack':
+        return this.acknowledge(parseMessage(Ack, await readBody(request.stream, linkLimits.joinBytes)));
+      case 'PUT blobs':
+        await this.ports.images.receive(parsePart(Digest, tail), request.stream);
+        return { status: 204 };
+      case 'GET logs':
+        return this.logs(request, parsePart(InstanceId, tail));
+      default:
+        return { status: 404, body: { code: 'notFound', message: `${request.method} ${request.path}` } };
+    }
+  }
+
+  private hello(): Hello {
+    const { hostId, bootId, agentVersion, journal } = this.ports;
+    return { protocol, hostId, bootId, agentVersion, storeIncarnation: journal.host.storeIncarnation };
+  }
+
+  private async begin(start: SessionStart): Promise<LinkAnswer> {
+    const { outbox, placements, log, began } = this.ports;
+    this.session = start;
+    placements.reportAll();
+    await began();
+    outbox.startSession(start.session);
+    log.info({ session: start.session, reportsOnly: this.reportsOnly() }, 'session began');
+    return { status: 204 };
+  }
+
+  /** The database is not the one this host obeyed until now, and nobody said that this is right. */
+  private reportsOnly(): boolean {
+    const known = this.ports.journal.host.storeIncarnation;
+    return known !== null && known !== this.session?.storeIncarnation && this.session?.adopt !== true;
+  }
+
+  private async assign(body: Buffer): Promise<LinkAnswer> {
+    const list = parseMessage(AssignmentList, body);
+    const refusal = this.check(list) ?? (await this.ports.placements.apply(list));
+    if (refusal === null) return { status: 204 };
+    this.ports.log.warn({ refusal }, 'a list was refused');
+    return { status: 409, body: refusal };
+  }
+
+  private check(list: AssignmentList): Refusal | null {
+    if (list.hostId !== this.ports.hostId)
+      return { code: 'wrongHost', message: `this host is ${this.ports.hostId}` };
+    if (this.session === null || list.session !== this.session.session)
+      return { code: 'staleSession', message: `session ${list.session} is not the one of this connection` };
+    if (list.storeIncarnation !== this.session.storeIncarnation || this.reportsOnly())
+      return {
+        code: 'otherIncarnation',
+        message: `this host obeys store ${this.ports.journal.host.storeIncarnation ?? ''} and only reports to another`,
+      };
+    return null;
+  }
+
+  private reports(request: LinkRequest): LinkAnswer {
+    const session = Number(request.query.get('session'));
+    if (session !== this.session?.session) throw new LinkError('refused', 'no such session', { status: 409 });
+    const reports = this.ports.outbox.stream(session, request.signal);
+    return {
+      status: 200,
+      body: (async function* () {
+        for await (const report of reports) yield Buffer.from(`${JSON.stringify(report)}\n`);
+      })(),
+    };
+  }
+
+  private acknowledge(ack: Ack): LinkAnswer {
+    this.ports.outbox.acknowledge(ack.session, ack.seq);
+    return { status: 204 };
+  }
+
+  private logs(request: LinkRequest, instanceId: InstanceId): LinkAnswer {
+    const newest = this.ports.placements.newest(instanceId);
+    if ('absent' in newest) return { status: 404, body: { code: 'notFound', message: newest.absent } };
+    if (newest.runtime.logs === undefined)
+      return { status: 501, body: { code: 'unsupported', message: 'this runtime keeps no logs' } };
+    const tail = request.query.get('tailBytes');
+    const options = {
+      follow: request.query.get('follow') === '1',
+      ...(tail === null ? {} : { tailBytes: Math.max(0, Number(tail) || 0) }),
+    };
+    return { status: 200, body: newest.runtime.logs(newest.key, options, request.signal) };
+  }
+}
+
+function parsePart<T>(schema: { parse(value: unknown): T }, text: string | undefined): T {
+  try {
+    return schema.parse(decodeURIComponent(text ?? ''));
+  } catch (cause) {
+    throw new LinkError('malformed', `"${text ?? ''}" is not valid here`, { cause });
+  }
+}
