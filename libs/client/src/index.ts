@@ -1,1 +1,6 @@
-export {};
+export { answer, BerthClient, type LogRequest, type Schemas } from './client.js';
+export { followEvents, type FollowOptions } from './events.js';
+export { ProblemError, UnreachableError } from './problem.js';
+export { sseMessages, type SseMessage } from './sse.js';
+export type { ClientOptions } from './transport.js';
+export type { components, operations, paths } from './schema.gen.js';

@@ -1,0 +1,87 @@
+import type { Event } from '@berth/model';
+import createClient, { type Client } from 'openapi-fetch';
+import { followEvents, type FollowOptions } from './events.js';
+import { errorOf, errorOfBody } from './problem.js';
+import type { components, paths } from './schema.gen.js';
+import { transport, type ClientOptions } from './transport.js';
+
+/** Bodies as the OpenAPI document names them, for example `Schemas['Instance']`. */
+export type Schemas = components['schemas'];
+
+export interface LogRequest {
+  readonly project: string;
+  readonly instance: string;
+  readonly follow?: boolean;
+  readonly tailBytes?: number;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Berth's REST API, typed by its OpenAPI document. `rest` is openapi-fetch on those types; hand its answers to
+ * {@link answer} to get the body or a ProblemError. Streams have methods of their own.
+ */
+export class BerthClient {
+  readonly rest: Client<paths>;
+  private readonly send: (request: Request) => Promise<Response>;
+
+  constructor(private readonly options: ClientOptions) {
+    this.send = transport(options);
+    this.rest = createClient<paths>({ baseUrl: options.baseUrl, fetch: this.send });
+  }
+
+  /** Follows the ledger; see {@link followEvents}. */
+  events(options: FollowOptions): AsyncGenerator<Event> {
+    return followEvents(this.options.baseUrl, this.send, options);
+  }
+
+  /**
+   * Imports an image. In Node, `openAsBlob(path)` of `node:fs` gives a Blob that is read as it is sent.
+   * @throws ProblemError nameTaken, badImage, unsupported, tooLarge
+   */
+  async imageUpload(
+    project: string,
+    image: { readonly name: string; readonly kind: 'oci' | 'disk' },
+    file: Blob | ReadableStream<Uint8Array>,
+    signal?: AbortSignal,
+  ): Promise<Schemas['Imported']> {
+    const url = this.url(`/v1/projects/${encodeURIComponent(project)}/images`, image);
+    const init: RequestInit & { duplex: 'half' } = {
+      method: 'POST',
+      body: file,
+      duplex: 'half',
+      headers: { 'content-type': 'application/octet-stream' },
+      ...(signal === undefined ? {} : { signal }),
+    };
+    const response = await this.send(new Request(url, init));
+    if (!response.ok) throw await errorOf(response);
+    return (await response.json()) as Schemas['Imported'];
+  }
+
+  /** What an instance printed. @throws ProblemError */
+  async logs(request: LogRequest): Promise<ReadableStream<Uint8Array>> {
+    const { project, instance, follow, tailBytes, signal } = request;
+    const path = `/v1/projects/${encodeURIComponent(project)}/instances/${encodeURIComponent(instance)}/logs`;
+    const url = this.url(path, {
+      ...(follow === undefined ? {} : { follow: String(follow) }),
+      ...(tailBytes === undefined ? {} : { tailBytes: String(tailBytes) }),
+    });
+    const response = await this.send(new Request(url, signal === undefined ? {} : { signal }));
+    if (!response.ok) throw await errorOf(response);
+    return response.body ?? new ReadableStream({ start: (c) => c.close() });
+  }
+
+  private url(path: string, query: Readonly<Record<string, string>>): URL {
+    const url = new URL(path, this.options.baseUrl);
+    for (const [key, value] of Object.entries(query)) url.searchParams.set(key, value);
+    return url;
+  }
+}
+
+/** The body of an answer, or its error thrown. @throws ProblemError, UnreachableError */
+export async function answer<T>(
+  call: Promise<{ data?: T; error?: unknown; response: Response }>,
+): Promise<NonNullable<T>> {
+  const { data, error, response } = await call;
+  if (!response.ok) throw errorOfBody(response, error);
+  return data as NonNullable<T>;
+}

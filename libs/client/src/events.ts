@@ -1,0 +1,63 @@
+import { Event, Problem, type EventClass } from '@berth/model';
+import { errorOf, ProblemError, UnreachableError } from './problem.js';
+import { sseMessages } from './sse.js';
+import { pause } from './transport.js';
+
+export interface FollowOptions {
+  /** Position to go on from; from now on when absent. */
+  readonly after?: string;
+  readonly project?: string;
+  readonly class?: EventClass;
+  readonly objectKind?: string;
+  readonly objectId?: string;
+  readonly signal: AbortSignal;
+  /** Waits between connections, milliseconds; the last one repeats. */
+  readonly backoffMs?: readonly number[];
+}
+
+/**
+ * The ledger as it grows, without gaps and without doubles: a lost connection is taken up at the last position. Ends with
+ * the signal. @throws ProblemError what cannot be healed by trying again, for example `gone`
+ */
+export async function* followEvents(
+  baseUrl: string,
+  send: (request: Request) => Promise<Response>,
+  options: FollowOptions,
+): AsyncGenerator<Event> {
+  const waits = options.backoffMs ?? [100, 400, 1600, 5000];
+  let last = options.after;
+  let failures = 0;
+  while (!options.signal.aborted) {
+    try {
+      for await (const event of connection(baseUrl, send, options, last)) {
+        failures = 0;
+        last = event.position;
+        yield event;
+      }
+    } catch (error) {
+      if (options.signal.aborted) return;
+      if (error instanceof ProblemError && !error.retryable && error.code !== 'internal') throw error;
+    }
+    await pause(waits[Math.min(failures++, waits.length - 1)] ?? 5000, options.signal).catch(() => undefined);
+  }
+}
+
+async function* connection(
+  baseUrl: string,
+  send: (request: Request) => Promise<Response>,
+  options: FollowOptions,
+  last: string | undefined,
+): AsyncGenerator<Event> {
+  const url = new URL('/v1/events', baseUrl);
+  for (const key of ['project', 'class', 'objectKind', 'objectId'] as const)
+    if (options[key] !== undefined) url.searchParams.set(key, options[key]);
+  const headers: Record<string, string> = { accept: 'text/event-stream' };
+  if (last !== undefined) headers['last-event-id'] = last;
+  const response = await send(new Request(url, { headers, signal: options.signal }));
+  if (!response.ok) throw await errorOf(response);
+  if (response.body === null) throw new UnreachableError('the event stream has no body');
+  for await (const message of sseMessages(response.body)) {
+    if (message.event === 'problem') throw new ProblemError(Problem.parse(JSON.parse(message.data)));
+    yield Event.parse(JSON.parse(message.data));
+  }
+}

@@ -1,0 +1,71 @@
+import { UnreachableError } from './problem.js';
+
+export interface ClientOptions {
+  /** For example `http://127.0.0.1:7070`. */
+  readonly baseUrl: string;
+  readonly token: string;
+  /** For tests and browsers; the global one by default. */
+  readonly fetch?: (request: Request) => Promise<Response>;
+  /** Waits between tries, milliseconds; an empty list never repeats. */
+  readonly backoffMs?: readonly number[];
+  /** Fresh idempotency keys; random UUIDs by default. */
+  readonly newKey?: () => string;
+}
+
+const defaultBackoff = [100, 400, 1600];
+
+/**
+ * `fetch` that carries the token, gives every POST an Idempotency-Key, and so may repeat GETs and POSTs whose answer was
+ * lost or that met a 503. PUT, PATCH, DELETE and uploads are sent once. @throws UnreachableError
+ */
+export function transport(options: ClientOptions): (request: Request) => Promise<Response> {
+  const send = options.fetch ?? ((request: Request) => fetch(request));
+  const newKey = options.newKey ?? (() => crypto.randomUUID());
+  return async (request) => {
+    request.headers.set('authorization', `Bearer ${options.token}`);
+    if (request.method === 'POST' && !request.headers.has('idempotency-key'))
+      request.headers.set('idempotency-key', newKey());
+    const repeatable = isRepeatable(request);
+    const waits = repeatable ? (options.backoffMs ?? defaultBackoff) : [];
+    for (const wait of waits) {
+      const response = await attempt(send, request.clone()).catch((error: unknown) => {
+        if (request.signal.aborted) throw error;
+        return null;
+      });
+      if (response !== null && response.status !== 503) return response;
+      await response?.body?.cancel();
+      await pause(wait, request.signal);
+    }
+    return attempt(send, request);
+  };
+}
+
+function isRepeatable(request: Request): boolean {
+  if (request.method === 'GET') return true;
+  return request.method === 'POST' && request.headers.get('content-type') !== 'application/octet-stream';
+}
+
+async function attempt(send: (r: Request) => Promise<Response>, request: Request): Promise<Response> {
+  try {
+    return await send(request);
+  } catch (cause) {
+    if (request.signal.aborted) throw cause;
+    throw new UnreachableError(`no answer from ${new URL(request.url).origin}`, { cause });
+  }
+}
+
+/** Waits, or rejects with the signal's reason. */
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stop = (): void => {
+      clearTimeout(timer);
+      reject(signal.reason as Error);
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener('abort', stop);
+      resolve();
+    }, ms);
+    if (signal.aborted) stop();
+    else signal.addEventListener('abort', stop, { once: true });
+  });
+}
