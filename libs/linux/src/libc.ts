@@ -38,6 +38,7 @@ export const c = {
   ioctlNumber: libc.func('ioctl', 'int', ['int', 'unsigned long', 'unsigned long']) as (
     ...args: unknown[]
   ) => number,
+  memfdCreate: bind('int memfd_create(const char *name, unsigned int flags)'),
   flock: bind('int flock(int fd, int operation)'),
   openTree: libc.func('syscall', 'long', ['long', 'int', 'str', 'unsigned int']) as (
     ...args: unknown[]

@@ -1,7 +1,9 @@
 import { spawn } from 'node:child_process';
+import { closeSync, writeSync } from 'node:fs';
+import { c, check } from './libc.js';
 
 export interface RunOptions {
-  /** Written to the standard input, which is closed after it; without it the standard input is empty. */
+  /** What the standard input holds: a file in memory, since some programs open /dev/stdin, which a socket refuses. */
   readonly input?: string | Uint8Array;
   /** After this many milliseconds the command gets SIGKILL. Default 30,000. */
   readonly timeoutMs?: number;
@@ -72,11 +74,13 @@ export function run(command: string, args: readonly string[], options: RunOption
     fail('aborted', null, options.signal.reason);
     return promise;
   }
+  const input = options.input === undefined ? null : memoryFile(options.input);
   const child = spawn(command, [...args], {
-    stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+    stdio: [input ?? 'ignore', 'pipe', 'pipe'],
     env: options.env ?? { ...process.env, LC_ALL: 'C' },
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   });
+  if (input !== null) closeSync(input);
   const end = (reason: NonNullable<typeof ended>) => {
     ended ??= reason;
     child.kill('SIGKILL');
@@ -89,9 +93,6 @@ export function run(command: string, args: readonly string[], options: RunOption
   options.signal?.addEventListener('abort', onAbort, { once: true });
   child.stdout?.on('data', (chunk: Buffer) => out.add(chunk) || end('tooMuchOutput'));
   child.stderr?.on('data', (chunk: Buffer) => err.add(chunk) || end('tooMuchOutput'));
-  // A program may end without reading its input: EPIPE is then no fault of its own.
-  child.stdin?.on('error', () => undefined);
-  if (options.input !== undefined) child.stdin?.end(options.input);
   const settle = () => {
     clearTimeout(timer);
     options.signal?.removeEventListener('abort', onAbort);
@@ -104,6 +105,14 @@ export function run(command: string, args: readonly string[], options: RunOption
     else fail(code === null ? 'signal' : 'exit', code);
   });
   return promise;
+}
+
+/** A file without a name, closed on exec, read from its start. Whoever spawns closes it. */
+function memoryFile(content: string | Uint8Array): number {
+  const fd = check(c.memfdCreate('input', 1), 'memfd_create', 'input');
+  const bytes = Buffer.from(content);
+  for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at, bytes.length - at, at);
+  return fd;
 }
 
 function deferred<T>() {

@@ -1,0 +1,379 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer } from 'node:net';
+import { once } from 'node:events';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  createNetns,
+  deleteNetns,
+  enterNetns,
+  inNetns,
+  mounts,
+  Netlink,
+  processIdentity,
+  run,
+} from '@berth/linux';
+import { HostNetworkSpec, InstanceId, NicId } from '@berth/model';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { HostNetwork } from './index.js';
+
+/** The whole file runs in a namespace of its own that plays the host; `uplink` plays the world outside. */
+let dir: string;
+let goHome: () => void;
+let network: HostNetwork;
+let before: unknown;
+let guests: string[] = [];
+let children: ChildProcess[] = [];
+const netnsOf = (name: string) => join(dir, 'netns', name);
+
+beforeAll(() => {
+  dir = mkdtempSync(join(tmpdir(), 'berth-test-network-'));
+  chmodSync(dir, 0o711);
+  createNetns(netnsOf('host'));
+  createNetns(netnsOf('uplink'));
+  goHome = enterNetns(netnsOf('host'));
+  Netlink.with(undefined, (host) => {
+    host.setLink('lo', { up: true });
+    host.addVeth({ name: 'up0', peer: { name: 'eth0', netns: netnsOf('uplink') } });
+    host.addAddress('up0', '192.0.2.1/30');
+    host.setLink('up0', { up: true });
+  });
+  Netlink.with(netnsOf('uplink'), (world) => {
+    world.addAddress('eth0', '192.0.2.2/30');
+    world.setLink('eth0', { up: true });
+    world.addRoute({ destination: '10.77.0.0/16', via: '192.0.2.1' });
+  });
+});
+
+afterAll(() => {
+  goHome();
+  deleteNetns(netnsOf('host'));
+  deleteNetns(netnsOf('uplink'));
+  rmSync(dir, { recursive: true });
+});
+
+beforeEach(async () => {
+  before = await everything();
+  network = new HostNetwork({ stateDir: join(dir, 'state'), runDir: join(dir, 'run') });
+});
+
+afterEach(async () => {
+  for (const child of children) {
+    child.kill('SIGKILL');
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+  }
+  children = [];
+  for (const nic of await network.inventory()) await network.detach(nic);
+  for (const { networkId } of await network.networks()) await network.release(networkId);
+  for (const guest of guests) deleteNetns(guest);
+  guests = [];
+  expect(await everything()).toEqual(before);
+});
+
+/** All that a network could leave: links, rules, addresses, routes, processes, mounts, files. */
+async function everything() {
+  const links = Netlink.with(undefined, (n) => ({
+    links: n.links().map((l) => l.name),
+    addresses: n.addresses(),
+    routes: n.routes(),
+  }));
+  const processes = readdirSync('/proc').filter((pid) => {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(dir);
+    } catch {
+      return false;
+    }
+  });
+  const files = [join(dir, 'state'), join(dir, 'run')].flatMap((d) => (existsSync(d) ? readdirSync(d) : []));
+  const { stdout: rules } = await run('nft', ['list', 'ruleset']);
+  return {
+    ...links,
+    rules,
+    processes,
+    files,
+    mounts: mounts()
+      .map((m) => m.target)
+      .filter((t) => t.startsWith(dir)),
+  };
+}
+
+function specOf(name: string, subnet: number, names: readonly string[]): HostNetworkSpec {
+  return HostNetworkSpec.parse({
+    id: randomUUID(),
+    project: 'demo',
+    name,
+    cidr: `10.77.${subnet}.0/24`,
+    gateway: `10.77.${subnet}.1`,
+    leases: names.map((n, i) => ({
+      name: n,
+      mac: `02:77:00:00:0${subnet}:0${i + 2}`,
+      ipv4: `10.77.${subnet}.${i + 2}`,
+    })),
+  });
+}
+
+/** A container's namespace attached to a network with the address of one of its leases. */
+async function guestOf(spec: HostNetworkSpec, name: string) {
+  const lease = spec.leases.find((l) => l.name === name);
+  if (lease === undefined) throw new Error(`no lease ${name}`);
+  const netns = netnsOf(`${spec.name}-${name}`);
+  createNetns(netns);
+  guests.push(netns);
+  const owner = { instanceId: InstanceId.parse(randomUUID()), epoch: 1 };
+  const nic = { id: NicId.parse(randomUUID()), networkId: spec.id, mac: lease.mac, ipv4: lease.ipv4 };
+  const { ifname } = await network.attachVeth(owner, nic, { netns, ifname: 'eth0' });
+  return { netns, owner, nic, ifname, ip: lease.ipv4 };
+}
+
+/** Runs a program inside a namespace: a child is born where the spawning thread is. */
+async function inside(netns: string, command: string, args: string[]): Promise<{ ok: boolean; out: string }> {
+  const child = inNetns(netns, () => spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] }));
+  children.push(child);
+  let out = '';
+  child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));
+  const [code] = (await once(child, 'close')) as [number | null];
+  return { ok: code === 0, out: out.trim() };
+}
+
+const ping = async (netns: string, ip: string) =>
+  (await inside(netns, 'busybox', ['ping', '-c', '1', '-W', '1', ip])).out.includes(' 0% packet loss');
+
+/** A TCP server that answers each client with the client's address. */
+async function serve(netns: string, port = 7000): Promise<void> {
+  const script = `require('net').createServer((s)=>s.on('error',()=>{}).end(s.remoteAddress)).listen(${port},'0.0.0.0',()=>console.log('ready'))`;
+  const child = inNetns(netns, () =>
+    spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] }),
+  );
+  children.push(child);
+  await once(child.stdout, 'data');
+}
+
+const connect = (netns: string, ip: string, port = 7000) =>
+  inside(netns, process.execPath, [
+    '-e',
+    `require('net').connect({host:'${ip}',port:${port},timeout:700}).on('timeout',()=>process.exit(2)).on('error',()=>process.exit(1)).pipe(process.stdout)`,
+  ]);
+
+const lookup = (netns: string, server: string, name: string) =>
+  inside(netns, process.execPath, [
+    '-e',
+    `const r=new (require('dns').promises.Resolver)({timeout:700,tries:1});r.setServers(['${server}']);r.resolve4('${name}').then(a=>console.log(a.join()),e=>console.log(e.code))`,
+  ]);
+
+test('two guests of one network reach each other by address and by name, short and long', async () => {
+  const spec = specOf('default', 1, ['web', 'db']);
+  await network.ensure(spec);
+  const web = await guestOf(spec, 'web');
+  const db = await guestOf(spec, 'db');
+  await serve(db.netns);
+  expect(await ping(web.netns, db.ip)).toBe(true);
+  expect(await connect(web.netns, db.ip)).toEqual({ ok: true, out: web.ip });
+  expect((await lookup(web.netns, spec.gateway, 'db')).out).toBe(db.ip);
+  expect((await lookup(web.netns, spec.gateway, 'db.default.demo.berth.internal')).out).toBe(db.ip);
+  expect((await lookup(web.netns, spec.gateway, 'nobody.default.demo.berth.internal')).out).toBe('ENOTFOUND');
+  expect(await network.resolver(spec.id)).toEqual({
+    nameserver: spec.gateway,
+    search: 'default.demo.berth.internal',
+  });
+});
+
+test('a guest gets its address, gateway, name server, domain and MTU by DHCP, and a stranger gets none', async () => {
+  const spec = specOf('default', 1, ['vm']);
+  const { bridge } = await network.ensure(spec);
+  const script = join(dir, 'dhcp-script');
+  writeFileSync(
+    script,
+    '#!/bin/sh\n[ "$1" = bound ] && echo "$ip $mask $router $dns $domain $mtu $hostname"\nexit 0\n',
+  );
+  chmodSync(script, 0o755);
+  const ask = async (name: string, mac: string) => {
+    const netns = netnsOf(name);
+    createNetns(netns);
+    guests.push(netns);
+    Netlink.with(undefined, (host) => {
+      host.addVeth({ name, peer: { name: 'eth0', netns, mac } });
+      host.setLink(name, { master: bridge, up: true });
+    });
+    Netlink.with(netns, (guest) => guest.setLink('eth0', { up: true }));
+    const options = ['-O', 'mtu', '-i', 'eth0', '-n', '-q', '-f', '-t', '2', '-T', '1', '-s', script];
+    const answer = await inside(netns, 'busybox', ['udhcpc', ...options]);
+    Netlink.with(undefined, (host) => host.deleteLink(name));
+    return answer.out;
+  };
+  const mac = spec.leases[0]?.mac ?? '';
+  expect(await ask('known', mac)).toContain(
+    '10.77.1.2 24 10.77.1.1 10.77.1.1 default.demo.berth.internal 1500 vm',
+  );
+  expect(await ask('stranger', '02:77:00:00:99:99')).not.toContain('10.77.1.');
+});
+
+test('guests reach the world behind the host address, and the world cannot open a connection to them', async () => {
+  const spec = specOf('default', 1, ['web']);
+  await network.ensure(spec);
+  const web = await guestOf(spec, 'web');
+  await serve(netnsOf('uplink'));
+  await serve(web.netns);
+  expect(await connect(web.netns, '192.0.2.2')).toEqual({ ok: true, out: '192.0.2.1' });
+  expect(await ping(web.netns, '192.0.2.2')).toBe(true);
+  expect((await connect(netnsOf('uplink'), web.ip)).ok).toBe(false);
+});
+
+test('a guest reaches no service of the host but DNS, DHCP and ping to its own gateway', async () => {
+  const spec = specOf('default', 1, ['web']);
+  const other = specOf('other', 2, []);
+  await network.ensure(spec);
+  await network.ensure(other);
+  const web = await guestOf(spec, 'web');
+  const server = createServer((s) => s.on('error', () => undefined).end('open')).listen(7001, '0.0.0.0');
+  await once(server, 'listening');
+  try {
+    expect(await connect(netnsOf('uplink'), '192.0.2.1', 7001)).toEqual({ ok: true, out: 'open' });
+    for (const ip of [spec.gateway, '192.0.2.1', other.gateway]) {
+      expect(await connect(web.netns, ip, 7001)).toEqual({ ok: false, out: '' });
+    }
+  } finally {
+    server.close();
+    await once(server, 'close');
+  }
+  expect(await ping(web.netns, spec.gateway)).toBe(true);
+  expect(await ping(web.netns, other.gateway)).toBe(false);
+  expect((await lookup(web.netns, other.gateway, 'web')).out).not.toBe(web.ip);
+});
+
+test('two networks do not reach each other', async () => {
+  const one = specOf('one', 1, ['a']);
+  const two = specOf('two', 2, ['b']);
+  await network.ensure(one);
+  await network.ensure(two);
+  const a = await guestOf(one, 'a');
+  const b = await guestOf(two, 'b');
+  await serve(b.netns);
+  expect((await connect(a.netns, b.ip)).ok).toBe(false);
+  expect(await ping(a.netns, b.ip)).toBe(false);
+  expect((await lookup(a.netns, one.gateway, 'b')).out).not.toBe(b.ip);
+});
+
+const dnsmasqPid = (spec: HostNetworkSpec) =>
+  (
+    JSON.parse(readFileSync(join(dir, 'run', 'networks', spec.id, 'dnsmasq.json'), 'utf8')) as {
+      identity: { pid: number };
+    }
+  ).identity.pid;
+
+test('new leases are served without a restart, also by a new agent that finds the old process', async () => {
+  const spec = specOf('default', 1, ['web']);
+  await network.ensure(spec);
+  const pid = dnsmasqPid(spec);
+  const successor = new HostNetwork({ stateDir: join(dir, 'state'), runDir: join(dir, 'run') });
+  const more = {
+    ...spec,
+    leases: [...spec.leases, { name: 'late', mac: '02:77:00:00:01:aa', ipv4: '10.77.1.99' }],
+  };
+  await successor.ensure(HostNetworkSpec.parse(more));
+  expect(dnsmasqPid(spec)).toBe(pid);
+  expect((await lookup(netnsOf('host'), spec.gateway, 'late')).out).toBe('10.77.1.99');
+  await successor.ensure(spec); // an old journal entry takes nobody's name away
+  expect((await lookup(netnsOf('host'), spec.gateway, 'late')).out).toBe('10.77.1.99');
+});
+
+test('what an outsider destroyed is put back: process, record, rules, bridge', async () => {
+  const spec = specOf('default', 1, ['web']);
+  const { bridge } = await network.ensure(spec);
+  const healed = async () => {
+    network = new HostNetwork({ stateDir: join(dir, 'state'), runDir: join(dir, 'run') });
+    await network.ensure(spec);
+    expect((await lookup(netnsOf('host'), spec.gateway, 'web')).out).toBe('10.77.1.2');
+  };
+  const first = dnsmasqPid(spec);
+  process.kill(first, 'SIGKILL');
+  await vi.waitUntil(() => processIdentity(first) === null);
+  await healed();
+  rmSync(join(dir, 'run', 'networks', spec.id, 'dnsmasq.json'));
+  await healed();
+  const { stdout: rules } = await run('nft', ['list', 'ruleset']);
+  await run('nft', ['flush', 'ruleset']);
+  await healed();
+  expect((await run('nft', ['list', 'ruleset'])).stdout).toBe(rules);
+  Netlink.with(undefined, (host) => host.deleteLink(bridge));
+  await healed();
+});
+
+test('nics carry their identity, attach twice is once, detach takes one epoch, release waits for the last', async () => {
+  const spec = specOf('default', 1, ['web', 'vm']);
+  await network.ensure(spec);
+  const web = await guestOf(spec, 'web');
+  expect((await network.attachVeth(web.owner, web.nic, { netns: web.netns, ifname: 'eth0' })).ifname).toBe(
+    web.ifname,
+  );
+  const nic = { ...web.nic, id: NicId.parse(randomUUID()), ipv4: '10.77.1.3' };
+  const second = { ...web.owner, epoch: 2 };
+  const tap = await network.attachTap(second, nic, { uid: 65534, gid: 65534 });
+  expect(await network.attachTap(second, nic, { uid: 65534, gid: 65534 })).toEqual(tap);
+  expect(await network.inventory()).toEqual([
+    { ...web.owner, nicId: web.nic.id, networkId: spec.id, ifname: web.ifname },
+    { ...second, nicId: nic.id, networkId: spec.id, ifname: tap.ifname },
+  ]);
+  const stranger = new HostNetwork({ stateDir: join(dir, 'other-state'), runDir: join(dir, 'other-run') });
+  expect(await stranger.inventory()).toEqual([]);
+  await network.detach(web.owner);
+  await network.detach(web.owner);
+  expect((await network.inventory()).map((n) => n.epoch)).toEqual([2]);
+  expect(await network.release(spec.id)).toEqual({ released: false });
+  await network.detach(second);
+  expect(await network.release(spec.id)).toEqual({ released: true });
+  expect(await network.release(spec.id)).toEqual({ released: true });
+});
+
+test('a container that comes again in a new namespace gets its nic there', async () => {
+  const spec = specOf('default', 1, ['web']);
+  await network.ensure(spec);
+  const web = await guestOf(spec, 'web');
+  const netns = netnsOf('second-run');
+  createNetns(netns);
+  guests.push(netns);
+  await network.attachVeth(web.owner, web.nic, { netns, ifname: 'eth0' });
+  expect(await ping(netns, spec.gateway)).toBe(true);
+  expect(Netlink.with(web.netns, (old) => old.link('eth0'))).toBeNull();
+});
+
+test('a network that cannot be is refused with a remedy and leaves nothing', async () => {
+  const spec = specOf('default', 1, ['web']);
+  await expect(
+    network.ensure({ ...spec, cidr: '192.0.2.0/24', gateway: '192.0.2.9', leases: [] }),
+  ).rejects.toMatchObject({
+    code: 'subnetTaken',
+  });
+  await network.release(spec.id);
+  const web = { name: 'web', mac: '02:00:00:00:00:01', ipv4: '10.77.1.5' };
+  for (const bad of [
+    { cidr: '10.77.1.5/24' },
+    { cidr: '10.77.1.0/33' },
+    { gateway: '10.78.0.1' },
+    { leases: [{ ...web, ipv4: '10.77.2.5' }] },
+    { leases: [{ ...web, ipv4: spec.gateway }] },
+    { leases: [web, { ...web, name: 'b' }] },
+    { leases: [{ ...web, mac: '02:00:00:00:00:01,set:x' }] },
+    { leases: [{ ...web, name: 'a\nserver=6.6.6.6' }] },
+  ]) {
+    await expect(network.ensure({ ...spec, ...bad } as HostNetworkSpec)).rejects.toMatchObject({
+      code: 'badSpec',
+      remedy: expect.any(String) as string,
+    });
+  }
+  chmodSync(dir, 0o700);
+  try {
+    await expect(network.ensure(spec)).rejects.toMatchObject({ code: 'runDirPrivate' });
+  } finally {
+    chmodSync(dir, 0o711);
+  }
+});
