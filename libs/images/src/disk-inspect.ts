@@ -1,4 +1,8 @@
+import type { FileHandle } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import type { DiskFormat } from '@berth/model';
+import { ImageError } from './image-error.js';
+import { qcow2Inspect } from './qcow2-header.js';
 
 export interface DiskFacts {
   readonly format: DiskFormat;
@@ -7,4 +11,78 @@ export interface DiskFacts {
   /** The same in MiB, rounded up. */
   readonly virtualSizeMiB: number;
 }
-export declare function inspectDisk(path: string): Promise<DiskFacts>;
+
+/** Largest disk that is taken, bytes. */
+const MAX_VIRTUAL = 64 * 2 ** 40;
+
+/** Formats that would pass as raw if nobody looked: name, offset (negative: from the end), magic. */
+const REFUSED: readonly (readonly [string, number, string])[] = [
+  ['VMDK', 0, 'KDMV'],
+  ['VMDK', 0, 'COWD'],
+  ['VMDK', 0, '# Disk DescriptorFile'],
+  ['VHD', 0, 'conectix'],
+  ['VHD', -512, 'conectix'],
+  ['VHDX', 0, 'vhdxfile'],
+  ['QED', 0, 'QED\0'],
+  ['VDI', 64, '\x7f\x10\xda\xbe'],
+  ['Parallels', 0, 'WithoutFreeSpace'],
+  ['Parallels', 0, 'WithouFreSpacExt'],
+  ['Bochs', 0, 'Bochs Virtual HD Image'],
+  ['DMG', -512, 'koly'],
+  ['LUKS (encrypted)', 0, 'LUKS\xba\xbe'],
+  ['cloop', 0, '#!/bin/sh\n#V2.0 Format'],
+  ['gzip', 0, '\x1f\x8b'],
+  ['xz', 0, '\xfd7zXZ\0'],
+  ['zstd', 0, '\x28\xb5\x2f\xfd'],
+  ['bzip2', 0, 'BZh'],
+  ['tar', 257, 'ustar'],
+];
+
+/**
+ * Format and size of a disk image, by its own header alone: nothing that the header points to is opened. Raw is what has
+ * no known magic and is whole sectors long.
+ * @throws ImageError unsupported (other formats, backing or data files, encryption, unknown features), badDisk, tooLarge
+ */
+export async function inspectDisk(path: string): Promise<DiskFacts> {
+  const file = await open(path, 'r');
+  try {
+    const { size } = await file.stat();
+    const head = await bytesAt(file, 0, 64 * 1024);
+    const isQcow2 = head.subarray(0, 4).toString('latin1') === 'QFI\xfb';
+    if (!isQcow2) await refuseOthers(file, head, size);
+    const virtualSizeBytes = isQcow2 ? qcow2Inspect(head, size) : rawSize(size);
+    if (virtualSizeBytes > MAX_VIRTUAL)
+      throw new ImageError('tooLarge', 'the disk is larger than 64 TiB', 'Use a smaller disk.');
+    const virtualSizeMiB = Math.ceil(virtualSizeBytes / 2 ** 20);
+    return { format: isQcow2 ? 'qcow2' : 'raw', virtualSizeBytes, virtualSizeMiB };
+  } finally {
+    await file.close();
+  }
+}
+
+function rawSize(size: number): number {
+  if (size > 0 && size % 512 === 0) return size;
+  throw new ImageError(
+    'badDisk',
+    `the file is no qcow2 and, with ${size} bytes, no raw disk either: those are whole sectors of 512 bytes`,
+    'Upload a qcow2 or raw disk image.',
+  );
+}
+
+async function refuseOthers(file: FileHandle, head: Buffer, size: number): Promise<void> {
+  const tail = size >= 512 ? await bytesAt(file, size - 512, 512) : Buffer.alloc(0);
+  for (const [name, offset, magic] of REFUSED) {
+    const found = offset < 0 ? tail : head.subarray(offset);
+    if (found.subarray(0, magic.length).toString('latin1') !== magic) continue;
+    throw new ImageError(
+      'unsupported',
+      `the disk is ${name}; only qcow2 and raw are taken`,
+      'Decompress it, or convert it: qemu-img convert -O qcow2 <file> <file>.qcow2',
+    );
+  }
+}
+
+async function bytesAt(file: FileHandle, position: number, length: number): Promise<Buffer> {
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, position);
+  return buffer.subarray(0, bytesRead);
+}

@@ -1,32 +1,309 @@
-import type { DiskFormat, VolumeId } from '@berth/model';
+import { randomBytes } from 'node:crypto';
+import { chmod, lstat, mkdir, open, readdir, readFile, rename, rm, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ImageError, inspectDisk } from '@berth/images';
+import { CommandError, run, syncDirectory, writeFileAtomic } from '@berth/linux';
+import type { DiskFormat } from '@berth/model';
+import { DiskFormat as DiskFormatSchema, VolumeId } from '@berth/model';
+import { z } from 'zod';
+import { StorageError } from './storage-error.js';
 
 export type VolumeKind = 'disk' | 'layer';
+
 export interface VolumeUsage {
   readonly volumeId: VolumeId;
   readonly kind: VolumeKind;
   /** Bytes allocated on the host. */
   readonly bytes: number;
 }
+
 export interface VolumePoolOptions {
   readonly dir: string;
-  /** New volumes are refused when less than this would stay free. */
+  /** New volumes are refused when less than this would stay free, MiB. Default 512. */
   readonly reserveMiB?: number;
 }
-export declare class VolumePool {
-  constructor(options: VolumePoolOptions);
-  ensureOverlayDisk(request: {
-    readonly volumeId: VolumeId;
-    readonly base: { readonly path: string; readonly format: DiskFormat };
-    readonly sizeMiB: number;
-  }): Promise<{ readonly path: string; readonly format: 'qcow2' }>;
+
+export interface OverlayDiskRequest {
+  readonly volumeId: VolumeId;
+  /** Image that the overlay stands on; it must not change or go away while the volume lives. */
+  readonly base: { readonly path: string; readonly format: DiskFormat };
+  /** Size that the guest sees. */
+  readonly sizeMiB: number;
+}
+
+const VolumeFacts = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('disk'),
+    volumeId: VolumeId,
+    base: z.strictObject({ path: z.string(), format: DiskFormatSchema }),
+    sizeMiB: z.int(),
+  }),
+  z.strictObject({ kind: z.literal('layer'), volumeId: VolumeId }),
+]);
+type VolumeFacts = z.infer<typeof VolumeFacts>;
+
+const MIB = 2 ** 20;
+
+/**
+ * Root volumes of one host, one directory per volume id: `volume.json` and either `disk.qcow2` (an overlay on a base
+ * image) or `upper` and `work` (a container's writable layer). A volume appears by rename when it is whole. Files are
+ * named by volume id only; no name of a user comes near a path or a command.
+ */
+export class VolumePool {
+  private readonly turns = new Map<VolumeId, Promise<unknown>>();
+  private readonly dir: string;
+  private readonly reserveMiB: number;
+
+  constructor(options: VolumePoolOptions) {
+    this.dir = options.dir;
+    this.reserveMiB = options.reserveMiB ?? 512;
+  }
+
+  /**
+   * The volume's disk, made on first call: a qcow2 overlay with both formats pinned. An existing disk is kept as it is,
+   * whatever base and size are asked for now.
+   * @throws StorageError noSpace, tooSmall, kindMismatch, badBase, hostFault
+   */
+  ensureOverlayDisk(
+    request: OverlayDiskRequest,
+  ): Promise<{ readonly path: string; readonly format: 'qcow2' }> {
+    const volumeId = VolumeId.parse(request.volumeId);
+    return this.inTurn(volumeId, async () => {
+      const path = join(this.dir, volumeId, 'disk.qcow2');
+      const facts = await this.facts(volumeId);
+      if (facts !== null) {
+        if (facts.kind !== 'disk') throw kindMismatch(volumeId, facts.kind);
+        await baseCheck(facts.base.path);
+        return { path, format: 'qcow2' };
+      }
+      await this.spaceCheck();
+      const { base, sizeMiB } = request;
+      await this.sizeCheck(request);
+      await this.make({ kind: 'disk', volumeId, base: { ...base }, sizeMiB }, 0o711, (directory) =>
+        createOverlay(join(directory, 'disk.qcow2'), base, sizeMiB),
+      );
+      return { path, format: 'qcow2' };
+    });
+  }
+
+  /**
+   * Upper and work directories for overlayfs, made on first call; both on one file system. Closed to everyone but root
+   * by the directory above them: set-uid programs may lie there.
+   * @throws StorageError noSpace, kindMismatch, hostFault
+   */
   ensureLayerDir(request: {
     readonly volumeId: VolumeId;
-  }): Promise<{ readonly upper: string; readonly work: string }>;
-  remove(volumeId: VolumeId): Promise<void>;
-  list(): Promise<VolumeUsage[]>;
+  }): Promise<{ readonly upper: string; readonly work: string }> {
+    const volumeId = VolumeId.parse(request.volumeId);
+    return this.inTurn(volumeId, async () => {
+      const facts = await this.facts(volumeId);
+      if (facts !== null && facts.kind !== 'layer') throw kindMismatch(volumeId, facts.kind);
+      if (facts === null) {
+        await this.spaceCheck();
+        await this.make({ kind: 'layer', volumeId }, 0o700, async (directory) => {
+          // The upper directory's mode is that of the container's `/`.
+          for (const [name, mode] of [
+            ['upper', 0o755],
+            ['work', 0o700],
+          ] as const) {
+            await mkdir(join(directory, name));
+            await chmod(join(directory, name), mode);
+          }
+        });
+      }
+      return { upper: join(this.dir, volumeId, 'upper'), work: join(this.dir, volumeId, 'work') };
+    });
+  }
+
+  /** Deletes a volume and all it holds; deleting what is not here is no error. The caller knows that nothing uses it. */
+  remove(volumeId: VolumeId): Promise<void> {
+    const id = VolumeId.parse(volumeId);
+    return this.inTurn(id, async () => {
+      const grave = this.temporary();
+      try {
+        await rename(join(this.dir, id), grave);
+      } catch (e) {
+        if (isAbsent(e)) return;
+        throw e;
+      }
+      await syncDirectory(this.dir);
+      await rm(grave, { recursive: true, force: true });
+    });
+  }
+
+  /** Every volume with what it takes. Walks the trees of layer volumes: for inventory, not for a hot path. */
+  async list(): Promise<VolumeUsage[]> {
+    const found: VolumeUsage[] = [];
+    for (const name of (await this.names()).sort()) {
+      const volumeId = VolumeId.safeParse(name);
+      const usage = volumeId.success ? await this.stat(volumeId.data) : null;
+      if (usage !== null) found.push(usage);
+    }
+    return found;
+  }
+
   /** One volume, or null when it is not here. */
-  stat(volumeId: VolumeId): Promise<VolumeUsage | null>;
-  freeMiB(): Promise<number>;
-  /** Sweeps what a crash left half-made. Call once at start. */
-  clean(): Promise<void>;
+  async stat(volumeId: VolumeId): Promise<VolumeUsage | null> {
+    const id = VolumeId.parse(volumeId);
+    const facts = await this.facts(id);
+    if (facts === null) return null;
+    return { volumeId: id, kind: facts.kind, bytes: await allocatedBytes(join(this.dir, id)) };
+  }
+
+  /** Space that a new volume could still take here, MiB: what is free without the reserve. */
+  async freeMiB(): Promise<number> {
+    await mkdir(this.dir, { recursive: true, mode: 0o711 });
+    const { bavail, bsize } = await statfs(this.dir);
+    return Math.max(0, Math.floor((bavail * bsize) / MIB) - this.reserveMiB);
+  }
+
+  /** Sweeps what a crash left half-made or half-deleted. Call once at start, before anything else. */
+  async clean(): Promise<void> {
+    for (const name of await this.names())
+      if (name.startsWith('.work-')) await rm(join(this.dir, name), { recursive: true, force: true });
+  }
+
+  private async make(
+    facts: VolumeFacts,
+    mode: number,
+    fill: (directory: string) => Promise<void>,
+  ): Promise<void> {
+    const work = this.temporary();
+    await mkdir(work, { mode: 0o700 });
+    try {
+      await fill(work);
+      await writeFileAtomic(join(work, 'volume.json'), JSON.stringify(facts));
+      await chmod(work, mode);
+      await rename(work, join(this.dir, facts.volumeId));
+      await syncDirectory(this.dir);
+    } catch (e) {
+      await rm(work, { recursive: true, force: true });
+      throw e;
+    }
+  }
+
+  private async sizeCheck({ base, sizeMiB }: OverlayDiskRequest): Promise<void> {
+    await baseCheck(base.path);
+    const found = await inspectDisk(base.path).catch((e: unknown) => {
+      if (e instanceof ImageError) throw new StorageError('badBase', e.message, e.remedy, { cause: e });
+      throw e;
+    });
+    if (found.format !== base.format)
+      throw new StorageError(
+        'badBase',
+        `the base image is ${found.format}, not ${base.format} as stated`,
+        'Import the image again.',
+      );
+    if (sizeMiB < found.virtualSizeMiB)
+      throw new StorageError(
+        'tooSmall',
+        `a root disk of ${sizeMiB} MiB is smaller than its image, which has ${found.virtualSizeMiB} MiB`,
+        `Set rootDisk.sizeMiB to at least ${found.virtualSizeMiB}.`,
+      );
+  }
+
+  private async spaceCheck(): Promise<void> {
+    if ((await this.freeMiB()) > 0) return;
+    throw new StorageError(
+      'noSpace',
+      `less than the reserve of ${this.reserveMiB} MiB is free in ${this.dir}`,
+      'Delete instances or images that are not needed, or give the pool a larger disk.',
+    );
+  }
+
+  private async facts(volumeId: VolumeId): Promise<VolumeFacts | null> {
+    try {
+      const text = await readFile(join(this.dir, volumeId, 'volume.json'), 'utf8');
+      return VolumeFacts.parse(JSON.parse(text));
+    } catch (e) {
+      if (isAbsent(e)) return null;
+      throw new StorageError(
+        'hostFault',
+        `volume.json of ${volumeId} cannot be read`,
+        'Restore the file; the volume beside it was not touched.',
+        { cause: e },
+      );
+    }
+  }
+
+  private async names(): Promise<string[]> {
+    try {
+      return await readdir(this.dir);
+    } catch (e) {
+      if (isAbsent(e)) return [];
+      throw e;
+    }
+  }
+
+  /** One action at a time for each volume, in the order of the calls. */
+  private async inTurn<T>(volumeId: VolumeId, action: () => Promise<T>): Promise<T> {
+    const before = this.turns.get(volumeId) ?? Promise.resolve();
+    const mine = before.then(action, action);
+    const settled = mine.catch(() => undefined);
+    this.turns.set(volumeId, settled);
+    try {
+      return await mine;
+    } finally {
+      if (this.turns.get(volumeId) === settled) this.turns.delete(volumeId);
+    }
+  }
+
+  private temporary(): string {
+    return join(this.dir, `.work-${randomBytes(8).toString('hex')}`);
+  }
+}
+
+/** qemu-img with bounds on memory, processor time and file size; it writes metadata only. @throws StorageError hostFault */
+async function createOverlay(path: string, base: OverlayDiskRequest['base'], sizeMiB: number): Promise<void> {
+  const bounds = [`--as=${1024 * MIB}`, '--cpu=30', `--fsize=${1024 * MIB}`, '--core=0', '--'];
+  const create = ['create', '-q', '-f', 'qcow2', '-F', base.format, '-b', base.path, '-o', 'compat=1.1'];
+  try {
+    await run('prlimit', [...bounds, 'qemu-img', ...create, path, `${sizeMiB}M`], { timeoutMs: 60_000 });
+  } catch (e) {
+    if (!(e instanceof CommandError)) throw e;
+    throw new StorageError('hostFault', e.message, 'Install qemu-utils; look at the disk.', { cause: e });
+  }
+  const file = await open(path, 'r+');
+  try {
+    await file.chmod(0o600);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+async function baseCheck(path: string): Promise<void> {
+  const found = await lstat(path).catch(() => null);
+  if (found?.isFile() !== true)
+    throw new StorageError(
+      'badBase',
+      `the base image ${path} is not here`,
+      'Fetch the image to this host again.',
+    );
+}
+
+/** Allocated bytes of a tree; links are not followed. What vanishes meanwhile counts nothing. */
+async function allocatedBytes(path: string): Promise<number> {
+  const found = await lstat(path).catch((e: unknown) => {
+    if (isAbsent(e)) return null;
+    throw e;
+  });
+  if (found === null) return 0;
+  let bytes = found.blocks * 512;
+  if (!found.isDirectory()) return bytes;
+  const names = await readdir(path).catch(() => []);
+  for (const name of names) bytes += await allocatedBytes(join(path, name));
+  return bytes;
+}
+
+function isAbsent(e: unknown): boolean {
+  return (e as NodeJS.ErrnoException).code === 'ENOENT';
+}
+
+function kindMismatch(volumeId: VolumeId, kind: VolumeKind): StorageError {
+  return new StorageError(
+    'kindMismatch',
+    `volume ${volumeId} is a ${kind} volume`,
+    'Use the isolation that the instance was made with.',
+  );
 }
