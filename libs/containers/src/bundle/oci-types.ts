@@ -1,0 +1,82 @@
+/** The parts of an OCI bundle's config.json that Berth writes (OCI runtime-spec 1.0, config.md, config-linux.md). */
+export interface OciConfig {
+  readonly ociVersion: string;
+  readonly process: OciProcess;
+  readonly root: { readonly path: string; readonly readonly: boolean };
+  readonly hostname: string;
+  readonly mounts: readonly OciMount[];
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly linux: OciLinux;
+}
+
+export interface OciProcess {
+  readonly terminal: false;
+  readonly user: OciUser;
+  readonly args: readonly string[];
+  readonly env: readonly string[];
+  readonly cwd: string;
+  readonly capabilities: Readonly<Record<CapabilitySet, readonly string[]>>;
+  readonly rlimits: readonly { readonly type: string; readonly hard: number; readonly soft: number }[];
+  readonly noNewPrivileges: true;
+  readonly oomScoreAdj: number;
+}
+export type CapabilitySet = 'bounding' | 'effective' | 'permitted' | 'inheritable' | 'ambient';
+
+export interface OciUser {
+  readonly uid: number;
+  readonly gid: number;
+  readonly additionalGids: readonly number[];
+}
+
+export interface OciMount {
+  readonly destination: string;
+  readonly type: string;
+  readonly source: string;
+  readonly options: readonly string[];
+}
+
+export interface OciIdMap {
+  readonly containerID: number;
+  readonly hostID: number;
+  readonly size: number;
+}
+
+export interface OciLinux {
+  readonly namespaces: readonly { readonly type: string; readonly path?: string }[];
+  readonly uidMappings: readonly OciIdMap[];
+  readonly gidMappings: readonly OciIdMap[];
+  readonly cgroupsPath: string;
+  readonly resources: OciResources;
+  readonly sysctl: Readonly<Record<string, string>>;
+  readonly seccomp: OciSeccomp;
+  readonly maskedPaths: readonly string[];
+  readonly readonlyPaths: readonly string[];
+  readonly rootfsPropagation: string;
+}
+
+export interface OciResources {
+  readonly devices: readonly { readonly allow: boolean; readonly access: string }[];
+  /** Bytes. `swap` is memory and swap together; equal to `limit` it means no swap. */
+  readonly memory: { readonly limit: number; readonly swap?: number };
+  readonly cpu: { readonly shares: number; readonly quota?: number; readonly period?: number };
+  readonly pids: { readonly limit: number };
+}
+
+export interface OciSeccompArg {
+  readonly index: number;
+  readonly value: number;
+  readonly valueTwo?: number;
+  readonly op: string;
+}
+export interface OciSyscallRule {
+  readonly names: readonly string[];
+  readonly action: string;
+  readonly errnoRet?: number;
+  readonly args?: readonly OciSeccompArg[];
+}
+export interface OciSeccomp {
+  readonly defaultAction: string;
+  readonly defaultErrnoRet?: number;
+  readonly architectures: readonly string[];
+  readonly syscalls: readonly OciSyscallRule[];
+}

@@ -1,0 +1,68 @@
+import { posix } from 'node:path';
+import type { ImageContent, ProcessSpec } from '@berth/model';
+import { RuntimeError } from '@berth/runtime';
+
+type ImageProcess = Extract<ImageContent, { kind: 'oci' }>['process'];
+
+/** What to run, before user names are looked up in the image. */
+export interface ProcessPlan {
+  readonly args: readonly string[];
+  readonly env: readonly string[];
+  readonly cwd: string;
+  /** `user[:group]`, names or numbers; empty means root. */
+  readonly user: string;
+}
+
+const DEFAULT_PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+/**
+ * Merges the image's configuration (OCI image-spec, conversion.md) with what the user asked for: `command` replaces
+ * the entrypoint and, given alone, the image's cmd with it; `args` replaces the cmd; `env` adds and overrides. Pure.
+ * @throws RuntimeError badImage when there is nothing to run, or the working directory is not one.
+ */
+export function processPlan(image: ImageProcess, wanted: ProcessSpec | null, hostname: string): ProcessPlan {
+  const command = wanted?.command ?? image.entrypoint;
+  const args = wanted?.args ?? (wanted?.command === undefined ? image.cmd : []);
+  const all = [...command, ...args];
+  if (all.length === 0 || all[0] === '')
+    throw new RuntimeError('badImage', 'the image names no command', { remedy: 'set process.command' });
+  return {
+    args: all,
+    env: mergeEnv([DEFAULT_PATH, `HOSTNAME=${hostname}`], image.env, entriesOf(wanted?.env)),
+    cwd: workdir(wanted?.workdir ?? (image.workdir === '' ? '/' : image.workdir)),
+    user: wanted?.user ?? image.user,
+  };
+}
+
+/** Later lists override earlier ones by name; the order of first appearance stays. */
+function mergeEnv(...lists: readonly (readonly string[])[]): string[] {
+  const merged = new Map<string, string>();
+  for (const entry of lists.flat()) {
+    const name = entry.split('=', 1)[0] ?? '';
+    if (name !== '' && entry.includes('=') && !entry.includes('\0')) merged.set(name, entry);
+  }
+  return [...merged.values()];
+}
+
+function entriesOf(env: Readonly<Record<string, string>> | undefined): string[] {
+  return Object.entries(env ?? {}).map(([name, value]) => `${name}=${value}`);
+}
+
+/** Runtimes have let a working directory in /proc reach the host's files through a leaked descriptor (CVE-2024-21626). */
+function workdir(path: string): string {
+  const clean = posix.normalize(path);
+  if (!clean.startsWith('/') || clean.includes('\0') || /^\/(proc|sys|dev)(\/|$)/.test(clean))
+    throw new RuntimeError('badImage', `the working directory ${JSON.stringify(path)} cannot be used`, {
+      remedy: 'set process.workdir to an absolute path outside /proc, /sys and /dev',
+    });
+  return clean;
+}
+
+const SIGNALS = /^(SIG)?([A-Z][A-Z0-9]*([+-][0-9]{1,2})?)$/;
+
+/** The signal that asks this image to end: a name without `SIG`, or a number; TERM where the image names none. Pure. */
+export function stopSignal(image: ImageProcess): string {
+  const asked = image.stopSignal ?? '';
+  if (/^[0-9]{1,2}$/.test(asked) && Number(asked) >= 1 && Number(asked) <= 64) return asked;
+  return SIGNALS.exec(asked)?.[2] ?? 'TERM';
+}

@@ -1,0 +1,345 @@
+import { rmSync, watch } from 'node:fs';
+import { join } from 'node:path';
+import type { VolumeId } from '@berth/model';
+import { cgroupKill, cgroupLimits, hasCode } from '@berth/linux';
+import {
+  type EnforcedLimits,
+  type LogOptions,
+  type Observation,
+  type Runtime,
+  RuntimeError,
+  type RuntimeProbe,
+  type StepContext,
+  type WorkloadKey,
+  type WorkloadSpec,
+} from '@berth/runtime';
+import { processPlan, stopSignal } from './bundle/process.js';
+import { HostParts, type OciImage } from './host-parts.js';
+import { cgroupFrozen, cgroupRemoveEmpty } from './isolation/cgroup-trees.js';
+import { passable } from './isolation/rootfs.js';
+import { UidRanges } from './isolation/uid-ranges.js';
+import { KeyedLock } from './keyed-lock.js';
+import type { Launcher } from './launch/launcher.js';
+import { launcherFind } from './launch/launcher-find.js';
+import { logRead } from './log-reader.js';
+import { ObservationHub } from './observation-hub.js';
+import type { ContainerRuntimeOptions } from './ports.js';
+import { probe } from './probe.js';
+import { Runs } from './runs.js';
+import { RecordStore, type WorkloadRecord, workloadId, workloadKey } from './workload-record.js';
+
+/** Events may be lost with a watch; identities are looked at this often, ms. */
+const RESYNC_MS = 2000;
+
+/** The container runtime of a host: OCI images in namespaces and cgroups. */
+export function createContainerRuntime(options: ContainerRuntimeOptions): Runtime {
+  return new ContainerRuntime(options);
+}
+
+/**
+ * One epoch of a workload on the host:
+ *
+ *   nothing -> prepared (record, layers, writable layer, namespaces, nics, root mount)
+ *           -> running (bundle, container, monitor) -> ended (exit recorded; parts kept for a restart in this epoch)
+ *           -> stopped (parts released; the next start makes them again) -> removed (nothing left but the volume)
+ */
+class ContainerRuntime implements Runtime {
+  readonly name = 'oci';
+  readonly isolations = ['container'] as const;
+
+  private readonly parts: HostParts;
+  private readonly records: RecordStore;
+  private readonly ranges: UidRanges;
+  private readonly locks = new KeyedLock();
+  private readonly hub: ObservationHub;
+  private launching = 0;
+  private launched: { launcher: Launcher; runs: Runs } | null = null;
+
+  constructor(private readonly options: ContainerRuntimeOptions) {
+    this.parts = new HostParts(options);
+    this.records = new RecordStore(options.stateDir);
+    this.ranges = new UidRanges(join(options.stateDir, 'uid-ranges.json'));
+    this.hub = new ObservationHub((signal) => this.watchExits(signal));
+  }
+
+  probe(): Promise<RuntimeProbe> {
+    return probe(this.options, ['pause', 'logs', 'limits']);
+  }
+
+  prepare(spec: WorkloadSpec, ctx: StepContext): Promise<void> {
+    return this.alone(spec, async () => {
+      ctx.signal.throwIfAborted();
+      await this.records.epochCheck(spec);
+      const image = ociImage(spec);
+      const layers = await this.layers(image, ctx.signal);
+      processPlan(image.process, spec.process, spec.name); // refuses what cannot be run before anything is made
+      passable(this.parts.roots);
+      await this.releaseOlder(spec);
+      await this.records.epochRaise(spec, spec.rootVolume.id);
+      const known = await this.records.read(spec);
+      await this.records.write({ ...recordOf(spec, image), ...(known === null ? {} : runOf(known)) });
+      try {
+        if (known === null || !this.use.runs.alive(known)) await this.realise(spec, layers);
+      } catch (error) {
+        if (known === null) await this.parts.release(spec);
+        throw error;
+      }
+    });
+  }
+
+  start(spec: WorkloadSpec, ctx: StepContext): Promise<void> {
+    return this.alone(spec, async () => {
+      ctx.signal.throwIfAborted();
+      await this.records.epochCheck(spec);
+      const found = await this.records.read(spec);
+      if (found === null) throw new RuntimeError('notPrepared', `${workloadId(spec)} was not prepared`);
+      const record = await this.use.runs.settle(found);
+      if (this.use.runs.alive(record)) return this.finishStart(record);
+      await this.use.runs.monitorGone(record);
+      const image = ociImage(spec);
+      const base = await this.realise(spec, await this.layers(image, ctx.signal));
+      this.launching += 1;
+      try {
+        await this.parts.bundleWrite(spec, image, base);
+        this.publish(await this.use.runs.launch(record, ctx.signal));
+      } finally {
+        this.launching -= 1;
+      }
+    });
+  }
+
+  stop(key: WorkloadKey, graceSeconds: number, ctx: StepContext): Promise<void> {
+    return this.alone(key, async () => {
+      const record = await this.records.read(key);
+      if (record === null) return this.endUnknown(key);
+      const ended = await this.use.runs.end(record, graceSeconds, ctx);
+      await this.use.runs.monitorGone(ended);
+      await this.parts.release(key);
+      this.publish(ended);
+    });
+  }
+
+  remove(key: WorkloadKey, ctx: StepContext): Promise<void> {
+    return this.alone(key, async () => {
+      const id = workloadId(key);
+      const record = await this.records.read(key);
+      if (record !== null) await this.use.runs.monitorGone(await this.use.runs.end(record, 0, ctx));
+      await this.endUnknown(key);
+      for (const network of record?.networkIds ?? []) await this.options.network.release(network);
+      if (this.launching === 0) cgroupRemoveEmpty(this.parts.cgroupParent);
+      for (const suffix of ['', '.tmp']) rmSync(this.parts.paths(key).log + suffix, { force: true });
+      await this.records.remove(key); // last: while it stands, an interrupted removal is found again
+      this.hub.forget(id);
+    });
+  }
+
+  async removeVolume(volumeId: VolumeId, ctx: StepContext): Promise<void> {
+    ctx.signal.throwIfAborted();
+    for (const record of await this.records.list()) {
+      if (record.volumeId !== volumeId) continue;
+      await this.alone(record, async () => {
+        if (this.use.runs.alive(await this.use.runs.settle(record)))
+          throw new RuntimeError('hostFault', `volume ${volumeId} is in use by ${workloadId(record)}`, {
+            remedy: 'stop it first',
+          });
+        await this.parts.release(record);
+      });
+    }
+    await this.options.volumes.remove(volumeId);
+    await this.ranges.release(volumeId);
+    await this.records.epochForget(volumeId);
+  }
+
+  observe(signal: AbortSignal): AsyncIterable<Observation> {
+    return this.hub.subscribe(signal);
+  }
+
+  async recover(): Promise<Observation[]> {
+    const seen = new Map<string, Observation>();
+    for (const record of await this.records.list())
+      seen.set(workloadId(record), this.use.runs.observation(await this.settle(record)));
+    for (const found of await this.use.launcher.list()) {
+      const key = workloadKey(found.id);
+      if (key === null || seen.get(found.id)?.phase === 'running') continue;
+      const observed = seen.get(found.id);
+      if (observed !== undefined && found.pid === null) continue; // a container that waits for its deletion
+      // A record without a run, or none at all: an interrupted start, or a lost state directory. It is reported as
+      // it is; a start or a removal clears it.
+      const power = cgroupFrozen(this.parts.paths(key).cgroup) ? 'paused' : 'running';
+      seen.set(found.id, { ...key, phase: 'running', power, exit: null, pid: found.pid });
+    }
+    return [...seen.values()];
+  }
+
+  readonly pause = (key: WorkloadKey, ctx: StepContext): Promise<void> => this.freeze(key, true, ctx);
+  readonly resume = (key: WorkloadKey, ctx: StepContext): Promise<void> => this.freeze(key, false, ctx);
+
+  readonly logs = (key: WorkloadKey, options: LogOptions, signal: AbortSignal): AsyncIterable<Uint8Array> =>
+    logRead(this.parts.paths(key).log, options, signal);
+
+  readonly limits = async (key: WorkloadKey): Promise<EnforcedLimits> => {
+    try {
+      return await cgroupLimits(this.parts.paths(key).cgroup);
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) throw new RuntimeError('notPrepared', `${workloadId(key)} does not run`);
+      throw error;
+    }
+  };
+
+  /** The launcher is looked for at first use: a host without one can still say so in its probe. */
+  private get use(): { launcher: Launcher; runs: Runs } {
+    if (this.launched === null) {
+      const launcher = launcherFind(this.options);
+      this.launched = { launcher, runs: new Runs(launcher, this.records, this.parts) };
+    }
+    return this.launched;
+  }
+
+  private alone<T>(key: WorkloadKey, work: () => Promise<T>): Promise<T> {
+    workloadId(key); // refuses a key that could name anything else on the host
+    return this.locks.run(key.instanceId, work);
+  }
+
+  private async layers(image: OciImage, signal: AbortSignal): Promise<string[]> {
+    if (image.layers.length === 0) throw new RuntimeError('badImage', 'the image has no layers');
+    const directories: string[] = [];
+    for (const layer of image.layers) directories.push(await this.layer(layer, signal));
+    return directories;
+  }
+
+  private async layer(layer: OciImage['layers'][number], signal: AbortSignal): Promise<string> {
+    try {
+      return await this.options.layers.ensure(layer, signal);
+    } catch (error) {
+      throw layerFault(error, layer.digest);
+    }
+  }
+
+  private async realise(spec: WorkloadSpec, layers: readonly string[]): Promise<number> {
+    const base = await this.ranges.ensure(spec.rootVolume.id);
+    await this.parts.realise(spec, layers, base);
+    return base;
+  }
+
+  /** Two mounts must never share a writable layer, and two epochs never an address. */
+  private async releaseOlder(spec: WorkloadSpec): Promise<void> {
+    for (const other of await this.records.list()) {
+      if (other.instanceId !== spec.instanceId || other.epoch === spec.epoch) continue;
+      const settled = await this.use.runs.settle(other);
+      if (this.use.runs.alive(settled))
+        throw new RuntimeError('hostFault', `epoch ${other.epoch} of this instance still runs`, {
+          remedy: 'stop it first',
+        });
+      await this.use.runs.monitorGone(settled);
+      await this.parts.release(other);
+    }
+  }
+
+  /** A start that was interrupted between create and start is finished. */
+  private async finishStart(record: WorkloadRecord): Promise<void> {
+    const id = workloadId(record);
+    if ((await this.use.launcher.status(id))?.status === 'created') await this.use.launcher.start(id);
+    this.publish(record);
+  }
+
+  /** Ends and clears whatever stands on the host under this key, with or without a record. */
+  private async endUnknown(key: WorkloadKey): Promise<void> {
+    await this.use.launcher.delete(workloadId(key));
+    const { cgroup, monitorCgroup } = this.parts.paths(key);
+    await cgroupKill(cgroup);
+    await cgroupKill(monitorCgroup);
+    await this.parts.release(key);
+  }
+
+  private freeze(key: WorkloadKey, frozen: boolean, ctx: StepContext): Promise<void> {
+    return this.alone(key, async () => {
+      ctx.signal.throwIfAborted();
+      const record = await this.records.read(key);
+      if (record === null || !this.use.runs.alive(record))
+        throw new RuntimeError('notPrepared', `${workloadId(key)} does not run`);
+      const id = workloadId(key);
+      if (cgroupFrozen(this.parts.paths(key).cgroup) !== frozen)
+        await (frozen ? this.use.launcher.pause(id) : this.use.launcher.resume(id));
+      this.publish(record);
+    });
+  }
+
+  private publish(record: WorkloadRecord): void {
+    this.hub.publish(this.use.runs.observation(record));
+  }
+
+  /** Under the lock only when there is something to settle. */
+  private settle(record: WorkloadRecord): Promise<WorkloadRecord> {
+    if (record.run === null || record.exit !== null || this.use.runs.alive(record))
+      return Promise.resolve(record);
+    return this.alone(record, async () => {
+      const now = await this.records.read(record);
+      return now === null ? record : this.use.runs.settle(now);
+    });
+  }
+
+  private async look(key: WorkloadKey): Promise<void> {
+    const record = await this.records.read(key);
+    if (record === null) return;
+    const settled = await this.settle(record);
+    if ((await this.records.read(key)) !== null) this.publish(settled);
+  }
+
+  private watchExits(signal: AbortSignal): void {
+    const resync = (): void => {
+      void this.records
+        .list()
+        .then((all) => Promise.all(all.map((record) => this.look(record))))
+        .catch(() => undefined); // the next round, or the next event, tries again
+    };
+    const watcher = watch(this.use.launcher.exitDirectory, (_, name) => {
+      const key = name === null ? null : workloadKey(name);
+      if (key === null) return;
+      void this.look(key).catch(() => undefined);
+    });
+    watcher.on('error', () => undefined); // the timer goes on
+    const timer = setInterval(resync, RESYNC_MS);
+    signal.addEventListener('abort', () => {
+      watcher.close();
+      clearInterval(timer);
+    });
+  }
+}
+
+function ociImage(spec: WorkloadSpec): OciImage {
+  if (spec.image.kind === 'oci') return spec.image;
+  throw new RuntimeError('badImage', 'a disk image cannot run as a container', {
+    remedy: 'use an OCI image, or isolation vm',
+  });
+}
+
+function recordOf(spec: WorkloadSpec, image: OciImage): WorkloadRecord {
+  return {
+    version: 1,
+    instanceId: spec.instanceId,
+    epoch: spec.epoch,
+    volumeId: spec.rootVolume.id,
+    networkIds: spec.networks.map((network) => network.id),
+    stopSignal: stopSignal(image.process),
+    run: null,
+    stop: null,
+    exit: null,
+  };
+}
+
+function runOf(record: WorkloadRecord): Pick<WorkloadRecord, 'run' | 'stop' | 'exit'> {
+  return { run: record.run, stop: record.stop, exit: record.exit };
+}
+
+/** The image room's faults in the words of a runtime. */
+function layerFault(error: unknown, digest: string): unknown {
+  const { code, message, remedy } = error as { code?: string; message?: string; remedy?: string };
+  const options = { cause: error, ...(remedy === undefined ? {} : { remedy }) };
+  if (code === 'missingBlob')
+    return new RuntimeError('imageMissing', `layer ${digest} is not on this host`, options);
+  if (code === 'deadline') return new RuntimeError('deadline', message ?? code, options);
+  if (['badArchive', 'badDigest', 'badLayer', 'unsupported', 'tooLarge'].includes(code ?? ''))
+    return new RuntimeError('badImage', message ?? 'the layer cannot be used', options);
+  if (code === 'ENOSPC') return new RuntimeError('noSpace', message ?? code, options);
+  return error;
+}

@@ -1,0 +1,154 @@
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { ImageContent } from '@berth/model';
+import { Netlink, cgroupRemove, writeFileAtomic } from '@berth/linux';
+import { RuntimeError, type WorkloadKey, type WorkloadSpec } from '@berth/runtime';
+import { bundleConfig } from './bundle/config.js';
+import { guestFileRead } from './bundle/guest-file.js';
+import { guestIdentityWrite } from './bundle/guest-identity.js';
+import { processPlan } from './bundle/process.js';
+import { userResolve } from './bundle/user.js';
+import { swapAccounting } from './isolation/cgroup-trees.js';
+import { type NamespacePaths, namespacesEnsure, namespacesRemove } from './isolation/namespaces.js';
+import { CONTAINER_CAPABILITIES, hostBounds } from './isolation/privileges.js';
+import { rootfsMount, rootfsUnmount } from './isolation/rootfs.js';
+import {
+  type SeccompMachine,
+  SECCOMP_PROFILE,
+  seccompProfileRead,
+  seccompRender,
+} from './isolation/seccomp.js';
+import type { ContainerRuntimeOptions } from './ports.js';
+import { workloadId } from './workload-record.js';
+
+export type OciImage = Extract<ImageContent, { kind: 'oci' }>;
+
+/** Where the parts of one epoch lie on the host. */
+export interface PartPaths {
+  readonly bundle: string;
+  readonly rootfs: string;
+  readonly scratch: string;
+  readonly namespaces: NamespacePaths;
+  readonly cgroup: string;
+  readonly monitorCgroup: string;
+  readonly log: string;
+}
+
+const DEFAULT_PIDS = 4096;
+
+/** Everything of a container on the host but its processes: namespaces, nics, root mount, bundle. */
+export class HostParts {
+  constructor(private readonly options: ContainerRuntimeOptions) {
+    if (!/^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/.test(options.hostTag))
+      throw new RangeError(`hostTag must be 1 to 32 of a-z, 0-9 and "-": ${JSON.stringify(options.hostTag)}`);
+    // Only passing is allowed to others, who need it to reach a root that is theirs; nothing can be listed or read.
+    mkdirSync(this.roots, { recursive: true, mode: 0o711 });
+    mkdirSync(options.logDir, { recursive: true, mode: 0o700 });
+    mkdirSync(options.stateDir, { recursive: true, mode: 0o700 });
+  }
+
+  paths(key: WorkloadKey): PartPaths {
+    const id = workloadId(key);
+    const { runDir, logDir } = this.options;
+    return {
+      bundle: join(runDir, 'bundles', id),
+      rootfs: join(this.roots, id, 'rootfs'),
+      scratch: join(runDir, 'scratch', id),
+      namespaces: {
+        user: join(runDir, 'namespaces', `${id}.user`),
+        network: join(runDir, 'namespaces', `${id}.net`),
+      },
+      cgroup: `${this.cgroupParent}/${id}`,
+      monitorCgroup: `${this.cgroupParent}/${id}.monitor`,
+      log: join(logDir, `${id}.log`),
+    };
+  }
+
+  get roots(): string {
+    return join(this.options.runDir, 'roots');
+  }
+  get cgroupParent(): string {
+    return `berth-${this.options.hostTag}`;
+  }
+
+  /** Makes what is missing of namespaces, nics and root mount. Layers and writable layer must be there. */
+  async realise(spec: WorkloadSpec, layers: readonly string[], base: number): Promise<void> {
+    const paths = this.paths(spec);
+    await namespacesEnsure(paths.namespaces, base);
+    for (const network of spec.networks) await this.options.network.ensure(network);
+    for (const [index, nic] of spec.nics.entries()) {
+      const target = { netns: paths.namespaces.network, ifname: `eth${index}` };
+      if (Netlink.with(target.netns, (netlink) => netlink.link(target.ifname)) === null)
+        await this.options.network.attachVeth(spec, nic, target);
+    }
+    const { upper, work } = await this.options.volumes.ensureLayerDir({ volumeId: spec.rootVolume.id });
+    const { namespaces, rootfs, scratch } = paths;
+    rootfsMount({ target: rootfs, scratch, layers, upper, work, base, namespaces });
+  }
+
+  /** Writes the bundle, new for each run: the guest may have changed its account files. The guest must not run. */
+  async bundleWrite(spec: WorkloadSpec, image: OciImage, base: number): Promise<void> {
+    const paths = this.paths(spec);
+    const plan = processPlan(image.process, spec.process, spec.name);
+    const user = userResolve(plan.user, {
+      passwd: readAccounts(paths.rootfs, '/etc/passwd'),
+      group: readAccounts(paths.rootfs, '/etc/group'),
+    });
+    const profile = await seccompProfileRead(this.options.seccompProfile ?? SECCOMP_PROFILE);
+    const network = spec.nics[0]?.networkId;
+    mkdirSync(paths.bundle, { recursive: true, mode: 0o700 });
+    const config = bundleConfig({
+      instanceId: spec.instanceId,
+      epoch: spec.epoch,
+      hostname: spec.name,
+      rootfs: paths.rootfs,
+      process: plan,
+      user,
+      base,
+      namespaces: paths.namespaces,
+      cgroup: paths.cgroup,
+      limits: {
+        memoryMiB: spec.memoryMiB,
+        cpuMillis: spec.cpuMillis,
+        pids: this.options.pidsLimit ?? DEFAULT_PIDS,
+        swapAccounting: swapAccounting(),
+      },
+      identityMounts: guestIdentityWrite(paths.bundle, {
+        hostname: spec.name,
+        addresses: spec.nics.map((nic) => nic.ipv4),
+        resolver: network === undefined ? null : await this.options.network.resolver(network),
+      }),
+      seccomp: seccompRender(profile, machine(), CONTAINER_CAPABILITIES),
+      bounds: hostBounds(),
+    });
+    await writeFileAtomic(join(paths.bundle, 'config.json'), JSON.stringify(config, null, 1));
+  }
+
+  /** Takes away what `realise` and `bundleWrite` made; no process may be left. Repeating it is no error. */
+  async release(key: WorkloadKey): Promise<void> {
+    const paths = this.paths(key);
+    await this.options.network.detach({ instanceId: key.instanceId, epoch: key.epoch });
+    rootfsUnmount(paths.rootfs);
+    namespacesRemove(paths.namespaces);
+    rmSync(paths.bundle, { recursive: true, force: true });
+    rmSync(paths.scratch, { recursive: true, force: true });
+    await cgroupRemove(paths.cgroup);
+    await cgroupRemove(paths.monitorCgroup);
+  }
+}
+
+function readAccounts(rootfs: string, path: string): string | null {
+  try {
+    return guestFileRead(rootfs, path);
+  } catch (error) {
+    throw new RuntimeError('badImage', error instanceof Error ? error.message : String(error), {
+      cause: error,
+    });
+  }
+}
+
+function machine(): SeccompMachine {
+  if (process.arch === 'x64') return 'x86_64';
+  if (process.arch === 'arm64') return 'aarch64';
+  throw new RuntimeError('unsupported', `no seccomp rules for ${process.arch}`);
+}

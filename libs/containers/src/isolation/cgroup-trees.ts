@@ -1,0 +1,46 @@
+import { existsSync, readFileSync, rmdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { hasCode, mounts } from '@berth/linux';
+
+/** Mount points of every cgroup tree of the host, v1 and v2: an OCI runtime makes its group in all of them. */
+function trees(): { readonly path: string; readonly version: 1 | 2; readonly options: readonly string[] }[] {
+  return mounts()
+    .filter((m) => m.type === 'cgroup' || m.type === 'cgroup2')
+    .map((m) => ({ path: m.target, version: m.type === 'cgroup' ? 1 : 2, options: m.superOptions }));
+}
+
+/** Whether the group's processes are frozen. A group that is not there is not. */
+export function cgroupFrozen(group: string): boolean {
+  const all = trees();
+  const v1 = all.find((t) => t.version === 1 && t.options.includes('freezer'));
+  if (v1 !== undefined) return read(join(v1.path, group, 'freezer.state')) !== 'THAWED';
+  const v2 = all.find((t) => t.version === 2);
+  return v2 !== undefined && read(join(v2.path, group, 'cgroup.freeze')) === '1';
+}
+
+/** Whether memory and swap can be bounded together, so that a guest cannot use the host's swap. */
+export function swapAccounting(): boolean {
+  const v1 = trees().find((t) => t.version === 1 && t.options.includes('memory'));
+  if (v1 !== undefined) return existsSync(join(v1.path, 'memory.memsw.limit_in_bytes'));
+  return existsSync('/proc/swaps');
+}
+
+/** Removes a group from every tree, where it is empty and not in use; otherwise it stays. */
+export function cgroupRemoveEmpty(group: string): void {
+  for (const { path } of trees()) {
+    try {
+      rmdirSync(join(path, group));
+    } catch (error) {
+      if (!hasCode(error, 'ENOENT', 'EBUSY', 'ENOTEMPTY')) throw error;
+    }
+  }
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch (error) {
+    if (hasCode(error, 'ENOENT', 'ENODEV')) return 'THAWED';
+    throw error;
+  }
+}

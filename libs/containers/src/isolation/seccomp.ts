@@ -1,0 +1,118 @@
+import { readFile } from 'node:fs/promises';
+import type { OciSeccomp, OciSeccompArg, OciSyscallRule } from '../bundle/oci-types.js';
+
+/** Where Debian's golang-github-containers-common puts the profile that Podman and CRI-O use. */
+export const SECCOMP_PROFILE = '/usr/share/containers/seccomp.json';
+
+/** A profile in the format of Docker and containers-common: rules that depend on architecture and capabilities. */
+export interface SeccompProfile {
+  readonly defaultAction: string;
+  readonly defaultErrnoRet?: number;
+  readonly archMap?: readonly {
+    readonly architecture: string;
+    readonly subArchitectures?: readonly string[] | null;
+  }[];
+  readonly syscalls: readonly SeccompProfileRule[];
+}
+export interface SeccompProfileRule {
+  readonly names: readonly string[];
+  readonly action: string;
+  readonly errnoRet?: number;
+  readonly args?: readonly OciSeccompArg[] | null;
+  readonly includes?: SeccompCondition;
+  readonly excludes?: SeccompCondition;
+}
+interface SeccompCondition {
+  readonly arches?: readonly string[];
+  readonly caps?: readonly string[];
+  readonly minKernel?: string;
+}
+
+const MACHINES = {
+  x86_64: { profile: 'amd64', seccomp: 'SCMP_ARCH_X86_64' },
+  aarch64: { profile: 'arm64', seccomp: 'SCMP_ARCH_AARCH64' },
+} as const;
+export type SeccompMachine = keyof typeof MACHINES;
+
+/**
+ * Calls that the profile allows to everyone, and that only a process with CAP_SYS_ADMIN has a use for. Without it they
+ * open one door: a new user namespace, in which the caller is root and the whole of mount, nftables and overlayfs is
+ * in reach. Refused with EPERM unless the capability is in the set.
+ */
+const ADMIN_CALLS: ReadonlySet<string> = new Set([
+  'fsconfig', 'fsmount', 'fsopen', 'fspick', 'keyctl', 'mount', 'mount_setattr', 'move_mount', 'name_to_handle_at',
+  'open_tree', 'pivot_root', 'reboot', 'setns', 'syslog', 'umount', 'umount2', 'unshare',
+]); // prettier-ignore
+const EPERM = 1;
+const ENOSYS = 38;
+/** CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET (sched.h). */
+const CLONE_NEW_ANY = 0x7e02_0000;
+
+/** Reads a profile from disk. @throws Error when it is not one: a container never runs without its filter. */
+export async function seccompProfileRead(path: string): Promise<SeccompProfile> {
+  const profile = JSON.parse(await readFile(path, 'utf8')) as Partial<SeccompProfile>;
+  if (typeof profile.defaultAction !== 'string' || !Array.isArray(profile.syscalls))
+    throw new Error(`${path} is no seccomp profile: defaultAction and syscalls are needed`);
+  if (profile.defaultAction === 'SCMP_ACT_ALLOW')
+    throw new Error(`${path} allows every system call that it does not name; such a profile is refused`);
+  return profile as SeccompProfile;
+}
+
+/**
+ * The profile for one machine and one capability set as an OCI `linux.seccomp` (runtime-spec, config-linux.md,
+ * "Seccomp"). What only CAP_SYS_ADMIN can use is taken out, see {@link ADMIN_CALLS}. Pure.
+ */
+export function seccompRender(
+  profile: SeccompProfile,
+  machine: SeccompMachine,
+  capabilities: readonly string[],
+): OciSeccomp {
+  const names = MACHINES[machine];
+  const caps = new Set(capabilities);
+  const chosen = profile.syscalls.filter((rule) => applies(rule, names.profile, caps));
+  const rules = caps.has('CAP_SYS_ADMIN') ? chosen.map(plain) : harden(chosen.map(plain));
+  const entry = profile.archMap?.find((a) => a.architecture === names.seccomp);
+  return {
+    defaultAction: profile.defaultAction,
+    ...(profile.defaultErrnoRet === undefined ? {} : { defaultErrnoRet: profile.defaultErrnoRet }),
+    architectures: [names.seccomp, ...(entry?.subArchitectures ?? [])],
+    syscalls: rules,
+  };
+}
+
+function applies(rule: SeccompProfileRule, arch: string, caps: ReadonlySet<string>): boolean {
+  const { includes = {}, excludes = {} } = rule;
+  if (includes.arches?.length && !includes.arches.includes(arch)) return false;
+  if (includes.caps?.length && !includes.caps.every((c) => caps.has(c))) return false;
+  if (excludes.arches?.includes(arch) === true) return false;
+  return !(excludes.caps ?? []).some((c) => caps.has(c));
+}
+
+function plain(rule: SeccompProfileRule): OciSyscallRule {
+  return {
+    names: rule.names,
+    action: rule.action,
+    ...(rule.errnoRet === undefined ? {} : { errnoRet: rule.errnoRet }),
+    ...(rule.args?.length ? { args: rule.args } : {}),
+  };
+}
+
+function harden(rules: readonly OciSyscallRule[]): OciSyscallRule[] {
+  const refused = new Set<string>([...ADMIN_CALLS, 'clone', 'clone3']);
+  const kept = rules
+    .map((rule) =>
+      rule.action === 'SCMP_ACT_ALLOW' ? { ...rule, names: rule.names.filter((n) => !refused.has(n)) } : rule,
+    )
+    .filter((rule) => rule.names.length > 0);
+  return [
+    ...kept,
+    { names: [...ADMIN_CALLS], action: 'SCMP_ACT_ERRNO', errnoRet: EPERM },
+    {
+      names: ['clone'],
+      action: 'SCMP_ACT_ALLOW',
+      args: [{ index: 0, value: CLONE_NEW_ANY, valueTwo: 0, op: 'SCMP_CMP_MASKED_EQ' }],
+    },
+    // Its flags are in memory, where a filter cannot look: C libraries fall back to clone at ENOSYS.
+    { names: ['clone3'], action: 'SCMP_ACT_ERRNO', errnoRet: ENOSYS },
+  ];
+}

@@ -1,0 +1,63 @@
+import type { Digest, HostNetworkSpec, NetworkId, VolumeId } from '@berth/model';
+import type { WorkloadKey, WorkloadNic } from '@berth/runtime';
+
+/*
+ * What the container runtime needs of the other rooms, no wider than it uses. `BlobStore`, `LayerStore`, `VolumePool`
+ * and `HostNetwork` fit as they are; tests may pass smaller ones.
+ */
+
+/** Content-addressed blobs of this host. */
+export interface BlobSource {
+  has(digest: Digest): boolean | Promise<boolean>;
+}
+
+/** Layers, unpacked once and unshifted. */
+export interface LayerSource {
+  ensure(
+    layer: { readonly digest: Digest; readonly diffId: Digest; readonly mediaType: string },
+    signal?: AbortSignal,
+  ): Promise<string>;
+}
+
+/** Writable layers, named by volume id. */
+export interface LayerVolumes {
+  ensureLayerDir(request: {
+    readonly volumeId: VolumeId;
+  }): Promise<{ readonly upper: string; readonly work: string }>;
+  remove(volumeId: VolumeId): Promise<unknown>;
+}
+
+/** Bridges and veth pairs of this host. */
+export interface VethAttacher {
+  ensure(spec: HostNetworkSpec): Promise<unknown>;
+  attachVeth(
+    key: WorkloadKey,
+    nic: WorkloadNic,
+    target: { readonly netns: string; readonly ifname: string },
+  ): Promise<unknown>;
+  /** What a guest writes to its resolv.conf; null before `ensure`. */
+  resolver(networkId: NetworkId): Promise<{ readonly nameserver: string; readonly search: string } | null>;
+  detach(key: WorkloadKey): Promise<unknown>;
+  release(networkId: NetworkId): Promise<unknown>;
+}
+
+export interface ContainerRuntimeOptions {
+  readonly blobs: BlobSource;
+  readonly layers: LayerSource;
+  readonly volumes: LayerVolumes;
+  readonly network: VethAttacher;
+  /** Survives a reboot: uid ranges, highest epochs, one record per workload. */
+  readonly stateDir: string;
+  /** Emptied by a reboot: sockets, namespaces, mounts, bundles, exit files. */
+  readonly runDir: string;
+  /** Output of every workload. */
+  readonly logDir: string;
+  /** Short name of this host (`a-z`, `0-9`, `-`): it keeps the cgroups of several hosts on one machine apart. */
+  readonly hostTag: string;
+  /** Seccomp profile in the format of containers-common. Default: where Debian's package puts it. */
+  readonly seccompProfile?: string;
+  /** Bytes kept of one workload's log; it starts anew when it is full. Default 16 MiB. */
+  readonly logMaxBytes?: number;
+  /** Processes and threads a container may have. Default 4096. */
+  readonly pidsLimit?: number;
+}

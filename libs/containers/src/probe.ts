@@ -1,0 +1,74 @@
+import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { CommandError, detectCgroups, run } from '@berth/linux';
+import type { RuntimeProbe } from '@berth/runtime';
+import { namespacesEnsure, namespacesRemove } from './isolation/namespaces.js';
+import { passable, rootfsMount, rootfsUnmount } from './isolation/rootfs.js';
+import { SECCOMP_PROFILE, seccompProfileRead } from './isolation/seccomp.js';
+import { ociProgramFind } from './launch/launcher-find.js';
+import { programFind } from './launch/programs.js';
+import type { ContainerRuntimeOptions } from './ports.js';
+
+/** Outside of every range that is given to a container. */
+const PROBE_BASE = 0x0fff_0000;
+
+/** Measures what containers need here: programs, cgroups, seccomp profile, and one real idmapped overlay mount. */
+export async function probe(
+  options: ContainerRuntimeOptions,
+  facets: readonly string[],
+): Promise<RuntimeProbe> {
+  try {
+    const cgroup = detectCgroups();
+    const oci = ociProgramFind();
+    const conmon = programFind('conmon');
+    if (oci === null)
+      return refused(cgroup === 'v2' ? 'crun or runc is not installed' : 'runc is not installed');
+    if (conmon === null) return refused('conmon is not installed');
+    const versions = { [basename(oci)]: await version(oci), conmon: await version(conmon) };
+    await seccompProfileRead(options.seccompProfile ?? SECCOMP_PROFILE);
+    passable(options.runDir);
+    await tryOverlay(options);
+    return { ok: true, reason: null, facets, facts: { cgroup, versions } };
+  } catch (error) {
+    const said = error instanceof CommandError ? error.stderr.trim() : '';
+    return refused(said || (error instanceof Error ? error.message : String(error)));
+  }
+}
+
+function refused(reason: string): RuntimeProbe {
+  return { ok: false, reason, facets: [], facts: {} };
+}
+
+async function version(program: string): Promise<string> {
+  const { stdout } = await run(program, ['--version'], { timeoutMs: 10_000 });
+  return /version:? (\S+)/.exec(stdout)?.[1] ?? stdout.split('\n', 1)[0] ?? '';
+}
+
+/** A file of root's in a layer must appear as owned by the probe's range, and the writable layer must take a new one. */
+async function tryOverlay(options: ContainerRuntimeOptions): Promise<void> {
+  const state = mkdtempSync(join(options.stateDir, '.probe-'));
+  mkdirSync(join(options.runDir, 'roots'), { recursive: true, mode: 0o711 });
+  const mountPoint = mkdtempSync(join(options.runDir, 'roots', '.probe-'));
+  const namespaces = { user: join(state, 'user'), network: join(state, 'net') };
+  const target = join(mountPoint, 'rootfs');
+  try {
+    const [layer, upper, work] = ['layer', 'upper', 'work'].map((name) => join(state, name)) as [
+      string,
+      string,
+      string,
+    ];
+    for (const directory of [layer, upper, work]) mkdirSync(directory);
+    writeFileSync(join(layer, 'file'), 'probe');
+    await namespacesEnsure(namespaces, PROBE_BASE);
+    const scratch = join(state, 'scratch');
+    rootfsMount({ target, scratch, layers: [layer], upper, work, base: PROBE_BASE, namespaces });
+    if (statSync(join(target, 'file')).uid !== PROBE_BASE)
+      throw new Error('idmapped mounts do not shift owners here');
+    writeFileSync(join(target, 'new'), 'probe');
+  } finally {
+    rootfsUnmount(target);
+    namespacesRemove(namespaces);
+    rmSync(state, { recursive: true, force: true });
+    rmSync(mountPoint, { recursive: true, force: true });
+  }
+}

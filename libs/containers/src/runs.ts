@@ -1,0 +1,154 @@
+import { watch } from 'node:fs';
+import { setTimeout as wait } from 'node:timers/promises';
+import { bootId, cgroupUsage, isAlive } from '@berth/linux';
+import { type Observation, RuntimeError, type StepContext } from '@berth/runtime';
+import type { HostParts } from './host-parts.js';
+import { cgroupFrozen } from './isolation/cgroup-trees.js';
+import { LaunchError, type Launcher } from './launch/launcher.js';
+import { exitInfo } from './run-exit.js';
+import { type RecordStore, type WorkloadRecord, workloadId } from './workload-record.js';
+
+/** How long the monitor may take from the end of the container to the written status, ms. */
+const STATUS_MS = 3000;
+
+/**
+ * The runs of workloads: launch, watch their end, stop. Callers hold the workload's lock.
+ *
+ *   run: null -> created (recorded on disk) -> running -> ended (exit recorded, container deleted)
+ */
+export class Runs {
+  constructor(
+    private readonly launcher: Launcher,
+    private readonly records: RecordStore,
+    private readonly parts: HostParts,
+  ) {}
+
+  /** Whether the record's run still runs, by the identity of its init. */
+  alive(record: WorkloadRecord): boolean {
+    return record.run !== null && record.exit === null && isAlive(record.run.init);
+  }
+
+  /** Launches a new run from the written bundle. @throws RuntimeError badImage with the OCI runtime's reason. */
+  async launch(record: WorkloadRecord, signal: AbortSignal): Promise<WorkloadRecord> {
+    const id = workloadId(record);
+    const paths = this.parts.paths(record);
+    await this.launcher.delete(id); // what an interrupted start may have left
+    try {
+      const run = await this.launcher.create({
+        id,
+        bundle: paths.bundle,
+        logPath: paths.log,
+        monitorCgroup: paths.monitorCgroup,
+        signal,
+      });
+      // Recorded before the program's first instruction: from here on a crash of ours cannot lose it.
+      const next: WorkloadRecord = { ...record, run, stop: null, exit: null };
+      await this.records.write(next);
+      await this.launcher.start(id);
+      return next;
+    } catch (error) {
+      await this.launcher.delete(id);
+      await this.records.write({ ...record, run: null });
+      throw launchFault(error, signal);
+    }
+  }
+
+  /**
+   * Records the end of a run that has ended, and takes its container away. Returns the record as it stands now; its
+   * `exit` stays null while the run goes on. Repeating it returns the recorded exit.
+   */
+  async settle(record: WorkloadRecord): Promise<WorkloadRecord> {
+    if (record.run === null || record.exit !== null || isAlive(record.run.init)) return record;
+    const id = workloadId(record);
+    const recorded = await this.statusOf(record, record.run);
+    const usage = await cgroupUsage(this.parts.paths(record).cgroup).catch(() => null);
+    const otherBoot = record.run.init.bootId !== bootId();
+    const end = { recorded, oomKills: usage?.oomKills ?? 0, otherBoot, at: new Date() };
+    // Another process of ours may have settled it meanwhile: the first record stands.
+    const now = (await this.records.read(record)) ?? record;
+    if (now.exit !== null || now.run?.init.startTime !== record.run.init.startTime) return now;
+    const next: WorkloadRecord = { ...now, exit: exitInfo(now, end) };
+    await this.records.write(next);
+    await this.launcher.delete(id);
+    return next;
+  }
+
+  /** Asks, waits, forces. Returns the settled record. @throws RuntimeError deadline when it cannot be ended in time. */
+  async end(record: WorkloadRecord, graceSeconds: number, ctx: StepContext): Promise<WorkloadRecord> {
+    const id = workloadId(record);
+    let now = await this.settle(record);
+    if (!this.alive(now)) return now;
+    if (graceSeconds > 0) {
+      now = { ...now, stop: now.stop ?? { forced: false } };
+      await this.records.write(now);
+      if (cgroupFrozen(this.parts.paths(now).cgroup)) await this.launcher.resume(id);
+      await this.launcher.kill(id, now.stopSignal);
+      now = await this.waitEnd(now, Math.min(Date.now() + graceSeconds * 1000, ctx.deadline), ctx.signal);
+      if (now.exit !== null) return now;
+    }
+    now = { ...now, stop: { forced: true } };
+    await this.records.write(now);
+    await this.launcher.kill(id, 'KILL');
+    if (cgroupFrozen(this.parts.paths(now).cgroup)) await this.launcher.resume(id); // the frozen do not die
+    now = await this.waitEnd(now, ctx.deadline, ctx.signal);
+    if (now.exit === null) throw new RuntimeError('deadline', `${id} still runs after SIGKILL`);
+    return now;
+  }
+
+  /** What is to be said of a record now. */
+  observation(record: WorkloadRecord): Observation {
+    const { instanceId, epoch, run, exit } = record;
+    if (run !== null && exit === null) {
+      const power = cgroupFrozen(this.parts.paths(record).cgroup) ? 'paused' : 'running';
+      return { instanceId, epoch, phase: 'running', power, exit: null, pid: run.init.pid };
+    }
+    if (exit === null) return { instanceId, epoch, phase: 'preparing', power: 'off', exit: null, pid: null };
+    const power = ['stopped', 'exited', 'hostBoot'].includes(exit.reason) ? 'off' : 'crashed';
+    return { instanceId, epoch, phase: 'ended', power, exit, pid: null };
+  }
+
+  /** Waits until the monitor's process is gone, so that its cgroup can be removed. */
+  async monitorGone(record: WorkloadRecord): Promise<void> {
+    const monitor = record.run?.monitor;
+    if (monitor === undefined) return;
+    for (const end = Date.now() + STATUS_MS; isAlive(monitor); await wait(5))
+      if (Date.now() > end) return void process.kill(monitor.pid, 'SIGKILL');
+  }
+
+  /** The run's end is in the exit directory soon after its init is gone; a monitor that is gone too writes nothing. */
+  private async statusOf(record: WorkloadRecord, run: NonNullable<WorkloadRecord['run']>) {
+    for (const end = Date.now() + STATUS_MS; ; await wait(5)) {
+      const gone = !isAlive(run.monitor);
+      const seen = this.launcher.exit(workloadId(record)); // read after looking at the monitor, not before
+      if (seen !== null || gone || Date.now() > end) return seen;
+    }
+  }
+
+  private async waitEnd(record: WorkloadRecord, until: number, signal: AbortSignal): Promise<WorkloadRecord> {
+    let wake: () => void = () => undefined;
+    const watcher = watch(this.launcher.exitDirectory, () => wake());
+    watcher.on('error', () => undefined); // the poll below goes on
+    try {
+      for (;;) {
+        const now = await this.settle(record);
+        if (now.exit !== null || Date.now() >= until) return now;
+        signal.throwIfAborted();
+        const pause = Math.max(1, Math.min(100, until - Date.now()));
+        await Promise.race([new Promise<void>((resolve) => (wake = resolve)), wait(pause)]);
+      }
+    } finally {
+      watcher.close();
+    }
+  }
+}
+
+function launchFault(error: unknown, signal: AbortSignal): unknown {
+  if (signal.aborted) return new RuntimeError('deadline', 'the start took too long', { cause: error });
+  if (!(error instanceof LaunchError)) return error;
+  const guest =
+    /executable file not found|no such file or directory|permission denied|exec format error|chdir to cwd/i;
+  return new RuntimeError(guest.test(error.reason) ? 'badImage' : 'hostFault', error.message, {
+    cause: error,
+    remedy: 'check process.command, process.workdir and the image',
+  });
+}

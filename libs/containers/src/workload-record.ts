@@ -1,0 +1,140 @@
+import { mkdir, readFile, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { ExitInfo, InstanceId, NetworkId, VolumeId } from '@berth/model';
+import { hasCode, syncDirectory, writeFileAtomic, type ProcessIdentity } from '@berth/linux';
+import { RuntimeError, type WorkloadKey } from '@berth/runtime';
+
+/** What the host remembers of one epoch. It is always read from disk: another process may have written it. */
+export interface WorkloadRecord extends WorkloadKey {
+  readonly version: 1;
+  readonly volumeId: VolumeId;
+  readonly networkIds: readonly NetworkId[];
+  /** Signal that asks the image to end. */
+  readonly stopSignal: string;
+  /** The current or last run; null before the first. */
+  readonly run: { readonly init: ProcessIdentity; readonly monitor: ProcessIdentity } | null;
+  /** Set when a stop was asked for in this run; `forced` once the grace time was over. */
+  readonly stop: { readonly forced: boolean } | null;
+  /** How the last run ended; null while it runs. */
+  readonly exit: ExitInfo | null;
+}
+
+interface EpochRecord {
+  readonly version: 1;
+  readonly highestEpoch: number;
+  readonly volumeId: VolumeId;
+}
+
+const ID = /^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.([0-9]{1,9})$/;
+
+/** Name of one epoch on the host: of its container, directories, cgroup and log. @throws RuntimeError for a key that is none. */
+export function workloadId(key: WorkloadKey): string {
+  const id = `${key.instanceId}.${key.epoch}`;
+  if (!ID.test(id)) throw new RuntimeError('hostFault', `not a workload key: ${JSON.stringify(id)}`);
+  return id;
+}
+
+/** The key in such a name, or null when it is not ours. */
+export function workloadKey(id: string): WorkloadKey | null {
+  const match = ID.exec(id);
+  return match === null ? null : { instanceId: match[1] as InstanceId, epoch: Number(match[2]) };
+}
+
+/** Records below the state directory: one file per epoch of an instance, and the highest epoch of each instance. */
+export class RecordStore {
+  constructor(private readonly directory: string) {}
+
+  async write(record: WorkloadRecord): Promise<void> {
+    await mkdir(this.workloads, { recursive: true, mode: 0o700 });
+    await writeFileAtomic(this.file(record), JSON.stringify(record));
+  }
+
+  read(key: WorkloadKey): Promise<WorkloadRecord | null> {
+    return readJson<WorkloadRecord>(this.file(key));
+  }
+
+  async remove(key: WorkloadKey): Promise<void> {
+    await removeDurably(this.workloads, this.file(key));
+  }
+
+  async list(): Promise<WorkloadRecord[]> {
+    const found: WorkloadRecord[] = [];
+    for (const name of await names(this.workloads)) {
+      const key = name.endsWith('.json') ? workloadKey(name.slice(0, -'.json'.length)) : null;
+      const record = key === null ? null : await this.read(key);
+      if (record !== null) found.push(record);
+    }
+    return found;
+  }
+
+  /** @throws RuntimeError lowerEpoch when a higher epoch of the instance was seen on this host. */
+  async epochCheck(key: WorkloadKey): Promise<void> {
+    const seen = await readJson<EpochRecord>(this.epochFile(key.instanceId));
+    if (seen !== null && key.epoch < seen.highestEpoch)
+      throw new RuntimeError(
+        'lowerEpoch',
+        `epoch ${key.epoch} is refused: epoch ${seen.highestEpoch} was seen here`,
+      );
+  }
+
+  /** Remembers an epoch. On disk when it returns. */
+  async epochRaise(key: WorkloadKey, volumeId: VolumeId): Promise<void> {
+    await this.epochCheck(key);
+    await mkdir(this.epochs, { recursive: true, mode: 0o700 });
+    const record: EpochRecord = { version: 1, highestEpoch: key.epoch, volumeId };
+    await writeFileAtomic(this.epochFile(key.instanceId), JSON.stringify(record));
+  }
+
+  /** Forgets the instance of a root volume that is gone for good. */
+  async epochForget(volumeId: VolumeId): Promise<void> {
+    for (const name of await names(this.epochs)) {
+      const path = join(this.epochs, name);
+      if (name.endsWith('.json') && (await readJson<EpochRecord>(path))?.volumeId === volumeId)
+        await removeDurably(this.epochs, path);
+    }
+  }
+
+  private get workloads(): string {
+    return join(this.directory, 'workloads');
+  }
+  private get epochs(): string {
+    return join(this.directory, 'epochs');
+  }
+  private file(key: WorkloadKey): string {
+    return join(this.workloads, `${workloadId(key)}.json`);
+  }
+  private epochFile(instanceId: InstanceId): string {
+    return join(this.epochs, `${instanceId}.json`);
+  }
+}
+
+async function names(directory: string): Promise<string[]> {
+  return (await orNull(readdir(directory))) ?? [];
+}
+
+async function readJson<T>(path: string): Promise<T | null> {
+  const text = await orNull(readFile(path, 'utf8'));
+  if (text === null) return null;
+  try {
+    return JSON.parse(text) as T;
+  } catch (error) {
+    throw new RuntimeError('hostFault', `${path} is damaged`, {
+      cause: error,
+      remedy: `inspect and remove ${path}`,
+    });
+  }
+}
+
+async function removeDurably(directory: string, path: string): Promise<void> {
+  await rm(path, { force: true });
+  await orNull(syncDirectory(directory));
+}
+
+async function orNull<T>(work: Promise<T>): Promise<T | null> {
+  try {
+    return await work;
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return null;
+    throw error;
+  }
+}
