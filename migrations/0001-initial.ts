@@ -200,7 +200,7 @@ CREATE TABLE instances (
   updated_at timestamptz NOT NULL,
   UNIQUE (project_id, name),
   CHECK (owner_epoch <= epoch_high),
-  CHECK ((state = 'deleting') = (deleting_since IS NOT NULL))
+  CHECK (state <> 'deleting' OR deleting_since IS NOT NULL)
 );
 CREATE INDEX instances_image ON instances (image_id);
 CREATE INDEX instances_state ON instances (state);

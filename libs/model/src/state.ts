@@ -104,6 +104,8 @@ export interface StateInputs {
     readonly runGeneration: number;
     readonly hostSilent: boolean;
     readonly failed: boolean;
+    /** It ran before in this epoch and is coming back by its restart policy: `running` with condition Restarting. */
+    readonly restarting?: boolean;
   } | null;
 }
 
@@ -118,7 +120,9 @@ export function deriveState(i: StateInputs): InstanceState {
     if (wantsRun && i.runGeneration > p.runGeneration) return 'pending';
     return p.failed ? 'error' : 'stopped';
   }
-  if (!wantsRun) return 'stopping';
+  // A newer runGeneration ends this epoch first, then a new one is placed.
+  if (!wantsRun || i.runGeneration > p.runGeneration) return 'stopping';
+  if (p.restarting === true && p.phase !== 'running' && p.phase !== 'stopping') return 'running';
   switch (p.phase) {
     case 'assigned':
     case 'preparing':

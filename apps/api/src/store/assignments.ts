@@ -1,0 +1,124 @@
+import type { Desired, HostId, HostNetworkSpec, ImageContent, InstanceSpec } from '@berth/model';
+import type { Db, Tx } from './db.js';
+import { inTx } from './db.js';
+import { incarnationOf } from './meta.js';
+import type { AssignmentList, AssignmentRow, TombstoneRow } from './rows.js';
+
+interface PlacedRow {
+  instance_id: AssignmentRow['instanceId'];
+  epoch: number;
+  project: string;
+  name: string;
+  uuid: string;
+  generation: number;
+  spec: InstanceSpec;
+  content: ImageContent;
+  desired: Desired;
+  deleting: boolean;
+  current: boolean;
+  volume_id: AssignmentRow['rootVolume']['id'];
+  size_mib: number;
+  nics: AssignmentRow['nics'] | null;
+  phase: AssignmentRow['phase'];
+  run: number;
+}
+
+/**
+ * Marks every placement of the host as offered, then reads the list. The commit comes before the return, so no byte of
+ * an assignment can leave before it is on record that it may have.
+ */
+export async function assignmentsOffer(db: Db, hostId: HostId): Promise<AssignmentList | null> {
+  return inTx(db, async (tx) => {
+    await tx.changed(
+      `UPDATE placements SET offered_at = $2 WHERE host_id = $1 AND phase <> 'ended' AND offered_at IS NULL`,
+      [hostId, tx.now],
+    );
+    return listRead(tx, hostId, true);
+  });
+}
+
+export async function assignmentsRead(db: Db, hostId: HostId): Promise<AssignmentList | null> {
+  return inTx(db, async (tx) => {
+    await tx.rows('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY');
+    return listRead(tx, hostId, false);
+  });
+}
+
+/**
+ * The revision is read before the rows: what commits in between makes the list newer than its number says, and raises
+ * the number, so the list goes out again. The other order could give an old list a new number.
+ */
+async function listRead(tx: Tx, hostId: HostId, offeredOnly: boolean): Promise<AssignmentList | null> {
+  const host = await tx.row<{ rev: number }>(
+    `SELECT assignment_rev AS rev FROM hosts WHERE id = $1 AND removed_at IS NULL`,
+    [hostId],
+  );
+  if (host === null) return null;
+  const placed = await placedRead(tx, hostId, offeredOnly);
+  const networks = await networksRead(tx, hostId);
+  const tombstones = await tx.rows<TombstoneRow & Record<string, unknown>>(
+    `SELECT id, instance_id AS "instanceId", epoch, volume_id AS "volumeId" FROM tombstones
+     WHERE host_id = $1 AND done_at IS NULL ORDER BY created_at, epoch NULLS LAST`,
+    [hostId],
+  );
+  return {
+    hostId,
+    assignmentRev: host.rev,
+    storeIncarnation: await incarnationOf(tx),
+    assignments: placed.map((p) => toAssignment(p, networks)),
+    tombstones,
+  };
+}
+
+function placedRead(
+  tx: Tx,
+  hostId: HostId,
+  offeredOnly: boolean,
+): Promise<(PlacedRow & Record<string, unknown>)[]> {
+  return tx.rows(
+    `SELECT p.instance_id, p.epoch, pr.name AS project, i.name, i.uuid, i.generation, i.spec, m.content, i.desired,
+       i.deleting_since IS NOT NULL AS deleting, p.run_generation = i.run_generation AS current, v.id AS volume_id, v.size_mib,
+       (SELECT jsonb_agg(jsonb_build_object('id', n.id, 'networkId', n.network_id, 'mac', n.mac, 'ipv4', host(a.address)) ORDER BY n.index)
+        FROM nics n JOIN addresses a ON a.nic_id = n.id WHERE n.instance_id = i.id) AS nics, p.phase, p.run
+     FROM placements p JOIN instances i ON i.id = p.instance_id JOIN projects pr ON pr.id = i.project_id
+     JOIN images m ON m.id = i.image_id
+     JOIN volumes v ON v.owner_instance_id = i.id AND v.kind IN ('rootDisk', 'writableLayer')
+     WHERE p.host_id = $1 AND p.phase <> 'ended' AND (NOT $2 OR p.offered_at IS NOT NULL) ORDER BY p.instance_id, p.epoch`,
+    [hostId, offeredOnly],
+  );
+}
+
+/** Networks of the instances on this host, each with the addresses that are used on it. */
+async function networksRead(tx: Tx, hostId: HostId): Promise<ReadonlyMap<string, HostNetworkSpec>> {
+  const rows = await tx.rows<HostNetworkSpec & Record<string, unknown>>(
+    `SELECT w.id, pr.name AS project, w.name, w.cidr, host(w.gateway) AS gateway,
+       jsonb_agg(jsonb_build_object('name', i.name, 'mac', n.mac, 'ipv4', host(a.address)) ORDER BY a.address) AS leases
+     FROM placements p JOIN instances i ON i.id = p.instance_id JOIN nics n ON n.instance_id = i.id
+     JOIN addresses a ON a.nic_id = n.id JOIN networks w ON w.id = n.network_id JOIN projects pr ON pr.id = w.project_id
+     WHERE p.host_id = $1 AND p.phase <> 'ended' GROUP BY w.id, pr.name`,
+    [hostId],
+  );
+  return new Map(rows.map((r) => [r.id, r]));
+}
+
+function toAssignment(p: PlacedRow, networks: ReadonlyMap<string, HostNetworkSpec>): AssignmentRow {
+  const nics = p.nics ?? [];
+  const ids = [...new Set(nics.map((n) => n.networkId))];
+  const wanted = p.deleting || !p.current ? 'stopped' : p.desired === 'suspended' ? 'stopped' : p.desired;
+  return {
+    instanceId: p.instance_id,
+    epoch: p.epoch,
+    project: p.project,
+    name: p.name,
+    uuid: p.uuid,
+    generation: p.generation,
+    spec: p.spec,
+    image: p.content,
+    wanted,
+    rootVolume: { id: p.volume_id, sizeMiB: p.size_mib },
+    nics,
+    networks: ids.flatMap((id) => networks.get(id) ?? []),
+    phase: p.phase,
+    run: p.run,
+  };
+}

@@ -1,0 +1,77 @@
+import type { Db } from './db.js';
+import { inTx, read } from './db.js';
+import type { IdempotencyBegin } from './rows.js';
+
+/*
+ *   (none) -> begun -> committed -> done          begun, lease over (the process died) -> begun by the next
+ * `committed` is written by the mutation's own transaction (operationWrite), so a crash before the answer was stored
+ * still leads to one object. `begun` with a lease over means that transaction never committed.
+ */
+
+interface KeyRow {
+  request_hash: string;
+  state: 'begun' | 'committed' | 'done';
+  operation_id: string | null;
+  status: number | null;
+  answer: unknown;
+  headers: Record<string, string> | null;
+}
+
+export async function idempotencyBegin(
+  db: Db,
+  b: { scope: string; key: string; requestHash: string; leaseSeconds: number; ttlSeconds: number },
+): Promise<IdempotencyBegin> {
+  return inTx(db, async (tx) => {
+    const after = (seconds: number): Date => new Date(tx.now.getTime() + seconds * 1000);
+    const begun = await tx.changed(
+      `INSERT INTO idempotency_keys AS k (scope, key, request_hash, state, lease_until, created_at, expires_at)
+       VALUES ($1, $2, $3, 'begun', $4, $5, $6)
+       ON CONFLICT (scope, key) DO UPDATE SET request_hash = excluded.request_hash, state = 'begun', operation_id = NULL, status = NULL,
+         answer = NULL, headers = NULL, lease_until = excluded.lease_until, created_at = excluded.created_at, expires_at = excluded.expires_at
+       WHERE k.expires_at <= $5 OR (k.state = 'begun' AND k.lease_until <= $5 AND k.request_hash = excluded.request_hash)`,
+      [b.scope, b.key, b.requestHash, after(b.leaseSeconds), tx.now, after(b.ttlSeconds)],
+    );
+    if (begun > 0) return { outcome: 'begun' };
+    const row = await tx.row<KeyRow & Record<string, unknown>>(
+      `SELECT request_hash, state, operation_id, status, answer, headers FROM idempotency_keys WHERE scope = $1 AND key = $2`,
+      [b.scope, b.key],
+    );
+    if (row === null) return { outcome: 'inProgress' };
+    if (row.request_hash !== b.requestHash) return { outcome: 'mismatch' };
+    if (row.state === 'done')
+      return { outcome: 'replay', status: row.status ?? 200, answer: row.answer, headers: row.headers ?? {} };
+    if (row.state === 'committed' && row.operation_id !== null)
+      return { outcome: 'committed', operationId: row.operation_id };
+    return { outcome: 'inProgress' };
+  });
+}
+
+export async function idempotencyComplete(
+  db: Db,
+  d: { scope: string; key: string; status: number; answer: unknown; headers: Record<string, string> },
+): Promise<boolean> {
+  const rows = await read(
+    db,
+    `UPDATE idempotency_keys SET state = 'done', status = $3, answer = $4, headers = $5
+     WHERE scope = $1 AND key = $2 AND state <> 'done' RETURNING 1`,
+    [d.scope, d.key, d.status, JSON.stringify(d.answer ?? null), JSON.stringify(d.headers)],
+  );
+  return rows.length > 0;
+}
+
+/** Only what never committed can be given up. */
+export async function idempotencyAbandon(db: Db, scope: string, key: string): Promise<boolean> {
+  const rows = await read(
+    db,
+    `DELETE FROM idempotency_keys WHERE scope = $1 AND key = $2 AND state = 'begun' RETURNING 1`,
+    [scope, key],
+  );
+  return rows.length > 0;
+}
+
+export async function idempotencyTrim(db: Db): Promise<number> {
+  const rows = await read(db, `DELETE FROM idempotency_keys WHERE expires_at <= $1 RETURNING 1`, [
+    db.clock.now(),
+  ]);
+  return rows.length;
+}

@@ -1,0 +1,201 @@
+import type { Digest, HostId, Image, ImageContent, ProjectId } from '@berth/model';
+import { BerthError } from '@berth/model';
+import type { RequestContext } from './context.js';
+import type { Db, Tx } from './db.js';
+import { inTx, isDuplicate, read } from './db.js';
+import { eventsWrite } from './events.js';
+import { cursorRead, limitOf, pageOf } from './paging.js';
+import { nameTaken, notFound } from './refusals.js';
+import type { Page, PageRequest } from './rows.js';
+
+interface ImageRow {
+  id: string;
+  project: string;
+  name: string;
+  kind: Image['kind'];
+  digest: Digest;
+  size_bytes: number;
+  content: ImageContent;
+  hosts: Image['hosts'] | null;
+  resource_version: number;
+  created_at: Date;
+}
+type Row = ImageRow & Record<string, unknown>;
+
+const from = `SELECT i.*, p.name AS project, (
+    SELECT jsonb_agg(jsonb_build_object('id', h.id, 'name', h.name) ORDER BY h.name)
+    FROM host_images x JOIN hosts h ON h.id = x.host_id WHERE x.digest = i.digest
+  ) AS hosts FROM images i JOIN projects p ON p.id = i.project_id`;
+
+const toImage = (r: ImageRow): Image => ({
+  id: r.id as Image['id'],
+  project: r.project,
+  name: r.name,
+  kind: r.kind,
+  digest: r.digest,
+  sizeBytes: r.size_bytes,
+  content: r.content,
+  hosts: r.hosts ?? [],
+  resourceVersion: r.resource_version,
+  createdAt: r.created_at.toISOString(),
+});
+
+export async function imageInsert(
+  db: Db,
+  ctx: RequestContext,
+  image: { projectId: ProjectId; name: string; content: ImageContent },
+): Promise<Image> {
+  const { content, name, projectId } = image;
+  const sizeBytes = content.blobs.reduce((sum, b) => sum + b.sizeBytes, 0);
+  try {
+    return await inTx(db, async (tx) => {
+      const id = tx.ids.uuid();
+      await tx.changed(
+        `INSERT INTO images (id, project_id, name, kind, digest, size_bytes, content, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+        [id, projectId, name, content.kind, content.digest, sizeBytes, JSON.stringify(content), tx.now],
+      );
+      await eventsWrite(tx, ctx, [
+        {
+          class: 'audit',
+          type: 'image.created',
+          projectId,
+          object: { kind: 'image', id, name },
+          data: { digest: content.digest },
+        },
+      ]);
+      const row = await tx.row<Row>(`${from} WHERE i.id = $1`, [id]);
+      if (row === null) throw new Error('the image just written is missing');
+      return toImage(row);
+    });
+  } catch (error) {
+    if (isDuplicate(error, 'images_project_id_name_key')) throw nameTaken('image', name);
+    throw error;
+  }
+}
+
+export async function imageGet(db: Db, projectId: ProjectId, name: string): Promise<Image | null> {
+  const [row] = await read<Row>(db, `${from} WHERE i.project_id = $1 AND i.name = $2`, [projectId, name]);
+  return row === undefined ? null : toImage(row);
+}
+
+export async function imageList(db: Db, projectId: ProjectId, page: PageRequest = {}): Promise<Page<Image>> {
+  const limit = limitOf(page);
+  const after = cursorRead(page, 1);
+  const rows = await read<Row>(
+    db,
+    `${from} WHERE i.project_id = $1 AND ($2::text IS NULL OR i.name > $2) ORDER BY i.name LIMIT $3`,
+    [projectId, after?.[0] ?? null, limit + 1],
+  );
+  return pageOf(rows, limit, (r) => [r.name], toImage);
+}
+
+export async function imageDelete(
+  db: Db,
+  ctx: RequestContext,
+  projectId: ProjectId,
+  name: string,
+): Promise<void> {
+  return inTx(db, async (tx) => {
+    // Waits for creates that hold the row, and holds back those that come after.
+    const image = await tx.row<{ id: string }>(
+      `SELECT id FROM images WHERE project_id = $1 AND name = $2 FOR UPDATE`,
+      [projectId, name],
+    );
+    if (image === null) throw notFound('image', name);
+    const users = await tx.rows<{ name: string }>(
+      `SELECT name FROM instances WHERE image_id = $1 ORDER BY name LIMIT 11`,
+      [image.id],
+    );
+    if (users.length > 0)
+      throw new BerthError(
+        'inUse',
+        `image "${name}" is used by ${users
+          .slice(0, 10)
+          .map((u) => u.name)
+          .join(', ')}${users.length > 10 ? ' and more' : ''}`,
+        { remedy: 'delete these instances first' },
+      );
+    await tx.changed(`DELETE FROM images WHERE id = $1`, [image.id]);
+    await eventsWrite(tx, ctx, [
+      { class: 'audit', type: 'image.deleted', projectId, object: { kind: 'image', id: image.id, name } },
+    ]);
+  });
+}
+
+export async function imageBlobs(db: Db): Promise<ReadonlySet<Digest>> {
+  const rows = await read<{ digest: Digest }>(
+    db,
+    `SELECT DISTINCT b->>'digest' AS digest FROM images, jsonb_array_elements(content->'blobs') b`,
+  );
+  return new Set(rows.map((r) => r.digest));
+}
+
+export async function imageBlobWanted(db: Db, hostId: HostId, digest: Digest): Promise<boolean> {
+  const rows = await read(
+    db,
+    `SELECT 1 FROM placements p JOIN instances i ON i.id = p.instance_id JOIN images m ON m.id = i.image_id
+     WHERE p.host_id = $1 AND p.phase <> 'ended' AND m.content->'blobs' @> jsonb_build_array(jsonb_build_object('digest', $2::text))
+     LIMIT 1`,
+    [hostId, digest],
+  );
+  return rows.length > 0;
+}
+
+/** Locks the host's row against a newer session until the commit. */
+async function sessionHolds(tx: Tx, hostId: HostId, session: number): Promise<boolean> {
+  return (
+    (await tx.row(`SELECT 1 FROM hosts WHERE id = $1 AND session = $2 AND removed_at IS NULL FOR KEY SHARE`, [
+      hostId,
+      session,
+    ])) !== null
+  );
+}
+
+export async function hostImagesSet(
+  db: Db,
+  hostId: HostId,
+  session: number,
+  digests: readonly Digest[],
+): Promise<boolean> {
+  return inTx(db, async (tx) => {
+    if (!(await sessionHolds(tx, hostId, session))) return false;
+    await tx.changed(`DELETE FROM host_images WHERE host_id = $1 AND digest <> ALL ($2)`, [hostId, digests]);
+    await tx.changed(
+      `INSERT INTO host_images (host_id, digest, seen_at) SELECT $1, d, $3 FROM unnest($2::text[]) d
+       ON CONFLICT (host_id, digest) DO UPDATE SET seen_at = excluded.seen_at`,
+      [hostId, digests, tx.now],
+    );
+    return true;
+  });
+}
+
+export async function hostImageAdd(
+  db: Db,
+  hostId: HostId,
+  session: number,
+  digest: Digest,
+): Promise<boolean> {
+  return inTx(db, async (tx) => {
+    if (!(await sessionHolds(tx, hostId, session))) return false;
+    await tx.changed(
+      `INSERT INTO host_images (host_id, digest, seen_at) VALUES ($1, $2, $3)
+       ON CONFLICT (host_id, digest) DO UPDATE SET seen_at = excluded.seen_at`,
+      [hostId, digest, tx.now],
+    );
+    return true;
+  });
+}
+
+export async function hostImageRemove(
+  db: Db,
+  hostId: HostId,
+  session: number,
+  digest: Digest,
+): Promise<boolean> {
+  return inTx(db, async (tx) => {
+    if (!(await sessionHolds(tx, hostId, session))) return false;
+    return (
+      (await tx.changed(`DELETE FROM host_images WHERE host_id = $1 AND digest = $2`, [hostId, digest])) > 0
+    );
+  });
+}

@@ -1,0 +1,230 @@
+import type {
+  Desired,
+  HostId,
+  InstanceId,
+  InstanceSpec,
+  OperationKind,
+  Phase,
+  ProjectId,
+} from '@berth/model';
+import { BerthError } from '@berth/model';
+import type { RequestContext } from './context.js';
+import type { Db, Tx } from './db.js';
+import { inTx } from './db.js';
+import { eventsWrite, instanceObject } from './events.js';
+import { revisionWrite } from './instance-create.js';
+import { instanceOf } from './instance-read.js';
+import { operationEnd, operationOf, operationWrite } from './operations.js';
+import { invalidField, matchVersion, notFound } from './refusals.js';
+import type { InstanceChange, Verb } from './rows.js';
+import { stateRefresh } from './state.js';
+
+/** An instance locked for a request, with its live or last owner placement. */
+export interface Locked {
+  id: InstanceId;
+  project_id: ProjectId;
+  name: string;
+  labels: Record<string, string>;
+  spec: InstanceSpec;
+  desired: Desired;
+  generation: number;
+  run_generation: number;
+  resource_version: number;
+  deleting_since: Date | null;
+  operation_id: string | null;
+  host_id: HostId | null;
+  phase: Phase | null;
+  p_generation: number;
+  power: string | null;
+}
+
+/** @throws notFound, preconditionFailed */
+export async function instanceForRequest(
+  tx: Tx,
+  at: { projectId: ProjectId; name: string; ifMatch?: number },
+): Promise<Locked> {
+  const locked = await tx.row<{ id: string }>(
+    `SELECT id FROM instances WHERE project_id = $1 AND name = $2 FOR UPDATE`,
+    [at.projectId, at.name],
+  );
+  if (locked === null) throw notFound('instance', at.name);
+  // A statement of its own: it sees what the holder of the lock before us committed.
+  const row = await tx.row<Locked & Record<string, unknown>>(
+    `SELECT i.id, i.project_id, i.name, i.labels, i.spec, i.desired, i.generation, i.run_generation, i.resource_version,
+       i.deleting_since, i.operation_id, p.host_id, p.phase, coalesce(p.run_generation, 0) AS p_generation, p.power
+     FROM instances i LEFT JOIN placements p ON p.instance_id = i.id AND p.epoch = i.owner_epoch WHERE i.id = $1`,
+    [locked.id],
+  );
+  if (row === null) throw notFound('instance', at.name);
+  matchVersion(at.ifMatch, row.resource_version);
+  return row;
+}
+
+function refuseDeleting(i: Locked): void {
+  if (i.deleting_since !== null)
+    throw new BerthError('stateConflict', `instance "${i.name}" is being deleted`, {
+      remedy: 'wait until it is gone; its name is free then',
+    });
+}
+
+const live = (i: Locked): boolean => i.phase !== null && i.phase !== 'ended';
+
+/** Raises the revision of the hosts' assignment lists in the same transaction as what changes them. */
+export async function assignmentsRaise(tx: Tx, hosts: readonly string[]): Promise<void> {
+  if (hosts.length > 0)
+    await tx.changed(
+      `UPDATE hosts SET assignment_rev = assignment_rev + 1 FROM
+         (SELECT id FROM hosts WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE) locked WHERE hosts.id = locked.id`,
+      [hosts],
+    );
+}
+
+/** The new operation takes the instance over from the one under way. */
+export async function operationTakes(
+  tx: Tx,
+  ctx: RequestContext,
+  i: Locked,
+  kind: OperationKind,
+  deadlineSeconds: number,
+): Promise<string> {
+  if (i.operation_id !== null) await operationEnd(tx, ctx, i.operation_id, { state: 'superseded' });
+  return operationWrite(tx, ctx, {
+    projectId: i.project_id,
+    kind,
+    target: { kind: 'instance', id: i.id, name: i.name },
+    deadlineSeconds,
+    state: 'running',
+  });
+}
+
+const frozen = ['isolation', 'image', 'nics', 'desired'] as const;
+
+export async function instanceUpdate(
+  db: Db,
+  ctx: RequestContext,
+  update: {
+    projectId: ProjectId;
+    name: string;
+    spec?: InstanceSpec;
+    labels?: Record<string, string>;
+    ifMatch?: number;
+  },
+): Promise<InstanceChange> {
+  return inTx(db, async (tx) => {
+    const i = await instanceForRequest(tx, update);
+    refuseDeleting(i);
+    const spec = update.spec ?? i.spec;
+    const labels = update.labels ?? i.labels;
+    for (const field of frozen)
+      if (!same(spec[field], i.spec[field]))
+        throw invalidField(
+          `/spec/${field}`,
+          'cannot change after creation',
+          field === 'desired' ? 'use the actions start, stop and pause' : 'create another instance',
+        );
+    if (!same(spec.rootDisk, i.spec.rootDisk))
+      throw invalidField('/spec/rootDisk', 'cannot change after creation', 'create another instance');
+    const operationId = await operationWrite(tx, ctx, {
+      projectId: i.project_id,
+      kind: 'update',
+      target: { kind: 'instance', id: i.id, name: i.name },
+      deadlineSeconds: 0,
+      state: 'succeeded',
+    });
+    const generation = i.generation + 1;
+    await tx.changed(`UPDATE instances SET spec = $2, labels = $3, generation = $4 WHERE id = $1`, [
+      i.id,
+      JSON.stringify(spec),
+      JSON.stringify(labels),
+      generation,
+    ]);
+    await revisionWrite(tx, ctx, { id: i.id, generation, spec, labels, operationId });
+    await eventsWrite(tx, ctx, [
+      {
+        class: 'audit',
+        type: 'instance.updated',
+        projectId: i.project_id,
+        object: instanceObject(i),
+        operationId,
+        data: { generation },
+      },
+    ]);
+    await stateRefresh(tx, ctx, i.id, true);
+    return { instance: await instanceOf(tx, i.id), operation: await operationOf(tx, operationId), hosts: [] };
+  });
+}
+
+const same = (a: unknown, b: unknown): boolean => canonical(a) === canonical(b);
+/** JSON with sorted keys: jsonb does not keep their order. */
+function canonical(value: unknown): string {
+  return (
+    JSON.stringify(value, (_key, v: unknown) =>
+      v !== null && typeof v === 'object' && !Array.isArray(v)
+        ? Object.fromEntries(Object.entries(v).sort(([a], [b]) => (a < b ? -1 : 1)))
+        : v,
+    ) ?? 'null'
+  );
+}
+
+/** What a verb asks of a locked instance. `newRun`: a runGeneration not yet run, so a new epoch. */
+function wish(i: Locked, verb: Verb): { desired: Desired; newRun: boolean } {
+  const current = live(i) && i.p_generation === i.run_generation;
+  switch (verb) {
+    case 'stop':
+      return { desired: 'stopped', newRun: false };
+    case 'restart':
+      return { desired: 'running', newRun: true };
+    case 'start': {
+      // A run that waits or lives already is what was asked for; one that was told to stop needs a successor.
+      const wanted = i.desired === 'running' || i.desired === 'paused';
+      const under = wanted && (current || i.p_generation < i.run_generation);
+      return { desired: 'running', newRun: !under };
+    }
+    case 'pause':
+    case 'resume':
+      if (!current || i.phase !== 'running' || (i.desired !== 'running' && i.desired !== 'paused'))
+        throw new BerthError(
+          'stateConflict',
+          `instance "${i.name}" does not run, so there is nothing to ${verb}`,
+          {
+            remedy: 'start it first',
+          },
+        );
+      return { desired: verb === 'pause' ? 'paused' : 'running', newRun: false };
+  }
+}
+
+export async function instanceAct(
+  db: Db,
+  ctx: RequestContext,
+  act: { projectId: ProjectId; name: string; verb: Verb; deadlineSeconds: number; ifMatch?: number },
+): Promise<InstanceChange> {
+  return inTx(db, async (tx) => {
+    const i = await instanceForRequest(tx, act);
+    refuseDeleting(i);
+    const { desired, newRun } = wish(i, act.verb);
+    const operationId = await operationTakes(tx, ctx, i, act.verb, act.deadlineSeconds);
+    const specChanged = desired !== i.desired;
+    const spec: InstanceSpec = { ...i.spec, desired };
+    const generation = i.generation + (specChanged ? 1 : 0);
+    await tx.changed(
+      `UPDATE instances SET desired = $2, spec = $3, generation = $4, run_generation = run_generation + $5, operation_id = $6 WHERE id = $1`,
+      [i.id, desired, JSON.stringify(spec), generation, newRun ? 1 : 0, operationId],
+    );
+    if (specChanged)
+      await revisionWrite(tx, ctx, { id: i.id, generation, spec, labels: i.labels, operationId });
+    await eventsWrite(tx, ctx, [
+      {
+        class: 'audit',
+        type: `instance.${act.verb}`,
+        projectId: i.project_id,
+        object: instanceObject(i),
+        operationId,
+      },
+    ]);
+    const hosts = live(i) && i.host_id !== null ? [i.host_id] : [];
+    await stateRefresh(tx, ctx, i.id, true);
+    await assignmentsRaise(tx, hosts);
+    return { instance: await instanceOf(tx, i.id), operation: await operationOf(tx, operationId), hosts };
+  });
+}

@@ -1,0 +1,187 @@
+import type { ImageContent, InstanceCreate, InstanceSpec, ProjectId } from '@berth/model';
+import type { RequestContext } from './context.js';
+import type { Db, Tx } from './db.js';
+import { inTx, isDuplicate } from './db.js';
+import { eventsWrite, instanceObject } from './events.js';
+import { instanceOf } from './instance-read.js';
+import { nicsAllocate } from './ipam.js';
+import { operationOf, operationWrite } from './operations.js';
+import { invalidField, nameTaken, notFound } from './refusals.js';
+import type { InstanceChange } from './rows.js';
+import { stateRefresh } from './state.js';
+
+interface ImageRef {
+  id: string;
+  kind: 'oci' | 'disk';
+  digest: string;
+  content: ImageContent;
+}
+
+/** The whole request in one transaction: what is refused leaves nothing. */
+export async function instanceCreate(
+  db: Db,
+  ctx: RequestContext,
+  create: { projectId: ProjectId; body: InstanceCreate; deadlineSeconds: number },
+): Promise<InstanceChange> {
+  try {
+    return await inTx(db, (tx) => createIn(tx, ctx, create));
+  } catch (error) {
+    if (isDuplicate(error, 'instances_project_id_name_key')) throw nameTaken('instance', create.body.name);
+    throw error;
+  }
+}
+
+async function createIn(
+  tx: Tx,
+  ctx: RequestContext,
+  {
+    projectId,
+    body,
+    deadlineSeconds,
+  }: { projectId: ProjectId; body: InstanceCreate; deadlineSeconds: number },
+): Promise<InstanceChange> {
+  const { name, labels, spec } = body;
+  const image = await imageFor(tx, projectId, spec);
+  const poolId = await poolFor(tx, projectId, spec);
+  const id = tx.ids.uuid();
+  const operationId = await operationWrite(tx, ctx, {
+    projectId,
+    kind: 'create',
+    target: { kind: 'instance', id, name },
+    deadlineSeconds,
+    state: 'running',
+  });
+  const runs = spec.desired === 'running' || spec.desired === 'paused';
+  await tx.changed(
+    `INSERT INTO instances (id, project_id, name, uuid, labels, spec, isolation, desired, generation, run_generation,
+       image_id, image_digest, state, operation_id, created_at, updated_at)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11, $12, $13, $14, $14)`,
+    [
+      id,
+      projectId,
+      name,
+      tx.ids.uuid(),
+      JSON.stringify(labels),
+      JSON.stringify(spec),
+      spec.isolation,
+      spec.desired,
+      runs ? 1 : 0,
+      image.id,
+      image.digest,
+      runs ? 'pending' : 'stopped',
+      operationId,
+      tx.now,
+    ],
+  );
+  await revisionWrite(tx, ctx, { id, generation: 1, spec, labels, operationId });
+  await rootVolumeWrite(tx, { id, projectId, name, spec, poolId, digest: image.digest });
+  await eventsWrite(tx, ctx, [
+    {
+      class: 'audit',
+      type: 'instance.created',
+      projectId,
+      object: instanceObject({ id, name }),
+      operationId,
+      data: { isolation: spec.isolation, image: spec.image, desired: spec.desired },
+    },
+  ]);
+  await stateRefresh(tx, ctx, id);
+  // Last, because it locks the network until the commit.
+  await nicsAllocate(tx, { id, projectId, nics: spec.nics });
+  return { instance: await instanceOf(tx, id), operation: await operationOf(tx, operationId), hosts: [] };
+}
+
+async function imageFor(tx: Tx, projectId: ProjectId, spec: InstanceSpec): Promise<ImageRef> {
+  // Locked against removal until the row that refers to it is committed.
+  const image = await tx.row<ImageRef & Record<string, unknown>>(
+    `SELECT id, kind, digest, content FROM images WHERE project_id = $1 AND name = $2 FOR KEY SHARE`,
+    [projectId, spec.image],
+  );
+  if (image === null)
+    throw invalidField(
+      '/spec/image',
+      `names no image of the project ("${spec.image}")`,
+      'import it first, or use a name from the image list',
+    );
+  const needs = spec.isolation === 'vm' ? 'disk' : 'oci';
+  if (image.kind !== needs)
+    throw invalidField(
+      '/spec/image',
+      `is of kind ${image.kind}, and isolation ${spec.isolation} needs ${needs}`,
+      `use an image of kind ${needs}, or another isolation`,
+    );
+  if (image.content.kind === 'disk' && spec.rootDisk.sizeMiB < image.content.virtualSizeMiB)
+    throw invalidField(
+      '/spec/rootDisk/sizeMiB',
+      `must be at least ${image.content.virtualSizeMiB}, the size of the image's disk`,
+      'ask for a larger root disk',
+    );
+  return image;
+}
+
+async function poolFor(tx: Tx, projectId: ProjectId, spec: InstanceSpec): Promise<string> {
+  const project = await tx.row(`SELECT 1 FROM projects WHERE id = $1`, [projectId]);
+  if (project === null) throw notFound('project', projectId);
+  const pool = await tx.row<{ id: string }>(`SELECT id FROM pools WHERE project_id = $1 AND name = $2`, [
+    projectId,
+    spec.rootDisk.pool,
+  ]);
+  if (pool === null)
+    throw invalidField(
+      '/spec/rootDisk/pool',
+      `names no pool of the project ("${spec.rootDisk.pool}")`,
+      'leave it out to use the default pool',
+    );
+  return pool.id;
+}
+
+async function rootVolumeWrite(
+  tx: Tx,
+  v: { id: string; projectId: string; name: string; spec: InstanceSpec; poolId: string; digest: string },
+): Promise<void> {
+  const container = v.spec.isolation === 'container';
+  await tx.changed(
+    `INSERT INTO volumes (id, project_id, pool_id, name, kind, format, size_mib, base_digest, owner_instance_id, delete_with_instance, created_at)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, true, $10)`,
+    [
+      tx.ids.uuid(),
+      v.projectId,
+      v.poolId,
+      `${v.name}.root`,
+      container ? 'writableLayer' : 'rootDisk',
+      container ? 'dir' : 'qcow2',
+      v.spec.rootDisk.sizeMiB,
+      v.digest,
+      v.id,
+      tx.now,
+    ],
+  );
+}
+
+/** Keeps every spec ever asked for, with who asked. */
+export async function revisionWrite(
+  tx: Tx,
+  ctx: RequestContext,
+  r: {
+    id: string;
+    generation: number;
+    spec: InstanceSpec;
+    labels: Readonly<Record<string, string>>;
+    operationId: string;
+  },
+): Promise<void> {
+  await tx.changed(
+    `INSERT INTO instance_revisions (instance_id, generation, spec, labels, actor, trace_id, operation_id, at)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+    [
+      r.id,
+      r.generation,
+      JSON.stringify(r.spec),
+      JSON.stringify(r.labels),
+      ctx.actor,
+      ctx.traceId,
+      r.operationId,
+      tx.now,
+    ],
+  );
+}

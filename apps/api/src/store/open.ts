@@ -1,0 +1,134 @@
+import type pg from 'pg';
+import { DataSource } from 'typeorm';
+import * as access from './access.js';
+import * as assignments from './assignments.js';
+import type { Clock, IdSource } from './context.js';
+import type { Db, StoreOptions } from './db.js';
+import { columnTypes } from './db.js';
+import * as deadlines from './deadlines.js';
+import * as decisions from './decisions.js';
+import { entities } from './entities.js';
+import * as events from './events.js';
+import * as hostRead from './host-read.js';
+import * as hosts from './hosts.js';
+import * as idempotency from './idempotency.js';
+import * as images from './images.js';
+import { instanceAct, instanceUpdate } from './instance-change.js';
+import { instanceCreate } from './instance-create.js';
+import { deletionsAdvance, instanceDelete } from './instance-delete.js';
+import * as instances from './instance-read.js';
+import { ledgerListen } from './listen.js';
+import * as meta from './meta.js';
+import * as operations from './operations.js';
+import * as placements from './placements.js';
+import * as projects from './projects.js';
+import * as reports from './reports.js';
+import * as silence from './silence.js';
+import type { Store } from './store.js';
+
+export interface OpenOptions extends Partial<Omit<StoreOptions, 'url'>> {
+  readonly url: string;
+  readonly clock: Clock;
+  readonly ids: IdSource;
+}
+
+/**
+ * Connects to a migrated database (see {@link migrate}). One pool serves both TypeORM's mapped reads and the guarded
+ * statements. Close it with `store.close()`.
+ */
+export async function openStore(options: OpenOptions): Promise<Store> {
+  const storeOptions: StoreOptions = {
+    url: options.url,
+    networkSupernet: options.networkSupernet ?? '10.64.0.0/12',
+    poolSize: options.poolSize ?? 10,
+  };
+  const orm = new DataSource({
+    type: 'postgres',
+    entities,
+    synchronize: false,
+    installExtensions: false,
+    extra: {
+      connectionString: options.url,
+      max: storeOptions.poolSize,
+      types: columnTypes,
+      application_name: 'berth-api',
+      connectionTimeoutMillis: 10_000,
+    },
+    poolErrorHandler: () => undefined, // an idle connection that broke is simply replaced
+  });
+  await orm.initialize();
+  const { master } = orm.driver as unknown as { master: pg.Pool };
+  const { clock, ids } = options;
+  const db: Db = { pool: master, orm, clock, ids, options: storeOptions, commitListeners: new Set() };
+  await meta.incarnationEnsure(db);
+  return bind(db);
+}
+
+type Bound<T> = {
+  [K in keyof T]: T[K] extends (db: Db, ...args: infer A) => infer R ? (...args: A) => R : never;
+};
+
+function bindAll<T extends Record<string, (db: Db, ...args: never[]) => unknown>>(
+  db: Db,
+  functions: T,
+): Bound<T> {
+  const bound = Object.entries(functions).map(([name, f]) => [name, (...args: never[]) => f(db, ...args)]);
+  return Object.fromEntries(bound) as Bound<T>;
+}
+
+function bind(db: Db): Store {
+  const { projectCreate, projectList, projectGet, networkList, networkGet, volumeList, volumeGet } = projects;
+  const { hostOf: _hostOf, usedOf: _usedOf, ...hostReads } = hostRead;
+  const { instanceGet, instanceById, instanceList, instanceRevisions } = instances;
+  const { snapshotRead: _snapshot, ...hostReaders } = hostReads;
+  return {
+    ...bindAll(db, {
+      projectCreate,
+      projectList,
+      projectGet,
+      networkList,
+      networkGet,
+      volumeList,
+      volumeGet,
+    }),
+    ...bindAll(db, access),
+    ...bindAll(db, hostReaders),
+    ...bindAll(db, hosts),
+    ...bindAll(db, images),
+    ...bindAll(db, { instanceCreate, instanceUpdate, instanceAct, instanceDelete }),
+    ...bindAll(db, { instanceGet, instanceById, instanceList, instanceRevisions }),
+    ...bindPlacement(db),
+    ...bindLedger(db),
+    close: () => db.orm.destroy(),
+  };
+}
+
+function bindPlacement(db: Db) {
+  const { decisionInsert, decisionGet, decisionList } = decisions;
+  const { operationGet, operationList, operationStart, operationStep, operationFinish } = operations;
+  const { hostsSilentMark, placementsWithdraw, fenceRecord } = silence;
+  return {
+    ...bindAll(db, { snapshotRead: hostRead.snapshotRead }),
+    ...bindAll(db, placements),
+    ...bindAll(db, { decisionInsert, decisionGet, decisionList }),
+    ...bindAll(db, assignments),
+    ...bindAll(db, reports),
+    ...bindAll(db, deadlines),
+    ...bindAll(db, { hostsSilentMark, placementsWithdraw, fenceRecord, deletionsAdvance }),
+    ...bindAll(db, { operationGet, operationList, operationStart, operationStep, operationFinish }),
+  };
+}
+
+function bindLedger(db: Db) {
+  const { eventInsert, eventsNumber, eventsRead, eventsHead, eventsTrim } = events;
+  const { storeIncarnation, caGet, caInit, ping } = meta;
+  return {
+    ...bindAll(db, idempotency),
+    ...bindAll(db, { eventInsert, eventsNumber, eventsRead, eventsHead, eventsTrim, ledgerListen }),
+    ...bindAll(db, { storeIncarnation, caGet, caInit, ping }),
+    onCommit: (listener: () => void) => {
+      db.commitListeners.add(listener);
+      return () => void db.commitListeners.delete(listener);
+    },
+  };
+}

@@ -1,0 +1,159 @@
+import type { Network, Project, ProjectId, Volume } from '@berth/model';
+import { BerthError } from '@berth/model';
+import type { RequestContext } from './context.js';
+import type { Db, Tx } from './db.js';
+import { inTx, isDuplicate, mapped, read } from './db.js';
+import { NetworkEntity, ProjectEntity } from './entities.js';
+import { eventsWrite } from './events.js';
+import { nameTaken } from './refusals.js';
+
+type ProjectRow = Project & { id: ProjectId };
+
+const toProject = (p: ProjectEntity): ProjectRow => ({
+  id: p.id as ProjectId,
+  name: p.name,
+  resourceVersion: p.resourceVersion,
+  createdAt: p.createdAt.toISOString(),
+});
+
+export async function projectCreate(
+  db: Db,
+  ctx: RequestContext,
+  project: { name: string },
+): Promise<ProjectRow> {
+  try {
+    return await inTx(db, async (tx) => {
+      const id = tx.ids.uuid() as ProjectId;
+      await tx.changed(`INSERT INTO projects (id, name, created_at, updated_at) VALUES ($1, $2, $3, $3)`, [
+        id,
+        project.name,
+        tx.now,
+      ]);
+      await defaultNetworkWrite(tx, id);
+      await tx.changed(
+        `INSERT INTO pools (id, project_id, name, driver, created_at) VALUES ($1, $2, 'default', 'directory', $3)`,
+        [tx.ids.uuid(), id, tx.now],
+      );
+      await eventsWrite(tx, ctx, [
+        {
+          class: 'audit',
+          type: 'project.created',
+          projectId: id,
+          object: { kind: 'project', id, name: project.name },
+        },
+      ]);
+      return { id, name: project.name, resourceVersion: 1, createdAt: tx.now.toISOString() };
+    });
+  } catch (error) {
+    if (isDuplicate(error, 'projects_name_key')) throw nameTaken('project', project.name);
+    throw error;
+  }
+}
+
+const subnetLock = 0x62_65_72_76;
+
+/** The lowest free /24 of the supernet. The lock keeps two creates from choosing the same one. */
+async function defaultNetworkWrite(tx: Tx, projectId: ProjectId): Promise<void> {
+  await tx.rows('SELECT pg_advisory_xact_lock($1)', [subnetLock]);
+  const written = await tx.changed(
+    `INSERT INTO networks (id, project_id, name, scope, cidr, gateway, created_at)
+     SELECT $1, $2, 'default', 'host', cut.cidr, host(cut.cidr::inet + 1)::inet, $3
+     FROM (SELECT set_masklen(network($4::inet)::inet + n * 256, 24)::cidr AS cidr
+           FROM generate_series(0, (2 ^ greatest(24 - masklen($4::inet), 0))::bigint - 1) n) cut
+     WHERE NOT EXISTS (SELECT FROM networks w WHERE w.cidr && cut.cidr) ORDER BY cut.cidr LIMIT 1`,
+    [tx.ids.uuid(), projectId, tx.now, tx.options.networkSupernet],
+  );
+  if (written === 0)
+    throw new BerthError('unavailable', `no subnet is left in ${tx.options.networkSupernet}`, {
+      remedy: 'configure a larger network supernet',
+    });
+}
+
+export async function projectList(db: Db): Promise<readonly ProjectRow[]> {
+  const rows = await mapped(() => db.orm.getRepository(ProjectEntity).find({ order: { name: 'ASC' } }));
+  return rows.map(toProject);
+}
+
+export async function projectGet(db: Db, name: string): Promise<ProjectRow | null> {
+  const row = await mapped(() => db.orm.getRepository(ProjectEntity).findOneBy({ name }));
+  return row === null ? null : toProject(row);
+}
+
+export async function networkList(db: Db, projectId: ProjectId): Promise<readonly Network[]> {
+  return networksWhere(db, { projectId });
+}
+
+export async function networkGet(db: Db, projectId: ProjectId, name: string): Promise<Network | null> {
+  return (await networksWhere(db, { projectId, name }))[0] ?? null;
+}
+
+async function networksWhere(db: Db, where: { projectId: string; name?: string }): Promise<Network[]> {
+  return mapped(async () => {
+    const project = await db.orm.getRepository(ProjectEntity).findOneBy({ id: where.projectId });
+    if (project === null) return [];
+    const rows = await db.orm.getRepository(NetworkEntity).find({ where, order: { name: 'ASC' } });
+    return rows.map((n) => ({
+      id: n.id as Network['id'],
+      project: project.name,
+      name: n.name,
+      scope: n.scope,
+      cidr: n.cidr,
+      gateway: n.gateway,
+      resourceVersion: n.resourceVersion,
+      createdAt: n.createdAt.toISOString(),
+    }));
+  });
+}
+
+interface VolumeRow {
+  id: string;
+  project: string;
+  name: string;
+  pool: string;
+  host_id: string | null;
+  host_name: string | null;
+  kind: Volume['kind'];
+  format: Volume['format'];
+  size_mib: number;
+  instance: string | null;
+  delete_with_instance: boolean;
+  resource_version: number;
+  created_at: Date;
+}
+const volumes = `SELECT v.*, p.name AS project, l.name AS pool, h.name AS host_name, i.name AS instance FROM volumes v
+  JOIN projects p ON p.id = v.project_id JOIN pools l ON l.id = v.pool_id
+  LEFT JOIN hosts h ON h.id = v.host_id LEFT JOIN instances i ON i.id = v.owner_instance_id`;
+
+const toVolume = (v: VolumeRow): Volume => ({
+  id: v.id as Volume['id'],
+  project: v.project,
+  name: v.name,
+  pool: v.pool,
+  host: v.host_id === null || v.host_name === null ? null : { id: v.host_id as never, name: v.host_name },
+  kind: v.kind,
+  format: v.format,
+  sizeMiB: v.size_mib,
+  owner: v.instance === null ? null : { instance: v.instance },
+  deleteWithInstance: v.delete_with_instance,
+  resourceVersion: v.resource_version,
+  createdAt: v.created_at.toISOString(),
+});
+
+export async function volumeList(db: Db, projectId: ProjectId): Promise<readonly Volume[]> {
+  return (
+    await read<VolumeRow & Record<string, unknown>>(
+      db,
+      `${volumes} WHERE v.project_id = $1 ORDER BY v.name`,
+      [projectId],
+    )
+  ).map(toVolume);
+}
+
+export async function volumeGet(db: Db, projectId: ProjectId, id: string): Promise<Volume | null> {
+  const [row] = await read<VolumeRow & Record<string, unknown>>(
+    db,
+    `${volumes} WHERE v.project_id = $1 AND v.id = $2`,
+    [projectId, id],
+  );
+  return row === undefined ? null : toVolume(row);
+}
