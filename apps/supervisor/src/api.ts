@@ -27,8 +27,9 @@ export class ApiAccess {
 
   /** A single-use token with which the agent of that host may join. */
   async joinToken(host: string): Promise<string> {
-    const body = await this.call<{ token: string }>('POST', '/v1/join-tokens', { host });
-    return body.token;
+    const body = await this.call<{ secret: string | null }>('POST', '/v1/join-tokens', { hostName: host });
+    if (body.secret === null) throw new Error('the API gave a join token without its secret');
+    return body.secret;
   }
 
   /** Every instance of every project. */
@@ -48,7 +49,6 @@ export class ApiAccess {
     await this.call(
       'POST',
       `/v1/projects/${encodeURIComponent(project)}/instances/${encodeURIComponent(name)}/actions/stop`,
-      {},
     );
   }
 
@@ -57,8 +57,7 @@ export class ApiAccess {
     const items: T[] = [];
     let cursor: string | null = null;
     do {
-      const query: string =
-        cursor === null ? '?limit=200' : `?limit=200&cursor=${encodeURIComponent(cursor)}`;
+      const query: string = cursor === null ? '' : `?cursor=${encodeURIComponent(cursor)}`;
       const page: { items: T[]; nextCursor?: string | null } = await this.call('GET', `${path}${query}`);
       items.push(...page.items);
       cursor = page.nextCursor ?? null;
@@ -72,9 +71,8 @@ export class ApiAccess {
       method,
       headers: {
         authorization: `Bearer ${token}`,
-        ...(body === undefined
-          ? {}
-          : { 'content-type': 'application/json', 'idempotency-key': crypto.randomUUID() }),
+        ...(method === 'GET' ? {} : { 'idempotency-key': crypto.randomUUID() }),
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
       },
       signal: AbortSignal.timeout(30_000),
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),

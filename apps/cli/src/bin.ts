@@ -1,0 +1,8 @@
+import { cliRun } from './main.js';
+
+// A reader that ends early (`berth logs x | head`) is no fault.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(0);
+});
+process.exitCode = await cliRun(process.argv.slice(2), process.env);
