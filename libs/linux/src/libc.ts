@@ -28,7 +28,6 @@ export const c = {
   chroot: bind('int chroot(const char *path)'),
   prctl: bind('int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)'),
   capset: bind('int capset(void *header, void *data)'),
-  capget: bind('int capget(void *header, void *data)'),
   socket: bind('int socket(int domain, int type, int protocol)'),
   bindSocket: bind('int bind(int fd, void *address, unsigned int length)'),
   setsockopt: bind('int setsockopt(int fd, int level, int name, void *value, unsigned int length)'),
@@ -39,7 +38,6 @@ export const c = {
     ...args: unknown[]
   ) => number,
   memfdCreate: bind('int memfd_create(const char *name, unsigned int flags)'),
-  flock: bind('int flock(int fd, int operation)'),
   openTree: libc.func('syscall', 'long', ['long', 'int', 'str', 'unsigned int']) as (
     ...args: unknown[]
   ) => number,

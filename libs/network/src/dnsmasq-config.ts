@@ -86,7 +86,7 @@ function word(value: string): string {
 
 function label(name: string): string {
   const parsed = Name.safeParse(name);
-  if (!parsed.success || name.endsWith('\n')) throw badSpec(`not a DNS label: ${JSON.stringify(name)}`);
+  if (!parsed.success) throw badSpec(`not a DNS label: ${JSON.stringify(name)}`);
   return parsed.data;
 }
 

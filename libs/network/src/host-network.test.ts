@@ -306,6 +306,17 @@ test('what an outsider destroyed is put back: process, record, rules, bridge', a
   expect((await run('nft', ['list', 'ruleset'])).stdout).toBe(rules);
   Netlink.with(undefined, (host) => host.deleteLink(bridge));
   await healed();
+  // As after a reboot: all gone but the state folder.
+  const last = dnsmasqPid(spec);
+  process.kill(last, 'SIGKILL');
+  await vi.waitUntil(() => processIdentity(last) === null);
+  Netlink.with(undefined, (host) => host.deleteLink(bridge));
+  await run('nft', ['flush', 'ruleset']);
+  rmSync(join(dir, 'run'), { recursive: true });
+  network = new HostNetwork({ stateDir: join(dir, 'state'), runDir: join(dir, 'run') });
+  expect(await network.repair()).toEqual([{ networkId: spec.id, error: null }]);
+  expect((await run('nft', ['list', 'ruleset'])).stdout).toBe(rules);
+  expect((await lookup(netnsOf('host'), spec.gateway, 'web')).out).toBe('10.77.1.2');
 });
 
 test('nics carry their identity, attach twice is once, detach takes one epoch, release waits for the last', async () => {

@@ -101,6 +101,22 @@ export class HostNetwork {
     });
   }
 
+  /**
+   * Realises every known network again, as after a reboot or the death of a DNS server. Each answers for itself:
+   * `error` is null where it stands. For the agent's start and its resynchronisation.
+   */
+  async repair(): Promise<{ readonly networkId: NetworkId; readonly error: unknown }[]> {
+    const results = [];
+    for (const spec of await this.book.list()) {
+      const error: unknown = await this.ensure(spec).then(
+        () => null,
+        (cause: unknown) => cause,
+      );
+      results.push({ networkId: spec.id, error });
+    }
+    return results;
+  }
+
   /** A tap on the network's bridge that `access` may open; for a guest that configures itself by DHCP. */
   async attachTap(
     owner: NicOwner,
@@ -145,7 +161,11 @@ export class HostNetwork {
     });
   }
 
-  /** Takes a network away from this host unless a nic is attached (`released: false`). Repeating it is no error. */
+  /**
+   * Takes a network away from this host unless a nic is attached (`released: false`). Repeating it is no error. A
+   * workload between `ensure` and its attach is not seen here: the caller releases only what no assignment names, and
+   * a start ensures again (cheap) before it attaches.
+   */
   release(networkId: NetworkId): Promise<{ readonly released: boolean }> {
     return this.exclusive(networkId, async () => {
       if ((await this.inventory()).some((nic) => nic.networkId === networkId)) return { released: false };

@@ -1,7 +1,7 @@
-import { mkdir, readFile, rm, rmdir } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hasCode, macEncode, writeFileAtomic } from '@berth/linux';
-import { HostNetworkSpec, type NetworkId } from '@berth/model';
+import { HostNetworkSpec, NetworkId } from '@berth/model';
 import type { Lease } from './dnsmasq-config.js';
 import { addressParse, badSpec, subnetHolds, subnetParse } from './subnet.js';
 
@@ -71,6 +71,16 @@ export class LeaseBook {
       if (hasCode(error, 'ENOENT')) return null;
       throw error;
     }
+  }
+
+  /** Every network known, whether it is realised at the moment or not. */
+  async list(): Promise<HostNetworkSpec[]> {
+    const names = await readdir(this.dir).catch((error: unknown) => {
+      if (hasCode(error, 'ENOENT')) return [];
+      throw error;
+    });
+    const ids = names.flatMap((name) => NetworkId.safeParse(name.replace(/\.json$/, '')).data ?? []);
+    return (await Promise.all(ids.map((id) => this.get(id)))).filter((spec) => spec !== null);
   }
 
   /** Stores a spec with what `leasesMerge` keeps; returns what to serve. No write when nothing changed. */
