@@ -1,0 +1,185 @@
+import type { ClientHttp2Stream } from 'node:http2';
+import type { AddressInfo } from 'node:net';
+import tls from 'node:tls';
+import type { TLSSocket } from 'node:tls';
+import { LinkError, agentDoor, clientLink, joinDoor, keyFingerprint, linkLimits } from '@berth/link';
+import { BerthError } from '@berth/model';
+import type { HostId, InstanceId } from '@berth/model';
+import type { Clock } from '../store/store.js';
+import { HostLink } from './host-link.js';
+import type { HostLinkPorts } from './host-link.js';
+import { serveJoinDoor } from './join-door.js';
+import type { JoinPorts } from './join-door.js';
+
+export interface AgentsDoorOptions extends HostLinkPorts, JoinPorts {
+  readonly clock: Clock;
+  /** Address to listen on; port 0 takes a free one. */
+  readonly listen: { readonly host: string; readonly port: number };
+}
+
+/** Connections that have not finished their handshake or sit at the join door, at most. */
+const strangersAtOnce = 256;
+
+/**
+ * Where agents come in: one TLS 1.3 port, two doors told apart by ALPN. Holds the connected hosts of this API process,
+ * one link each; the newest session wins.
+ */
+export class AgentsDoor {
+  private readonly server: tls.Server;
+  private readonly links = new Map<HostId, HostLink>();
+  private readonly sockets = new Set<TLSSocket>();
+  private readonly closing = new AbortController();
+  private readonly serving = new Set<Promise<void>>();
+
+  private constructor(private readonly o: AgentsDoorOptions) {
+    this.server = tls.createServer({
+      minVersion: 'TLSv1.3',
+      ALPNProtocols: [agentDoor, joinDoor],
+      requestCert: true,
+      // The join door has none; the agents' door refuses below what is not authorised.
+      rejectUnauthorized: false,
+      handshakeTimeout: linkLimits.handshakeMs,
+      ca: [o.authority.certificatePem],
+    });
+    this.server.on('secureConnection', (socket) => this.arrived(socket));
+    this.server.on('tlsClientError', (err) => o.log.debug({ err }, 'a TLS handshake failed'));
+    this.server.on('error', (err) => o.log.error({ err }, 'the link failed'));
+  }
+
+  /** Listens. @throws where the address cannot be had */
+  static async open(options: AgentsDoorOptions): Promise<AgentsDoor> {
+    const door = new AgentsDoor(options);
+    await door.renewOwn();
+    await new Promise<void>((resolve, reject) => {
+      door.server.once('error', reject);
+      door.server.listen(options.listen.port, options.listen.host, () => {
+        door.server.removeListener('error', reject);
+        resolve();
+      });
+    });
+    return door;
+  }
+
+  get port(): number {
+    return (this.server.address() as AddressInfo).port;
+  }
+
+  /** Hosts connected to this process. */
+  connected(): readonly HostId[] {
+    return [...this.links.keys()];
+  }
+
+  /** The host's list changed: send it, if it is connected here. Many wakes in a row send it once or twice. */
+  wake(hostId: HostId): void {
+    this.links.get(hostId)?.wake();
+  }
+
+  /** Ends a host's connection (revoked, removed, fenced); its next handshake is checked against the store. */
+  disconnect(hostId: HostId): void {
+    this.links.get(hostId)?.close();
+  }
+
+  /**
+   * Log bytes of an instance's newest epoch on a host, as they come.
+   * @throws BerthError unavailable (not connected here), notFound, unsupported
+   */
+  async logs(
+    hostId: HostId,
+    instanceId: InstanceId,
+    options: { follow: boolean; tailBytes?: number },
+    signal: AbortSignal,
+  ): Promise<ClientHttp2Stream> {
+    const link = this.links.get(hostId);
+    if (link === undefined) throw new BerthError('unavailable', 'the host of this instance is not connected');
+    try {
+      return await link.logs(instanceId, options, signal);
+    } catch (cause) {
+      const status = cause instanceof LinkError ? cause.options.status : undefined;
+      if (status === 404) throw new BerthError('notFound', 'the host has no log of this instance', { cause });
+      if (status === 501)
+        throw new BerthError('unsupported', 'the driver of this instance keeps no log', { cause });
+      throw new BerthError('unavailable', 'the host of this instance did not answer', { cause });
+    }
+  }
+
+  async close(): Promise<void> {
+    this.closing.abort();
+    const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
+    for (const socket of this.sockets) socket.destroy();
+    await closed;
+    await Promise.all(this.serving);
+  }
+
+  /** The link's own certificate, again before it expires. */
+  private async renewOwn(): Promise<void> {
+    const { authority, clock, pause, log } = this.o;
+    const { key, cert, expiresAt } = await authority.serverCredentials();
+    this.server.setSecureContext({ key, cert, ca: [authority.certificatePem], minVersion: 'TLSv1.3' });
+    const ms = ((expiresAt.getTime() - clock.now().getTime()) * 2) / 3;
+    void pause.sleep(ms, this.closing.signal).then(async () => {
+      if (this.closing.signal.aborted) return;
+      await this.renewOwn().catch((err: unknown) =>
+        log.error({ err }, 'the link certificate cannot be renewed'),
+      );
+    });
+  }
+
+  private arrived(socket: TLSSocket): void {
+    socket.on('error', (err) => this.o.log.debug({ err }, 'a link connection failed'));
+    this.sockets.add(socket);
+    socket.once('close', () => this.sockets.delete(socket));
+    socket.setNoDelay(true);
+    if (this.sockets.size - this.links.size > strangersAtOnce) return void socket.destroy();
+    if (socket.alpnProtocol === joinDoor) return serveJoinDoor(socket, this.o);
+    if (socket.alpnProtocol !== agentDoor) return void socket.destroy();
+    const served = this.serveAgent(socket)
+      .catch((err: unknown) => this.o.log.warn({ err }, 'a host connection ended'))
+      .finally(() => {
+        socket.destroy();
+        this.serving.delete(served);
+      });
+    this.serving.add(served);
+  }
+
+  /** @throws LinkError refused: a foreign certificate, an unknown, revoked or fenced host */
+  private async serveAgent(socket: TLSSocket): Promise<void> {
+    const { authority, store, hooks, log } = this.o;
+    const certificate = socket.getPeerX509Certificate();
+    if (!socket.authorized || certificate === undefined)
+      throw new LinkError(
+        'refused',
+        `the host shows no valid certificate: ${String(socket.authorizationError)}`,
+      );
+    const hostId = authority.hostOf(certificate);
+    const fingerprint = keyFingerprint(certificate);
+    const admitted = await store.hostAdmit(hostId, fingerprint);
+    if (admitted !== 'admitted')
+      throw new LinkError('refused', `host ${hostId} is not admitted: ${admitted}`);
+    const h2 = clientLink(socket, { onClose: (err) => log.debug({ err, hostId }, 'a link closed') });
+    const link = new HostLink(hostId, fingerprint, h2, this.o);
+    try {
+      await link.open();
+      this.seat(link);
+      log.info({ hostId, session: link.number }, 'a host connected');
+      await link.serve();
+    } finally {
+      link.close();
+      if (this.links.get(hostId) === link) {
+        this.links.delete(hostId);
+        hooks.hostChanged(hostId, false);
+      }
+    }
+  }
+
+  /** The newest session wins; an older connection of the same host is closed. */
+  private seat(link: HostLink): void {
+    const before = this.links.get(link.hostId);
+    if (before !== undefined && before.number > link.number)
+      throw new LinkError('refused', 'a newer session is already here');
+    this.links.set(link.hostId, link);
+    before?.close();
+    this.o.hooks.hostChanged(link.hostId, true);
+    this.o.hooks.ledger();
+    this.o.hooks.scheduler();
+  }
+}

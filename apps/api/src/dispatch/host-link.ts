@@ -1,0 +1,285 @@
+import type { ClientHttp2Session, ClientHttp2Stream } from 'node:http2';
+import {
+  Hello,
+  LinkError,
+  Refusal,
+  Report,
+  lines,
+  linkLimits,
+  parseMessage,
+  protocol,
+  send,
+  sendForStream,
+} from '@berth/link';
+import type { Digest, HostId, InstanceId } from '@berth/model';
+import type { Store } from '../store/store.js';
+import type { BlobSource, DispatchHooks, DispatchLog, Pause } from './hooks.js';
+import { renderList } from './render.js';
+import { ReportWriter } from './reports.js';
+
+export interface HostLinkPorts {
+  readonly store: Store;
+  readonly blobs: BlobSource;
+  readonly hooks: DispatchHooks;
+  readonly log: DispatchLog;
+  readonly pause: Pause;
+  /** The operator accepted a restored database: agents of the old one obey it. */
+  readonly adoptRestored: boolean;
+}
+
+/** Heartbeats are written this often while nothing else is, milliseconds. */
+const seenEveryMs = 5_000;
+/** Blobs pushed to one host at a time. */
+const pushesAtOnce = 2;
+/** A blob may take this long, milliseconds. */
+const pushMs = 3_600_000;
+
+/** The API's side of one connected host, from first words to the end of the connection. */
+export class HostLink {
+  private session = 0;
+  private listWanted = false;
+  private pushingList = false;
+  private readonly blobsWanted = new Set<Digest>();
+  private pushes = 0;
+  private readonly ended = new AbortController();
+
+  constructor(
+    readonly hostId: HostId,
+    private readonly keyFingerprint: string,
+    private readonly h2: ClientHttp2Session,
+    private readonly ports: HostLinkPorts,
+  ) {
+    h2.once('close', () => this.ended.abort());
+  }
+
+  /** Number of the session Postgres issued; 0 before. */
+  get number(): number {
+    return this.session;
+  }
+
+  close(): void {
+    this.h2.destroy();
+  }
+
+  /** First words and a session. @throws LinkError refused when the host may not have one */
+  async open(): Promise<void> {
+    const answer = await this.request('GET', '/hello');
+    const hello = parseMessage(Hello, answer.body);
+    if (hello.hostId !== this.hostId) throw new LinkError('refused', 'the agent says it is another host');
+    const opened = await this.ports.store.hostSessionOpen({
+      hostId: this.hostId,
+      keyFingerprint: this.keyFingerprint,
+      bootId: hello.bootId,
+      agentVersion: hello.agentVersion,
+    });
+    if (opened.outcome === 'refused')
+      throw new LinkError('refused', `no session for this host: ${opened.reason}`);
+    this.session = opened.session;
+    const { storeIncarnation } = opened;
+    const adopt = this.ports.adoptRestored;
+    await this.request('POST', '/session', { protocol, session: this.session, storeIncarnation, adopt });
+  }
+
+  /** Serves the open session until it ends. */
+  async serve(): Promise<void> {
+    this.wake();
+    const beat = this.heartbeat();
+    try {
+      const stream = await sendForStream(this.h2, {
+        method: 'GET',
+        path: `/reports?session=${this.session}`,
+      });
+      await this.readReports(stream);
+    } finally {
+      this.close();
+      await beat;
+    }
+  }
+
+  /** Sends the host's list as it is now, once, however often it is woken meanwhile. */
+  wake(): void {
+    if (this.session === 0) return;
+    this.listWanted = true;
+    if (!this.pushingList) void this.pushList();
+  }
+
+  private async pushList(): Promise<void> {
+    const { store, log, pause } = this.ports;
+    this.pushingList = true;
+    for (let attempt = 0; this.listWanted && !this.ended.signal.aborted;) {
+      this.listWanted = false;
+      try {
+        // Offered before the first byte: what was never offered may be withdrawn without a fence.
+        const list = await store.assignmentsOffer(this.hostId);
+        if (list === null) return this.close();
+        await this.sendList(JSON.stringify(list.assignmentRev), renderList(list, this.session));
+        attempt = 0;
+      } catch (err) {
+        if (this.ended.signal.aborted) break;
+        log.warn({ err, hostId: this.hostId }, 'a list could not be sent; it is tried again');
+        this.listWanted = true;
+        await pause.sleep(Math.min(5_000, 100 * 2 ** attempt++), this.ended.signal);
+      }
+    }
+    this.pushingList = false;
+  }
+
+  private async sendList(rev: string, body: object): Promise<void> {
+    const answer = await send(this.h2, { method: 'PUT', path: '/assignments', body, timeoutMs: 60_000 });
+    if (answer.status === 204) return;
+    if (answer.status !== 409)
+      throw new LinkError('status', `the agent answered ${answer.status}: ${answer.body.toString('utf8')}`);
+    const refusal = parseMessage(Refusal, answer.body);
+    this.ports.log.warn({ hostId: this.hostId, rev, refusal }, 'the agent refused a list');
+  }
+
+  /** In order, one by one: the order of commits is the order of acknowledgements. */
+  private async readReports(stream: ClientHttp2Stream): Promise<void> {
+    const { store, hooks, log } = this.ports;
+    const writer = new ReportWriter(this.hostId, this.session, {
+      store,
+      hooks,
+      log,
+      listChanged: () => this.wake(),
+      pushBlob: (digest) => this.wantBlob(digest),
+    });
+    for await (const line of lines(stream, linkLimits.lineBytes)) {
+      const report = parseMessage(Report, line);
+      await this.applyUntilDone(writer, report);
+      this.acknowledge(report.seq);
+    }
+  }
+
+  /** A database that is away is waited for: the agent keeps what is not acknowledged. */
+  private async applyUntilDone(writer: ReportWriter, report: Report): Promise<void> {
+    const { log, pause } = this.ports;
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await writer.apply(report);
+      } catch (err) {
+        log.error({ err, hostId: this.hostId, kind: report.body.kind }, 'a report could not be committed');
+        if (attempt >= 5) throw err;
+        await pause.sleep(100 * 2 ** attempt, this.ended.signal);
+        if (this.ended.signal.aborted) throw err;
+      }
+    }
+  }
+
+  private acknowledged = 0;
+  private acking = false;
+  private acked = 0;
+
+  /** Not waited for, and coalesced: the next report need not wait a round trip. */
+  private acknowledge(seq: number): void {
+    this.acked = seq;
+    if (this.acking) return;
+    this.acking = true;
+    void (async () => {
+      try {
+        while (this.acknowledged < this.acked) {
+          const upTo = this.acked;
+          await this.request('POST', '/ack', { session: this.session, seq: upTo });
+          this.acknowledged = upTo;
+        }
+      } catch (err) {
+        // What is not acknowledged is said again in the next session.
+        if (!this.ended.signal.aborted)
+          this.ports.log.warn({ err, hostId: this.hostId }, 'an acknowledgement failed');
+        this.close();
+      } finally {
+        this.acking = false;
+      }
+    })();
+  }
+
+  /** Last seen is written while the agent answers PINGs: a dead peer ends the session by itself. */
+  private async heartbeat(): Promise<void> {
+    const { store, hooks, log, pause } = this.ports;
+    while (!this.ended.signal.aborted) {
+      try {
+        const { changed, back } = await store.hostSeen(this.hostId, this.session);
+        if (!changed) {
+          log.info({ hostId: this.hostId, session: this.session }, 'a newer session took over');
+          return this.close();
+        }
+        if (back) {
+          hooks.ledger();
+          hooks.scheduler();
+        }
+      } catch (err) {
+        log.warn({ err, hostId: this.hostId }, 'a heartbeat could not be written');
+      }
+      await pause.sleep(seenEveryMs, this.ended.signal);
+    }
+  }
+
+  private wantBlob(digest: Digest): void {
+    this.blobsWanted.add(digest);
+    while (this.pushes < pushesAtOnce && this.blobsWanted.size > 0) void this.pushNext();
+  }
+
+  private async pushNext(): Promise<void> {
+    const { log, pause } = this.ports;
+    const [digest] = this.blobsWanted;
+    if (digest === undefined) return;
+    this.blobsWanted.delete(digest);
+    this.pushes += 1;
+    try {
+      for (let attempt = 0; !this.ended.signal.aborted; attempt++) {
+        try {
+          await this.pushBlob(digest);
+          break;
+        } catch (err) {
+          log.warn({ err, hostId: this.hostId, digest }, 'a blob could not be pushed');
+          if (attempt >= 4) break;
+          await pause.sleep(500 * 2 ** attempt, this.ended.signal);
+        }
+      }
+    } finally {
+      this.pushes -= 1;
+      if (this.blobsWanted.size > 0) void this.pushNext();
+    }
+  }
+
+  private async pushBlob(digest: Digest): Promise<void> {
+    const { store, blobs, log } = this.ports;
+    if (!(await store.imageBlobWanted(this.hostId, digest)))
+      return log.warn(
+        { hostId: this.hostId, digest },
+        'a host asked for content that it has no assignment for',
+      );
+    const { stream } = await blobs.open(digest);
+    stream.on('error', () => undefined);
+    const answer = await send(this.h2, {
+      method: 'PUT',
+      path: `/blobs/${digest}`,
+      body: stream,
+      timeoutMs: pushMs,
+    }).finally(() => {
+      stream.destroy();
+    });
+    // 409: nobody there waits for it any more.
+    if (answer.status >= 300 && answer.status !== 409)
+      throw new LinkError('status', `the agent answered ${answer.status}: ${answer.body.toString('utf8')}`);
+  }
+
+  /** Bytes of an instance's newest epoch on this host. The caller ends it by the signal or by destroying it. */
+  logs(
+    instanceId: InstanceId,
+    options: { follow: boolean; tailBytes?: number },
+    signal: AbortSignal,
+  ): Promise<ClientHttp2Stream> {
+    const query = new URLSearchParams({ follow: options.follow ? '1' : '0' });
+    if (options.tailBytes !== undefined) query.set('tailBytes', String(options.tailBytes));
+    return sendForStream(this.h2, { method: 'GET', path: `/logs/${instanceId}?${query.toString()}`, signal });
+  }
+
+  private async request(method: string, path: string, body?: object): Promise<{ body: Buffer }> {
+    const answer = await send(this.h2, { method, path, ...(body === undefined ? {} : { body }) });
+    if (answer.status < 300) return answer;
+    throw new LinkError(
+      'status',
+      `${method} ${path}: ${answer.status} ${answer.body.toString('utf8').slice(0, 500)}`,
+    );
+  }
+}

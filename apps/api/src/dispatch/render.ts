@@ -1,0 +1,58 @@
+import { protocol } from '@berth/link';
+import type { Assignment, AssignmentList as ListMessage, Tombstone } from '@berth/link';
+import type { HostNetworkSpec } from '@berth/model';
+import type { AssignmentList, AssignmentRow, TombstoneRow } from '../store/store.js';
+
+/** Seconds a guest gets to end by itself: a machine shuts its system down, a process only handles a signal. */
+const graceSeconds = { vm: 30, microvm: 30, container: 10 } as const;
+
+/** The store's list as the link carries it: networks once, not per workload. */
+export function renderList(list: AssignmentList, session: number): ListMessage {
+  const networks = new Map<string, HostNetworkSpec>();
+  for (const row of list.assignments) for (const network of row.networks) networks.set(network.id, network);
+  return {
+    protocol,
+    hostId: list.hostId,
+    storeIncarnation: list.storeIncarnation,
+    session,
+    assignmentRev: list.assignmentRev,
+    assignments: list.assignments.map(renderAssignment),
+    networks: [...networks.values()],
+    tombstones: list.tombstones.flatMap(renderTombstone),
+  };
+}
+
+function renderAssignment(row: AssignmentRow): Assignment {
+  const { spec } = row;
+  return {
+    instanceId: row.instanceId,
+    epoch: row.epoch,
+    revision: row.generation,
+    wanted: row.wanted,
+    stopGraceSeconds: graceSeconds[spec.isolation],
+    workload: {
+      instanceId: row.instanceId,
+      epoch: row.epoch,
+      project: row.project,
+      name: row.name,
+      uuid: row.uuid,
+      isolation: spec.isolation,
+      image: row.image,
+      vcpus: spec.vcpus ?? 1,
+      cpuMillis: spec.cpuMillis ?? null,
+      memoryMiB: spec.memoryMiB,
+      rootVolume: row.rootVolume,
+      nics: row.nics.map((nic) => ({ ...nic })),
+      process: spec.process ?? null,
+      userData: spec.userData ?? null,
+      restart: spec.restart,
+      accel: spec.placement.accel,
+    },
+  };
+}
+
+function renderTombstone(row: TombstoneRow): Tombstone[] {
+  const { id, instanceId, epoch, volumeId } = row;
+  if (epoch !== null) return [{ id, kind: 'epoch', instanceId, epoch }];
+  return volumeId === null ? [] : [{ id, kind: 'volume', instanceId, volumeId }];
+}
