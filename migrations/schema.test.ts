@@ -1,0 +1,68 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { migrate, SchemaTooNew } from '../apps/api/src/store/migrate.js';
+import { freshDatabase, startPostgres, withClient } from '../tests/support/postgres.js';
+import type { ThrowawayPostgres } from '../tests/support/postgres.js';
+import { dumpSchema } from './dump-schema.js';
+import { migrations } from './index.js';
+
+let cluster: ThrowawayPostgres;
+beforeAll(async () => {
+  cluster = await startPostgres();
+});
+afterAll(() => cluster.stop());
+
+test('migrations are numbered from 1 without a gap', () => {
+  expect(migrations.map((m) => m.version)).toEqual(migrations.map((_, i) => i + 1));
+});
+
+test('a migrated database is exactly the committed schema.sql', async () => {
+  const url = await freshDatabase(cluster.url);
+  await migrate(url);
+  const dumped = await dumpSchema(url);
+  const committed = new URL('schema.sql', import.meta.url);
+  if (process.env['BERTH_UPDATE_SCHEMA'] === '1') writeFileSync(committed, dumped);
+  expect(dumped).toBe(readFileSync(committed, 'utf8'));
+});
+
+test('migrating a migrated database does nothing', async () => {
+  const url = await freshDatabase(cluster.url);
+  expect(await migrate(url)).toHaveLength(migrations.length);
+  expect(await migrate(url)).toEqual([]);
+});
+
+test('two migrators at once run each step once, and both end well', async () => {
+  const url = await freshDatabase(cluster.url);
+  const ran = await Promise.all([migrate(url), migrate(url), migrate(url)]);
+  expect(ran.map((r) => r.length).sort()).toEqual([0, 0, migrations.length]);
+});
+
+test('a schema newer than the release is refused and left alone', async () => {
+  const url = await freshDatabase(cluster.url);
+  const future = {
+    version: migrations.length + 1,
+    name: 'FromTheFuture',
+    sql: 'CREATE TABLE tomorrow (id int)',
+  };
+  await migrate(url, [...migrations, future]);
+  await expect(migrate(url)).rejects.toThrow(SchemaTooNew);
+  await expect(migrate(url)).rejects.toThrow(/FromTheFuture.*newer release/);
+  const tomorrow = await withClient(url, (c) =>
+    c.query(`SELECT to_regclass('tomorrow') IS NOT NULL AS there`),
+  );
+  expect(tomorrow.rows).toEqual([{ there: true }]);
+});
+
+test('a step that fails leaves the database as it was before', async () => {
+  const url = await freshDatabase(cluster.url);
+  const broken = {
+    version: migrations.length + 1,
+    name: 'Broken',
+    sql: 'CREATE TABLE half (id int); SELECT 1/0',
+  };
+  await expect(migrate(url, [...migrations, broken])).rejects.toThrow(/division by zero/);
+  const left = await withClient(url, (c) =>
+    c.query(`SELECT to_regclass('half') AS half, to_regclass('projects') AS projects`),
+  );
+  expect(left.rows).toEqual([{ half: null, projects: null }]);
+});
