@@ -1,11 +1,43 @@
 import { defineConfig } from 'vitest/config';
 
+const conditions = ['berth-source'];
+const resolve = {
+  resolve: { conditions },
+  ssr: { resolve: { conditions, externalConditions: conditions } },
+};
+
+/**
+ * Two groups: tests beside the code run in parallel; those of several rooms (tests/) follow, one file after the other,
+ * since they own ports, libvirt or whole hosts while they run.
+ */
 export default defineConfig({
-  resolve: { conditions: ['berth-source'] },
-  ssr: { resolve: { conditions: ['berth-source'], externalConditions: ['berth-source'] } },
+  ...resolve,
   test: {
-    include: ['{apps,libs}/*/src/**/*.test.ts', 'tests/**/*.test.ts', 'migrations/**/*.test.ts'],
+    maxWorkers: 2,
     testTimeout: 30_000,
     hookTimeout: 60_000,
+    projects: [
+      {
+        ...resolve,
+        test: {
+          name: 'rooms',
+          include: ['{apps,libs}/*/src/**/*.test.ts', 'migrations/**/*.test.ts'],
+          testTimeout: 30_000,
+          hookTimeout: 60_000,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        ...resolve,
+        test: {
+          name: 'whole',
+          include: ['tests/**/*.test.ts'],
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 180_000,
+          sequence: { groupOrder: 2 },
+        },
+      },
+    ],
   },
 });
