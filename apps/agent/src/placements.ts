@@ -32,6 +32,7 @@ export class Placements {
   private readonly workers = new Map<string, Worker>();
   /** What runs here that no record knows. It is left alone. */
   private readonly strangers = new Map<string, Observation>();
+  private readonly unclaimedSaid = new Map<string, string>();
   private listed: ReadonlySet<string> | null = null;
   private readonly tombstones: Tombstones;
   private readonly ports: WorkerPorts;
@@ -176,7 +177,7 @@ export class Placements {
     if (seen.phase === 'ended' || seen.phase === 'preparing') this.strangers.delete(keyText(seen));
     else this.strangers.set(keyText(seen), seen);
     const { instanceId, epoch, phase, power, exit } = seen;
-    this.o.report({ kind: 'unclaimed', instanceId, epoch, run: 0, phase, power, exit });
+    this.sayUnclaimed({ kind: 'unclaimed', instanceId, epoch, run: 0, phase, power, exit });
   }
 
   /** What no list names keeps running; the API is told. */
@@ -184,7 +185,7 @@ export class Placements {
     for (const [text, worker] of this.workers) {
       if (this.listed?.has(text) !== false || worker.record.ended || worker.buried) continue;
       const { run, exit } = worker.record;
-      this.o.report({
+      this.sayUnclaimed({
         kind: 'unclaimed',
         ...worker.key,
         run,
@@ -193,6 +194,14 @@ export class Placements {
         exit,
       });
     }
+  }
+
+  /** Once per session and change: lists come often. */
+  private sayUnclaimed(body: Extract<ReportBody, { kind: 'unclaimed' }>): void {
+    const text = JSON.stringify(body);
+    if (this.unclaimedSaid.get(keyText(body)) === text) return;
+    this.unclaimedSaid.set(keyText(body), text);
+    this.o.report(body);
   }
 
   private bury(tombstone: Tombstone): void {
@@ -244,6 +253,7 @@ export class Placements {
 
   /** A new session hears everything again. */
   reportAll(): void {
+    this.unclaimedSaid.clear();
     for (const worker of this.workers.values()) worker.sayAgain();
     for (const stranger of this.strangers.values()) this.meetStranger(stranger);
     this.o.images.askAgain();

@@ -1,5 +1,6 @@
 import type { Assignment, ReportBody } from '@berth/link';
 import type { Condition, ExitInfo, Isolation, Phase, Power } from '@berth/model';
+import { phaseRank } from '@berth/model';
 import { RuntimeError } from '@berth/runtime';
 import type { Observation, Runtime, StepContext, WorkloadKey, WorkloadSpec } from '@berth/runtime';
 import { backoffMs, Wakeup } from './clock.js';
@@ -40,6 +41,9 @@ const limitsMs = {
   other: 60_000,
 } as const;
 
+/** How long a runtime may take to tell how a stopped run ended, milliseconds. */
+const exitWordMs = 500;
+
 /**
  * Brings one placement to where it is wanted. It owns the placement's record in the journal and is the only one who
  * calls the runtime for it. See step.ts for what it does next.
@@ -66,6 +70,9 @@ export class Worker {
   private readonly life = new AbortController();
   private loop: Promise<void> | null = null;
   private said = '';
+  private onExit: (() => void) | null = null;
+  /** The furthest phase said of a run; within a run it never goes back. */
+  private furthest: { run: number; phase: Phase } = { run: 0, phase: 'assigned' };
   private gone = false;
 
   constructor(
@@ -167,7 +174,7 @@ export class Worker {
     this.record.exit = exit;
     this.exitAssumed = assumed;
     this.prepared = false;
-    if (this.record.ended) this.say();
+    this.onExit?.();
   }
 
   /** Says where the placement is, whether or not that was said before (a new session). */
@@ -181,7 +188,8 @@ export class Worker {
     while (!this.life.signal.aborted) {
       const action = await this.next();
       this.action = action.kind;
-      this.say();
+      // Bookkeeping takes no time and its outcome is said.
+      if (!['end', 'refuse', 'beginRun'].includes(action.kind)) this.say();
       if (action.kind === 'none' || action.kind === 'wait') {
         const until = action.kind === 'wait' ? action.until : null;
         await this.wakeup.wait(
@@ -194,6 +202,7 @@ export class Worker {
       try {
         await this.perform(action);
         this.settled(action.kind);
+        if (action.kind === 'end' || action.kind === 'refuse') this.say();
       } catch (error) {
         if (this.life.signal.aborted) return;
         this.failed(action.kind, error);
@@ -333,7 +342,7 @@ export class Worker {
       case 'stop':
         await runtime.stop(key, record.assignment.stopGraceSeconds, ctx);
         this.power = 'off';
-        return;
+        return this.exitSeen();
       case 'remove':
         await runtime.remove(key, ctx);
         this.power = 'off';
@@ -343,6 +352,14 @@ export class Worker {
       default:
         throw new Error(`no step of a runtime: ${kind}`);
     }
+  }
+
+  /** How the run ended is said once and for all: give the runtime's own word a moment to arrive. */
+  private async exitSeen(): Promise<void> {
+    const over = new AbortController();
+    this.onExit = () => over.abort();
+    if (this.record.exit === null) await this.ports.clock.sleep(exitWordMs, over.signal);
+    this.onExit = null;
   }
 
   private async bounded(
@@ -455,11 +472,15 @@ export class Worker {
   private say(): void {
     const { record, ports } = this;
     if (this.power === null && !record.ended && this.record.started !== null) return;
+    let phase = this.phase();
+    if (this.furthest.run === record.run && phaseRank(this.furthest.phase) > phaseRank(phase))
+      phase = this.furthest.phase;
+    this.furthest = { run: record.run, phase };
     const facts = {
       kind: 'placement' as const,
       ...this.key,
       run: record.run,
-      phase: this.phase(),
+      phase,
       power: record.ended ? ('off' as const) : this.observedPower,
       exit: record.exit ?? record.lastExit,
       conditions: this.conditions(),
