@@ -1,5 +1,5 @@
 import { BerthError, type HostId, type HostVerdict, type Instance, resourcesOf } from '@berth/model';
-import { decide, type HostSnapshot, judge, type Snapshot } from '@berth/scheduler';
+import { decide, type DecisionDraft, type HostSnapshot, judge, type Snapshot } from '@berth/scheduler';
 import type { PlacementStore } from '../store/store.js';
 import { type PlaceDeps, policyFor, requestOf, toSnapshot } from './place.js';
 
@@ -7,9 +7,9 @@ import { type PlaceDeps, policyFor, requestOf, toSnapshot } from './place.js';
 export interface Explanation {
   /** When the snapshot was read. */
   readonly asOf: string;
-  readonly summary: string;
-  /** Every host's verdict, or only that of the host asked for. */
-  readonly verdicts: readonly HostVerdict[];
+  readonly decision: DecisionDraft;
+  /** The verdict on the one host that was asked for, else null. */
+  readonly host: HostVerdict | null;
 }
 
 export interface ExplainDeps extends Pick<PlaceDeps, 'strategy'> {
@@ -41,19 +41,16 @@ export async function explain(
     snapshot,
   );
   const policy = policyFor(deps, instance);
-  const asOf = read.at.toISOString();
-  if (hostName === undefined) {
-    const verdicts = snapshot.hosts.map((h) => judge(h, request, policy));
-    return { asOf, summary: decide(snapshot, request, policy).summary, verdicts };
-  }
-  const host = snapshot.hosts.find((h) => h.name === hostName);
-  if (host === undefined)
+  const host = hostName === undefined ? undefined : snapshot.hosts.find((h) => h.name === hostName);
+  if (hostName !== undefined && host === undefined)
     throw new BerthError('notFound', `there is no host ${JSON.stringify(hostName)}`, {
       remedy: 'List the hosts with GET /v1/hosts.',
     });
-  const verdict = judge(host, request, policy);
-  const summary = verdict.failed === null ? `${host.name} fits` : `${host.name}: ${verdict.failed.message}`;
-  return { asOf, summary, verdicts: [verdict] };
+  return {
+    asOf: read.at.toISOString(),
+    decision: decide(snapshot, request, policy),
+    host: host === undefined ? null : judge(host, request, policy),
+  };
 }
 
 /** The snapshot as it were if the instance had ended. */

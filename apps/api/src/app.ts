@@ -1,0 +1,202 @@
+import { randomUUID } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { setTimeout as wait } from 'node:timers/promises';
+import { BlobStore } from '@berth/images';
+import { BerthError, type Digest, type HostId, type Instance } from '@berth/model';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import type { Logger } from 'pino';
+import type { ApiConfig, ApiPaths } from './config.js';
+import { AgentsDoor } from './dispatch/agents-door.js';
+import { Authority } from './dispatch/authority.js';
+import type { BlobSource, DispatchHooks, Pause } from './dispatch/hooks.js';
+import { MasterKey } from './dispatch/master-key.js';
+import { firstAccessEnsure } from './first-access.js';
+import { defaultHttpConfig, type HttpDeps } from './http/deps.js';
+import { createHttpApp } from './http/httpApp.js';
+import type { Ledger } from './ledger/ledger.js';
+import { startLedger } from './ledger/sequencer.js';
+import { reconcileStart, type Timers } from './reconcile/reconcile.js';
+import { explain } from './scheduling/explain.js';
+import { CoalescedLoop } from './scheduling/loop.js';
+import { placePending } from './scheduling/place.js';
+import { migrate } from './store/migrate.js';
+import { openStore } from './store/open.js';
+import type { Clock, IdSource, Store } from './store/store.js';
+
+const systemClock: Clock = { now: () => new Date() };
+const randomIds: IdSource = { uuid: () => randomUUID() };
+const systemTimers: Timers = {
+  every: (ms, task) => {
+    const timer = setInterval(task, ms);
+    return () => clearInterval(timer);
+  },
+};
+const systemPause: Pause = {
+  sleep: (ms, signal) => wait(ms, undefined, signal === undefined ? {} : { signal }).catch(() => undefined),
+};
+
+/** A running API process. */
+export interface ApiApp {
+  readonly http: NestFastifyApplication;
+  readonly store: Store;
+  /** Stops taking requests, ends the links, and closes the store. What agents run goes on. */
+  close(): Promise<void>;
+}
+
+/**
+ * Composes every room of the API and starts it: migrations first, then the store, the ledger, scheduling, the agents' door,
+ * the reconcile loops and at last the REST port. @throws when a port is taken, the schema is newer, or Postgres is away
+ */
+export async function startApi(config: ApiConfig, paths: ApiPaths, logger: Logger): Promise<ApiApp> {
+  await migrate(config.databaseUrl);
+  const store = await openStore({
+    url: config.databaseUrl,
+    clock: systemClock,
+    ids: randomIds,
+    networkSupernet: config.networkSupernet,
+  });
+  const ledger = startLedger({
+    store,
+    every: (ms, tick) => systemTimers.every(ms, tick),
+    onError: (err) => logger.warn({ err }, 'events could not be numbered; the next commit tries again'),
+  });
+  await firstAccessEnsure({ store, ids: randomIds, tokenFile: paths.adminTokenFile });
+  const blobs = new BlobStore(paths.blobDir);
+  await blobs.clean();
+  const core = await startCore(config, paths, logger, store, ledger, blobs);
+  const http = await createHttpApp({ ...core.httpDeps, ledger, blobs });
+  await http.listen(config.apiPort, config.apiAddress);
+  logger.info({ address: config.apiAddress, port: config.apiPort }, 'the REST API listens');
+  return {
+    http,
+    store,
+    close: async () => {
+      await core.stop();
+      await ledger.close();
+      await http.close();
+      await store.close();
+    },
+  };
+}
+
+/** Scheduling, dispatch and reconcile, and how they wake each other. */
+async function startCore(
+  config: ApiConfig,
+  paths: ApiPaths,
+  logger: Logger,
+  store: Store,
+  ledger: Ledger,
+  blobs: BlobStore,
+): Promise<{ httpDeps: Omit<HttpDeps, 'ledger' | 'blobs'>; stop: () => Promise<void> }> {
+  const doors: AgentsDoor[] = [];
+  const wakeDispatch = (hostId: HostId): void => doors.forEach((d) => d.wake(hostId));
+  const numberEvents = (): void => void ledger.flush().catch(() => undefined);
+  const scheduling = new CoalescedLoop(
+    'scheduling',
+    () =>
+      placePending({
+        store,
+        strategy: config.placementStrategy,
+        clock: systemClock,
+        ids: randomIds,
+        placed: wakeDispatch,
+      }),
+    logger,
+  );
+  const authority = await Authority.open(store, await MasterKey.open(paths.masterKeyFile), systemClock);
+  const hooks: DispatchHooks = {
+    ledger: numberEvents,
+    scheduler: () => scheduling.wake(),
+    instanceChanged: () => undefined,
+    hostChanged: () => undefined,
+  };
+  const shared = {
+    store,
+    authority,
+    clock: systemClock,
+    ids: randomIds,
+    hooks,
+    log: logger,
+    pause: systemPause,
+    adoptRestored: false,
+  };
+  for (const host of config.linkAddresses)
+    doors.push(
+      await AgentsDoor.open({ ...shared, blobs: blobSource(blobs), listen: { host, port: config.linkPort } }),
+    );
+  const wake = { scheduler: () => scheduling.wake(), dispatch: wakeDispatch, operations: numberEvents };
+  const reconcileStop = reconcileStart(
+    {
+      store,
+      clock: systemClock,
+      log: logger,
+      silentAfterMs: config.hostSilentSeconds * 1000,
+      eventsKeptMs: config.eventsKeptDays * 86_400_000,
+      wake,
+    },
+    systemTimers,
+  );
+  scheduling.wake();
+  return {
+    httpDeps: {
+      store,
+      clock: systemClock,
+      ids: randomIds,
+      logger,
+      caFingerprint: authority.fingerprint,
+      config: { ...defaultHttpConfig, imageMaxBytes: config.uploadMaxMiB * 1024 * 1024 },
+      wake: { scheduler: wake.scheduler, dispatch: (id) => wakeDispatch(id as HostId), ledger: numberEvents },
+      logs: (instance, options, signal) => instanceLogs(doors, instance, options, signal),
+      explain: async (instance, host) =>
+        explain(
+          { store, strategy: config.placementStrategy },
+          instance,
+          await volumeHostOf(store, instance),
+          host,
+        ),
+    },
+    stop: async () => {
+      await reconcileStop();
+      await scheduling.close();
+      await Promise.all(doors.map((d) => d.close()));
+    },
+  };
+}
+
+function blobSource(blobs: BlobStore): BlobSource {
+  return {
+    open: async (digest: Digest) => {
+      const path = blobs.path(digest);
+      const { size } = await stat(path);
+      return { stream: createReadStream(path), sizeBytes: size };
+    },
+  };
+}
+
+async function* instanceLogs(
+  doors: readonly AgentsDoor[],
+  instance: Instance,
+  options: { readonly tailBytes?: number; readonly follow: boolean },
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  const host = instance.status.host;
+  if (host === null)
+    throw new BerthError('stateConflict', `${instance.name} was never placed, so it has no log yet`, {
+      remedy: `See why it waits: GET /v1/projects/${instance.project}/instances/${instance.name}/decision`,
+    });
+  const door = doors.find((d) => d.connected().includes(host.id));
+  if (door === undefined)
+    throw new BerthError('unavailable', `the host ${host.name} of ${instance.name} is not connected`, {
+      remedy: 'Look at GET /v1/hosts; its agent connects again by itself when it runs.',
+    });
+  for await (const chunk of await door.logs(host.id, instance.id, options, signal)) yield chunk as Uint8Array;
+}
+
+async function volumeHostOf(store: Store, instance: Instance): Promise<HostId | null> {
+  const { rootVolumeId } = instance.status;
+  if (rootVolumeId === null) return null;
+  const project = await store.projectGet(instance.project);
+  const volume = project === null ? null : await store.volumeGet(project.id, rootVolumeId);
+  return volume?.host?.id ?? null;
+}
