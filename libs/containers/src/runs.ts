@@ -10,6 +10,8 @@ import { type RecordStore, type WorkloadRecord, workloadId } from './workload-re
 
 /** How long the monitor may take from the end of the container to the written status, ms. */
 const STATUS_MS = 3000;
+/** Kept of a step's time for forcing what did not heed its grace time, ms. */
+const FORCE_MS = 2000;
 
 /**
  * The runs of workloads: launch, watch their end, stop. Callers hold the workload's lock.
@@ -83,7 +85,11 @@ export class Runs {
       await this.records.write(now);
       if (cgroupFrozen(this.parts.paths(now).cgroup)) await this.launcher.resume(id);
       await this.launcher.kill(id, now.stopSignal);
-      now = await this.waitEnd(now, Math.min(Date.now() + graceSeconds * 1000, ctx.deadline), ctx.signal);
+      now = await this.waitEnd(
+        now,
+        Math.min(Date.now() + graceSeconds * 1000, ctx.deadline - FORCE_MS),
+        ctx.signal,
+      );
       if (now.exit !== null) return now;
     }
     now = { ...now, stop: { forced: true } };

@@ -1,0 +1,251 @@
+import { existsSync, readFileSync, readdirSync, readlinkSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { mounts, processIdentity, run, signalProcess } from '@berth/linux';
+import type { Observation, Runtime, WorkloadKey, WorkloadSpec } from '@berth/runtime';
+import { ContainerLab, cgroupsNamed, context, processesNamed } from './testing/container-lab.js';
+
+const IDLE = `trap 'exit 0' TERM; echo ready; while :; do sleep 60 & wait $!; done`;
+
+describe('a container on this host', () => {
+  const lab = new ContainerLab();
+  const runtime = lab.runtime();
+  afterAll(() => lab.close());
+
+  it('has its own pid 1, host name, network and uid range, and the limits asked for', async () => {
+    const spec = lab.spec(IDLE, { name: 'alpha' as never, cpuMillis: 250, memoryMiB: 48 });
+    const pid = await up(runtime, spec);
+    await logUntil(runtime, spec, 'ready');
+    const inside = async (...command: string[]): Promise<string> =>
+      (await run('nsenter', ['-t', String(pid), '-a', '--', ...command])).stdout.trim();
+
+    expect(await inside('/bin/cat', '/proc/1/cmdline')).toContain('/bin/sh');
+    expect(await inside('/bin/hostname')).toBe('alpha');
+    expect(await inside('/bin/cat', '/etc/hosts')).toContain(spec.nics[0]?.ipv4);
+    const links = await inside('/bin/ip', 'addr');
+    expect(links).toContain(`inet ${spec.nics[0]?.ipv4}/24`);
+    expect(links).toContain(spec.nics[0]?.mac);
+    expect(await inside('/bin/ping', '-c', '1', '-w', '5', spec.networks[0]?.gateway ?? '')).toContain(
+      '0% packet loss',
+    );
+
+    const [map] = readFileSync(`/proc/${pid}/uid_map`, 'utf8').trim().split('\n');
+    const [first, host, count] = (map ?? '').trim().split(/\s+/).map(Number) as [number, number, number];
+    expect([first, count]).toEqual([0, 65_536]);
+    expect(host).toBeGreaterThanOrEqual(0x1000_0000);
+    expect(statSync(join(lab.root, 'volumes', spec.rootVolume.id, 'upper')).uid).toBe(host);
+    for (const kind of ['mnt', 'pid', 'net', 'ipc', 'uts', 'user', 'cgroup'])
+      expect(readlinkSync(`/proc/${pid}/ns/${kind}`), kind).not.toBe(readlinkSync(`/proc/self/ns/${kind}`));
+    expect(await runtime.limits?.(spec)).toEqual({
+      memoryBytes: 48 * 1024 * 1024,
+      cpuMillis: 250,
+      pids: 4096,
+    });
+  });
+
+  it('holds no privilege beyond its set, no descriptor but the three, and cannot make a user namespace', async () => {
+    const spec = lab.spec(
+      'echo fds=$(ls /proc/1/fd | tr "\\n" " "); unshare -U true; echo unshare=$?; ' + IDLE,
+    );
+    const pid = await up(runtime, spec);
+    const text = await logUntil(runtime, spec, 'ready');
+    expect(readdirSync(`/proc/${pid}/fd`).filter((fd) => Number(fd) > 2 && Number(fd) !== 10)).toEqual([]);
+    expect(text).toContain('unshare=1');
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+    expect(status).toMatch(/NoNewPrivs:\s1/);
+    expect(status).toMatch(/Seccomp:\s2/);
+    // chown, dac_override, fowner, fsetid, kill, setgid, setuid, setpcap, net_bind_service, sys_chroot, setfcap
+    expect(status).toMatch(/CapBnd:\s00000000800405fb/);
+    expect(status).toMatch(/CapInh:\s0+\n/);
+  });
+
+  it('runs as a user that the image names, with its groups and environment, in its working directory', async () => {
+    const spec = lab.spec('', {
+      process: {
+        command: ['/bin/sh', '-c', 'id; echo env=$FROM_IMAGE,$MINE; echo dir=$PWD'],
+        user: 'web',
+        workdir: '/tmp',
+        env: { MINE: 'two words' },
+      },
+    });
+    await up(runtime, spec);
+    const ended = await untilEnded(runtime, spec);
+    expect(ended.exit).toMatchObject({ reason: 'exited', code: 0 });
+    const text = await logText(runtime, spec);
+    expect(text).toMatch(/uid=101\(web\) gid=102\(web\) groups=.*104\(logs\)/);
+    expect(text).toContain('env=yes,two words');
+    expect(text).toContain('dir=/tmp');
+  });
+
+  it('keeps what the guest wrote, with lines cut only where the guest cut them', async () => {
+    const spec = lab.spec('echo one; printf two; sleep 0.2; echo -three; printf end');
+    await up(runtime, spec);
+    await untilEnded(runtime, spec);
+    expect(await logText(runtime, spec)).toBe('one\ntwo-three\nend');
+    const tail: Uint8Array[] = [];
+    const logs = runtime.logs?.(spec, { follow: false, tailBytes: 4 }, AbortSignal.timeout(5000));
+    for await (const chunk of logs ?? []) tail.push(chunk);
+    expect(Buffer.concat(tail).toString()).toBe('\nend');
+  });
+
+  it.each([
+    ['an exit code', 'exit 7', { reason: 'exited', code: 7 }],
+    [
+      'a signal',
+      'kill -ABRT $$; sh -c "kill -SEGV \\$\\$"; exit $?',
+      { reason: 'signalled', signal: 'SIGSEGV' },
+    ],
+    [
+      'a memory hog that the kernel killed',
+      'x=0123456789abcdef; while :; do x=$x$x; done',
+      { reason: 'oomKilled', signal: 'SIGKILL' },
+    ],
+  ])('reports %s', async (_, script, exit) => {
+    const spec = lab.spec(script, { memoryMiB: 16, cpuMillis: null });
+    await up(runtime, spec);
+    const ended = await untilEnded(runtime, spec);
+    expect(ended).toMatchObject({ phase: 'ended', pid: null, exit });
+  });
+
+  it('reports how a run ended while no agent was there', async () => {
+    const spec = lab.spec('sleep 0.1; exit 9');
+    await up(runtime, spec);
+    await logText(runtime, spec);
+    const later = lab.runtime();
+    const ended = await untilEnded(later, spec);
+    expect(ended.exit).toMatchObject({ reason: 'exited', code: 9 });
+  });
+
+  it('says that an end is lost when the monitor was killed with it', async () => {
+    const spec = lab.spec(IDLE);
+    const pid = await up(runtime, spec);
+    const monitors = processesNamed(spec.instanceId).filter((line) => line.includes('conmon'));
+    for (const monitor of [Number(monitors[0]?.split(' ')[0]), pid]) {
+      const identity = processIdentity(monitor);
+      if (identity !== null) signalProcess(identity, 'SIGKILL');
+    }
+    expect((await untilEnded(runtime, spec)).exit?.reason).toBe('lost');
+  });
+
+  it('pauses and resumes, and a paused one can be stopped politely', async () => {
+    const spec = lab.spec(IDLE);
+    await up(runtime, spec);
+    await logUntil(runtime, spec, 'ready');
+    await runtime.pause?.(spec, context());
+    expect(await find(runtime, spec)).toMatchObject({ phase: 'running', power: 'paused' });
+    await runtime.resume?.(spec, context());
+    expect(await find(runtime, spec)).toMatchObject({ power: 'running' });
+    await runtime.pause?.(spec, context());
+    await runtime.stop(spec, 10, context());
+    expect((await find(runtime, spec))?.exit?.reason).toBe('stopped');
+  });
+
+  it('follows its log until the reader leaves', async () => {
+    const spec = lab.spec('echo first; sleep 0.3; echo second >&2; ' + IDLE);
+    await up(runtime, spec);
+    expect(await logUntil(runtime, spec, 'ready')).toBe('first\nsecond\nready\n');
+  });
+
+  it('refuses a program that the image has not, and leaves no process or container', async () => {
+    const spec = lab.spec('', { process: { command: ['/bin/absent'] } });
+    await runtime.prepare(spec, context());
+    await expect(runtime.start(spec, context())).rejects.toMatchObject({ code: 'badImage' });
+    expect(processesNamed(spec.instanceId)).toEqual([]);
+    expect(await find(runtime, spec)).toMatchObject({ phase: 'preparing' });
+  });
+
+  it('says that an image is missing when a layer is not on the host', async () => {
+    const ensure = () => Promise.reject(Object.assign(new Error('gone'), { code: 'missingBlob' }));
+    const poor = lab.runtime({ layers: { ensure } });
+    await expect(poor.prepare(lab.spec(IDLE), context())).rejects.toMatchObject({ code: 'imageMissing' });
+  });
+
+  it('refuses a second epoch while the first runs, and the removal of a volume in use', async () => {
+    const spec = lab.spec(IDLE);
+    await up(runtime, spec);
+    const next = { ...spec, epoch: 2 };
+    await expect(runtime.prepare(next, context())).rejects.toMatchObject({ code: 'hostFault' });
+    await expect(runtime.removeVolume(spec.rootVolume.id, context())).rejects.toMatchObject({
+      code: 'hostFault',
+    });
+    await runtime.remove(spec, context());
+  });
+});
+
+describe('the whole host', () => {
+  let before: HostPicture;
+  let lab: ContainerLab;
+  beforeAll(() => {
+    before = picture();
+    lab = new ContainerLab();
+  });
+
+  it('is as before once everything was removed', async () => {
+    const runtime = lab.runtime();
+    for (const script of [IDLE, 'exit 1', `trap '' TERM; sleep 60`]) await up(runtime, lab.spec(script));
+    expect((await runtime.probe()).reason).toBeNull();
+    await lab.close();
+    const after = picture();
+    expect(cgroupsNamed(lab.hostTag)).toEqual([]);
+    expect(processesNamed(lab.root)).toEqual([]);
+    expect(after.mounts.filter((m) => m.includes(lab.root))).toEqual([]);
+    expect(after.mounts.filter((m) => m.includes('berth') && !before.mounts.includes(m))).toEqual([]);
+    expect(existsSync(lab.root)).toBe(false);
+  });
+});
+
+interface HostPicture {
+  readonly mounts: readonly string[];
+}
+function picture(): HostPicture {
+  return { mounts: mounts().map((m) => `${m.type} ${m.target}`) };
+}
+
+async function up(runtime: Runtime, spec: WorkloadSpec): Promise<number> {
+  await runtime.prepare(spec, context());
+  await runtime.start(spec, context());
+  return (await find(runtime, spec))?.pid ?? 0;
+}
+
+async function find(runtime: Runtime, key: WorkloadKey): Promise<Observation | undefined> {
+  return (await runtime.recover()).find((o) => o.instanceId === key.instanceId && o.epoch === key.epoch);
+}
+
+/** The observation of an end: from events, or at once where it has ended before we looked. */
+async function untilEnded(runtime: Runtime, key: WorkloadKey): Promise<Observation> {
+  const leave = new AbortController();
+  const events = runtime.observe(AbortSignal.any([leave.signal, AbortSignal.timeout(15_000)]));
+  try {
+    const now = await find(runtime, key);
+    if (now?.phase === 'ended') return now;
+    for await (const o of events) if (o.instanceId === key.instanceId && o.phase === 'ended') return o;
+    throw new Error('no end was observed');
+  } finally {
+    leave.abort();
+  }
+}
+
+async function logText(runtime: Runtime, key: WorkloadKey): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  for await (const c of runtime.logs?.(key, { follow: false }, AbortSignal.timeout(5000)) ?? [])
+    chunks.push(c);
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+/** Follows the log until it holds a text. */
+async function logUntil(runtime: Runtime, key: WorkloadKey, wanted: string): Promise<string> {
+  const leave = new AbortController();
+  let text = '';
+  const logs = runtime.logs?.(
+    key,
+    { follow: true },
+    AbortSignal.any([leave.signal, AbortSignal.timeout(15_000)]),
+  );
+  for await (const chunk of logs ?? []) {
+    text += Buffer.from(chunk).toString('utf8');
+    if (text.includes(wanted)) break;
+  }
+  leave.abort();
+  expect(text).toContain(wanted);
+  return text;
+}

@@ -1,0 +1,217 @@
+import { randomInt, randomUUID } from 'node:crypto';
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { mounts } from '@berth/linux';
+import { HostNetwork } from '@berth/network';
+import type { Runtime, StepContext, WorkloadKey, WorkloadSpec } from '@berth/runtime';
+import { createContainerRuntime } from '../container-runtime.js';
+import type { ContainerRuntimeOptions } from '../ports.js';
+
+const BUSYBOX = '/bin/busybox';
+const APPLETS = ['cat', 'chmod', 'dd', 'echo', 'expr', 'hostname', 'id', 'ifconfig', 'ip', 'kill', 'ls', 'mount', 'nslookup', 'ping', 'rm', 'sh', 'sleep', 'tail', 'test', 'true', 'unshare', 'wget']; // prettier-ignore
+
+/**
+ * Real parts for tests: directories of their own, a busybox image, a real network. Everything of it can be listed and
+ * is taken away by `close`.
+ */
+export class ContainerLab {
+  readonly root = mkdtempSync(join(tmpdir(), 'bc-'));
+  readonly hostTag = `t${randomUUID().slice(0, 8)}`;
+  private readonly network: HostNetwork;
+  /** Test files run side by side on one machine: a subnet of our own, very likely. */
+  private readonly subnet = `10.${randomInt(64, 224)}.${randomInt(0, 256)}`;
+  private readonly layer: string;
+  private readonly specs: WorkloadSpec[] = [];
+  private readonly networkId = randomUUID();
+  private address = 10;
+
+  constructor() {
+    chmodSync(this.root, 0o711);
+    for (const name of ['state', 'log', 'volumes', 'layers', 'net-state'])
+      mkdirSync(join(this.root, name), { mode: 0o700 });
+    mkdirSync(join(this.root, 'run'), { mode: 0o711 });
+    this.layer = this.busyboxLayer();
+    this.network = new HostNetwork({
+      stateDir: join(this.root, 'net-state'),
+      runDir: join(this.root, 'run', 'net'),
+    });
+  }
+
+  get options(): ContainerRuntimeOptions {
+    return {
+      blobs: { has: () => true },
+      layers: {
+        ensure: (layer) =>
+          layer.mediaType.endsWith('bad')
+            ? Promise.reject(
+                Object.assign(new Error('a hostile layer'), { code: 'badLayer', remedy: 'none' }),
+              )
+            : Promise.resolve(this.layer),
+      },
+      volumes: {
+        ensureLayerDir: ({ volumeId }) => {
+          const [upper, work] = ['upper', 'work'].map((name) => join(this.root, 'volumes', volumeId, name));
+          for (const path of [upper, work]) mkdirSync(path as string, { recursive: true });
+          return Promise.resolve({ upper: upper as string, work: work as string });
+        },
+        remove: (volumeId) =>
+          Promise.resolve(rmSync(join(this.root, 'volumes', volumeId), { recursive: true, force: true })),
+      },
+      network: this.network,
+      stateDir: join(this.root, 'state'),
+      runDir: join(this.root, 'run', 'oci'),
+      logDir: join(this.root, 'log'),
+      hostTag: this.hostTag,
+    };
+  }
+
+  /** A new runtime object over the same host, as after a restart of the agent. */
+  runtime(change: Partial<ContainerRuntimeOptions> = {}): Runtime {
+    return createContainerRuntime({ ...this.options, ...change });
+  }
+
+  /** A workload of a new instance that runs a shell script. */
+  spec(script: string, change: Partial<WorkloadSpec> = {}): WorkloadSpec {
+    const digest = `sha256:${'a'.repeat(64)}`;
+    const octet = (this.address += 1);
+    const mac = `02:be:00:00:00:${octet.toString(16).padStart(2, '0')}`;
+    const ipv4 = `${this.subnet}.${octet}`;
+    const spec = {
+      instanceId: randomUUID(),
+      epoch: 1,
+      project: 'test',
+      name: `c${octet}`,
+      uuid: randomUUID(),
+      isolation: 'container',
+      image: {
+        kind: 'oci',
+        digest,
+        configDigest: digest,
+        layers: [
+          { digest, diffId: digest, sizeBytes: 1, mediaType: 'application/vnd.oci.image.layer.v1.tar' },
+        ],
+        process: {
+          entrypoint: ['/bin/sh', '-c'],
+          cmd: [script],
+          env: ['FROM_IMAGE=yes'],
+          user: '',
+          workdir: '',
+        },
+        arch: 'amd64',
+        blobs: [],
+      },
+      vcpus: 1,
+      cpuMillis: 500,
+      memoryMiB: 64,
+      rootVolume: { id: randomUUID(), sizeMiB: 64 },
+      nics: [{ id: randomUUID(), networkId: this.networkId, mac, ipv4 }],
+      networks: [
+        {
+          id: this.networkId,
+          project: 'test',
+          name: 'default',
+          cidr: `${this.subnet}.0/24`,
+          gateway: `${this.subnet}.1`,
+          leases: [{ name: `c${octet}`, mac, ipv4 }],
+        },
+      ],
+      process: null,
+      userData: null,
+      restart: { policy: 'never', backoffSeconds: 1, maxBackoffSeconds: 1 },
+      accel: 'any',
+      ...change,
+    } as unknown as WorkloadSpec;
+    this.specs.push(spec);
+    return spec;
+  }
+
+  volumes(): string[] {
+    return readdirSync(join(this.root, 'volumes'));
+  }
+
+  /** What on the host carries this instance: files, mounts, cgroups, processes, links. Volumes are not among it. */
+  leftovers(key: WorkloadKey): string[] {
+    const id = key.instanceId;
+    const files = readdirSync(this.root, { recursive: true, withFileTypes: true })
+      .map((entry) => join(entry.parentPath, entry.name))
+      .filter((path) => path.includes(id) && !path.startsWith(join(this.root, 'volumes')));
+    const held = readdirSync(join(this.root, 'state'))
+      .filter((name) => name.endsWith('.json'))
+      .filter((name) => readFileSync(join(this.root, 'state', name), 'utf8').includes(id));
+    const mounted = mounts()
+      .map((m) => m.target)
+      .filter((target) => target.includes(id));
+    return [...files, ...held, ...mounted, ...cgroupsNamed(id), ...processesNamed(id)];
+  }
+
+  async close(): Promise<void> {
+    const runtime = this.runtime();
+    for (const spec of this.specs) {
+      const ctx = context();
+      const keys = (await runtime.recover()).filter((o) => o.instanceId === spec.instanceId);
+      for (const key of [spec, ...keys]) await runtime.remove(key, ctx);
+      await runtime.removeVolume(spec.rootVolume.id, ctx);
+    }
+    await this.network.release(this.networkId as never);
+    rmSync(this.root, { recursive: true, force: true });
+  }
+
+  private busyboxLayer(): string {
+    const layer = join(this.root, 'layers', 'busybox');
+    for (const name of ['bin', 'etc', 'proc', 'sys', 'dev', 'root', 'tmp'])
+      mkdirSync(join(layer, name), { recursive: true });
+    chmodSync(join(layer, 'tmp'), 0o1777);
+    copyFileSync(BUSYBOX, join(layer, 'bin', 'busybox'));
+    chmodSync(join(layer, 'bin', 'busybox'), 0o755);
+    for (const name of APPLETS) {
+      rmSync(join(layer, 'bin', name), { force: true });
+      symlinkSync('busybox', join(layer, 'bin', name));
+    }
+    writeFileSync(
+      join(layer, 'etc', 'passwd'),
+      'root:x:0:0:root:/root:/bin/sh\nweb:x:101:102:web:/tmp:/bin/sh\n',
+    );
+    writeFileSync(join(layer, 'etc', 'group'), 'root:x:0:\nweb:x:102:\nlogs:x:104:root,web\n');
+    return layer;
+  }
+}
+
+/** A step's bounds in tests. */
+export function context(ms = 20_000): StepContext {
+  return { signal: AbortSignal.timeout(ms), deadline: Date.now() + ms };
+}
+
+/** cgroups of any tree whose path holds the text. */
+export function cgroupsNamed(text: string): string[] {
+  return mounts()
+    .filter((m) => m.type === 'cgroup' || m.type === 'cgroup2')
+    .flatMap((m) => readdirSync(m.target, { recursive: true }).map((path) => join(m.target, String(path))))
+    .filter((path) => path.includes(text));
+}
+
+/** Processes with the text in their command line, as `pid command`. */
+export function processesNamed(text: string): string[] {
+  return readdirSync('/proc')
+    .filter((name) => /^[0-9]+$/.test(name))
+    .map((pid) => `${pid} ${readOr(`/proc/${pid}/cmdline`).replaceAll('\0', ' ')}`)
+    .filter((line) => line.includes(text));
+}
+
+function readOr(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return ''; // ended meanwhile
+  }
+}
