@@ -1,6 +1,7 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, rmSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { writeFileAtomic } from '@berth/linux';
 import type { ApiAccess } from './api.js';
 import type { ComponentSpec } from './component.js';
 import type { Config } from './config.js';
@@ -45,21 +46,24 @@ export function apiComponent(
   };
 }
 
-/** The agent of one host. It joins with a token where it has no certificate yet; instances outlive it. */
+/** A join token is good for 15 minutes; younger ones are kept, so that a join whose answer was lost can be repeated. */
+const tokenKeptMs = 10 * 60 * 1000;
+
+/** The agent of one host. It joins with a token where it has no identity yet; instances outlive it. */
 export function agentComponent(paths: Paths, host: HostContext, api: ApiAccess): ComponentSpec {
   const { command, args } = host.enter('setpriv', [...bound, appMain('agent')]);
-  const joined = (): boolean => existsSync(join(host.root, 'var/lib/berth/agent/link/agent.crt'));
+  const tokenFile = join(host.root, 'etc/berth/join-token');
   return {
     name: componentName(host, 'agent'),
     command,
     args: () => args,
-    env: async () => ({
+    env: () => ({
       ...process.env,
       NODE_ENV: 'production',
       BERTH_ROOT: host.root,
       BERTH_HOST_NAME: host.name,
-      BERTH_LINK: host.link,
-      ...(joined() ? {} : { BERTH_JOIN_TOKEN: await api.joinToken(host.name) }),
+      BERTH_API_LINK: host.link,
+      BERTH_JOIN_TOKEN_FILE: tokenFile,
     }),
     cwd: '/',
     logFile: componentFile(paths.log, host, 'agent', 'log'),
@@ -68,6 +72,15 @@ export function agentComponent(paths: Paths, host: HostContext, api: ApiAccess):
     stopSignal: 'SIGTERM',
     stopTimeoutMs: 10_000,
     address: `link ${host.link}`,
+    prepare: async () => {
+      if (existsSync(join(host.root, 'var/lib/berth/agent/identity/identity.json'))) {
+        rmSync(tokenFile, { force: true });
+        return;
+      }
+      if (existsSync(tokenFile) && Date.now() - statSync(tokenFile).mtimeMs < tokenKeptMs) return;
+      mkdirSync(dirname(tokenFile), { recursive: true, mode: 0o755 });
+      await writeFileAtomic(tokenFile, `${await api.joinToken(host.name)}\n`, { mode: 0o600 });
+    },
     ready: async () => {
       const found = await api.hostState(host.name);
       if (found === null) return `waiting for host ${host.name} to join`;
