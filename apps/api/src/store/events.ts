@@ -21,8 +21,9 @@ export async function eventsWrite(tx: Tx, ctx: RequestContext, drafts: readonly 
   await tx.changed(
     `INSERT INTO events (at, class, type, project_id, project, object_kind, object_id, object_name, actor, trace_id, operation_id, data)
      SELECT $1, e.class, e.type, e.project_id, p.name, e.object_kind, e.object_id, e.object_name, $2, $3, e.operation_id, e.data
-     FROM jsonb_to_recordset($4) WITH ORDINALITY AS e(class text, type text, project_id uuid, object_kind text,
-       object_id text, object_name text, operation_id uuid, data jsonb, n bigint)
+     FROM ROWS FROM (jsonb_to_recordset($4) AS (class text, type text, project_id uuid, object_kind text,
+       object_id text, object_name text, operation_id uuid, data jsonb)) WITH ORDINALITY
+       AS e(class, type, project_id, object_kind, object_id, object_name, operation_id, data, n)
      LEFT JOIN projects p ON p.id = e.project_id ORDER BY e.n`,
     [tx.now, ctx.actor, ctx.traceId, JSON.stringify(rows)],
   );
