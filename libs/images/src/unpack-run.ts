@@ -1,5 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -35,8 +36,14 @@ async function bundleChild(source: string): Promise<string> {
   });
   const directory = join(source, '..', 'node_modules', '.cache');
   await mkdir(directory, { recursive: true });
-  const path = join(directory, `unpack-child.${process.pid}.cjs`);
-  await writeFileAtomic(path, result.outputFiles[0]?.contents ?? '');
+  const [file] = result.outputFiles;
+  if (file === undefined) throw new Error('esbuild wrote nothing');
+  // Named by content: workers that bundle at the same time write the same file.
+  const path = join(
+    directory,
+    `unpack-child-${createHash('sha256').update(file.contents).digest('hex')}.cjs`,
+  );
+  await writeFileAtomic(path, file.contents);
   return path;
 }
 
@@ -52,11 +59,10 @@ export async function runUnpack(
   zstd: boolean,
 ): Promise<Extract<UnpackAnswer, { ok: true }>> {
   const { limits } = order;
-  const weak = withCapabilities(
-    ['chown', 'dac_override', 'fowner', 'fsetid', 'sys_chroot'],
-    process.execPath,
-    ['--max-old-space-size=192', entry, JSON.stringify(order)],
-  );
+  // sys_chroot and setpcap are for the child's first two steps, after which it drops them.
+  const keep = ['chown', 'dac_override', 'fowner', 'fsetid', 'sys_chroot', 'setpcap'] as const;
+  const program = ['--max-old-space-size=192', entry, JSON.stringify(order)];
+  const weak = withCapabilities(keep, process.execPath, program);
   const seconds = Math.ceil(limits.timeoutMs / 1000);
   const bounds = [`--fsize=${limits.tarBytes}`, '--nofile=128', `--cpu=${seconds}`, '--core=0'];
   const blob = await open(blobPath, 'r');
