@@ -40,9 +40,14 @@ build_disk() {
 # The package that the cloud kernel's meta package points to.
 kernel_package() {
   local name
-  name=$(apt-cache depends --no-recommends --no-suggests linux-image-cloud-amd64 2>/dev/null | sed -n 's/^ *Depends: \(linux-image-[0-9].*-cloud-amd64\)$/\1/p' | head -n 1)
-  [ -n "$name" ] || die 'apt does not know linux-image-cloud-amd64: run apt-get update'
+  name=$(kernel_dependency)
+  [ -n "$name" ] || { apt-get -q update >&2; name=$(kernel_dependency); }
+  [ -n "$name" ] || die 'apt does not know linux-image-cloud-amd64: look at its sources'
   echo "$name"
+}
+
+kernel_dependency() {
+  apt-cache depends --no-recommends --no-suggests linux-image-cloud-amd64 2>/dev/null | sed -n 's/^ *Depends: \(linux-image-[0-9].*-cloud-amd64\)$/\1/p' | head -n 1
 }
 
 # build_initramfs KERNEL_ROOT: writes $work/vmlinuz and $work/initrd.
