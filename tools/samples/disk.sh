@@ -10,6 +10,10 @@ build_disk() {
   key=$(key_of "$here/build" "$here/disk.sh" "$here"/guest/*)
   if fresh tiny.qcow2 "$key"; then say "tiny.qcow2 is up to date"; return; fi
 
+  local tool
+  for tool in sfdisk mformat syslinux mke2fs cpio depmod qemu-img; do
+    command -v "$tool" >/dev/null || die "$tool is missing: install the packages listed in tools/samples/packages"
+  done
   kernel=$(kernel_package)
   boot=$(debian_package "$kernel")
   build_initramfs "$boot"
