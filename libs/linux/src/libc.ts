@@ -3,7 +3,7 @@ import { SystemError } from './errno.js';
 
 /**
  * The C library, called synchronously on the calling thread. Nothing here may block for long: koffi's asynchronous
- * calls would starve libuv's pool, and per-thread state (network namespace, capabilities) must be that of the caller.
+ * calls in bulk would starve libuv's pool, and per-thread state (network namespace, capabilities) must be that of the caller.
  */
 const libc = koffi.load('libc.so.6');
 
@@ -52,6 +52,18 @@ export const c = {
     ...args: unknown[]
   ) => number,
 };
+
+const send = libc.func('long send(int fd, void *data, size_t length, int flags)');
+
+/** send(2) on a pool thread, for the rare request in which the kernel takes its time. One at a time, never in bulk. */
+export function sendSoon(fd: number, bytes: Buffer): Promise<number> {
+  return new Promise((resolve, reject) => {
+    send.async(fd, bytes, bytes.length, 0, (error: unknown, sent: number) => {
+      if (error) reject(error instanceof Error ? error : new Error(String(error)));
+      else resolve(sent);
+    });
+  });
+}
 
 /** errno of the last call on this thread; only valid directly after it. */
 export function lastErrno(): number {

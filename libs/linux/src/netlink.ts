@@ -1,20 +1,15 @@
 import { closeSync, openSync } from 'node:fs';
 import { constants } from 'node:os';
 import { hasCode, SystemError } from './errno.js';
-import { c, check, lastErrno } from './libc.js';
 import {
   attr,
   type Attribute,
   cidrEncode,
-  errorDecode,
   ifnameCheck,
   ipv4Encode,
   linkHead,
   macEncode,
-  messageEncode,
-  messagesDecode,
   NLM_F,
-  NLMSG,
   RTM,
 } from './netlink-codec.js';
 import {
@@ -29,14 +24,8 @@ import {
   type RouteInfo,
   RTA,
 } from './netlink-route.js';
-import { inNetns } from './netns.js';
+import { type NetlinkRequest, NetlinkSocket } from './netlink-socket.js';
 
-const AF_NETLINK = 16;
-const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
-const SOL_NETLINK = 270;
-const NETLINK_EXT_ACK = 11;
-const SOL_SOCKET = 1;
-const SO_RCVTIMEO = 20;
 const IFF_UP = 1;
 
 export interface LinkChange {
@@ -72,19 +61,11 @@ export interface RouteOptions {
  * one at a path. Calls are synchronous and take some microseconds. Every refusal is a SystemError with the errno name.
  */
 export class Netlink {
-  private seq = 0;
-  private readonly buffer = Buffer.alloc(256 * 1024);
-  private constructor(private readonly fd: number) {}
+  private constructor(private readonly socket: NetlinkSocket) {}
 
   /** Opens a socket; with `netns` in the namespace at that path, where the socket stays. */
   static open(netns?: string): Netlink {
-    const open = () => check(c.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, 0), 'socket', 'netlink');
-    const fd = netns === undefined ? open() : inNetns(netns, open);
-    const on = Buffer.from(Uint32Array.of(1).buffer);
-    c.setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, on, 4); // without it errors only lack their words
-    const timeout = Buffer.from(BigInt64Array.of(5n, 0n).buffer);
-    check(c.setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, timeout, timeout.length), 'setsockopt', 'netlink');
-    return new Netlink(fd);
+    return new Netlink(NetlinkSocket.open(netns));
   }
 
   /** Opens, works, closes. */
@@ -98,18 +79,18 @@ export class Netlink {
   }
 
   close(): void {
-    closeSync(this.fd);
+    this.socket.close();
   }
 
   /** All links of the namespace. */
   links(): LinkInfo[] {
-    return this.dump(RTM.GETLINK, linkHead()).map(linkDecode);
+    return this.socket.dump(RTM.GETLINK, linkHead()).map(linkDecode);
   }
 
   /** One link by name, or null. */
   link(name: string): LinkInfo | null {
     try {
-      const [answer] = this.request('RTM_GETLINK', name, {
+      const [answer] = this.socket.request('RTM_GETLINK', name, {
         type: RTM.GETLINK,
         head: linkHead(),
         attributes: [attr.text(IFLA.IFNAME, ifnameCheck(name))],
@@ -154,7 +135,7 @@ export class Netlink {
       if (netnsFd !== null) attributes.push(attr.u32(IFLA.NET_NS_FD, netnsFd));
       const flags = change.up === true ? IFF_UP : 0;
       const mask = change.up === undefined ? 0 : IFF_UP;
-      this.request('RTM_NEWLINK', name, {
+      this.socket.request('RTM_NEWLINK', name, {
         type: RTM.NEWLINK,
         head: linkHead(link.index, flags, mask),
         attributes,
@@ -162,19 +143,18 @@ export class Netlink {
     });
   }
 
-  /** Deletes a link (a veth with its peer). Returns false when there was none. */
+  /** Deletes a link (a veth with its peer). Returns false when there was none. Blocks for 10 to 40 ms. */
   deleteLink(name: string): boolean {
-    try {
-      this.request('RTM_DELLINK', name, {
-        type: RTM.DELLINK,
-        head: linkHead(),
-        attributes: [attr.text(IFLA.IFNAME, ifnameCheck(name))],
-      });
-      return true;
-    } catch (error) {
-      if (hasCode(error, 'ENODEV')) return false;
-      throw error;
-    }
+    return absentIsFalse(() => this.socket.request('RTM_DELLINK', name, deletion(name)));
+  }
+
+  /**
+   * Deletes a link off this thread, because the kernel waits for its readers (some 20 ms) before it answers. Returns
+   * false when there was none. Nothing else may use this client meanwhile.
+   */
+  async deleteLinkSoon(name: string): Promise<boolean> {
+    const answered = await this.socket.requestSoon('RTM_DELLINK', name, deletion(name));
+    return absentIsFalse(answered);
   }
 
   /** Adds an IPv4 address such as `10.0.0.1/24`, with its broadcast address; one that is there already is kept. */
@@ -190,7 +170,7 @@ export class Netlink {
   addresses(link?: string): AddressInfo[] {
     const head = Buffer.alloc(8);
     head[0] = 2; // AF_INET
-    const all = this.dump(RTM.GETADDR, head).map(addressDecode);
+    const all = this.socket.dump(RTM.GETADDR, head).map(addressDecode);
     if (link === undefined) return all;
     const { index } = this.need(link);
     return all.filter((a) => a.linkIndex === index);
@@ -207,13 +187,14 @@ export class Netlink {
 
   /** IPv4 routes of the main table. */
   routes(): RouteInfo[] {
-    return this.dump(RTM.GETROUTE, routeHead(0))
+    return this.socket
+      .dump(RTM.GETROUTE, routeHead(0))
       .map(routeDecode)
       .filter((r) => r.table === 254);
   }
 
   private addLink(name: string, kind: string, attributes: readonly Attribute[]): void {
-    this.request('RTM_NEWLINK', `${kind} ${name}`, {
+    this.socket.request('RTM_NEWLINK', `${kind} ${name}`, {
       type: RTM.NEWLINK,
       flags: NLM_F.CREATE | NLM_F.EXCL,
       head: linkHead(),
@@ -233,7 +214,7 @@ export class Netlink {
       broadcast.writeUInt32BE((address.readUInt32BE() | (0xffffffff >>> prefix)) >>> 0);
       attributes.push(attr.bytes(IFA.BROADCAST, broadcast));
     }
-    this.request(type === RTM.NEWADDR ? 'RTM_NEWADDR' : 'RTM_DELADDR', `${cidr} on ${link}`, {
+    this.socket.request(type === RTM.NEWADDR ? 'RTM_NEWADDR' : 'RTM_DELADDR', `${cidr} on ${link}`, {
       type,
       flags,
       head,
@@ -246,7 +227,7 @@ export class Netlink {
     const attributes = prefix === 0 ? [] : [attr.bytes(RTA.DST, address)];
     if (route.via !== undefined) attributes.push(attr.bytes(RTA.GATEWAY, ipv4Encode(route.via)));
     if (route.link !== undefined) attributes.push(attr.u32(RTA.OIF, this.need(route.link).index));
-    this.request(type === RTM.NEWROUTE ? 'RTM_NEWROUTE' : 'RTM_DELROUTE', route.destination, {
+    this.socket.request(type === RTM.NEWROUTE ? 'RTM_NEWROUTE' : 'RTM_DELROUTE', route.destination, {
       type,
       flags,
       head: routeHead(prefix, route.via === undefined),
@@ -258,64 +239,6 @@ export class Netlink {
     const link = this.link(name);
     if (link === null) throw new SystemError('RTM_GETLINK', constants.errno.ENODEV, name);
     return link;
-  }
-
-  private request(
-    what: string,
-    subject: string,
-    message: { type: number; flags?: number; head: Uint8Array; attributes: readonly Attribute[] },
-  ): Buffer[] {
-    const flags = NLM_F.REQUEST | NLM_F.ACK | (message.flags ?? 0);
-    return this.exchange(what, subject, { ...message, flags }).payloads;
-  }
-
-  /** A dump that changed under way (NLM_F_DUMP_INTR) is taken again, at most ten times. */
-  private dump(type: number, head: Uint8Array): Buffer[] {
-    for (let attempt = 1; ; attempt += 1) {
-      const flags = NLM_F.REQUEST | NLM_F.DUMP;
-      const { payloads, interrupted } = this.exchange(`dump ${type}`, '', {
-        type,
-        flags,
-        head,
-        attributes: [],
-      });
-      if (!interrupted) return payloads;
-      if (attempt === 10) throw new SystemError(`dump ${type}`, constants.errno.EINTR, 'kept changing');
-    }
-  }
-
-  private exchange(
-    what: string,
-    subject: string,
-    message: { type: number; flags: number; head: Uint8Array; attributes: readonly Attribute[] },
-  ): { payloads: Buffer[]; interrupted: boolean } {
-    const seq = (this.seq = (this.seq + 1) >>> 0);
-    const bytes = messageEncode({ ...message, seq });
-    check(c.send(this.fd, bytes, bytes.length, 0), what, subject);
-    const payloads: Buffer[] = [];
-    let interrupted = false;
-    for (;;) {
-      for (const answer of messagesDecode(this.receive(what, subject))) {
-        if (answer.seq !== seq) continue; // rest of an exchange that failed half-way
-        interrupted ||= (answer.flags & NLM_F.DUMP_INTR) !== 0;
-        if (answer.type === NLMSG.DONE) return { payloads, interrupted };
-        if (answer.type === NLMSG.ERROR) {
-          const { errno, detail } = errorDecode(answer);
-          if (errno === 0) return { payloads, interrupted };
-          throw new SystemError(what, errno, subject, detail);
-        }
-        payloads.push(Buffer.from(answer.payload));
-      }
-    }
-  }
-
-  private receive(what: string, subject: string): Buffer {
-    for (;;) {
-      const size = c.recv(this.fd, this.buffer, this.buffer.length, 0);
-      if (size >= 0) return this.buffer.subarray(0, size);
-      const errno = lastErrno();
-      if (errno !== constants.errno.EINTR) throw new SystemError(what, errno, subject);
-    }
   }
 }
 
@@ -341,5 +264,19 @@ function withFd(path: string | undefined, work: (fd: number | null) => void): vo
     work(fd);
   } finally {
     closeSync(fd);
+  }
+}
+
+function deletion(name: string): NetlinkRequest {
+  return { type: RTM.DELLINK, head: linkHead(), attributes: [attr.text(IFLA.IFNAME, ifnameCheck(name))] };
+}
+
+function absentIsFalse(request: () => unknown): boolean {
+  try {
+    request();
+    return true;
+  } catch (error) {
+    if (hasCode(error, 'ENODEV')) return false;
+    throw error;
   }
 }

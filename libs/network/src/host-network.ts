@@ -44,7 +44,7 @@ const RULES_SEEN_MS = 10_000;
 /**
  * The project networks of one host, in the network namespace this process runs in: per network a bridge with the
  * gateway address, a DNS and DHCP server, and an nftables table. Links are found again by their ifalias, so nothing is
- * lost with the process. Every method may be repeated.
+ * lost with the process. Every method may be repeated. One object per state folder: its calls wait for each other.
  */
 export class HostNetwork {
   private readonly names: NetworkNames;
@@ -52,6 +52,8 @@ export class HostNetwork {
   private readonly mtu: number;
   /** One at a time per network. */
   private readonly queues = new Map<string, Promise<unknown>>();
+  /** What the last accepted spec of a network came to: a repeat needs no checking and no reading. */
+  private readonly accepted = new Map<string, { key: string; spec: HostNetworkSpec }>();
   private readonly rulesSeen = new Map<string, { key: string; at: number }>();
 
   constructor(private readonly options: HostNetworkOptions) {
@@ -66,7 +68,7 @@ export class HostNetwork {
    */
   ensure(input: HostNetworkSpec): Promise<{ readonly bridge: string }> {
     return this.exclusive(input.id, async () => {
-      const spec = await this.book.update(specCheck(input));
+      const spec = await this.accept(input);
       const subnet = subnetParse(spec.cidr);
       const bridge = this.names.bridge(spec.id);
       const bridgeIndex = bridgeEnsure({
@@ -152,13 +154,12 @@ export class HostNetwork {
 
   /** Deletes every nic of one epoch, and what an agent that died left half-made. Detaching what never was is no error. */
   async detach(owner: NicOwner): Promise<void> {
-    Netlink.with(undefined, (netlink) => {
-      for (const link of netlink.links()) {
-        const nic = this.names.nicOf(link.alias);
-        const own = nic !== null && nic.instanceId === owner.instanceId && nic.epoch === owner.epoch;
-        if (own || this.names.isHalfMade(link)) netlink.deleteLink(link.name);
-      }
+    const doomed = this.links().filter((link) => {
+      const nic = this.names.nicOf(link.alias);
+      const own = nic !== null && nic.instanceId === owner.instanceId && nic.epoch === owner.epoch;
+      return own || this.names.isHalfMade(link);
     });
+    await linksDelete(doomed.map((link) => link.name));
   }
 
   /**
@@ -171,9 +172,10 @@ export class HostNetwork {
       if ((await this.inventory()).some((nic) => nic.networkId === networkId)) return { released: false };
       await new Dnsmasq(this.dir(networkId)).remove();
       await rmdir(join(this.options.runDir, 'networks')).catch(() => undefined); // others are still there
-      Netlink.with(undefined, (netlink) => netlink.deleteLink(this.names.bridge(networkId)));
+      await linksDelete([this.names.bridge(networkId)]);
       await nftRemove(this.names.table(networkId));
       this.rulesSeen.delete(this.names.table(networkId));
+      this.accepted.delete(networkId);
       await this.book.remove(networkId);
       return { released: true };
     });
@@ -201,6 +203,16 @@ export class HostNetwork {
   ): Promise<{ readonly nameserver: string; readonly search: string } | null> {
     const spec = await this.book.get(networkId);
     return spec === null ? null : { nameserver: spec.gateway, search: networkDomain(spec) };
+  }
+
+  private async accept(input: HostNetworkSpec): Promise<HostNetworkSpec> {
+    const text = JSON.stringify(input);
+    const known = this.accepted.get(input.id);
+    if (known !== undefined && known.key === `${await this.book.version(input.id)} ${text}`)
+      return known.spec;
+    const spec = await this.book.update(specCheck(input));
+    this.accepted.set(input.id, { key: `${await this.book.version(input.id)} ${text}`, spec });
+    return spec;
   }
 
   private links() {
@@ -243,6 +255,16 @@ export class HostNetwork {
       });
     this.queues.set(networkId, settled);
     return turn;
+  }
+}
+
+/** One after the other: each holds the kernel's routing lock anyway. */
+async function linksDelete(names: readonly string[]): Promise<void> {
+  const netlink = Netlink.open();
+  try {
+    for (const name of names) await netlink.deleteLinkSoon(name);
+  } finally {
+    netlink.close();
   }
 }
 

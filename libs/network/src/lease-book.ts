@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rm, rmdir } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hasCode, macEncode, writeFileAtomic } from '@berth/linux';
 import { HostNetworkSpec, NetworkId } from '@berth/model';
@@ -71,6 +71,15 @@ export class LeaseBook {
       if (hasCode(error, 'ENOENT')) return null;
       throw error;
     }
+  }
+
+  /** Changes with every write of a network's file, by whomever; null when there is none. */
+  async version(networkId: NetworkId): Promise<string | null> {
+    const found = await stat(this.path(networkId), { bigint: true }).catch((error: unknown) => {
+      if (hasCode(error, 'ENOENT')) return null;
+      throw error;
+    });
+    return found === null ? null : `${found.ino} ${found.mtimeNs}`;
   }
 
   /** Every network known, whether it is realised at the moment or not. */
