@@ -1,9 +1,6 @@
 import type { Capabilities } from '@berth/model';
 
-export type CpuFacts = Pick<
-  Capabilities['cpu'],
-  'vendor' | 'model' | 'virtualisation' | 'secondLevelPaging'
->;
+export type CpuFacts = Pick<Capabilities['cpu'], 'vendor' | 'model' | 'virtualisation' | 'secondLevelPaging'>;
 
 /** Facts of the first processor in the text of /proc/cpuinfo (x86). Pure; what is not said is `unknown` or `none`. */
 export function parseCpuInfo(text: string): CpuFacts {

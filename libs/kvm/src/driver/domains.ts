@@ -28,7 +28,8 @@ export class Domains {
 
   /** The domain if a process carries it, else null. */
   active(domain: OwnDomain | null): OwnDomain | null {
-    if (domain === null || domain.state === DomainState.shutoff || domain.state === DomainState.crashed) return null;
+    if (domain === null || domain.state === DomainState.shutoff || domain.state === DomainState.crashed)
+      return null;
     return domain;
   }
 
@@ -87,7 +88,13 @@ export class Domains {
     const base = { instanceId: key.instanceId, epoch: key.epoch };
     if (mine !== null && this.active(mine) !== null) {
       const phase: Phase = record !== null && record.intent !== 'none' ? 'stopping' : 'running';
-      return { ...base, phase, power: powerOf(mine), exit: null, pid: await this.processes.find(mine.ref.uuid) };
+      return {
+        ...base,
+        phase,
+        power: powerOf(mine),
+        exit: null,
+        pid: await this.processes.find(mine.ref.uuid),
+      };
     }
     const phase = record === null ? 'ended' : idlePhase[record.state];
     const exit = record?.exit ?? null;

@@ -32,7 +32,7 @@ import { SerialLogs } from './serial-log.js';
 import { WorkloadRecords, type WorkloadRecord } from './workload-record.js';
 
 const POWER_BUTTON_AGAIN_MS = 2_000;
-const KVM_FORCED = 'kvm';
+const CAPABILITIES_MS = 120_000;
 
 type DiskImage = Extract<ImageContent, { kind: 'disk' }>;
 
@@ -68,6 +68,8 @@ export class LibvirtRuntime implements Runtime {
     const facts = { cpu, accel: { kvm, tcg: true }, tenantBoundary: false };
     const facets = ['pause', 'logs', 'limits'];
     try {
+      // libvirtd asks every emulator what it can, once: seconds that the first start need not wait for.
+      await this.#client.capabilities({ timeoutMs: CAPABILITIES_MS });
       const versions = {
         libvirt: await this.#client.libVersion(),
         qemu: await this.#client.hypervisorVersion(),
@@ -216,7 +218,10 @@ export class LibvirtRuntime implements Runtime {
     const epochs = [...(await this.#records.epochs(key.instanceId)), domain?.epoch ?? 0];
     const highest = Math.max(0, ...epochs);
     if (highest > key.epoch)
-      throw new RuntimeError('lowerEpoch', `epoch ${highest} of this instance was seen here, not taking ${key.epoch}`);
+      throw new RuntimeError(
+        'lowerEpoch',
+        `epoch ${highest} of this instance was seen here, not taking ${key.epoch}`,
+      );
   }
 
   async #ensureVolume(spec: WorkloadSpec, basePath: string): Promise<string> {
@@ -245,7 +250,13 @@ export class LibvirtRuntime implements Runtime {
   /** Defines and creates. Called with the lock held, when nothing of the instance runs. */
   async #run(spec: WorkloadSpec, image: DiskImage, before: WorkloadRecord, ctx: StepContext): Promise<void> {
     const machine = await this.#machine(spec, image);
-    const starting: WorkloadRecord = { ...before, state: 'starting', intent: 'none', bootId: bootId(), exit: null };
+    const starting: WorkloadRecord = {
+      ...before,
+      state: 'starting',
+      intent: 'none',
+      bootId: bootId(),
+      exit: null,
+    };
     await this.#records.write(starting);
     const ref = await this.#client.define(domainXml(machine), callBounds(ctx));
     try {
@@ -281,7 +292,7 @@ export class LibvirtRuntime implements Runtime {
       hostTag: this.options.hostTag,
       uuid: spec.uuid,
       // `any` takes what was measured to work; nothing was measured yet, so only an explicit wish gets KVM.
-      accel: spec.accel === KVM_FORCED ? 'kvm' : 'tcg',
+      accel: spec.accel === 'kvm' ? 'kvm' : 'tcg',
       vcpus: spec.vcpus,
       cpuMillis: spec.cpuMillis,
       memoryMiB: spec.memoryMiB,
@@ -317,7 +328,8 @@ export class LibvirtRuntime implements Runtime {
 
   /** Presses the power button, again and again, for the grace time. True when the machine is off. */
   async #askToEnd(domain: OwnDomain, graceSeconds: number, ctx: StepContext): Promise<boolean> {
-    if (domain.state === DomainState.paused) await unlessGone(this.#client.resume(domain.ref, callBounds(ctx)));
+    if (domain.state === DomainState.paused)
+      await unlessGone(this.#client.resume(domain.ref, callBounds(ctx)));
     const grace = AbortSignal.any([ctx.signal, AbortSignal.timeout(graceSeconds * 1000)]);
     const watching = new AbortController();
     const changes = this.#hub.subscribe(AbortSignal.any([grace, watching.signal]));
@@ -328,7 +340,8 @@ export class LibvirtRuntime implements Runtime {
     try {
       if ((await this.#settled(domain))?.phase === 'ended') return true;
       for await (const seen of changes)
-        if (seen.instanceId === domain.instanceId && seen.epoch === domain.epoch && seen.phase === 'ended') return true;
+        if (seen.instanceId === domain.instanceId && seen.epoch === domain.epoch && seen.phase === 'ended')
+          return true;
       return false;
     } finally {
       clearInterval(again);
@@ -380,7 +393,15 @@ function freshRecord(spec: WorkloadSpec): WorkloadRecord {
 /** Record of a domain of ours whose own was lost. */
 function adoptedRecord(domain: OwnDomain): WorkloadRecord {
   const { instanceId, epoch, ref } = domain;
-  return { instanceId, epoch, uuid: ref.uuid, state: 'started', intent: 'none', bootId: bootId(), exit: null };
+  return {
+    instanceId,
+    epoch,
+    uuid: ref.uuid,
+    state: 'started',
+    intent: 'none',
+    bootId: bootId(),
+    exit: null,
+  };
 }
 
 /** @throws RuntimeError deadline */
@@ -406,7 +427,8 @@ async function hostFaults<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (cause) {
-    if (cause instanceof LibvirtError) throw new RuntimeError('hostFault', `libvirt: ${cause.message}`, { cause });
+    if (cause instanceof LibvirtError)
+      throw new RuntimeError('hostFault', `libvirt: ${cause.message}`, { cause });
     if (!(cause instanceof LibvirtConnectionError)) throw cause;
     const late = cause.fault === 'timeout' || cause.fault === 'aborted';
     throw new RuntimeError(late ? 'deadline' : 'hostFault', cause.message, { cause });

@@ -25,7 +25,11 @@ export interface DiskVolumes {
 /** Bridges and taps of this host. */
 export interface NicAttacher {
   ensure(spec: HostNetworkSpec): Promise<unknown>;
-  attachTap(key: WorkloadKey, nic: WorkloadNic, owner: { uid: number; gid: number }): Promise<{ ifname: string }>;
+  attachTap(
+    key: WorkloadKey,
+    nic: WorkloadNic,
+    owner: { uid: number; gid: number },
+  ): Promise<{ ifname: string }>;
   detach(key: WorkloadKey): Promise<unknown>;
   release(networkId: NetworkId): Promise<unknown>;
 }

@@ -30,7 +30,8 @@ export class SerialLogs {
   async *read(key: WorkloadKey, options: LogOptions, signal: AbortSignal): AsyncIterable<Uint8Array> {
     const path = this.path(key);
     const files = await this.#files(key);
-    let skip = options.tailBytes === undefined ? 0 : Math.max((await totalSize(files)) - options.tailBytes, 0);
+    let skip =
+      options.tailBytes === undefined ? 0 : Math.max((await totalSize(files)) - options.tailBytes, 0);
     for (const old of files.filter((file) => file !== path)) {
       const size = await sizeOf(old);
       if (skip >= size) skip -= size;
@@ -50,7 +51,9 @@ export class SerialLogs {
     const rotated = names
       .filter((name) => name.startsWith(`${basename(path)}.`) && /\.\d+$/.test(name))
       .sort((a, b) => Number(b.split('.').at(-1)) - Number(a.split('.').at(-1)));
-    return [...rotated, ...names.filter((name) => name === basename(path))].map((name) => join(dirname(path), name));
+    return [...rotated, ...names.filter((name) => name === basename(path))].map((name) =>
+      join(dirname(path), name),
+    );
   }
 }
 
@@ -83,7 +86,11 @@ async function* wholeFile(path: string, from: number, signal: AbortSignal): Asyn
 }
 
 /** Everything from `place` to the present end; `place` moves on. */
-async function* rest(file: FileHandle, place: { at: number }, signal: AbortSignal): AsyncIterable<Uint8Array> {
+async function* rest(
+  file: FileHandle,
+  place: { at: number },
+  signal: AbortSignal,
+): AsyncIterable<Uint8Array> {
   while (!signal.aborted) {
     const buffer = Buffer.alloc(CHUNK);
     const { bytesRead } = await file.read(buffer, 0, CHUNK, place.at);

@@ -61,7 +61,9 @@ export class RpcConnection {
     this.#socket = socket;
     socket.on('data', (chunk: Buffer) => this.#receive(chunk));
     socket.on('error', (cause) =>
-      this.#fail(new LibvirtConnectionError('closed', `libvirt connection failed: ${cause.message}`, { cause })),
+      this.#fail(
+        new LibvirtConnectionError('closed', `libvirt connection failed: ${cause.message}`, { cause }),
+      ),
     );
     socket.on('close', () =>
       this.#fail(new LibvirtConnectionError('closed', 'libvirtd closed the connection')),
@@ -156,9 +158,13 @@ export class RpcConnection {
         if (result instanceof Error) reject(result);
         else resolve(result);
       };
-      const abort = (): void => settle(new LibvirtConnectionError('aborted', `procedure ${procedure} was aborted`));
+      const abort = (): void =>
+        settle(new LibvirtConnectionError('aborted', `procedure ${procedure} was aborted`));
       const timer = setTimeout(
-        () => settle(new LibvirtConnectionError('timeout', `procedure ${procedure}: no answer in ${timeoutMs} ms`)),
+        () =>
+          settle(
+            new LibvirtConnectionError('timeout', `procedure ${procedure}: no answer in ${timeoutMs} ms`),
+          ),
         timeoutMs,
       );
       this.#pending.set(serial, { program, procedure, settle });
@@ -198,7 +204,9 @@ export class RpcConnection {
     // An answer that comes after its caller gave up.
     if (pending === undefined) return;
     if (pending.program !== message.program || pending.procedure !== message.procedure)
-      throw new Error(`answer ${message.serial} is for procedure ${message.procedure}, not ${pending.procedure}`);
+      throw new Error(
+        `answer ${message.serial} is for procedure ${message.procedure}, not ${pending.procedure}`,
+      );
     if (message.status === Status.ok) pending.settle(message.payload);
     else pending.settle(new LibvirtError(readError(new XdrReader(message.payload))));
   }

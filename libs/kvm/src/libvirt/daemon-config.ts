@@ -30,7 +30,8 @@ function renderValue(key: string, value: ConfigValue): string {
 
 function quoted(key: string, text: string): string {
   // eslint-disable-next-line no-control-regex -- refusing control characters is the point
-  if (/["\u0000-\u001f\u007f]/.test(text)) throw new TypeError(`${key}: ${JSON.stringify(text)} cannot be quoted`);
+  if (/["\u0000-\u001f\u007f]/.test(text))
+    throw new TypeError(`${key}: ${JSON.stringify(text)} cannot be quoted`);
   return `"${text}"`;
 }
 

@@ -89,13 +89,19 @@ export class FakeLibvirtd {
   }
 
   ping(): void {
-    const head = { program: PROGRAM_KEEPALIVE, procedure: Keepalive.ping, serial: 0, type: MessageType.event };
+    const head = {
+      program: PROGRAM_KEEPALIVE,
+      procedure: Keepalive.ping,
+      serial: 0,
+      type: MessageType.event,
+    };
     this.sendRaw(encodeMessage({ ...head, version: PROGRAM_VERSION, status: Status.ok }, Buffer.alloc(0)));
   }
 
   /** Adds a defined domain without a client. */
   add(domain: { name: string; uuid: string; xml?: string }): FakeDomain {
-    const xml = domain.xml ?? `<domain type='qemu'><name>${domain.name}</name><uuid>${domain.uuid}</uuid></domain>`;
+    const xml =
+      domain.xml ?? `<domain type='qemu'><name>${domain.name}</name><uuid>${domain.uuid}</uuid></domain>`;
     const added = { ...domain, id: -1, state: DomainState.shutoff as number, reason: 0, xml };
     this.domains.set(added.uuid, added);
     return added;
@@ -193,7 +199,8 @@ export class FakeLibvirtd {
         writeDomain(out, domain);
         return out;
       case Remote.destroy:
-        if (domain.id < 0) throw new Refusal(OPERATION_INVALID, 'Requested operation is not valid: domain is not running');
+        if (domain.id < 0)
+          throw new Refusal(OPERATION_INVALID, 'Requested operation is not valid: domain is not running');
         this.#change(domain, DomainState.shutoff, 2, [LifecycleEvent.shutdown, LifecycleEvent.stopped]);
         return out;
       case Remote.suspend:
@@ -229,7 +236,8 @@ export class FakeLibvirtd {
 
   #lookup(value: string, match: (d: FakeDomain, value: string) => boolean, out: XdrWriter): XdrWriter {
     const found = [...this.domains.values()].find((d) => match(d, value));
-    if (found === undefined) throw new Refusal(NO_DOMAIN, `Domain not found: no domain with matching "${value}"`);
+    if (found === undefined)
+      throw new Refusal(NO_DOMAIN, `Domain not found: no domain with matching "${value}"`);
     writeDomain(out, found);
     return out;
   }
@@ -237,14 +245,16 @@ export class FakeLibvirtd {
   #monitor(args: XdrReader): XdrWriter {
     this.#find(args);
     const command = JSON.parse(args.string()) as { execute: string; id?: string };
-    const result = command.execute === 'query-status' ? { running: true, singlestep: false, status: 'running' } : {};
+    const result =
+      command.execute === 'query-status' ? { running: true, singlestep: false, status: 'running' } : {};
     return new XdrWriter().string(JSON.stringify({ return: result, id: command.id }));
   }
 
   #find(args: XdrReader): FakeDomain {
     const ref = readDomain(args);
     const found = this.domains.get(ref.uuid);
-    if (found === undefined) throw new Refusal(NO_DOMAIN, `Domain not found: no domain with matching uuid '${ref.uuid}'`);
+    if (found === undefined)
+      throw new Refusal(NO_DOMAIN, `Domain not found: no domain with matching uuid '${ref.uuid}'`);
     return found;
   }
 

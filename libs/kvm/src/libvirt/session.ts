@@ -115,7 +115,10 @@ async function openConnection(options: ConnectionOptions, uri: string): Promise<
     const auth = await call(Remote.authList);
     const kinds = auth.array(MAX_AUTH_TYPES, 4, () => auth.int());
     if (!kinds.includes(AUTH_NONE))
-      throw new LibvirtConnectionError('unreachable', 'libvirtd asks for authentication; set auth_unix_rw = "none"');
+      throw new LibvirtConnectionError(
+        'unreachable',
+        'libvirtd asks for authentication; set auth_unix_rw = "none"',
+      );
     const open = new XdrWriter();
     open.optional(uri, (text) => open.string(text)).uint(0);
     await call(Remote.open, open);

@@ -48,7 +48,11 @@ function cpuTune(cpuMillis: number | null): XmlElement | null {
 /** Under KVM the guest sees the host's processor; emulated, the model that starts and runs fastest here. */
 function cpu(accel: MachineSpec['accel']): XmlElement {
   if (accel === 'kvm') return xml('cpu', { mode: 'host-passthrough', check: 'none', migratable: 'on' });
-  return xml('cpu', { mode: 'custom', match: 'exact', check: 'none' }, xml('model', { fallback: 'forbid' }, 'qemu64'));
+  return xml(
+    'cpu',
+    { mode: 'custom', match: 'exact', check: 'none' },
+    xml('model', { fallback: 'forbid' }, 'qemu64'),
+  );
 }
 
 function devices(spec: MachineSpec): XmlElement {
@@ -78,7 +82,14 @@ function rootDisk(disk: MachineDisk): XmlElement {
   return xml(
     'disk',
     { type: 'file', device: 'disk' },
-    xml('driver', { name: 'qemu', type: 'qcow2', cache: disk.cache, io: 'threads', discard: 'unmap', detect_zeroes: 'unmap' }),
+    xml('driver', {
+      name: 'qemu',
+      type: 'qcow2',
+      cache: disk.cache,
+      io: 'threads',
+      discard: 'unmap',
+      detect_zeroes: 'unmap',
+    }),
     xml('source', { file: disk.path }),
     xml(
       'backingStore',

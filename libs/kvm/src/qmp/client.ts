@@ -43,7 +43,11 @@ export class QmpClient extends EventEmitter<QmpClientEvents> implements QmpExecu
     stream: Duplex,
     options: { timeoutMs?: number; maxLineBytes?: number } = {},
   ): Promise<QmpClient> {
-    const client = new QmpClient(stream, options.timeoutMs ?? DEFAULT_TIMEOUT_MS, options.maxLineBytes ?? MAX_LINE);
+    const client = new QmpClient(
+      stream,
+      options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
+      options.maxLineBytes ?? MAX_LINE,
+    );
     try {
       client.#version = await client.#greeting();
       await client.raw('qmp_capabilities');
@@ -130,8 +134,10 @@ export class QmpClient extends EventEmitter<QmpClientEvents> implements QmpExecu
     if (message.kind === 'event') this.emit('event', message.event);
     else if (message.kind === 'greeting') this.#greeted?.(message.version);
     // A reply whose caller gave up has no taker any more.
-    else if (message.id !== null) this.#pending.get(message.id)?.(message.kind === 'return' ? message.value : message.error);
-    else if (message.kind === 'error') throw new QmpTransportError('protocol', `QEMU: ${message.error.message}`);
+    else if (message.id !== null)
+      this.#pending.get(message.id)?.(message.kind === 'return' ? message.value : message.error);
+    else if (message.kind === 'error')
+      throw new QmpTransportError('protocol', `QEMU: ${message.error.message}`);
   }
 
   #fail(error: QmpTransportError): void {

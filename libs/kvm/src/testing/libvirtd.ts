@@ -1,6 +1,16 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync, openSync, closeSync, readFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  openSync,
+  closeSync,
+  readFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { libvirtdConfig, qemuConfig, renderConfig, virtlogdConfig } from '../libvirt/daemon-config.js';
@@ -17,13 +27,17 @@ export interface TestLibvirtd {
   stop(): Promise<void>;
 }
 
+/** What libvirtd found out about QEMU (10 s of work); shared, it checks itself against the binaries. */
+const sharedCache = join(tmpdir(), 'berth-test-libvirt-cache');
+
 const READY_MS = 20_000;
+/** A pid namespace too: its init takes up the zombies of QEMU at once, which libvirtd waits for. */
+const namespaces = ['--mount', '--propagation', 'private', '--pid', '--fork', '--kill-child', '--mount-proc'];
 
 /** Directories libvirt insists on, and where each one's private copy lies below the test's directory. */
 const bound: Readonly<Record<string, string>> = {
   '/etc/libvirt': 'etc',
   '/var/lib/libvirt': 'lib',
-  '/var/cache/libvirt': 'cache',
   '/var/log/libvirt': 'log',
   '/run/libvirt': 'run',
 };
@@ -35,9 +49,13 @@ const bound: Readonly<Record<string, string>> = {
 export async function startLibvirtd(options: { dir?: string } = {}): Promise<TestLibvirtd> {
   const dir = options.dir ?? mkdtempSync(join(tmpdir(), 'berth-libvirt-'));
   prepareDirectories(dir);
-  const script = namespaceScript(dir);
   const log = openSync(join(dir, 'daemons.log'), 'a');
-  const init = spawn('unshare', ['--mount', '--propagation', 'private', '/bin/sh', '-e', script], {
+  const script = join(import.meta.dirname, 'libvirtd-init.bash');
+  const binds = Object.entries(bound).map(([at, name]) => `${join(dir, name)}:${at}`);
+  const again = join(dir, 'again');
+  mkdirSync(sharedCache, { recursive: true });
+  binds.push(`${sharedCache}:/var/cache/libvirt`, ...kvmNode(dir));
+  const init = spawn('unshare', [...namespaces, '/bin/bash', script, again, ...binds], {
     stdio: ['pipe', log, log],
   });
   closeSync(log);
@@ -56,8 +74,8 @@ export async function startLibvirtd(options: { dir?: string } = {}): Promise<Tes
     throw error;
   }
   const restart = async (): Promise<void> => {
-    process.kill(Number(readFileSync(join(dir, 'libvirtd.pid'), 'utf8')), 'SIGKILL');
     init.stdin?.write('again\n');
+    await appears(again);
     await answers(socket, init, dir);
   };
   return { socket, dir, restart, stop };
@@ -74,22 +92,25 @@ function prepareDirectories(dir: string): void {
   write('etc/virtlogd.conf', renderConfig(virtlogdConfig()));
 }
 
-/** Binds, starts the daemons, restarts libvirtd at each line read, and ends both at the end of input. */
-function namespaceScript(dir: string): string {
-  const binds = Object.entries(bound).map(([at, name]) => `mkdir -p ${at}; mount --bind "$D/${name}" ${at}`);
-  const text = [
-    `D=${JSON.stringify(dir)}`,
-    ...binds,
-    'virtlogd --config /etc/libvirt/virtlogd.conf </dev/null & LOGD=$!',
-    'start() { libvirtd --config /etc/libvirt/libvirtd.conf </dev/null & VIRTD=$!; echo $VIRTD > "$D/libvirtd.pid"; }',
-    'start',
-    'while read -r line; do wait $VIRTD || true; start; done',
-    'kill $VIRTD || true; wait $VIRTD || true; kill $LOGD || true; wait $LOGD || true',
-    '',
-  ].join('\n');
-  const path = join(dir, 'start.sh');
-  writeFileSync(path, text);
-  return path;
+/**
+ * `/dev/kvm` as udev makes it. Where only root may open it, libvirt probes QEMU with it, finds that QEMU's account may
+ * not, takes what it learned for outdated and probes again at every look: a define then takes 20 s.
+ */
+function kvmNode(dir: string): string[] {
+  if (!existsSync('/dev/kvm')) return [];
+  const node = join(dir, 'kvm');
+  const { rdev } = statSync('/dev/kvm');
+  execFileSync('mknod', ['-m', '0660', node, 'c', String((rdev >> 8) & 0xfff), String(rdev & 0xff)]);
+  execFileSync('chgrp', ['kvm', node]);
+  return [`${node}:/dev/kvm`];
+}
+
+async function appears(path: string): Promise<void> {
+  for (const end = Date.now() + READY_MS; !existsSync(path);) {
+    if (Date.now() > end) throw new Error(`${path} did not appear`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  rmSync(path);
 }
 
 async function answers(socket: string, init: ChildProcess, dir: string): Promise<void> {
