@@ -1,4 +1,4 @@
-import { afterAll, describe, it } from 'vitest';
+import { afterAll, beforeAll, describe, it } from 'vitest';
 import { type ConformanceHarness, behaviours } from '@berth/runtime/conformance';
 import { signalProcess, processIdentity } from '@berth/linux';
 import { ContainerLab } from './testing/container-lab.js';
@@ -12,15 +12,14 @@ const stubborn = `trap '' TERM; echo boots=1; while :; do sleep 1; done`;
 
 describe('the container runtime', () => {
   const lab = new ContainerLab();
+  beforeAll(() => lab.open());
   afterAll(() => lab.close());
 
   const harness: ConformanceHarness = {
     runtime: () => Promise.resolve(lab.runtime()),
     spec: (kind) => {
       const spec = lab.spec(kind === 'stubborn' ? stubborn : steady);
-      if (kind !== 'badImage' || spec.image.kind !== 'oci') return Promise.resolve(spec);
-      const layers = spec.image.layers.map((layer) => ({ ...layer, mediaType: 'bad' }));
-      return Promise.resolve({ ...spec, image: { ...spec.image, layers } });
+      return Promise.resolve(kind === 'badImage' ? { ...spec, image: lab.badImage } : spec);
     },
     crash: (_, pid) => {
       const identity = processIdentity(pid ?? 0);
@@ -28,7 +27,7 @@ describe('the container runtime', () => {
       return Promise.resolve();
     },
     leftovers: (key) => Promise.resolve(lab.leftovers(key)),
-    volumes: () => Promise.resolve(lab.volumes()),
+    volumes: () => lab.volumes(),
     stepMs: 20_000,
   };
 

@@ -21,6 +21,7 @@ import { UidRanges } from './isolation/uid-ranges.js';
 import { KeyedLock } from './keyed-lock.js';
 import type { Launcher } from './launch/launcher.js';
 import { launcherFind } from './launch/launcher-find.js';
+import { layerFault } from './room-faults.js';
 import { logRead } from './log-reader.js';
 import { ObservationHub } from './observation-hub.js';
 import type { ContainerRuntimeOptions } from './ports.js';
@@ -211,7 +212,7 @@ class ContainerRuntime implements Runtime {
     try {
       return await this.options.layers.ensure(layer, signal);
     } catch (error) {
-      throw layerFault(error, layer.digest);
+      throw layerFault(error);
     }
   }
 
@@ -329,17 +330,4 @@ function recordOf(spec: WorkloadSpec, image: OciImage): WorkloadRecord {
 
 function runOf(record: WorkloadRecord): Pick<WorkloadRecord, 'run' | 'stop' | 'exit'> {
   return { run: record.run, stop: record.stop, exit: record.exit };
-}
-
-/** The image room's faults in the words of a runtime. */
-function layerFault(error: unknown, digest: string): unknown {
-  const { code, message, remedy } = error as { code?: string; message?: string; remedy?: string };
-  const options = { cause: error, ...(remedy === undefined ? {} : { remedy }) };
-  if (code === 'missingBlob')
-    return new RuntimeError('imageMissing', `layer ${digest} is not on this host`, options);
-  if (code === 'deadline') return new RuntimeError('deadline', message ?? code, options);
-  if (['badArchive', 'badDigest', 'badLayer', 'unsupported', 'tooLarge'].includes(code ?? ''))
-    return new RuntimeError('badImage', message ?? 'the layer cannot be used', options);
-  if (code === 'ENOSPC') return new RuntimeError('noSpace', message ?? code, options);
-  return error;
 }

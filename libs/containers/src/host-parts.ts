@@ -19,6 +19,7 @@ import {
   seccompRender,
 } from './isolation/seccomp.js';
 import type { ContainerRuntimeOptions } from './ports.js';
+import { volumeFault } from './room-faults.js';
 import { workloadId } from './workload-record.js';
 
 export type OciImage = Extract<ImageContent, { kind: 'oci' }>;
@@ -81,9 +82,19 @@ export class HostParts {
       if (Netlink.with(target.netns, (netlink) => netlink.link(target.ifname)) === null)
         await this.options.network.attachVeth(spec, nic, target);
     }
-    const { upper, work } = await this.options.volumes.ensureLayerDir({ volumeId: spec.rootVolume.id });
+    const { upper, work } = await this.writableLayer(spec);
     const { namespaces, rootfs, scratch } = paths;
     rootfsMount({ target: rootfs, scratch, layers, upper, work, base, namespaces });
+  }
+
+  private async writableLayer(
+    spec: WorkloadSpec,
+  ): Promise<{ readonly upper: string; readonly work: string }> {
+    try {
+      return await this.options.volumes.ensureLayerDir({ volumeId: spec.rootVolume.id });
+    } catch (error) {
+      throw volumeFault(error);
+    }
   }
 
   /** Writes the bundle, new for each run: the guest may have changed its account files. The guest must not run. */

@@ -1,25 +1,15 @@
 import { randomInt, randomUUID } from 'node:crypto';
-import {
-  chmodSync,
-  copyFileSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  readdirSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { mounts } from '@berth/linux';
+import { BlobStore, LayerStore, type OciContent } from '@berth/images';
+import { VolumePool } from '@berth/storage';
+import { busyboxImage } from './busybox-image.js';
 import { HostNetwork } from '@berth/network';
 import type { Runtime, StepContext, WorkloadKey, WorkloadSpec } from '@berth/runtime';
 import { createContainerRuntime } from '../container-runtime.js';
 import type { ContainerRuntimeOptions } from '../ports.js';
-
-const BUSYBOX = '/bin/busybox';
-const APPLETS = ['cat', 'chmod', 'dd', 'echo', 'expr', 'hostname', 'id', 'ifconfig', 'ip', 'kill', 'ls', 'mount', 'nslookup', 'ping', 'rm', 'sh', 'sleep', 'tail', 'test', 'true', 'unshare', 'wget']; // prettier-ignore
 
 /**
  * Real parts for tests: directories of their own, a busybox image, a real network. Everything of it can be listed and
@@ -31,7 +21,12 @@ export class ContainerLab {
   private readonly network: HostNetwork;
   /** Test files run side by side on one machine: a subnet of our own, very likely. */
   private readonly subnet = `10.${randomInt(64, 224)}.${randomInt(0, 256)}`;
-  private readonly layer: string;
+  private readonly blobs: BlobStore;
+  private readonly layers: LayerStore;
+  private readonly pool: VolumePool;
+  private image!: OciContent;
+  /** An image whose layer does not unpack to what its configuration says. */
+  badImage!: OciContent;
   private readonly specs: WorkloadSpec[] = [];
   private readonly networkId = randomUUID();
   private address = 10;
@@ -41,33 +36,26 @@ export class ContainerLab {
     for (const name of ['state', 'log', 'volumes', 'layers', 'net-state'])
       mkdirSync(join(this.root, name), { mode: 0o700 });
     mkdirSync(join(this.root, 'run'), { mode: 0o711 });
-    this.layer = this.busyboxLayer();
+    this.blobs = new BlobStore(join(this.root, 'blobs'));
+    this.layers = new LayerStore(join(this.root, 'layers'), this.blobs);
+    this.pool = new VolumePool({ dir: join(this.root, 'volumes') });
     this.network = new HostNetwork({
       stateDir: join(this.root, 'net-state'),
       runDir: join(this.root, 'run', 'net'),
     });
   }
 
+  /** Makes the images; first of all. */
+  async open(): Promise<void> {
+    this.image = await busyboxImage(this.blobs);
+    this.badImage = await busyboxImage(this.blobs, { diffId: `sha256:${'0'.repeat(64)}` });
+  }
+
   get options(): ContainerRuntimeOptions {
     return {
-      blobs: { has: () => true },
-      layers: {
-        ensure: (layer) =>
-          layer.mediaType.endsWith('bad')
-            ? Promise.reject(
-                Object.assign(new Error('a hostile layer'), { code: 'badLayer', remedy: 'none' }),
-              )
-            : Promise.resolve(this.layer),
-      },
-      volumes: {
-        ensureLayerDir: ({ volumeId }) => {
-          const [upper, work] = ['upper', 'work'].map((name) => join(this.root, 'volumes', volumeId, name));
-          for (const path of [upper, work]) mkdirSync(path as string, { recursive: true });
-          return Promise.resolve({ upper: upper as string, work: work as string });
-        },
-        remove: (volumeId) =>
-          Promise.resolve(rmSync(join(this.root, 'volumes', volumeId), { recursive: true, force: true })),
-      },
+      blobs: this.blobs,
+      layers: this.layers,
+      volumes: this.pool,
       network: this.network,
       stateDir: join(this.root, 'state'),
       runDir: join(this.root, 'run', 'oci'),
@@ -83,7 +71,6 @@ export class ContainerLab {
 
   /** A workload of a new instance that runs a shell script. */
   spec(script: string, change: Partial<WorkloadSpec> = {}): WorkloadSpec {
-    const digest = `sha256:${'a'.repeat(64)}`;
     const octet = (this.address += 1);
     const mac = `02:be:00:00:00:${octet.toString(16).padStart(2, '0')}`;
     const ipv4 = `${this.subnet}.${octet}`;
@@ -94,23 +81,7 @@ export class ContainerLab {
       name: `c${octet}`,
       uuid: randomUUID(),
       isolation: 'container',
-      image: {
-        kind: 'oci',
-        digest,
-        configDigest: digest,
-        layers: [
-          { digest, diffId: digest, sizeBytes: 1, mediaType: 'application/vnd.oci.image.layer.v1.tar' },
-        ],
-        process: {
-          entrypoint: ['/bin/sh', '-c'],
-          cmd: [script],
-          env: ['FROM_IMAGE=yes'],
-          user: '',
-          workdir: '',
-        },
-        arch: 'amd64',
-        blobs: [],
-      },
+      image: { ...this.image, process: { ...this.image.process, cmd: [script] } },
       vcpus: 1,
       cpuMillis: 500,
       memoryMiB: 64,
@@ -136,8 +107,8 @@ export class ContainerLab {
     return spec;
   }
 
-  volumes(): string[] {
-    return readdirSync(join(this.root, 'volumes'));
+  async volumes(): Promise<string[]> {
+    return (await this.pool.list()).map((volume) => volume.volumeId);
   }
 
   /** What on the host carries this instance: files, mounts, cgroups, processes, links. Volumes are not among it. */
@@ -165,25 +136,6 @@ export class ContainerLab {
     }
     await this.network.release(this.networkId as never);
     rmSync(this.root, { recursive: true, force: true });
-  }
-
-  private busyboxLayer(): string {
-    const layer = join(this.root, 'layers', 'busybox');
-    for (const name of ['bin', 'etc', 'proc', 'sys', 'dev', 'root', 'tmp'])
-      mkdirSync(join(layer, name), { recursive: true });
-    chmodSync(join(layer, 'tmp'), 0o1777);
-    copyFileSync(BUSYBOX, join(layer, 'bin', 'busybox'));
-    chmodSync(join(layer, 'bin', 'busybox'), 0o755);
-    for (const name of APPLETS) {
-      rmSync(join(layer, 'bin', name), { force: true });
-      symlinkSync('busybox', join(layer, 'bin', name));
-    }
-    writeFileSync(
-      join(layer, 'etc', 'passwd'),
-      'root:x:0:0:root:/root:/bin/sh\nweb:x:101:102:web:/tmp:/bin/sh\n',
-    );
-    writeFileSync(join(layer, 'etc', 'group'), 'root:x:0:\nweb:x:102:\nlogs:x:104:root,web\n');
-    return layer;
   }
 }
 
