@@ -48,6 +48,16 @@ export type ProcessSpec = z.infer<typeof ProcessSpec>;
 
 const noNul = (s: string): boolean => !s.includes('\0');
 
+/** Paths of the strings that hold a NUL; no program can be given one. */
+function nulIn(
+  strings: readonly string[] | Readonly<Record<string, string>> | undefined,
+  field: string,
+): (string | number)[][] {
+  return Object.entries(strings ?? {})
+    .filter(([, v]) => !noNul(v))
+    .map(([key]) => [field, Array.isArray(strings) ? Number(key) : key]);
+}
+
 export const RootDisk = z.strictObject({
   /** Size of the root disk (vm) or limit of the writable layer (container), MiB. */
   sizeMiB: z
@@ -111,12 +121,12 @@ export const InstanceSpec = z
     }
     if (s.isolation === 'vm' && s.process !== undefined)
       refuse('process', 'only for OCI images; use userData for isolation vm');
-    for (const [i, v] of [
-      ...(s.process?.command ?? []),
-      ...(s.process?.args ?? []),
-      ...Object.values(s.process?.env ?? {}),
-    ].entries())
-      if (!noNul(v)) refuse('process', `string ${i} must not contain NUL`);
+    for (const path of [
+      ...nulIn(s.process?.command, 'command'),
+      ...nulIn(s.process?.args, 'args'),
+      ...nulIn(s.process?.env, 'env'),
+    ])
+      ctx.addIssue({ code: 'custom', path: ['process', ...path], message: 'must not contain NUL' });
   });
 export type InstanceSpec = z.infer<typeof InstanceSpec>;
 export type InstanceSpecInput = z.input<typeof InstanceSpec>;

@@ -14,9 +14,7 @@ export interface Principal {
 
 /** The problem of everything that is not there, or not for this token to see: one text for both. */
 export function missing(noun: string, name: string): BerthError {
-  return new BerthError('notFound', `There is no ${noun} "${name}".`, {
-    remedy: `Check the name; list what this token may see with GET.`,
-  });
+  return new BerthError('notFound', `there is no ${noun} "${name}"`);
 }
 
 /** Whether a token may know of a project at all. */

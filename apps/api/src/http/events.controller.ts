@@ -15,7 +15,7 @@ import { wholeNumber } from './query.js';
 const Position = z.string().regex(/^\d{1,18}$/, 'must be the position of an event');
 const EventsQuery = z.strictObject({
   after: Position.optional().describe(
-    'Position to go on from; a list without it begins at the oldest event kept, a stream at now',
+    'Position to go on from; a list without it begins at the first event, a stream at now',
   ),
   limit: wholeNumber(1, 1000).default(100).describe('Events of one page; a stream has no end'),
   project: Name.optional(),

@@ -33,7 +33,10 @@ export class ProblemFilter implements ExceptionFilter {
   private unrouted(request: FastifyRequest, reply: FastifyReply): BerthError {
     const path = request.url.split('?')[0] ?? '/';
     const methods = methodsOf(this.routes, path);
-    if (methods.length === 0) return new BerthError('notFound', `There is no route ${path}.`);
+    if (methods.length === 0)
+      return new BerthError('notFound', `there is no route ${path}`, {
+        remedy: '/v1/openapi.json lists every route.',
+      });
     void reply.header('allow', methods.join(', '));
     return new BerthError('methodNotAllowed', `${path} takes ${methods.join(', ')}, not ${request.method}.`);
   }

@@ -2,8 +2,9 @@ import { STATUS_CODES } from 'node:http';
 import { BerthError, errorCodes, type ErrorCode, type Problem } from '@berth/model';
 
 const remedies: Partial<Record<ErrorCode, string>> = {
+  invalid: 'Correct the fields listed in errors; nothing was changed.',
   malformed: 'Send well-formed JSON (RFC 8259) in UTF-8.',
-  notFound: 'Check the address; /v1/openapi.json lists every route.',
+  notFound: 'Check the address; GET on the collection lists what this token may see.',
   methodNotAllowed: 'Use one of the methods that the Allow header lists.',
   tooLarge: 'Send a smaller body.',
   unsupportedMediaType: 'Send the media type that /v1/openapi.json names for this route.',
@@ -48,7 +49,7 @@ export function asBerthError(thrown: unknown): BerthError {
     const code = status === undefined ? undefined : byStatus[status];
     if (code !== undefined) {
       const remedy = badAddress.has(thrown.code ?? '') ? { remedy: 'Send a well-formed address.' } : {};
-      return new BerthError(code, sentence(thrown.message), { ...remedy, cause: thrown });
+      return new BerthError(code, thrown.message, { ...remedy, cause: thrown });
     }
   }
   return new BerthError('internal', 'The API met an error it did not foresee.', { cause: thrown });
@@ -63,13 +64,15 @@ export function problemOf(error: BerthError, traceId: string): Problem {
     title: STATUS_CODES[status] ?? 'Error',
     status,
     code: error.code,
-    detail: error.publicMessage,
+    detail: sentence(error.publicMessage),
     ...(remedy === undefined ? {} : { remedy }),
     ...(error.options.errors === undefined ? {} : { errors: [...error.options.errors] }),
     traceId,
   };
 }
 
+/** Capital and full stop, so that texts of all rooms read alike and "not yours" is byte for byte "not there". */
 function sentence(text: string): string {
-  return /[.!?]$/.test(text) ? text : `${text}.`;
+  const capital = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(text) ? capital : `${capital}.`;
 }

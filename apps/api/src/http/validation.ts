@@ -114,16 +114,16 @@ function refusal(errors: readonly FieldError[]): BerthError {
 
 /** Parses a value or throws `invalid` with every bad field. */
 export function parse<T>(part: 'body' | 'query' | 'path', schema: z.ZodType<T>, value: unknown): T {
-  const bad = unstorable(value).map((path) => ({
+  const result = schema.safeParse(value);
+  if (!result.success) throw refusal(fieldErrors(part, result.error.issues));
+  const bad = unstorable(result.data).map((path) => ({
     path: pointer(part, path),
     code: 'wrongFormat',
     message: 'must be well-formed Unicode without NUL',
     remedy: 'Remove the character.',
   }));
   if (bad.length > 0) throw refusal(bad);
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  throw refusal(fieldErrors(part, result.error.issues));
+  return result.data;
 }
 
 /**

@@ -95,8 +95,7 @@ const codes: Readonly<Record<ImageErrorCode, ErrorCode>> = {
 function asImportError(thrown: unknown): BerthError {
   if (thrown instanceof BerthError) return thrown;
   if (thrown instanceof ImageError) {
-    const text = thrown.message.charAt(0).toUpperCase() + thrown.message.slice(1);
-    return new BerthError(codes[thrown.code], `${text}.`, { remedy: thrown.remedy, cause: thrown });
+    return new BerthError(codes[thrown.code], thrown.message, { remedy: thrown.remedy, cause: thrown });
   }
   const code = (thrown as NodeJS.ErrnoException | null)?.code;
   if (code === 'ECONNRESET' || code === 'ERR_STREAM_PREMATURE_CLOSE')

@@ -1,0 +1,242 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { randomUUID } from 'node:crypto';
+import { BlobStore } from '@berth/images';
+import type { Capabilities, Digest, HostId, ImageContent, ProjectId, Role } from '@berth/model';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { pino } from 'pino';
+import supertest from 'supertest';
+import { makeSecret } from '../../apps/api/src/access/secret.js';
+import { defaultHttpConfig, type HttpDeps } from '../../apps/api/src/http/deps.js';
+import { createHttpApp } from '../../apps/api/src/http/httpApp.js';
+import { startLedger } from '../../apps/api/src/ledger/sequencer.js';
+import type { Ledger } from '../../apps/api/src/ledger/ledger.js';
+import { explain } from '../../apps/api/src/scheduling/explain.js';
+import { placePending } from '../../apps/api/src/scheduling/place.js';
+import type { Store } from '../../apps/api/src/store/store.js';
+import { migrate } from '../../apps/api/src/store/migrate.js';
+import { openStore } from '../../apps/api/src/store/open.js';
+import { freshDatabase, startPostgres, withClient, type ThrowawayPostgres } from '../support/postgres.js';
+
+const system = { actor: 'system:test', traceId: '0'.repeat(32) };
+const clock = { now: () => new Date() };
+const ids = { uuid: () => randomUUID() as string };
+export const digest = (n: number): Digest => `sha256:${n.toString(16).padStart(64, '0')}` as Digest;
+
+export const ociContent = (n: number): ImageContent => ({
+  kind: 'oci',
+  digest: digest(n),
+  configDigest: digest(n + 1),
+  layers: [],
+  process: { entrypoint: [], cmd: ['sh'], env: [], user: '', workdir: '/' },
+  arch: 'x86_64',
+  blobs: [{ digest: digest(n), sizeBytes: 10 }],
+});
+const diskContent: ImageContent = {
+  kind: 'disk',
+  digest: digest(500),
+  format: 'qcow2',
+  sizeBytes: 1000,
+  virtualSizeMiB: 64,
+  blobs: [{ digest: digest(500), sizeBytes: 1000 }],
+};
+
+const capabilities: Capabilities = {
+  arch: 'x86_64',
+  cpus: 8,
+  memoryMiB: 16_384,
+  diskMiB: 100_000,
+  kernel: '6.1',
+  cgroup: 'hybrid',
+  isolation: { container: { ok: true, drivers: ['oci'] }, vm: { ok: true, drivers: ['libvirt'] } },
+  accel: { kvm: { verdict: 'unusable', reason: 'measured' }, tcg: true },
+  cpu: {
+    vendor: 'GenuineIntel',
+    model: 'test',
+    virtualisation: 'none',
+    secondLevelPaging: 'none',
+    nested: false,
+    kvmDevice: false,
+  },
+  facets: ['logs'],
+  tenantBoundary: false,
+  versions: {},
+};
+
+/** The real HTTP application on a real database; beneath it, instead of agents, {@link Api.settle} reports what hosts would. */
+export class Api {
+  readonly http: ReturnType<typeof supertest.agent>;
+  readonly tokens = new Map<string, string>();
+  private seq = 0;
+
+  private constructor(
+    readonly app: NestFastifyApplication,
+    readonly store: Store,
+    readonly ledger: Ledger,
+    private readonly postgres: ThrowawayPostgres,
+    readonly url: string,
+    private readonly blobDir: string,
+    readonly host: { id: HostId; name: string; session: number },
+    readonly projects: Readonly<Record<'alpha' | 'beta', ProjectId>>,
+  ) {
+    this.http = supertest.agent(app.getHttpServer());
+  }
+
+  /** Two projects with an `oci` and a `disk` image each, one ready host `h1`, tokens for every role. */
+  static async start(change: Partial<HttpDeps> = {}): Promise<Api> {
+    const postgres = await startPostgres();
+    const url = await freshDatabase(postgres.url);
+    await migrate(url);
+    const store = await openStore({ url, clock, ids });
+    const ledger = startLedger({
+      store,
+      every: () => () => undefined,
+      onError: (error) => console.error(error),
+    });
+    const blobDir = await mkdtemp(join(tmpdir(), 'berth-http-'));
+    const projects = { alpha: await seedProject(store, 'alpha'), beta: await seedProject(store, 'beta') };
+    const host = await seedHost(store, 'h1');
+    const app = await createHttpApp({
+      store,
+      ledger,
+      clock,
+      ids,
+      wake: { scheduler: () => undefined, dispatch: () => undefined, ledger: () => undefined },
+      blobs: new BlobStore(blobDir),
+      config: { ...defaultHttpConfig, imageMaxBytes: 4 * 1024 * 1024, heartbeatMs: 50 },
+      caFingerprint: 'ab'.repeat(32),
+      logger: pino({ level: 'silent' }),
+      logs: async function* () {
+        yield Buffer.from('first line\n');
+        yield Buffer.from('second line\n');
+      },
+      explain: async (instance, name) =>
+        explain({ store, strategy: 'spread' }, instance, null, name) as never,
+      ...change,
+    });
+    await app.getHttpAdapter().getInstance().ready();
+    await app.listen(0, '127.0.0.1');
+    const api = new Api(app, store, ledger, postgres, url, blobDir, host, projects);
+    for (const role of ['admin', 'operator', 'viewer'] as const)
+      for (const project of [null, 'alpha', 'beta'] as const)
+        api.tokens.set(`${project ?? 'all'}:${role}`, await api.tokenMake(role, project));
+    return api;
+  }
+
+  async tokenMake(
+    role: Role,
+    project: 'alpha' | 'beta' | null,
+    expiresAt: Date | null = null,
+  ): Promise<string> {
+    const { plain, hash } = makeSecret('berth_');
+    const projectId = project === null ? null : this.projects[project];
+    await this.store.tokenCreate(system, {
+      name: `${project ?? 'all'}-${role}`,
+      hash,
+      projectId,
+      role,
+      expiresAt,
+    });
+    return plain;
+  }
+
+  /** A request as a role, `all:admin` when nothing else is said. */
+  call(method: 'get' | 'post' | 'put' | 'patch' | 'delete', path: string, as = 'all:admin'): supertest.Test {
+    return this.http[method](path).set('authorization', `Bearer ${this.tokens.get(as) ?? as}`);
+  }
+
+  /** Creates a container in a project and returns its name. */
+  async instance(project = 'alpha', change: object = {}): Promise<string> {
+    const name = `i${randomUUID().slice(0, 8)}`;
+    const spec = { isolation: 'container', image: 'oci', memoryMiB: 64, ...change };
+    await this.call('post', `/v1/projects/${project}/instances`).send({ name, spec }).expect(202);
+    return name;
+  }
+
+  /** Lets the scheduler place what waits and the host report everything as asked, until nothing moves. */
+  async settle(): Promise<void> {
+    await placePending({ store: this.store, strategy: 'spread', clock, ids, placed: () => undefined });
+    const list = await this.store.assignmentsOffer(this.host.id);
+    const { id: hostId, session } = this.host;
+    for (const a of list?.assignments ?? [])
+      await this.store.reportApply({
+        hostId,
+        session,
+        seq: ++this.seq,
+        instanceId: a.instanceId,
+        epoch: a.epoch,
+        run: 1,
+        phase: a.wanted === 'running' ? 'running' : 'ended',
+        power: a.wanted === 'running' ? 'running' : 'off',
+        exit: a.wanted === 'running' ? null : { reason: 'stopped', at: new Date().toISOString() },
+        observedAt: new Date(),
+      });
+    for (let done = false; !done;) {
+      const { tombstones } = (await this.store.assignmentsRead(hostId)) ?? { tombstones: [] };
+      for (const t of tombstones) await this.store.tombstoneDone(hostId, session, t.id);
+      done = tombstones.length === 0;
+    }
+    await this.ledger.flush();
+  }
+
+  /** Rows of every table that a refused request could have written. */
+  async counts(): Promise<Record<string, number>> {
+    const tables = [
+      'projects',
+      'instances',
+      'instance_revisions',
+      'volumes',
+      'nics',
+      'images',
+      'operations',
+      'events',
+      'tokens',
+      'join_tokens',
+      'idempotency_keys',
+    ];
+    const sql = `SELECT ${tables.map((t) => `(SELECT count(*)::int FROM ${t}) AS ${t}`).join(', ')},
+        (SELECT sum(resource_version)::int FROM hosts) AS host_versions,
+        (SELECT coalesce(sum(resource_version), 0)::int FROM instances) AS instance_versions`;
+    const { rows } = await withClient(this.url, (client) => client.query<Record<string, number>>(sql));
+    return rows[0] ?? {};
+  }
+
+  async stop(): Promise<void> {
+    await this.app.close();
+    await this.ledger.close();
+    await this.store.close();
+    await this.postgres.stop();
+    await rm(this.blobDir, { recursive: true, force: true });
+  }
+}
+
+async function seedProject(store: Store, name: string): Promise<ProjectId> {
+  const { id } = await store.projectCreate(system, { name });
+  await store.imageInsert(system, { projectId: id, name: 'oci', content: ociContent(100) });
+  await store.imageInsert(system, { projectId: id, name: 'disk', content: diskContent });
+  return id;
+}
+
+/** A host that joined, connected and reported what it can do. */
+export async function seedHost(
+  store: Store,
+  name: string,
+): Promise<{ id: HostId; name: string; session: number }> {
+  const { hash } = makeSecret('berthjoin_');
+  const expiresAt = new Date(Date.now() + 60_000);
+  await store.joinTokenCreate(system, { hash, hostName: name, labels: {}, expiresAt });
+  const keyFingerprint = randomUUID();
+  const host = await store.hostJoin({ joinTokenHash: hash, name, keyFingerprint, traceId: system.traceId });
+  const open = await store.hostSessionOpen({
+    hostId: host.id,
+    keyFingerprint,
+    bootId: randomUUID(),
+    agentVersion: 'test',
+  });
+  if (open.outcome !== 'open') throw new Error(`the host was refused: ${open.reason}`);
+  const capacity = { cpuMillis: 8000, memoryMiB: 16_384, diskMiB: 100_000 };
+  await store.hostCapabilitiesSet(host.id, open.session, capabilities, capacity);
+  await store.hostSeen(host.id, open.session);
+  return { id: host.id, name, session: open.session };
+}

@@ -1,0 +1,418 @@
+import { createHash } from 'node:crypto';
+import { expect } from 'vitest';
+import { seedHost, type Api } from './api.js';
+
+/** A request that must be refused; it is sent when the test has counted the rows. */
+export interface Refused {
+  readonly send: () => PromiseLike<Answer>;
+}
+export interface RouteCase {
+  /** The route does what it is for. */
+  readonly good: (api: Api) => Promise<void>;
+  /** The route is asked for something it must refuse. */
+  readonly bad: (api: Api) => Refused | Promise<Refused>;
+  /** A refusal is itself recorded as a failed operation. */
+  readonly recorded?: boolean;
+}
+
+type Answer = { readonly status: number; readonly body: unknown };
+const refused = (call: PromiseLike<Answer>): Refused => ({ send: () => call });
+const absent = (path: string) => (api: Api) => refused(api.call('get', path));
+const nobody = '00000000-0000-4000-8000-000000000000';
+const instances = '/v1/projects/alpha/instances';
+const images = '/v1/projects/alpha/images';
+const spec = { isolation: 'container', image: 'oci', memoryMiB: 64 };
+let fresh = 0;
+const name = (): string => `n${++fresh}`;
+
+async function listed(api: Api, path: string): Promise<{ items: Record<string, unknown>[] }> {
+  const { body } = await api.call('get', path).expect(200);
+  expect(Array.isArray(body.items)).toBe(true);
+  return body;
+}
+
+/** A raw disk whose bytes nobody else uploads. */
+function disk(): Buffer {
+  const bytes = Buffer.alloc(1024 * 1024);
+  createHash('sha256').update(String(++fresh)).digest().copy(bytes, 4096);
+  bytes.writeUInt16LE(0xaa55, 510);
+  return bytes;
+}
+
+/** Every route of the API, as `METHOD path` of the OpenAPI document. */
+export const cases: Readonly<Record<string, RouteCase>> = {
+  'POST /v1/projects': {
+    good: async (api) => {
+      const project = name();
+      const { body, headers } = await api.call('post', '/v1/projects').send({ name: project }).expect(201);
+      expect(body.name).toBe(project);
+      await api.call('get', headers['location'] as string).expect(200);
+    },
+    bad: (api) => refused(api.call('post', '/v1/projects').send({ name: 'Not A Label' })),
+  },
+  'GET /v1/projects': {
+    good: async (api) => {
+      expect((await listed(api, '/v1/projects')).items.map((p) => p['name'])).toEqual(
+        expect.arrayContaining(['alpha', 'beta']),
+      );
+      const own = await api.call('get', '/v1/projects', 'alpha:viewer').expect(200);
+      expect(own.body.items.map((p: { name: string }) => p.name)).toEqual(['alpha']);
+    },
+    bad: (api) => refused(api.call('get', '/v1/projects', 'berth_not-a-token')),
+  },
+  'GET /v1/projects/{project}': {
+    good: async (api) => {
+      const { body } = await api.call('get', '/v1/projects/alpha', 'alpha:viewer').expect(200);
+      expect(body.name).toBe('alpha');
+    },
+    bad: absent('/v1/projects/nowhere'),
+  },
+  'POST /v1/projects/{project}/instances': {
+    good: async (api) => {
+      const instance = name();
+      const { body, headers } = await api.call('post', instances).send({ name: instance, spec }).expect(202);
+      expect(body).toMatchObject({
+        operation: { kind: 'create' },
+        instance: { name: instance, generation: 1 },
+      });
+      expect(headers['location']).toBe(`/v1/operations/${body.operation.id}`);
+      expect(headers['etag']).toBe(`"${body.instance.resourceVersion}"`);
+    },
+    bad: (api) =>
+      refused(api.call('post', instances).send({ name: name(), spec: { ...spec, image: 'none-such' } })),
+  },
+  'GET /v1/projects/{project}/instances': {
+    good: async (api) => {
+      const made = name();
+      const labels = { tier: made };
+      await api.call('post', instances).send({ name: made, labels, spec }).expect(202);
+      const found = await listed(api, `${instances}?selector=tier=${made}&isolation=container&state=pending`);
+      expect(found.items.map((i) => i['name'])).toEqual([made]);
+      expect((await listed(api, `${instances}?selector=tier=other`)).items).toEqual([]);
+    },
+    bad: (api) => refused(api.call('get', `${instances}?state=asleep`)),
+  },
+  'GET /v1/projects/{project}/instances/{name}': {
+    good: async (api) => {
+      const made = await api.instance();
+      const { body, headers } = await api.call('get', `${instances}/${made}`).expect(200);
+      expect(body).toMatchObject({ name: made, project: 'alpha', status: { state: 'pending' } });
+      expect(headers['etag']).toBe(`"${body.resourceVersion}"`);
+    },
+    bad: absent(`${instances}/nowhere`),
+  },
+  'PUT /v1/projects/{project}/instances/{name}': {
+    good: async (api) => {
+      const made = await api.instance();
+      const { headers } = await api.call('get', `${instances}/${made}`).expect(200);
+      const changed = { ...spec, memoryMiB: 128 };
+      const { body } = await api
+        .call('put', `${instances}/${made}`)
+        .set('if-match', headers['etag'] as string)
+        .send({ spec: changed, labels: { a: 'b' } })
+        .expect(202);
+      expect(body.instance).toMatchObject({ generation: 2, labels: { a: 'b' }, spec: { memoryMiB: 128 } });
+    },
+    bad: async (api) => {
+      const made = await api.instance();
+      return refused(api.call('put', `${instances}/${made}`).set('if-match', '"999999"').send({ spec }));
+    },
+  },
+  'POST /v1/projects/{project}/instances/{name}/actions/{verb}': {
+    good: async (api) => {
+      const made = await api.instance();
+      await api.settle();
+      const { body } = await api.call('post', `${instances}/${made}/actions/stop`).expect(202);
+      expect(body.operation.kind).toBe('stop');
+      await api.settle();
+      const after = await api.call('get', `${instances}/${made}`).expect(200);
+      expect(after.body.status.state).toBe('stopped');
+    },
+    bad: async (api) => refused(api.call('post', `${instances}/${await api.instance()}/actions/explode`)),
+  },
+  'DELETE /v1/projects/{project}/instances/{name}': {
+    good: async (api) => {
+      const made = await api.instance();
+      await api.settle();
+      const { body } = await api.call('delete', `${instances}/${made}`).expect(202);
+      expect(body.operation.kind).toBe('delete');
+      await api.settle();
+      await api.settle();
+      await api.call('get', `${instances}/${made}`).expect(404);
+    },
+    bad: (api) => refused(api.call('delete', `${instances}/nowhere`)),
+  },
+  'GET /v1/projects/{project}/instances/{name}/decision': {
+    good: async (api) => {
+      const made = await api.instance();
+      await api.settle();
+      const { body } = await api.call('get', `${instances}/${made}/decision`).expect(200);
+      expect(body).toMatchObject({ outcome: 'placed', host: 'h1' });
+    },
+    bad: async (api) => absent(`${instances}/${await api.instance()}/decision`)(api),
+  },
+  'GET /v1/projects/{project}/instances/{name}/decisions': {
+    good: async (api) => {
+      const made = await api.instance('alpha', { memoryMiB: 1_000_000 });
+      await api.settle();
+      const { items } = await listed(api, `${instances}/${made}/decisions`);
+      expect(items[0]).toMatchObject({ outcome: 'unplaced', rejected: [{ filter: 'memory', hosts: 1 }] });
+      await api.call('delete', `${instances}/${made}`).expect(202);
+    },
+    bad: async (api) => refused(api.call('get', `${instances}/${await api.instance()}/decisions?limit=0`)),
+  },
+  'GET /v1/projects/{project}/instances/{name}/explain': {
+    good: async (api) => {
+      const made = await api.instance();
+      const { body } = await api.call('get', `${instances}/${made}/explain?host=h1`).expect(200);
+      expect(body).toMatchObject({ decision: { outcome: 'placed' }, host: { host: 'h1', fits: true } });
+    },
+    bad: async (api) => absent(`${instances}/${await api.instance()}/explain?host=nowhere`)(api),
+  },
+  'GET /v1/projects/{project}/instances/{name}/logs': {
+    good: async (api) => {
+      const { text, headers } = await api
+        .call('get', `${instances}/${await api.instance()}/logs?tailBytes=10`)
+        .expect(200);
+      expect(text).toBe('first line\nsecond line\n');
+      expect(headers['content-type']).toBe('text/plain; charset=utf-8');
+    },
+    bad: async (api) => refused(api.call('get', `${instances}/${await api.instance()}/logs?follow=maybe`)),
+  },
+  'GET /v1/projects/{project}/instances/{name}/revisions': {
+    good: async (api) => {
+      const { items } = await listed(api, `${instances}/${await api.instance()}/revisions`);
+      expect(items).toMatchObject([{ generation: 1, actor: 'token:all-admin', spec: { memoryMiB: 64 } }]);
+    },
+    bad: absent(`${instances}/nowhere/revisions`),
+  },
+  'POST /v1/projects/{project}/images': {
+    recorded: true,
+    good: async (api) => {
+      const image = name();
+      const { body } = await api
+        .call('post', `${images}?name=${image}&kind=disk`)
+        .set('content-type', 'application/octet-stream')
+        .send(disk())
+        .expect(201);
+      expect(body).toMatchObject({
+        operation: { kind: 'imageImport', state: 'succeeded' },
+        image: { name: image, kind: 'disk', content: { format: 'raw', virtualSizeMiB: 1 } },
+      });
+    },
+    bad: (api) =>
+      refused(
+        api
+          .call('post', `${images}?name=${name()}&kind=oci`)
+          .set('content-type', 'application/octet-stream')
+          .send(Buffer.from('this is no archive'.repeat(100))),
+      ),
+  },
+  'GET /v1/projects/{project}/images': {
+    good: async (api) => {
+      const { body } = await api.call('get', `${images}?limit=1`).expect(200);
+      expect(body.items).toHaveLength(1);
+      expect(
+        (await listed(api, `${images}?cursor=${encodeURIComponent(body.nextCursor)}`)).items.length,
+      ).toBeGreaterThan(0);
+    },
+    bad: (api) => refused(api.call('get', `${images}?limit=many`)),
+  },
+  'GET /v1/projects/{project}/images/{name}': {
+    good: async (api) => {
+      const { body } = await api.call('get', `${images}/oci`).expect(200);
+      expect(body).toMatchObject({ name: 'oci', kind: 'oci' });
+    },
+    bad: absent(`${images}/nowhere`),
+  },
+  'DELETE /v1/projects/{project}/images/{name}': {
+    good: async (api) => {
+      const image = name();
+      await api
+        .call('post', `${images}?name=${image}&kind=disk`)
+        .set('content-type', 'application/octet-stream')
+        .send(disk())
+        .expect(201);
+      await api.call('delete', `${images}/${image}`).expect(204);
+      await api.call('get', `${images}/${image}`).expect(404);
+    },
+    bad: async (api) => {
+      await api.instance();
+      return refused(api.call('delete', `${images}/oci`));
+    },
+  },
+  'GET /v1/projects/{project}/networks': {
+    good: async (api) => {
+      expect((await listed(api, '/v1/projects/alpha/networks')).items).toMatchObject([{ name: 'default' }]);
+    },
+    bad: absent('/v1/projects/nowhere/networks'),
+  },
+  'GET /v1/projects/{project}/networks/{name}': {
+    good: async (api) => {
+      const { body } = await api.call('get', '/v1/projects/alpha/networks/default').expect(200);
+      expect(body.cidr).toMatch(/\/24$/);
+    },
+    bad: absent('/v1/projects/alpha/networks/nowhere'),
+  },
+  'GET /v1/projects/{project}/volumes': {
+    good: async (api) => {
+      const made = await api.instance();
+      const { items } = await listed(api, '/v1/projects/alpha/volumes');
+      expect(items).toContainEqual(expect.objectContaining({ owner: { instance: made } }));
+    },
+    bad: absent('/v1/projects/nowhere/volumes'),
+  },
+  'GET /v1/projects/{project}/volumes/{id}': {
+    good: async (api) => {
+      const { body } = await api.call('get', `${instances}/${await api.instance()}`).expect(200);
+      const volume = await api
+        .call('get', `/v1/projects/alpha/volumes/${body.status.rootVolumeId}`)
+        .expect(200);
+      expect(volume.body).toMatchObject({ kind: 'writableLayer', owner: { instance: body.name } });
+    },
+    bad: absent('/v1/projects/alpha/volumes/not-an-id'),
+  },
+  'GET /v1/hosts': {
+    good: async (api) => {
+      expect((await listed(api, '/v1/hosts')).items).toContainEqual(
+        expect.objectContaining({ name: 'h1', state: 'ready' }),
+      );
+    },
+    bad: (api) => refused(api.call('get', '/v1/hosts', 'alpha:admin')),
+  },
+  'GET /v1/hosts/{host}': {
+    good: async (api) => {
+      const { body } = await api.call('get', '/v1/hosts/h1').expect(200);
+      expect(body).toMatchObject({ name: 'h1', capabilities: { arch: 'x86_64' } });
+    },
+    bad: absent('/v1/hosts/nowhere'),
+  },
+  'PATCH /v1/hosts/{host}': {
+    good: async (api) => {
+      const { body } = await api
+        .call('patch', '/v1/hosts/h1')
+        .send({ labels: { zone: 'a' }, schedulable: false })
+        .expect(200);
+      expect(body).toMatchObject({ labels: { zone: 'a' }, schedulable: false });
+      await api.call('patch', '/v1/hosts/h1').send({ labels: {}, schedulable: true }).expect(200);
+    },
+    bad: (api) => refused(api.call('patch', '/v1/hosts/h1').send({})),
+  },
+  'DELETE /v1/hosts/{host}': {
+    good: async (api) => {
+      const host = name();
+      await seedHost(api.store, host);
+      await api.call('delete', `/v1/hosts/${host}`).expect(204);
+      await api.call('get', `/v1/hosts/${host}`).expect(404);
+    },
+    bad: async (api) => {
+      await api.instance();
+      await api.settle();
+      return refused(api.call('delete', '/v1/hosts/h1'));
+    },
+  },
+  'POST /v1/join-tokens': {
+    good: async (api) => {
+      const { body } = await api.call('post', '/v1/join-tokens').send({ hostName: 'h9' }).expect(201);
+      expect(body.secret).toMatch(/^berthjoin_[\w-]{43}\.[0-9a-f]{64}$/);
+    },
+    bad: (api) => refused(api.call('post', '/v1/join-tokens').send({ expiresInSeconds: 1 })),
+  },
+  'GET /v1/join-tokens': {
+    good: async (api) => {
+      await api.call('post', '/v1/join-tokens').send({}).expect(201);
+      for (const item of (await listed(api, '/v1/join-tokens')).items)
+        expect(item).not.toHaveProperty('secret');
+    },
+    bad: (api) => refused(api.call('get', '/v1/join-tokens', 'all:operator')),
+  },
+  'POST /v1/tokens': {
+    good: async (api) => {
+      const { body } = await api
+        .call('post', '/v1/tokens')
+        .send({ name: 'ci', project: 'alpha', role: 'viewer' })
+        .expect(201);
+      await api.call('get', '/v1/projects/alpha', body.secret).expect(200);
+      await api.call('get', '/v1/projects/beta', body.secret).expect(404);
+    },
+    bad: (api) => refused(api.call('post', '/v1/tokens', 'alpha:admin').send({ name: 'ci', role: 'viewer' })),
+  },
+  'GET /v1/tokens': {
+    good: async (api) => {
+      const own = await api.call('get', '/v1/tokens', 'alpha:admin').expect(200);
+      expect(own.body.items.length).toBeGreaterThan(0);
+      for (const item of own.body.items) expect(item).toMatchObject({ project: 'alpha' });
+      expect(JSON.stringify(own.body)).not.toMatch(/hash|berth_/);
+    },
+    bad: (api) => refused(api.call('get', '/v1/tokens', 'alpha:operator')),
+  },
+  'DELETE /v1/tokens/{id}': {
+    good: async (api) => {
+      const { body } = await api
+        .call('post', '/v1/tokens')
+        .send({ name: 'gone', role: 'viewer' })
+        .expect(201);
+      await api.call('get', '/v1/projects', body.secret).expect(200);
+      await api.call('delete', `/v1/tokens/${body.id}`).expect(204);
+      await api.call('get', '/v1/projects', body.secret).expect(401);
+    },
+    bad: (api) => refused(api.call('delete', `/v1/tokens/${nobody}`)),
+  },
+  'GET /v1/operations': {
+    good: async (api) => {
+      const made = await api.instance();
+      const { body } = await api.call('get', `${instances}/${made}`).expect(200);
+      const { items } = await listed(api, `/v1/operations?project=alpha&target=${body.id}&state=running`);
+      expect(items).toMatchObject([{ kind: 'create', target: { name: made } }]);
+    },
+    bad: (api) => refused(api.call('get', '/v1/operations?project=beta', 'alpha:viewer')),
+  },
+  'GET /v1/operations/{id}': {
+    good: async (api) => {
+      const { body } = await api.call('post', instances).send({ name: name(), spec }).expect(202);
+      const waiting = api.call('get', `/v1/operations/${body.operation.id}?wait=20`).expect(200);
+      const [done] = await Promise.all([waiting, api.settle()]);
+      expect(done.body).toMatchObject({ id: body.operation.id, state: 'succeeded' });
+    },
+    bad: absent(`/v1/operations/${nobody}`),
+  },
+  'GET /v1/decisions/{id}': {
+    good: async (api) => {
+      const made = await api.instance();
+      await api.settle();
+      const { body } = await api.call('get', `${instances}/${made}`).expect(200);
+      const decision = await api
+        .call('get', `/v1/decisions/${body.status.decisionId}`, 'alpha:viewer')
+        .expect(200);
+      expect(decision.body.instanceId).toBe(body.id);
+    },
+    bad: absent('/v1/decisions/not-an-id'),
+  },
+  'GET /v1/events': {
+    good: async (api) => {
+      const made = await api.instance();
+      await api.ledger.flush();
+      const { body } = await api
+        .call('get', '/v1/events?limit=1000&objectKind=instance', 'alpha:viewer')
+        .expect(200);
+      expect(body.items.map((e: { object: { name: string } }) => e.object.name)).toContain(made);
+      for (const event of body.items) expect(event.project).toBe('alpha');
+    },
+    bad: (api) => refused(api.call('get', '/v1/events?after=yesterday')),
+  },
+  'GET /healthz': {
+    good: async (api) => void (await api.http.get('/healthz').expect(200, { status: 'ok' })),
+    bad: (api) => refused(api.http.post('/healthz')),
+  },
+  'GET /readyz': {
+    good: async (api) => void (await api.http.get('/readyz').expect(200, { status: 'ok' })),
+    bad: (api) => refused(api.http.delete('/readyz')),
+  },
+  'GET /v1/openapi.json': {
+    good: async (api) => {
+      const { body } = await api.http.get('/v1/openapi.json').expect(200);
+      expect(body.openapi).toBe('3.1.0');
+    },
+    bad: (api) => refused(api.http.put('/v1/openapi.json')),
+  },
+};

@@ -1,0 +1,189 @@
+import { readFile } from 'node:fs/promises';
+import { Problem } from '@berth/model';
+import fc from 'fast-check';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { Api } from './api.js';
+
+interface Schema {
+  readonly $ref?: string;
+  readonly type?: string;
+  readonly enum?: readonly unknown[];
+  readonly properties?: Readonly<Record<string, Schema>>;
+  readonly additionalProperties?: Schema | boolean;
+  readonly propertyNames?: Schema;
+  readonly items?: Schema;
+  readonly minimum?: number;
+  readonly maximum?: number;
+  readonly minLength?: number;
+  readonly maxLength?: number;
+  readonly maxItems?: number;
+  readonly pattern?: string;
+}
+interface Field {
+  readonly path: readonly (string | number)[];
+  readonly schema: Schema;
+}
+
+const document = JSON.parse(await readFile('docs/openapi.json', 'utf8')) as {
+  components: { schemas: Record<string, Schema> };
+};
+
+/** Every field a body can have, from the schema that the API publishes: containers first, then what is in them. */
+function fieldsOf(schema: Schema, path: readonly (string | number)[] = []): Field[] {
+  const inner = Object.entries(schema.properties ?? {}).flatMap(([key, s]) => fieldsOf(s, [...path, key]));
+  const items =
+    schema.items === undefined || schema.maxItems === 0 ? [] : fieldsOf(schema.items, [...path, 0]);
+  return [...(path.length === 0 ? [] : [{ path, schema }]), ...inner, ...items];
+}
+
+const values: readonly unknown[] = [
+  'text',
+  '',
+  -1,
+  0.5,
+  1e300,
+  true,
+  null,
+  [],
+  {},
+  [[]],
+  { a: {} },
+  '\u0000',
+  'x'.repeat(70_000),
+];
+
+/** Values that a field must refuse: of another type, out of range, of a wrong form. */
+function wrongFor(schema: Schema): unknown[] {
+  const types: Record<string, (v: unknown) => boolean> = {
+    string: (v) => typeof v === 'string',
+    integer: (v) => Number.isSafeInteger(v),
+    boolean: (v) => typeof v === 'boolean',
+    array: Array.isArray,
+    object: (v) => typeof v === 'object' && v !== null && !Array.isArray(v),
+  };
+  const isType = types[schema.type ?? 'string'] ?? (() => false);
+  const wrong = values.filter((v) => !isType(v));
+  if (schema.enum !== undefined) wrong.push('no-such-value');
+  if (schema.minimum !== undefined && schema.minimum > Number.MIN_SAFE_INTEGER)
+    wrong.push(schema.minimum - 1);
+  if (schema.maximum !== undefined && schema.maximum < Number.MAX_SAFE_INTEGER)
+    wrong.push(schema.maximum + 1);
+  if (schema.minLength !== undefined && schema.minLength > 0) wrong.push('');
+  if (schema.maxLength !== undefined) wrong.push('a'.repeat(schema.maxLength + 1));
+  if (schema.pattern !== undefined && schema.enum === undefined) wrong.push('\u0007 not this');
+  if (schema.type === 'string' && schema.enum === undefined) wrong.push('a\u0000b', '\ud800');
+  if (schema.maxItems !== undefined) wrong.push(Array.from({ length: schema.maxItems + 1 }, () => 'x'));
+  if (schema.properties !== undefined) wrong.push({ 'no-such-field': 1 });
+  if (typeof schema.additionalProperties === 'object')
+    wrong.push({ 'a key': 'x' }, { a: 5 }, { a: '\u0000' });
+  return wrong;
+}
+
+const container = {
+  name: 'web',
+  labels: { tier: 'front' },
+  spec: {
+    isolation: 'container',
+    image: 'oci',
+    cpuMillis: 100,
+    memoryMiB: 64,
+    rootDisk: { sizeMiB: 1024, pool: 'default' },
+    volumes: [],
+    nics: [{ network: 'default' }],
+    process: { command: ['sh'], args: ['-c', 'true'], env: { A: 'b' }, user: '0:0', workdir: '/' },
+    restart: { policy: 'never', backoffSeconds: 1, maxBackoffSeconds: 300 },
+    placement: { selector: { zone: 'a' }, accel: 'any', arch: 'x86_64' },
+    desired: 'running',
+  },
+};
+const { process: _, cpuMillis: __, ...machine } = container.spec;
+const vm = {
+  ...container,
+  spec: { ...machine, isolation: 'vm', image: 'disk', vcpus: 1, userData: '#cloud-config' },
+};
+
+function changed(body: unknown, [key, ...rest]: readonly (string | number)[], value: unknown): unknown {
+  if (key === undefined) return value;
+  if (Array.isArray(body)) return body.map((v, i) => (i === key ? changed(v, rest, value) : (v as unknown)));
+  const fields = body as Record<string, unknown>;
+  return { ...fields, [key]: changed(fields[key] ?? {}, rest, value) };
+}
+
+const create = document.components.schemas['InstanceCreate'] as Schema;
+const fields = fieldsOf(create);
+const wrongs = fields.flatMap(({ path, schema }) => wrongFor(schema).map((value) => ({ path, value })));
+const pointerOf = (path: readonly (string | number)[]): string => path.map((p) => `/${p}`).join('');
+
+let api: Api;
+beforeAll(async () => {
+  api = await Api.start();
+});
+afterAll(() => api.stop());
+
+test('the bodies that the fields are broken in are good ones', async () => {
+  for (const [i, body] of [container, vm].entries())
+    await api
+      .call('post', '/v1/projects/alpha/instances')
+      .send({ ...body, name: `good${i}` })
+      .expect(202);
+  for (const path of [
+    '/spec/vcpus',
+    '/spec/userData',
+    '/spec/process/env',
+    '/spec/restart/policy',
+    '/name',
+    '/labels',
+  ])
+    expect(fields.map((f) => pointerOf(f.path))).toContain(path);
+});
+
+test('each field with a wrong type or out of range is refused by its pointer with a remedy, and no row changes', async () => {
+  const before = await api.counts();
+  for (const { path, value } of wrongs) {
+    const base = path[1] === 'vcpus' || path[1] === 'userData' ? vm : container;
+    const body = changed(base, path, value);
+    const answer = await api.call('post', '/v1/projects/alpha/instances').send(body as object);
+    const problem = Problem.parse(answer.body);
+    const said = `${pointerOf(path)} = ${JSON.stringify(value)?.slice(0, 80)}: ${JSON.stringify(problem.errors)}`;
+    expect(answer.status, said).toBe(400);
+    const named = (problem.errors ?? []).filter((e) => e.path.startsWith(pointerOf(path)));
+    expect(named.length, said).toBeGreaterThan(0);
+    for (const e of problem.errors ?? []) expect(e.remedy.length, said).toBeGreaterThan(5);
+  }
+  expect(await api.counts()).toEqual(before);
+}, 60_000);
+
+test('a field nobody knows is refused wherever it stands', async () => {
+  const before = await api.counts();
+  const objects = [[], ...fields.filter((f) => f.schema.properties !== undefined).map((f) => f.path)];
+  for (const path of objects) {
+    const answer = await api
+      .call('post', '/v1/projects/alpha/instances')
+      .send(changed(container, [...path, 'noSuchField'], 1) as object);
+    expect(answer.body.errors).toContainEqual(
+      expect.objectContaining({ path: `${pointerOf(path)}/noSuchField`, code: 'unknownField' }),
+    );
+  }
+  expect(await api.counts()).toEqual(before);
+});
+
+test('whatever JSON is sent, the answer is an operation or a problem document, never a fault', async () => {
+  const body = fc.oneof(
+    fc.jsonValue(),
+    fc
+      .tuple(fc.constantFrom(...fields), fc.jsonValue())
+      .map(([field, value]) => changed(container, field.path, value)),
+  );
+  await fc.assert(
+    fc.asyncProperty(body, async (value) => {
+      const answer = await api
+        .call('post', '/v1/projects/alpha/instances')
+        .set('content-type', 'application/json')
+        .send(JSON.stringify(value));
+      if (answer.status === 202) return;
+      expect(answer.status).toBeLessThan(500);
+      expect(Problem.safeParse(answer.body).success).toBe(true);
+    }),
+    { numRuns: 150 },
+  );
+}, 60_000);
