@@ -1,0 +1,129 @@
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterAll, describe, expect, it } from 'vitest';
+import { resources } from './config.js';
+import { guestFileRead } from './guest-file.js';
+import { processPlan, stopSignal } from './process.js';
+import { userResolve } from './user.js';
+
+const image = { entrypoint: ['/entry'], cmd: ['a', 'b'], env: ['A=1', 'B=2'], user: '', workdir: '' };
+
+describe('the process of a container', () => {
+  it('takes entrypoint and cmd of the image, and args in place of cmd', () => {
+    expect(processPlan(image, null, 'h').args).toEqual(['/entry', 'a', 'b']);
+    expect(processPlan(image, { args: ['c'] }, 'h').args).toEqual(['/entry', 'c']);
+  });
+  it('drops the image’s cmd with its entrypoint when a command is given', () => {
+    expect(processPlan(image, { command: ['/own'] }, 'h').args).toEqual(['/own']);
+  });
+  it('overrides environment by name and always has a PATH', () => {
+    const { env } = processPlan(image, { env: { B: 'x=y' } }, 'h');
+    expect(env).toContain('A=1');
+    expect(env).toContain('B=x=y');
+    expect(env).not.toContain('B=2');
+    expect(env.filter((e) => e.startsWith('PATH='))).toHaveLength(1);
+  });
+  it.each(['/proc/self/fd/7', '/a/../proc', 'relative', '/sys', '/x\0'])(
+    'refuses to work in %j',
+    (workdir) => {
+      expect(() => processPlan({ ...image, workdir }, null, 'h')).toThrow(/working directory/);
+    },
+  );
+  it('refuses an image with nothing to run', () => {
+    expect(() => processPlan({ ...image, entrypoint: [], cmd: [] }, null, 'h')).toThrow(/no command/);
+  });
+  it.each([
+    ['SIGQUIT', 'QUIT'],
+    ['SIGRTMIN+3', 'RTMIN+3'],
+    ['15', '15'],
+    ['--help', 'TERM'],
+    ['999', 'TERM'],
+    [undefined, 'TERM'],
+  ])('stops with signal %s as %s', (asked, signal) => {
+    expect(stopSignal({ ...image, ...(asked === undefined ? {} : { stopSignal: asked }) })).toBe(signal);
+  });
+});
+
+describe('the user of a container', () => {
+  const files = {
+    passwd: 'root:x:0:0::/root:\nweb:x:101:102::/:\nhuge:x:70000:0::/:\nbroken\n',
+    group: 'root:x:0:\nlogs:x:104:root,web\nweb:x:102:web\n',
+  };
+  it.each([
+    ['', { uid: 0, gid: 0, additionalGids: [104] }],
+    ['web', { uid: 101, gid: 102, additionalGids: [104] }],
+    ['101', { uid: 101, gid: 102, additionalGids: [104] }],
+    ['web:logs', { uid: 101, gid: 104, additionalGids: [] }],
+    ['4242', { uid: 4242, gid: 0, additionalGids: [] }],
+    ['4242:7', { uid: 4242, gid: 7, additionalGids: [] }],
+  ])('%j is resolved by the image’s own files', (wanted, ids) => {
+    expect(userResolve(wanted, files)).toEqual(ids);
+  });
+  it.each(['nobody', 'web:none', '65536', 'huge', '1:70000'])('%j is refused', (wanted) => {
+    expect(() => userResolve(wanted, files)).toThrow();
+  });
+  it('never yields an id outside the range, whatever the files hold', () => {
+    fc.assert(
+      fc.property(
+        fc.string(),
+        fc.string(),
+        fc.stringMatching(/^[a-z0-9]{1,5}(:[a-z0-9]{1,5})?$/),
+        (p, g, wanted) => {
+          try {
+            const { uid, gid, additionalGids } = userResolve(wanted, { passwd: p, group: g });
+            for (const id of [uid, gid, ...additionalGids])
+              expect(id).toSatisfy((n: number) => n >= 0 && n < 65_536);
+          } catch (error) {
+            expect(error).toMatchObject({ code: 'badImage' });
+          }
+        },
+      ),
+    );
+  });
+});
+
+describe("a guest's file read from the host", () => {
+  const base = mkdtempSync(join(tmpdir(), 'guest-'));
+  const root = join(base, 'root');
+  mkdirSync(join(root, 'etc', 'deep'), { recursive: true });
+  writeFileSync(join(base, 'secret'), 'secret');
+  writeFileSync(join(root, 'secret'), 'inside');
+  afterAll(() => rmSync(base, { recursive: true }));
+
+  it.each([
+    ['an absolute link', '/secret'],
+    ['a link with too many parents', '../../../../../../secret'],
+  ])('follows %s below the guest’s root only', (_, target) => {
+    rmSync(join(root, 'etc', 'passwd'), { force: true });
+    symlinkSync(target, join(root, 'etc', 'passwd'));
+    expect(guestFileRead(root, '/etc/passwd')).toBe('inside');
+  });
+  it('follows a linked directory below the root only', () => {
+    symlinkSync(base, join(root, 'etc', 'out'));
+    expect(guestFileRead(root, '/etc/out/secret')).toBeNull();
+  });
+  it('ends at a loop of links', () => {
+    symlinkSync('loop', join(root, 'loop'));
+    expect(() => guestFileRead(root, '/loop')).toThrow(/too many symbolic links/);
+  });
+  it('refuses what is no regular file', () => {
+    expect(() => guestFileRead(root, '/etc/deep')).toThrow(/no regular file/);
+  });
+});
+
+describe('cgroup limits', () => {
+  it('cap processor time, memory with swap, and processes', () => {
+    expect(resources({ memoryMiB: 64, cpuMillis: 250, pids: 9, swapAccounting: true })).toMatchObject({
+      memory: { limit: 67_108_864, swap: 67_108_864 },
+      cpu: { shares: 256, quota: 25_000, period: 100_000 },
+      pids: { limit: 9 },
+    });
+  });
+  it('without a cap give a share only, and no swap limit where the host counts no swap', () => {
+    const { cpu, memory } = resources({ memoryMiB: 4, cpuMillis: null, pids: 1, swapAccounting: false });
+    expect(cpu).toEqual({ shares: 102 });
+    expect(memory).toEqual({ limit: 4_194_304 });
+  });
+});
