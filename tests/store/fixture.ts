@@ -37,10 +37,19 @@ export interface World {
   readonly projectId: ProjectId;
 }
 
+const templates = new Map<string, Promise<string>>();
+
+/** A migrated database, copied from a template that is made once per cluster. */
+export async function migratedDatabase(clusterUrl: string): Promise<string> {
+  const template =
+    templates.get(clusterUrl) ?? freshDatabase(clusterUrl).then((url) => migrate(url).then(() => url));
+  templates.set(clusterUrl, template);
+  return freshDatabase(clusterUrl, await template);
+}
+
 /** A migrated database with project `p` and the images `busybox` (oci) and `debian` (disk). */
 export async function world(clusterUrl: string): Promise<World> {
-  const url = await freshDatabase(clusterUrl);
-  await migrate(url);
+  const url = await migratedDatabase(clusterUrl);
   const clock = new TestClock();
   const store = await openStore({ url, clock, ids, poolSize: 12 });
   const { id: projectId } = await store.projectCreate(ctx, { name: 'p' });

@@ -106,12 +106,15 @@ async function untilAnswers(url: string, dead: () => string | null): Promise<voi
 export const databaseUrl = (dir: string, database: string): string =>
   `postgres://postgres@/${database}?host=${encodeURIComponent(dir)}`;
 
-/** An empty database of the cluster that `url` points to; returns its address. */
-export async function freshDatabase(url: string): Promise<string> {
+/** An empty database, or a copy of `template`, in the cluster that `url` points to; returns its address. */
+export async function freshDatabase(url: string, template?: string): Promise<string> {
   const name = `t_${randomUUID().replaceAll('-', '')}`;
-  await withClient(url, (client) => client.query(`CREATE DATABASE ${name}`));
+  const copy = template === undefined ? '' : ` TEMPLATE ${databaseName(template)}`;
+  await withClient(url, (client) => client.query(`CREATE DATABASE ${name}${copy}`));
   return url.replace(/\/[^/?]+\?/, `/${name}?`);
 }
+
+export const databaseName = (url: string): string => /\/([^/?]+)\?/.exec(url)?.[1] ?? 'postgres';
 
 /** Runs `work` on a connection of its own. */
 export async function withClient<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {

@@ -1,0 +1,136 @@
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import type { ThrowawayPostgres } from '../support/postgres.js';
+import { startPostgres, withClient } from '../support/postgres.js';
+import type { TestHost, World } from './fixture.js';
+import { create, ctx, joinHost, openSession, place, world } from './fixture.js';
+import type { Instance } from '@berth/model';
+import type { PlacementReport } from '../../apps/api/src/store/store.js';
+
+let cluster: ThrowawayPostgres;
+let w: World;
+let host: TestHost;
+let instance: Instance;
+let base: PlacementReport;
+beforeAll(async () => {
+  cluster = await startPostgres();
+});
+afterAll(() => cluster.stop());
+beforeEach(async () => {
+  w = await world(cluster.url);
+  host = await joinHost(w, 'alpha');
+  instance = await create(w, 'a');
+  const epoch = await place(w, instance, host);
+  base = {
+    hostId: host.id,
+    session: host.session,
+    seq: 10,
+    instanceId: instance.id,
+    epoch,
+    run: 1,
+    phase: 'running',
+    power: 'running',
+    exit: null,
+    observedAt: w.clock.now(),
+  };
+  expect(await w.store.reportApply(base)).toMatchObject({ outcome: 'applied', state: 'running' });
+});
+afterEach(() => w?.store.close());
+
+/** Everything a report can touch, as text. */
+async function everything(): Promise<string> {
+  const tables = ['instances', 'placements', 'operations', 'events', 'hosts', 'tombstones', 'volumes'];
+  return withClient(w.url, async (c) => {
+    const all = [];
+    for (const t of tables)
+      all.push((await c.query(`SELECT to_jsonb(t)::text AS row FROM ${t} t ORDER BY 1`)).rows);
+    return JSON.stringify(all);
+  });
+}
+
+test.each<[string, Partial<PlacementReport>, string]>([
+  ['the same report again', {}, 'seq'],
+  ['a lower seq', { seq: 9, phase: 'ended' }, 'seq'],
+  ['a session that was never issued', { seq: 11, session: 999_999, phase: 'ended' }, 'session'],
+  ['an epoch that was never made', { seq: 11, epoch: 2, phase: 'ended' }, 'epoch'],
+  [
+    'an instance that does not exist',
+    { seq: 11, instanceId: '00000000-0000-4000-8000-000000000000' as never },
+    'epoch',
+  ],
+  ['an earlier phase of the same run', { seq: 11, phase: 'starting' }, 'order'],
+  ['an earlier run', { seq: 11, run: 0, phase: 'ended' }, 'order'],
+])('%s is stale and changes nothing', async (_what, change, reason) => {
+  const before = await everything();
+  expect(await w.store.reportApply({ ...base, ...change })).toEqual({ outcome: 'stale', reason });
+  expect(await everything()).toBe(before);
+});
+
+test('the session before the newest is stale, however high its seq', async () => {
+  await openSession(w.store, host.id, 'alpha');
+  const before = await everything();
+  const late = await w.store.reportApply({ ...base, seq: 1_000_000, phase: 'ended' });
+  expect(late).toEqual({ outcome: 'stale', reason: 'session' });
+  expect(await w.store.hostSeen(host.id, host.session)).toEqual({ changed: false, back: false });
+  expect(await everything()).toBe(before);
+});
+
+test('a new session may begin its numbers again, so a restored agent disk is heard', async () => {
+  const session = await openSession(w.store, host.id, 'alpha');
+  const fresh = await w.store.reportApply({ ...base, session, seq: 1, phase: 'ended' });
+  expect(fresh).toMatchObject({ outcome: 'applied', freed: true });
+});
+
+test('another host cannot report for this placement', async () => {
+  const other = await joinHost(w, 'beta');
+  const before = await everything();
+  const forged = { ...base, hostId: other.id, session: other.session, seq: 99, phase: 'ended' as const };
+  expect(await w.store.reportApply(forged)).toEqual({ outcome: 'stale', reason: 'epoch' });
+  expect(await everything()).toBe(before);
+});
+
+test('ended is final: a later report of the epoch does not bring it back', async () => {
+  await w.store.reportApply({ ...base, seq: 11, phase: 'ended' });
+  const before = await everything();
+  const late = await w.store.reportApply({ ...base, seq: 12, run: 2, phase: 'running' });
+  expect(late).toEqual({ outcome: 'stale', reason: 'order' });
+  expect(await everything()).toBe(before);
+});
+
+test('reports of many lanes at once leave the highest one standing', async () => {
+  const seqs = Array.from({ length: 30 }, (_, n) => 11 + ((n * 7) % 30));
+  const power = (seq: number) => (seq === 40 ? ('paused' as const) : ('running' as const));
+  await Promise.all(seqs.map((seq) => w.store.reportApply({ ...base, seq, power: power(seq) })));
+  const end = await w.store.instanceById(instance.id);
+  expect(end?.status.power).toBe('paused');
+});
+
+test('a key is held by one, replayed after it, and refused with another body', async () => {
+  const begin = { scope: 's', key: 'k', requestHash: 'h1', leaseSeconds: 30, ttlSeconds: 3600 };
+  const both = await Promise.all([w.store.idempotencyBegin(begin), w.store.idempotencyBegin(begin)]);
+  expect(both.map((b) => b.outcome).sort()).toEqual(['begun', 'inProgress']);
+  expect(await w.store.idempotencyBegin({ ...begin, requestHash: 'h2' })).toEqual({ outcome: 'mismatch' });
+  await w.store.idempotencyComplete({
+    scope: 's',
+    key: 'k',
+    status: 202,
+    answer: { a: 1 },
+    headers: { location: '/x' },
+  });
+  const replay = { outcome: 'replay', status: 202, answer: { a: 1 }, headers: { location: '/x' } };
+  expect(await w.store.idempotencyBegin(begin)).toEqual(replay);
+  w.clock.advance(3_601_000);
+  expect(await w.store.idempotencyTrim()).toBe(1);
+});
+
+test('a key whose process died before the commit is taken over, after it leads to the operation', async () => {
+  const begin = { scope: 's', key: 'k', requestHash: 'h', leaseSeconds: 30, ttlSeconds: 3600 };
+  await w.store.idempotencyBegin(begin);
+  w.clock.advance(31_000);
+  expect(await w.store.idempotencyBegin(begin)).toEqual({ outcome: 'begun' });
+  const keyed = { ...ctx, idempotency: { scope: 's', key: 'k' } };
+  const act = { projectId: w.projectId, name: 'a', verb: 'stop' as const, deadlineSeconds: 60 };
+  const { operation } = await w.store.instanceAct(keyed, act);
+  w.clock.advance(31_000);
+  expect(await w.store.idempotencyBegin(begin)).toEqual({ outcome: 'committed', operationId: operation.id });
+  expect(await w.store.idempotencyAbandon('s', 'k')).toBe(false);
+});
