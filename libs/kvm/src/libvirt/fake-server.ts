@@ -194,10 +194,14 @@ export class FakeLibvirtd {
         return out.string(domain.xml);
       case Remote.getInfo:
         return out.uint(domain.state).uhyper(65536n).uhyper(65536n).uint(1).uhyper(1_000_000n);
+      case Remote.createPlain:
+        this.#change(domain, DomainState.running, 1, [LifecycleEvent.resumed, LifecycleEvent.started]);
+        return out;
       case Remote.create:
         this.#change(domain, DomainState.running, 1, [LifecycleEvent.resumed, LifecycleEvent.started]);
         writeDomain(out, domain);
         return out;
+      case Remote.destroyPlain:
       case Remote.destroy:
         if (domain.id < 0)
           throw new Refusal(OPERATION_INVALID, 'Requested operation is not valid: domain is not running');

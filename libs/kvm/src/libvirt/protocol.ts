@@ -32,6 +32,8 @@ export const Remote = {
   getVersion: 4,
   nodeInfo: 6,
   capabilities: 7,
+  createPlain: 9,
+  destroyPlain: 12,
   getXml: 14,
   getInfo: 16,
   lookupByName: 23,

@@ -1,0 +1,171 @@
+import { readFileSync, statSync, writeFileSync, truncateSync } from 'node:fs';
+import { join } from 'node:path';
+import { createTap, run } from '@berth/linux';
+import type { NetworkId, NicId } from '@berth/model';
+import type { Observation } from '@berth/runtime';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { eventually, qemuArguments, serialText, step, TestHost } from '../testing/host.js';
+import type { LibvirtRuntime } from './libvirt-runtime.js';
+
+let host: TestHost;
+let runtime: LibvirtRuntime;
+beforeAll(async () => {
+  host = await TestHost.start();
+  runtime = host.runtime();
+  expect(await runtime.probe()).toMatchObject({ ok: true, facts: { accel: { tcg: true } } });
+});
+afterAll(async () => {
+  await host.stop();
+});
+
+async function started(...args: Parameters<TestHost['spec']>): Promise<ReturnType<TestHost['spec']>> {
+  const spec = host.spec(...args);
+  await runtime.prepare(spec, step());
+  await runtime.start(spec, step());
+  return spec;
+}
+
+async function seen(key: { instanceId: string }): Promise<Observation | undefined> {
+  return (await runtime.recover()).find((o) => o.instanceId === key.instanceId);
+}
+
+const booted = (key: Parameters<typeof serialText>[1]): Promise<true> =>
+  eventually('the guest speaks', async () =>
+    /boots=\d\n/.test(await serialText(runtime, key)) ? true : undefined,
+  );
+
+describe('a machine under libvirt', () => {
+  it('runs in an unprivileged QEMU with its seccomp sandbox, on a base QEMU may not write', async () => {
+    const spec = await started('steady', { userData: '#cloud-config\n{}\n', vcpus: 2 });
+    await booted(spec);
+    const pid = (await seen(spec))?.pid ?? 0;
+    const args = qemuArguments(pid);
+    expect(args[args.indexOf('-sandbox') + 1]).toMatch(/^on,/);
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+    expect(status).toMatch(/^Uid:\t64055\t64055\t64055\t64055$/m);
+    expect(status).toMatch(/^CapEff:\t0000000000000000$/m);
+    expect(status).toMatch(/^Seccomp:\t2$/m);
+    const base = statSync(host.blobPath(spec.image.digest));
+    expect([base.uid, base.mode & 0o222]).toEqual([0, 0]);
+    expect(statSync(host.volumePath(spec.rootVolume.id)).uid).toBe(64055);
+
+    const monitor = await runtime.monitor(spec);
+    expect(await monitor.execute('query-status')).toMatchObject({ status: 'running' });
+    expect(await monitor.execute('query-kvm')).toMatchObject({ enabled: false });
+    expect((await monitor.execute('query-blockstats'))[0]?.stats.wr_operations).toBeGreaterThan(0);
+
+    await runtime.pause(spec, step());
+    await runtime.pause(spec, step());
+    expect(await seen(spec)).toMatchObject({ phase: 'running', power: 'paused' });
+    await runtime.resume(spec, step());
+    expect(await seen(spec)).toMatchObject({ phase: 'running', power: 'running' });
+    await expect(runtime.removeVolume(spec.rootVolume.id, step())).rejects.toMatchObject({
+      code: 'hostFault',
+    });
+
+    // The schema judges the document; define itself does not, for speed.
+    const name = (await run('virsh', ['-c', host.uri, 'domname', spec.uuid])).stdout.trim();
+    const { stdout: document } = await run('virsh', ['-c', host.uri, 'dumpxml', '--inactive', name]);
+    writeFileSync(join(host.dir, 'check.xml'), document);
+    await run('virsh', ['-c', host.uri, 'define', '--validate', join(host.dir, 'check.xml')]);
+
+    await runtime.stop(spec, 0, step());
+    await runtime.remove(spec, step());
+  });
+
+  it('that turns itself off ends as a guest shutdown', async () => {
+    const spec = await started('brief');
+    const end = await eventually('its end', async () => {
+      const o = await seen(spec);
+      return o?.phase === 'ended' ? o : undefined;
+    });
+    expect(end).toMatchObject({ power: 'off', exit: { reason: 'guestShutdown' }, pid: null });
+    await runtime.remove(spec, step());
+  });
+
+  it('has a nic on a tap made before', async () => {
+    const tap = `bkt${process.pid}`;
+    createTap(tap, { uid: 64055 });
+    const withNetwork = host.runtime({
+      network: {
+        ensure: () => Promise.resolve(),
+        attachTap: () => Promise.resolve({ ifname: tap }),
+        detach: () => Promise.resolve(),
+        release: () => Promise.resolve(),
+      },
+    });
+    const mac = '52:54:00:0a:0b:0c';
+    const nic = { id: 'n' as NicId, networkId: 'w' as NetworkId, mac, ipv4: '10.0.0.2' };
+    const spec = host.spec('steady', { nics: [nic] });
+    try {
+      await withNetwork.prepare(spec, step());
+      await withNetwork.start(spec, step());
+      const pid = (await seen(spec))?.pid ?? 0;
+      expect(qemuArguments(pid).join(' ')).toContain(mac);
+      await withNetwork.stop(spec, 0, step());
+      await withNetwork.remove(spec, step());
+      expect((await run('ip', ['link', 'show', tap])).stdout).toContain(tap);
+    } finally {
+      await run('ip', ['link', 'del', tap]);
+    }
+  });
+});
+
+describe('the runtime beside others', () => {
+  it('neither reports nor touches a domain that is not ours, nor one of another host tag', async () => {
+    const mine = await started('steady');
+    const other = host.runtime({ hostTag: 'other-host', stateDir: join(host.dir, 'other') });
+    expect(await other.recover()).toEqual([]);
+    await other.stop(mine, 0, step());
+    await other.remove(mine, step());
+    expect(await seen(mine)).toMatchObject({ phase: 'running' });
+    await runtime.stop(mine, 0, step());
+    await runtime.remove(mine, step());
+  });
+
+  it('goes on when libvirtd was killed and came back, and machines run on', async () => {
+    const spec = await started('steady');
+    const before = (await seen(spec))?.pid;
+    const watching = new AbortController();
+    const again = (async () => {
+      for await (const o of runtime.observe(watching.signal)) if (o.instanceId === spec.instanceId) return o;
+      return null;
+    })();
+    await host.libvirtd.restart();
+    expect(await again).toMatchObject({ phase: 'running', pid: before });
+    watching.abort();
+    await runtime.stop(spec, 5, step());
+    expect(await seen(spec)).toMatchObject({ phase: 'ended', exit: { reason: 'stopped' } });
+    await runtime.remove(spec, step());
+  });
+
+  it('says that an image is missing, and that prepare comes first', async () => {
+    const spec = host.spec('steady');
+    await expect(runtime.start(spec, step())).rejects.toMatchObject({ code: 'notPrepared' });
+    const image = { ...spec.image, digest: `sha256:${'0'.repeat(64)}` } as typeof spec.image;
+    await expect(runtime.prepare({ ...spec, image }, step())).rejects.toMatchObject({ code: 'imageMissing' });
+    expect(await host.leftovers(spec)).toEqual([]);
+  });
+});
+
+describe('the serial log', () => {
+  it('is followed as it grows, and after it was cut', async () => {
+    const spec = await started('steady');
+    await booted(spec);
+    const stop = new AbortController();
+    const got: string[] = [];
+    const reading = (async () => {
+      for await (const chunk of runtime.logs(spec, { follow: true }, stop.signal))
+        got.push(Buffer.from(chunk).toString());
+    })();
+    await expect.poll(() => got.join('')).toContain('boots=1\n');
+    truncateSync(join(host.dir, 'log', spec.instanceId, '1.log'));
+    await runtime.stop(spec, 0, step());
+    await runtime.start(spec, step());
+    await expect.poll(() => got.join(''), { timeout: 10_000 }).toContain('boots=2\n');
+    stop.abort();
+    await reading;
+    await runtime.stop(spec, 0, step());
+    await runtime.remove(spec, step());
+  });
+});

@@ -1,0 +1,98 @@
+import { DOMParser } from '@xmldom/xmldom';
+import type { InstanceId } from '@berth/model';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { domainXml } from './domain-xml.js';
+import type { MachineSpec } from './machine-spec.js';
+import { domainName, readMetadata } from './metadata.js';
+import { renderXml, xml, XmlError } from './xml.js';
+
+const spec: MachineSpec = {
+  instanceId: '6f1d2f7e-2a0b-4c57-9df5-7b7d4a2a1c11' as InstanceId,
+  epoch: 3,
+  title: 'default/web',
+  hostTag: 'h1',
+  uuid: '0b0f7c0e-6f0e-4a54-8a4e-2f8b6a3f9d10',
+  accel: 'tcg',
+  vcpus: 2,
+  cpuMillis: 1500,
+  memoryMiB: 64,
+  disk: { path: '/v/disk.qcow2', base: { path: '/b/base', format: 'raw' }, cache: 'none' },
+  seedPath: '/s/seed.iso',
+  nics: [{ mac: '52:54:00:01:02:03', tap: 'bt-1' }],
+  serialLog: '/l/1.log',
+};
+const parse = (text: string): ReturnType<DOMParser['parseFromString']> =>
+  new DOMParser().parseFromString(text, 'text/xml');
+
+describe('the XML writer', () => {
+  it('gives back every string a parser reads, as text and as attribute', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'grapheme' }), (text) => {
+        let written: string;
+        try {
+          written = renderXml(xml('a', { k: text }, xml('b', {}, `.${text}.`)));
+        } catch (error) {
+          expect(error).toBeInstanceOf(XmlError);
+          return;
+        }
+        const root = parse(written).documentElement;
+        expect(root?.getAttribute('k')).toBe(text);
+        expect(root?.getElementsByTagName('b').item(0)?.textContent).toBe(`.${text}.`);
+      }),
+    );
+  });
+
+  it.each(['\0', '\u0001', '\u001f', '\ufffe', '\ud800'])(
+    'refuses a character XML cannot carry (%j)',
+    (bad) => {
+      expect(() => renderXml(xml('a', {}, `x${bad}`))).toThrow(XmlError);
+      expect(() => renderXml(xml('a', { k: bad }))).toThrow(XmlError);
+    },
+  );
+
+  it.each(['a b', '1a', 'a>', '', 'a:b:c'])('refuses the name %j', (name) => {
+    expect(() => renderXml(xml(name))).toThrow(XmlError);
+  });
+});
+
+describe('the domain document', () => {
+  it('cannot be broken out of by a hostile title or path', () => {
+    const title = `</title><devices><disk/>"'&`;
+    const document = parse(domainXml({ ...spec, title, serialLog: '/l/"><x/>' }));
+    expect(document.getElementsByTagName('title').item(0)?.textContent).toBe(title);
+    expect(document.getElementsByTagName('disk').length).toBe(2);
+    expect(document.getElementsByTagName('x').length).toBe(0);
+  });
+
+  it('names every format and leaves the shared base its owner', () => {
+    const text = domainXml(spec);
+    expect(text).toContain('type="qcow2"');
+    expect(text).toContain('<format type="raw"/>');
+    expect(text).toMatch(/<source file="\/b\/base">\s*<seclabel model="dac" relabel="no"\/>/);
+    expect(text).toMatch(/<backingStore\/>/);
+  });
+
+  it('takes KVM with the host processor only when told', () => {
+    expect(domainXml(spec)).toContain('<domain type="qemu">');
+    const kvm = domainXml({ ...spec, accel: 'kvm' });
+    expect(kvm).toContain('<domain type="kvm">');
+    expect(kvm).toContain('mode="host-passthrough"');
+  });
+
+  it('caps the whole machine, and has no tuning without a cap', () => {
+    expect(domainXml(spec)).toContain('<global_quota>150000</global_quota>');
+    expect(domainXml({ ...spec, cpuMillis: null })).not.toContain('cputune');
+  });
+
+  it('carries instance, epoch and host, and a foreign document carries nothing', () => {
+    expect(readMetadata(domainXml(spec))).toEqual({ hostTag: 'h1', instanceId: spec.instanceId, epoch: 3 });
+    expect(readMetadata('<domain><name>berth-x</name></domain>')).toBeNull();
+    expect(readMetadata(domainXml(spec).replace('epoch="3"', 'epoch="x"'))).toBeNull();
+  });
+
+  it('is named per host and instance, the same for every epoch', () => {
+    expect(domainName('h1', spec.instanceId)).toMatch(/^berth-[0-9a-f]{12}-6f1d2f7e$/);
+    expect(domainName('h2', spec.instanceId)).not.toBe(domainName('h1', spec.instanceId));
+  });
+});
