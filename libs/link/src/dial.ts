@@ -159,7 +159,7 @@ function connect(
 function dialError(address: LinkAddress, error: unknown): LinkError {
   const e = error as NodeJS.ErrnoException;
   const where = `${address.host}:${address.port}`;
-  const tlsFault = /CERT|SIGNATURE|SELF_SIGNED|ISSUER|ALTNAME/.test(e.code ?? '');
+  const tlsFault = /CERT|SIGNATURE|SELF_SIGNED|ISSUER|ALTNAME|PURPOSE/.test(e.code ?? '');
   if (tlsFault) return new LinkError('wrongAuthority', `${where}: ${e.message}`, { cause: error });
   return new LinkError('unreachable', `${where}: ${e.message}`, { cause: error });
 }

@@ -1,0 +1,215 @@
+import { rm, writeFile } from 'node:fs/promises';
+import type { InstanceId } from '@berth/model';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { SimulatedRuntime } from '@berth/runtime';
+import { startPostgres } from '../support/postgres.js';
+import type { ThrowawayPostgres } from '../support/postgres.js';
+import { Api, Host, database, dropBundle, tempDir, until } from './lab.js';
+
+let cluster: ThrowawayPostgres;
+let dir: string;
+let url: string;
+let api: Api;
+let host: Host;
+
+beforeAll(async () => {
+  cluster = await startPostgres();
+});
+afterAll(async () => {
+  await cluster.stop();
+  await dropBundle();
+});
+beforeEach(async () => {
+  dir = await tempDir();
+  url = await database(cluster.url);
+  api = await Api.start(url, dir);
+  host = new Host(`${dir}/h1`, 'h1');
+});
+afterEach(async () => {
+  await host.end();
+  await api.close();
+  await rm(dir, { recursive: true, force: true });
+});
+
+const keys = (h: Host): string[] => Object.keys(h.machine.state.workloads);
+
+describe('an instance over the link', () => {
+  it('is assigned, fetches its image, runs, stops, starts with its disk, and leaves nothing when deleted', async () => {
+    host.start(api.door.port, await api.joinToken());
+    const made = await api.create('web');
+    await api.untilState('web', 'running');
+    expect(host.blobs.held.size).toBe(1);
+    await api.act('web', 'stop');
+    const stopped = await api.untilState('web', 'stopped');
+    expect(stopped?.status.lastExit?.reason).toBe('stopped');
+    await api.act('web', 'start');
+    const again = await api.untilState('web', 'running');
+    expect(again?.status.epoch).toBe(2);
+    const [disk] = Object.values(host.machine.state.disks);
+    expect(disk).toBe(2);
+    await api.remove('web');
+    await until(
+      () => api.get('web'),
+      (i) => i === null,
+      'web is gone',
+    );
+    expect(keys(host).filter((k) => k.startsWith(made.id))).toEqual([]);
+    expect(host.machine.state.disks).toEqual({});
+  });
+
+  it('crashes, is restarted by the agent alone while the API is away, and the new run is told later', async () => {
+    host.start(api.door.port, await api.joinToken());
+    const restart = { policy: 'onFailure', backoffSeconds: 1, maxBackoffSeconds: 2 } as const;
+    const made = await api.create('crashy', { restart });
+    await api.untilState('crashy', 'running');
+    const { port } = api.door;
+    await api.close();
+    host.machine.end({ instanceId: made.id, epoch: 1 }, { reason: 'signalled', signal: 'SIGSEGV' });
+    await until(
+      () => host.machine.state.starts,
+      (n) => n === 2,
+      'the agent starts it again',
+    );
+    api = await Api.start(url, dir, port);
+    const back = await until(
+      () => api.get('crashy'),
+      (i) => i?.status.run === 2 && i.status.state === 'running',
+      'run 2',
+    );
+    expect(back?.status.lastExit?.reason).toBe('signalled');
+  });
+
+  it('that ends by itself under "never" stays stopped', async () => {
+    host.start(api.door.port, await api.joinToken());
+    await api.create('once', { process: { args: ['sim:exit=0'] } });
+    const done = await api.untilState('once', 'stopped');
+    expect(done?.status.lastExit).toMatchObject({ reason: 'exited', code: 0 });
+    expect(host.machine.state.starts).toBe(1);
+  });
+
+  it('runs on when the API goes away, and the agent comes back by itself', async () => {
+    host.start(api.door.port, await api.joinToken());
+    await api.create('web');
+    await api.untilState('web', 'running');
+    const { port } = api.door;
+    const { blobs } = api;
+    await api.close();
+    api = await Api.start(url, dir, port, blobs);
+    await api.untilConnected();
+    await api.create('second');
+    await api.untilState('second', 'running');
+    expect(host.machine.state.starts).toBe(2);
+  });
+
+  it('that no list names keeps running and is told of once', async () => {
+    const stranger = '11111111-1111-4111-8111-111111111111' as InstanceId;
+    host.start(api.door.port, await api.joinToken());
+    const made = await api.create('web');
+    await api.untilState('web', 'running');
+    const known = host.machine.state.workloads[`${made.id}/1`];
+    if (known === undefined) throw new Error('web does not run');
+    host.machine.state.workloads[`${stranger}/1`] = {
+      ...known,
+      spec: { ...known.spec, instanceId: stranger },
+    };
+    host.machine.changed({
+      instanceId: stranger,
+      epoch: 1,
+      phase: 'running',
+      power: 'running',
+      exit: null,
+      pid: 7,
+    });
+    const told = async (): Promise<number> => {
+      await api.store.eventsNumber();
+      const events = await api.store.eventsRead('0', 1000);
+      return events.filter((e) => e.type === 'host.unclaimedWorkload' && e.data['instanceId'] === stranger)
+        .length;
+    };
+    await until(told, (n) => n === 1, 'the stranger is reported');
+    await api.create('next');
+    await api.untilState('next', 'running');
+    expect(await told()).toBe(1);
+    expect(host.machine.state.workloads[`${stranger}/1`]?.pid).not.toBeNull();
+  });
+
+  it('can be read from its log, also after its run ended', async () => {
+    host.start(api.door.port, await api.joinToken());
+    const made = await api.create('once', { process: { args: ['sim:exit=3'] } });
+    await api.untilState('once', 'error');
+    const [hostId] = api.door.connected();
+    if (hostId === undefined) throw new Error('not connected');
+    const stream = await api.door.logs(hostId, made.id, { follow: false }, new AbortController().signal);
+    const text = Buffer.concat((await stream.toArray()) as Buffer[]).toString('utf8');
+    expect(text).toContain('ready hostname=once boots=1');
+    await expect(
+      api.door.logs(
+        hostId,
+        '22222222-2222-4222-8222-222222222222' as InstanceId,
+        { follow: false },
+        new AbortController().signal,
+      ),
+    ).rejects.toMatchObject({ code: 'notFound' });
+  });
+});
+
+/** A guest that never stops talking. */
+class Chatty extends SimulatedRuntime {
+  override async *logs(): AsyncIterable<Uint8Array> {
+    for (;;) {
+      yield Buffer.alloc(64 * 1024, 'x');
+      await Promise.resolve();
+    }
+  }
+}
+
+describe('a log stream that nobody reads', () => {
+  it('holds bounded memory and blocks neither assignments nor reports', async () => {
+    host.start(api.door.port, await api.joinToken(), new Chatty(host.machine));
+    const made = await api.create('chatty');
+    await api.untilState('chatty', 'running');
+    const [hostId] = api.door.connected();
+    if (hostId === undefined) throw new Error('not connected');
+    const stop = new AbortController();
+    const streams = await Promise.all(
+      [1, 2, 3].map(() => api.door.logs(hostId, made.id, { follow: true }, stop.signal)),
+    );
+    for (const stream of streams) stream.on('error', () => undefined);
+    await api.create('beside');
+    await api.untilState('beside', 'running');
+    await api.act('beside', 'stop');
+    await api.untilState('beside', 'stopped');
+    for (const stream of streams) expect(stream.readableLength).toBeLessThan(4 * 1024 * 1024);
+    stop.abort();
+  });
+});
+
+describe('an agent killed with kill -9', () => {
+  it('finds its placements again, starts nothing twice, and says what happened meanwhile', async () => {
+    await host.spawn(api.door.port, await api.joinToken());
+    const made = await api.create('web');
+    await api.untilState('web', 'running');
+    await host.kill('SIGKILL');
+    await host.spawn(api.door.port, 'no token is needed any more');
+    await until(
+      async () => (await api.store.hostGet('h1'))?.state,
+      (s) => s === 'ready',
+      'the host is ready',
+    );
+    await api.create('second');
+    await api.untilState('second', 'running');
+    const state = await host.machineState();
+    expect(state.starts).toBe(2);
+    expect(Object.keys(state.workloads)).toContain(`${made.id}/1`);
+    await host.kill('SIGKILL');
+    const web = state.workloads[`${made.id}/1`];
+    if (web === undefined) throw new Error('web is gone');
+    // While no agent lives, the workload ends; the machine remembers how.
+    web.pid = null;
+    web.exit = { reason: 'exited', code: 5, at: new Date().toISOString() };
+    await writeFile(host.machineFile, JSON.stringify(state));
+    await host.spawn(api.door.port, 'no token is needed any more');
+    const ended = await api.untilState('web', 'error');
+    expect(ended?.status.lastExit).toMatchObject({ reason: 'exited', code: 5 });
+  });
+});
