@@ -126,7 +126,7 @@ class ContainerRuntime implements Runtime {
       const record = await this.records.read(key);
       if (record !== null) await this.use.runs.monitorGone(await this.use.runs.end(record, 0, ctx));
       await this.endUnknown(key);
-      for (const network of record?.networkIds ?? []) await this.options.network.release(network);
+      await this.parts.releaseNetworks(record?.networkIds ?? []);
       if (this.launching === 0) cgroupRemoveEmpty(this.parts.cgroupParent);
       for (const suffix of ['', '.tmp']) rmSync(this.parts.paths(key).log + suffix, { force: true });
       await this.records.remove(key); // last: while it stands, an interrupted removal is found again

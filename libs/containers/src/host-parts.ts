@@ -1,6 +1,6 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { ImageContent } from '@berth/model';
+import type { ImageContent, NetworkId } from '@berth/model';
 import { Netlink, cgroupRemove, writeFileAtomic } from '@berth/linux';
 import { RuntimeError, type WorkloadKey, type WorkloadSpec } from '@berth/runtime';
 import { bundleConfig } from './bundle/config.js';
@@ -18,6 +18,7 @@ import {
   seccompProfileRead,
   seccompRender,
 } from './isolation/seccomp.js';
+import { KeyedLock } from './keyed-lock.js';
 import type { ContainerRuntimeOptions } from './ports.js';
 import { volumeFault } from './room-faults.js';
 import { workloadId } from './workload-record.js';
@@ -39,6 +40,8 @@ const DEFAULT_PIDS = 4096;
 
 /** Everything of a container on the host but its processes: namespaces, nics, root mount, bundle. */
 export class HostParts {
+  private readonly networks = new KeyedLock();
+
   constructor(private readonly options: ContainerRuntimeOptions) {
     if (!/^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/.test(options.hostTag))
       throw new RangeError(`hostTag must be 1 to 32 of a-z, 0-9 and "-": ${JSON.stringify(options.hostTag)}`);
@@ -76,15 +79,33 @@ export class HostParts {
   async realise(spec: WorkloadSpec, layers: readonly string[], base: number): Promise<void> {
     const paths = this.paths(spec);
     await namespacesEnsure(paths.namespaces, base);
-    for (const network of spec.networks) await this.options.network.ensure(network);
-    for (const [index, nic] of spec.nics.entries()) {
-      const target = { netns: paths.namespaces.network, ifname: `eth${index}` };
-      if (Netlink.with(target.netns, (netlink) => netlink.link(target.ifname)) === null)
-        await this.options.network.attachVeth(spec, nic, target);
-    }
+    await this.attachNics(spec, paths.namespaces.network);
     const { upper, work } = await this.writableLayer(spec);
     const { namespaces, rootfs, scratch } = paths;
     rootfsMount({ target: rootfs, scratch, layers, upper, work, base, namespaces });
+  }
+
+  /** Gives networks up where nothing else uses them. */
+  async releaseNetworks(ids: readonly NetworkId[]): Promise<void> {
+    for (const id of ids) await this.networks.run(id, () => this.options.network.release(id));
+  }
+
+  private async attachNics(spec: WorkloadSpec, netns: string): Promise<void> {
+    for (const [index, nic] of spec.nics.entries()) {
+      const ifname = `eth${index}`;
+      const network = spec.networks.find((one) => one.id === nic.networkId);
+      if (network === undefined)
+        throw new RuntimeError(
+          'hostFault',
+          `nic ${nic.id} is on network ${nic.networkId}, which the spec does not hold`,
+        );
+      // Between the two nothing hangs on the network yet: the removal of another container must not take it away.
+      await this.networks.run(network.id, async () => {
+        await this.options.network.ensure(network);
+        const there = Netlink.with(netns, (netlink) => netlink.link(ifname)) !== null;
+        if (!there) await this.options.network.attachVeth(spec, nic, { netns, ifname });
+      });
+    }
   }
 
   private async writableLayer(
