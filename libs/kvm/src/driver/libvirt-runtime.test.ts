@@ -47,7 +47,7 @@ describe('a machine under libvirt', () => {
     expect(status).toMatch(/^Seccomp:\t2$/m);
     const base = statSync(host.blobPath(spec.image.digest));
     expect([base.uid, base.mode & 0o222]).toEqual([0, 0]);
-    expect(statSync(host.volumePath(spec.rootVolume.id)).uid).toBe(64055);
+    expect(statSync(await host.volumePath(spec)).uid).toBe(64055);
 
     const monitor = await runtime.monitor(spec);
     expect(await monitor.execute('query-status')).toMatchObject({ status: 'running' });

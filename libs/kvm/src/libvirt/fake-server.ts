@@ -194,6 +194,10 @@ export class FakeLibvirtd {
         return out.string(domain.xml);
       case Remote.getInfo:
         return out.uint(domain.state).uhyper(65536n).uhyper(65536n).uint(1).uhyper(1_000_000n);
+      case Remote.isActive:
+        return out.int(domain.id < 0 ? 0 : 1);
+      case Remote.isPersistent:
+        return out.int(1);
       case Remote.createPlain:
         this.#change(domain, DomainState.running, 1, [LifecycleEvent.resumed, LifecycleEvent.started]);
         return out;

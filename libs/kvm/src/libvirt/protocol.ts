@@ -46,6 +46,8 @@ export const Remote = {
   feature: 60,
   authList: 66,
   getUri: 110,
+  isActive: 149,
+  isPersistent: 150,
   libVersion: 157,
   create: 196,
   getState: 212,

@@ -9,12 +9,12 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { run } from '@berth/linux';
-import type { Digest, DiskFormat, InstanceId, VolumeId } from '@berth/model';
+import type { Digest, InstanceId, VolumeId } from '@berth/model';
 import { type StepContext, type WorkloadKey, type WorkloadSpec } from '@berth/runtime';
+import { VolumePool } from '@berth/storage';
 import { createKvmRuntime, type KvmRuntimeOptions, type LibvirtRuntime } from '../index.js';
 import { bootDisk } from './boot-sector.js';
 import { startLibvirtd, type TestLibvirtd } from './libvirtd.js';
@@ -24,11 +24,14 @@ type GuestKind = 'steady' | 'stubborn' | 'brief' | 'badImage';
 /** A host for one test file: its own libvirtd, and directories below one that goes away with it. */
 export class TestHost {
   readonly #runtimes: LibvirtRuntime[] = [];
+  readonly #pool: VolumePool;
 
   private constructor(
     readonly dir: string,
     readonly libvirtd: TestLibvirtd,
-  ) {}
+  ) {
+    this.#pool = new VolumePool({ dir: join(dir, 'volumes') });
+  }
 
   static async start(): Promise<TestHost> {
     const dir = mkdtempSync(join(tmpdir(), 'berth-kvm-'));
@@ -48,10 +51,7 @@ export class TestHost {
     const runtime = createKvmRuntime({
       libvirtSocket: this.libvirtd.socket,
       blobs: { has: (d) => existsSync(this.blobPath(d)), path: (d) => this.blobPath(d) },
-      volumes: {
-        ensureOverlayDisk: (request) => this.#overlay(request),
-        remove: (id) => Promise.resolve(rmSync(this.volumePath(id), { force: true })),
-      },
+      volumes: this.#pool,
       network: {
         ensure: () => Promise.resolve(),
         attachTap: () => Promise.reject(new Error('this host has no networks')),
@@ -62,7 +62,6 @@ export class TestHost {
       runDir: join(this.dir, 'run'),
       logDir: join(this.dir, 'log'),
       hostTag: 'test-host',
-      inspectDisk: inspect,
       ...overrides,
     });
     this.#runtimes.push(runtime);
@@ -107,8 +106,9 @@ export class TestHost {
     return found;
   }
 
-  volumes(): string[] {
-    return readdirSync(join(this.dir, 'volumes')).map((name) => name.replace('.qcow2', ''));
+  /** Ids of the volumes that exist. */
+  async volumes(): Promise<string[]> {
+    return (await this.#pool.list()).map((volume) => volume.volumeId);
   }
 
   /** What the real client needs to reach this host's libvirtd. */
@@ -120,40 +120,12 @@ export class TestHost {
     return join(this.dir, 'blobs', digest.replace(':', '-'));
   }
 
-  volumePath(id: VolumeId): string {
-    return join(this.dir, 'volumes', `${id}.qcow2`);
+  /** Where a volume's disk lies; one that exists is kept as it is. */
+  async volumePath(spec: WorkloadSpec): Promise<string> {
+    const base = { path: this.blobPath(spec.image.digest), format: 'raw' } as const;
+    const { id: volumeId, sizeMiB } = spec.rootVolume;
+    return (await this.#pool.ensureOverlayDisk({ volumeId, base, sizeMiB })).path;
   }
-
-  async #overlay(request: {
-    volumeId: VolumeId;
-    base: { path: string; format: DiskFormat };
-    sizeMiB: number;
-  }): Promise<{ path: string; format: 'qcow2' }> {
-    const path = this.volumePath(request.volumeId);
-    const { base } = request;
-    if (!existsSync(path))
-      await run('qemu-img', [
-        'create',
-        '-q',
-        '-f',
-        'qcow2',
-        '-b',
-        base.path,
-        '-F',
-        base.format,
-        path,
-        `${request.sizeMiB}M`,
-      ]);
-    return { path, format: 'qcow2' };
-  }
-}
-
-async function inspect(path: string): Promise<{ format: DiskFormat; virtualSizeMiB: number }> {
-  const file = await open(path);
-  const { buffer } = await file.read(Buffer.alloc(4), 0, 4, 0);
-  await file.close();
-  if (buffer.toString('latin1') === 'QFI\xfb') throw new Error('a broken qcow2');
-  return { format: 'raw', virtualSizeMiB: 1 };
 }
 
 /** Bounds of one step in tests. */
