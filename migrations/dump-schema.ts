@@ -6,7 +6,7 @@ const noise = /^(\\restrict |\\unrestrict |-- Dumped (from|by) |SET transaction_
 
 /**
  * The schema of a migrated database as committed in schema.sql. Regenerate it after a new migration with
- * `BERTH_UPDATE_SCHEMA=1 npx vitest run migrations`.
+ * `BERTH_UPDATE_SCHEMA=1 npx vitest run tests/store/schema`.
  */
 export async function dumpSchema(
   url: string,

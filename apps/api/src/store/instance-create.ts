@@ -6,9 +6,9 @@ import { eventsWrite, instanceObject } from './events.js';
 import { instanceOf } from './instance-read.js';
 import { nicsAllocate } from './ipam.js';
 import { operationOf, operationWrite } from './operations.js';
-import { invalidField, nameTaken, notFound } from './refusals.js';
+import { invalidField, nameTaken } from './refusals.js';
 import type { InstanceChange } from './rows.js';
-import { stateRefresh } from './state.js';
+import { stateRefresh, waitsForScheduler } from './state.js';
 
 interface ImageRef {
   id: string;
@@ -54,8 +54,8 @@ async function createIn(
   const runs = spec.desired === 'running' || spec.desired === 'paused';
   await tx.changed(
     `INSERT INTO instances (id, project_id, name, uuid, labels, spec, isolation, desired, generation, run_generation,
-       image_id, image_digest, state, operation_id, created_at, updated_at)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11, $12, $13, $14, $14)`,
+       image_id, image_digest, state, reason, operation_id, created_at, updated_at)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11, $12, $15, $13, $14, $14)`,
     [
       id,
       projectId,
@@ -71,6 +71,8 @@ async function createIn(
       runs ? 'pending' : 'stopped',
       operationId,
       tx.now,
+      // As stateRefresh would say it, so that it finds nothing to change.
+      runs ? waitsForScheduler : null,
     ],
   );
   await revisionWrite(tx, ctx, { id, generation: 1, spec, labels, operationId });
@@ -120,8 +122,6 @@ async function imageFor(tx: Tx, projectId: ProjectId, spec: InstanceSpec): Promi
 }
 
 async function poolFor(tx: Tx, projectId: ProjectId, spec: InstanceSpec): Promise<string> {
-  const project = await tx.row(`SELECT 1 FROM projects WHERE id = $1`, [projectId]);
-  if (project === null) throw notFound('project', projectId);
   const pool = await tx.row<{ id: string }>(`SELECT id FROM pools WHERE project_id = $1 AND name = $2`, [
     projectId,
     spec.rootDisk.pool,

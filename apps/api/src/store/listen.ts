@@ -1,3 +1,4 @@
+// eslint-disable-next-line no-restricted-imports -- the edge of the process: a reconnect waits in real time
 import { setTimeout as pause } from 'node:timers/promises';
 import pg from 'pg';
 import type { Db } from './db.js';

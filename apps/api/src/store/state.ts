@@ -186,10 +186,13 @@ function conditionsOf(tx: Tx, i: Inputs, restarting: boolean): Condition[] {
   });
 }
 
+/** Reason of `pending` before the first decision. */
+export const waitsForScheduler = 'waits for the scheduler';
+
 function reasonOf(i: Inputs, next: InstanceState): string | null {
   switch (next) {
     case 'pending':
-      return i.waiting_for ?? 'waits for the scheduler';
+      return i.waiting_for ?? waitsForScheduler;
     case 'unknown':
       return `host ${i.host} is silent; what runs there is not known`;
     case 'error':

@@ -1,10 +1,10 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { migrate, SchemaTooNew } from '../apps/api/src/store/migrate.js';
-import { freshDatabase, startPostgres, withClient } from '../tests/support/postgres.js';
-import type { ThrowawayPostgres } from '../tests/support/postgres.js';
-import { dumpSchema } from './dump-schema.js';
-import { migrations } from './index.js';
+import { migrate, SchemaTooNew } from '../../apps/api/src/store/migrate.js';
+import { freshDatabase, startPostgres, withClient } from '../support/postgres.js';
+import type { ThrowawayPostgres } from '../support/postgres.js';
+import { dumpSchema } from '../../migrations/dump-schema.js';
+import { migrations } from '../../migrations/index.js';
 
 let cluster: ThrowawayPostgres;
 beforeAll(async () => {
@@ -20,7 +20,7 @@ test('a migrated database is exactly the committed schema.sql', async () => {
   const url = await freshDatabase(cluster.url);
   await migrate(url);
   const dumped = await dumpSchema(url);
-  const committed = new URL('schema.sql', import.meta.url);
+  const committed = new URL('../../migrations/schema.sql', import.meta.url);
   if (process.env['BERTH_UPDATE_SCHEMA'] === '1') writeFileSync(committed, dumped);
   expect(dumped).toBe(readFileSync(committed, 'utf8'));
 });
