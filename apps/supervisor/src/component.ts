@@ -149,7 +149,7 @@ export class Component {
     const external = this.spec.external;
     if (external === undefined || !(await external())) return false;
     this.to('external', 'already there, left as it is');
-    await watch(signal, external);
+    await watch(signal, external, 5000);
     return true;
   }
 
@@ -236,8 +236,12 @@ export class Component {
 }
 
 /** Resolves when the answer turns false or the signal fires. */
-async function watch(signal: AbortSignal, holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!signal.aborted && (await holds())) await sleep(500, signal).catch(() => undefined);
+async function watch(
+  signal: AbortSignal,
+  holds: () => boolean | Promise<boolean>,
+  everyMs = 500,
+): Promise<void> {
+  while (!signal.aborted && (await holds())) await sleep(everyMs, signal).catch(() => undefined);
 }
 
 async function waitGone(identity: ProcessIdentity, timeoutMs: number): Promise<boolean> {

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import { connect } from 'node:net';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { libvirtdConfig, qemuConfig, renderConfig, virtlogdConfig } from '@berth/kvm';
-import { writeFileAtomic } from '@berth/linux';
+import { run, writeFileAtomic } from '@berth/linux';
 import type { ComponentSpec } from './component.js';
 import { componentFile, componentName, type HostContext } from './host.js';
 import type { Paths } from './paths.js';
@@ -53,7 +53,10 @@ export function libvirtComponents(paths: Paths, host: HostContext): ComponentSpe
   const runDir = libvirtRunDir(host);
   const daemon = (name: string, socket: string): ComponentSpec => {
     const start = ['--mount', '--propagation', 'slave', '--', withBound, join(conf, 'qemu.conf')];
-    const { command, args } = host.enter('unshare', [
+    // tini adopts and reaps what the daemon leaves behind: libvirt waits until a QEMU it ended is no zombie any more, and
+    // the machine's init may be in no hurry.
+    const { command, args } = host.enter('tini', [
+      ...['-s', '--', 'unshare'],
       ...start,
       '/etc/libvirt/qemu.conf',
       '--',
@@ -74,12 +77,28 @@ export function libvirtComponents(paths: Paths, host: HostContext): ComponentSpe
       prepare: async () => {
         mkdirSync(runDir, { recursive: true, mode: 0o755 });
         await configWrite(conf, host);
+        await kvmDeviceOpen();
       },
       ready: async () => ((await socketAnswers(path)) ? null : `waiting for /run/libvirt/${socket}`),
       external: () => (existsSync(path) ? socketAnswers(path) : Promise.resolve(false)),
     };
   };
   return [daemon('virtlogd', 'virtlogd-sock'), daemon('libvirtd', 'libvirt-sock')];
+}
+
+/**
+ * Gives /dev/kvm the owner and mode that udev's rules give it, where no udev runs. Without it libvirt finds KVM when it
+ * probes and not when it checks as QEMU's user, so it throws its answer away and probes anew (seconds) at every call.
+ */
+async function kvmDeviceOpen(): Promise<void> {
+  const device = '/dev/kvm';
+  const group = await run('getent', ['group', 'kvm']).catch(() => null);
+  if (group === null || !existsSync(device)) return;
+  const gid = Number(group.stdout.split(':')[2]);
+  const { gid: owner, mode } = statSync(device);
+  if (owner !== 0 || (mode & 0o077) !== 0) return;
+  chownSync(device, 0, gid);
+  chmodSync(device, 0o660);
 }
 
 async function configWrite(dir: string, host: HostContext): Promise<void> {
