@@ -8,6 +8,10 @@ import { transport, type ClientOptions } from './transport.js';
 /** Bodies as the OpenAPI document names them, for example `Schemas['Instance']`. */
 export type Schemas = components['schemas'];
 
+type EventsRoute = paths['/v1/events']['get'];
+export type EventQuery = NonNullable<EventsRoute['parameters']['query']>;
+export type EventPage = EventsRoute['responses'][200]['content']['application/json'];
+
 export interface LogRequest {
   readonly project: string;
   readonly instance: string;
@@ -27,6 +31,12 @@ export class BerthClient {
   constructor(private readonly options: ClientOptions) {
     this.send = transport(options);
     this.rest = createClient<paths>({ baseUrl: options.baseUrl, fetch: this.send });
+  }
+
+  /** One page of the ledger; go on with `after: next`. @throws ProblemError gone, when what comes next was trimmed */
+  async eventList(query: EventQuery = {}): Promise<EventPage> {
+    // The route also answers with a stream, which its type cannot tell apart by the Accept header.
+    return (await answer(this.rest.GET('/v1/events', { params: { query } }))) as EventPage;
   }
 
   /** Follows the ledger; see {@link followEvents}. */

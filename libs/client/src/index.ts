@@ -1,4 +1,11 @@
-export { answer, BerthClient, type LogRequest, type Schemas } from './client.js';
+export {
+  answer,
+  BerthClient,
+  type EventPage,
+  type EventQuery,
+  type LogRequest,
+  type Schemas,
+} from './client.js';
 export { followEvents, type FollowOptions } from './events.js';
 export { ProblemError, UnreachableError } from './problem.js';
 export { sseMessages, type SseMessage } from './sse.js';

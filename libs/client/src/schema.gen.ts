@@ -1144,7 +1144,7 @@ export interface components {
     };
     InstanceCreate: {
       /** @default {} */
-      labels: {
+      labels?: {
         [key: string]: string;
       };
       name: string;
@@ -1154,7 +1154,7 @@ export interface components {
          * @default running
          * @enum {string}
          */
-        desired: 'running' | 'stopped' | 'paused' | 'suspended';
+        desired?: 'running' | 'stopped' | 'paused' | 'suspended';
         image: string;
         /** @enum {string} */
         isolation: 'vm' | 'microvm' | 'container';
@@ -1166,9 +1166,9 @@ export interface components {
          *       }
          *     ]
          */
-        nics: {
+        nics?: {
           /** @default default */
-          network: string;
+          network?: string;
         }[];
         /**
          * @default {
@@ -1177,19 +1177,19 @@ export interface components {
          *       "arch": "x86_64"
          *     }
          */
-        placement: {
+        placement?: {
           /**
            * @default any
            * @enum {string}
            */
-          accel: 'any' | 'kvm' | 'tcg';
+          accel?: 'any' | 'kvm' | 'tcg';
           /**
            * @default x86_64
            * @enum {string}
            */
-          arch: 'x86_64' | 'aarch64';
+          arch?: 'x86_64' | 'aarch64';
           /** @default {} */
-          selector: {
+          selector?: {
             [key: string]: string;
           };
         };
@@ -1210,16 +1210,16 @@ export interface components {
          *       "maxBackoffSeconds": 300
          *     }
          */
-        restart: {
+        restart?: {
           /** @default 1 */
-          backoffSeconds: number;
+          backoffSeconds?: number;
           /** @default 300 */
-          maxBackoffSeconds: number;
+          maxBackoffSeconds?: number;
           /**
            * @default never
            * @enum {string}
            */
-          policy: 'always' | 'onFailure' | 'never';
+          policy?: 'always' | 'onFailure' | 'never';
         };
         /**
          * @default {
@@ -1227,16 +1227,16 @@ export interface components {
          *       "pool": "default"
          *     }
          */
-        rootDisk: {
+        rootDisk?: {
           /** @default default */
-          pool: string;
+          pool?: string;
           /** @default 1024 */
-          sizeMiB: number;
+          sizeMiB?: number;
         };
         userData?: string;
         vcpus?: number;
         /** @default [] */
-        volumes: {
+        volumes?: {
           name: string;
         }[];
       };
@@ -1353,7 +1353,7 @@ export interface components {
          * @default running
          * @enum {string}
          */
-        desired: 'running' | 'stopped' | 'paused' | 'suspended';
+        desired?: 'running' | 'stopped' | 'paused' | 'suspended';
         image: string;
         /** @enum {string} */
         isolation: 'vm' | 'microvm' | 'container';
@@ -1365,9 +1365,9 @@ export interface components {
          *       }
          *     ]
          */
-        nics: {
+        nics?: {
           /** @default default */
-          network: string;
+          network?: string;
         }[];
         /**
          * @default {
@@ -1376,19 +1376,19 @@ export interface components {
          *       "arch": "x86_64"
          *     }
          */
-        placement: {
+        placement?: {
           /**
            * @default any
            * @enum {string}
            */
-          accel: 'any' | 'kvm' | 'tcg';
+          accel?: 'any' | 'kvm' | 'tcg';
           /**
            * @default x86_64
            * @enum {string}
            */
-          arch: 'x86_64' | 'aarch64';
+          arch?: 'x86_64' | 'aarch64';
           /** @default {} */
-          selector: {
+          selector?: {
             [key: string]: string;
           };
         };
@@ -1409,16 +1409,16 @@ export interface components {
          *       "maxBackoffSeconds": 300
          *     }
          */
-        restart: {
+        restart?: {
           /** @default 1 */
-          backoffSeconds: number;
+          backoffSeconds?: number;
           /** @default 300 */
-          maxBackoffSeconds: number;
+          maxBackoffSeconds?: number;
           /**
            * @default never
            * @enum {string}
            */
-          policy: 'always' | 'onFailure' | 'never';
+          policy?: 'always' | 'onFailure' | 'never';
         };
         /**
          * @default {
@@ -1426,16 +1426,16 @@ export interface components {
          *       "pool": "default"
          *     }
          */
-        rootDisk: {
+        rootDisk?: {
           /** @default default */
-          pool: string;
+          pool?: string;
           /** @default 1024 */
-          sizeMiB: number;
+          sizeMiB?: number;
         };
         userData?: string;
         vcpus?: number;
         /** @default [] */
-        volumes: {
+        volumes?: {
           name: string;
         }[];
       };
@@ -1456,14 +1456,14 @@ export interface components {
     };
     JoinTokenCreate: {
       /** @default 900 */
-      expiresInSeconds: number;
+      expiresInSeconds?: number;
       /** @default null */
-      hostName: string | null;
+      hostName?: string | null;
       /**
        * @description Labels the host starts with
        * @default {}
        */
-      labels: {
+      labels?: {
         [key: string]: string;
       };
     };
@@ -1603,11 +1603,11 @@ export interface components {
        * @description null: never
        * @default 7776000
        */
-      expiresInSeconds: number | null;
+      expiresInSeconds?: number | null;
       /** @description Appears as the actor of operations and events */
       name: string;
       /** @default null */
-      project: string | null;
+      project?: string | null;
       /** @enum {string} */
       role: 'admin' | 'operator' | 'viewer';
     };
@@ -1737,7 +1737,7 @@ export interface operations {
   eventsRead: {
     parameters: {
       query?: {
-        /** @description Position to go on from; a list without it begins at the oldest event kept, a stream at now */
+        /** @description Position to go on from; a list without it begins at the first event, a stream at now */
         after?: string;
         class?: 'audit' | 'lifecycle' | 'observation';
         /** @description Events of one page; a stream has no end */

@@ -13,7 +13,7 @@ export class SchemaBook {
 
   /** The schema, or a reference to it when it has an id; named schemas inside it become components. */
   ref(schema: z.ZodType, direction: Direction): Json {
-    const made = z.toJSONSchema(schema, { io: direction, target: 'draft-2020-12' }) as Json;
+    const made = z.toJSONSchema(schema, { io: direction, target: 'draft-2020-12', override: plain }) as Json;
     const { $schema: _, $defs, ...body } = made;
     for (const [id, part] of Object.entries(($defs ?? {}) as Record<string, Json>))
       this.add(id, rewritten(part));
@@ -36,6 +36,13 @@ export class SchemaBook {
       );
     this.named.set(id, { text, schema });
   }
+}
+
+/** Leaves out what only repeats itself: the pattern of a named format, and the range of every safe integer. */
+function plain({ jsonSchema }: { jsonSchema: Json }): void {
+  if (jsonSchema['format'] === 'uuid' || jsonSchema['format'] === 'date-time') delete jsonSchema['pattern'];
+  if (jsonSchema['minimum'] === Number.MIN_SAFE_INTEGER) delete jsonSchema['minimum'];
+  if (jsonSchema['maximum'] === Number.MAX_SAFE_INTEGER) delete jsonSchema['maximum'];
 }
 
 /** References to zod's own `$defs` as references to components. */
