@@ -1,4 +1,4 @@
-import { behaviours, type ConformanceHarness } from '../../runtime/src/conformance.js';
+import { behaviours, type ConformanceHarness } from '@berth/runtime/conformance';
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { TestHost } from './testing/host.js';
 

@@ -16,7 +16,7 @@ import {
 import { accelFacts } from '../accel/host-facts.js';
 import { writeSeedIso } from '../cloud-init/seed.js';
 import { LibvirtClient } from '../libvirt/client.js';
-import { LibvirtConnectionError, LibvirtError } from '../libvirt/errors.js';
+import { LibvirtError } from '../libvirt/errors.js';
 import { DomainState, type DomainRef } from '../libvirt/protocol.js';
 import { domainXml } from '../machine/domain-xml.js';
 import type { MachineNic, MachineSpec } from '../machine/machine-spec.js';
@@ -29,6 +29,7 @@ import type { KvmRuntimeOptions } from './ports.js';
 import { checkReachable, qemuAccount } from './qemu-account.js';
 import { cpuCapMillis, QemuProcesses } from './qemu-process.js';
 import { SerialLogs } from './serial-log.js';
+import { callBounds, guard, hostFaults, unlessGone } from './step-bounds.js';
 import { WorkloadRecords, type WorkloadRecord } from './workload-record.js';
 
 const POWER_BUTTON_AGAIN_MS = 2_000;
@@ -402,37 +403,6 @@ function adoptedRecord(domain: OwnDomain): WorkloadRecord {
     bootId: bootId(),
     exit: null,
   };
-}
-
-/** @throws RuntimeError deadline */
-function guard(ctx: StepContext): void {
-  if (ctx.signal.aborted) throw new RuntimeError('deadline', 'the step was given up');
-}
-
-function callBounds(ctx: StepContext): { signal: AbortSignal; timeoutMs: number } {
-  return { signal: ctx.signal, timeoutMs: Math.max(ctx.deadline - Date.now(), 1) };
-}
-
-/** The domain may be gone or off before we say so: then there is nothing to do. */
-async function unlessGone(call: Promise<unknown>): Promise<void> {
-  try {
-    await call;
-  } catch (error) {
-    if (!(error instanceof LibvirtError && (error.isNoDomain || error.isInvalidOperation))) throw error;
-  }
-}
-
-/** Turns what libvirt throws into the runtime's errors. */
-async function hostFaults<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (cause) {
-    if (cause instanceof LibvirtError)
-      throw new RuntimeError('hostFault', `libvirt: ${cause.message}`, { cause });
-    if (!(cause instanceof LibvirtConnectionError)) throw cause;
-    const late = cause.fault === 'timeout' || cause.fault === 'aborted';
-    throw new RuntimeError(late ? 'deadline' : 'hostFault', cause.message, { cause });
-  }
 }
 
 /** `none` needs O_DIRECT, which some file systems (tmpfs) do not have. */
