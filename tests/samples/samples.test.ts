@@ -107,7 +107,7 @@ describe('the sample container image', () => {
     const line = await new Promise<string>((resolve) =>
       child.stdout.once('data', (chunk: Buffer) => resolve(chunk.toString())),
     );
-    expect(line).toMatch(/^ready hostname=\S+ nonce=abc ip=none\n$/);
+    expect(line).toMatch(/^ready hostname=\S+ nonce=abc ip=none boots=1\n$/);
     const [init] = execFileSync('pgrep', ['-P', String(child.pid)], { encoding: 'utf8' })
       .trim()
       .split('\n');
