@@ -141,19 +141,23 @@ async function instanceGet(api: Connection, path: string): Promise<Instance | nu
   }
 }
 
-/** Keeps the image of the first run: a root disk belongs to the image it was made from. */
+/**
+ * Keeps the image of the first run, since a root disk belongs to the image it was made from, and the wanted state, which
+ * only actions change.
+ */
 async function updateAndRestart(
   api: Connection,
   path: string,
   before: Instance,
   body: { spec: { image: string } },
 ): Promise<Accepted> {
-  const spec = { ...body.spec, image: before.spec.image };
+  const { image, desired } = before.spec;
+  const spec = { ...body.spec, image, desired };
   await api.mutate<Accepted>('PUT', path, {
     body: { spec },
     headers: { 'if-match': `"${before.resourceVersion}"` },
   });
-  return api.mutate<Accepted>('POST', `${path}/actions/restart`);
+  return api.mutate<Accepted>('POST', `${path}/actions/${desired === 'running' ? 'restart' : 'start'}`);
 }
 
 /** The line with the nonce, read from what the instance printed. @throws Failure with the end of the log */
