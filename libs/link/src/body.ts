@@ -2,16 +2,26 @@ import type { Readable } from 'node:stream';
 import type { z } from 'zod';
 import { LinkError } from './door.js';
 
-/** Reads a whole body of at most `maxBytes`. @throws LinkError tooLarge, closed */
-export async function readBody(stream: Readable, maxBytes: number): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of stream as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > maxBytes) throw new LinkError('tooLarge', `the body is larger than ${maxBytes} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
+/**
+ * Reads a whole body of at most `maxBytes`. A longer one is dropped as it comes, so that the stream can still carry
+ * an answer. @throws LinkError tooLarge, closed
+ */
+export function readBody(stream: Readable, maxBytes: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    let chunks: Buffer[] = [];
+    let size = 0;
+    if (stream.readableEnded) return resolve(Buffer.alloc(0));
+    if (stream.destroyed) return reject(new LinkError('closed', 'the stream ended early'));
+    stream.on('data', (chunk: Buffer) => {
+      size += chunk.length;
+      if (size <= maxBytes) return void chunks.push(chunk);
+      chunks = [];
+      reject(new LinkError('tooLarge', `the body is larger than ${maxBytes} bytes`));
+    });
+    stream.once('end', () => resolve(Buffer.concat(chunks)));
+    stream.once('error', (cause) => reject(new LinkError('closed', cause.message, { cause })));
+    stream.once('close', () => reject(new LinkError('closed', 'the stream ended early')));
+  });
 }
 
 /** Parses JSON against a schema. @throws LinkError malformed, naming the first bad field. */

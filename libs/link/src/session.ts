@@ -82,7 +82,8 @@ async function answer(
   if (body === undefined) return void stream.respond({ ':status': reply.status }, { endStream: true });
   if (!isBytes(body)) {
     stream.respond({ ':status': reply.status, 'content-type': 'application/json' });
-    return void stream.end(JSON.stringify(body));
+    // What the peer still sends of its body is not wanted (RFC 9113 section 8.1).
+    return void stream.end(JSON.stringify(body), () => stream.close(http2.constants.NGHTTP2_NO_ERROR));
   }
   stream.respond({ ':status': reply.status, 'content-type': 'application/octet-stream' });
   await pipeline(body, stream).catch((e: unknown) => {
@@ -159,8 +160,11 @@ const isReadable = (b: object): b is Readable => typeof (b as Readable).pipe ===
 export async function send(session: http2.ClientHttp2Session, options: SendOptions): Promise<Received> {
   const { stream, status } = await open(session, options);
   const timer = deadline(stream, options.timeoutMs ?? linkLimits.requestMs);
+  // Listened to from the first moment: a short answer may be over before its status was looked at.
+  const body = readBody(stream, options.maxBytes ?? linkLimits.bodyBytes);
+  body.catch(() => undefined);
   try {
-    return { status: await status, body: await readBody(stream, options.maxBytes ?? linkLimits.bodyBytes) };
+    return { status: await status, body: await body };
   } catch (cause) {
     stream.close(http2.constants.NGHTTP2_CANCEL);
     throw asLinkError(cause, options);
