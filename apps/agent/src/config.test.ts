@@ -1,0 +1,39 @@
+import { expect, it } from 'vitest';
+import { ConfigError, readConfig } from './config.js';
+
+it('names every bad key at once, with its variable', () => {
+  const bad = (): unknown =>
+    readConfig('apiLink: nowhere\nhostName: Not_A_Name\ncolour: red\n', {
+      BERTH_CAPACITY_MEMORY_MIB: 'much',
+    });
+  expect(bad).toThrow(ConfigError);
+  try {
+    bad();
+  } catch (e) {
+    const text = (e as Error).message;
+    for (const part of [
+      'BERTH_API_LINK',
+      'BERTH_HOST_NAME',
+      'colour: unknown key',
+      'BERTH_CAPACITY_MEMORY_MIB',
+    ])
+      expect(text).toContain(part);
+  }
+});
+
+it('lets the environment win over the file, and puts every path below the root', () => {
+  const settings = readConfig('apiLink: a:1\nhostName: one\n', {
+    BERTH_API_LINK: '[::1]:7071',
+    BERTH_ROOT: '/lab/h1',
+    BERTH_HOST_LABELS: 'zone=a,disk=fast',
+    BERTH_CAPACITY_CPU_MILLIS: '2000',
+  });
+  expect(settings).toMatchObject({
+    apiLink: '[::1]:7071',
+    hostName: 'one',
+    stateDir: '/lab/h1/var/lib/berth',
+    runDir: '/lab/h1/run/berth',
+    labels: { zone: 'a', disk: 'fast' },
+    capacity: { cpuMillis: 2000 },
+  });
+});
