@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, createReadStream, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import type { Decision, Host, Instance, Operation } from '@berth/model';
 
@@ -42,6 +43,7 @@ export class Berth {
   /** @param hosts number of hosts; all but the first have namespaces of their own */
   static async up(hosts: number): Promise<Berth> {
     const root = mkdtempSync(join(tmpdir(), 'berth-e2e-'));
+    chmodSync(root, 0o711);
     const apiPort = await freePort();
     const env = {
       ...process.env,
@@ -49,6 +51,8 @@ export class Berth {
       BERTH_API_PORT: String(apiPort),
       BERTH_LINK_PORT: String(await freePort()),
       BERTH_NO_INSTALL: '1',
+      // A Berth that runs on this machine already has the default one.
+      BERTH_NETWORK_SUPERNET: '10.90.0.0/16',
     };
     const berth = new Berth(root, env, `http://127.0.0.1:${apiPort}`);
     await berth.run(['up', '--hosts', String(hosts)]);
@@ -102,6 +106,17 @@ export class Berth {
   }
   get(name: string): Promise<Instance> {
     return this.ok('GET', `${this.instances}/${name}`);
+  }
+  /** Uploads a sample image under a name. */
+  async image(name: string, kind: 'oci' | 'disk', file: string): Promise<void> {
+    const token = readFileSync(join(this.root, 'etc/berth/admin-token'), 'utf8').trim();
+    const answer = await fetch(`${this.base}/v1/projects/default/images?name=${name}&kind=${kind}`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/octet-stream' },
+      body: Readable.toWeb(createReadStream(file)) as ReadableStream,
+      duplex: 'half',
+    } as RequestInit);
+    if (!answer.ok) throw new Error(`${name}: ${answer.status} ${await answer.text()}`);
   }
   act(name: string, verb: string): Promise<{ operation: Operation }> {
     return this.ok('POST', `${this.instances}/${name}/actions/${verb}?wait=60`, {});

@@ -1,0 +1,144 @@
+import { execFile } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { output } from './berth.js';
+
+const exec = promisify(execFile);
+const repository = new URL('../../', import.meta.url).pathname;
+
+/** The sample images, built once and kept. */
+export async function samples(): Promise<{ container: string; disk: string }> {
+  const dir = join(repository, '.berth/samples');
+  await exec(join(repository, 'tools/samples/build'), [dir], { timeout: 240_000 });
+  return { container: join(dir, 'busybox.oci.tar'), disk: join(dir, 'tiny.qcow2') };
+}
+
+const read = (path: string): string | null => {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return null;
+  }
+};
+
+const pids = (): string[] => readdirSync('/proc').filter((n) => /^\d+$/.test(n));
+
+export interface ContainerInit {
+  readonly pid: number;
+  /** Its pid in its own namespace. */
+  readonly innerPid: number;
+  readonly uidMap: { readonly inside: number; readonly outside: number; readonly count: number };
+  readonly limits: { readonly memoryBytes: number; readonly cpuMillis: number };
+}
+
+/** The first process of the container whose environment holds `variable`, as the host sees it. */
+export function containerInit(variable: string): Promise<ContainerInit | undefined> {
+  for (const pid of pids()) {
+    const inner = /^NSpid:.*\t(\d+)$/m.exec(read(`/proc/${pid}/status`) ?? '')?.[1];
+    if (inner !== '1' || !(read(`/proc/${pid}/environ`) ?? '').split('\0').includes(variable)) continue;
+    const [inside, outside, count] = (read(`/proc/${pid}/uid_map`) ?? '').trim().split(/\s+/).map(Number);
+    return Promise.resolve({
+      pid: Number(pid),
+      innerPid: Number(inner),
+      uidMap: { inside: inside ?? -1, outside: outside ?? -1, count: count ?? -1 },
+      limits: limitsOf(pid),
+    });
+  }
+  return Promise.resolve(undefined);
+}
+
+/** What the cgroups of a process enforce, v1 or v2. */
+function limitsOf(pid: string): { memoryBytes: number; cpuMillis: number } {
+  const groups = (read(`/proc/${pid}/cgroup`) ?? '')
+    .trim()
+    .split('\n')
+    .map((l) => l.split(':'));
+  const group = (controller: string): string =>
+    groups.find((g) => g[1]?.split(',').includes(controller))?.[2] ?? '';
+  const v1 = (controller: string, file: string): string | null =>
+    read(join('/sys/fs/cgroup', controller, group(controller), file));
+  const v2 = (file: string): string | null =>
+    read(join('/sys/fs/cgroup', groups.find((g) => g[1] === '')?.[2] ?? '', file));
+  const quota = v1('cpu', 'cpu.cfs_quota_us') ?? v2('cpu.max')?.split(' ')[0];
+  const period = v1('cpu', 'cpu.cfs_period_us') ?? v2('cpu.max')?.split(' ')[1];
+  return {
+    memoryBytes: Number(v1('memory', 'memory.limit_in_bytes') ?? v2('memory.max')),
+    cpuMillis: Math.round((Number(quota) / Number(period)) * 1000),
+  };
+}
+
+/** One process of each network namespace in which a host could live: that of a libvirtd or of a lab host's holder. */
+function networkNamespaces(): string[] {
+  const seen = new Map<string, string>();
+  for (const pid of pids()) {
+    const name = read(`/proc/${pid}/comm`)?.trim();
+    if (name !== 'sleep' && name !== 'libvirtd') continue;
+    const namespace = link(`/proc/${pid}/ns/net`);
+    if (namespace !== null && !seen.has(namespace)) seen.set(namespace, pid);
+  }
+  return [...seen.values()];
+}
+
+function link(path: string): string | null {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return null;
+  }
+}
+
+function cgroups(): string[] {
+  const found: string[] = [];
+  const walk = (dir: string): void => {
+    for (const entry of readdirSync(dir, { withFileTypes: true })) {
+      if (!entry.isDirectory()) continue;
+      const path = join(dir, entry.name);
+      if (/berth|machine\/qemu/.test(path)) found.push(path);
+      walk(path);
+    }
+  };
+  if (existsSync('/sys/fs/cgroup')) walk('/sys/fs/cgroup');
+  return found;
+}
+
+function files(root: string): string[] {
+  const found: string[] = [];
+  const walk = (dir: string): void => {
+    for (const entry of readdirSync(dir, { withFileTypes: true })) {
+      const path = join(dir, entry.name);
+      // What is kept on purpose or changes by itself: the database, image content, the agents' own journals of reports.
+      if (/\/(postgres|blobs|layers|log|libvirtd?|supervisor|reports)(\/|$)/.test(path)) continue;
+      if (entry.isDirectory()) walk(path);
+      else found.push(path.slice(root.length));
+    }
+  };
+  walk(root);
+  return found.sort();
+}
+
+/** Everything instances could leave behind on the machine, by kind and name. Only what belongs to this Berth counts. */
+export async function hostState(root: string): Promise<Record<string, readonly string[]>> {
+  const lines = (text: string): string[] => text.split('\n').filter((l) => l !== '');
+  const namespaces = networkNamespaces();
+  const inside = async (pid: string, ...args: string[]): Promise<string[]> =>
+    lines(await output('nsenter', '--target', pid, '--net', '--mount', '--', ...args).catch(() => ''));
+  const each = async (...args: string[]): Promise<string[]> =>
+    (await Promise.all(namespaces.map((p) => inside(p, ...args)))).flat().sort();
+  const commands = pids().map((p) => (read(`/proc/${p}/cmdline`) ?? '').replaceAll('\0', ' '));
+  return {
+    links: (await each('ip', '-br', 'link')).map((l) => l.split(/[\s@]/)[0] ?? '').filter((n) => n !== ''),
+    nft: await each('nft', 'list', 'tables'),
+    domains: await each('virsh', 'list', '--all', '--name'),
+    mounts: (await each('cat', '/proc/self/mountinfo'))
+      .map((l) => l.split(' ')[4] ?? '')
+      .filter((m) => m.startsWith(root))
+      .sort(),
+    cgroups: cgroups().sort(),
+    processes: commands
+      .filter((c) => c.includes(root) && /qemu|conmon|runc|dnsmasq/.test(c))
+      .map((c) => c.split(' ')[0] ?? '')
+      .sort(),
+    files: files(root),
+  };
+}

@@ -1,0 +1,194 @@
+import type { HostVerdict } from '@berth/model';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Berth, output, until } from './berth.js';
+import { containerInit, hostState, samples } from './machine.js';
+
+/*
+ * Everything real: Postgres, libvirtd, QEMU (emulated), runc, bridges. One Berth with two hosts serves all tests of this
+ * file, which run in order; each leaves it as it found it.
+ */
+let berth: Berth;
+let first = '';
+let before: Awaited<ReturnType<typeof hostState>>;
+
+beforeAll(async () => {
+  const images = await samples();
+  berth = await Berth.up(2);
+  await berth.image('busybox', 'oci', images.container);
+  await berth.image('tiny', 'disk', images.disk);
+  const hosts = await berth.hosts();
+  expect(hosts.map((h) => h.state)).toEqual(['ready', 'ready']);
+  first = hosts.map((h) => h.name).sort((a, b) => a.length - b.length)[0] ?? '';
+  await berth.ok('PATCH', `/v1/hosts/${first}`, { labels: { where: 'here' } });
+  before = await hostState(berth.root);
+}, 300_000);
+
+afterAll(() => berth?.down(), 120_000);
+
+const small = {
+  isolation: 'container',
+  image: 'busybox',
+  cpuMillis: 100,
+  memoryMiB: 32,
+  rootDisk: { sizeMiB: 16 },
+};
+const here = { placement: { selector: { where: 'here' } } };
+const machine = { isolation: 'vm', image: 'tiny', vcpus: 1, memoryMiB: 128, rootDisk: { sizeMiB: 64 } };
+
+describe('placement over two hosts', () => {
+  it('spreads six instances over both, and each decision shows both verdicts with numbers', async () => {
+    const names = ['a', 'b', 'c', 'd', 'e', 'f'].map((n) => `spread-${n}`);
+    for (const name of names) await berth.create(name, small);
+    const placed = await Promise.all(names.map((n) => berth.state(n, 'running')));
+    const counts = (await berth.hosts()).map((h) => placed.filter((i) => i.status.host?.id === h.id).length);
+    expect(counts).toEqual([3, 3]);
+    const { verdicts } = await berth.decision('spread-f');
+    expect(verdicts).toHaveLength(2);
+    for (const v of verdicts ?? []) {
+      expect(v.fits).toBe(true);
+      expect(v.score).toBeGreaterThan(0);
+      expect(v.free.cpuMillis).toBeGreaterThan(0);
+    }
+    await Promise.all(names.map((n) => berth.delete(n)));
+  });
+
+  it('leaves what is too large pending, and explains each host with filter, need and have', async () => {
+    await berth.create('giant', { ...small, memoryMiB: 8 * 1024 * 1024 });
+    const waiting = await berth.state('giant', 'pending');
+    expect(waiting.status.reason).toMatch(/memory/);
+    const verdicts = (await berth.decision('giant')).verdicts ?? [];
+    expect(verdicts).toHaveLength(2);
+    for (const v of verdicts)
+      expect(v.failed).toMatchObject({ filter: 'memory', need: `${8 * 1024 * 1024} MiB` });
+    for (const v of verdicts) {
+      const said = await berth.run(['explain', 'giant', '--host', v.host]);
+      expect(said).toContain('memory');
+      expect(said).toContain(v.failed?.have);
+    }
+    const { host } = await berth.ok<{ host: HostVerdict }>(
+      'GET',
+      `${berth.instances}/giant/explain?host=${first}`,
+    );
+    expect(host).toMatchObject({ host: first, fits: false });
+    await berth.delete('giant');
+  });
+
+  it('starts what waited as soon as a deletion makes room', async () => {
+    const cpuMillis = ((await berth.hosts())[0]?.capacity?.cpuMillis ?? 0) - 50;
+    await berth.create('wide-1', { ...small, cpuMillis });
+    await berth.create('wide-2', { ...small, cpuMillis });
+    await Promise.all([berth.state('wide-1', 'running'), berth.state('wide-2', 'running')]);
+    await berth.create('wide-3', { ...small, cpuMillis });
+    await berth.state('wide-3', 'pending');
+    await until('it was judged', 10_000, async () =>
+      (await berth.call('GET', `${berth.instances}/wide-3/decision`)).status === 200 ? true : undefined,
+    );
+    await berth.delete('wide-1');
+    await berth.state('wide-3', 'running');
+    await Promise.all(['wide-2', 'wide-3'].map((n) => berth.delete(n)));
+  });
+});
+
+describe('a container', () => {
+  it('has its own pid 1, host name, network and uid range, and its limits stand in its cgroup', async () => {
+    await berth.create('box', { ...small, ...here, process: { env: { NONCE: 'box-nonce' } } });
+    const { status } = await berth.state('box', 'running');
+    const init = await until('its first process', 20_000, () => containerInit('NONCE=box-nonce'));
+    const inside = (...args: string[]): Promise<string> =>
+      output('nsenter', '--target', String(init.pid), '--all', '--', '/bin/busybox', ...args);
+    expect(init.innerPid).toBe(1);
+    expect((await inside('hostname')).trim()).toBe('box');
+    expect(await inside('ip', '-4', 'addr', 'show', 'dev', 'eth0')).toContain(
+      `inet ${status.nics[0]?.ipv4}/24`,
+    );
+    expect(init.uidMap.inside).toBe(0);
+    expect(init.uidMap.outside).toBeGreaterThanOrEqual(65_536);
+    expect(init.uidMap.count).toBe(65_536);
+    expect(init.limits).toEqual({ memoryBytes: 32 * 1024 * 1024, cpuMillis: 100 });
+    await berth.delete('box');
+  });
+
+  it('keeps what it wrote over stop and start', async () => {
+    await berth.create('keeper', small);
+    await berth.state('keeper', 'running');
+    await until('its first start', 20_000, async () =>
+      (await berth.logs('keeper')).includes('boots=1') ? true : undefined,
+    );
+    await berth.act('keeper', 'stop');
+    await berth.state('keeper', 'stopped');
+    await berth.act('keeper', 'start');
+    await berth.state('keeper', 'running');
+    await until('its second start on the same disk', 20_000, async () =>
+      (await berth.logs('keeper')).includes('boots=2') ? true : undefined,
+    );
+    await berth.delete('keeper');
+  });
+});
+
+describe('a virtual machine', () => {
+  it('runs under libvirt, reaches a container by name and address, and keeps its disk over stop and start', async () => {
+    await berth.create('peer', { ...small, ...here, process: { env: { NONCE: 'peer-nonce' } } });
+    await berth.state('peer', 'running');
+    const spec = { ...machine, ...here, userData: '#cloud-config\nnonce: vm-nonce\nprobe: peer\n' };
+    const { instance } = await berth.create('guest', spec);
+    const { status } = await berth.state('guest', 'running');
+    expect(await output('virsh', 'list', '--uuid')).toContain(instance.uuid);
+    const address = status.nics[0]?.ipv4 ?? '';
+    await until('the guest says that it is ready', 60_000, async () =>
+      (await berth.logs('guest')).includes(`berth-ready hostname=guest nonce=vm-nonce ip=${address} boots=1`)
+        ? true
+        : undefined,
+    );
+    await until('the guest reached the container by name', 30_000, async () =>
+      /berth-probe host=peer ping=ok http=\[ready hostname=peer nonce=peer-nonce/.test(
+        await berth.logs('guest'),
+      )
+        ? true
+        : undefined,
+    );
+    const init = await until('the container', 10_000, () => containerInit('NONCE=peer-nonce'));
+    const peer = (...args: string[]): Promise<string> =>
+      output('nsenter', '--target', String(init.pid), '--all', '--', '/bin/busybox', ...args);
+    for (const target of ['guest', address]) {
+      expect(await peer('ping', '-c', '1', '-W', '5', target)).toContain('1 packets received');
+      expect(await peer('wget', '-q', '-O', '-', '-T', '10', `http://${target}:8080/`)).toContain(
+        'nonce=vm-nonce',
+      );
+    }
+    await berth.act('guest', 'stop');
+    await berth.state('guest', 'stopped');
+    await berth.act('guest', 'start');
+    await until('its second boot on the same disk', 60_000, async () =>
+      (await berth.logs('guest')).includes('boots=2') ? true : undefined,
+    );
+    await berth.delete('guest');
+    await berth.delete('peer');
+  }, 240_000);
+
+  it('waits with its reason where kvm is asked for and was never measured', async () => {
+    await berth.create('fast', { ...machine, placement: { accel: 'kvm' } });
+    const waiting = await berth.state('fast', 'pending');
+    expect(waiting.status.reason).toMatch(/kvm/);
+    await berth.delete('fast');
+  });
+});
+
+describe('afterwards', () => {
+  it('nothing of the deleted instances is left: links, mounts, cgroups, processes, domains, nft rules, files', async () => {
+    const left = await until('the hosts are as they were', 30_000, async () => {
+      const now = await hostState(berth.root);
+      return JSON.stringify(now) === JSON.stringify(before) ? now : undefined;
+    }).catch(() => hostState(berth.root));
+    expect(left).toEqual(before);
+  });
+
+  it('stopping and starting everything keeps instances and their disks', async () => {
+    await berth.create('survivor', small);
+    await berth.state('survivor', 'running');
+    await berth.run(['down']);
+    await berth.run(['up', '--hosts', '2']);
+    await berth.state('survivor', 'running');
+    expect(await berth.logs('survivor')).not.toContain('boots=2');
+    await berth.delete('survivor');
+  }, 180_000);
+});
