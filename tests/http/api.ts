@@ -9,7 +9,7 @@ import { pino } from 'pino';
 import supertest from 'supertest';
 import { makeSecret } from '../../apps/api/src/access/secret.js';
 import { defaultHttpConfig, type HttpDeps } from '../../apps/api/src/http/deps.js';
-import { createHttpApp } from '../../apps/api/src/http/httpApp.js';
+import { createHttpApp } from '../../apps/api/src/http/http-app.js';
 import { startLedger } from '../../apps/api/src/ledger/sequencer.js';
 import type { Ledger } from '../../apps/api/src/ledger/ledger.js';
 import { explain } from '../../apps/api/src/scheduling/explain.js';

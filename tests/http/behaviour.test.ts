@@ -3,7 +3,7 @@ import { Writable } from 'node:stream';
 import { Controller, Get } from '@nestjs/common';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createHttpApp } from '../../apps/api/src/http/httpApp.js';
+import { createHttpApp } from '../../apps/api/src/http/http-app.js';
 import { withClient } from '../support/postgres.js';
 import { Api } from './api.js';
 

@@ -13,7 +13,7 @@ import type { BlobSource, DispatchHooks, Pause } from './dispatch/hooks.js';
 import { MasterKey } from './dispatch/master-key.js';
 import { firstAccessEnsure } from './first-access.js';
 import { defaultHttpConfig, type HttpDeps } from './http/deps.js';
-import { createHttpApp } from './http/httpApp.js';
+import { createHttpApp } from './http/http-app.js';
 import type { Ledger } from './ledger/ledger.js';
 import { startLedger } from './ledger/sequencer.js';
 import { reconcileStart, type Timers } from './reconcile/reconcile.js';

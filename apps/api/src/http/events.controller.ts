@@ -7,7 +7,7 @@ import { missing } from '../access/principal.js';
 import type { EventFilter } from '../store/store.js';
 import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
-import { eventStream } from './eventStream.js';
+import { eventStream } from './event-stream.js';
 import { Asking, type Caller } from './gate.js';
 import { asBerthError, problemOf } from './problems.js';
 import { wholeNumber } from './query.js';

@@ -6,7 +6,7 @@ import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { ifMatchOf, setEtag } from './etag.js';
 import { Asking, type Caller } from './gate.js';
-import { addressName, found } from './projectScope.js';
+import { addressName, found } from './project-scope.js';
 import { listOf } from './query.js';
 
 const HostUpdate = z

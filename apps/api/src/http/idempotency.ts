@@ -5,7 +5,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { firstValueFrom, from, of, type Observable } from 'rxjs';
 import type { HttpDeps } from './deps.js';
 import { accessOf, callerOf, callerSet } from './gate.js';
-import { accepted, type Accepted } from './operationWait.js';
+import { accepted, type Accepted } from './operation-wait.js';
 
 /** A live request renews nothing, so the lease covers the longest one: `?wait=60`, or an upload. Seconds. */
 const lease = { request: 90, upload: 3600 };

@@ -8,7 +8,7 @@ import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { setEtag } from './etag.js';
 import { Asking, type Caller } from './gate.js';
-import { addressName, found, projectOf } from './projectScope.js';
+import { addressName, found, projectOf } from './project-scope.js';
 import { listOf, Page } from './query.js';
 
 const ImportQuery = z.strictObject({

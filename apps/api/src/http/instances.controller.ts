@@ -9,8 +9,8 @@ import { Action, type Answer } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { ifMatchOf, setEtag } from './etag.js';
 import { Asking, type Caller } from './gate.js';
-import { Accepted, accepted } from './operationWait.js';
-import { addressName, found, projectOf } from './projectScope.js';
+import { Accepted, accepted } from './operation-wait.js';
+import { addressName, found, projectOf } from './project-scope.js';
 import { LabelSelector, labelsOf, listOf, Page, Wait } from './query.js';
 
 const InstanceUpdate = z

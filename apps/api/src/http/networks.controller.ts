@@ -4,7 +4,7 @@ import type { z } from 'zod';
 import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
-import { addressName, found, projectOf } from './projectScope.js';
+import { addressName, found, projectOf } from './project-scope.js';
 import { listOf } from './query.js';
 
 const Networks = listOf(Network);

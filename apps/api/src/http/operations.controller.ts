@@ -5,8 +5,8 @@ import { missing, seesProject } from '../access/principal.js';
 import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
-import { operationSettled } from './operationWait.js';
-import { addressId, found, projectFilter } from './projectScope.js';
+import { operationSettled } from './operation-wait.js';
+import { addressId, found, projectFilter } from './project-scope.js';
 import { listOf, Page, Wait } from './query.js';
 
 const OperationListQuery = z.strictObject({

@@ -7,7 +7,7 @@ import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { setEtag } from './etag.js';
 import { Asking, type Caller } from './gate.js';
-import { found } from './projectScope.js';
+import { found } from './project-scope.js';
 import { listOf } from './query.js';
 
 const ProjectCreate = z.strictObject({ name: Name }).meta({ id: 'ProjectCreate' });

@@ -8,7 +8,7 @@ import type { TokenRow } from '../store/store.js';
 import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
-import { addressId, projectFilter } from './projectScope.js';
+import { addressId, projectFilter } from './project-scope.js';
 import { listOf } from './query.js';
 
 const Token = z

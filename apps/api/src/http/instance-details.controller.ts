@@ -7,7 +7,7 @@ import { missing } from '../access/principal.js';
 import { Action } from './action.js';
 import { Explanation, HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
-import { addressName, found, projectOf } from './projectScope.js';
+import { addressName, found, projectOf } from './project-scope.js';
 import { flag, listOf, wholeNumber } from './query.js';
 
 const Revision = z
