@@ -1,27 +1,30 @@
 import type { Decision, HostVerdict } from '@berth/model';
 import { tableText } from './output.js';
 
+const head = ['HOST', 'VERDICT', 'FILTER', 'NEED', 'HAVE', 'SCORE', 'FREE'];
+
 /** A decision for people: the outcome, then every host with its verdict and the numbers behind it. */
-export function decisionText(d: Decision): string {
+export function decisionText(d: Omit<Decision, 'id'>): string {
   const hosts = d.verdicts ?? [...d.best, ...d.nearest];
   const rows = [...hosts].sort((a, b) => (b.score ?? -1) - (a.score ?? -1)).map(verdictRow);
-  const head = ['HOST', 'VERDICT', 'FILTER', 'NEED', 'HAVE', 'SCORE', 'FREE'];
   const partial = d.verdicts === null ? `\n(${hosts.length} of ${d.considered} hosts shown)\n` : '\n';
   return `${d.summary}\nas of ${d.at}, ${d.strategy}, ${d.considered} host(s) considered\n${partial}${tableText(head, rows)}`;
 }
 
-/** What the scheduler would say now. */
+/** What the scheduler would say now; `host` is the one that was asked for. */
 export interface Explanation {
   readonly asOf: string;
-  readonly summary: string;
-  readonly verdicts: readonly HostVerdict[];
+  readonly decision: Omit<Decision, 'id' | 'at'>;
+  readonly host: HostVerdict | null;
 }
 
 /** A recomputed verdict for people. */
 export function explanationText(e: Explanation): string {
-  const head = ['HOST', 'VERDICT', 'FILTER', 'NEED', 'HAVE', 'SCORE', 'FREE'];
-  const messages = e.verdicts.flatMap((v) => (v.failed === null ? [] : [`${v.host}: ${v.failed.message}`]));
-  return `${e.summary}\nas of ${e.asOf}\n\n${tableText(head, e.verdicts.map(verdictRow))}${messages.join('\n')}${messages.length > 0 ? '\n' : ''}`;
+  const { host, decision } = e;
+  if (host === null) return decisionText({ ...decision, at: e.asOf });
+  const summary =
+    host.failed === null ? `${host.host} fits` : `${host.host} is refused: ${host.failed.message}`;
+  return `${summary}\nas of ${e.asOf}\n\n${tableText(head, [verdictRow(host)])}`;
 }
 
 function verdictRow(v: HostVerdict): string[] {

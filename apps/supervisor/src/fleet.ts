@@ -57,6 +57,8 @@ export class Fleet {
 
   /** Brings everything up with that many hosts; a repeat changes nothing. More hosts may be added, not taken away. */
   up(hosts: number): Promise<void> {
+    // Said at once: whoever asks next must not read the state before this request.
+    if (hosts > this.labs.length + 1) this.step = `going up to ${hosts} hosts`;
     return this.change(async () => {
       await this.intentSave(hosts);
       await this.begin(hosts);

@@ -1,5 +1,16 @@
 import { spawn } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
@@ -192,11 +203,23 @@ async function labFurnish(
     if (!existsSync(own)) {
       mkdirSync(dirname(own), { recursive: true, mode: 0o711 });
       if (dir === '/etc/libvirt') cpSync(dir, own, { recursive: true });
-      else await run('cp', ['-a', '--attributes-only', dir, own]).catch(() => mkdirSync(own));
+      else directoriesLike(dir, own, 2);
     }
     await inside('mkdir', '-p', dir);
     await inside('mount', '--bind', own, dir);
   }
+}
+
+/** The same directories with the same owners and modes, without what is in them. */
+function directoriesLike(source: string, target: string, depth: number): void {
+  mkdirSync(target, { recursive: true });
+  if (!existsSync(source)) return;
+  const { uid, gid, mode } = statSync(source);
+  chownSync(target, uid, gid);
+  chmodSync(target, mode & 0o7777);
+  if (depth === 0) return;
+  for (const entry of readdirSync(source, { withFileTypes: true }))
+    if (entry.isDirectory()) directoriesLike(join(source, entry.name), join(target, entry.name), depth - 1);
 }
 
 /** A routed veth pair between the machine and the host. */
