@@ -107,7 +107,7 @@ export class Api {
       log,
       pause: systemClock,
       adoptRestored: false,
-      listen: { host: '127.0.0.1', port },
+      listen: [{ host: '127.0.0.1', port }],
       hooks: {
         ledger: () => undefined,
         scheduler: () => void api.place(),

@@ -1,15 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { BlobStore } from '@berth/images';
-import { BerthError, type Digest, type HostId, type Instance } from '@berth/model';
+import { BerthError, type HostId, type Instance } from '@berth/model';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { Logger } from 'pino';
 import type { ApiConfig, ApiPaths } from './config.js';
 import { AgentsDoor } from './dispatch/agents-door.js';
 import { Authority } from './dispatch/authority.js';
-import type { BlobSource, DispatchHooks, Pause } from './dispatch/hooks.js';
+import type { DispatchHooks, Pause } from './dispatch/hooks.js';
 import { MasterKey } from './dispatch/master-key.js';
 import { firstAccessEnsure } from './first-access.js';
 import { defaultHttpConfig, type HttpDeps } from './http/deps.js';
@@ -89,8 +87,8 @@ async function startCore(
   ledger: Ledger,
   blobs: BlobStore,
 ): Promise<{ httpDeps: Omit<HttpDeps, 'ledger' | 'blobs'>; stop: () => Promise<void> }> {
-  const doors: AgentsDoor[] = [];
-  const wakeDispatch = (hostId: HostId): void => doors.forEach((d) => d.wake(hostId));
+  let door: AgentsDoor | null = null;
+  const wakeDispatch = (hostId: HostId): void => door?.wake(hostId);
   const numberEvents = (): void => void ledger.flush().catch(() => undefined);
   const scheduling = new CoalescedLoop(
     'scheduling',
@@ -111,20 +109,20 @@ async function startCore(
     instanceChanged: () => undefined,
     hostChanged: () => undefined,
   };
-  const shared = {
+  const listen = config.linkAddresses.map((host) => ({ host, port: config.linkPort }));
+  const agents = await AgentsDoor.open({
     store,
     authority,
+    blobs,
     clock: systemClock,
     ids: randomIds,
     hooks,
     log: logger,
     pause: systemPause,
-    adoptRestored: false,
-  };
-  for (const host of config.linkAddresses)
-    doors.push(
-      await AgentsDoor.open({ ...shared, blobs: blobSource(blobs), listen: { host, port: config.linkPort } }),
-    );
+    adoptRestored: config.adoptRestored,
+    listen,
+  });
+  door = agents;
   const wake = { scheduler: () => scheduling.wake(), dispatch: wakeDispatch, operations: numberEvents };
   const reconcileStop = reconcileStart(
     {
@@ -147,7 +145,7 @@ async function startCore(
       caFingerprint: authority.fingerprint,
       config: { ...defaultHttpConfig, imageMaxBytes: config.uploadMaxMiB * 1024 * 1024 },
       wake: { scheduler: wake.scheduler, dispatch: (id) => wakeDispatch(id as HostId), ledger: numberEvents },
-      logs: (instance, options, signal) => instanceLogs(doors, instance, options, signal),
+      logs: (instance, options, signal) => instanceLogs(agents, instance, options, signal),
       explain: async (instance, host) =>
         explain(
           { store, strategy: config.placementStrategy },
@@ -159,23 +157,13 @@ async function startCore(
     stop: async () => {
       await reconcileStop();
       await scheduling.close();
-      await Promise.all(doors.map((d) => d.close()));
-    },
-  };
-}
-
-function blobSource(blobs: BlobStore): BlobSource {
-  return {
-    open: async (digest: Digest) => {
-      const path = blobs.path(digest);
-      const { size } = await stat(path);
-      return { stream: createReadStream(path), sizeBytes: size };
+      await agents.close();
     },
   };
 }
 
 async function* instanceLogs(
-  doors: readonly AgentsDoor[],
+  door: AgentsDoor,
   instance: Instance,
   options: { readonly tailBytes?: number; readonly follow: boolean },
   signal: AbortSignal,
@@ -185,8 +173,7 @@ async function* instanceLogs(
     throw new BerthError('stateConflict', `${instance.name} was never placed, so it has no log yet`, {
       remedy: `See why it waits: GET /v1/projects/${instance.project}/instances/${instance.name}/decision`,
     });
-  const door = doors.find((d) => d.connected().includes(host.id));
-  if (door === undefined)
+  if (!door.connected().includes(host.id))
     throw new BerthError('unavailable', `the host ${host.name} of ${instance.name} is not connected`, {
       remedy: 'Look at GET /v1/hosts; its agent connects again by itself when it runs.',
     });

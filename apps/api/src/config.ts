@@ -35,6 +35,10 @@ export const ApiConfig = z.strictObject({
     .string()
     .regex(/^\d+\.\d+\.\d+\.\d+\/\d+$/, 'must be CIDR, for example 10.77.0.0/16')
     .default('10.77.0.0/16'),
+  /** Set once after a restore from backup: agents that obeyed the lost database obey this one. */
+  adoptRestored: z
+    .preprocess((v) => (v === 'true' ? true : v === 'false' ? false : v), z.boolean())
+    .default(false),
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace']).default('info'),
 });
 export type ApiConfig = z.infer<typeof ApiConfig>;

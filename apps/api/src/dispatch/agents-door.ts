@@ -13,55 +13,61 @@ import type { JoinPorts } from './join-door.js';
 
 export interface AgentsDoorOptions extends HostLinkPorts, JoinPorts {
   readonly clock: Clock;
-  /** Address to listen on; port 0 takes a free one. */
-  readonly listen: { readonly host: string; readonly port: number };
+  /** Addresses to listen on, one listener each; port 0 takes a free one. */
+  readonly listen: readonly { readonly host: string; readonly port: number }[];
 }
 
 /** Connections that have not finished their handshake or sit at the join door, at most. */
 const strangersAtOnce = 256;
 
 /**
- * Where agents come in: one TLS 1.3 port, two doors told apart by ALPN. Holds the connected hosts of this API process,
+ * Where agents come in: TLS 1.3, two doors told apart by ALPN. Holds the connected hosts of this API process,
  * one link each; the newest session wins.
  */
 export class AgentsDoor {
-  private readonly server: tls.Server;
+  private readonly servers: readonly tls.Server[];
   private readonly links = new Map<HostId, HostLink>();
   private readonly sockets = new Set<TLSSocket>();
   private readonly closing = new AbortController();
   private readonly serving = new Set<Promise<void>>();
 
   private constructor(private readonly o: AgentsDoorOptions) {
-    this.server = tls.createServer({
+    this.servers = o.listen.map(() => this.listener());
+  }
+
+  private listener(): tls.Server {
+    const { authority, log } = this.o;
+    const server = tls.createServer({
       minVersion: 'TLSv1.3',
       ALPNProtocols: [agentDoor, joinDoor],
       requestCert: true,
       // The join door has none; the agents' door refuses below what is not authorised.
       rejectUnauthorized: false,
       handshakeTimeout: linkLimits.handshakeMs,
-      ca: [o.authority.certificatePem],
+      ca: [authority.certificatePem],
     });
-    this.server.on('secureConnection', (socket) => this.arrived(socket));
-    this.server.on('tlsClientError', (err) => o.log.debug({ err }, 'a TLS handshake failed'));
-    this.server.on('error', (err) => o.log.error({ err }, 'the link failed'));
+    server.on('secureConnection', (socket) => this.arrived(socket));
+    server.on('tlsClientError', (err) => log.debug({ err }, 'a TLS handshake failed'));
+    server.on('error', (err) => log.error({ err }, 'the link failed'));
+    return server;
   }
 
   /** Listens. @throws where the address cannot be had */
   static async open(options: AgentsDoorOptions): Promise<AgentsDoor> {
     const door = new AgentsDoor(options);
     await door.renewOwn();
-    await new Promise<void>((resolve, reject) => {
-      door.server.once('error', reject);
-      door.server.listen(options.listen.port, options.listen.host, () => {
-        door.server.removeListener('error', reject);
-        resolve();
-      });
-    });
+    try {
+      await Promise.all(door.servers.map((server, i) => listening(server, options.listen[i])));
+    } catch (error) {
+      await door.close();
+      throw error;
+    }
     return door;
   }
 
+  /** Port of the first listener. */
   get port(): number {
-    return (this.server.address() as AddressInfo).port;
+    return (this.servers[0]?.address() as AddressInfo).port;
   }
 
   /** Hosts connected to this process. */
@@ -104,9 +110,9 @@ export class AgentsDoor {
 
   async close(): Promise<void> {
     this.closing.abort();
-    const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
+    const closed = this.servers.map((s) => new Promise<void>((resolve) => s.close(() => resolve())));
     for (const socket of this.sockets) socket.destroy();
-    await closed;
+    await Promise.all(closed);
     await Promise.all(this.serving);
   }
 
@@ -114,7 +120,8 @@ export class AgentsDoor {
   private async renewOwn(): Promise<void> {
     const { authority, clock, pause, log } = this.o;
     const { key, cert, expiresAt } = await authority.serverCredentials();
-    this.server.setSecureContext({ key, cert, ca: [authority.certificatePem], minVersion: 'TLSv1.3' });
+    for (const server of this.servers)
+      server.setSecureContext({ key, cert, ca: [authority.certificatePem], minVersion: 'TLSv1.3' });
     const ms = ((expiresAt.getTime() - clock.now().getTime()) * 2) / 3;
     void pause.sleep(ms, this.closing.signal).then(async () => {
       if (this.closing.signal.aborted) return;
@@ -182,4 +189,15 @@ export class AgentsDoor {
     this.o.hooks.ledger();
     this.o.hooks.scheduler();
   }
+}
+
+/** @throws where the address cannot be had */
+function listening(server: tls.Server, at: { host: string; port: number } | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(at?.port, at?.host, () => {
+      server.removeListener('error', reject);
+      resolve();
+    });
+  });
 }
