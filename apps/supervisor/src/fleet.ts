@@ -121,7 +121,7 @@ export class Fleet {
   }
 
   private linkAddresses(): string[] {
-    const labs = this.labs.map((l) => labAddresses(l.number).machine);
+    const labs = this.labs.map((l) => labAddresses(this.paths.root, l.number).machine);
     return [...new Set(['127.0.0.1', ...this.config.linkAddresses, ...labs])];
   }
 

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { spawn } from 'node:child_process';
 import {
   chmodSync,
@@ -37,14 +38,25 @@ export interface LabHost extends HostContext {
   readonly identity: ProcessIdentity;
 }
 
-/** The /30 between the machine and lab host `number` (from 2): link-local, so that no real network is shadowed. */
-export function labAddresses(number: number): { machine: string; host: string } {
-  const base = 4 * (number - 2);
-  if (number < 2 || base + 2 > 254) throw new RangeError(`lab hosts are numbered 2 to 65, not ${number}`);
-  return { machine: `169.254.77.${base + 1}`, host: `169.254.77.${base + 2}` };
+/** Tells the lab hosts of several Berths on one machine apart. */
+function rootHash(root: string): Buffer {
+  return createHash('sha256').update(root).digest();
 }
 
-const cgroupName = (number: number): string => `berth-lab-${number}`;
+/**
+ * The /30 between the machine and lab host `number` (from 2): link-local, so that no real network is shadowed. The third
+ * byte comes from the root, so that two Berths side by side rarely meet.
+ */
+export function labAddresses(root: string, number: number): { machine: string; host: string } {
+  const base = 4 * (number - 2);
+  if (number < 2 || base + 2 > 254) throw new RangeError(`lab hosts are numbered 2 to 65, not ${number}`);
+  const third = 1 + (rootHash(root).readUInt8(0) % 254);
+  return { machine: `169.254.${third}.${base + 1}`, host: `169.254.${third}.${base + 2}` };
+}
+
+const labName = (root: string, number: number): string =>
+  `${rootHash(root).toString('hex').slice(0, 6)}-${number}`;
+const cgroupName = (root: string, number: number): string => `berth-lab-${labName(root, number)}`;
 
 /** Directories of cgroup hierarchies in which a lab host gets a group of its own: v1 controllers, or the v2 root. */
 export function cgroupDirs(mountinfo: string): { mount: string; type: string; options: string }[] {
@@ -66,9 +78,9 @@ interface OwnCgroup {
   readonly entry: string;
 }
 
-const ownCgroups = (number: number): OwnCgroup[] =>
+const ownCgroups = (root: string, number: number): OwnCgroup[] =>
   cgroupDirs(readFileSync('/proc/self/mountinfo', 'utf8')).map((m) => {
-    const dir = join(m.mount, cgroupName(number));
+    const dir = join(m.mount, cgroupName(root, number));
     return { ...m, dir, entry: m.type === 'cgroup2' ? join(dir, 'init') : dir };
   });
 
@@ -84,13 +96,13 @@ export async function labEnsure(
   const root = join(paths.state, 'hosts', `host-${number}`);
   const identity =
     (await labFind(paths, number)) ?? (await labMake(paths, root, number, `${machineName}-${number}`));
-  const cgroups = ownCgroups(number).map((c) => c.entry);
+  const cgroups = ownCgroups(paths.root, number).map((c) => c.entry);
   return {
     number,
     identity,
     name: `${machineName}-${number}`,
     root,
-    link: `${labAddresses(number).machine}:${linkPort}`,
+    link: `${labAddresses(paths.root, number).machine}:${linkPort}`,
     prefix: `host-${number}`,
     holderPid: identity.pid,
     enter: (command, args) => labEnter(identity.pid, cgroups, command, args),
@@ -105,7 +117,7 @@ async function labFind(paths: Paths, number: number): Promise<ProcessIdentity | 
 }
 
 async function labMake(paths: Paths, root: string, number: number, name: string): Promise<ProcessIdentity> {
-  const cgroups = ownCgroups(number);
+  const cgroups = ownCgroups(paths.root, number);
   for (const c of cgroups) {
     mkdirSync(c.dir, { recursive: true });
     if (c.options.split(',').includes('cpuset')) cpusetInherit(c.mount, c.dir);
@@ -117,7 +129,7 @@ async function labMake(paths: Paths, root: string, number: number, name: string)
       writeFileSync(join(c.entry, 'cgroup.procs'), String(identity.pid));
     }
     await labFurnish(root, name, identity.pid, cgroups);
-    await labConnect(number, identity.pid);
+    await labConnect(paths.root, number, identity.pid);
     mkdirSync(paths.components, { recursive: true, mode: 0o750 });
     await writeFileAtomic(recordFile(paths, number), `${JSON.stringify({ identity })}\n`, { mode: 0o640 });
     return identity;
@@ -223,9 +235,9 @@ function directoriesLike(source: string, target: string, depth: number): void {
 }
 
 /** A routed veth pair between the machine and the host. */
-async function labConnect(number: number, pid: number): Promise<void> {
-  const { machine, host } = labAddresses(number);
-  const outer = `berthlab${number}`;
+async function labConnect(root: string, number: number, pid: number): Promise<void> {
+  const { machine, host } = labAddresses(root, number);
+  const outer = `bl${labName(root, number)}`;
   await run('ip', ['link', 'del', outer]).catch(() => undefined);
   await run('ip', ['link', 'add', outer, 'type', 'veth', 'peer', 'name', 'uplink', 'netns', String(pid)]);
   await run('ip', ['addr', 'add', `${machine}/30`, 'dev', outer]);
@@ -240,6 +252,6 @@ async function labConnect(number: number, pid: number): Promise<void> {
 export async function labRemove(paths: Paths, lab: LabHost): Promise<void> {
   signalProcess(lab.identity, 'SIGKILL');
   while (isAlive(lab.identity)) await sleep(5);
-  await cgroupRemove(cgroupName(lab.number));
+  await cgroupRemove(cgroupName(paths.root, lab.number));
   rmSync(recordFile(paths, lab.number), { force: true });
 }

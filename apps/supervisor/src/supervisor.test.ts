@@ -56,9 +56,12 @@ describe('postgres', () => {
 
 describe('lab hosts', () => {
   it('get addresses that no two share', () => {
-    const all = Array.from({ length: 60 }, (_, i) => labAddresses(i + 2)).flatMap((a) => [a.machine, a.host]);
+    const all = Array.from({ length: 60 }, (_, i) => labAddresses('/srv/a', i + 2)).flatMap((a) => [
+      a.machine,
+      a.host,
+    ]);
     expect(new Set(all).size).toBe(all.length);
-    expect(() => labAddresses(1)).toThrow(RangeError);
+    expect(() => labAddresses('/srv/a', 1)).toThrow(RangeError);
   });
   it('find every cgroup hierarchy in mountinfo', () => {
     const text =
