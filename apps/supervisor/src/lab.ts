@@ -94,8 +94,10 @@ export async function labEnsure(
   linkPort: number,
 ): Promise<LabHost> {
   const root = join(paths.state, 'hosts', `host-${number}`);
-  const identity =
-    (await labFind(paths, number)) ?? (await labMake(paths, root, number, `${machineName}-${number}`));
+  const found = await labFind(paths, number);
+  const identity = found ?? (await labMake(paths, root, number, `${machineName}-${number}`));
+  if (found !== null && !(await linkStands(paths.root, number)))
+    await labConnect(paths.root, number, identity.pid);
   const cgroups = ownCgroups(paths.root, number).map((c) => c.entry);
   return {
     number,
@@ -232,6 +234,11 @@ function directoriesLike(source: string, target: string, depth: number): void {
   if (depth === 0) return;
   for (const entry of readdirSync(source, { withFileTypes: true }))
     if (entry.isDirectory()) directoriesLike(join(source, entry.name), join(target, entry.name), depth - 1);
+}
+
+async function linkStands(root: string, number: number): Promise<boolean> {
+  const { stdout } = await run('ip', ['-4', '-o', 'addr', 'show']);
+  return stdout.includes(` ${labAddresses(root, number).machine}/30 `);
 }
 
 /** A routed veth pair between the machine and the host. */
