@@ -32,7 +32,8 @@ export class Fleet {
   private step = 'beginning';
   private error: string | null = null;
   private changes: Promise<void> = Promise.resolve();
-  private readonly leaving = new AbortController();
+  /** Ends the waiting of an `up` that is under way. */
+  private upward = new AbortController();
 
   constructor(
     private readonly paths: Paths,
@@ -60,6 +61,7 @@ export class Fleet {
     // Said at once: whoever asks next must not read the state before this request.
     if (hosts > this.labs.length + 1) this.step = `going up to ${hosts} hosts`;
     return this.change(async () => {
+      this.upward = new AbortController();
       await this.intentSave(hosts);
       await this.begin(hosts);
       this.step = 'up';
@@ -68,12 +70,13 @@ export class Fleet {
 
   /** Ends what dies with the supervisor; with `stop` also instances, libvirt and lab hosts. */
   down(instances: 'stop' | 'leave', timeoutMs: number): Promise<void> {
+    // What does not come up must not hold up the way down.
+    this.upward.abort(new Error('told to go down'));
     return this.change(async () => {
       if (instances === 'stop') {
         this.step = 'stopping instances';
         await stopInstances(this.api, timeoutMs, (line) => (this.step = line));
       }
-      this.leaving.abort();
       this.step = 'going down';
       for (const component of [...this.components].reverse()) {
         if (component.spec.outlives && instances === 'leave') await component.release();
@@ -133,7 +136,7 @@ export class Fleet {
       this.components.push(component);
     }
     component.start();
-    await component.whenReady(this.leaving.signal);
+    await component.whenReady(this.upward.signal);
   }
 
   private async intentSave(hosts: number): Promise<void> {
