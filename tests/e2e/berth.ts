@@ -52,7 +52,7 @@ export class Berth {
       BERTH_LINK_PORT: String(await freePort()),
       BERTH_NO_INSTALL: '1',
       // A Berth that runs on this machine already has the default one.
-      BERTH_NETWORK_SUPERNET: '10.90.0.0/16',
+      BERTH_NETWORK_SUPERNET: `10.${100 + (process.pid % 100)}.0.0/16`,
     };
     const berth = new Berth(root, env, `http://127.0.0.1:${apiPort}`);
     await berth.run(['up', '--hosts', String(hosts)]);
@@ -69,8 +69,10 @@ export class Berth {
     return stdout + stderr;
   }
 
-  /** Ends everything, instances included, and removes the root. */
+  /** Deletes what a failed test left, ends everything, and removes the root. */
   async down(): Promise<void> {
+    const { items } = await this.ok<{ items: Instance[] }>('GET', this.instances);
+    await Promise.all(items.map((i) => this.delete(i.name)));
     await this.run(['down', '--instances', 'stop']);
     rmSync(this.root, { recursive: true, force: true });
   }

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { output } from './berth.js';
@@ -68,24 +68,13 @@ function limitsOf(pid: string): { memoryBytes: number; cpuMillis: number } {
   };
 }
 
-/** One process of each network namespace in which a host could live: that of a libvirtd or of a lab host's holder. */
-function networkNamespaces(): string[] {
-  const seen = new Map<string, string>();
-  for (const pid of pids()) {
-    const name = read(`/proc/${pid}/comm`)?.trim();
-    if (name !== 'sleep' && name !== 'libvirtd') continue;
-    const namespace = link(`/proc/${pid}/ns/net`);
-    if (namespace !== null && !seen.has(namespace)) seen.set(namespace, pid);
-  }
-  return [...seen.values()];
-}
-
-function link(path: string): string | null {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return null;
-  }
+/** A process in the namespaces of each host of this Berth: the machine itself, and the holder of each lab host. */
+function hostProcesses(root: string): string[] {
+  const dir = join(root, 'run/berth/components');
+  const holders = readdirSync(dir)
+    .filter((name) => /^lab-\d+\.json$/.test(name))
+    .map((name) => JSON.parse(readFileSync(join(dir, name), 'utf8')) as { identity: { pid: number } });
+  return [String(process.pid), ...holders.map((h) => String(h.identity.pid))];
 }
 
 function cgroups(): string[] {
@@ -102,14 +91,23 @@ function cgroups(): string[] {
   return found;
 }
 
+/** Uid ranges that are still taken. */
+function uidRanges(path: string): string[] {
+  return Object.keys((JSON.parse(readFileSync(path, 'utf8')) as { ranges: object }).ranges).map(
+    (r) => `uid range of ${r}`,
+  );
+}
+
 function files(root: string): string[] {
   const found: string[] = [];
   const walk = (dir: string): void => {
     for (const entry of readdirSync(dir, { withFileTypes: true })) {
       const path = join(dir, entry.name);
-      // What is kept on purpose or changes by itself: the database, image content, the agents' own journals of reports.
-      if (/\/(postgres|blobs|layers|log|libvirtd?|supervisor|reports)(\/|$)/.test(path)) continue;
+      // Kept on purpose: the database, image content, logs of daemons, and in the agents' journals the highest epoch of
+      // each instance that was here (a lower one is refused even after it is gone).
+      if (/\/(postgres|blobs|layers|log|libvirtd?|supervisor|reports|journal)(\/|$)/.test(path)) continue;
       if (entry.isDirectory()) walk(path);
+      else if (entry.name === 'uid-ranges.json') found.push(...uidRanges(path));
       else found.push(path.slice(root.length));
     }
   };
@@ -120,7 +118,7 @@ function files(root: string): string[] {
 /** Everything instances could leave behind on the machine, by kind and name. Only what belongs to this Berth counts. */
 export async function hostState(root: string): Promise<Record<string, readonly string[]>> {
   const lines = (text: string): string[] => text.split('\n').filter((l) => l !== '');
-  const namespaces = networkNamespaces();
+  const namespaces = hostProcesses(root);
   const inside = async (pid: string, ...args: string[]): Promise<string[]> =>
     lines(await output('nsenter', '--target', pid, '--net', '--mount', '--', ...args).catch(() => ''));
   const each = async (...args: string[]): Promise<string[]> =>
