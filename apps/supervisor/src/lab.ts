@@ -8,6 +8,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -15,7 +16,6 @@ import {
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
-  cgroupRemove,
   isAlive,
   processIdentity,
   run,
@@ -259,6 +259,19 @@ async function labConnect(root: string, number: number, pid: number): Promise<vo
 export async function labRemove(paths: Paths, lab: LabHost): Promise<void> {
   signalProcess(lab.identity, 'SIGKILL');
   while (isAlive(lab.identity)) await sleep(5);
-  await cgroupRemove(cgroupName(paths.root, lab.number));
+  // Every hierarchy, also those that hold no limits (devices, freezer, the init system's own).
+  for (const c of ownCgroups(paths.root, lab.number)) groupRemove(c.dir);
   rmSync(recordFile(paths, lab.number), { force: true });
+}
+
+/** Removes a cgroup with those below it, deepest first. One that still holds a process stays, and is used again. */
+function groupRemove(dir: string): void {
+  if (!existsSync(dir)) return;
+  for (const entry of readdirSync(dir, { withFileTypes: true }))
+    if (entry.isDirectory()) groupRemove(join(dir, entry.name));
+  try {
+    rmdirSync(dir);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EBUSY') throw error;
+  }
 }
