@@ -1,5 +1,3 @@
-import { randomUUID } from 'node:crypto';
-import { setTimeout as wait } from 'node:timers/promises';
 import { BlobStore } from '@berth/images';
 import { BerthError, type HostId, type Instance } from '@berth/model';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
@@ -7,32 +5,21 @@ import type { Logger } from 'pino';
 import type { ApiConfig, ApiPaths } from './config.js';
 import { AgentsDoor } from './dispatch/agents-door.js';
 import { Authority } from './dispatch/authority.js';
-import type { DispatchHooks, Pause } from './dispatch/hooks.js';
+import type { DispatchHooks } from './dispatch/hooks.js';
 import { MasterKey } from './dispatch/master-key.js';
 import { firstAccessEnsure } from './first-access.js';
 import { defaultHttpConfig, type HttpDeps } from './http/deps.js';
 import { createHttpApp } from './http/http-app.js';
 import type { Ledger } from './ledger/ledger.js';
 import { startLedger } from './ledger/sequencer.js';
-import { reconcileStart, type Timers } from './reconcile/reconcile.js';
+import { reconcileStart } from './reconcile/reconcile.js';
 import { explain } from './scheduling/explain.js';
 import { CoalescedLoop } from './scheduling/loop.js';
 import { placePending } from './scheduling/place.js';
 import { migrate } from './store/migrate.js';
 import { openStore } from './store/open.js';
-import type { Clock, IdSource, Store } from './store/store.js';
-
-const systemClock: Clock = { now: () => new Date() };
-const randomIds: IdSource = { uuid: () => randomUUID() };
-const systemTimers: Timers = {
-  every: (ms, task) => {
-    const timer = setInterval(task, ms);
-    return () => clearInterval(timer);
-  },
-};
-const systemPause: Pause = {
-  sleep: (ms, signal) => wait(ms, undefined, signal === undefined ? {} : { signal }).catch(() => undefined),
-};
+import type { Store } from './store/store.js';
+import { randomIds, systemClock, systemPause, systemTimers } from './system-clock.js';
 
 /** A running API process. */
 export interface ApiApp {

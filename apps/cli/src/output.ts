@@ -60,10 +60,7 @@ export function tableText(head: readonly string[], rows: readonly (readonly stri
 
 // What a guest or a user wrote must not steer the terminal.
 function plain(value: string | number | null | undefined): string {
-  // eslint-disable-next-line no-control-regex -- removing control characters is the point
-  return value === null || value === undefined || value === ''
-    ? '-'
-    : String(value).replace(/[\u0000-\u001f\u007f-\u009f]/g, '?');
+  return value === null || value === undefined || value === '' ? '-' : String(value).replace(/\p{Cc}/gu, '?');
 }
 
 /** Age in one unit, as lists show it. */

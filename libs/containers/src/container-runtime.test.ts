@@ -180,12 +180,7 @@ describe('a container on this host', () => {
 });
 
 describe('the whole host', () => {
-  let before: HostPicture;
-  let lab: ContainerLab;
-  beforeAll(() => {
-    before = picture();
-    lab = new ContainerLab();
-  });
+  const lab = new ContainerLab();
 
   it('is as before once everything was removed', async () => {
     await lab.open();
@@ -193,21 +188,12 @@ describe('the whole host', () => {
     for (const script of [IDLE, 'exit 1', `trap '' TERM; sleep 60`]) await up(runtime, lab.spec(script));
     expect((await runtime.probe()).reason).toBeNull();
     await lab.close();
-    const after = picture();
     expect(cgroupsNamed(lab.hostTag)).toEqual([]);
     expect(processesNamed(lab.root)).toEqual([]);
-    expect(after.mounts.filter((m) => m.includes(lab.root))).toEqual([]);
-    expect(after.mounts.filter((m) => m.includes('berth') && !before.mounts.includes(m))).toEqual([]);
+    expect(mounts().filter((m) => m.target.includes(lab.root))).toEqual([]);
     expect(existsSync(lab.root)).toBe(false);
   });
 });
-
-interface HostPicture {
-  readonly mounts: readonly string[];
-}
-function picture(): HostPicture {
-  return { mounts: mounts().map((m) => `${m.type} ${m.target}`) };
-}
 
 async function up(runtime: Runtime, spec: WorkloadSpec): Promise<number> {
   await runtime.prepare(spec, context());

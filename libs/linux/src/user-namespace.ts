@@ -19,14 +19,32 @@ export interface UserNamespace {
  * Makes a user namespace with these id maps, by a short-lived child that enters it (this process must not). For an
  * idmapped mount, `inside` is the owner on disk and `outside` the owner seen through the mount.
  */
-export async function userNamespaceCreate(
+export function userNamespaceCreate(
   uidMap: readonly IdMapEntry[],
   gidMap: readonly IdMapEntry[],
 ): Promise<UserNamespace> {
-  const child = spawn('unshare', ['--user', '--', 'cat'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  return inUserNamespace([], uidMap, gidMap, (pid) => {
+    const fd = openSync(`/proc/${pid}/ns/user`, 'r');
+    return { fd, close: () => closeSync(fd) };
+  });
+}
+
+/**
+ * Runs `use` while a child sits in a new user namespace with these id maps, and in the namespaces of `also`, which that
+ * user namespace owns. They last only as long as `use` keeps a descriptor or a bind mount of `/proc/<pid>/ns/…`.
+ * @throws Error where the kernel refuses user namespaces
+ */
+export async function inUserNamespace<T>(
+  also: readonly 'net'[],
+  uidMap: readonly IdMapEntry[],
+  gidMap: readonly IdMapEntry[],
+  use: (pid: number) => T,
+): Promise<T> {
+  const flags = ['--user', ...also.map((kind) => `--${kind}`)];
+  const child = spawn('unshare', [...flags, '--', 'cat'], { stdio: ['pipe', 'pipe', 'inherit'] });
   const closed = once(child, 'close');
   try {
-    // The echo proves that cat was executed, that is: that the child is in its own namespace.
+    // The echo proves that cat was executed, that is: that the child is in its own namespaces.
     child.stdin.on('error', () => undefined);
     child.stdin.write('.');
     const echoed = await Promise.race([
@@ -34,11 +52,10 @@ export async function userNamespaceCreate(
       closed.then(() => false),
     ]);
     if (!echoed || child.pid === undefined)
-      throw new Error('unshare --user ended before its namespace could be used');
+      throw new Error(`unshare ${flags.join(' ')} ended before its namespaces could be used`);
     writeFileSync(`/proc/${child.pid}/uid_map`, mapText(uidMap));
     writeFileSync(`/proc/${child.pid}/gid_map`, mapText(gidMap));
-    const fd = openSync(`/proc/${child.pid}/ns/user`, 'r');
-    return { fd, close: () => closeSync(fd) };
+    return use(child.pid);
   } finally {
     child.kill('SIGKILL');
     await closed;

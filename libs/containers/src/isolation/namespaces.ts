@@ -1,8 +1,6 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { closeSync, existsSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { MNT, MS, Netlink, hasCode, mount, mounts, umount } from '@berth/linux';
+import { MNT, MS, Netlink, hasCode, inUserNamespace, mount, mounts, umount } from '@berth/linux';
 import { RANGE_SIZE } from './uid-ranges.js';
 
 /** Where a container's user and network namespace are kept, as bind mounts of nsfs. */
@@ -21,29 +19,15 @@ export async function namespacesEnsure(paths: NamespacePaths, base: number): Pro
   if (stand(paths)) return;
   namespacesRemove(paths);
   mkdirSync(dirname(paths.user), { recursive: true, mode: 0o700 });
-  const child = spawn('unshare', ['--user', '--net', '--', 'cat'], { stdio: ['pipe', 'pipe', 'ignore'] });
-  const closed = once(child, 'close');
+  const map = [{ inside: 0, outside: base, count: RANGE_SIZE }];
   try {
-    child.stdin.on('error', () => undefined);
-    child.stdin.write('.');
-    // The echo proves that cat was executed, that is: that the child is in its new namespaces.
-    const echoed = await Promise.race([
-      once(child.stdout, 'data').then(() => true),
-      closed.then(() => false),
-    ]);
-    if (!echoed || child.pid === undefined)
-      throw new Error('unshare --user --net failed: no user namespaces here?');
-    const map = `0 ${base} ${RANGE_SIZE}\n`;
-    writeFileSync(`/proc/${child.pid}/uid_map`, map);
-    writeFileSync(`/proc/${child.pid}/gid_map`, map);
-    keep(`/proc/${child.pid}/ns/user`, paths.user);
-    keep(`/proc/${child.pid}/ns/net`, paths.network);
+    await inUserNamespace(['net'], map, map, (pid) => {
+      keep(`/proc/${pid}/ns/user`, paths.user);
+      keep(`/proc/${pid}/ns/net`, paths.network);
+    });
   } catch (error) {
     namespacesRemove(paths);
     throw error;
-  } finally {
-    child.kill('SIGKILL');
-    await closed;
   }
   Netlink.with(paths.network, (netlink) => netlink.setLink('lo', { up: true }));
 }

@@ -2,7 +2,7 @@ import { randomInt, randomUUID } from 'node:crypto';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { mounts } from '@berth/linux';
+import { hasCode, mounts } from '@berth/linux';
 import { BlobStore, LayerStore, type OciContent } from '@berth/images';
 import { VolumePool } from '@berth/storage';
 import { busyboxImage } from './busybox-image.js';
@@ -144,12 +144,24 @@ export function context(ms = 20_000): StepContext {
   return { signal: AbortSignal.timeout(ms), deadline: Date.now() + ms };
 }
 
-/** cgroups of any tree whose path holds the text. */
+/** cgroups of any tree whose path holds the text. Groups of others may come and go meanwhile. */
 export function cgroupsNamed(text: string): string[] {
   return mounts()
     .filter((m) => m.type === 'cgroup' || m.type === 'cgroup2')
-    .flatMap((m) => readdirSync(m.target, { recursive: true }).map((path) => join(m.target, String(path))))
+    .flatMap((m) => directoriesBelow(m.target))
     .filter((path) => path.includes(text));
+}
+
+function directoriesBelow(dir: string): string[] {
+  let entries;
+  try {
+    entries = readdirSync(dir, { withFileTypes: true });
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return [];
+    throw error;
+  }
+  const below = entries.filter((e) => e.isDirectory()).map((e) => join(dir, e.name));
+  return [...below, ...below.flatMap(directoriesBelow)];
 }
 
 /** Processes with the text in their command line, as `pid command`. */

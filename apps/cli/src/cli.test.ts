@@ -1,0 +1,226 @@
+import { createServer, type IncomingMessage, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { problemText } from './failure.js';
+import { kindName } from './kinds.js';
+import { cliRun } from './main.js';
+import { age, bytes, listText } from './output.js';
+import { documentParse, valueSet } from './spec-file.js';
+
+/** What the stand-in API saw and answers; the real one is met in tests/. */
+const seen: { method: string; url: string; headers: IncomingMessage['headers']; body: string }[] = [];
+let answers: Record<string, { status?: number; body: unknown }> = {};
+let server: Server;
+let env: NodeJS.ProcessEnv;
+const dir = mkdtempSync(join(tmpdir(), 'berth-cli-'));
+
+beforeAll(async () => {
+  server = createServer((req, res) => {
+    let body = '';
+    req.on('data', (chunk) => (body += String(chunk)));
+    req.on('end', () => {
+      seen.push({ method: req.method!, url: req.url!, headers: req.headers, body });
+      const answer = answers[`${req.method} ${req.url!.split('?')[0]}`] ?? {
+        status: 404,
+        body: problem(404, 'notFound'),
+      };
+      res.writeHead(answer.status ?? 200, { 'content-type': 'application/json' });
+      res.end(typeof answer.body === 'string' ? answer.body : JSON.stringify(answer.body));
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  env = { BERTH_API: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, BERTH_TOKEN: 'secret' };
+});
+afterAll(() => {
+  server.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+afterEach(() => {
+  seen.length = 0;
+  answers = {};
+  vi.restoreAllMocks();
+});
+
+const problem = (status: number, code: string) => ({
+  type: 'about:blank',
+  title: code,
+  status,
+  code,
+  detail: `said ${code}`,
+});
+
+/** Runs a command line and gives what it printed. */
+async function berth(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
+  let out = '';
+  let err = '';
+  vi.spyOn(process.stdout, 'write').mockImplementation((text) => ((out += String(text)), true));
+  vi.spyOn(process.stderr, 'write').mockImplementation((text) => ((err += String(text)), true));
+  const code = await cliRun(argv, env);
+  vi.restoreAllMocks();
+  return { code, out, err };
+}
+
+const operation = {
+  id: 'op-1',
+  kind: 'stop',
+  target: { kind: 'instance', id: 'i', name: 'web' },
+  state: 'succeeded',
+  error: null,
+};
+
+describe('requests', () => {
+  it('carry the token, and every POST an idempotency key of its own', async () => {
+    answers = {
+      'POST /v1/projects/default/instances/web/actions/stop': {
+        status: 202,
+        body: { operation, instance: null },
+      },
+    };
+    expect((await berth('stop', 'web')).code).toBe(0);
+    expect((await berth('stop', 'web')).code).toBe(0);
+    expect(seen[0]!.headers.authorization).toBe('Bearer secret');
+    const keys = seen.map((s) => s.headers['idempotency-key']);
+    expect(keys.every((k) => typeof k === 'string' && k.length > 8)).toBe(true);
+    expect(new Set(keys).size).toBe(2);
+  });
+  it('go through all pages of a list', async () => {
+    let page = 0;
+    const networks = ['a', 'b'].map((name) => ({
+      name,
+      scope: 'host',
+      cidr: 'c',
+      gateway: 'g',
+      createdAt: new Date(0).toISOString(),
+    }));
+    answers = {
+      'GET /v1/projects/p/networks': {
+        get body() {
+          return { items: [networks[page]], nextCursor: page++ === 0 ? 'more' : null };
+        },
+      },
+    };
+    const { out } = await berth('get', 'networks', '-p', 'p', '-o', 'json');
+    expect((JSON.parse(out) as { name: string }[]).map((n) => n.name)).toEqual(['a', 'b']);
+    expect(seen.map((s) => s.url)).toEqual([
+      '/v1/projects/p/networks',
+      '/v1/projects/p/networks?cursor=more',
+    ]);
+  });
+  it('do not let a name leave its place in the address', async () => {
+    await berth('get', 'instances', '../../tokens');
+    expect(seen[0]!.url).toBe('/v1/projects/default/instances/..%2F..%2Ftokens');
+  });
+  it('create sends the file with the fields that were set', async () => {
+    const file = join(dir, 'c.yaml');
+    writeFileSync(file, 'name: a\nspec:\n  isolation: container\n  memoryMiB: 8\n');
+    answers = { 'POST /v1/projects/default/instances': { status: 202, body: { operation, instance: null } } };
+    const { code } = await berth(
+      'create',
+      '-f',
+      file,
+      '--set',
+      'spec.memoryMiB=16',
+      '--set',
+      'spec.process.env.N=007',
+    );
+    expect(code).toBe(0);
+    expect(JSON.parse(seen[0]!.body)).toEqual({
+      name: 'a',
+      spec: { isolation: 'container', memoryMiB: 16, process: { env: { N: '007' } } },
+    });
+  });
+  it('wait for the operation, and fail with its reason', async () => {
+    const failed = {
+      ...operation,
+      state: 'failed',
+      error: { code: 'badImage', message: 'no such layer', remedy: 'import it' },
+    };
+    answers = {
+      'POST /v1/projects/default/instances/web/actions/start': {
+        status: 202,
+        body: { operation: { ...operation, state: 'running' } },
+      },
+      'GET /v1/operations/op-1': { body: failed },
+    };
+    const { code, err } = await berth('start', 'web');
+    expect(code).toBe(1);
+    expect(err).toContain('no such layer');
+    expect(err).toContain('-> import it');
+  });
+});
+
+describe('failures', () => {
+  it('name every bad field and what to do about it', async () => {
+    const errors = [
+      { path: '/spec/memoryMiB', code: 'tooSmall', message: 'must be at least 4', remedy: 'Use 4 or more.' },
+    ];
+    answers = { 'GET /v1/hosts': { status: 400, body: { ...problem(400, 'invalid'), errors } } };
+    const { code, err } = await berth('host', 'ls');
+    expect(code).toBe(5);
+    expect(err).toContain('/spec/memoryMiB: must be at least 4\n    -> Use 4 or more.');
+  });
+  it('have exit codes of their own', async () => {
+    expect((await berth('get', 'instances', 'gone')).code).toBe(4);
+    expect((await berth('get', 'colours')).code).toBe(2);
+    expect((await berth('fly')).code).toBe(2);
+    expect((await berth('create')).code).toBe(2);
+    expect((await berth('--api', 'http://127.0.0.1:1', 'get', 'hosts')).code).toBe(3);
+    expect((await berth('--help')).code).toBe(0);
+  });
+  it('tell what answered when it was no problem document', async () => {
+    answers = { 'GET /v1/hosts': { status: 502, body: '<html>proxy' } };
+    expect((await berth('host', 'ls')).err).toContain('502 <html>proxy');
+  });
+  it('of the server show the trace to look for', () => {
+    expect(problemText({ ...problem(500, 'internal'), code: 'internal', traceId: 'abc' })).toContain(
+      'trace abc',
+    );
+  });
+});
+
+describe('assignments of --set', () => {
+  it('refuse what is no path, and what would walk through a value', () => {
+    const document = documentParse('{"a": 1}', 'x');
+    expect(() => valueSet(document, 'a')).toThrow(/path.to.field=value/);
+    expect(() => valueSet(document, '__proto__.x=1')).toThrow();
+    expect(() => valueSet(document, 'a.b=1')).toThrow(/holds a value/);
+    expect(({} as { x?: unknown }).x).toBeUndefined();
+  });
+  it('keep the types of YAML, and environment values as text', () => {
+    const document: Record<string, unknown> = {};
+    for (const a of ['n=1', 'b=true', 'l=[1, 2]', 'p.env.X=1']) valueSet(document, a);
+    expect(document).toEqual({ n: 1, b: true, l: [1, 2], p: { env: { X: '1' } } });
+  });
+});
+
+describe('output', () => {
+  it('does not let a text from outside steer the terminal', () => {
+    const text = listText([{ t: 'a\u001b[31mb\u0007' }], [{ head: 'T', cell: (i) => i.t }], 'table');
+    expect(text).toBe('T\na?[31mb?\n');
+  });
+  it('shows wide columns only when asked', () => {
+    const columns = [
+      { head: 'A', cell: () => 1 },
+      { head: 'B', wide: true, cell: () => 2 },
+    ];
+    expect(listText([{}], columns, 'table')).toBe('A\n1\n');
+    expect(listText([{}], columns, 'wide')).toBe('A  B\n1  2\n');
+    expect(listText([], columns, 'table')).toBe('none\n');
+  });
+  it('takes singular and plural, and rounds ages and sizes down to one unit', () => {
+    expect([kindName('instance'), kindName('instances'), kindName('thing')]).toEqual([
+      'instances',
+      'instances',
+      null,
+    ]);
+    expect([
+      age(null, 0),
+      age(new Date(0).toISOString(), 119_000),
+      age(new Date(0).toISOString(), 7_199_000),
+    ]).toEqual(['-', '119s', '119m']);
+    expect([bytes(5), bytes(1536), bytes(3 * 1024 ** 3)]).toEqual(['5 B', '1.5 KiB', '3.0 GiB']);
+  });
+});
