@@ -27,8 +27,9 @@ beforeAll(async () => {
         status: 404,
         body: problem(404, 'notFound'),
       };
-      res.writeHead(answer.status ?? 200, { 'content-type': 'application/json' });
-      res.end(typeof answer.body === 'string' ? answer.body : JSON.stringify(answer.body));
+      const { status = 200, body: said } = answer;
+      res.writeHead(status, { 'content-type': 'application/json' });
+      res.end(typeof said === 'string' ? said : JSON.stringify(said));
     });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
