@@ -8,13 +8,23 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { build } from 'esbuild';
 import { ImageContent } from '@berth/model';
-import type { Digest, HostId, Instance, InstanceSpecInput, Operation, ProjectId } from '@berth/model';
+import type {
+  Digest,
+  HostId,
+  HostNetworkSpec,
+  Instance,
+  InstanceSpecInput,
+  NetworkId,
+  Operation,
+  ProjectId,
+} from '@berth/model';
 import { InstanceSpec } from '@berth/model';
 import { SimulatedHost, SimulatedRuntime } from '@berth/runtime';
 import type { Runtime } from '@berth/runtime';
 import { runAgent } from '../../apps/agent/src/agent.js';
 import type { AgentLog } from '../../apps/agent/src/log.js';
 import { readConfig } from '../../apps/agent/src/config.js';
+import type { NetworkKeeper } from '../../apps/agent/src/networks.js';
 import { readMachine } from '../../apps/agent/src/facts.js';
 import { systemClock } from '../../apps/agent/src/system-clock.js';
 import { hashSecret, makeSecret } from '../../apps/api/src/access/secret.js';
@@ -228,9 +238,33 @@ export class Api {
   }
 }
 
+/** Keeps networks by word only: what it was told last of each. */
+export class TestNetworks implements NetworkKeeper {
+  readonly held = new Map<NetworkId, HostNetworkSpec>();
+  ensure(spec: HostNetworkSpec): Promise<void> {
+    const known = this.held.get(spec.id)?.revision ?? -1;
+    if (spec.revision === undefined || spec.revision < known)
+      return Promise.reject(new Error(`revision ${spec.revision} after ${known}`));
+    this.held.set(spec.id, spec);
+    return Promise.resolve();
+  }
+  release(networkId: NetworkId): Promise<void> {
+    this.held.delete(networkId);
+    return Promise.resolve();
+  }
+  networks(): Promise<{ networkId: NetworkId }[]> {
+    return Promise.resolve([...this.held.keys()].map((networkId) => ({ networkId })));
+  }
+  /** DNS names per network. */
+  names(): string[][] {
+    return [...this.held.values()].map((spec) => spec.leases.map((lease) => lease.name));
+  }
+}
+
 /** A host whose machine is a file: it outlives its agents. */
 export class Host {
   readonly blobs = new Blobs();
+  readonly networks = new TestNetworks();
   machine: SimulatedHost;
   private stop = new AbortController();
   private running: Promise<void> | null = null;
@@ -269,7 +303,7 @@ export class Host {
         machine: readMachine(),
         runtimes: [runtime],
         blobs: this.blobs,
-        networks: null,
+        networks: this.networks,
         poolMiB: () => Promise.resolve(102_400),
         readToken: () => Promise.resolve(token),
       },

@@ -133,6 +133,27 @@ describe('an instance over the link', () => {
     expect(host.machine.state.workloads[`${stranger}/1`]?.pid).not.toBeNull();
   });
 
+  it('has its name on the host’s network while it runs, and the network goes with the last instance', async () => {
+    host.start(api.door.port, await api.joinToken());
+    const names = (want: string[][]): Promise<string[][]> =>
+      until(
+        () => host.networks.names(),
+        (held) => JSON.stringify(held) === JSON.stringify(want),
+        `the names become ${JSON.stringify(want)}`,
+      );
+    await api.create('a');
+    await api.create('b');
+    await names([['a', 'b']]);
+    await api.act('a', 'stop');
+    await names([['b']]);
+    await api.remove('b');
+    await names([[]]);
+    await api.act('a', 'start');
+    await names([['a']]);
+    await api.remove('a');
+    await names([]);
+  });
+
   it('can be read from its log, also after its run ended', async () => {
     host.start(api.door.port, await api.joinToken());
     const made = await api.create('once', { process: { args: ['sim:exit=3'] } });

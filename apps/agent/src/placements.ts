@@ -27,6 +27,15 @@ export interface PlacementsOptions {
 
 const keyText = (key: WorkloadKey): string => `${key.instanceId}/${key.epoch}`;
 
+/** Leases come and go with the neighbours: they change nothing for a workload that has its own, and the host's networks keep them. */
+const withoutLeases = ({ id, project, name, cidr, gateway }: HostNetworkSpec): object => ({
+  id,
+  project,
+  name,
+  cidr,
+  gateway,
+});
+
 /** Every placement of this host, known by the journal, and what runs here beside them. */
 export class Placements {
   private readonly workers = new Map<string, Worker>();
@@ -136,10 +145,12 @@ export class Placements {
 
   private async change(worker: Worker, assignment: Assignment, networks: HostNetworkSpec[]): Promise<void> {
     const { record } = worker;
-    if (JSON.stringify([record.assignment, record.networks]) === JSON.stringify([assignment, networks]))
-      return;
+    const same =
+      JSON.stringify([record.assignment, record.networks.map(withoutLeases)]) ===
+      JSON.stringify([assignment, networks.map(withoutLeases)]);
     record.assignment = assignment;
     record.networks = networks;
+    if (same) return;
     await this.o.journal.save(assignment.instanceId);
     worker.assignmentChanged();
   }

@@ -1,15 +1,12 @@
 import { protocol } from '@berth/link';
 import type { Assignment, AssignmentList as ListMessage, Tombstone } from '@berth/link';
-import type { HostNetworkSpec } from '@berth/model';
 import type { AssignmentList, AssignmentRow, TombstoneRow } from '../store/store.js';
 
 /** Seconds a guest gets to end by itself: a machine shuts its system down, a process only handles a signal. */
 const graceSeconds = { vm: 30, microvm: 30, container: 10 } as const;
 
-/** The store's list as the link carries it: networks once, not per workload. */
+/** The store's list as the link carries it. */
 export function renderList(list: AssignmentList, session: number): ListMessage {
-  const networks = new Map<string, HostNetworkSpec>();
-  for (const row of list.assignments) for (const network of row.networks) networks.set(network.id, network);
   return {
     protocol,
     hostId: list.hostId,
@@ -17,7 +14,7 @@ export function renderList(list: AssignmentList, session: number): ListMessage {
     session,
     assignmentRev: list.assignmentRev,
     assignments: list.assignments.map(renderAssignment),
-    networks: [...networks.values()],
+    networks: [...list.networks],
     tombstones: list.tombstones.flatMap(renderTombstone),
   };
 }

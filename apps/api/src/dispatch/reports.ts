@@ -99,7 +99,7 @@ export class ReportWriter {
   }
 
   private async refusedEpoch(body: Of<'refusedEpoch'>): Promise<void> {
-    const { store, hooks, log } = this.ports;
+    const { store, hooks, log, listChanged } = this.ports;
     const { instanceId, epoch, highest } = body;
     log.warn({ hostId: this.hostId, instanceId, epoch, highest }, 'the host refused a low epoch');
     const refusal = { hostId: this.hostId, session: this.session, instanceId, epoch, highestKnown: highest };
@@ -107,6 +107,7 @@ export class ReportWriter {
     hooks.ledger();
     hooks.instanceChanged(instanceId);
     hooks.scheduler();
+    listChanged();
   }
 
   /** It keeps running; an operator decides. The ledger keeps what was seen. */

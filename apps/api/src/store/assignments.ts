@@ -1,7 +1,7 @@
 import type { Desired, HostId, HostNetworkSpec, ImageContent, InstanceSpec } from '@berth/model';
 import type { Db, Tx } from './db.js';
 import { inTx } from './db.js';
-import { incarnationOf } from './meta.js';
+import { incarnationOf, incarnationSince } from './meta.js';
 import type { AssignmentList, AssignmentRow, TombstoneRow } from './rows.js';
 
 interface PlacedRow {
@@ -55,7 +55,7 @@ async function listRead(tx: Tx, hostId: HostId, offeredOnly: boolean): Promise<A
   );
   if (host === null) return null;
   const placed = await placedRead(tx, hostId, offeredOnly);
-  const networks = await networksRead(tx, hostId);
+  const networks = await networksRead(tx, hostId, offeredOnly, await leaseRevision(tx, host.rev));
   const tombstones = await tx.rows<TombstoneRow & Record<string, unknown>>(
     `SELECT id, instance_id AS "instanceId", epoch, volume_id AS "volumeId" FROM tombstones
      WHERE host_id = $1 AND done_at IS NULL ORDER BY created_at, epoch NULLS LAST`,
@@ -65,7 +65,8 @@ async function listRead(tx: Tx, hostId: HostId, offeredOnly: boolean): Promise<A
     hostId,
     assignmentRev: host.rev,
     storeIncarnation: await incarnationOf(tx),
-    assignments: placed.map((p) => toAssignment(p, networks)),
+    assignments: placed.map(toAssignment),
+    networks,
     tombstones,
   };
 }
@@ -88,22 +89,39 @@ function placedRead(
   );
 }
 
-/** Networks of the instances on this host, each with the addresses that are used on it. */
-async function networksRead(tx: Tx, hostId: HostId): Promise<ReadonlyMap<string, HostNetworkSpec>> {
+/**
+ * Networks this host carries, each with the addresses used on it. An instance that has stopped keeps its network here
+ * until it is removed, so that its host hears which leases are left; what does not run holds none.
+ */
+async function networksRead(
+  tx: Tx,
+  hostId: HostId,
+  offeredOnly: boolean,
+  revision: number,
+): Promise<readonly HostNetworkSpec[]> {
   const rows = await tx.rows<HostNetworkSpec & Record<string, unknown>>(
     `SELECT w.id, pr.name AS project, w.name, w.cidr, host(w.gateway) AS gateway,
-       jsonb_agg(jsonb_build_object('name', i.name, 'mac', n.mac, 'ipv4', host(a.address)) ORDER BY a.address) AS leases
+       coalesce(jsonb_agg(jsonb_build_object('name', i.name, 'mac', n.mac, 'ipv4', host(a.address)) ORDER BY a.address)
+         FILTER (WHERE p.phase <> 'ended'), '[]') AS leases
      FROM placements p JOIN instances i ON i.id = p.instance_id JOIN nics n ON n.instance_id = i.id
      JOIN addresses a ON a.nic_id = n.id JOIN networks w ON w.id = n.network_id JOIN projects pr ON pr.id = w.project_id
-     WHERE p.host_id = $1 AND p.phase <> 'ended' GROUP BY w.id, pr.name`,
-    [hostId],
+     WHERE p.host_id = $1 AND (p.offered_at IS NOT NULL OR (p.phase <> 'ended' AND NOT $2))
+     GROUP BY w.id, pr.name ORDER BY w.id`,
+    [hostId, offeredOnly],
   );
-  return new Map(rows.map((r) => [r.id, r]));
+  return rows.map((r) => ({ ...r, revision }));
 }
 
-function toAssignment(p: PlacedRow, networks: ReadonlyMap<string, HostNetworkSpec>): AssignmentRow {
-  const nics = p.nics ?? [];
-  const ids = [...new Set(nics.map((n) => n.networkId))];
+/**
+ * Whatever changes the leases of a host raises the revision of its list. A restored database has an older one, but a
+ * younger incarnation: its birth in seconds comes first, so that no host takes the leases it is given then for old ones.
+ * 2^20 list changes a second would be needed to catch up with the clock.
+ */
+async function leaseRevision(tx: Tx, assignmentRev: number): Promise<number> {
+  return Math.floor((await incarnationSince(tx)).getTime() / 1000) * 2 ** 20 + assignmentRev;
+}
+
+function toAssignment(p: PlacedRow): AssignmentRow {
   const wanted = p.deleting || !p.current ? 'stopped' : p.desired === 'suspended' ? 'stopped' : p.desired;
   return {
     instanceId: p.instance_id,
@@ -116,8 +134,7 @@ function toAssignment(p: PlacedRow, networks: ReadonlyMap<string, HostNetworkSpe
     image: p.content,
     wanted,
     rootVolume: { id: p.volume_id, sizeMiB: p.size_mib },
-    nics,
-    networks: ids.flatMap((id) => networks.get(id) ?? []),
+    nics: p.nics ?? [],
     phase: p.phase,
     run: p.run,
   };

@@ -32,6 +32,13 @@ export async function incarnationOf(tx: Tx): Promise<string> {
   return row.value.id;
 }
 
+/** When the incarnation began. */
+export async function incarnationSince(tx: Tx): Promise<Date> {
+  const row = await tx.row<{ since: Date }>(`SELECT updated_at AS since FROM meta WHERE key = 'incarnation'`);
+  if (row === null) throw new Error('the store has no incarnation');
+  return row.since;
+}
+
 export async function storeIncarnation(db: Db): Promise<string> {
   return inTx(db, incarnationOf);
 }

@@ -136,8 +136,6 @@ export interface AssignmentRow {
     readonly mac: string;
     readonly ipv4: string;
   }[];
-  /** Networks of the nics; `leases` holds every address of the network on this host. */
-  readonly networks: readonly HostNetworkSpec[];
   /** As last reported. */
   readonly phase: Phase;
   readonly run: number;
@@ -154,6 +152,8 @@ export interface AssignmentList {
   readonly assignmentRev: number;
   readonly storeIncarnation: string;
   readonly assignments: readonly AssignmentRow[];
+  /** Networks of the nics on this host, also of what has stopped; `leases` holds the addresses used on it. */
+  readonly networks: readonly HostNetworkSpec[];
   readonly tombstones: readonly TombstoneRow[];
 }
 

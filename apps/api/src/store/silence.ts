@@ -4,6 +4,7 @@ import type { RequestContext } from './context.js';
 import type { Db } from './db.js';
 import { inTx, read } from './db.js';
 import { eventsWrite } from './events.js';
+import { assignmentsRaise } from './instance-change.js';
 import { reconcileContext } from './instance-delete.js';
 import { notFound } from './refusals.js';
 import { instanceLock, stateRefresh } from './state.js';
@@ -154,6 +155,7 @@ export async function fenceRecord(
         [id, fence.hostId, JSON.stringify(exit), tx.now],
       );
       await stateRefresh(tx, ctx, id);
+      if (closed > 0) await assignmentsRaise(tx, [fence.hostId]);
       return closed;
     });
   return { placementsClosed };
