@@ -1,14 +1,14 @@
 import { inspectDisk } from '@berth/images';
 import type { ImageContent } from '@berth/model';
 import { RuntimeError } from '@berth/runtime';
-import type { KvmRuntimeOptions } from './ports.js';
+import type { VmRuntimeOptions } from './ports.js';
 
 /**
  * Path of the image's blob, after its header was read again: an image is trusted by digest, its format by content.
  * @throws RuntimeError imageMissing, badImage
  */
 export async function inspectBase(
-  options: Pick<KvmRuntimeOptions, 'blobs' | 'inspectDisk'>,
+  options: Pick<VmRuntimeOptions, 'blobs' | 'inspectDisk'>,
   image: Extract<ImageContent, { kind: 'disk' }>,
 ): Promise<string> {
   if (!(await options.blobs.has(image.digest)))

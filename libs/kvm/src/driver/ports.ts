@@ -34,9 +34,8 @@ export interface NicAttacher {
   release(networkId: NetworkId): Promise<unknown>;
 }
 
-export interface KvmRuntimeOptions {
-  /** Unix socket of the host's libvirtd. */
-  readonly libvirtSocket: string;
+/** What every VM driver needs. */
+export interface VmRuntimeOptions {
   readonly blobs: BlobSource;
   readonly volumes: DiskVolumes;
   readonly network: NicAttacher;
@@ -46,12 +45,17 @@ export interface KvmRuntimeOptions {
   readonly runDir: string;
   /** Serial output of every workload. */
   readonly logDir: string;
-  /** Short name of this host; it marks domains as ours, so that several hosts can share one libvirtd. */
+  /** Short name of this host; it marks machines as ours where several hosts share a machine. */
   readonly hostTag: string;
   /** Checks that a file is a disk of the expected format; defaults to the header parser of the images room. */
   readonly inspectDisk?: (path: string) => Promise<{ format: DiskFormat; virtualSizeMiB: number }>;
   /** Clock for the times of exits; the system's by default. */
   readonly now?: () => Date;
+}
+
+export interface KvmRuntimeOptions extends VmRuntimeOptions {
+  /** Unix socket of the host's libvirtd. */
+  readonly libvirtSocket: string;
   /** The account QEMU runs as; default `libvirt-qemu`. */
   readonly qemuUser?: string;
 }

@@ -6,7 +6,7 @@ import type { WorkloadKey } from '@berth/runtime';
 import { z } from 'zod';
 
 /*
- * What libvirt cannot remember for us, one small file per incarnation. It is written before acting:
+ * What no hypervisor remembers for us, one small file per incarnation. It is written before acting:
  *
  *   prepared -> starting -> started -> ended
  *                  ^                     |

@@ -1,14 +1,11 @@
 import type { ExitInfo } from '@berth/model';
-import { ShutoffReason } from '../libvirt/protocol.js';
+import type { MachineEnd } from './machine-driver.js';
 import type { WorkloadRecord } from './workload-record.js';
 
-/**
- * Why a run ended, from what libvirt says of the domain that is shut off and what we had asked for. Pure.
- * @param reason value of `ShutoffReason`
- */
+/** Why a run ended, from what the driver says of the machine that is off and what we had asked for. Pure. */
 export function exitOf(
   record: Pick<WorkloadRecord, 'intent' | 'bootId'>,
-  reason: number,
+  end: MachineEnd,
   now: { readonly bootId: string; readonly at: string },
 ): ExitInfo {
   const at = now.at;
@@ -16,21 +13,22 @@ export function exitOf(
   if (record.bootId !== null && record.bootId !== now.bootId)
     return { reason: 'hostBoot', message: 'the host restarted while it ran', at };
   if (record.intent === 'kill') return { reason: 'killed', at };
-  switch (reason) {
-    case ShutoffReason.shutdown:
+  switch (end) {
+    case 'guestOff':
       return { reason: record.intent === 'stop' ? 'stopped' : 'guestShutdown', at };
-    case ShutoffReason.destroyed:
+    case 'destroyed':
       return { reason: 'killed', message: 'destroyed from outside', at };
-    case ShutoffReason.crashed:
+    case 'panicked':
       return { reason: 'guestCrash', message: 'the guest kernel panicked', at };
-    case ShutoffReason.failed:
+    case 'failed':
       return { reason: 'guestCrash', message: 'QEMU ended unexpectedly', at };
-    default:
+    case 'lost':
+    case 'unknown':
       return { reason: 'lost', message: 'it ended while nobody watched', at };
   }
 }
 
-/** Whether a shut-off domain tells of a run that ended; one that was only defined says `unknown`. */
-export function hasRun(record: Pick<WorkloadRecord, 'state'>, reason: number): boolean {
-  return record.state === 'started' || (record.state === 'starting' && reason !== ShutoffReason.unknown);
+/** Whether a machine that is off tells of a run that ended; one that was only defined says `unknown`. */
+export function hasRun(record: Pick<WorkloadRecord, 'state'>, end: MachineEnd): boolean {
+  return record.state === 'started' || (record.state === 'starting' && end !== 'unknown');
 }

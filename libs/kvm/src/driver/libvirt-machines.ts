@@ -1,0 +1,190 @@
+import type { VolumeId } from '@berth/model';
+import type { EnforcedLimits, StepContext, WorkloadKey } from '@berth/runtime';
+import { LibvirtClient } from '../libvirt/client.js';
+import { LibvirtError } from '../libvirt/errors.js';
+import { DomainState, ShutoffReason, type DomainRef } from '../libvirt/protocol.js';
+import { domainXml } from '../machine/domain-xml.js';
+import type { MachineSpec } from '../machine/machine-spec.js';
+import { domainName, readMetadata } from '../machine/metadata.js';
+import { LibvirtMonitor } from './libvirt-monitor.js';
+import {
+  StartRefused,
+  type Machine,
+  type MachineDriver,
+  type MachineEnd,
+  type MachineListener,
+} from './machine-driver.js';
+import type { KvmRuntimeOptions } from './ports.js';
+import { qemuAccount, type Account } from './qemu-account.js';
+import { cpuCapMillis, QemuProcesses } from './qemu-process.js';
+import { callBounds, unlessGone } from './step-bounds.js';
+
+const CAPABILITIES_MS = 120_000;
+
+/** A domain that carries our metadata for this host. */
+export interface OwnDomain extends Machine {
+  readonly ref: DomainRef;
+}
+
+/** Machines through this host's libvirtd, which owns their processes. */
+export class LibvirtMachines implements MachineDriver<OwnDomain> {
+  readonly name = 'libvirt';
+  readonly #client: LibvirtClient;
+  readonly #processes = new QemuProcesses();
+
+  constructor(private readonly options: Pick<KvmRuntimeOptions, 'libvirtSocket' | 'hostTag' | 'qemuUser'>) {
+    this.#client = new LibvirtClient({ socketPath: options.libvirtSocket });
+  }
+
+  async versions(): Promise<Record<string, string>> {
+    // libvirtd asks every emulator what it can, once: seconds that the first start need not wait for.
+    await this.#client.capabilities({ timeoutMs: CAPABILITIES_MS });
+    const libvirt = await this.#client.libVersion();
+    const qemu = await this.#client.hypervisorVersion();
+    await this.account();
+    return { libvirt, qemu };
+  }
+
+  listen(listener: MachineListener): void {
+    const lifecycle = async (ref: DomainRef): Promise<void> => {
+      const domain = await this.#own(ref);
+      if (domain !== null) listener.noticed(domain);
+    };
+    this.#client.on('lifecycle', ({ domain }) => void lifecycle(domain).catch(() => listener.resync()));
+    this.#client.on('resync', () => listener.resync());
+  }
+
+  watch(): void {
+    this.#client.keepConnected();
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+
+  account(): Promise<Account> {
+    return qemuAccount(this.options.qemuUser ?? 'libvirt-qemu');
+  }
+
+  async find(key: Pick<WorkloadKey, 'instanceId'>, signal?: AbortSignal): Promise<OwnDomain | null> {
+    const ref = await this.#client.lookupByName(
+      domainName(this.options.hostTag, key.instanceId),
+      signal === undefined ? {} : { signal },
+    );
+    return ref === null ? null : this.#own(ref);
+  }
+
+  async list(): Promise<OwnDomain[]> {
+    const refs = await this.#client.list();
+    const own = await Promise.all(refs.map((ref) => this.#own(ref)));
+    return own.filter((domain) => domain !== null);
+  }
+
+  pid(domain: OwnDomain): Promise<number | null> {
+    return this.#processes.find(domain.uuid);
+  }
+
+  async limits(domain: OwnDomain): Promise<EnforcedLimits> {
+    const { maxMemoryKiB } = await this.#client.info(domain.ref);
+    const pid = await this.pid(domain);
+    const cpuMillis = pid === null ? null : await cpuCapMillis(pid);
+    return { memoryBytes: Number(maxMemoryKiB) * 1024, cpuMillis, pids: null };
+  }
+
+  async userOf(volumeId: VolumeId): Promise<string | null> {
+    // Only a stopped domain's XML names a volume that may go.
+    for (const domain of await this.list())
+      if (domain.power !== null && (await this.#client.xml(domain.ref)).includes(volumeId))
+        return domain.name;
+    return null;
+  }
+
+  async launch(machine: MachineSpec, _account: Account, ctx: StepContext): Promise<void> {
+    const ref = await this.#client.define(domainXml(machine), callBounds(ctx));
+    try {
+      await this.#client.create(ref, callBounds(ctx));
+    } catch (error) {
+      if (!(error instanceof LibvirtError)) throw error;
+      await unlessGone(this.#client.undefine(ref));
+      throw new StartRefused(this.name, error.message, error);
+    }
+  }
+
+  press(domain: OwnDomain): Promise<void> {
+    return unlessGone(this.#client.shutdown(domain.ref));
+  }
+
+  async pause(domain: OwnDomain, ctx: StepContext): Promise<void> {
+    await this.#client.suspend(domain.ref, callBounds(ctx));
+  }
+
+  async resume(domain: OwnDomain, ctx: StepContext): Promise<void> {
+    await unlessGone(this.#client.resume(domain.ref, callBounds(ctx)));
+  }
+
+  destroy(domain: OwnDomain, ctx: StepContext): Promise<void> {
+    return unlessGone(this.#client.destroy(domain.ref, {}, callBounds(ctx)));
+  }
+
+  /** libvirt reaps its processes by itself, and keeps the definition for a later look. */
+  ended(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  async clear(key: WorkloadKey, ctx?: StepContext): Promise<void> {
+    const bounds = ctx === undefined ? {} : callBounds(ctx);
+    const domain = await this.find(key, ctx?.signal);
+    if (domain?.epoch !== key.epoch) return;
+    if (domain.power !== null) await unlessGone(this.#client.destroy(domain.ref, {}, bounds));
+    await unlessGone(this.#client.undefine(domain.ref, bounds));
+  }
+
+  /** libvirt gives a disk back to its owner when the machine ends. */
+  volumeGone(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  monitor(domain: OwnDomain): LibvirtMonitor {
+    return new LibvirtMonitor(this.#client, domain.ref);
+  }
+
+  /** Null when the domain is not ours, or went away meanwhile. */
+  async #own(ref: DomainRef): Promise<OwnDomain | null> {
+    if (!ref.name.startsWith('berth-')) return null;
+    try {
+      const metadata = readMetadata(await this.#client.xml(ref, { inactive: true }));
+      if (metadata?.hostTag !== this.options.hostTag) return null;
+      const { state, reason } = await this.#client.state(ref);
+      const { instanceId, epoch } = metadata;
+      const { uuid, name } = ref;
+      return { instanceId, epoch, uuid, name, ref, power: powerOf(state), end: endOf(reason) };
+    } catch (error) {
+      if (error instanceof LibvirtError && error.isNoDomain) return null;
+      throw error;
+    }
+  }
+}
+
+function powerOf(state: number): Machine['power'] {
+  if (state === DomainState.shutoff || state === DomainState.crashed) return null;
+  if (state === DomainState.paused) return 'paused';
+  return state === DomainState.suspended ? 'suspended' : 'running';
+}
+
+/** Of a domain that is shut off. */
+function endOf(reason: number): MachineEnd {
+  switch (reason) {
+    case ShutoffReason.shutdown:
+      return 'guestOff';
+    case ShutoffReason.destroyed:
+      return 'destroyed';
+    case ShutoffReason.crashed:
+      return 'panicked';
+    case ShutoffReason.failed:
+      return 'failed';
+    case ShutoffReason.unknown:
+      return 'unknown';
+    default:
+      return 'lost';
+  }
+}

@@ -1,0 +1,82 @@
+import type { Power, VolumeId } from '@berth/model';
+import { RuntimeError, type EnforcedLimits, type StepContext, type WorkloadKey } from '@berth/runtime';
+import type { MachineSpec } from '../machine/machine-spec.js';
+import type { Account } from './qemu-account.js';
+
+/** How a machine's last run ended: `lost` when its driver cannot tell how, `unknown` when it may never have run. */
+export type MachineEnd = 'guestOff' | 'destroyed' | 'panicked' | 'failed' | 'lost' | 'unknown';
+
+/** A machine of ours as a driver sees it: it runs, or traces of its run are left. */
+export interface Machine extends WorkloadKey {
+  /** SMBIOS UUID. */
+  readonly uuid: string;
+  /** For people and messages. */
+  readonly name: string;
+  /** Null when its guest is off. */
+  readonly power: Exclude<Power, 'off' | 'crashed'> | null;
+  /** Meaningful while `power` is null. */
+  readonly end: MachineEnd;
+}
+
+/** The hypervisor said no, so nothing runs. */
+export class StartRefused extends RuntimeError {
+  constructor(
+    driver: string,
+    /** What the hypervisor said. */
+    readonly reason: string,
+    cause?: unknown,
+  ) {
+    super('hostFault', `${driver}: ${reason}`, { cause });
+    this.name = 'StartRefused';
+  }
+}
+
+/** What a driver tells by itself. */
+export interface MachineListener {
+  /** Something happened to this machine; ask for it. */
+  noticed(key: WorkloadKey): void;
+  /** Events may have been missed; ask for everything. */
+  resync(): void;
+}
+
+/**
+ * One way to run virtual machines. It starts and ends them and says what is true now; records, disks, logs and the
+ * order of steps belong to `VmRuntime`, the same for every driver. Calls that change a machine come with its
+ * instance's lock held, except `press` and `destroy`.
+ */
+export interface MachineDriver<M extends Machine = Machine> {
+  readonly name: string;
+  /** Versions by program. @throws Error saying why no machine can run. */
+  versions(): Promise<Record<string, string>>;
+  /** From now on the listener is told. */
+  listen(listener: MachineListener): void;
+  /** Begins to watch: from now on nothing is missed, or `resync` says so. */
+  watch(): void;
+  /** Ends connections and timers; machines run on. */
+  close(): void;
+
+  /** The account QEMU will run as with this disk. */
+  account(volumeId: VolumeId): Promise<Account>;
+  /** The instance's machine: the one that runs, of whatever epoch, else the one with the newest traces. */
+  find(key: Pick<WorkloadKey, 'instanceId'>, signal?: AbortSignal): Promise<M | null>;
+  list(): Promise<M[]>;
+  pid(machine: M): Promise<number | null>;
+  limits(machine: M): Promise<EnforcedLimits>;
+  /** Name of a running machine that has this volume, or null. */
+  userOf(volumeId: VolumeId): Promise<string | null>;
+
+  /** Starts it. Nothing of the instance runs. @throws StartRefused when nothing runs and nothing is left. */
+  launch(machine: MachineSpec, account: Account, ctx: StepContext): Promise<void>;
+  /** Presses the power button. */
+  press(machine: M): Promise<void>;
+  pause(machine: M, ctx: StepContext): Promise<void>;
+  resume(machine: M, ctx: StepContext): Promise<void>;
+  /** Ends it without asking the guest. One that is off already is no error. */
+  destroy(machine: M, ctx: StepContext): Promise<void>;
+  /** Its end is written down: what was kept only to tell of it may go. */
+  ended(key: WorkloadKey): Promise<void>;
+  /** Ends it if it runs, and takes away all traces of this epoch. What never was is no error. */
+  clear(key: WorkloadKey, ctx?: StepContext): Promise<void>;
+  /** The volume is deleted. */
+  volumeGone(volumeId: VolumeId): Promise<void>;
+}

@@ -1,0 +1,37 @@
+import type { StepContext } from '@berth/runtime';
+import type { Machine, MachineDriver } from './machine-driver.js';
+import type { ObservationHub } from './observation-hub.js';
+
+const AGAIN_MS = 2_000;
+
+/**
+ * Presses the power button, again and again, for the grace time. True when the machine is off.
+ * @param isOff looks whether it ended already, after the first press
+ */
+export async function askToEnd<M extends Machine>(
+  driver: MachineDriver<M>,
+  hub: ObservationHub,
+  machine: M,
+  graceSeconds: number,
+  ctx: StepContext,
+  isOff: () => Promise<boolean>,
+): Promise<boolean> {
+  if (machine.power === 'paused') await driver.resume(machine, ctx);
+  const grace = AbortSignal.any([ctx.signal, AbortSignal.timeout(graceSeconds * 1000)]);
+  const watching = new AbortController();
+  const changes = hub.subscribe(AbortSignal.any([grace, watching.signal]));
+  const press = (): void => void driver.press(machine).catch(() => undefined);
+  // A guest that is still booting does not hear the first press.
+  const again = setInterval(press, AGAIN_MS);
+  press();
+  try {
+    if (await isOff()) return true;
+    for await (const seen of changes)
+      if (seen.instanceId === machine.instanceId && seen.epoch === machine.epoch && seen.phase === 'ended')
+        return true;
+    return false;
+  } finally {
+    clearInterval(again);
+    watching.abort();
+  }
+}

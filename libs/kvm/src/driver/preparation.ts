@@ -1,0 +1,111 @@
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import type { ImageContent } from '@berth/model';
+import { RuntimeError, type StepContext, type WorkloadSpec } from '@berth/runtime';
+import { writeSeedIso } from '../cloud-init/seed.js';
+import type { MachineNic, MachineSpec } from '../machine/machine-spec.js';
+import { inspectBase } from './base-image.js';
+import type { VmRuntimeOptions } from './ports.js';
+import { checkReachable, type Account } from './qemu-account.js';
+import type { SerialLogs } from './serial-log.js';
+import { guard } from './step-bounds.js';
+import type { WorkloadRecord, WorkloadRecords } from './workload-record.js';
+
+type DiskImage = Extract<ImageContent, { kind: 'disk' }>;
+
+/** What a machine needs on the host before it can start, whoever starts it: networks, root disk, seed, log, record. */
+export class Preparation {
+  constructor(
+    private readonly options: VmRuntimeOptions,
+    private readonly records: WorkloadRecords,
+    private readonly logs: SerialLogs,
+  ) {}
+
+  /**
+   * Makes all that is missing. A running machine has its seed open and keeps the one it started with.
+   * @throws RuntimeError imageMissing, badImage, noSpace, hostFault, deadline
+   */
+  async prepare(
+    spec: WorkloadSpec,
+    image: DiskImage,
+    runs: () => Promise<boolean>,
+    ctx: StepContext,
+  ): Promise<void> {
+    const base = await inspectBase(this.options, image);
+    guard(ctx);
+    for (const network of spec.networks) await this.options.network.ensure(network);
+    const disk = await this.#ensureVolume(spec, image, base);
+    guard(ctx);
+    await checkReachable(disk);
+    await checkReachable(base);
+    await this.logs.prepare(spec);
+    if ((await this.records.read(spec)) === null) await this.records.write(freshRecord(spec));
+    if (await runs()) return;
+    const { instanceId, name: hostname, userData } = spec;
+    const seed = { instanceId, hostname, userData, macs: spec.nics.map((nic) => nic.mac) };
+    await writeSeedIso(this.records.seedPath(spec), seed, ctx.signal);
+  }
+
+  /** The machine as data, its nics attached for `account`. */
+  async machine(spec: WorkloadSpec, image: DiskImage, account: Account): Promise<MachineSpec> {
+    const nics: MachineNic[] = [];
+    for (const nic of spec.nics) {
+      const { ifname } = await this.options.network.attachTap(spec, nic, account);
+      nics.push({ mac: nic.mac, tap: ifname });
+    }
+    const basePath = this.options.blobs.path(image.digest);
+    const path = await this.#ensureVolume(spec, image, basePath);
+    return {
+      instanceId: spec.instanceId,
+      epoch: spec.epoch,
+      title: `${spec.project}/${spec.name}`,
+      hostTag: this.options.hostTag,
+      uuid: spec.uuid,
+      // `any` takes what was measured to work; nothing was measured yet, so only an explicit wish gets KVM.
+      accel: spec.accel === 'kvm' ? 'kvm' : 'tcg',
+      vcpus: spec.vcpus,
+      cpuMillis: spec.cpuMillis,
+      memoryMiB: spec.memoryMiB,
+      disk: { path, base: { path: basePath, format: image.format }, cache: await cacheMode(path) },
+      seedPath: this.records.seedPath(spec),
+      nics,
+      serialLog: await this.logs.prepare(spec),
+    };
+  }
+
+  async #ensureVolume(spec: WorkloadSpec, image: DiskImage, basePath: string): Promise<string> {
+    try {
+      const disk = await this.options.volumes.ensureOverlayDisk({
+        volumeId: spec.rootVolume.id,
+        base: { path: basePath, format: image.format },
+        sizeMiB: spec.rootVolume.sizeMiB,
+      });
+      return disk.path;
+    } catch (cause) {
+      const code = (cause as { code?: unknown }).code === 'noSpace' ? 'noSpace' : 'hostFault';
+      throw new RuntimeError(code, `the root disk cannot be made: ${(cause as Error).message}`, { cause });
+    }
+  }
+}
+
+/** The image of a machine. @throws RuntimeError unsupported, badImage */
+export function diskImage(spec: WorkloadSpec, driver: string): DiskImage {
+  if (spec.isolation !== 'vm') throw new RuntimeError('unsupported', `${driver} runs no ${spec.isolation}`);
+  if (spec.image.kind !== 'disk') throw new RuntimeError('badImage', 'a vm needs an image of kind disk');
+  return spec.image;
+}
+
+function freshRecord(spec: WorkloadSpec): WorkloadRecord {
+  const { instanceId, epoch, uuid } = spec;
+  return { instanceId, epoch, uuid, state: 'prepared', intent: 'none', bootId: null, exit: null };
+}
+
+/** `none` needs O_DIRECT, which some file systems (tmpfs) do not have. */
+async function cacheMode(path: string): Promise<'none' | 'writeback'> {
+  try {
+    await (await open(path, constants.O_RDONLY | constants.O_DIRECT)).close();
+    return 'none';
+  } catch {
+    return 'writeback';
+  }
+}

@@ -1,0 +1,69 @@
+import { bootId } from '@berth/linux';
+import type { Phase } from '@berth/model';
+import type { Observation, WorkloadKey } from '@berth/runtime';
+import type { Machine, MachineDriver } from './machine-driver.js';
+import { exitOf, hasRun } from './machine-end.js';
+import type { WorkloadRecord, WorkloadRecords } from './workload-record.js';
+
+/** What machines and records together say of a workload. */
+export class Settlement<M extends Machine> {
+  constructor(
+    private readonly driver: MachineDriver<M>,
+    private readonly records: WorkloadRecords,
+    private readonly now: () => Date,
+  ) {}
+
+  /**
+   * Writes down how the last run ended, once. Call it with the instance's lock held, and before anything that makes
+   * the driver forget (a new start, a removal).
+   */
+  async settle(key: WorkloadKey, machine: M | null): Promise<WorkloadRecord | null> {
+    const record = await this.records.read(key);
+    if (record === null || record.state === 'ended' || record.state === 'prepared') return record;
+    const mine = machine?.epoch === key.epoch ? machine : null;
+    if (mine !== null && mine.power !== null) return record;
+    const end = mine?.end ?? 'unknown';
+    if (!hasRun(record, end)) return record;
+    const exit = exitOf(record, end, { bootId: bootId(), at: this.now().toISOString() });
+    const ended: WorkloadRecord = { ...record, state: 'ended', exit };
+    await this.records.write(ended);
+    await this.driver.ended(key);
+    return ended;
+  }
+
+  /** The hypervisor refused the start: keep the reason. */
+  async refused(record: WorkloadRecord, message: string): Promise<void> {
+    const exit = { reason: 'startFailed', message, at: this.now().toISOString() } as const;
+    await this.records.write({ ...record, state: 'ended', exit });
+  }
+
+  /** What is to be said of a workload. Null when neither a record nor a machine of this epoch is left. */
+  async observation(
+    key: WorkloadKey,
+    machine: M | null,
+    record: WorkloadRecord | null,
+  ): Promise<Observation | null> {
+    const mine = machine?.epoch === key.epoch ? machine : null;
+    if (mine === null && record === null) return null;
+    const base = { instanceId: key.instanceId, epoch: key.epoch };
+    if (mine !== null && mine.power !== null) {
+      const phase: Phase = record !== null && record.intent !== 'none' ? 'stopping' : 'running';
+      return { ...base, phase, power: mine.power, exit: null, pid: await this.driver.pid(mine) };
+    }
+    const phase = record === null ? 'ended' : idlePhase[record.state];
+    const exit = record?.exit ?? null;
+    return { ...base, phase, power: exit?.reason === 'guestCrash' ? 'crashed' : 'off', exit, pid: null };
+  }
+}
+
+const idlePhase: Readonly<Record<WorkloadRecord['state'], Phase>> = {
+  prepared: 'preparing',
+  starting: 'starting',
+  started: 'ended',
+  ended: 'ended',
+};
+
+/** Record of a running machine whose own was lost. */
+export function adoptedRecord({ instanceId, epoch, uuid }: Machine): WorkloadRecord {
+  return { instanceId, epoch, uuid, state: 'started', intent: 'none', bootId: bootId(), exit: null };
+}

@@ -1,0 +1,262 @@
+import { bootId } from '@berth/linux';
+import type { ImageContent, Isolation, VolumeId } from '@berth/model';
+import {
+  RuntimeError,
+  type EnforcedLimits,
+  type LogOptions,
+  type Observation,
+  type Runtime,
+  type RuntimeProbe,
+  type StepContext,
+  type WorkloadKey,
+  type WorkloadSpec,
+} from '@berth/runtime';
+import { accelFacts } from '../accel/host-facts.js';
+import { InstanceLocks } from './instance-locks.js';
+import { StartRefused, type Machine, type MachineDriver } from './machine-driver.js';
+import { ObservationHub } from './observation-hub.js';
+import type { VmRuntimeOptions } from './ports.js';
+import { askToEnd } from './power-button.js';
+import { diskImage, Preparation } from './preparation.js';
+import { SerialLogs } from './serial-log.js';
+import { adoptedRecord, Settlement } from './settlement.js';
+import { guard, hostFaults } from './step-bounds.js';
+import { WorkloadRecords, type WorkloadRecord } from './workload-record.js';
+
+type DiskImage = Extract<ImageContent, { kind: 'disk' }>;
+
+/**
+ * Virtual machines of one driver. What was asked and how runs ended is written to records before acting; disks, seeds,
+ * taps and logs are the same under every driver. Machines live on without this object: it may come and go.
+ */
+export class VmRuntime<M extends Machine> implements Runtime {
+  readonly isolations: readonly Isolation[] = ['vm'];
+  readonly #records: WorkloadRecords;
+  readonly #logs: SerialLogs;
+  readonly #preparation: Preparation;
+  readonly #settlement: Settlement<M>;
+  readonly #locks = new InstanceLocks();
+  readonly #hub = new ObservationHub();
+
+  constructor(
+    protected readonly driver: MachineDriver<M>,
+    protected readonly options: VmRuntimeOptions,
+  ) {
+    this.#records = new WorkloadRecords(options.stateDir);
+    this.#logs = new SerialLogs(options.logDir);
+    this.#preparation = new Preparation(options, this.#records, this.#logs);
+    this.#settlement = new Settlement(driver, this.#records, options.now ?? (() => new Date()));
+    driver.listen({
+      noticed: (key) => void this.#noticed(key).catch(() => this.#resync()),
+      resync: () => this.#resync(),
+    });
+  }
+
+  get name(): string {
+    return this.driver.name;
+  }
+
+  /** Ends connections. Every machine runs on. */
+  close(): void {
+    this.driver.close();
+  }
+
+  async probe(): Promise<RuntimeProbe> {
+    const { cpu, kvm } = await accelFacts();
+    const facts = { cpu, accel: { kvm, tcg: true }, tenantBoundary: false };
+    try {
+      const versions = await this.driver.versions();
+      return { ok: true, reason: null, facets: ['pause', 'logs', 'limits'], facts: { ...facts, versions } };
+    } catch (error) {
+      return { ok: false, reason: (error as Error).message, facets: [], facts };
+    }
+  }
+
+  async prepare(spec: WorkloadSpec, ctx: StepContext): Promise<void> {
+    const image = diskImage(spec, this.name);
+    await this.#locks.run(spec.instanceId, async () => {
+      await this.#refuseLowerEpoch(spec);
+      const runs = async (): Promise<boolean> => runningOf(await this.driver.find(spec, ctx.signal)) !== null;
+      await this.#preparation.prepare(spec, image, runs, ctx);
+    });
+  }
+
+  async start(spec: WorkloadSpec, ctx: StepContext): Promise<void> {
+    const image = diskImage(spec, this.name);
+    await this.#locks.run(spec.instanceId, () =>
+      hostFaults(async () => {
+        await this.#refuseLowerEpoch(spec);
+        const machine = await this.driver.find(spec, ctx.signal);
+        const running = runningOf(machine);
+        if (running?.epoch === spec.epoch) return;
+        if (running !== null)
+          throw new RuntimeError('hostFault', `epoch ${running.epoch} of this instance still runs`);
+        if (machine !== null && machine.epoch !== spec.epoch) {
+          // An older epoch's traces stand in the way. Its end is written down first.
+          await this.#settlement.settle(machine, machine);
+          await this.driver.clear(machine, ctx);
+        }
+        const record = await this.#settlement.settle(spec, machine);
+        if (record === null) throw new RuntimeError('notPrepared', 'prepare comes before start');
+        await this.#run(spec, image, record, ctx);
+      }),
+    );
+  }
+
+  async stop(key: WorkloadKey, graceSeconds: number, ctx: StepContext): Promise<void> {
+    await hostFaults(async () => {
+      const machine = await this.#intend(key, graceSeconds > 0 ? 'stop' : 'kill');
+      if (machine === null) return;
+      const isOff = async (): Promise<boolean> => (await this.#settled(machine))?.phase === 'ended';
+      if (graceSeconds > 0 && (await askToEnd(this.driver, this.#hub, machine, graceSeconds, ctx, isOff)))
+        return;
+      guard(ctx);
+      if ((await this.#intend(key, 'kill')) === null) return;
+      await this.driver.destroy(machine, ctx);
+      await this.#settled(key);
+    });
+  }
+
+  async remove(key: WorkloadKey, ctx: StepContext): Promise<void> {
+    await this.#locks.run(key.instanceId, () =>
+      hostFaults(async () => {
+        await this.driver.clear(key, ctx);
+        await this.options.network.detach(key);
+        await this.#logs.remove(key);
+        await this.#records.remove(key);
+      }),
+    );
+  }
+
+  async removeVolume(volumeId: VolumeId, ctx: StepContext): Promise<void> {
+    await hostFaults(async () => {
+      const user = await this.driver.userOf(volumeId);
+      if (user !== null)
+        throw new RuntimeError('hostFault', `volume ${volumeId} is in use by ${user}`, {
+          remedy: 'stop the instance first',
+        });
+      guard(ctx);
+      await this.options.volumes.remove(volumeId);
+      await this.driver.volumeGone(volumeId);
+    });
+  }
+
+  observe(signal: AbortSignal): AsyncIterable<Observation> {
+    const observations = this.#hub.subscribe(signal);
+    this.driver.watch();
+    return observations;
+  }
+
+  async recover(): Promise<Observation[]> {
+    return hostFaults(async () => {
+      const keys = new Map<string, WorkloadKey>();
+      const known = [...(await this.#records.all()), ...(await this.driver.list())];
+      for (const { instanceId, epoch } of known) keys.set(`${instanceId}/${epoch}`, { instanceId, epoch });
+      const seen = await Promise.all([...keys.values()].map((key) => this.#settled(key)));
+      return seen.filter((o) => o !== null);
+    });
+  }
+
+  async pause(key: WorkloadKey, ctx: StepContext): Promise<void> {
+    await hostFaults(async () => {
+      const machine = await this.running(key);
+      if (machine.power !== 'paused') await this.driver.pause(machine, ctx);
+    });
+  }
+
+  async resume(key: WorkloadKey, ctx: StepContext): Promise<void> {
+    await hostFaults(async () => {
+      const machine = await this.running(key);
+      if (machine.power === 'paused') await this.driver.resume(machine, ctx);
+    });
+  }
+
+  logs(key: WorkloadKey, options: LogOptions, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    return this.#logs.read(key, options, signal);
+  }
+
+  async limits(key: WorkloadKey): Promise<EnforcedLimits> {
+    return hostFaults(async () => this.driver.limits(await this.running(key)));
+  }
+
+  /** @throws RuntimeError notPrepared when it does not run. */
+  protected async running(key: WorkloadKey): Promise<M> {
+    const machine = runningOf(await this.driver.find(key));
+    if (machine?.epoch === key.epoch) return machine;
+    throw new RuntimeError('notPrepared', 'the instance does not run here');
+  }
+
+  async #refuseLowerEpoch(key: WorkloadKey): Promise<void> {
+    const machine = await hostFaults(() => this.driver.find(key));
+    const epochs = [...(await this.#records.epochs(key.instanceId)), machine?.epoch ?? 0];
+    const highest = Math.max(0, ...epochs);
+    if (highest > key.epoch)
+      throw new RuntimeError(
+        'lowerEpoch',
+        `epoch ${highest} of this instance was seen here, not taking ${key.epoch}`,
+      );
+  }
+
+  /** Called with the lock held, when nothing of the instance runs. */
+  async #run(spec: WorkloadSpec, image: DiskImage, before: WorkloadRecord, ctx: StepContext): Promise<void> {
+    const account = await this.driver.account(spec.rootVolume.id);
+    const machine = await this.#preparation.machine(spec, image, account);
+    const starting: WorkloadRecord = {
+      ...before,
+      state: 'starting',
+      intent: 'none',
+      bootId: bootId(),
+      exit: null,
+    };
+    await this.#records.write(starting);
+    try {
+      await this.driver.launch(machine, account, ctx);
+    } catch (error) {
+      if (error instanceof StartRefused) await this.#settlement.refused(starting, error.reason);
+      throw error;
+    }
+    await this.#records.write({ ...starting, state: 'started' });
+  }
+
+  /** Writes down what we are about to ask. Null when it does not run any more; its end is then written down. */
+  #intend(key: WorkloadKey, intent: 'stop' | 'kill'): Promise<M | null> {
+    return this.#locks.run(key.instanceId, async () => {
+      const machine = await this.driver.find(key);
+      const running = runningOf(machine);
+      if (running?.epoch !== key.epoch) {
+        const record = await this.#settlement.settle(key, machine);
+        // A start that never came to run: there is nothing that could still end.
+        if (record?.state === 'starting') await this.#records.write({ ...record, state: 'prepared' });
+        return null;
+      }
+      const record = (await this.#records.read(key)) ?? adoptedRecord(running);
+      await this.#records.write({ ...record, state: 'started', intent });
+      return running;
+    });
+  }
+
+  /** What is true of a workload now; its end is written down if that is new. */
+  #settled(key: WorkloadKey): Promise<Observation | null> {
+    return this.#locks.run(key.instanceId, async () => {
+      const machine = await this.driver.find(key);
+      const record = await this.#settlement.settle(key, machine);
+      return this.#settlement.observation(key, machine, record);
+    });
+  }
+
+  async #noticed(key: WorkloadKey): Promise<void> {
+    const seen = await this.#settled(key);
+    if (seen !== null) this.#hub.publish(seen);
+  }
+
+  #resync(): void {
+    // A failure here means that the connection is lost again; the next one resynchronises.
+    void this.recover()
+      .then((all) => all.forEach((o) => this.#hub.publish(o)))
+      .catch(() => undefined);
+  }
+}
+
+function runningOf<M extends Machine>(machine: M | null): M | null {
+  return machine?.power == null ? null : machine;
+}
