@@ -23,10 +23,12 @@ beforeAll(async () => {
     req.on('data', (chunk) => (body += String(chunk)));
     req.on('end', () => {
       seen.push({ method: req.method!, url: req.url!, headers: req.headers, body });
-      const answer = answers[`${req.method} ${req.url!.split('?')[0]}`] ?? {
-        status: 404,
-        body: problem(404, 'notFound'),
-      };
+      const address = `${req.method} ${req.url!}`;
+      const answer = answers[address] ??
+        answers[address.split('?')[0]!] ?? {
+          status: 404,
+          body: problem(404, 'notFound'),
+        };
       const { status = 200, body: said } = answer;
       res.writeHead(status, { 'content-type': 'application/json' });
       res.end(typeof said === 'string' ? said : JSON.stringify(said));
@@ -88,20 +90,16 @@ describe('requests', () => {
     expect(new Set(keys).size).toBe(2);
   });
   it('go through all pages of a list', async () => {
-    let page = 0;
-    const networks = ['a', 'b'].map((name) => ({
+    const network = (name: string) => ({
       name,
       scope: 'host',
       cidr: 'c',
       gateway: 'g',
       createdAt: new Date(0).toISOString(),
-    }));
+    });
     answers = {
-      'GET /v1/projects/p/networks': {
-        get body() {
-          return { items: [networks[page]], nextCursor: page++ === 0 ? 'more' : null };
-        },
-      },
+      'GET /v1/projects/p/networks': { body: { items: [network('a')], nextCursor: 'more' } },
+      'GET /v1/projects/p/networks?cursor=more': { body: { items: [network('b')], nextCursor: null } },
     };
     const { out } = await berth('get', 'networks', '-p', 'p', '-o', 'json');
     expect((JSON.parse(out) as { name: string }[]).map((n) => n.name)).toEqual(['a', 'b']);
