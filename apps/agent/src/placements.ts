@@ -10,7 +10,7 @@ import type { HostNetworks } from './networks.js';
 import type { Runtimes } from './runtimes.js';
 import { Tombstones } from './tombstones.js';
 import { Worker } from './worker.js';
-import type { WorkerPorts } from './worker.js';
+import type { WorkerPorts } from './worker-ports.js';
 
 export interface PlacementsOptions {
   readonly clock: Clock;
@@ -61,8 +61,8 @@ export class Placements {
       imagePresent: (a) => o.images.present(a.workload.image),
       report: (body) => o.report(body),
       predecessors: (key) => this.lowerEpochs(key),
-      changed: (worker) => this.wakeSiblings(worker),
-      removed: (worker) => this.forget(worker),
+      changed: (key) => this.wakeSiblings(key),
+      removed: (key) => this.forget(key),
     };
   }
 
@@ -241,19 +241,19 @@ export class Placements {
     });
   }
 
-  private wakeSiblings(worker: Worker): void {
+  private wakeSiblings({ instanceId, epoch }: WorkloadKey): void {
     for (const other of this.workers.values())
-      if (other !== worker && other.key.instanceId === worker.key.instanceId) other.wake();
+      if (other.key.instanceId === instanceId && other.key.epoch !== epoch) other.wake();
     this.tombstones.wake();
   }
 
-  private async forget(worker: Worker): Promise<void> {
-    const record: InstanceRecord = this.o.journal.ensure(worker.key.instanceId);
-    record.placements = record.placements.filter((p) => p !== worker.record);
+  private async forget(key: WorkloadKey): Promise<void> {
+    const record: InstanceRecord = this.o.journal.ensure(key.instanceId);
+    record.placements = record.placements.filter((p) => p.assignment.epoch !== key.epoch);
     await this.o.journal.save(record.instanceId);
-    this.workers.delete(keyText(worker.key));
-    this.wakeSiblings(worker);
-    this.tombstones.carriedOut(worker.key);
+    this.workers.delete(keyText(key));
+    this.wakeSiblings(key);
+    this.tombstones.carriedOut(key);
     this.o.networks.want(this.networksInUse(), []);
   }
 

@@ -1,0 +1,142 @@
+import type { ExitInfo, Isolation, Power } from '@berth/model';
+import type { Observation, WorkloadKey, WorkloadSpec } from '@berth/runtime';
+import type { PlacementRecord } from './journal.js';
+import type { WorkerPorts } from './worker-ports.js';
+
+/** What is known of one placement: its record in the journal, and what the runtime said of it in this life of the agent. */
+export class PlacementFacts {
+  /** Null until the runtime was asked what it holds. */
+  power: Power | null = null;
+  imagePresent = false;
+  /** `prepare` succeeded for this run. */
+  prepared = false;
+  /** Whether the runtime may still hold something of this epoch. */
+  leftovers = true;
+  /** The exit in the record is our own conclusion; what the runtime says of it is worth more. */
+  private exitAssumed = false;
+  private onExit: (() => void) | null = null;
+
+  constructor(
+    readonly record: PlacementRecord,
+    private readonly ports: Pick<WorkerPorts, 'clock' | 'journal' | 'log' | 'bootId'>,
+  ) {}
+
+  get key(): WorkloadKey {
+    return { instanceId: this.record.assignment.instanceId, epoch: this.record.assignment.epoch };
+  }
+
+  get isolation(): Isolation {
+    return this.record.assignment.workload.isolation;
+  }
+
+  /** Runs, or may run. */
+  get alive(): boolean {
+    return !this.record.ended || (this.power !== null && this.power !== 'off' && this.power !== 'crashed');
+  }
+
+  get observedPower(): Power {
+    return this.power ?? 'off';
+  }
+
+  get spec(): WorkloadSpec {
+    return { ...this.record.assignment.workload, networks: this.record.networks };
+  }
+
+  /** Crash restarts in a row. A run that held out for the longest back-off wipes the slate. */
+  get restartsInARow(): number {
+    const { started, exit, restarts, assignment } = this.record;
+    if (started === null || exit === null) return restarts;
+    const held = Date.parse(exit.at) - Date.parse(started.at);
+    return held >= assignment.workload.restart.maxBackoffSeconds * 1000 ? 0 : restarts;
+  }
+
+  /** The runtime was asked for all it holds, and this was not among it. */
+  vanished(): void {
+    const { started, exit } = this.record;
+    this.power = 'off';
+    if (this.record.ended || started === null || exit !== null) return;
+    const rebooted = started.bootId !== this.ports.bootId;
+    this.exited(
+      {
+        reason: rebooted ? 'hostBoot' : 'lost',
+        message: rebooted ? 'the host was booted' : 'the runtime no longer knows it',
+        at: this.now(),
+      },
+      true,
+    );
+  }
+
+  /** What the runtime saw. `idle`: no step is under way. */
+  saw(seen: Observation, idle: boolean): void {
+    if (seen.exit === null) {
+      this.power = seen.power;
+      if (seen.power === 'running' || seen.power === 'paused') this.noteStarted(seen.power);
+      // Between a start that has not returned and its first event, "off" says nothing new.
+      if (seen.phase === 'ended' && idle) this.vanished();
+      return;
+    }
+    // A late word about the run before this one.
+    const last = this.record.lastExit;
+    if (last !== null && Date.parse(seen.exit.at) <= Date.parse(last.at)) return;
+    this.power = seen.power === 'crashed' ? 'crashed' : 'off';
+    if (this.record.exit === null || this.exitAssumed) this.exited(seen.exit, false);
+  }
+
+  private exited(exit: ExitInfo, assumed: boolean): void {
+    this.record.exit = exit;
+    this.exitAssumed = assumed;
+    this.prepared = false;
+    this.onExit?.();
+  }
+
+  /**
+   * The run is up. Written without waiting: if a crash takes the note, `recover` finds the workload itself, and after a
+   * power cut a run without the note is simply started.
+   */
+  noteStarted(power: Power): void {
+    this.power = power;
+    const { record, ports } = this;
+    if (record.started !== null || record.ended) return;
+    record.started = { at: this.now(), bootId: ports.bootId };
+    this.save().catch((err: unknown) =>
+      ports.log.error({ ...this.key, err }, 'the journal cannot be written'),
+    );
+  }
+
+  /** On disk before anything of the run is done. */
+  beginRun(run: number, restarts: number): Promise<void> {
+    const { record } = this;
+    record.lastExit = record.exit;
+    record.exit = null;
+    record.started = null;
+    record.run = run;
+    record.restarts = restarts;
+    return this.save();
+  }
+
+  /** The epoch is over for good. `exit` is our own word where the runtime has none. */
+  end(exit: Omit<ExitInfo, 'at'> | null): Promise<void> {
+    if (exit !== null) {
+      this.record.exit = { ...exit, at: this.now() };
+      this.exitAssumed = true;
+    }
+    this.record.ended = true;
+    return this.save();
+  }
+
+  /** How the run ended is said once and for all: give the runtime's own word a moment to arrive. */
+  async exitSeen(ms: number): Promise<void> {
+    const over = new AbortController();
+    this.onExit = () => over.abort();
+    if (this.record.exit === null) await this.ports.clock.sleep(ms, over.signal);
+    this.onExit = null;
+  }
+
+  private save(): Promise<void> {
+    return this.ports.journal.save(this.key.instanceId);
+  }
+
+  private now(): string {
+    return this.ports.clock.now().toISOString();
+  }
+}

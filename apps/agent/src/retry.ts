@@ -1,0 +1,65 @@
+import type { Condition } from '@berth/model';
+import { RuntimeError } from '@berth/runtime';
+import { backoffMs } from './clock.js';
+import type { Clock } from './clock.js';
+import type { Action } from './step.js';
+
+/** What keeps one placement from where it is wanted, and when it is tried again. */
+export class Retry {
+  /** No attempt before this time, milliseconds since the epoch; null when the last one worked. */
+  at: number | null = null;
+  /** A failure that no repeat can mend. */
+  fatal: string | null = null;
+  fault: Condition | null = null;
+  private attempts = 0;
+
+  constructor(private readonly clock: Clock) {}
+
+  /** Something changed: do not wait any longer. */
+  now(): void {
+    this.at = null;
+  }
+
+  succeeded(kind: Action['kind']): void {
+    this.at = null;
+    // Only a start shows that what was prepared is good.
+    if (kind !== 'prepare' && kind !== 'fetchImage') this.attempts = 0;
+    if (kind !== 'beginRun') this.fault = null;
+  }
+
+  failed(kind: Action['kind'], error: unknown): void {
+    const { code, message, remedy } = failureOf(error);
+    const upward = ['prepare', 'start', 'fetchImage'].includes(kind);
+    if (upward && (code === 'badImage' || code === 'unsupported' || code === 'lowerEpoch'))
+      this.fatal = message;
+    this.at = this.clock.now().getTime() + backoffMs(this.clock, this.attempts++, 500, 60_000);
+    this.fault = this.condition('Retrying', code, `${kind}: ${message}`, remedy);
+  }
+
+  /** The runtime is not there, and why; null: it is. */
+  absent(reason: string | null): void {
+    if (reason !== null) this.fault = this.condition('RuntimeAbsent', 'runtimeAbsent', reason, null);
+    else if (this.fault?.type === 'RuntimeAbsent') this.fault = null;
+  }
+
+  private condition(type: string, reason: string, message: string, remedy: string | null): Condition {
+    const same = this.fault?.type === type && this.fault.reason === reason ? this.fault.since : null;
+    return {
+      type,
+      reason,
+      message: message.slice(0, 2000),
+      since: same ?? this.clock.now().toISOString(),
+      ...(remedy === null ? {} : { remedy }),
+    };
+  }
+}
+
+/** An error of a step in words; what is no error of a runtime is the host's fault. */
+export function failureOf(error: unknown): { code: string; message: string; remedy: string | null } {
+  const known = error instanceof RuntimeError ? error : null;
+  return {
+    code: known?.code ?? 'hostFault',
+    message: error instanceof Error ? error.message : String(error),
+    remedy: known?.remedy ?? null,
+  };
+}

@@ -1,0 +1,106 @@
+import { RuntimeError } from '@berth/runtime';
+import type { Runtime, StepContext } from '@berth/runtime';
+import type { PlacementFacts } from './placement-facts.js';
+import type { Action } from './step.js';
+import type { WorkerPorts } from './worker-ports.js';
+
+/** The actions that a runtime, or the images' way here, carries out. */
+export type RuntimeAction = Exclude<Action['kind'], 'none' | 'wait' | 'refuse' | 'beginRun' | 'end'>;
+
+/** Longest time one step may take, milliseconds. A stop also gets the guest's grace time. */
+const limitsMs: Partial<Record<RuntimeAction, number>> = {
+  fetchImage: 3_600_000,
+  prepare: 600_000,
+  start: 180_000,
+};
+const otherMs = 60_000;
+
+/** How long a runtime may take to tell how a stopped run ended, milliseconds. */
+const exitWordMs = 500;
+
+/** Carries out one step of one placement at a time, each with a deadline. The only caller of the runtime for it. */
+export class RuntimeSteps {
+  private running: AbortController | null = null;
+
+  constructor(
+    private readonly facts: PlacementFacts,
+    private readonly ports: WorkerPorts,
+  ) {}
+
+  /** Gives up the step under way, if there is one. */
+  abandon(reason: Error): void {
+    this.running?.abort(reason);
+  }
+
+  /** `pointless` may abandon the step before its first act. @throws RuntimeError, or whatever kept the step from its end */
+  async perform(kind: RuntimeAction, pointless: () => void): Promise<void> {
+    const { clock } = this.ports;
+    const runtime = this.ports.runtime(this.facts.isolation);
+    if ('absent' in runtime) throw new RuntimeError('hostFault', runtime.absent);
+    const grace = kind === 'stop' ? this.facts.record.assignment.stopGraceSeconds * 1000 : 0;
+    const allowed = (limitsMs[kind] ?? otherMs) + grace;
+    const abort = new AbortController();
+    const timer = new AbortController();
+    this.running = abort;
+    pointless();
+    void clock.sleep(allowed, timer.signal).then(() => {
+      if (!timer.signal.aborted)
+        abort.abort(new RuntimeError('deadline', `${kind} took longer than ${allowed} ms`));
+    });
+    try {
+      await this.step(kind, runtime, { signal: abort.signal, deadline: clock.now().getTime() + allowed });
+    } finally {
+      timer.abort();
+      this.running = null;
+    }
+  }
+
+  private async step(kind: RuntimeAction, runtime: Runtime, ctx: StepContext): Promise<void> {
+    const { facts } = this;
+    switch (kind) {
+      case 'fetchImage':
+        await this.ports.fetchImage(facts.record.assignment, ctx.signal);
+        facts.imagePresent = true;
+        return;
+      case 'prepare':
+        await runtime.prepare(facts.spec, ctx);
+        facts.prepared = true;
+        return;
+      case 'clearPredecessors':
+        return this.clearPredecessors(runtime, ctx);
+      case 'start':
+        return this.start(runtime, ctx);
+      case 'pause':
+        await runtime.pause?.(facts.key, ctx);
+        facts.power = 'paused';
+        return;
+      case 'resume':
+        await runtime.resume?.(facts.key, ctx);
+        facts.power = 'running';
+        return;
+      case 'stop':
+        await runtime.stop(facts.key, facts.record.assignment.stopGraceSeconds, ctx);
+        facts.power = 'off';
+        return facts.exitSeen(exitWordMs);
+      case 'remove':
+        await runtime.remove(facts.key, ctx);
+        facts.power = 'off';
+        facts.record.ended = true;
+        return this.ports.removed(facts.key);
+    }
+  }
+
+  private async start(runtime: Runtime, ctx: StepContext): Promise<void> {
+    const { facts } = this;
+    const go = (): Promise<void> => runtime.start(facts.spec, ctx);
+    await (facts.isolation === 'container' ? go() : this.ports.startSlots.run(ctx.signal, go));
+    if (facts.record.exit === null) facts.noteStarted('running');
+  }
+
+  private async clearPredecessors(runtime: Runtime, ctx: StepContext): Promise<void> {
+    for (const before of this.ports.predecessors(this.facts.key)) {
+      await runtime.remove(before.key, ctx);
+      before.cleared();
+    }
+  }
+}

@@ -1,0 +1,36 @@
+import type { Assignment, ReportBody } from '@berth/link';
+import type { Isolation } from '@berth/model';
+import type { Runtime, WorkloadKey } from '@berth/runtime';
+import type { Clock, Slots } from './clock.js';
+import type { Journal } from './journal.js';
+import type { AgentLog } from './log.js';
+
+/** A lower epoch of the same instance on this host. */
+export interface Predecessor {
+  readonly key: WorkloadKey;
+  /** Runs, or may run. */
+  readonly alive: boolean;
+  /** Its runtime removed all it held of it. */
+  cleared(): void;
+}
+
+/** What a worker needs of the agent around it. */
+export interface WorkerPorts {
+  readonly clock: Clock;
+  readonly journal: Journal;
+  readonly log: AgentLog;
+  readonly bootId: string;
+  /** Limits concurrent starts of VMs: they are bound by the cores. */
+  readonly startSlots: Slots;
+  /** The runtime of an isolation, or why there is none now. */
+  runtime(isolation: Isolation): Runtime | { readonly absent: string };
+  /** Resolves when every blob of the assignment's image is here. */
+  fetchImage(assignment: Assignment, signal: AbortSignal): Promise<void>;
+  imagePresent(assignment: Assignment): Promise<boolean>;
+  report(body: ReportBody): void;
+  predecessors(key: WorkloadKey): readonly Predecessor[];
+  /** The epoch is over: others of the instance may wait for that. */
+  changed(key: WorkloadKey): void;
+  /** The epoch's tombstone is carried out: forget it. */
+  removed(key: WorkloadKey): Promise<void>;
+}
