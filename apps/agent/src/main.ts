@@ -58,3 +58,5 @@ try {
     );
   process.exitCode = 1;
 }
+// Connections and watchers of the runtimes would keep the process alive; all that counts is on disk by now.
+process.exit();
