@@ -1,7 +1,7 @@
 import { rm, writeFile } from 'node:fs/promises';
 import type { InstanceId } from '@berth/model';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { SimulatedRuntime } from '@berth/runtime';
+import { RuntimeError, SimulatedRuntime } from '@berth/runtime';
 import { startPostgres } from '../support/postgres.js';
 import type { ThrowawayPostgres } from '../support/postgres.js';
 import { Api, Host, database, dropBundle, tempDir, until } from './lab.js';
@@ -171,6 +171,36 @@ describe('an instance over the link', () => {
         new AbortController().signal,
       ),
     ).rejects.toMatchObject({ code: 'notFound' });
+  });
+});
+
+/** A host whose network is taken until somebody frees it. */
+class Blocked extends SimulatedRuntime {
+  blocked = true;
+  override prepare(...step: Parameters<SimulatedRuntime['prepare']>): Promise<void> {
+    if (!this.blocked) return super.prepare(...step);
+    const cause = Object.assign(new Error('taken'), { remedy: 'free 10.90.0.0/24 on this host' });
+    return Promise.reject(new RuntimeError('hostFault', '10.90.0.0/24 overlaps eth0', { cause }));
+  }
+}
+
+describe('an instance that cannot be started yet', () => {
+  it('says why and what to do while it is tried again, and nothing of it once it runs', async () => {
+    const runtime = new Blocked(host.machine);
+    host.start(api.door.port, await api.joinToken(), runtime);
+    await api.create('web');
+    const why = 'prepare: 10.90.0.0/24 overlaps eth0';
+    const held = await until(
+      () => api.get('web'),
+      (i) => i?.status.reason === why,
+      'the reason is told',
+    );
+    expect(held?.status).toMatchObject({ state: 'provisioning', reason: why });
+    const remedy = 'free 10.90.0.0/24 on this host';
+    expect(held?.status.conditions).toMatchObject([{ type: 'Retrying', message: why, remedy }]);
+    runtime.blocked = false;
+    const up = await api.untilState('web', 'running');
+    expect(up?.status).toMatchObject({ reason: null, conditions: [] });
   });
 });
 

@@ -234,6 +234,31 @@ describe('the way from pending to running and back', () => {
     expect((await w.store.instanceById(id))?.status.conditions).toEqual([]);
   });
 
+  test('what keeps an instance in a transitional state is its reason, until the state is stable', async () => {
+    const instance = await create(w, 'a');
+    const epoch = await place(w, instance, host);
+    const retrying = {
+      type: 'Retrying',
+      reason: 'hostFault',
+      message: 'prepare: no room',
+      remedy: 'make room',
+    };
+    await report(w, host, { instance, epoch, phase: 'preparing', conditions: [retrying] });
+    const { status } = (await named('a')) ?? {};
+    expect(status).toMatchObject({ state: 'provisioning', reason: 'prepare: no room' });
+    expect(status?.conditions).toMatchObject([retrying]);
+    await remove();
+    w.clock.advance(30_000);
+    await w.store.hostsSilentMark(20_000);
+    expect((await named('a'))?.status).toMatchObject({
+      state: 'deleting',
+      reason: expect.stringMatching(/^host alpha has not reported since/),
+    });
+    await w.store.hostSeen(host.id, host.session);
+    await report(w, host, { instance, epoch, phase: 'running' });
+    expect((await named('a'))?.status).toMatchObject({ state: 'deleting', reason: null });
+  });
+
   test('waiting keeps one decision however often it is tried, and says why', async () => {
     const instance = await create(w, 'a');
     const first = await w.store.decisionInsert(decisionFor(instance, null, w.clock.now()));

@@ -54,12 +54,20 @@ export class Retry {
   }
 }
 
-/** An error of a step in words; what is no error of a runtime is the host's fault. */
+/**
+ * An error of a step in words; what is no error of a runtime is the host's fault. The remedy may be known only to the
+ * room beneath that failed first, so the causes are asked too.
+ */
 export function failureOf(error: unknown): { code: string; message: string; remedy: string | null } {
-  const known = error instanceof RuntimeError ? error : null;
   return {
-    code: known?.code ?? 'hostFault',
+    code: error instanceof RuntimeError ? error.code : 'hostFault',
     message: error instanceof Error ? error.message : String(error),
-    remedy: known?.remedy ?? null,
+    remedy: remedyOf(error),
   };
+}
+
+function remedyOf(error: unknown, depth = 0): string | null {
+  if (!(error instanceof Error) || depth > 8) return null;
+  const { remedy } = error as { remedy?: unknown };
+  return typeof remedy === 'string' && remedy !== '' ? remedy : remedyOf(error.cause, depth + 1);
 }

@@ -81,7 +81,7 @@ export async function stateRefresh(
   });
   transition(i.state, next);
   const conditions = conditionsOf(tx, i, restarting);
-  const reason = reasonOf(i, next);
+  const reason = reasonOf(i, next, conditions);
   const ended = i.op_open && i.operation_id !== null ? settlement(i, next) : null;
   if (ended !== null && i.operation_id !== null) await operationEnd(tx, ctx, i.operation_id, ended);
   // A transitional state keeps naming the operation that brought it, also after its deadline failed it.
@@ -189,7 +189,8 @@ function conditionsOf(tx: Tx, i: Inputs, restarting: boolean): Condition[] {
 /** Reason of `pending` before the first decision. */
 export const waitsForScheduler = 'waits for the scheduler';
 
-function reasonOf(i: Inputs, next: InstanceState): string | null {
+/** Why the instance is in this state, and in a transitional one, what keeps it there. */
+function reasonOf(i: Inputs, next: InstanceState, conditions: readonly Condition[]): string | null {
   switch (next) {
     case 'pending':
       return i.waiting_for ?? waitsForScheduler;
@@ -199,8 +200,13 @@ function reasonOf(i: Inputs, next: InstanceState): string | null {
     case 'stopped':
       return i.exit === null ? null : exitText(i.exit);
     default:
-      return null;
+      return transitionalStates.includes(next as never) ? obstacleOf(conditions) : null;
   }
+}
+
+/** A host that is not heard outweighs what it said before. */
+function obstacleOf(conditions: readonly Condition[]): string | null {
+  return (conditions.find((c) => c.type === 'HostUnreachable') ?? conditions[0])?.message ?? null;
 }
 
 function exitText(exit: ExitInfo): string {
@@ -228,7 +234,7 @@ function settlement(i: Inputs, next: InstanceState): OperationEnd | null {
         ? null
         : {
             state: 'failed',
-            error: { code: 'startFailed', message: reasonOf(i, next) ?? 'the workload failed' },
+            error: { code: 'startFailed', message: reasonOf(i, next, []) ?? 'the workload failed' },
           };
     case 'pause':
       if (next === 'paused') return done;
