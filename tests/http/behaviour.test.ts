@@ -312,6 +312,28 @@ describe('tokens', () => {
   });
 });
 
+describe('an API', () => {
+  test('is ready only while the schema is the one of its release, and says what is wrong', async () => {
+    const alter = (sql: string) => withClient(api.url, (client) => client.query(sql));
+    const ready = () => api.http.get('/readyz');
+    await ready().expect(200, { status: 'ok' });
+    await alter(`INSERT INTO migrations (timestamp, name) VALUES (1, 'FromTheFuture1')`);
+    const newer = await ready().expect(503);
+    expect(newer.body).toMatchObject({ code: 'unavailable', remedy: expect.stringMatching(/newer release/) });
+    expect(newer.body.detail).toMatch(/newer release.*FromTheFuture1/);
+    await alter(`DELETE FROM migrations WHERE name = 'FromTheFuture1'`);
+    await alter(`UPDATE migrations SET name = 'kept ' || name`);
+    expect((await ready().expect(503)).body.detail).toMatch(/lacks Initial/);
+    await alter('ALTER TABLE migrations RENAME TO hidden');
+    expect((await ready().expect(503)).body.code).toBe('unavailable');
+    await alter(
+      `ALTER TABLE hidden RENAME TO migrations; UPDATE migrations SET name = replace(name, 'kept ', '')`,
+    );
+    await ready().expect(200);
+    await api.http.get('/healthz').expect(200);
+  });
+});
+
 describe('traces and logs', () => {
   test('the trace id of the caller is in the answer, the operation, the event and the log', async () => {
     const trace = randomUUID().replaceAll('-', '');

@@ -28,6 +28,7 @@ export class HealthController {
     try {
       await this.deps.store.ping();
     } catch (cause) {
+      if (cause instanceof BerthError) throw cause;
       throw new BerthError('unavailable', 'Postgres does not answer, or its schema is not the one needed.', {
         cause,
       });

@@ -1,5 +1,7 @@
+import { BerthError } from '@berth/model';
 import type { Db, Tx } from './db.js';
 import { inTx, read } from './db.js';
+import { schemaDifference } from './migrate.js';
 import type { CaMaterial } from './rows.js';
 
 interface Incarnation {
@@ -59,5 +61,18 @@ export async function caInit(db: Db, material: CaMaterial): Promise<CaMaterial> 
 }
 
 export async function ping(db: Db): Promise<void> {
-  await read(db, 'SELECT 1');
+  const ran = await read<{ name: string }>(db, 'SELECT name FROM migrations');
+  const { missing, unknown } = schemaDifference(ran.map((r) => r.name));
+  if (missing.length > 0)
+    throw new BerthError('unavailable', `the database lacks ${missing.join(', ')}`, {
+      remedy: 'start this release again: it brings the schema to its version',
+    });
+  if (unknown.length > 0)
+    throw new BerthError(
+      'unavailable',
+      `the database was written by a newer release (${unknown.join(', ')})`,
+      {
+        remedy: 'replace this process by the newer release',
+      },
+    );
 }

@@ -71,8 +71,22 @@ async function refuseNewer(client: pg.Client, steps: readonly Migration[]): Prom
     `SELECT to_regclass('migrations') IS NOT NULL AS there`,
   );
   if (table.rows[0]?.there !== true) return;
-  const known = new Set(steps.map(className));
   const ran = await client.query<{ name: string }>('SELECT name FROM migrations ORDER BY id');
-  const unknown = ran.rows.map((r) => r.name).filter((name) => !known.has(name));
+  const { unknown } = schemaDifference(
+    ran.rows.map((r) => r.name),
+    steps,
+  );
   if (unknown.length > 0) throw new SchemaTooNew(unknown);
+}
+
+/** How a schema that took the steps `ran` differs from the one a release needs. */
+export function schemaDifference(
+  ran: readonly string[],
+  steps: readonly Migration[] = released,
+): { readonly missing: readonly string[]; readonly unknown: readonly string[] } {
+  const needed = steps.map(className);
+  return {
+    missing: needed.filter((name) => !ran.includes(name)),
+    unknown: ran.filter((name) => !needed.includes(name)),
+  };
 }

@@ -335,7 +335,7 @@ export interface MetaStore {
   caGet(): Promise<rows.CaMaterial | null>;
   /** The first caller wins; everyone gets the winner's material. */
   caInit(material: rows.CaMaterial): Promise<rows.CaMaterial>;
-  /** Whether the database answers; for /readyz. */
+  /** Whether the database answers and its schema is the one of this release; for /readyz. @throws unavailable */
   ping(): Promise<void>;
 }
 
