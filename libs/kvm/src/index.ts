@@ -1,13 +1,25 @@
 import { LibvirtRuntime } from './driver/libvirt-runtime.js';
-import type { KvmRuntimeOptions } from './driver/ports.js';
+import type { KvmRuntimeOptions, VmRuntimeOptions } from './driver/ports.js';
+import { QemuRuntime } from './qemu/qemu-runtime.js';
 
 /** The VM runtime over this host's libvirtd. `close()` ends its connections; machines run on. */
 export function createKvmRuntime(options: KvmRuntimeOptions): LibvirtRuntime {
   return new LibvirtRuntime(options);
 }
 
-export type { LibvirtRuntime };
-export type { BlobSource, DiskVolumes, KvmRuntimeOptions, NicAttacher } from './driver/ports.js';
+/** The VM runtime with QEMU processes of our own. `close()` ends its sessions; machines run on. */
+export function createQemuRuntime(options: VmRuntimeOptions): QemuRuntime {
+  return new QemuRuntime(options);
+}
+
+export type { LibvirtRuntime, QemuRuntime };
+export type {
+  BlobSource,
+  DiskVolumes,
+  KvmRuntimeOptions,
+  NicAttacher,
+  VmRuntimeOptions,
+} from './driver/ports.js';
 export { accelFacts, type AccelFacts } from './accel/host-facts.js';
 export { LibvirtClient, type LibvirtClientOptions } from './libvirt/client.js';
 export { LibvirtConnectionError, LibvirtError } from './libvirt/errors.js';

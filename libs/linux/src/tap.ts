@@ -29,14 +29,35 @@ export function createTap(name: string, options: TapOptions): void {
   const open = () => openSync('/dev/net/tun', 'r+');
   const fd = options.netns === undefined ? open() : inNetns(options.netns, open);
   try {
-    const request = Buffer.alloc(40); // struct ifreq
-    request.write(name, 0, 'ascii');
-    request.writeUInt16LE(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, 16);
-    check(c.ioctlPointer(fd, TUNSETIFF, request), 'TUNSETIFF', name);
+    check(c.ioctlPointer(fd, TUNSETIFF, tapRequest(name)), 'TUNSETIFF', name);
     check(c.ioctlNumber(fd, TUNSETOWNER, options.uid), 'TUNSETOWNER', name);
     if (options.gid !== undefined) check(c.ioctlNumber(fd, TUNSETGROUP, options.gid), 'TUNSETGROUP', name);
     check(c.ioctlNumber(fd, TUNSETPERSIST, 1), 'TUNSETPERSIST', name);
   } finally {
     closeSync(fd);
   }
+}
+
+/**
+ * Opens a tap that exists, for handing it to a process that may not open `/dev/net/tun`. The caller closes the
+ * descriptor. @throws SystemError EBUSY while another process has it open.
+ */
+export function openTap(name: string): number {
+  ifnameCheck(name);
+  const fd = openSync('/dev/net/tun', 'r+');
+  try {
+    check(c.ioctlPointer(fd, TUNSETIFF, tapRequest(name)), 'TUNSETIFF', name);
+    return fd;
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+/** struct ifreq with the flags every tap of ours has. */
+function tapRequest(name: string): Buffer {
+  const request = Buffer.alloc(40);
+  request.write(name, 0, 'ascii');
+  request.writeUInt16LE(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, 16);
+  return request;
 }

@@ -5,6 +5,7 @@ import type { NetworkId, NicId } from '@berth/model';
 import type { Observation } from '@berth/runtime';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { eventually, qemuArguments, serialText, step, TestHost } from '../testing/host.js';
+import { createQemuRuntime } from '../index.js';
 import type { LibvirtRuntime } from './libvirt-runtime.js';
 
 let host: TestHost;
@@ -145,6 +146,46 @@ describe('the runtime beside others', () => {
     const image = { ...spec.image, digest: `sha256:${'0'.repeat(64)}` } as typeof spec.image;
     await expect(runtime.prepare({ ...spec, image }, step())).rejects.toMatchObject({ code: 'imageMissing' });
     expect(await host.leftovers(spec)).toEqual([]);
+  });
+});
+
+describe('an instance under one driver after the other', () => {
+  it('keeps its disk, its MAC and its UUID', async () => {
+    const tap = `bks${process.pid}`;
+    const network = {
+      ensure: () => Promise.resolve(),
+      attachTap: (_key: unknown, _nic: unknown, owner: { uid: number }) => {
+        createTap(tap, owner);
+        return Promise.resolve({ ifname: tap });
+      },
+      detach: () => run('ip', ['link', 'del', tap]),
+      release: () => Promise.resolve(),
+    };
+    const dirs = Object.fromEntries(
+      ['stateDir', 'runDir', 'logDir'].map((name) => [name, join(host.dir, `qemu-${name}`)]),
+    );
+    const libvirt = host.runtime({ network });
+    const qemu = createQemuRuntime({ ...host.parts(), ...dirs, network });
+    const mac = '52:54:00:0a:0b:0d';
+    const nic = { id: 'n' as NicId, networkId: 'w' as NetworkId, mac, ipv4: '10.0.0.2' };
+    const spec = host.spec('steady', { nics: [nic] });
+    let boots = 0;
+    for (const driver of [libvirt, qemu, libvirt]) {
+      const own = { ...spec, epoch: (boots += 1) };
+      await driver.prepare(own, step());
+      await driver.start(own, step());
+      await eventually('the guest finds its counter', async () =>
+        (await serialText(driver, own)).includes(`boots=${boots}\n`) ? true : undefined,
+      );
+      const pid = (await driver.recover()).find((o) => o.instanceId === spec.instanceId)?.pid ?? 0;
+      const args = qemuArguments(pid);
+      expect(args[args.indexOf('-uuid') + 1]).toBe(spec.uuid);
+      expect(args.join(' ')).toContain(mac);
+      await driver.stop(own, 5, step());
+      await driver.remove(own, step());
+    }
+    await qemu.removeVolume(spec.rootVolume.id, step());
+    qemu.close();
   });
 });
 

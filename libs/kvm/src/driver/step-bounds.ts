@@ -1,5 +1,6 @@
 import { RuntimeError, type StepContext } from '@berth/runtime';
 import { LibvirtConnectionError, LibvirtError } from '../libvirt/errors.js';
+import { QmpError, QmpTransportError } from '../qmp/commands.js';
 
 /** @throws RuntimeError deadline */
 export function guard(ctx: StepContext): void {
@@ -19,14 +20,15 @@ export async function unlessGone(call: Promise<unknown>): Promise<void> {
   }
 }
 
-/** Turns what libvirt throws into the runtime's errors. */
+/** Turns what libvirt and QMP throw into the runtime's errors. */
 export async function hostFaults<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (cause) {
     if (cause instanceof LibvirtError)
       throw new RuntimeError('hostFault', `libvirt: ${cause.message}`, { cause });
-    if (!(cause instanceof LibvirtConnectionError)) throw cause;
+    if (cause instanceof QmpError) throw new RuntimeError('hostFault', `QEMU: ${cause.message}`, { cause });
+    if (!(cause instanceof LibvirtConnectionError || cause instanceof QmpTransportError)) throw cause;
     const late = cause.fault === 'timeout' || cause.fault === 'aborted';
     throw new RuntimeError(late ? 'deadline' : 'hostFault', cause.message, { cause });
   }

@@ -258,5 +258,5 @@ export class VmRuntime<M extends Machine> implements Runtime {
 }
 
 function runningOf<M extends Machine>(machine: M | null): M | null {
-  return machine?.power == null ? null : machine;
+  return machine !== null && machine.power !== null ? machine : null;
 }

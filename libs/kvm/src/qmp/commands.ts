@@ -7,6 +7,18 @@ export interface QmpCommands {
   'query-kvm': { args: undefined; result: { enabled: boolean; present: boolean } };
   stop: { args: undefined; result: Record<string, never> };
   cont: { args: undefined; result: Record<string, never> };
+  /** Presses the power button. */
+  system_powerdown: { args: undefined; result: Record<string, never> };
+  'query-name': { args: undefined; result: { name?: string } };
+  'query-memory-size-summary': {
+    args: undefined;
+    result: { 'base-memory': number; 'plugged-memory'?: number };
+  };
+  /** Gives a character device another file; what it wrote before stays in the old one. */
+  'chardev-change': {
+    args: { id: string; backend: { type: 'file'; data: { out: string; append: boolean } } };
+    result: { pty?: string };
+  };
   'query-blockstats': {
     args: { 'query-nodes'?: boolean } | undefined;
     result: BlockStats[];

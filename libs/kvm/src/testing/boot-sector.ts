@@ -53,7 +53,10 @@ const ignoreEverything = [0xf4, 0xeb, 0xfd]; // wait: hlt; jmp wait
 /** Turns itself off without being asked. */
 const powerOff = [0xba, ...word(PM.control), 0xb8, 0x00, 0x20, 0xef, ...ignoreEverything];
 
-const endings = { steady: heedPowerButton, stubborn: ignoreEverything, brief: powerOff } as const;
+/** Tells the host of a panic by the pvpanic device's port, as a kernel would. */
+const panic = [0xba, 0x05, 0x05, 0xb0, 0x01, 0xee, ...ignoreEverything];
+
+const endings = { steady: heedPowerButton, stubborn: ignoreEverything, brief: powerOff, panic } as const;
 
 /** A raw disk of 1 MiB that boots by BIOS. */
 export function bootDisk(kind: keyof typeof endings): Buffer {

@@ -7,49 +7,41 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { run } from '@berth/linux';
 import type { Digest, InstanceId, VolumeId } from '@berth/model';
-import { type StepContext, type WorkloadKey, type WorkloadSpec } from '@berth/runtime';
+import { type Runtime, type StepContext, type WorkloadKey, type WorkloadSpec } from '@berth/runtime';
 import { VolumePool } from '@berth/storage';
-import { createKvmRuntime, type KvmRuntimeOptions, type LibvirtRuntime } from '../index.js';
+import {
+  createKvmRuntime,
+  createQemuRuntime,
+  type KvmRuntimeOptions,
+  type LibvirtRuntime,
+  type QemuRuntime,
+  type VmRuntimeOptions,
+} from '../index.js';
 import { bootDisk } from './boot-sector.js';
 import { startLibvirtd, type TestLibvirtd } from './libvirtd.js';
 
-type GuestKind = 'steady' | 'stubborn' | 'brief' | 'badImage';
+type GuestKind = 'steady' | 'stubborn' | 'brief' | 'panic' | 'badImage';
 
-/** A host for one test file: its own libvirtd, and directories below one that goes away with it. */
-export class TestHost {
-  readonly #runtimes: LibvirtRuntime[] = [];
+/** Directories, images and disks of one test file's host, below a directory that goes away with it. */
+export class VmHost {
   readonly #pool: VolumePool;
 
-  private constructor(
-    readonly dir: string,
-    readonly libvirtd: TestLibvirtd,
-  ) {
+  constructor(readonly dir: string) {
+    for (const name of ['blobs', 'volumes', 'state', 'run', 'log']) mkdirSync(join(dir, name));
+    chmodSync(dir, 0o711);
     this.#pool = new VolumePool({ dir: join(dir, 'volumes') });
   }
 
-  static async start(): Promise<TestHost> {
-    const dir = mkdtempSync(join(tmpdir(), 'berth-kvm-'));
-    for (const name of ['blobs', 'volumes', 'state', 'run', 'log']) mkdirSync(join(dir, name));
-    chmodSync(dir, 0o711);
-    return new TestHost(dir, await startLibvirtd({ dir: join(dir, 'libvirt') }));
-  }
-
-  async stop(): Promise<void> {
-    for (const runtime of this.#runtimes) runtime.close();
-    await this.libvirtd.stop();
-    rmSync(this.dir, { recursive: true, force: true });
-  }
-
-  /** A runtime as a newly started agent would make it. */
-  runtime(overrides: Partial<KvmRuntimeOptions> = {}): LibvirtRuntime {
-    const runtime = createKvmRuntime({
-      libvirtSocket: this.libvirtd.socket,
+  /** What every driver is given here. */
+  parts(): VmRuntimeOptions {
+    return {
       blobs: { has: (d) => existsSync(this.blobPath(d)), path: (d) => this.blobPath(d) },
       volumes: this.#pool,
       network: {
@@ -62,10 +54,7 @@ export class TestHost {
       runDir: join(this.dir, 'run'),
       logDir: join(this.dir, 'log'),
       hostTag: 'test-host',
-      ...overrides,
-    });
-    this.#runtimes.push(runtime);
-    return runtime;
+    };
   }
 
   /** Spec of a new instance whose image is one of the hand-assembled guests. */
@@ -95,25 +84,18 @@ export class TestHost {
     };
   }
 
-  /** Whatever carries the instance on this host: domain, processes, files; volumes apart. */
-  async leftovers(key: WorkloadKey): Promise<string[]> {
+  /** Files that carry the instance on this host; volumes apart. */
+  files(key: WorkloadKey): string[] {
     const found: string[] = [];
     for (const name of ['state', 'run', 'log'])
       for (const entry of readdirSync(join(this.dir, name), { recursive: true, encoding: 'utf8' }))
         if (entry.includes(key.instanceId)) found.push(join(name, entry));
-    const { stdout } = await run('virsh', ['-c', this.uri, 'list', '--all', '--name']);
-    if (stdout.includes(key.instanceId.slice(0, 8))) found.push(`domain of ${key.instanceId}`);
     return found;
   }
 
   /** Ids of the volumes that exist. */
   async volumes(): Promise<string[]> {
     return (await this.#pool.list()).map((volume) => volume.volumeId);
-  }
-
-  /** What the real client needs to reach this host's libvirtd. */
-  get uri(): string {
-    return `qemu+unix:///system?socket=${this.libvirtd.socket}`;
   }
 
   blobPath(digest: Digest): string {
@@ -125,6 +107,101 @@ export class TestHost {
     const base = { path: this.blobPath(spec.image.digest), format: 'raw' } as const;
     const { id: volumeId, sizeMiB } = spec.rootVolume;
     return (await this.#pool.ensureOverlayDisk({ volumeId, base, sizeMiB })).path;
+  }
+}
+
+/** A host with its own libvirtd. */
+export class TestHost extends VmHost {
+  readonly #runtimes: LibvirtRuntime[] = [];
+
+  private constructor(
+    dir: string,
+    readonly libvirtd: TestLibvirtd,
+  ) {
+    super(dir);
+  }
+
+  static async start(): Promise<TestHost> {
+    const dir = mkdtempSync(join(tmpdir(), 'berth-kvm-'));
+    return new TestHost(dir, await startLibvirtd({ dir: join(dir, 'libvirt') }));
+  }
+
+  async stop(): Promise<void> {
+    for (const runtime of this.#runtimes) runtime.close();
+    await this.libvirtd.stop();
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+
+  /** A runtime as a newly started agent would make it. */
+  runtime(overrides: Partial<KvmRuntimeOptions> = {}): LibvirtRuntime {
+    const runtime = createKvmRuntime({
+      libvirtSocket: this.libvirtd.socket,
+      ...this.parts(),
+      ...overrides,
+    });
+    this.#runtimes.push(runtime);
+    return runtime;
+  }
+
+  /** Whatever carries the instance on this host: domain and files; volumes apart. */
+  async leftovers(key: WorkloadKey): Promise<string[]> {
+    const found = this.files(key);
+    const { stdout } = await run('virsh', ['-c', this.uri, 'list', '--all', '--name']);
+    if (stdout.includes(key.instanceId.slice(0, 8))) found.push(`domain of ${key.instanceId}`);
+    return found;
+  }
+
+  /** What the real client needs to reach this host's libvirtd. */
+  get uri(): string {
+    return `qemu+unix:///system?socket=${this.libvirtd.socket}`;
+  }
+}
+
+/** A host for QEMU processes of our own. Its paths have commas and equals signs, which QEMU's options give a meaning. */
+export class QemuHost extends VmHost {
+  #runtime: QemuRuntime | null = null;
+
+  constructor() {
+    super(mkdtempSync(join(tmpdir(), 'berth,qemu=-')));
+  }
+
+  /** A runtime as a newly started agent would make it; the one before is gone, as its agent is. */
+  runtime(overrides: Partial<VmRuntimeOptions> = {}): QemuRuntime {
+    this.#runtime?.close();
+    this.#runtime = createQemuRuntime({ ...this.parts(), ...overrides });
+    return this.#runtime;
+  }
+
+  /** Ends what still runs, by its own pid. */
+  async stop(): Promise<void> {
+    const runtime = this.runtime();
+    for (const seen of await runtime.recover()) {
+      await runtime.stop(seen, 0, step());
+      await runtime.remove(seen, step());
+    }
+    runtime.close();
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+
+  /** Whatever carries the instance on this host: processes, cgroups and files; volumes apart. */
+  leftovers(key: WorkloadKey): string[] {
+    const found = this.files(key);
+    for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name)))
+      if (existsSync(`/proc/${pid}/cmdline`) && argumentText(pid).includes(key.instanceId))
+        found.push(`process ${pid}`);
+    for (const tree of readdirSync('/sys/fs/cgroup'))
+      if (statSync(join('/sys/fs/cgroup', tree)).isDirectory())
+        for (const group of readdirSync(join('/sys/fs/cgroup', tree)))
+          if (group.includes(key.instanceId)) found.push(`cgroup ${tree}/${group}`);
+    return found;
+  }
+}
+
+function argumentText(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+  } catch {
+    return '';
   }
 }
 
@@ -148,7 +225,10 @@ export async function eventually<T>(
 }
 
 /** The whole serial output kept so far. */
-export async function serialText(runtime: LibvirtRuntime, key: WorkloadKey): Promise<string> {
+export async function serialText(
+  runtime: Required<Pick<Runtime, 'logs'>>,
+  key: WorkloadKey,
+): Promise<string> {
   const chunks: Uint8Array[] = [];
   for await (const chunk of runtime.logs(key, { follow: false }, AbortSignal.timeout(5_000)))
     chunks.push(chunk);

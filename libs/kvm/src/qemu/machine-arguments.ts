@@ -1,0 +1,127 @@
+import type { MachineNic, MachineSpec } from '../machine/machine-spec.js';
+import { option } from './options.js';
+
+/** What a process of ours is given beside the machine. */
+export interface ProcessPlaces {
+  /** Unix socket QEMU listens on for QMP. */
+  readonly qmpSocket: string;
+  /** Descriptor number of each nic's tap in the new process, in the order of the nics: QEMU cannot open taps. */
+  readonly tapDescriptors: readonly number[];
+}
+
+/**
+ * QEMU's arguments (qemu(1), 7.2). Pure. The machine begins frozen (`-S`). A guest that turns itself off or panics
+ * stays as a frozen process, which tells of it also when nobody watched; so a process that is gone without our doing
+ * was killed or crashed. @throws OptionError when a string cannot be carried.
+ */
+export function machineArguments(spec: MachineSpec, places: ProcessPlaces): string[] {
+  return [
+    ...option('-name', null, { guest: spec.title }),
+    '-nodefaults',
+    '-no-user-config',
+    '-S',
+    ...sandbox,
+    ...option('-action', null, { reboot: 'reset', shutdown: 'pause', panic: 'pause' }),
+    ...option('-machine', 'q35', {
+      accel: spec.accel,
+      usb: false,
+      vmport: false,
+      'dump-guest-core': false,
+    }),
+    ...option('-cpu', spec.accel === 'kvm' ? 'host' : 'qemu64'),
+    ...option('-smp', null, { cpus: spec.vcpus }),
+    ...option('-m', null, { size: `${spec.memoryMiB}M` }),
+    ...['-uuid', spec.uuid],
+    ...option('-rtc', null, { base: 'utc' }),
+    ...['-display', 'none'],
+    ...option('-boot', null, { 'reboot-timeout': 0 }),
+    '-chardev',
+    qmpChardev(places.qmpSocket),
+    ...option('-mon', null, { chardev: 'qmp', mode: 'control' }),
+    ...rootDisk(spec),
+    ...seedDisk(spec.seedPath),
+    ...spec.nics.flatMap((nic, i) => nicArguments(nic, i, places.tapDescriptors[i])),
+    ...serial(spec.serialLog),
+    ...option('-object', 'rng-random', { id: 'entropy', filename: '/dev/urandom' }),
+    ...option('-device', 'virtio-rng-pci', { rng: 'entropy' }),
+    ...option('-device', 'virtio-balloon-pci', { 'deflate-on-oom': true }),
+    ...option('-device', 'pvpanic'),
+  ];
+}
+
+/** The argument by which a process of ours is known: no two have the same socket. */
+export function qmpChardev(socket: string): string {
+  return option('-chardev', 'socket', { id: 'qmp', path: socket, server: true, wait: false })[1];
+}
+
+/** Chardev of the first serial port; a rotation gives it another file. */
+export const SERIAL_CHARDEV = 'serial0';
+
+const sandbox = option('-sandbox', 'on', {
+  obsolete: 'deny',
+  elevateprivileges: 'deny',
+  spawn: 'deny',
+  resourcecontrol: 'deny',
+});
+
+/** Formats are stated all the way down, so that nothing a guest wrote is ever probed. */
+function rootDisk({ disk }: MachineSpec): string[] {
+  const direct = disk.cache === 'none';
+  return [
+    ...fileNode('base-file', disk.base.path, { 'read-only': true, 'cache.direct': false }),
+    ...option('-blockdev', disk.base.format, {
+      'node-name': 'base',
+      file: 'base-file',
+      'read-only': true,
+    }),
+    ...fileNode('root-file', disk.path, { discard: 'unmap', 'cache.direct': direct }),
+    ...option('-blockdev', 'qcow2', {
+      'node-name': 'root',
+      file: 'root-file',
+      backing: 'base',
+      discard: 'unmap',
+      'detect-zeroes': 'unmap',
+      'cache.direct': direct,
+    }),
+    ...option('-device', 'virtio-blk-pci', {
+      drive: 'root',
+      bootindex: 1,
+      'write-cache': 'on',
+      werror: 'stop',
+      rerror: 'report',
+    }),
+  ];
+}
+
+function fileNode(
+  name: string,
+  filename: string,
+  more: Readonly<Record<string, string | boolean>>,
+): [string, string] {
+  return option('-blockdev', 'file', { 'node-name': name, filename, aio: 'threads', ...more });
+}
+
+function seedDisk(path: string | null): string[] {
+  if (path === null) return [];
+  return [
+    ...fileNode('seed-file', path, { 'read-only': true }),
+    ...option('-blockdev', 'raw', { 'node-name': 'seed', file: 'seed-file', 'read-only': true }),
+    ...option('-device', 'virtio-blk-pci', { drive: 'seed' }),
+  ];
+}
+
+function nicArguments(nic: MachineNic, index: number, descriptor: number | undefined): string[] {
+  if (descriptor === undefined) throw new Error(`nic ${nic.mac} has no tap descriptor`);
+  return [
+    ...option('-netdev', 'tap', { id: `net${index}`, fd: descriptor }),
+    // No option ROM: the root disk boots, and a network ROM costs start time.
+    ...option('-device', 'virtio-net-pci', { netdev: `net${index}`, mac: nic.mac, romfile: '' }),
+  ];
+}
+
+function serial(path: string): string[] {
+  return [
+    ...option('-chardev', 'file', { id: SERIAL_CHARDEV, path, append: true }),
+    ...option('-device', 'isa-serial', { chardev: SERIAL_CHARDEV }),
+  ];
+}

@@ -1,0 +1,121 @@
+import type { InstanceId } from '@berth/model';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { MachineSpec } from '../machine/machine-spec.js';
+import { machineArguments } from './machine-arguments.js';
+import { option, OptionError } from './options.js';
+
+/** QEMU's reading of an option's value (util/keyval.c, qemu-option.c): a comma ends a value, two are one. */
+function read(text: string): string[] {
+  return text
+    .replaceAll(',,', '\0')
+    .split(',')
+    .map((value) => value.replaceAll('\0', ','));
+}
+
+const carried = (value: string): boolean => !value.includes('\0') && !/\p{Surrogate}/u.test(value);
+const anyText = fc.oneof(
+  fc.string({ unit: 'binary' }),
+  fc.string({ unit: fc.constantFrom(',', '=', '-', ' ', '"', '{', '\n', '\0', 'a', 'on', '\ud800') }),
+);
+
+const spec: MachineSpec = {
+  instanceId: '6f1d2f7e-2a0b-4c57-9df5-7b7d4a2a1c11' as InstanceId,
+  epoch: 3,
+  title: 'default/web',
+  hostTag: 'h1',
+  uuid: '0b0f7c0e-6f0e-4a54-8a4e-2f8b6a3f9d10',
+  accel: 'tcg',
+  vcpus: 2,
+  cpuMillis: 1500,
+  memoryMiB: 64,
+  disk: { path: '/v/disk.qcow2', base: { path: '/b/base', format: 'raw' }, cache: 'none' },
+  seedPath: '/s/seed.iso',
+  nics: [{ mac: '52:54:00:01:02:03', tap: 'bt-1' }],
+  serialLog: '/l/1.log',
+};
+const places = { qmpSocket: '/r/qmp', tapDescriptors: [3] };
+
+describe('an option of QEMU', () => {
+  it('is read by QEMU as it was written, whatever the values', () => {
+    fc.assert(
+      fc.property(fc.array(anyText, { minLength: 1, maxLength: 4 }), (values) => {
+        const pairs = values.map((value, i) => [`key${i}`, value] as const);
+        const write = (): [string, string] => option('-object', 'word', Object.fromEntries(pairs));
+        if (!values.every(carried)) {
+          expect(write).toThrow(OptionError);
+          return;
+        }
+        const [flag, text] = write();
+        expect(flag).toBe('-object');
+        expect(read(text)).toEqual(['word', ...pairs.map(([key, value]) => `${key}=${value}`)]);
+      }),
+      { numRuns: 10_000 },
+    );
+  });
+
+  it.each(['a b', 'a,b', 'A', '', 'a=b', '-a', 'a..b'])('refuses the key %j', (key) => {
+    expect(() => option('-name', null, { [key]: 'x' })).toThrow(OptionError);
+  });
+
+  it('refuses a flag or head that is none of our words, and an option of nothing', () => {
+    expect(() => option('name', null, { a: 1 })).toThrow(OptionError);
+    expect(() => option('-name', 'a,b')).toThrow(OptionError);
+    expect(() => option('-name', null, { a: null })).toThrow(OptionError);
+  });
+
+  it('writes switches and leaves out what is null', () => {
+    expect(option('-machine', 'q35', { usb: false, a: null, graphics: true })).toEqual([
+      '-machine',
+      'q35,usb=off,graphics=on',
+    ]);
+  });
+});
+
+describe("a machine's arguments", () => {
+  it('have the same flags and number whatever the strings of the machine', () => {
+    const flags = (args: readonly string[]): string[] =>
+      args.filter((_arg, i) => /^-[a-z]/.test(args[i] ?? ''));
+    const plain = machineArguments(spec, places);
+    const text = anyText.filter(carried);
+    fc.assert(
+      fc.property(text, text, text, text, (title, disk, base, log) => {
+        const hostile: MachineSpec = {
+          ...spec,
+          title,
+          disk: { ...spec.disk, path: `/${disk}`, base: { path: `/${base}`, format: 'raw' } },
+          serialLog: `/${log}`,
+        };
+        const args = machineArguments(hostile, places);
+        expect(args.length).toBe(plain.length);
+        expect(flags(args)).toEqual(flags(plain));
+      }),
+    );
+  });
+
+  it('state every format, keep the base read-only, and lock the process in', () => {
+    const args = machineArguments(spec, places);
+    const text = args.join(' ');
+    expect(args).toContain('-nodefaults');
+    expect(args).toContain('-no-user-config');
+    expect(text).toContain(
+      '-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny',
+    );
+    expect(text).toContain('-blockdev raw,node-name=base,file=base-file,read-only=on');
+    expect(text).toContain('file,node-name=base-file,filename=/b/base,aio=threads,read-only=on');
+    expect(text).toContain('-blockdev qcow2,node-name=root,file=root-file,backing=base');
+    for (const probing of ['-drive', '-hda', '-cdrom', '-net', '-nic', '-serial', '-monitor'])
+      expect(args).not.toContain(probing);
+  });
+
+  it('take KVM with the host processor only when told', () => {
+    expect(machineArguments(spec, places).join(' ')).toContain('q35,accel=tcg');
+    const kvm = machineArguments({ ...spec, accel: 'kvm' }, places).join(' ');
+    expect(kvm).toContain('q35,accel=kvm');
+    expect(kvm).toContain('-cpu host');
+  });
+
+  it('need a descriptor for each nic', () => {
+    expect(() => machineArguments(spec, { ...places, tapDescriptors: [] })).toThrow(/no tap descriptor/);
+  });
+});

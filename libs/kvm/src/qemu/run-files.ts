@@ -1,0 +1,91 @@
+import { chown, mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { hasCode, writeFileAtomic } from '@berth/linux';
+import { InstanceId } from '@berth/model';
+import { RuntimeError, type WorkloadKey } from '@berth/runtime';
+import { z } from 'zod';
+import { removeEmpty } from '../driver/workload-record.js';
+
+/** What must be known of a QEMU process to find, ask and end it. */
+const ProcessRecord = z.strictObject({
+  instanceId: InstanceId,
+  epoch: z.int().min(1),
+  uuid: z.uuid(),
+  name: z.string(),
+  uid: z.int(),
+  serialLog: z.string(),
+  /** Null while it is being launched: what runs then never ran its guest. */
+  process: z.strictObject({ pid: z.int(), startTime: z.int(), bootId: z.string() }).nullable(),
+});
+export type ProcessRecord = z.infer<typeof ProcessRecord>;
+
+/** sun_path of struct sockaddr_un with its final zero: unix(7). */
+const MAX_SOCKET_PATH = 107;
+
+/**
+ * Files of running QEMUs, gone with a reboot: `<dir>/<instance>/<epoch>.json`, which only root may touch, and the
+ * directory `<dir>/<instance>/<epoch>/`, which only that QEMU and root may enter, with its QMP socket.
+ */
+export class RunFiles {
+  constructor(private readonly dir: string) {}
+
+  socketPath(key: WorkloadKey): string {
+    return join(this.dir, key.instanceId, String(key.epoch), 'qmp');
+  }
+
+  /** Makes the directory for QEMU. @throws RuntimeError hostFault where the socket's path would be too long. */
+  async prepare(key: WorkloadKey, uid: number): Promise<void> {
+    const socket = this.socketPath(key);
+    if (Buffer.byteLength(socket) > MAX_SOCKET_PATH)
+      throw new RuntimeError('hostFault', `${socket} is too long for a socket`, {
+        remedy: 'choose a shorter root directory',
+      });
+    await mkdir(join(this.dir, key.instanceId), { recursive: true, mode: 0o711 });
+    const own = join(this.dir, key.instanceId, String(key.epoch));
+    await mkdir(own, { recursive: true, mode: 0o700 });
+    await chown(own, uid, uid);
+  }
+
+  async read(key: WorkloadKey): Promise<ProcessRecord | null> {
+    try {
+      return ProcessRecord.parse(JSON.parse(await readFile(this.#record(key), 'utf8')));
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return null;
+      throw error;
+    }
+  }
+
+  write(record: ProcessRecord): Promise<void> {
+    return writeFileAtomic(this.#record(record), `${JSON.stringify(record)}\n`, { mode: 0o600 });
+  }
+
+  async remove(key: WorkloadKey): Promise<void> {
+    await rm(join(this.dir, key.instanceId, String(key.epoch)), { recursive: true, force: true });
+    await rm(this.#record(key), { force: true });
+    await removeEmpty(join(this.dir, key.instanceId));
+  }
+
+  /** Epochs of an instance that left anything here, newest first. */
+  async epochs(instanceId: InstanceId): Promise<number[]> {
+    const names = await listed(join(this.dir, instanceId));
+    const epochs = names.flatMap((name) => /^([1-9]\d*)(?:\.json)?$/.exec(name)?.[1] ?? []);
+    return [...new Set(epochs.map(Number))].sort((a, b) => b - a);
+  }
+
+  async instances(): Promise<InstanceId[]> {
+    return (await listed(this.dir)).flatMap((name) => InstanceId.safeParse(name).data ?? []);
+  }
+
+  #record(key: WorkloadKey): string {
+    return join(this.dir, key.instanceId, `${key.epoch}.json`);
+  }
+}
+
+async function listed(dir: string): Promise<string[]> {
+  try {
+    return await readdir(dir);
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return [];
+    throw error;
+  }
+}
