@@ -141,14 +141,32 @@ export async function imageBlobWanted(db: Db, hostId: HostId, digest: Digest): P
   return rows.length > 0;
 }
 
-/** Locks the host's row against a newer session until the commit. */
-async function sessionHolds(tx: Tx, hostId: HostId, session: number): Promise<boolean> {
-  return (
-    (await tx.row(`SELECT 1 FROM hosts WHERE id = $1 AND session = $2 AND removed_at IS NULL FOR KEY SHARE`, [
-      hostId,
-      session,
-    ])) !== null
+/**
+ * One transaction of a host's session, with the host's row locked against a newer one until the commit. False, and
+ * nothing done, when the session is not the newest.
+ */
+async function whileSession(
+  db: Db,
+  hostId: HostId,
+  session: number,
+  work: (tx: Tx) => Promise<boolean>,
+): Promise<boolean> {
+  return inTx(db, async (tx) => {
+    const held = await tx.row(
+      `SELECT 1 FROM hosts WHERE id = $1 AND session = $2 AND removed_at IS NULL FOR KEY SHARE`,
+      [hostId, session],
+    );
+    return held !== null && work(tx);
+  });
+}
+
+async function imagesSeen(tx: Tx, hostId: HostId, digests: readonly Digest[]): Promise<true> {
+  await tx.changed(
+    `INSERT INTO host_images (host_id, digest, seen_at) SELECT $1, d, $3 FROM unnest($2::text[]) d
+     ON CONFLICT (host_id, digest) DO UPDATE SET seen_at = excluded.seen_at`,
+    [hostId, digests, tx.now],
   );
+  return true;
 }
 
 export async function hostImagesSet(
@@ -157,15 +175,9 @@ export async function hostImagesSet(
   session: number,
   digests: readonly Digest[],
 ): Promise<boolean> {
-  return inTx(db, async (tx) => {
-    if (!(await sessionHolds(tx, hostId, session))) return false;
+  return whileSession(db, hostId, session, async (tx) => {
     await tx.changed(`DELETE FROM host_images WHERE host_id = $1 AND digest <> ALL ($2)`, [hostId, digests]);
-    await tx.changed(
-      `INSERT INTO host_images (host_id, digest, seen_at) SELECT $1, d, $3 FROM unnest($2::text[]) d
-       ON CONFLICT (host_id, digest) DO UPDATE SET seen_at = excluded.seen_at`,
-      [hostId, digests, tx.now],
-    );
-    return true;
+    return imagesSeen(tx, hostId, digests);
   });
 }
 
@@ -175,15 +187,7 @@ export async function hostImageAdd(
   session: number,
   digest: Digest,
 ): Promise<boolean> {
-  return inTx(db, async (tx) => {
-    if (!(await sessionHolds(tx, hostId, session))) return false;
-    await tx.changed(
-      `INSERT INTO host_images (host_id, digest, seen_at) VALUES ($1, $2, $3)
-       ON CONFLICT (host_id, digest) DO UPDATE SET seen_at = excluded.seen_at`,
-      [hostId, digest, tx.now],
-    );
-    return true;
-  });
+  return whileSession(db, hostId, session, (tx) => imagesSeen(tx, hostId, [digest]));
 }
 
 export async function hostImageRemove(
@@ -192,10 +196,11 @@ export async function hostImageRemove(
   session: number,
   digest: Digest,
 ): Promise<boolean> {
-  return inTx(db, async (tx) => {
-    if (!(await sessionHolds(tx, hostId, session))) return false;
-    return (
-      (await tx.changed(`DELETE FROM host_images WHERE host_id = $1 AND digest = $2`, [hostId, digest])) > 0
-    );
-  });
+  return whileSession(
+    db,
+    hostId,
+    session,
+    async (tx) =>
+      (await tx.changed(`DELETE FROM host_images WHERE host_id = $1 AND digest = $2`, [hostId, digest])) > 0,
+  );
 }
