@@ -1,5 +1,11 @@
 import { readFileSync } from 'node:fs';
 
+export interface HostState {
+  readonly state: string;
+  readonly reason: string | null;
+  readonly lastSeenAt: string | null;
+}
+
 /** What the supervisor needs of the REST API: readiness, hosts, a join token, and stopping everything. */
 export class ApiAccess {
   constructor(
@@ -20,8 +26,8 @@ export class ApiAccess {
   }
 
   /** State of the host of that name, or null when the API does not know it. */
-  async hostState(name: string): Promise<{ state: string; reason: string | null } | null> {
-    const hosts = await this.list<{ name: string; state: string; reason: string | null }>('/v1/hosts');
+  async hostState(name: string): Promise<HostState | null> {
+    const hosts = await this.list<HostState & { name: string }>('/v1/hosts');
     return hosts.find((h) => h.name === name) ?? null;
   }
 

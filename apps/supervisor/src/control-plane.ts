@@ -53,6 +53,8 @@ const tokenKeptMs = 10 * 60 * 1000;
 export function agentComponent(paths: Paths, host: HostContext, api: ApiAccess): ComponentSpec {
   const { command, args } = host.enter('setpriv', [...bound, appMain('agent')]);
   const tokenFile = join(host.root, 'etc/berth/join-token');
+  // A host stays `ready` for a while after its agent ended; only what was heard since this start counts.
+  let begun = 0;
   return {
     name: componentName(host, 'agent'),
     command,
@@ -73,6 +75,7 @@ export function agentComponent(paths: Paths, host: HostContext, api: ApiAccess):
     stopTimeoutMs: 10_000,
     address: `link ${host.link}`,
     prepare: async () => {
+      begun = Date.now();
       if (existsSync(join(host.root, 'var/lib/berth/agent/identity/identity.json'))) {
         rmSync(tokenFile, { force: true });
         return;
@@ -84,7 +87,8 @@ export function agentComponent(paths: Paths, host: HostContext, api: ApiAccess):
     ready: async () => {
       const found = await api.hostState(host.name);
       if (found === null) return `waiting for host ${host.name} to join`;
-      if (found.state === 'ready') return null;
+      if (Date.parse(found.lastSeenAt ?? '') >= begun && found.state === 'ready') return null;
+      if (found.state === 'ready') return `waiting for the agent of ${host.name} to connect`;
       return `host ${host.name} is ${found.state}${found.reason === null ? '' : `: ${found.reason}`}`;
     },
   };
