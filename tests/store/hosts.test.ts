@@ -1,7 +1,7 @@
 import { BerthError } from '@berth/model';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { ThrowawayPostgres } from '../support/postgres.js';
-import { startPostgres } from '../support/postgres.js';
+import { startPostgres, withClient } from '../support/postgres.js';
 import type { TestHost, World } from './fixture.js';
 import { create, ctx, decisionFor, joinHost, openSession, place, report, world } from './fixture.js';
 
@@ -96,6 +96,23 @@ describe('a host that is removed', () => {
     expect(await audit()).toContain('host.removed');
     expect(await codeOf(w.store.hostRemove(ctx, 'nobody'))).toBe('notFound');
   });
+});
+
+test('of many sessions the newest few are kept for each host, and the one that is open works on', async () => {
+  const beta = await joinHost(w, 'beta');
+  const opened = [host.session];
+  for (let n = 0; n < 6; n += 1) opened.push(await openSession(w.store, host.id, 'alpha'));
+  expect(await w.store.hostSessionsTrim(3)).toBe(4);
+  expect(await w.store.hostSessionsTrim(3)).toBe(0);
+  const { rows } = await withClient(w.url, (client) =>
+    client.query<{ host_id: string; session: string }>(
+      'SELECT host_id, session FROM host_sessions ORDER BY host_id = $1, session',
+      [beta.id],
+    ),
+  );
+  const left = rows.map((r) => [r.host_id, Number(r.session)]);
+  expect(left).toEqual([...opened.slice(-3).map((session) => [host.id, session]), [beta.id, beta.session]]);
+  expect(await w.store.hostSeen(host.id, opened.at(-1) ?? 0)).toEqual({ changed: true, back: false });
 });
 
 test('a revoked token is found no more, and can be revoked once', async () => {

@@ -22,6 +22,7 @@ const nothing = {
   placementsWithdraw: () => Promise.resolve([]),
   deletionsAdvance: () => Promise.resolve([]),
   idempotencyTrim: () => Promise.resolve(0),
+  hostSessionsTrim: () => Promise.resolve(0),
   eventsTrim: () => Promise.resolve(0),
 };
 
@@ -51,6 +52,16 @@ describe('reconcile', () => {
     timers.fire();
     await stop();
     expect(woken).toContain('dispatch h1');
+  });
+
+  it('keeps the newest few sessions of a host', async () => {
+    const kept: number[] = [];
+    const timers = new ManualTimers();
+    const hostSessionsTrim = (keep: number): Promise<number> => Promise.resolve(kept.push(keep));
+    const stop = reconcileStart(deps({ hostSessionsTrim }, []), timers);
+    timers.fire();
+    await stop();
+    expect(kept).toEqual([20]);
   });
 
   it('does not start a round beside one that is under way, and stop waits for it', async () => {

@@ -24,6 +24,9 @@ interface Task {
   readonly run: (d: ReconcileDeps) => Promise<void>;
 }
 
+/** Enough to see what a host that comes and goes has been through. */
+const sessionsKept = 20;
+
 /** The loops take no input: after a restart there is no hint, and a hinted path would be a second one, rarely exercised. */
 export const tasks: readonly Task[] = [
   {
@@ -67,6 +70,13 @@ export const tasks: readonly Task[] = [
     everyMs: 60_000,
     run: async (d) => {
       await d.store.idempotencyTrim();
+    },
+  },
+  {
+    name: 'old sessions of hosts go',
+    everyMs: 60_000,
+    run: async (d) => {
+      await d.store.hostSessionsTrim(sessionsKept);
     },
   },
   {

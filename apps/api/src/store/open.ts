@@ -10,6 +10,7 @@ import * as decisions from './decisions.js';
 import { entities } from './entities.js';
 import * as events from './events.js';
 import * as hostRead from './host-read.js';
+import * as hostSessions from './host-sessions.js';
 import * as hosts from './hosts.js';
 import * as idempotency from './idempotency.js';
 import * as images from './images.js';
@@ -81,6 +82,7 @@ function bind(db: Db): Store {
   const { hostOf: _hostOf, usedOf: _usedOf, ...hostReads } = hostRead;
   const { instanceGet, instanceById, instanceList, instanceRevisions } = instances;
   const { snapshotRead: _snapshot, ...hostReaders } = hostReads;
+  const { hostObject: _hostObject, ...hostWriters } = hosts;
   return {
     ...bindAll(db, {
       projectCreate,
@@ -93,7 +95,8 @@ function bind(db: Db): Store {
     }),
     ...bindAll(db, access),
     ...bindAll(db, hostReaders),
-    ...bindAll(db, hosts),
+    ...bindAll(db, hostWriters),
+    ...bindAll(db, hostSessions),
     ...bindAll(db, images),
     ...bindAll(db, { instanceCreate, instanceUpdate, instanceAct, instanceDelete }),
     ...bindAll(db, { instanceGet, instanceById, instanceList, instanceRevisions }),

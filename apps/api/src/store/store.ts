@@ -246,6 +246,8 @@ export interface ReconcileStore {
   deletionsAdvance(): Promise<readonly HostId[]>;
   /** Drops expired idempotency keys; returns how many. */
   idempotencyTrim(): Promise<number>;
+  /** Drops all but each host's newest `keep` sessions; returns how many. */
+  hostSessionsTrim(keep: number): Promise<number>;
 }
 
 export interface OperationStore {
