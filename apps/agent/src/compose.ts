@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { createContainerRuntime } from '@berth/containers';
 import { BlobStore, LayerStore } from '@berth/images';
-import { createKvmRuntime } from '@berth/kvm';
+import { createKvmRuntime, createQemuRuntime } from '@berth/kvm';
 import { HostNetwork } from '@berth/network';
 import { SimulatedHost, SimulatedRuntime } from '@berth/runtime';
 import type { Runtime } from '@berth/runtime';
@@ -49,6 +49,8 @@ export async function composeHost(settings: AgentSettings): Promise<HostParts> {
         ...dirs('kvm'),
       }),
     );
+  if (settings.runtimes.includes('qemu'))
+    runtimes.push(createQemuRuntime({ blobs, volumes, network, hostTag, ...dirs('qemu') }));
   const poolMiB = async (): Promise<number> => {
     const used = (await volumes.list()).reduce((sum, volume) => sum + volume.bytes, 0);
     return (await volumes.freeMiB()) + Math.floor(used / 1024 / 1024);

@@ -37,3 +37,9 @@ it('lets the environment win over the file, and puts every path below the root',
     capacity: { cpuMillis: 2000 },
   });
 });
+
+it('takes either VM driver, and refuses both on one host', () => {
+  expect(readConfig(null, { BERTH_AGENT_RUNTIME: 'qemu,oci' }).runtimes).toEqual(['qemu', 'oci']);
+  expect(readConfig(null, {}).runtimes).toEqual(['libvirt', 'oci']);
+  expect(() => readConfig('runtimes: [libvirt, qemu]\n', {})).toThrow(/choose one/);
+});
