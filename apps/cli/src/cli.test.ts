@@ -90,23 +90,13 @@ describe('requests', () => {
     expect(new Set(keys).size).toBe(2);
   });
   it('go through all pages of a list', async () => {
-    const network = (name: string) => ({
-      name,
-      scope: 'host',
-      cidr: 'c',
-      gateway: 'g',
-      createdAt: new Date(0).toISOString(),
-    });
     answers = {
-      'GET /v1/projects/p/networks': { body: { items: [network('a')], nextCursor: 'more' } },
-      'GET /v1/projects/p/networks?cursor=more': { body: { items: [network('b')], nextCursor: null } },
+      'GET /v1/projects/p/images': { body: { items: [{ name: 'a' }], nextCursor: 'more' } },
+      'GET /v1/projects/p/images?cursor=more': { body: { items: [{ name: 'b' }], nextCursor: null } },
     };
-    const { out } = await berth('get', 'networks', '-p', 'p', '-o', 'json');
+    const { out } = await berth('get', 'images', '-p', 'p', '-o', 'json');
     expect((JSON.parse(out) as { name: string }[]).map((n) => n.name)).toEqual(['a', 'b']);
-    expect(seen.map((s) => s.url)).toEqual([
-      '/v1/projects/p/networks',
-      '/v1/projects/p/networks?cursor=more',
-    ]);
+    expect(seen.map((s) => s.url)).toEqual(['/v1/projects/p/images', '/v1/projects/p/images?cursor=more']);
   });
   it('do not let a name leave its place in the address', async () => {
     await berth('get', 'instances', '../../tokens');
@@ -130,6 +120,33 @@ describe('requests', () => {
       name: 'a',
       spec: { isolation: 'container', memoryMiB: 16, process: { env: { N: '007' } } },
     });
+  });
+  it('do not let a name be a step between folders, nor stand for the whole list', async () => {
+    for (const name of ['..', '.', '']) {
+      const { code, err } = await berth('delete', name);
+      expect([code, err]).toEqual([5, expect.stringContaining(`"${name}" is no name (invalid)`)]);
+    }
+    expect(seen).toEqual([]);
+  });
+  it('tell what an instance waits for, each thing once, and what goes on after Ctrl-C', async () => {
+    const path = 'POST /v1/projects/default/instances/web/actions/start';
+    const running = { ...operation, kind: 'start', project: 'default', state: 'running' };
+    const waits = { state: 'pending', reason: 'no host fits', conditions: [] };
+    answers = {
+      [path]: { status: 202, body: { operation: running, instance: null } },
+      'GET /v1/operations/op-1': { body: running },
+      'GET /v1/projects/default/instances/web': { body: { spec: { desired: 'running' }, status: waits } },
+    };
+    const waiting = berth('start', 'web');
+    await expect.poll(() => seen.filter((s) => s.url.endsWith('/web')).length).toBeGreaterThan(2);
+    process.emit('SIGINT');
+    const { code, err } = await waiting;
+    expect(code).toBe(130);
+    expect(err.split('\n')[0]).toBe('web: pending, no host fits');
+    expect(err.match(/no host fits/g)).toHaveLength(1);
+    expect(err).toContain('goes on (operation op-1)');
+    expect(err).toContain('./berth explain web');
+    expect(process.listenerCount('SIGINT')).toBe(0);
   });
   it('wait for the operation, and fail with its reason', async () => {
     const failed = {
@@ -160,6 +177,13 @@ describe('failures', () => {
     const { code, err } = await berth('host', 'ls');
     expect(code).toBe(5);
     expect(err).toContain('/spec/memoryMiB: must be at least 4\n    -> Use 4 or more.');
+  });
+  it('name a bad address and a bad token before anything is sent', async () => {
+    const address = await berth('--api', 'localhost:7070', 'get', 'hosts');
+    expect([address.code, address.err]).toEqual([2, expect.stringContaining('is no address of an API')]);
+    const token = await berth('--token', 'two words', 'get', 'hosts');
+    expect([token.code, token.err]).toEqual([2, expect.stringContaining('--token or BERTH_TOKEN')]);
+    expect(seen).toEqual([]);
   });
   it('have exit codes of their own', async () => {
     expect((await berth('get', 'instances', 'gone')).code).toBe(4);
@@ -199,6 +223,15 @@ describe('output', () => {
   it('does not let a text from outside steer the terminal', () => {
     const text = listText([{ t: 'a\u001b[31mb\u0007' }], [{ head: 'T', cell: (i) => i.t }], 'table');
     expect(text).toBe('T\na?[31mb?\n');
+  });
+  it('shows a reason in the narrow list only where there is one', () => {
+    const columns = [
+      { head: 'A', cell: () => 1 },
+      { head: 'REASON', wide: 'unlessFilled' as const, cell: (i: { r?: string }) => i.r },
+    ];
+    expect(listText([{}], columns, 'table')).toBe('A\n1\n');
+    expect(listText([{ r: 'full' }], columns, 'table')).toBe('A  REASON\n1  full\n');
+    expect(listText([{}], columns, 'wide')).toBe('A  REASON\n1  -\n');
   });
   it('shows wide columns only when asked', () => {
     const columns = [

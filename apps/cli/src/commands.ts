@@ -1,23 +1,23 @@
 import type { Command } from 'commander';
-import type { Decision, Event, Host, Instance, Operation } from '@berth/model';
-import type { Connection } from './connection.js';
-import { decisionText, explanationText, type Explanation } from './explain.js';
+import { answer, ProblemError, type BerthClient, type Schemas } from '@berth/client';
+import { decisionText, explanationText } from './explain.js';
 import { exitCodes, Failure } from './failure.js';
 import { imageImport, kindGuess } from './image-file.js';
-import { kindName, kinds, objectPath, objectsOf, type Kind } from './kinds.js';
+import { kindName, kinds, type Kind } from './kinds.js';
 import { operationEnd, type Accepted } from './operation.js';
 import { listText, objectText, type Column, type Format } from './output.js';
 import { fileRead, valueSet } from './spec-file.js';
 
 /** What every command gets from the options before it. */
 export interface Session {
-  readonly api: Connection;
+  readonly api: BerthClient;
   readonly project: string;
   readonly format: Format;
 }
 
 const say = (text: string): void => void process.stdout.write(text);
-const instancePath = (s: Session, name: string): string => objectPath('instances', s.project, name);
+const inProject = (s: Session) => ({ path: { project: s.project } });
+const ofInstance = (s: Session, name: string) => ({ path: { project: s.project, name } });
 
 export function readCommands(program: Command, session: () => Session): void {
   program
@@ -32,11 +32,11 @@ export function readCommands(program: Command, session: () => Session): void {
           `there is no kind ${text}; known are ${Object.keys(kinds).join(', ')}`,
           exitCodes.usage,
         );
+      const { columns, list, get } = kinds[kind] as Kind<unknown> & { columns: readonly Column<unknown>[] };
       const items =
         name === undefined
-          ? await objectsOf(s.api, kind, s.project, options.limit)
-          : [await s.api.get(objectPath(kind, s.project, name))];
-      const { columns } = kinds[kind] as Kind<unknown> & { columns: readonly Column<unknown>[] };
+          ? await list(s.api, { project: s.project, limit: options.limit })
+          : [await get(s.api, s.project, name)];
       say(
         name !== undefined && s.format !== 'table' && s.format !== 'wide'
           ? objectText(items[0], s.format)
@@ -51,9 +51,9 @@ export function readCommands(program: Command, session: () => Session): void {
       const kind = kindName(text);
       if (kind === null || kind === 'events')
         throw new Failure(`${text} cannot be described`, exitCodes.usage);
-      const object = await s.api.get<Instance>(objectPath(kind, s.project, name));
+      const object = await kinds[kind].get(s.api, s.project, name);
       say(objectText(object, s.format));
-      if (kind === 'instances' && s.format !== 'json') say(await instanceStory(s, object));
+      if (kind === 'instances' && s.format === 'table') say(await instanceStory(s, name, object.id));
     });
   program
     .command('explain <name>')
@@ -63,13 +63,14 @@ export function readCommands(program: Command, session: () => Session): void {
     .action(async (name: string, options: { host?: string; now?: boolean }) => {
       const s = session();
       if (options.host === undefined && options.now !== true) {
-        const decision = await s.api.get<Decision>(`${instancePath(s, name)}/decision`);
+        const path = '/v1/projects/{project}/instances/{name}/decision';
+        const decision = await answer(s.api.rest.GET(path, { params: ofInstance(s, name) }));
         say(s.format === 'table' ? decisionText(decision) : objectText(decision, s.format));
         return;
       }
-      const explanation = await s.api.get<Explanation>(`${instancePath(s, name)}/explain`, {
-        host: options.host,
-      });
+      const query = options.host === undefined ? {} : { host: options.host };
+      const path = '/v1/projects/{project}/instances/{name}/explain';
+      const explanation = await answer(s.api.rest.GET(path, { params: { ...ofInstance(s, name), query } }));
       say(s.format === 'table' ? explanationText(explanation) : objectText(explanation, s.format));
     });
   program
@@ -79,21 +80,22 @@ export function readCommands(program: Command, session: () => Session): void {
     .option('--tail-bytes <n>', 'begin this many bytes before the end', (t) => wholeNumber('--tail-bytes', t))
     .action(async (name: string, options: { follow: boolean; tailBytes?: number }) => {
       const s = session();
-      const query = { follow: options.follow, tailBytes: options.tailBytes };
-      for await (const chunk of await s.api.stream(`${instancePath(s, name)}/logs`, { query }))
-        process.stdout.write(chunk);
+      const log = await s.api.logs({ project: s.project, instance: name, ...options });
+      for await (const chunk of log) process.stdout.write(chunk);
     });
 }
 
-async function instanceStory(s: Session, instance: Instance): Promise<string> {
-  const decision = await s.api.get<Decision>(`${instancePath(s, instance.name)}/decision`).catch(() => null);
-  const events = await s.api.get<{ items: Event[] }>('/v1/events', {
-    project: s.project,
-    objectKind: 'instance',
-    objectId: instance.id,
-    limit: 1000,
-  });
-  const story = listText(events.items.slice(-20), kinds.events.columns, 'table');
+async function instanceStory(s: Session, name: string, id: string): Promise<string> {
+  const path = '/v1/projects/{project}/instances/{name}/decision';
+  const decision = await answer(s.api.rest.GET(path, { params: ofInstance(s, name) })).catch(
+    (error: unknown) => {
+      if (error instanceof ProblemError && error.status === 404) return null;
+      throw error;
+    },
+  );
+  const query = { project: s.project, objectKind: 'instance', objectId: id, limit: 1000 };
+  const events = (await s.api.eventList(query)).items;
+  const story = listText(events.slice(-20), kinds.events.columns, 'table');
   return `\nDecision: ${decision === null ? 'none yet\n' : decisionText(decision)}\nEvents:\n${story}`;
 }
 
@@ -113,9 +115,10 @@ export function writeCommands(program: Command, session: () => Session): void {
     )
     .action(async (options: WaitOptions & { file: string; set: string[] }) => {
       const s = session();
-      const body = fileRead(options.file);
+      const body = fileRead(options.file) as Schemas['InstanceCreate'];
       for (const assignment of options.set) valueSet(body, assignment);
-      const accepted = await s.api.mutate<Accepted>('POST', kinds.instances.path(s.project), { body });
+      const path = '/v1/projects/{project}/instances';
+      const accepted = await answer(s.api.rest.POST(path, { params: inProject(s), body }));
       await finish(s, accepted, options);
     });
   for (const verb of ['start', 'stop', 'restart', 'pause', 'resume'] as const)
@@ -124,16 +127,18 @@ export function writeCommands(program: Command, session: () => Session): void {
       .action(async (names: string[], options: WaitOptions) => {
         const s = session();
         for (const name of names) {
-          const accepted = await s.api.mutate<Accepted>('POST', `${instancePath(s, name)}/actions/${verb}`);
-          await finish(s, accepted, options);
+          const path = '/v1/projects/{project}/instances/{name}/actions/{verb}';
+          const params = { path: { project: s.project, name, verb } };
+          await finish(s, await answer(s.api.rest.POST(path, { params })), options);
         }
       });
   waiting(program.command('delete <name...>'))
     .description('delete instances with their root disks')
     .action(async (names: string[], options: WaitOptions) => {
       const s = session();
+      const path = '/v1/projects/{project}/instances/{name}';
       for (const name of names)
-        await finish(s, await s.api.mutate<Accepted>('DELETE', instancePath(s, name)), options);
+        await finish(s, await answer(s.api.rest.DELETE(path, { params: ofInstance(s, name) })), options);
     });
 }
 
@@ -144,7 +149,10 @@ interface WaitOptions {
 
 async function finish(s: Session, accepted: Accepted, options: WaitOptions): Promise<void> {
   const { operation } = accepted;
-  const end: Operation = options.wait ? await operationEnd(s.api, operation, options.timeout) : operation;
+  const progress = (line: string): void => void process.stderr.write(`${line}\n`);
+  const end = options.wait
+    ? await operationEnd(s.api, operation, { seconds: options.timeout, progress })
+    : operation;
   if (s.format === 'json' || s.format === 'yaml') say(objectText({ ...accepted, operation: end }, s.format));
   else
     say(
@@ -161,7 +169,7 @@ export function adminCommands(program: Command, session: () => Session): void {
     .option('--kind <kind>', 'oci or disk; guessed by the first bytes when absent')
     .action(async (file: string, options: { name: string; kind?: string }) => {
       const s = session();
-      const kind = options.kind ?? kindGuess(file);
+      const kind = options.kind ?? (await kindGuess(file));
       if (kind !== 'oci' && kind !== 'disk') throw new Failure('--kind is oci or disk', exitCodes.usage);
       const made = await imageImport(s.api, s.project, file, options.name, kind);
       say(s.format === 'table' ? `${made.name}: ${made.kind}, ${made.digest}\n` : objectText(made, s.format));
@@ -171,7 +179,9 @@ export function adminCommands(program: Command, session: () => Session): void {
     .description('delete an image that no instance uses')
     .action(async (name: string) => {
       const s = session();
-      await s.api.mutate('DELETE', objectPath('images', s.project, name));
+      const path = '/v1/projects/{project}/images/{name}';
+      await answer(s.api.rest.DELETE(path, { params: ofInstance(s, name) }));
+      say(`${name}: deleted\n`);
     });
   const host = program.command('host').description('hosts of the cluster');
   host
@@ -179,7 +189,8 @@ export function adminCommands(program: Command, session: () => Session): void {
     .description('list hosts')
     .action(async () => {
       const s = session();
-      say(listText(await s.api.list<Host>(kinds.hosts.path(s.project)), kinds.hosts.columns, s.format));
+      const hosts = await kinds.hosts.list(s.api, { project: s.project, limit: Infinity });
+      say(listText(hosts, kinds.hosts.columns, s.format));
     });
   for (const [verb, schedulable] of [
     ['cordon', false],
@@ -194,7 +205,9 @@ export function adminCommands(program: Command, session: () => Session): void {
       )
       .action(async (name: string) => {
         const s = session();
-        await s.api.mutate('PATCH', objectPath('hosts', s.project, name), { body: { schedulable } });
+        const params = { path: { host: name } };
+        await answer(s.api.rest.PATCH('/v1/hosts/{host}', { params, body: { schedulable } }));
+        say(`${name}: ${schedulable ? 'schedulable' : 'cordoned; what runs stays'}\n`);
       });
   program
     .command('token')
@@ -212,7 +225,7 @@ export function adminCommands(program: Command, session: () => Session): void {
         project: options.cluster === true ? null : s.project,
         ...(options.expiresIn === undefined ? {} : { expiresInSeconds: options.expiresIn }),
       };
-      secretShow(s, await s.api.mutate('POST', '/v1/tokens', { body }));
+      secretShow(s, await answer(s.api.rest.POST('/v1/tokens', { body: body as Schemas['TokenCreate'] })));
     });
   program
     .command('join-token')
@@ -227,7 +240,7 @@ export function adminCommands(program: Command, session: () => Session): void {
         ...(options.expiresIn === undefined ? {} : { expiresInSeconds: options.expiresIn }),
       };
       const s = session();
-      secretShow(s, await s.api.mutate('POST', '/v1/join-tokens', { body }));
+      secretShow(s, await answer(s.api.rest.POST('/v1/join-tokens', { body })));
     });
 }
 

@@ -3,16 +3,17 @@ import { readFileSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Image, ImageKind, Instance } from '@berth/model';
-import type { Connection } from './connection.js';
-import { exitCodes, Failure, ProblemFailure } from './failure.js';
-import { fileDigest, imageImport } from './image-file.js';
-import { instances } from './kinds.js';
+import { answer, ProblemError, type BerthClient, type Schemas } from '@berth/client';
+import { exitCodes, Failure } from './failure.js';
+import { fileDigest, imageImport, type ImageKind } from './image-file.js';
+import { images, instances } from './kinds.js';
 import { operationEnd, type Accepted } from './operation.js';
 import { listText } from './output.js';
 import { documentParse } from './spec-file.js';
 
 export interface DemoOptions {
+  /** Where the API is, for people. */
+  readonly address: string;
   readonly project: string;
   /** Directory of the built sample images. */
   readonly samples: string;
@@ -39,17 +40,17 @@ const say = (line: string): void => void process.stdout.write(`${line}\n`);
  * One VM and one container from the examples, each with a new nonce, until each nonce came back from the inside.
  * A second run keeps the instances and their disks: they get the new nonce and are restarted.
  */
-export async function demoRun(api: Connection, options: DemoOptions): Promise<void> {
+export async function demoRun(api: BerthClient, options: DemoOptions): Promise<void> {
   const begun = Date.now();
   const deadline = begun + options.timeoutSeconds * 1000;
   const images: string[] = [];
   for (const sample of samples) images.push(await sampleEnsure(api, options, sample));
   const runs = samples.map((sample, i) => oneRun(api, options, sample, images[i]!, deadline));
   for (const line of await Promise.all(runs)) say(line);
-  const mine = await api.list<Instance>(instances.path(options.project));
+  const mine = await instances.list(api, { project: options.project, limit: Infinity });
   say(`\n${listText(mine, instances.columns, 'table')}`);
   say(
-    `Done in ${((Date.now() - begun) / 1000).toFixed(1)} s. API: ${api.target.base} (OpenAPI at /v1/openapi.json)`,
+    `Done in ${((Date.now() - begun) / 1000).toFixed(1)} s. API: ${options.address} (OpenAPI at /v1/openapi.json)`,
   );
   say('Look:   ./berth get instances -o wide · ./berth logs web-vm · ./berth explain web-vm · virsh list');
   say('Stop:   ./berth down (instances run on) · ./berth down --instances stop (everything)');
@@ -59,11 +60,11 @@ export async function demoRun(api: Connection, options: DemoOptions): Promise<vo
  * The sample as an image of the project; its name when it is new content, a name with the digest when the plain one
  * belongs to an older build (images are immutable).
  */
-async function sampleEnsure(api: Connection, options: DemoOptions, sample: Sample): Promise<string> {
+async function sampleEnsure(api: BerthClient, options: DemoOptions, sample: Sample): Promise<string> {
   const file = join(options.samples, sample.file);
   const digest = await fileDigest(file);
   const noted = await importedName(options, sample, digest);
-  const have = await api.list<Image>(`/v1/projects/${encodeURIComponent(options.project)}/images`);
+  const have = await images.list(api, { project: options.project, limit: Infinity });
   const known = have.find((i) => i.name === noted || (sample.kind === 'disk' && i.digest === digest));
   if (known !== undefined) {
     say(`image ${known.name}: there already`);
@@ -104,7 +105,7 @@ async function noteImported(
 }
 
 async function oneRun(
-  api: Connection,
+  api: BerthClient,
   options: DemoOptions,
   sample: Sample,
   image: string,
@@ -112,31 +113,38 @@ async function oneRun(
 ): Promise<string> {
   const nonce = randomBytes(8).toString('hex');
   const file = join(options.examples, sample.example);
-  const body = documentParse(readFileSync(file, 'utf8').replaceAll('${NONCE}', nonce), file) as {
-    name: string;
-    spec: { image: string };
-  };
+  const body = documentParse(readFileSync(file, 'utf8').replaceAll('${NONCE}', nonce), file) as Body;
   body.spec.image = image;
-  const path = `${instances.path(options.project)}/${body.name}`;
-  const before = await instanceGet(api, path);
+  const place = { project: options.project, name: body.name };
+  const before = await instanceGet(api, place);
   say(
     before === null
       ? `${body.name}: creating, nonce ${nonce}`
       : `${body.name}: keeping its disk, restarting with nonce ${nonce}`,
   );
   const accepted = await (before === null
-    ? api.mutate<Accepted>('POST', instances.path(options.project), { body })
-    : updateAndRestart(api, path, before, body));
-  await operationEnd(api, accepted.operation, Math.max(1, Math.ceil((deadline - Date.now()) / 1000)));
-  const line = await nonceLine(api, path, body.name, nonce, deadline);
+    ? answer(api.rest.POST('/v1/projects/{project}/instances', { params: { path: place }, body }))
+    : updateAndRestart(api, place, before, body));
+  await operationEnd(api, accepted.operation, {
+    seconds: Math.max(1, Math.ceil((deadline - Date.now()) / 1000)),
+    progress: say,
+  });
+  const line = await nonceLine(api, place, nonce, deadline);
   return `${body.name} (${sample.kind === 'disk' ? 'serial output' : 'log'}): ${line}`;
 }
 
-async function instanceGet(api: Connection, path: string): Promise<Instance | null> {
+type Body = Schemas['InstanceCreate'];
+
+interface Place {
+  readonly project: string;
+  readonly name: string;
+}
+
+async function instanceGet(api: BerthClient, place: Place): Promise<Schemas['Instance'] | null> {
   try {
-    return await api.get<Instance>(path);
+    return await instances.get(api, place.project, place.name);
   } catch (error) {
-    if (error instanceof ProblemFailure && error.problem.status === 404) return null;
+    if (error instanceof ProblemError && error.status === 404) return null;
     throw error;
   }
 }
@@ -146,45 +154,44 @@ async function instanceGet(api: Connection, path: string): Promise<Instance | nu
  * only actions change.
  */
 async function updateAndRestart(
-  api: Connection,
-  path: string,
-  before: Instance,
-  body: { spec: { image: string } },
+  api: BerthClient,
+  place: Place,
+  before: Schemas['Instance'],
+  body: Body,
 ): Promise<Accepted> {
   const { image, desired } = before.spec;
-  const spec = { ...body.spec, image, desired };
-  await api.mutate<Accepted>('PUT', path, {
-    body: { spec },
-    headers: { 'if-match': `"${before.resourceVersion}"` },
-  });
-  return api.mutate<Accepted>('POST', `${path}/actions/${desired === 'running' ? 'restart' : 'start'}`);
+  await answer(
+    api.rest.PUT('/v1/projects/{project}/instances/{name}', {
+      params: { path: place, header: { 'if-match': `"${before.resourceVersion}"` } },
+      body: { spec: { ...body.spec, image, desired } },
+    }),
+  );
+  const verb = desired === 'running' ? 'restart' : 'start';
+  const path = '/v1/projects/{project}/instances/{name}/actions/{verb}';
+  return answer(api.rest.POST(path, { params: { path: { ...place, verb } } }));
 }
 
 /** The line with the nonce, read from what the instance printed. @throws Failure with the end of the log */
-async function nonceLine(
-  api: Connection,
-  path: string,
-  name: string,
-  nonce: string,
-  deadline: number,
-): Promise<string> {
+async function nonceLine(api: BerthClient, place: Place, nonce: string, deadline: number): Promise<string> {
   let text = '';
   let why = '';
   while (Date.now() < deadline) {
     try {
-      text = await new Response(await api.stream(`${path}/logs`, { query: { tailBytes: 262_144 } })).text();
+      text = await new Response(
+        await api.logs({ project: place.project, instance: place.name, tailBytes: 262_144 }),
+      ).text();
       const line = text.split(/\r?\n/).find((l) => l.includes(`nonce=${nonce}`));
       if (line !== undefined) return line.trim();
     } catch (error) {
       // Until the instance has been started on its host there may be no log yet.
-      if (!(error instanceof ProblemFailure)) throw error;
+      if (!(error instanceof ProblemError)) throw error;
       why = error.message;
     }
     await sleep(200);
   }
   const end = text.split(/\r?\n/).slice(-15).join('\n    ');
   throw new Failure(
-    `${name}: its nonce ${nonce} did not come back in time. ${why}\n    ${end}`,
+    `${place.name}: its nonce ${nonce} did not come back in time. ${why}\n    ${end}`,
     exitCodes.timeout,
   );
 }

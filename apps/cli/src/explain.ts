@@ -1,5 +1,9 @@
-import type { Decision, HostVerdict } from '@berth/model';
+import type { Schemas } from '@berth/client';
 import { tableText } from './output.js';
+
+type Explanation = Schemas['Explanation'];
+type Decision = Schemas['Decision'];
+type HostVerdict = Decision['best'][number];
 
 const head = ['HOST', 'VERDICT', 'FILTER', 'NEED', 'HAVE', 'SCORE', 'FREE'];
 
@@ -9,13 +13,6 @@ export function decisionText(d: Omit<Decision, 'id'>): string {
   const rows = [...hosts].sort((a, b) => (b.score ?? -1) - (a.score ?? -1)).map(verdictRow);
   const partial = d.verdicts === null ? `\n(${hosts.length} of ${d.considered} hosts shown)\n` : '\n';
   return `${d.summary}\nas of ${d.at}, ${d.strategy}, ${d.considered} host(s) considered\n${partial}${tableText(head, rows)}`;
-}
-
-/** What the scheduler would say now; `host` is the one that was asked for. */
-export interface Explanation {
-  readonly asOf: string;
-  readonly decision: Omit<Decision, 'id' | 'at'>;
-  readonly host: HostVerdict | null;
 }
 
 /** A recomputed verdict for people. */

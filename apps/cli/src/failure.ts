@@ -1,3 +1,4 @@
+import { ProblemError, UnreachableError } from '@berth/client';
 import type { Problem } from '@berth/model';
 
 /** Exit codes of the command line; scripts may rely on them. */
@@ -9,6 +10,7 @@ export const exitCodes = {
   notFound: 4,
   refused: 5,
   timeout: 6,
+  interrupted: 130,
 } as const;
 export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
 
@@ -23,18 +25,24 @@ export class Failure extends Error {
   }
 }
 
-/** An answer of the API that is a problem document. */
-export class ProblemFailure extends Failure {
-  constructor(readonly problem: Problem) {
-    super(
-      problemText(problem),
-      problem.status === 404
-        ? exitCodes.notFound
-        : problem.status < 500
-          ? exitCodes.refused
-          : exitCodes.failed,
-    );
-  }
+/** Any error as a failure of the command; one that nobody expected keeps its own message and stack. */
+export function failureFrom(error: unknown): Failure {
+  if (error instanceof Failure) return error;
+  if (error instanceof ProblemError)
+    return new Failure(problemText(error.problem), problemExit(error.status));
+  if (error instanceof UnreachableError)
+    return error.answered
+      ? new Failure(`${error.message}\n  -> Is this the address of a Berth API? See BERTH_API`)
+      : new Failure(
+          `${error.message}\n  -> Start it with ./berth up, look with ./berth status, or set BERTH_API`,
+          exitCodes.unreachable,
+        );
+  return new Failure((error as Error).message);
+}
+
+function problemExit(status: number): ExitCode {
+  if (status === 404) return exitCodes.notFound;
+  return status < 500 ? exitCodes.refused : exitCodes.failed;
 }
 
 /** A problem document for people: what is wrong, each bad field, and what to do about it. */

@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
-import { createReadStream, openSync, readSync, closeSync } from 'node:fs';
-import { stat } from 'node:fs/promises';
-import { Readable } from 'node:stream';
-import type { Image, ImageKind } from '@berth/model';
-import type { Connection } from './connection.js';
+import { createReadStream, openAsBlob } from 'node:fs';
+import { open, stat } from 'node:fs/promises';
+import type { BerthClient, Schemas } from '@berth/client';
 import { exitCodes, Failure } from './failure.js';
+
+type Image = Schemas['Image'];
+export type ImageKind = Image['kind'];
 
 /** `sha256:…` of a file's bytes. */
 export async function fileDigest(file: string): Promise<string> {
@@ -13,41 +14,41 @@ export async function fileDigest(file: string): Promise<string> {
   return `sha256:${hash.digest('hex')}`;
 }
 
-/** What a file most likely is, by its first bytes: tar or gzip is an OCI archive, anything else a disk. */
-export function kindGuess(file: string): ImageKind {
+/**
+ * What a file most likely is, by its first bytes: tar or gzip is an OCI archive, anything else a disk.
+ * @throws Failure when it is no file that can be read
+ */
+export async function kindGuess(file: string): Promise<ImageKind> {
+  await fileCheck(file);
   const head = Buffer.alloc(512);
-  const fd = openSync(file, 'r');
+  const handle = await open(file, 'r').catch((error: Error) => cannotRead(file, error.message));
   try {
-    readSync(fd, head, 0, 512, 0);
+    await handle.read(head, 0, 512, 0);
   } finally {
-    closeSync(fd);
+    await handle.close();
   }
   const gzip = head[0] === 0x1f && head[1] === 0x8b;
   return gzip || head.toString('latin1', 257, 262) === 'ustar' ? 'oci' : 'disk';
 }
 
-/** Uploads a file as an image. @throws Failure, ProblemFailure */
+/** Uploads a file as an image. @throws Failure, ProblemError */
 export async function imageImport(
-  api: Connection,
+  api: BerthClient,
   project: string,
   file: string,
   name: string,
   kind: ImageKind,
 ): Promise<Image> {
-  const found = await stat(file).catch((error: Error) => {
-    throw new Failure(`${file} cannot be read: ${error.message}`, exitCodes.usage);
-  });
-  const stream = Readable.toWeb(
-    createReadStream(file, { highWaterMark: 1 << 20 }),
-  ) as ReadableStream<Uint8Array>;
-  const answer = await api.mutate<{ image: Image }>(
-    'POST',
-    `/v1/projects/${encodeURIComponent(project)}/images`,
-    {
-      query: { name, kind },
-      stream,
-      headers: { 'content-length': String(found.size) },
-    },
-  );
-  return answer.image;
+  await fileCheck(file);
+  return (await api.imageUpload(project, { name, kind }, await openAsBlob(file))).image;
+}
+
+async function fileCheck(file: string): Promise<void> {
+  const found = await stat(file).catch((error: Error) => cannotRead(file, error.message));
+  if (!found.isFile()) cannotRead(file, 'it is no regular file');
+  if (found.size === 0) cannotRead(file, 'it is empty');
+}
+
+function cannotRead(file: string, why: string): never {
+  throw new Failure(`${file} cannot be imported: ${why}`, exitCodes.usage);
 }

@@ -1,19 +1,39 @@
-import type { Event, Host, Image, Instance, Network, Operation, Project, Volume } from '@berth/model';
-import type { Connection } from './connection.js';
+import { answer, everyPage, type BerthClient, type Schemas } from '@berth/client';
+import { exitCodes, Failure } from './failure.js';
 import { age, bytes, type Column } from './output.js';
 
-/** A kind of object that can be listed. */
-export interface Kind<T = never> {
-  readonly path: (project: string) => string;
-  readonly columns: readonly Column<T>[];
+/** Which objects of a kind; `limit` counts for operations and events alone, of which it keeps the newest. */
+export interface Selection {
+  readonly project: string;
+  readonly limit: number;
 }
 
+/** A kind of object that can be listed and shown. */
+export interface Kind<T = never> {
+  readonly columns: readonly Column<T>[];
+  list(api: BerthClient, selection: Selection): Promise<T[]>;
+  get(api: BerthClient, project: string, name: string): Promise<T>;
+}
+
+type Instance = Schemas['Instance'];
+type Event = Schemas['Event'];
+
 const now = Date.now();
-const inProject = (noun: string) => (project: string) =>
-  `/v1/projects/${encodeURIComponent(project)}/${noun}`;
+
+/** What keeps an instance from what is wanted of it: its reason, or else its newest condition. Null when all is well. */
+export function reasonOf({ spec, status }: Instance): string | null {
+  if (status.state === spec.desired && status.conditions.length === 0) return null;
+  const newest = [...status.conditions].sort((a, b) => Date.parse(b.since) - Date.parse(a.since))[0];
+  return status.reason ?? newest?.message ?? null;
+}
 
 export const instances: Kind<Instance> = {
-  path: inProject('instances'),
+  list: (api, { project }) =>
+    everyPage((query) =>
+      answer(api.rest.GET('/v1/projects/{project}/instances', { params: { path: { project }, query } })),
+    ),
+  get: (api, project, name) =>
+    answer(api.rest.GET('/v1/projects/{project}/instances/{name}', { params: { path: { project, name } } })),
   columns: [
     { head: 'NAME', cell: (i) => i.name },
     { head: 'ISOLATION', cell: (i) => i.spec.isolation },
@@ -31,12 +51,13 @@ export const instances: Kind<Instance> = {
     },
     { head: 'MEMORY', wide: true, cell: (i) => `${i.spec.memoryMiB} MiB` },
     { head: 'DISK', wide: true, cell: (i) => `${i.spec.rootDisk.sizeMiB} MiB` },
-    { head: 'REASON', wide: true, cell: (i) => i.status.reason },
+    { head: 'REASON', wide: 'unlessFilled', cell: reasonOf },
   ],
 };
 
-export const hosts: Kind<Host> = {
-  path: () => '/v1/hosts',
+export const hosts: Kind<Schemas['Host']> = {
+  list: async (api) => (await answer(api.rest.GET('/v1/hosts'))).items,
+  get: (api, _project, host) => answer(api.rest.GET('/v1/hosts/{host}', { params: { path: { host } } })),
   columns: [
     { head: 'NAME', cell: (h) => h.name },
     { head: 'STATE', cell: (h) => (h.schedulable ? h.state : `${h.state}, unschedulable`) },
@@ -60,8 +81,13 @@ export const hosts: Kind<Host> = {
   ],
 };
 
-export const images: Kind<Image> = {
-  path: inProject('images'),
+export const images: Kind<Schemas['Image']> = {
+  list: (api, { project }) =>
+    everyPage((query) =>
+      answer(api.rest.GET('/v1/projects/{project}/images', { params: { path: { project }, query } })),
+    ),
+  get: (api, project, name) =>
+    answer(api.rest.GET('/v1/projects/{project}/images/{name}', { params: { path: { project, name } } })),
   columns: [
     { head: 'NAME', cell: (i) => i.name },
     { head: 'KIND', cell: (i) => i.kind },
@@ -72,8 +98,13 @@ export const images: Kind<Image> = {
   ],
 };
 
-export const operations: Kind<Operation> = {
-  path: () => '/v1/operations',
+export const operations: Kind<Schemas['Operation']> = {
+  list: (api, { project, limit }) =>
+    everyPage(
+      (query) => answer(api.rest.GET('/v1/operations', { params: { query: { ...query, project } } })),
+      limit,
+    ),
+  get: (api, _project, id) => answer(api.rest.GET('/v1/operations/{id}', { params: { path: { id } } })),
   columns: [
     { head: 'ID', cell: (o) => o.id },
     { head: 'KIND', cell: (o) => o.kind },
@@ -87,7 +118,8 @@ export const operations: Kind<Operation> = {
 };
 
 export const events: Kind<Event> = {
-  path: () => '/v1/events',
+  list: eventsNewest,
+  get: () => Promise.reject(new Failure('events are listed, not shown alone', exitCodes.usage)),
   columns: [
     { head: 'POSITION', cell: (e) => e.position },
     { head: 'AT', cell: (e) => e.at },
@@ -99,8 +131,11 @@ export const events: Kind<Event> = {
   ],
 };
 
-export const networks: Kind<Network> = {
-  path: inProject('networks'),
+export const networks: Kind<Schemas['Network']> = {
+  list: async (api, { project }) =>
+    (await answer(api.rest.GET('/v1/projects/{project}/networks', { params: { path: { project } } }))).items,
+  get: (api, project, name) =>
+    answer(api.rest.GET('/v1/projects/{project}/networks/{name}', { params: { path: { project, name } } })),
   columns: [
     { head: 'NAME', cell: (n) => n.name },
     { head: 'SCOPE', cell: (n) => n.scope },
@@ -110,8 +145,11 @@ export const networks: Kind<Network> = {
   ],
 };
 
-export const volumes: Kind<Volume> = {
-  path: inProject('volumes'),
+export const volumes: Kind<Schemas['Volume']> = {
+  list: async (api, { project }) =>
+    (await answer(api.rest.GET('/v1/projects/{project}/volumes', { params: { path: { project } } }))).items,
+  get: (api, project, name) =>
+    answer(api.rest.GET('/v1/projects/{project}/volumes/{id}', { params: { path: { project, id: name } } })),
   columns: [
     { head: 'ID', cell: (v) => v.id },
     { head: 'OWNER', cell: (v) => v.owner?.instance },
@@ -124,8 +162,10 @@ export const volumes: Kind<Volume> = {
   ],
 };
 
-export const projects: Kind<Project> = {
-  path: () => '/v1/projects',
+export const projects: Kind<Schemas['Project']> = {
+  list: async (api) => (await answer(api.rest.GET('/v1/projects'))).items,
+  get: (api, _project, project) =>
+    answer(api.rest.GET('/v1/projects/{project}', { params: { path: { project } } })),
   columns: [
     { head: 'NAME', cell: (p) => p.name },
     { head: 'AGE', cell: (p) => age(p.createdAt, now) },
@@ -141,33 +181,12 @@ export function kindName(text: string): KindName | null {
   return found ?? null;
 }
 
-/** Address of one object of a kind. */
-export function objectPath(kind: KindName, project: string, name: string): string {
-  return `${kinds[kind].path(project)}/${encodeURIComponent(name)}`;
-}
-
-/** All objects of a kind; of events the newest `limit`. */
-export async function objectsOf(
-  api: Connection,
-  kind: KindName,
-  project: string,
-  limit: number,
-): Promise<unknown[]> {
-  if (kind === 'operations') return api.list(kinds[kind].path(project), { project }, limit);
-  if (kind === 'events') return newestEvents(api, project, limit);
-  return api.list(kinds[kind].path(project));
-}
-
 /** The ledger reads forward; the newest are the last `limit` of it. */
-async function newestEvents(api: Connection, project: string, limit: number): Promise<Event[]> {
+async function eventsNewest(api: BerthClient, { project, limit }: Selection): Promise<Event[]> {
   let kept: Event[] = [];
   let after = '0';
   for (;;) {
-    const page = await api.get<{ items: Event[]; next: string }>('/v1/events', {
-      project,
-      after,
-      limit: 1000,
-    });
+    const page = await api.eventList({ project, after, limit: 1000 });
     kept = [...kept, ...page.items].slice(-limit);
     if (page.items.length < 1000) return kept;
     after = page.next;

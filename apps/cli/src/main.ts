@@ -1,10 +1,11 @@
 import { fileURLToPath } from 'node:url';
 import { Command, CommanderError, Option } from 'commander';
 import { adminCommands, readCommands, wholeNumber, writeCommands, type Session } from './commands.js';
-import { Connection, targetFrom } from './connection.js';
+import { BerthClient } from '@berth/client';
 import { demoRun } from './demo.js';
-import { exitCodes, Failure } from './failure.js';
+import { exitCodes, Failure, failureFrom } from './failure.js';
 import { formats, type Format } from './output.js';
+import { targetFrom } from './target.js';
 
 interface GlobalOptions {
   readonly api?: string;
@@ -24,13 +25,13 @@ export function programMake(env: NodeJS.ProcessEnv): Command {
     .addHelpText(
       'after',
       '\nThis machine:\n  up, down, status, doctor, config show, test   ./berth up --help tells more\n' +
-        '\nExit codes: 0 done, 1 failed, 2 usage, 3 API unreachable, 4 not found, 5 refused, 6 time-out\n',
+        '\nExit codes: 0 done, 1 failed, 2 usage, 3 API unreachable, 4 not found, 5 refused, 6 time-out, 130 interrupted\n',
     )
     .exitOverride();
   const session = (): Session => {
     const options = program.opts<GlobalOptions>();
     return {
-      api: new Connection(targetFrom(env, options)),
+      api: new BerthClient(targetFrom(env, options)),
       project: options.project,
       format: options.output,
     };
@@ -47,6 +48,7 @@ export function programMake(env: NodeJS.ProcessEnv): Command {
       const s = session();
       const examples = fileURLToPath(new URL('../../../examples', import.meta.url));
       await demoRun(s.api, {
+        address: targetFrom(env, program.opts<GlobalOptions>()).baseUrl,
         project: s.project,
         samples: options.samples,
         examples,
@@ -70,10 +72,10 @@ export async function cliRun(argv: readonly string[], env: NodeJS.ProcessEnv): P
     return exitCodes.ok;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
-    const { message } = error as Error;
-    process.stderr.write(`berth: ${message}\n`);
+    const failure = failureFrom(error);
+    process.stderr.write(`berth: ${failure.message}\n`);
     if (!(error instanceof Failure) && env['BERTH_DEBUG'] !== undefined)
       process.stderr.write(`${(error as Error).stack}\n`);
-    return error instanceof Failure ? error.exitCode : exitCodes.failed;
+    return failure.exitCode;
   }
 }

@@ -1,35 +1,96 @@
-import type { Instance, Operation } from '@berth/model';
-import type { Connection } from './connection.js';
+import { answer, ProblemError, type BerthClient, type Schemas } from '@berth/client';
 import { exitCodes, Failure } from './failure.js';
+import { reasonOf } from './kinds.js';
 
-export interface Accepted {
-  readonly operation: Operation;
-  readonly instance: Instance | null;
+export type Accepted = Schemas['Accepted'];
+type Operation = Schemas['Operation'];
+
+export interface Waiting {
+  /** Longest wait. */
+  readonly seconds: number;
+  /** Gets a line whenever what is waited for changes. */
+  readonly progress: (line: string) => void;
 }
 
 const settled = ['succeeded', 'failed', 'cancelled', 'superseded'];
 
 /**
- * Waits until an operation has ended. @throws Failure when it failed, or had not ended after `seconds`; the operation
- * goes on then.
+ * Waits until an operation has ended. @throws Failure when it failed, had not ended in time, or Ctrl-C ended the waiting;
+ * in the last two cases the operation goes on.
  */
-export async function operationEnd(api: Connection, begun: Operation, seconds: number): Promise<Operation> {
-  const deadline = Date.now() + seconds * 1000;
+export async function operationEnd(api: BerthClient, begun: Operation, waiting: Waiting): Promise<Operation> {
+  const interrupted = new AbortController();
+  const interrupt = (): void => interrupted.abort(new Error('interrupted'));
+  process.once('SIGINT', interrupt);
+  try {
+    return await endAwait(api, begun, waiting, interrupted.signal);
+  } finally {
+    process.removeListener('SIGINT', interrupt);
+  }
+}
+
+async function endAwait(
+  api: BerthClient,
+  begun: Operation,
+  waiting: Waiting,
+  signal: AbortSignal,
+): Promise<Operation> {
+  const deadline = Date.now() + waiting.seconds * 1000;
   let operation = begun;
+  let shown = '';
   while (!settled.includes(operation.state)) {
-    const left = Math.ceil((deadline - Date.now()) / 1000);
-    if (left <= 0)
-      throw new Failure(
-        `${operation.kind} of ${operation.target.name} has not ended after ${seconds} s and goes on (operation ${operation.id}).`,
-        exitCodes.timeout,
-      );
-    operation = await api.get<Operation>(`/v1/operations/${operation.id}`, { wait: Math.min(left, 30) });
+    if (Date.now() >= deadline)
+      throw goesOn(operation, `has not ended after ${waiting.seconds} s`, exitCodes.timeout);
+    try {
+      operation = await operationGet(api, operation.id, signal);
+      if (settled.includes(operation.state)) break;
+      const line = await stateLine(api, operation, signal);
+      if (line !== shown) waiting.progress((shown = line));
+    } catch (error) {
+      if (!signal.aborted) throw error;
+      throw goesOn(operation, 'is not waited for any longer', exitCodes.interrupted);
+    }
   }
-  if (operation.state === 'failed') {
-    const remedy = operation.error?.remedy === undefined ? '' : `\n  -> ${operation.error.remedy}`;
-    throw new Failure(
-      `${operation.kind} of ${operation.target.name} failed: ${operation.error?.message ?? 'no reason given'}${remedy}`,
-    );
-  }
+  if (operation.state === 'failed') throw failed(operation);
   return operation;
+}
+
+/** Answers when the operation has ended, or after a second: then it is time to look what it waits for. */
+function operationGet(api: BerthClient, id: string, signal: AbortSignal): Promise<Operation> {
+  const params = { path: { id }, query: { wait: 1 } };
+  return answer(api.rest.GET('/v1/operations/{id}', { params, signal }));
+}
+
+async function stateLine(api: BerthClient, operation: Operation, signal: AbortSignal): Promise<string> {
+  const { project, target } = operation;
+  const params = { path: { project, name: target.name } };
+  const path = '/v1/projects/{project}/instances/{name}';
+  try {
+    const instance = await answer(api.rest.GET(path, { params, signal }));
+    const reason = reasonOf(instance);
+    return `${target.name}: ${instance.status.state}${reason === null ? '' : `, ${reason}`}`;
+  } catch (error) {
+    if (error instanceof ProblemError && error.status === 404) return `${target.name}: gone`;
+    throw error;
+  }
+}
+
+function goesOn(o: Operation, why: string, exitCode: 6 | 130): Failure {
+  const { project, target } = o;
+  const where = project === 'default' ? '' : ` -p ${project}`;
+  return new Failure(
+    `${o.kind} of ${target.name} ${why} and goes on (operation ${o.id}).\n` +
+      `  -> Look: ./berth get instances ${target.name} -o wide${where} · ./berth explain ${target.name}${where} · ./berth get operations ${o.id}`,
+    exitCode,
+  );
+}
+
+function failed(o: Operation): Failure {
+  const fields = (o.error?.errors ?? [])
+    .map((e) => `\n  ${e.path}: ${e.message}\n    -> ${e.remedy}`)
+    .join('');
+  const remedy = o.error?.remedy === undefined ? '' : `\n  -> ${o.error.remedy}`;
+  return new Failure(
+    `${o.kind} of ${o.target.name} failed: ${o.error?.message ?? 'no reason given'}${fields}${remedy}`,
+  );
 }

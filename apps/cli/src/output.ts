@@ -4,10 +4,10 @@ import { stringify } from 'yaml';
 export type Format = 'table' | 'wide' | 'json' | 'yaml';
 export const formats: readonly Format[] = ['table', 'wide', 'json', 'yaml'];
 
-/** One column of a list; `wide` ones show only with `-o wide`. */
+/** One column of a list. `wide` ones show only with `-o wide`; those `unlessFilled` also when some item fills them. */
 export interface Column<T> {
   readonly head: string;
-  readonly wide?: boolean;
+  readonly wide?: boolean | 'unlessFilled';
   readonly cell: (item: T) => string | number | null | undefined;
 }
 
@@ -35,7 +35,10 @@ const noBorders = Object.fromEntries(
 export function listText<T>(items: readonly T[], columns: readonly Column<T>[], format: Format): string {
   if (format === 'json') return `${JSON.stringify(items, null, 2)}\n`;
   if (format === 'yaml') return stringify(items);
-  const shown = columns.filter((c) => c.wide !== true || format === 'wide');
+  const filled = (c: Column<T>): boolean => items.some((i) => plain(c.cell(i)) !== '-');
+  const shown = columns.filter(
+    (c) => format === 'wide' || (c.wide === 'unlessFilled' ? filled(c) : c.wide !== true),
+  );
   if (items.length === 0) return 'none\n';
   return tableText(
     shown.map((c) => c.head),

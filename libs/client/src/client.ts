@@ -1,7 +1,7 @@
 import type { Event } from '@berth/model';
 import createClient, { type Client } from 'openapi-fetch';
 import { followEvents, type FollowOptions } from './events.js';
-import { errorOf, errorOfBody } from './problem.js';
+import { errorOf, errorOfBody, ProblemError, UnreachableError } from './problem.js';
 import type { components, paths } from './schema.gen.js';
 import { transport, type ClientOptions } from './transport.js';
 
@@ -30,7 +30,11 @@ export class BerthClient {
 
   constructor(private readonly options: ClientOptions) {
     this.send = transport(options);
-    this.rest = createClient<paths>({ baseUrl: options.baseUrl, fetch: this.send });
+    this.rest = createClient<paths>({
+      baseUrl: options.baseUrl,
+      fetch: this.send,
+      pathSerializer: (path, names) => path.replace(/\{(\w+)\}/g, (_, key: string) => segment(names[key])),
+    });
   }
 
   /** One page of the ledger; go on with `after: next`. @throws ProblemError gone, when what comes next was trimmed */
@@ -54,7 +58,7 @@ export class BerthClient {
     file: Blob | ReadableStream<Uint8Array>,
     signal?: AbortSignal,
   ): Promise<Schemas['Imported']> {
-    const url = this.url(`/v1/projects/${encodeURIComponent(project)}/images`, image);
+    const url = this.url(`/v1/projects/${segment(project)}/images`, image);
     const init: RequestInit & { duplex: 'half' } = {
       method: 'POST',
       body: file,
@@ -70,7 +74,7 @@ export class BerthClient {
   /** What an instance printed. @throws ProblemError */
   async logs(request: LogRequest): Promise<ReadableStream<Uint8Array>> {
     const { project, instance, follow, tailBytes, signal } = request;
-    const path = `/v1/projects/${encodeURIComponent(project)}/instances/${encodeURIComponent(instance)}/logs`;
+    const path = `/v1/projects/${segment(project)}/instances/${segment(instance)}/logs`;
     const url = this.url(path, {
       ...(follow === undefined ? {} : { follow: String(follow) }),
       ...(tailBytes === undefined ? {} : { tailBytes: String(tailBytes) }),
@@ -81,17 +85,60 @@ export class BerthClient {
   }
 
   private url(path: string, query: Readonly<Record<string, string>>): URL {
-    const url = new URL(path, this.options.baseUrl);
+    const url = new URL(this.options.baseUrl + path);
     for (const [key, value] of Object.entries(query)) url.searchParams.set(key, value);
     return url;
   }
+}
+
+/**
+ * A name as one segment of an address. URLs take `.` and `..` for steps between folders, however they are written, and an
+ * empty name would address the list. @throws ProblemError invalid, as the API would answer
+ */
+function segment(name: unknown): string {
+  const text = String(name);
+  if (text !== '' && text !== '.' && text !== '..') return encodeURIComponent(text);
+  const detail = `"${text}" is no name`;
+  const remedy = 'names have lower-case letters, digits and "-"';
+  throw new ProblemError({
+    type: 'about:blank',
+    title: 'Bad Request',
+    status: 400,
+    code: 'invalid',
+    detail,
+    remedy,
+  });
+}
+
+/** One page of a list as the API gives it. */
+interface Page<T> {
+  readonly items: readonly T[];
+  readonly nextCursor: string | null;
+}
+
+/** The items of all pages, at most `most`. `pageGet` asks for one page. @throws ProblemError, UnreachableError */
+export async function everyPage<T>(
+  pageGet: (query: { cursor?: string }) => Promise<Page<T>>,
+  most = Infinity,
+): Promise<T[]> {
+  const items: T[] = [];
+  let cursor: string | null = null;
+  do {
+    const page: Page<T> = await pageGet(cursor === null ? {} : { cursor });
+    items.push(...page.items);
+    cursor = page.nextCursor;
+  } while (cursor !== null && items.length < most);
+  return items.slice(0, most);
 }
 
 /** The body of an answer, or its error thrown. @throws ProblemError, UnreachableError */
 export async function answer<T>(
   call: Promise<{ data?: T; error?: unknown; response: Response }>,
 ): Promise<NonNullable<T>> {
-  const { data, error, response } = await call;
+  const { data, error, response } = await call.catch((cause: unknown) => {
+    if (!(cause instanceof SyntaxError)) throw cause;
+    throw new UnreachableError('what answered speaks no JSON', true, { cause });
+  });
   if (!response.ok) throw errorOfBody(response, error);
   return data as NonNullable<T>;
 }

@@ -1,5 +1,5 @@
-import { Event, Problem, type EventClass } from '@berth/model';
-import { errorOf, ProblemError, UnreachableError } from './problem.js';
+import type { Event, EventClass } from '@berth/model';
+import { errorOf, errorOfBody, ProblemError, UnreachableError } from './problem.js';
 import { sseMessages } from './sse.js';
 import { pause } from './transport.js';
 
@@ -48,16 +48,16 @@ async function* connection(
   options: FollowOptions,
   last: string | undefined,
 ): AsyncGenerator<Event> {
-  const url = new URL('/v1/events', baseUrl);
+  const url = new URL(`${baseUrl}/v1/events`);
   for (const key of ['project', 'class', 'objectKind', 'objectId'] as const)
     if (options[key] !== undefined) url.searchParams.set(key, options[key]);
   const headers: Record<string, string> = { accept: 'text/event-stream' };
   if (last !== undefined) headers['last-event-id'] = last;
   const response = await send(new Request(url, { headers, signal: options.signal }));
   if (!response.ok) throw await errorOf(response);
-  if (response.body === null) throw new UnreachableError('the event stream has no body');
+  if (response.body === null) throw new UnreachableError('the event stream has no body', true);
   for await (const message of sseMessages(response.body)) {
-    if (message.event === 'problem') throw new ProblemError(Problem.parse(JSON.parse(message.data)));
-    yield Event.parse(JSON.parse(message.data));
+    if (message.event === 'problem') throw errorOfBody(response, message.data);
+    yield JSON.parse(message.data) as Event;
   }
 }

@@ -1,6 +1,7 @@
 export {
   answer,
   BerthClient,
+  everyPage,
   type EventPage,
   type EventQuery,
   type LogRequest,

@@ -1,4 +1,4 @@
-import { Problem, retryable, type ErrorCode } from '@berth/model';
+import { retryable, type ErrorCode, type Problem } from '@berth/model';
 
 /** The API refused: its problem document (RFC 9457). */
 export class ProblemError extends Error {
@@ -22,6 +22,14 @@ export class ProblemError extends Error {
 /** No answer, or one that is not Berth's (a proxy's error page, another server). */
 export class UnreachableError extends Error {
   override readonly name = 'UnreachableError';
+  constructor(
+    message: string,
+    /** Whether something answered that is no Berth API. */
+    readonly answered: boolean,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
 }
 
 /** The error of an answer that is not 2xx. */
@@ -31,12 +39,20 @@ export async function errorOf(response: Response): Promise<ProblemError | Unreac
 
 /** The same from a body that was read already, parsed or not. */
 export function errorOfBody(response: Response, body: unknown): ProblemError | UnreachableError {
-  const problem = Problem.safeParse(typeof body === 'string' ? parsed(body) : body);
-  return problem.success
-    ? new ProblemError(problem.data)
-    : new UnreachableError(
-        `${response.url} answered ${response.status} ${response.statusText} without a problem document`,
-      );
+  const problem = typeof body === 'string' ? parsed(body) : body;
+  if (isProblem(problem)) return new ProblemError(problem);
+  const said = typeof body === 'string' ? body.slice(0, 300) : JSON.stringify(body)?.slice(0, 300);
+  return new UnreachableError(
+    `${response.url} answered ${response.status} ${said ?? ''}, which is no problem document`,
+    true,
+  );
+}
+
+// Members that are not known are let through (RFC 9457, section 3.2): an older client meets a newer API.
+function isProblem(body: unknown): body is Problem {
+  if (typeof body !== 'object' || body === null) return false;
+  const { code, detail, status } = body as Partial<Record<keyof Problem, unknown>>;
+  return typeof code === 'string' && typeof detail === 'string' && typeof status === 'number';
 }
 
 function parsed(text: string): unknown {

@@ -8,6 +8,11 @@ export interface ClientOptions {
   readonly fetch?: (request: Request) => Promise<Response>;
   /** Waits between tries, milliseconds; an empty list never repeats. */
   readonly backoffMs?: readonly number[];
+  /**
+   * Longest wait for the head of an answer, milliseconds; 60,000 by default, twice the longest `wait` of a route. Uploads
+   * are answered when they are verified: they have no limit of this kind.
+   */
+  readonly answerTimeoutMs?: number;
   /** Fresh idempotency keys; random UUIDs by default. */
   readonly newKey?: () => string;
 }
@@ -20,6 +25,7 @@ const defaultBackoff = [100, 400, 1600];
  */
 export function transport(options: ClientOptions): (request: Request) => Promise<Response> {
   const send = options.fetch ?? ((request: Request) => fetch(request));
+  const timeoutMs = options.answerTimeoutMs ?? 60_000;
   const newKey = options.newKey ?? (() => crypto.randomUUID());
   return async (request) => {
     request.headers.set('authorization', `Bearer ${options.token}`);
@@ -28,7 +34,7 @@ export function transport(options: ClientOptions): (request: Request) => Promise
     const repeatable = isRepeatable(request);
     const waits = repeatable ? (options.backoffMs ?? defaultBackoff) : [];
     for (const wait of waits) {
-      const response = await attempt(send, request.clone()).catch((error: unknown) => {
+      const response = await attempt(send, request.clone(), timeoutMs).catch((error: unknown) => {
         if (request.signal.aborted) throw error;
         return null;
       });
@@ -36,21 +42,46 @@ export function transport(options: ClientOptions): (request: Request) => Promise
       await response?.body?.cancel();
       await pause(wait, request.signal);
     }
-    return attempt(send, request);
+    return attempt(send, request, isUpload(request) ? null : timeoutMs);
   };
 }
 
+const isUpload = (request: Request): boolean =>
+  request.headers.get('content-type') === 'application/octet-stream';
+
 function isRepeatable(request: Request): boolean {
-  if (request.method === 'GET') return true;
-  return request.method === 'POST' && request.headers.get('content-type') !== 'application/octet-stream';
+  return request.method === 'GET' || (request.method === 'POST' && !isUpload(request));
 }
 
-async function attempt(send: (r: Request) => Promise<Response>, request: Request): Promise<Response> {
+async function attempt(
+  send: (r: Request) => Promise<Response>,
+  request: Request,
+  timeoutMs: number | null,
+): Promise<Response> {
+  const stop = new AbortController();
+  let timedOut = false;
+  const timer =
+    timeoutMs === null
+      ? undefined
+      : setTimeout(() => {
+          timedOut = true;
+          stop.abort();
+        }, timeoutMs);
+  // Stays after the head: the caller's signal ends the body too.
+  request.signal.addEventListener('abort', () => stop.abort(request.signal.reason), { once: true });
   try {
-    return await send(request);
+    request.signal.throwIfAborted();
+    return await send(new Request(request, { signal: stop.signal }));
   } catch (cause) {
     if (request.signal.aborted) throw cause;
-    throw new UnreachableError(`no answer from ${new URL(request.url).origin}`, { cause });
+    const why = timedOut
+      ? `nothing came within ${(timeoutMs ?? 0) / 1000} s`
+      : (((cause as Error).cause as Error | undefined)?.message ?? (cause as Error).message);
+    throw new UnreachableError(`the API at ${new URL(request.url).origin} does not answer: ${why}`, false, {
+      cause,
+    });
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -1,6 +1,7 @@
 export * from './ids.js';
 export * from './instance.js';
 export * from './state.js';
+export * from './error-codes.js';
 export * from './errors.js';
 export * from './host.js';
 export * from './image.js';
