@@ -9,7 +9,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ThrowawayPostgres } from '../support/postgres.js';
 import { startPostgres, withClient } from '../support/postgres.js';
 import type { Round } from './contender.js';
-import type { TestHost } from './fixture.js';
+import type { TestHost, World } from './fixture.js';
 import { joinHost, world } from './fixture.js';
 
 /*
@@ -20,14 +20,15 @@ import { joinHost, world } from './fixture.js';
 const lockStatement =
   /await tx\.rows\(`SELECT 1 FROM host_capacity WHERE host_id = \$1 FOR NO KEY UPDATE`, \[hostId\]\);(?=\s*\}\s*async function roomLook|\s*\}\s*$)/m;
 const slotsPerHost = 25;
-const hostNames = ['h0', 'h1', 'h2', 'h3'];
 
 let cluster: ThrowawayPostgres;
+let w: World;
 let dir: string;
 const contenders: Record<'locked' | 'unlocked', ChildProcess[]> = { locked: [], unlocked: [] };
 
 beforeAll(async () => {
   cluster = await startPostgres();
+  w = await world(cluster.url);
   const root = fileURLToPath(new URL('../..', import.meta.url));
   // Below node_modules, so that the bundle's imports of pg and typeorm resolve.
   mkdirSync(join(root, 'node_modules/.cache'), { recursive: true });
@@ -56,6 +57,7 @@ afterAll(async () => {
     child.kill('SIGKILL');
     if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
   }
+  await w.store.close();
   await cluster.stop();
   rmSync(dir, { recursive: true, force: true });
 });
@@ -81,22 +83,35 @@ interface Outcome {
   readonly pendingWithReason: number;
 }
 
+let rounds = 0;
+
+/** Four new hosts, and 100 creates by each of two processes. What the rounds before left does not count. */
 async function round(kind: 'locked' | 'unlocked'): Promise<Outcome> {
-  const w = await world(cluster.url);
+  const name = `r${rounds++}`;
   const capacity = { cpuMillis: slotsPerHost * 100, memoryMiB: 100_000, diskMiB: 100_000 };
   const hosts: TestHost[] = [];
-  for (const name of hostNames) hosts.push(await joinHost(w, name, capacity));
-  const rounds = contenders[kind].map((child, c) =>
-    play(child, { url: w.url, projectId: w.projectId, hosts, prefix: `c${c}-`, creates: 100, atOnce: 6 }),
+  for (let n = 0; n < 4; n += 1) hosts.push(await joinHost(w, `${name}-h${n}`, capacity));
+  const told = await Promise.all(
+    contenders[kind].map((child, c) =>
+      play(child, {
+        url: w.url,
+        projectId: w.projectId,
+        hosts,
+        prefix: `${name}-c${c}-`,
+        creates: 100,
+        atOnce: 6,
+      }),
+    ),
   );
-  const told = await Promise.all(rounds);
-  await w.store.close();
   const counted = await withClient(w.url, (client) =>
-    client.query<{ placed: number; most: number; reasons: number }>(`
-      SELECT (SELECT count(*)::int FROM placements WHERE phase <> 'ended') AS placed,
-        (SELECT max(n)::int FROM (SELECT count(*) AS n FROM placements WHERE phase <> 'ended' GROUP BY host_id) per_host) AS most,
-        (SELECT count(*)::int FROM instances i JOIN decisions d ON d.id = i.decision_id
-         WHERE i.state = 'pending' AND d.outcome = 'unplaced' AND i.reason LIKE '%cpu%') AS reasons`),
+    client.query<{ placed: number; most: number; reasons: number }>(
+      `WITH per_host AS (SELECT count(*)::int AS n FROM placements
+           WHERE phase <> 'ended' AND host_id = ANY ($1) GROUP BY host_id)
+       SELECT (SELECT sum(n)::int FROM per_host) AS placed, (SELECT max(n) FROM per_host) AS most,
+         (SELECT count(*)::int FROM instances i JOIN decisions d ON d.id = i.decision_id
+          WHERE i.name LIKE $2 AND i.state = 'pending' AND d.outcome = 'unplaced' AND i.reason LIKE '%cpu%') AS reasons`,
+      [hosts.map((h) => h.id), `${name}-%`],
+    ),
   );
   const { placed = 0, most = 0, reasons = 0 } = counted.rows[0] ?? {};
   return { told: told.reduce((a, b) => a + b), placed, mostOnAHost: most, pendingWithReason: reasons };
