@@ -4,6 +4,7 @@ import { adminCommands, readCommands, wholeNumber, writeCommands, type Session }
 import { BerthClient } from '@berth/client';
 import { demoRun } from './demo.js';
 import { exitCodes, Failure, failureFrom } from './failure.js';
+import { httpSend } from './http-send.js';
 import { formats, type Format } from './output.js';
 import { targetFrom } from './target.js';
 
@@ -31,7 +32,7 @@ export function programMake(env: NodeJS.ProcessEnv): Command {
   const session = (): Session => {
     const options = program.opts<GlobalOptions>();
     return {
-      api: new BerthClient(targetFrom(env, options)),
+      api: new BerthClient({ ...targetFrom(env, options), fetch: httpSend }),
       project: options.project,
       format: options.output,
     };

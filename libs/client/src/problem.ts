@@ -43,7 +43,7 @@ export function errorOfBody(response: Response, body: unknown): ProblemError | U
   if (isProblem(problem)) return new ProblemError(problem);
   const said = typeof body === 'string' ? body.slice(0, 300) : JSON.stringify(body)?.slice(0, 300);
   return new UnreachableError(
-    `${response.url} answered ${response.status} ${said ?? ''}, which is no problem document`,
+    `${response.url || 'the server'} answered ${response.status} ${said ?? ''}, which is no problem document`,
     true,
   );
 }

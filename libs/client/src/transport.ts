@@ -74,15 +74,20 @@ async function attempt(
     return await send(new Request(request, { signal: stop.signal }));
   } catch (cause) {
     if (request.signal.aborted) throw cause;
-    const why = timedOut
-      ? `nothing came within ${(timeoutMs ?? 0) / 1000} s`
-      : (((cause as Error).cause as Error | undefined)?.message ?? (cause as Error).message);
+    const why = timedOut ? `nothing came within ${(timeoutMs ?? 0) / 1000} s` : innermost(cause);
     throw new UnreachableError(`the API at ${new URL(request.url).origin} does not answer: ${why}`, false, {
       cause,
     });
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** What the system said: `fetch` wraps it, and of several addresses none has a message of its own. */
+function innermost(error: unknown): string {
+  const { cause, message, code } = error as NodeJS.ErrnoException;
+  if (cause instanceof Error) return innermost(cause);
+  return message === '' ? (code ?? 'unknown') : message;
 }
 
 /** Waits, or rejects with the signal's reason. */
