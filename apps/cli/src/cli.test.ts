@@ -204,6 +204,29 @@ describe('failures', () => {
   });
 });
 
+describe('an upload', () => {
+  it('that is refused before it was read ends with the refusal, and lets go of the connection', async () => {
+    const refusing = createServer((req, res) => {
+      res.writeHead(401, { 'content-type': 'application/json' });
+      res.end(JSON.stringify(problem(401, 'unauthenticated')));
+      req.socket.pause();
+    });
+    await new Promise<void>((resolve) => refusing.listen(0, '127.0.0.1', resolve));
+    const file = join(dir, 'large');
+    writeFileSync(file, Buffer.alloc(32 * 1024 * 1024));
+    const api = `http://127.0.0.1:${(refusing.address() as AddressInfo).port}`;
+    const { code, err } = await berth('--api', api, 'image', 'import', file, '--name', 'x');
+    expect([code, err]).toEqual([5, expect.stringContaining('said unauthenticated')]);
+    // Resolves only when no connection is held open any more.
+    await new Promise<void>((resolve) => refusing.close(() => resolve()));
+  });
+  it('of what is no file is refused before anything is sent', async () => {
+    const { code, err } = await berth('image', 'import', dir, '--name', 'x');
+    expect([code, err]).toEqual([2, expect.stringContaining('no regular file')]);
+    expect(seen).toEqual([]);
+  });
+});
+
 describe('assignments of --set', () => {
   it('refuse what is no path, and what would walk through a value', () => {
     const document = documentParse('{"a": 1}', 'x');
@@ -216,6 +239,22 @@ describe('assignments of --set', () => {
     const document: Record<string, unknown> = {};
     for (const a of ['n=1', 'b=true', 'l=[1, 2]', 'p.env.X=1']) valueSet(document, a);
     expect(document).toEqual({ n: 1, b: true, l: [1, 2], p: { env: { X: '1' } } });
+  });
+});
+
+describe('files', () => {
+  it.each([
+    ['two documents', 'a: 1\n---\nb: 2', /holds 2 documents/],
+    ['a value that holds itself', 'a: &a [*a]', /neither YAML nor JSON: Converting circular/],
+    ['a key given twice', 'a: 1\na: 2', /unique at line 2/],
+    ['a list', '[]', /one mapping/],
+    ['nothing', '', /one mapping/],
+  ])('with %s are refused by name', (_what, text, complaint) => {
+    expect(() => documentParse(text, 'my.yaml')).toThrow(complaint);
+    expect(() => documentParse(text, 'my.yaml')).toThrow('my.yaml');
+  });
+  it('and values of --set alike', () => {
+    expect(() => valueSet({}, 'a.b=[1')).toThrow(/--set a\.b=\[1: the value is no YAML/);
   });
 });
 

@@ -13,9 +13,14 @@ export async function httpSend(request: Request): Promise<Response> {
   const { method, signal } = request;
   const options: RequestOptions = { method, signal, headers: Object.fromEntries(request.headers) };
   return new Promise((resolve, reject) => {
-    const sending = begin(request.url, options, (answer) => resolve(responseFrom(answer)));
+    const sending = begin(request.url, options, (answer) => {
+      // A refusal may come before everything was sent: then the rest stays here, and holds up nothing.
+      answer.once('close', () => {
+        if (!sending.writableFinished) sending.destroy();
+      });
+      resolve(responseFrom(answer));
+    });
     sending.once('error', reject);
-    // The API may refuse before it has read everything: then its answer counts, not that the rest was not taken.
     if (request.body === null) sending.end();
     else
       pipeline(Readable.fromWeb(request.body as Parameters<typeof Readable.fromWeb>[0]), sending).catch(

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { parse } from 'yaml';
+import { parseAllDocuments, parse } from 'yaml';
 import { exitCodes, Failure } from './failure.js';
 
 /** A YAML or JSON file as an object; `-` is the standard input. @throws Failure */
@@ -14,15 +14,26 @@ export function fileRead(file: string): Record<string, unknown> {
 }
 
 export function documentParse(text: string, file: string): Record<string, unknown> {
-  let document: unknown;
-  try {
-    document = parse(text);
-  } catch (error) {
-    throw new Failure(`${file} is neither YAML nor JSON: ${(error as Error).message}`, exitCodes.usage);
-  }
+  const documents = parseAllDocuments(text);
+  if (documents.length > 1)
+    throw new Failure(
+      `${file} holds ${documents.length} documents; create takes one at a time`,
+      exitCodes.usage,
+    );
+  const document = valueParse(text, `${file} is neither YAML nor JSON`);
   if (typeof document !== 'object' || document === null || Array.isArray(document))
     throw new Failure(`${file} must hold one mapping: name, labels, spec`, exitCodes.usage);
   return document as Record<string, unknown>;
+}
+
+/** YAML as JSON can carry it: an alias that holds itself is refused like any other mistake. */
+function valueParse(text: string, complaint: string): unknown {
+  try {
+    return JSON.parse(JSON.stringify(parse(text) ?? null)) as unknown;
+  } catch (error) {
+    const [message] = (error as Error).message.split('\n    --> ');
+    throw new Failure(`${complaint}: ${message}`, exitCodes.usage);
+  }
 }
 
 /**
@@ -43,5 +54,5 @@ export function valueSet(document: Record<string, unknown>, assignment: string):
   }
   const text = assignment.slice(at + 1);
   const inEnv = keys.at(-2) === 'env';
-  here[keys.at(-1)!] = inEnv ? text : parse(text);
+  here[keys.at(-1)!] = inEnv ? text : valueParse(text, `--set ${assignment}: the value is no YAML`);
 }
