@@ -57,7 +57,7 @@ async function layerOf(
   const base = 'application/vnd.oci.image.layer.v1.tar';
   if (head[0] !== 0x1f || head[1] !== 0x8b) return { diffId: blob.digest, mediaType: base };
   return {
-    diffId: await hashOf(await gunzipped(createReadStream(path)), archive.limits.totalBytes),
+    diffId: await hashOf(await gunzipped(createReadStream(path)), archive.limits.blobBytes),
     mediaType: `${base}+gzip`,
   };
 }

@@ -7,6 +7,7 @@ import { z } from 'zod';
 import type { BlobStore } from './blob-store.js';
 import { ImageError } from './image-error.js';
 import { markOpaque } from './opaque-mark.js';
+import { ratioBytes } from './tar-entries.js';
 import type { LayerLimits } from './unpack-protocol.js';
 import { runUnpack, unpackChildEntry } from './unpack-run.js';
 
@@ -105,7 +106,8 @@ export class LayerStore {
   private async unpack(layer: LayerRef): Promise<string> {
     const { digest, diffId, mediaType } = layer;
     const compression = compressionOf(mediaType);
-    if (!(await this.blobs.has(digest)))
+    const blobBytes = await this.blobs.size(digest);
+    if (blobBytes === null)
       throw new ImageError('missingBlob', `layer ${digest} is not on this host`, 'Fetch the image again.');
     await mkdir(this.dir, { recursive: true, mode: 0o700 });
     const work = this.temporary();
@@ -113,7 +115,9 @@ export class LayerStore {
     await mkdir(work, { mode: 0o700 });
     try {
       await mkdir(tree, { mode: 0o755 });
-      const order = { directory: tree, gzip: compression === 'gzip', limits: this.limits };
+      const tarBytes = Math.min(this.limits.tarBytes, ratioBytes(blobBytes));
+      const limits = { ...this.limits, tarBytes };
+      const order = { directory: tree, gzip: compression === 'gzip', limits };
       const entry = this.options.childEntry ?? (await unpackChildEntry());
       const answer = await runUnpack(entry, this.blobs.path(digest), order, compression === 'zstd');
       if (answer.diffId !== diffId)

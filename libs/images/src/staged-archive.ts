@@ -66,12 +66,12 @@ export class StagedArchive {
       if (type === 'file') {
         const digest = blobDigest(path);
         const maxBytes = this.limits.blobBytes;
-        this.files.set(path, await this.staging.write(entry, digest ? { digest, maxBytes } : { maxBytes }));
+        const options = digest ? { digest, maxBytes } : { maxBytes };
+        this.files.set(path, await this.staging.write(entry.content, options));
         continue;
       }
-      if (type === 'symlink') this.links.set(path, posix.join(posix.dirname(path), linkname ?? ''));
+      if (type === 'symlink') this.links.set(path, posix.join(posix.dirname(path), linkname));
       else if (type !== 'directory') refuse('badArchive', `entry ${path} is a ${type}`);
-      entry.resume();
     }
   }
 

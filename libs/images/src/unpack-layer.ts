@@ -20,11 +20,17 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import type { Entry, Headers } from 'tar-stream';
 import { ImageError } from './image-error.js';
 import type { MakeNode } from './node-make.js';
+import type { TarEntry } from './tar-entries.js';
 import { archivePath, tarEntries } from './tar-entries.js';
+import type { TarHeader } from './tar-header.js';
 import type { LayerLimits, UnpackAnswer } from './unpack-protocol.js';
+
+/** All names together, characters: they are held in memory until the end. */
+const NAME_BYTES = 64 * 2 ** 20;
+/** Names of opaque directories, characters: they travel in the answer. */
+const OPAQUE_BYTES = 2 * 2 ** 20;
 
 /**
  * Writes one layer's tar (OCI image-spec, "Image Layer Filesystem Changeset") below `root`, unshifted. File calls are
@@ -43,6 +49,8 @@ export class LayerUnpacker {
   private readonly whiteouts = new Set<string>();
   private readonly opaque = new Set<string>();
   private entries = 0;
+  private nameBytes = 0;
+  private opaqueBytes = 0;
   private bytes = 0;
   private devices = 0;
 
@@ -65,8 +73,7 @@ export class LayerUnpacker {
       { objectMode: false },
     );
     for await (const entry of tarEntries(hashed, this.limits.tarBytes)) {
-      if (++this.entries > this.limits.entries)
-        throw new ImageError('tooLarge', `the layer has more than ${this.limits.entries} entries`, '');
+      this.count(entry.header.name);
       await this.place(entry);
     }
     this.finish();
@@ -75,16 +82,28 @@ export class LayerUnpacker {
     return { ok: true, diffId, bytes, entries, devices, opaque: [...this.opaque] };
   }
 
-  private async place(entry: Entry): Promise<void> {
+  /** Every name of the archive and every directory that it only implies takes an inode and a place in memory. */
+  private count(name: string): void {
+    this.entries++;
+    this.nameBytes += name.length;
+    if (this.entries > this.limits.entries)
+      throw new ImageError('tooLarge', `the layer has more than ${this.limits.entries} entries`, '');
+    if (this.nameBytes > NAME_BYTES)
+      throw new ImageError('tooLarge', `the names of the layer have more than ${NAME_BYTES} characters`, '');
+  }
+
+  private async place(entry: TarEntry): Promise<void> {
     const header = entry.header;
     const parts = archivePath(header.name, this.limits.depth, 'badLayer');
     const base = parts.at(-1) ?? '';
+    const hidden = parts.slice(0, -1).find((part) => part.startsWith('.wh.'));
+    if (hidden?.startsWith('.wh..wh.') === true) return;
+    if (hidden !== undefined) throw bad(header.name, 'lies below a whiteout');
     const parent = this.parentOf(parts);
     if (base.startsWith('.wh.')) this.whiteout(parent, base.slice('.wh.'.length));
     else if (header.type === 'directory') this.makeDirectory(parts, header);
     else if (parts.length === 0) throw bad(header.name, `makes the root a ${header.type}`);
     else await this.makeFile(entry, parts.join('/'));
-    entry.resume();
   }
 
   /** Makes sure that every parent is a real directory of this layer, and returns the last. */
@@ -96,14 +115,17 @@ export class LayerUnpacker {
       const kind = this.kindOf(path);
       if (kind === 'link') throw bad(parts.join('/'), `passes through the symbolic link ${path}`);
       if (kind === 'other') throw bad(parts.join('/'), `lies below ${path}, which is no directory`);
-      if (kind === 'absent') mkdirSync(this.at(path), { mode: 0o755 });
+      if (kind === 'absent') {
+        this.count(path);
+        mkdirSync(this.at(path), { mode: 0o755 });
+      }
       this.directories.add(path);
     }
     return path;
   }
 
   private whiteout(parent: string, name: string): void {
-    if (name === '.wh..opq') this.opaque.add(parent);
+    if (name === '.wh..opq') this.hide(parent);
     // Other names below `.wh..wh.` are bookkeeping of aufs.
     else if (name.startsWith('.wh.')) return;
     else if (name === '' || name === '.' || name === '..')
@@ -111,7 +133,15 @@ export class LayerUnpacker {
     else this.whiteouts.add(parent === '' ? name : `${parent}/${name}`);
   }
 
-  private makeDirectory(parts: readonly string[], header: Headers): void {
+  private hide(directory: string): void {
+    if (this.opaque.has(directory)) return;
+    this.opaque.add(directory);
+    this.opaqueBytes += directory.length;
+    if (this.opaqueBytes > OPAQUE_BYTES)
+      throw new ImageError('tooLarge', 'the layer hides too many directories', '');
+  }
+
+  private makeDirectory(parts: readonly string[], header: TarHeader): void {
     const path = parts.join('/');
     if (!this.directories.has(path)) {
       const kind = this.kindOf(path);
@@ -122,10 +152,10 @@ export class LayerUnpacker {
     chownSync(this.at(path), ...this.owner(header));
     chmodSync(this.at(path), modeOf(header));
     // Set at the end: what is written into the directory would change it.
-    this.times.set(path, timeOf(header));
+    this.times.set(path, header.mtime);
   }
 
-  private async makeFile(entry: Entry, path: string): Promise<void> {
+  private async makeFile(entry: TarEntry, path: string): Promise<void> {
     const header = entry.header;
     const full = this.at(path);
     if (header.type === 'character-device' || header.type === 'block-device') {
@@ -144,43 +174,40 @@ export class LayerUnpacker {
       this.makeNode(full, 'fifo');
       lchownSync(full, ...this.owner(header));
       chmodSync(full, modeOf(header));
-      return lutimesSync(full, timeOf(header), timeOf(header));
+      return lutimesSync(full, header.mtime, header.mtime);
     }
-    if (header.type !== 'file' && header.type !== 'contiguous-file')
-      throw bad(path, `is a ${String(header.type)}, which is not taken`);
     await this.writeFile(entry, full);
   }
 
-  private async writeFile(entry: Entry, full: string): Promise<void> {
+  private async writeFile(entry: TarEntry, full: string): Promise<void> {
     const header = entry.header;
     const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
     const file = openSync(full, flags, 0o600);
     try {
-      for await (const chunk of entry) {
-        const bytes = chunk as Buffer;
+      for await (const bytes of entry.content) {
         for (let at = 0; at < bytes.length;) at += writeSync(file, bytes, at);
         this.bytes += bytes.length;
       }
       // The mode comes after the owner: chown clears the set-uid bit.
       fchownSync(file, ...this.owner(header));
       fchmodSync(file, modeOf(header));
-      futimesSync(file, timeOf(header), timeOf(header));
+      futimesSync(file, header.mtime, header.mtime);
     } finally {
       closeSync(file);
     }
   }
 
-  private makeSymlink(full: string, header: Headers): void {
-    const target = header.linkname ?? '';
-    if (target === '' || target.includes('\0') || Buffer.byteLength(target) > 4095)
+  private makeSymlink(full: string, header: TarHeader): void {
+    const target = header.linkname;
+    if (target === '' || Buffer.byteLength(target) > 4095)
       throw bad(header.name, 'has no usable link target');
     symlinkSync(target, full);
     lchownSync(full, ...this.owner(header));
-    lutimesSync(full, timeOf(header), timeOf(header));
+    lutimesSync(full, header.mtime, header.mtime);
   }
 
-  private linkTarget(path: string, header: Headers): string {
-    const parts = archivePath(header.linkname ?? '', this.limits.depth, 'badLayer');
+  private linkTarget(path: string, header: TarHeader): string {
+    const parts = archivePath(header.linkname, this.limits.depth, 'badLayer');
     this.parentOf(parts);
     const target = parts.join('/');
     const kind = this.kindOf(target);
@@ -193,15 +220,14 @@ export class LayerUnpacker {
     for (const path of this.whiteouts) {
       const kind = this.kindOf(path);
       if (kind === 'absent') this.makeNode(this.at(path), 'whiteout');
-      else if (kind === 'directory') this.opaque.add(path);
+      else if (kind === 'directory') this.hide(path);
     }
     for (const [path, time] of this.times) utimesSync(this.at(path), time, time);
   }
 
-  private owner(header: Headers): [number, number] {
-    const { uid = 0, gid = 0 } = header;
-    for (const id of [uid, gid])
-      if (!Number.isInteger(id) || id < 0 || id > 0x7fffffff) throw bad(header.name, `has the owner ${id}`);
+  private owner(header: TarHeader): [number, number] {
+    const { uid, gid } = header;
+    for (const id of [uid, gid]) if (id > 0x7fffffff) throw bad(header.name, `has the owner ${id}`);
     return [uid, gid];
   }
 
@@ -216,13 +242,8 @@ export class LayerUnpacker {
   }
 }
 
-function modeOf(header: Headers): number {
-  return (header.mode ?? 0o644) & 0o7777;
-}
-
-function timeOf(header: Headers): Date {
-  const time = header.mtime ?? new Date(0);
-  return Number.isNaN(time.getTime()) ? new Date(0) : time;
+function modeOf(header: TarHeader): number {
+  return header.mode & 0o7777;
 }
 
 function bad(name: string, why: string): ImageError {
