@@ -100,7 +100,10 @@ export class Component {
     this.loop = null;
   }
 
-  /** Ends the process: the stop signal first, SIGKILL after the time-out. Nothing happens to an external one. */
+  /**
+   * Ends the process: the stop signal first, SIGKILL after the time-out. Nothing happens to an external one.
+   * @throws Error when the process outlives SIGKILL; it stays recorded
+   */
   async stop(): Promise<void> {
     await this.release();
     const { identity } = this;
@@ -111,7 +114,8 @@ export class Component {
       if (!ended) {
         this.report(`${this.spec.name}: still there after ${this.spec.stopTimeoutMs} ms, killing it`);
         signalProcess(identity, 'SIGKILL');
-        await waitGone(identity, 5000);
+        if (!(await waitGone(identity, 5000)))
+          throw new Error(`process ${identity.pid} is still there 5 s after SIGKILL: it hangs in the kernel`);
       }
     }
     this.identity = null;
@@ -217,7 +221,10 @@ export class Component {
 
   private async untilServing(signal: AbortSignal, alive: () => boolean | Promise<boolean>): Promise<void> {
     while (!signal.aborted && (await alive())) {
-      const waitsFor = await this.spec.ready().catch((error: Error) => error.message);
+      const asked = this.spec.ready().catch((error: Error) => error.message);
+      // An answer that does not come must not hold up the way down.
+      const waitsFor = await Promise.race([asked, aborted(signal)]);
+      if (signal.aborted) return;
       if (waitsFor === null) {
         this.to('ready', '');
         return;

@@ -17,7 +17,7 @@ export async function daemonRun(paths: Paths, config: Config, hosts: number): Pr
   };
   await controlServe(fleet, paths.controlSocket, end);
   for (const signal of ['SIGTERM', 'SIGINT'] as const)
-    process.once(signal, () => void fleet.down('leave', 0).then(end, () => process.exit(1)));
+    process.once(signal, () => void fleet.down('leave', 0).then(end, end));
   setInterval(() => logsTurn(paths.log, config.logMaxMiB * 1024 * 1024), 30_000).unref();
   report(`the supervisor begins, pid ${process.pid}`);
   await fleet.up(hosts).catch(() => undefined);

@@ -1,11 +1,14 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { controlAsk } from './control.js';
-import { leftRunning } from './fleet.js';
+import { downTold, leftRunning } from './fleet.js';
 import type { Paths } from './paths.js';
 import { sleep } from './wait.js';
 
-/** Takes Berth down. @throws Error when instances did not stop; then everything still runs. */
+/**
+ * Takes Berth down. @throws Error when instances did not stop (then everything still runs), or naming what did not end
+ * (then everything else is down).
+ */
 export async function downCommand(
   paths: Paths,
   instances: 'stop' | 'leave',
@@ -27,10 +30,16 @@ export async function downCommand(
     const status = await controlAsk(paths.controlSocket, 'GET', '/status');
     if (status === null) break;
     if (status.step !== shown) process.stdout.write(`${(shown = status.step)}\n`);
-    if (status.error !== null) throw new Error(`${status.error}\nNothing was ended; Berth still runs.`);
+    if (status.error !== null)
+      throw new Error(
+        `${status.error}\nNothing was ended; Berth still runs.\n  -> Try again, or leave the instances running and end the rest: ./berth down`,
+      );
     if (Date.now() > deadline) throw new Error(`still ${status.step}; see ./berth status`);
     await sleep(100);
   }
+  const failures = downTold(paths);
+  if (failures.length > 0)
+    throw new Error(`Berth is down, but for what did not end:\n${failures.join('\n')}`);
   const left = leftOf(paths);
   process.stdout.write(
     left.length === 0

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { isAlive, writeFileAtomic } from '@berth/linux';
 import { ApiAccess } from './api.js';
 import { Component, type ComponentSpec, type ComponentStatus } from './component.js';
@@ -62,13 +62,18 @@ export class Fleet {
     if (hosts > this.labs.length + 1) this.step = `going up to ${hosts} hosts`;
     return this.change(async () => {
       this.upward = new AbortController();
+      rmSync(this.paths.downFailures, { force: true });
       await this.intentSave(hosts);
       await this.begin(hosts);
       this.step = 'up';
     });
   }
 
-  /** Ends what dies with the supervisor; with `stop` also instances, libvirt and lab hosts. */
+  /**
+   * Ends what dies with the supervisor; with `stop` also instances, libvirt and lab hosts. What does not end holds up
+   * nothing else: it is told by {@link downTold} when the supervisor is gone.
+   * @throws Error when instances did not stop; then nothing was ended
+   */
   down(instances: 'stop' | 'leave', timeoutMs: number): Promise<void> {
     // What does not come up must not hold up the way down.
     this.upward.abort(new Error('told to go down'));
@@ -78,12 +83,26 @@ export class Fleet {
         await stopInstances(this.api, timeoutMs, (line) => (this.step = line));
       }
       this.step = 'going down';
-      for (const component of [...this.components].reverse()) {
-        if (component.spec.outlives && instances === 'leave') await component.release();
-        else await component.stop();
-      }
-      if (instances === 'stop') for (const lab of this.labs) await labRemove(this.paths, lab);
+      const failures = await eachTried(this.stepsDown(instances));
+      for (const failure of failures) this.report(failure);
+      rmSync(this.paths.downFailures, { force: true });
+      if (failures.length > 0)
+        await writeFileAtomic(this.paths.downFailures, JSON.stringify(failures), { mode: 0o640 });
     });
+  }
+
+  private stepsDown(instances: 'stop' | 'leave'): Step[] {
+    const components = [...this.components].reverse().map((c) => ({
+      name: c.spec.name,
+      remedy: `see ${c.spec.logFile}; ./berth up takes it over again`,
+      run: () => (c.spec.outlives && instances === 'leave' ? c.release() : c.stop()),
+    }));
+    const labs = this.labs.map((lab) => ({
+      name: `lab host ${lab.name}`,
+      remedy: 'end those processes, then ./berth up and ./berth down --instances stop',
+      run: () => labRemove(this.paths, lab),
+    }));
+    return instances === 'stop' ? [...components, ...labs] : components;
   }
 
   private change(work: () => Promise<void>): Promise<void> {
@@ -143,6 +162,27 @@ export class Fleet {
     mkdirSync(this.paths.state, { recursive: true, mode: 0o711 });
     await writeFileAtomic(this.paths.intent, `${JSON.stringify({ hosts })}\n`, { mode: 0o644 });
   }
+}
+
+/** One thing to end on the way down, and what an operator can do when it does not. */
+export interface Step {
+  readonly name: string;
+  readonly remedy: string;
+  readonly run: () => Promise<void>;
+}
+
+/** Tries every step, in order, whatever became of those before. The result names each that failed, why, and what to do. */
+export async function eachTried(steps: readonly Step[]): Promise<string[]> {
+  const failures: string[] = [];
+  for (const { name, remedy, run } of steps)
+    await run().catch((error: Error) => failures.push(`${name}: ${error.message}\n  -> ${remedy}`));
+  return failures;
+}
+
+/** What did not end on the last way down. */
+export function downTold(paths: Paths): string[] {
+  if (!existsSync(paths.downFailures)) return [];
+  return JSON.parse(readFileSync(paths.downFailures, 'utf8')) as string[];
 }
 
 /** How many hosts the last `up` had; 1 when there was none. */

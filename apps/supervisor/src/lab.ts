@@ -8,7 +8,6 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
-  rmdirSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -23,6 +22,7 @@ import {
   writeFileAtomic,
   type ProcessIdentity,
 } from '@berth/linux';
+import { groupsRemove } from './cgroup-tree.js';
 import { labEnter, type HostContext } from './host.js';
 import type { Paths } from './paths.js';
 import { sleep } from './wait.js';
@@ -120,12 +120,12 @@ async function labFind(paths: Paths, number: number): Promise<ProcessIdentity | 
 
 async function labMake(paths: Paths, root: string, number: number, name: string): Promise<ProcessIdentity> {
   const cgroups = ownCgroups(paths.root, number);
-  for (const c of cgroups) {
-    mkdirSync(c.dir, { recursive: true });
-    if (c.options.split(',').includes('cpuset')) cpusetInherit(c.mount, c.dir);
-  }
-  const identity = await holderStart(cgroups.map((c) => c.dir));
   try {
+    for (const c of cgroups) {
+      mkdirSync(c.dir, { recursive: true });
+      if (c.options.split(',').includes('cpuset')) cpusetInherit(c.mount, c.dir);
+    }
+    const identity = await holderStart(cgroups.map((c) => c.dir));
     for (const c of cgroups.filter((g) => g.entry !== g.dir)) {
       mkdirSync(c.entry, { recursive: true });
       writeFileSync(join(c.entry, 'cgroup.procs'), String(identity.pid));
@@ -136,7 +136,8 @@ async function labMake(paths: Paths, root: string, number: number, name: string)
     await writeFileAtomic(recordFile(paths, number), `${JSON.stringify({ identity })}\n`, { mode: 0o640 });
     return identity;
   } catch (error) {
-    signalProcess(identity, 'SIGKILL');
+    // The holder is in these groups too.
+    await groupsRemove(cgroups.map((c) => c.dir));
     throw error;
   }
 }
@@ -255,23 +256,12 @@ async function labConnect(root: string, number: number, pid: number): Promise<vo
   await inside('link', 'set', 'uplink', 'up');
 }
 
-/** Takes a lab host away: its holder (and with it namespaces and links), then its cgroups. Its files stay. */
+/**
+ * Takes a lab host away: its holder (and with it namespaces and links), what still runs in its cgroups, then these. Its
+ * files stay. @throws Error naming the processes that do not end
+ */
 export async function labRemove(paths: Paths, lab: LabHost): Promise<void> {
   signalProcess(lab.identity, 'SIGKILL');
-  while (isAlive(lab.identity)) await sleep(5);
-  // Every hierarchy, also those that hold no limits (devices, freezer, the init system's own).
-  for (const c of ownCgroups(paths.root, lab.number)) groupRemove(c.dir);
+  await groupsRemove(ownCgroups(paths.root, lab.number).map((c) => c.dir));
   rmSync(recordFile(paths, lab.number), { force: true });
-}
-
-/** Removes a cgroup with those below it, deepest first. One that still holds a process stays, and is used again. */
-function groupRemove(dir: string): void {
-  if (!existsSync(dir)) return;
-  for (const entry of readdirSync(dir, { withFileTypes: true }))
-    if (entry.isDirectory()) groupRemove(join(dir, entry.name));
-  try {
-    rmdirSync(dir);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EBUSY') throw error;
-  }
 }

@@ -14,6 +14,8 @@ export interface Paths {
   readonly supervisorLock: string;
   /** One file per component: identity of its process, so that a later supervisor can adopt it. */
   readonly components: string;
+  /** What the last way down could not end, for whoever asked for it. */
+  readonly downFailures: string;
   /** What outlives the supervisor: number of hosts. */
   readonly intent: string;
 }
@@ -35,6 +37,7 @@ export function pathsFor(root: string): Paths {
     controlSocket: at('run/berth/supervisor.sock'),
     supervisorLock: at('run/berth/supervisor.lock'),
     components: at('run/berth/components'),
+    downFailures: at('run/berth/down-failures.json'),
     intent: at('var/lib/berth/supervisor.json'),
   };
 }

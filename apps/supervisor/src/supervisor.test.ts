@@ -1,6 +1,14 @@
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { isAlive, processIdentity } from '@berth/linux';
 import { describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { backoffMs } from './backoff.js';
+import { groupsRemove } from './cgroup-tree.js';
+import { Component } from './component.js';
+import { eachTried } from './fleet.js';
 import { configFrom, nameFromHostname } from './config.js';
 import { checksFrom, nodeSuffices, type Findings } from './doctor/findings.js';
 import { doctorText } from './doctor/command.js';
@@ -40,6 +48,59 @@ describe('starting again', () => {
   it('pauses longer after each failure and never longer than half a minute', () => {
     fc.assert(fc.property(fc.nat(200), (n) => backoffMs(n + 1) >= backoffMs(n) && backoffMs(n) <= 30_000));
     expect(backoffMs(0)).toBe(250);
+  });
+});
+
+describe('going down', () => {
+  const step = (name: string, log: string[], failure?: string) => ({
+    name,
+    remedy: `look after ${name}`,
+    run: () => {
+      log.push(name);
+      return failure === undefined ? Promise.resolve() : Promise.reject(new Error(failure));
+    },
+  });
+  it('goes on after what does not end, and tells it with what to do', async () => {
+    const log: string[] = [];
+    const failures = await eachTried([
+      step('agent', log),
+      step('api', log, 'it hangs'),
+      step('postgres', log),
+      step('lab', log, 'held'),
+    ]);
+    expect(log).toEqual(['agent', 'api', 'postgres', 'lab']);
+    expect(failures).toEqual(['api: it hangs\n  -> look after api', 'lab: held\n  -> look after lab']);
+  });
+  it('ends a component whose readiness never answers', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'berth-component-'));
+    const never = new Promise<null>(() => undefined);
+    const spec = {
+      ...{ name: 'deaf', command: 'sleep', args: () => ['1000'], outlives: false },
+      ...{ logFile: join(dir, 'log'), record: join(dir, 'record.json') },
+      ...{ stopSignal: 'SIGTERM' as const, stopTimeoutMs: 5000 },
+      ready: () => never,
+    };
+    const component = new Component(spec, () => undefined);
+    component.start();
+    await expect.poll(() => component.status().pid).not.toBeNull();
+    const identity = processIdentity(component.status().pid!)!;
+    await component.stop();
+    expect(isAlive(identity)).toBe(false);
+    expect(existsSync(spec.record)).toBe(false);
+    rmSync(dir, { recursive: true });
+  });
+  it('leaves no cgroup of a lab host, also when something still runs in it', async () => {
+    const { mount } = cgroupDirs(readFileSync('/proc/self/mountinfo', 'utf8')).find(
+      (m) => m.type === 'cgroup2' || m.options.includes('freezer'),
+    )!;
+    const dir = join(mount, `berth-lab-test-${process.pid}`);
+    mkdirSync(join(dir, 'below'), { recursive: true });
+    const child = spawn('sleep', ['1000'], { stdio: 'ignore' });
+    const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+    writeFileSync(join(dir, 'below', 'cgroup.procs'), String(child.pid));
+    await groupsRemove([dir, join(mount, 'berth-lab-never-made')]);
+    expect(existsSync(dir)).toBe(false);
+    await ended;
   });
 });
 
