@@ -16,7 +16,8 @@ export async function ledgerListen(db: Db, wake: () => void, signal: AbortSignal
     try {
       const ended = new Promise<void>((resolve) => {
         client.once('end', resolve);
-        client.once('error', () => resolve());
+        // More than one may come (what the server says, then the lost connection), and one unheard ends the process.
+        client.on('error', () => resolve());
         signal.addEventListener('abort', () => resolve(), { once: true });
       });
       await client.connect();
