@@ -73,13 +73,23 @@ async function refuseOthers(file: FileHandle, head: Buffer, size: number): Promi
   const tail = size >= 512 ? await bytesAt(file, size - 512, 512) : Buffer.alloc(0);
   for (const [name, offset, magic] of REFUSED) {
     const found = offset < 0 ? tail : head.subarray(offset);
-    if (found.subarray(0, magic.length).toString('latin1') !== magic) continue;
-    throw new ImageError(
-      'unsupported',
-      `the disk is ${name}; only qcow2 and raw are taken`,
-      'Decompress it, or convert it: qemu-img convert -O qcow2 <file> <file>.qcow2',
-    );
+    if (found.subarray(0, magic.length).toString('latin1') === magic) throw otherFormat(name);
   }
+  if (isVmdkDescriptor(head.toString('latin1', 0, 4096))) throw otherFormat('VMDK');
+}
+
+/** A text that names the files of a disk. QEMU knows it by the first line that is neither blank nor a comment. */
+function isVmdkDescriptor(text: string): boolean {
+  const first = text.split('\n').find((line) => line.trim() !== '' && !line.startsWith('#'));
+  return first !== undefined && /^version=[0-9]/.test(first);
+}
+
+function otherFormat(name: string): ImageError {
+  return new ImageError(
+    'unsupported',
+    `the disk is ${name}; only qcow2 and raw are taken`,
+    'Decompress it, or convert it: qemu-img convert -O qcow2 <file> <file>.qcow2',
+  );
 }
 
 async function bytesAt(file: FileHandle, position: number, length: number): Promise<Buffer> {

@@ -26,8 +26,11 @@ export function qcow2Inspect(head: Buffer, fileBytes: number): number {
   if (head.readUInt32BE(32) !== 0) throw unsupported('is encrypted');
   const headerBytes = version === 2 ? 72 : featuresCheck(head);
   extensionsCheck(head, headerBytes, 1 << clusterBits);
+  // QEMU reads the table of snapshots whole when it opens the image; a root disk has no use for one.
+  if (head.readUInt32BE(60) !== 0) throw unsupported('holds snapshots');
   const size = head.readBigUInt64BE(24);
-  if (size === 0n || size > BigInt(Number.MAX_SAFE_INTEGER)) throw bad(`it states a size of ${size} bytes`);
+  if (size === 0n || size % 512n !== 0n || size > BigInt(Number.MAX_SAFE_INTEGER))
+    throw bad(`it states a size of ${size} bytes`);
   tablesCheck(head, fileBytes, size, clusterBits);
   return Number(size);
 }
@@ -45,6 +48,8 @@ function featuresCheck(head: Buffer): number {
   const unknown = features & ~(FEATURE_COMPRESSION | FEATURE_EXTENDED_L2);
   if (unknown !== 0n) throw unsupported(`needs unknown features (0x${unknown.toString(16)})`);
   const compression = length > 104 ? head.readUInt8(104) : 0;
+  const refcountOrder = head.readUInt32BE(96);
+  if (refcountOrder > 6) throw bad(`it states reference counts of 2^${refcountOrder} bits`);
   if (compression > 1 || (compression !== 0) !== ((features & FEATURE_COMPRESSION) !== 0n))
     throw unsupported(`is compressed in an unknown way (${compression})`);
   return length;
@@ -76,7 +81,7 @@ function tablesCheck(head: Buffer, fileBytes: number, size: bigint, clusterBits:
     ['L1 table', l1Offset, l1Entries * 8n],
     ['refcount table', refcountOffset, refcountBytes],
   ] as const)
-    if (offset % cluster !== 0n || offset === 0n || offset + length > BigInt(fileBytes))
+    if (offset % cluster !== 0n || offset === 0n || length === 0n || offset + length > BigInt(fileBytes))
       throw bad(`its ${what} lies outside of the file`);
   // One L2 table fills a cluster with 8-byte entries (16-byte ones where they are extended), one per cluster.
   const extended = head.readUInt32BE(4) >= 3 && (head.readBigUInt64BE(72) & FEATURE_EXTENDED_L2) !== 0n;

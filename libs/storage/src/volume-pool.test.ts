@@ -51,6 +51,41 @@ describe('VolumePool', () => {
     execFileSync('qemu-img', ['check', '-q', disk.path]);
   });
 
+  it('keeps a raw disk raw when its guest, or its base, comes to look like a qcow2 image with a backing file', async () => {
+    const secret = join(dir, 'secret');
+    writeFileSync(secret, Buffer.alloc(2 ** 20, 'S'));
+    const trap = join(dir, 'trap');
+    execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', secret, '-F', 'raw', trap]);
+    const raw = join(dir, 'base.raw');
+    writeFileSync(raw, Buffer.alloc(2 ** 20));
+    const request = { volumeId: id(), base: { path: raw, format: 'raw' as const }, sizeMiB: 1 };
+    const { path } = await pool.ensureOverlayDisk(request);
+    const seen = () => {
+      execFileSync('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', path, join(dir, 'seen')]);
+      return readFileSync(join(dir, 'seen'));
+    };
+    const pinned = { format: 'qcow2', 'backing-filename': raw, 'backing-filename-format': 'raw' };
+    // The base as it could never be imported: its bytes are what the guest sees, no way to the secret.
+    const header = Buffer.concat([readFileSync(trap), Buffer.alloc(2 ** 20)]).subarray(0, 2 ** 20);
+    writeFileSync(raw, header);
+    expect(seen().equals(header)).toBe(true);
+    writeFileSync(raw, Buffer.alloc(2 ** 20));
+    // The guest writes the header through its disk, as it may write anything.
+    writeFileSync(join(dir, 'written'), header);
+    execFileSync('qemu-io', ['-f', 'qcow2', '-c', `write -q -s ${join(dir, 'written')} 0 1M`, path]);
+    expect(await pool.ensureOverlayDisk(request)).toEqual({ path, format: 'qcow2' });
+    expect(info(path)).toMatchObject(pinned);
+    expect(seen().equals(header)).toBe(true);
+    expect(readFileSync(raw).equals(Buffer.alloc(2 ** 20))).toBe(true);
+    // As the base of another volume it is refused where it is called raw.
+    const asRaw = {
+      volumeId: id(),
+      base: { path: join(dir, 'written'), format: 'raw' as const },
+      sizeMiB: 1,
+    };
+    await expect(pool.ensureOverlayDisk(asRaw)).rejects.toMatchObject({ code: 'badBase' });
+  });
+
   it('stands on a raw base as raw, whatever its content says', async () => {
     const raw = join(dir, 'base.raw');
     writeFileSync(raw, Buffer.alloc(2 ** 20));
