@@ -115,7 +115,7 @@ class ContainerRuntime implements Runtime {
       if (record === null) return this.endUnknown(key);
       const ended = await this.use.runs.end(record, graceSeconds, ctx);
       await this.use.runs.monitorGone(ended);
-      await this.parts.release(key);
+      await this.endUnknown(key); // also what an interrupted start left, which the record does not tell of
       this.publish(ended);
     });
   }
@@ -161,11 +161,16 @@ class ContainerRuntime implements Runtime {
       seen.set(workloadId(record), this.use.runs.observation(await this.settle(record)));
     for (const found of await this.use.launcher.list()) {
       const key = workloadKey(found.id);
-      if (key === null || seen.get(found.id)?.phase === 'running') continue;
+      if (key === null) continue;
+      if (found.status === 'created' && seen.has(found.id)) {
+        seen.set(found.id, await this.startInterrupted(key));
+        continue;
+      }
+      if (seen.get(found.id)?.phase === 'running') continue;
       const observed = seen.get(found.id);
       if (observed !== undefined && found.pid === null) continue; // a container that waits for its deletion
-      // A record without a run, or none at all: an interrupted start, or a lost state directory. It is reported as
-      // it is; a start or a removal clears it.
+      // A record without this run, or none at all: a lost state directory. It is reported as it is; a start or a
+      // removal clears it.
       const power = cgroupFrozen(this.parts.paths(key).cgroup) ? 'paused' : 'running';
       seen.set(found.id, { ...key, phase: 'running', power, exit: null, pid: found.pid });
     }
@@ -232,7 +237,7 @@ class ContainerRuntime implements Runtime {
           remedy: 'stop it first',
         });
       await this.use.runs.monitorGone(settled);
-      await this.parts.release(other);
+      await this.endUnknown(other);
     }
   }
 
@@ -241,6 +246,26 @@ class ContainerRuntime implements Runtime {
     const id = workloadId(record);
     if ((await this.use.launcher.status(id))?.status === 'created') await this.use.launcher.start(id);
     this.publish(record);
+  }
+
+  /**
+   * The container of a start that an earlier life of ours did not finish waits and never runs by itself: a recorded
+   * one is started, any other goes, so that it is neither taken for a running one nor left over.
+   */
+  private startInterrupted(key: WorkloadKey): Promise<Observation> {
+    return this.alone(key, async () => {
+      const record = await this.records.read(key);
+      if (record === null) throw new RuntimeError('hostFault', `the record of ${workloadId(key)} went away`);
+      if (this.use.runs.alive(record)) {
+        await this.finishStart(record);
+      } else {
+        await this.use.launcher.delete(workloadId(key));
+        const { cgroup, monitorCgroup } = this.parts.paths(key);
+        await cgroupKill(cgroup);
+        await cgroupKill(monitorCgroup);
+      }
+      return this.use.runs.observation(record);
+    });
   }
 
   /** Ends and clears whatever stands on the host under this key, with or without a record. */
