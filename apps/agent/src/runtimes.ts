@@ -105,8 +105,21 @@ export class Runtimes {
       facts: {},
     }));
     if (!slot.probe.ok) slot.absent = slot.probe.reason ?? 'the probe failed';
+    void this.settle(slot, slot.probe, events);
     if (!slot.probe.ok && JSON.stringify(slot.probe) !== before) events.probed();
     return slot.probe.ok;
+  }
+
+  /** A measurement that takes long is not waited for; its answer is said when it comes. */
+  private async settle(slot: Slot, early: RuntimeProbe, events: RuntimeEvents): Promise<void> {
+    try {
+      const full = await early.later;
+      if (full === undefined || slot.probe !== early || this.life.signal.aborted) return;
+      slot.probe = full;
+      events.probed();
+    } catch (err) {
+      this.log.warn({ err, runtime: slot.runtime.name }, 'a measurement of the runtime failed');
+    }
   }
 
   /** Listens first, then asks for everything: what happens in between is heard after it was read, never lost. */

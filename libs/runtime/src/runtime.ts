@@ -144,6 +144,8 @@ export interface RuntimeProbe {
   readonly facets: readonly string[];
   /** Facts for the host's capabilities; each runtime fills what it knows. */
   readonly facts: Partial<Pick<Capabilities, 'accel' | 'cpu' | 'versions' | 'cgroup' | 'tenantBoundary'>>;
+  /** A fuller answer, where a measurement takes longer than anybody should wait. */
+  readonly later?: Promise<RuntimeProbe>;
 }
 
 export interface LogOptions {

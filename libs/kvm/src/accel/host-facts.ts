@@ -1,5 +1,6 @@
 import { open, readFile } from 'node:fs/promises';
 import type { AccelVerdict, Capabilities } from '@berth/model';
+import { accelVerdict } from './accel-verdict.js';
 import { parseCpuInfo, parseNested } from './cpu-facts.js';
 
 /** Where the facts are read from; tests point it elsewhere. */
@@ -23,24 +24,24 @@ export interface AccelFacts {
 /** What this host says about hardware virtualisation. A device that opens proves nothing: the verdict needs a measurement. */
 export async function accelFacts(paths: FactPaths = systemPaths): Promise<AccelFacts> {
   const facts = parseCpuInfo(await readFile(paths.cpuinfo, 'utf8'));
-  const device = await opens(paths.kvmDevice);
+  const device = await deviceFault(paths.kvmDevice);
   const module = facts.virtualisation === 'svm' ? 'kvm_amd' : 'kvm_intel';
   const nested = parseNested(await readOptional(`${paths.modules}/${module}/parameters/nested`));
   return { cpu: { ...facts, nested, kvmDevice: device === null }, kvm: verdict(device) };
 }
 
-function verdict(fault: string | null): AccelVerdict {
-  if (fault !== null) return { verdict: 'absent', reason: fault };
+function verdict(device: string | null): AccelVerdict {
+  if (device !== null) return accelVerdict({ device, tcg: null, kvm: null, kvmPlain: null });
   return { verdict: 'unmeasured', reason: 'measured: not yet' };
 }
 
-/** Null when the device opens for reading and writing, else why not. */
-async function opens(path: string): Promise<string | null> {
+/** Null when the device opens for reading and writing, else the error code. */
+export async function deviceFault(path = systemPaths.kvmDevice): Promise<string | null> {
   try {
     await (await open(path, 'r+')).close();
     return null;
   } catch (error) {
-    return `${path} cannot be used: ${(error as NodeJS.ErrnoException).code ?? 'unknown error'}`;
+    return (error as NodeJS.ErrnoException).code ?? 'unknown error';
   }
 }
 

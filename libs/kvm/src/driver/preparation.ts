@@ -47,7 +47,12 @@ export class Preparation {
   }
 
   /** The machine as data, its nics attached for `account`. */
-  async machine(spec: WorkloadSpec, image: DiskImage, account: Account): Promise<MachineSpec> {
+  async machine(
+    spec: WorkloadSpec,
+    image: DiskImage,
+    account: Account,
+    accel: MachineSpec['accel'],
+  ): Promise<MachineSpec> {
     const nics: MachineNic[] = [];
     for (const nic of spec.nics) {
       const { ifname } = await this.options.network.attachTap(spec, nic, account);
@@ -61,8 +66,7 @@ export class Preparation {
       title: `${spec.project}/${spec.name}`,
       hostTag: this.options.hostTag,
       uuid: spec.uuid,
-      // `any` takes what was measured to work; nothing was measured yet, so only an explicit wish gets KVM.
-      accel: spec.accel === 'kvm' ? 'kvm' : 'tcg',
+      accel,
       vcpus: spec.vcpus,
       cpuMillis: spec.cpuMillis,
       memoryMiB: spec.memoryMiB,

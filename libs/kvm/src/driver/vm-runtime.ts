@@ -1,5 +1,6 @@
+import { join } from 'node:path';
 import { bootId } from '@berth/linux';
-import type { ImageContent, Isolation, VolumeId } from '@berth/model';
+import type { AccelVerdict, ImageContent, Isolation, VolumeId } from '@berth/model';
 import {
   RuntimeError,
   type EnforcedLimits,
@@ -11,6 +12,7 @@ import {
   type WorkloadKey,
   type WorkloadSpec,
 } from '@berth/runtime';
+import { AccelProbe } from '../accel/accel-probe.js';
 import { accelFacts } from '../accel/host-facts.js';
 import { InstanceLocks } from './instance-locks.js';
 import { StartRefused, type Machine, type MachineDriver } from './machine-driver.js';
@@ -31,6 +33,7 @@ type DiskImage = Extract<ImageContent, { kind: 'disk' }>;
  */
 export class VmRuntime<M extends Machine> implements Runtime {
   readonly isolations: readonly Isolation[] = ['vm'];
+  readonly #accel: AccelProbe;
   readonly #records: WorkloadRecords;
   readonly #logs: SerialLogs;
   readonly #preparation: Preparation;
@@ -42,6 +45,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
     protected readonly driver: MachineDriver<M>,
     protected readonly options: VmRuntimeOptions,
   ) {
+    this.#accel = new AccelProbe(join(options.stateDir, 'accel.json'));
     this.#records = new WorkloadRecords(options.stateDir);
     this.#logs = new SerialLogs(options.logDir);
     this.#preparation = new Preparation(options, this.#records, this.#logs);
@@ -58,15 +62,27 @@ export class VmRuntime<M extends Machine> implements Runtime {
 
   /** Ends connections. Every machine runs on. */
   close(): void {
+    this.#accel.close();
     this.driver.close();
   }
 
+  /** What is known now. Whether KVM is worth anything may be measured later: `later` then gives the whole answer. */
   async probe(): Promise<RuntimeProbe> {
     const { cpu, kvm } = await accelFacts();
-    const facts = { cpu, accel: { kvm, tcg: true }, tenantBoundary: false };
+    const factsWith = (verdict: AccelVerdict): RuntimeProbe['facts'] => ({
+      cpu,
+      accel: { kvm: verdict, tcg: true },
+      tenantBoundary: verdict.verdict === 'usable',
+    });
+    const known = await this.#accel.known();
+    const facts = factsWith(known ?? kvm);
     try {
       const versions = await this.driver.versions();
-      return { ok: true, reason: null, facets: ['pause', 'logs', 'limits'], facts: { ...facts, versions } };
+      const base = { ok: true, reason: null, facets: ['pause', 'logs', 'limits'] } as const;
+      const now: RuntimeProbe = { ...base, facts: { ...facts, versions } };
+      if (known !== null) return now;
+      const measured = this.#accel.verdict();
+      return { ...now, later: measured.then((v) => ({ ...base, facts: { ...factsWith(v), versions } })) };
     } catch (error) {
       return { ok: false, reason: (error as Error).message, facets: [], facts };
     }
@@ -200,7 +216,8 @@ export class VmRuntime<M extends Machine> implements Runtime {
   /** Called with the lock held, when nothing of the instance runs. */
   async #run(spec: WorkloadSpec, image: DiskImage, before: WorkloadRecord, ctx: StepContext): Promise<void> {
     const account = await this.driver.account(spec.rootVolume.id);
-    const machine = await this.#preparation.machine(spec, image, account);
+    const accel = await this.#accelOf(spec);
+    const machine = await this.#preparation.machine(spec, image, account, accel);
     const starting: WorkloadRecord = {
       ...before,
       state: 'starting',
@@ -216,6 +233,15 @@ export class VmRuntime<M extends Machine> implements Runtime {
       throw error;
     }
     await this.#records.write({ ...starting, state: 'started' });
+  }
+
+  /** KVM where it was measured to work. A wish for it is refused rather than taken for emulation. */
+  async #accelOf(spec: WorkloadSpec): Promise<'kvm' | 'tcg'> {
+    if (spec.accel === 'tcg') return 'tcg';
+    if (spec.accel === 'any') return (await this.#accel.known())?.verdict === 'usable' ? 'kvm' : 'tcg';
+    const { verdict, reason } = await this.#accel.verdict();
+    if (verdict === 'usable') return 'kvm';
+    throw new RuntimeError('unsupported', `KVM is ${verdict} on this host: ${reason}`);
   }
 
   /** Writes down what we are about to ask. Null when it does not run any more; its end is then written down. */

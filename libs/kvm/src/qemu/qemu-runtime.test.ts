@@ -123,6 +123,25 @@ describe('a machine in a QEMU of our own', () => {
   });
 });
 
+describe('KVM', () => {
+  it('is judged in the background, and a wish for it is refused where it is worth nothing', async () => {
+    const early = await runtime.probe();
+    const full = (await early.later) ?? early;
+    const kvm = full.facts.accel?.kvm;
+    expect(kvm?.verdict).not.toBe('unmeasured');
+    expect(full.facts.tenantBoundary).toBe(kvm?.verdict === 'usable');
+    expect(await runtime.probe()).toEqual(full);
+    const spec = host.spec('steady', { accel: 'kvm' });
+    await runtime.prepare(spec, step());
+    const start = runtime.start(spec, step());
+    if (kvm?.verdict === 'usable') await start;
+    else await expect(start).rejects.toMatchObject({ code: 'unsupported' });
+    await runtime.stop(spec, 0, step());
+    await runtime.remove(spec, step());
+    expect(host.leftovers(spec)).toEqual([]);
+  });
+});
+
 describe('an agent that was killed in the middle of a start', () => {
   /** Records as they stand when only the process was started. */
   function forgetPid(spec: { instanceId: string }): void {
