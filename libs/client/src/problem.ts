@@ -27,6 +27,8 @@ export class UnreachableError extends Error {
     /** Whether something answered that is no Berth API. */
     readonly answered: boolean,
     options?: ErrorOptions,
+    /** Whether it took the connection and then said nothing for the whole time allowed. */
+    readonly silent = false,
   ) {
     super(message, options);
   }

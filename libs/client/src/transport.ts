@@ -35,7 +35,8 @@ export function transport(options: ClientOptions): (request: Request) => Promise
     const waits = repeatable ? (options.backoffMs ?? defaultBackoff) : [];
     for (const wait of waits) {
       const response = await attempt(send, request.clone(), timeoutMs).catch((error: unknown) => {
-        if (request.signal.aborted) throw error;
+        // Who was silent all that time is not asked again.
+        if (request.signal.aborted || (error instanceof UnreachableError && error.silent)) throw error;
         return null;
       });
       if (response !== null && response.status !== 503) return response;
@@ -75,9 +76,12 @@ async function attempt(
   } catch (cause) {
     if (request.signal.aborted) throw cause;
     const why = timedOut ? `nothing came within ${(timeoutMs ?? 0) / 1000} s` : innermost(cause);
-    throw new UnreachableError(`the API at ${new URL(request.url).origin} does not answer: ${why}`, false, {
-      cause,
-    });
+    throw new UnreachableError(
+      `the API at ${new URL(request.url).origin} does not answer: ${why}`,
+      false,
+      { cause },
+      timedOut,
+    );
   } finally {
     clearTimeout(timer);
   }
