@@ -5,12 +5,16 @@ import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
-import { withCapabilities, writeFileAtomic } from '@berth/linux';
+import { writeFileAtomic } from '@berth/linux';
+import { confined } from './confine.js';
 import { ImageError } from './image-error.js';
 import type { UnpackAnswer, UnpackOrder } from './unpack-protocol.js';
 
 /** Bytes of an answer: the list of opaque directories is all that can grow. */
 const ANSWER_BYTES = 16 * 2 ** 20;
+
+/** Memory of the unpacking process, and of the decompressor beside it, bytes each. */
+const DATA_BYTES = 1024 * 2 ** 20;
 
 /**
  * The compiled child beside this module. When this module itself runs from its TypeScript source (vitest), Node could
@@ -48,8 +52,9 @@ async function bundleChild(source: string): Promise<string> {
 }
 
 /**
- * Unpacks one layer in a child: few capabilities in all of its threads, no way to gain more, bounds on heap, processor
- * time, file size and open files, killed at `limits.timeoutMs`. Zstandard is taken apart by the `zstd` program before it.
+ * Unpacks one layer in a confined child (see {@link confined}): few capabilities, no network, bounds on memory, processor
+ * time, file size and open files, killed at `limits.timeoutMs`. Zstandard is taken apart by the `zstd` program before it,
+ * which is confined too and has no capability at all.
  * @throws ImageError as the child answered; deadline; hostFault when it died
  */
 export async function runUnpack(
@@ -62,9 +67,13 @@ export async function runUnpack(
   // sys_chroot and setpcap are for the child's first two steps, after which it drops them.
   const keep = ['chown', 'dac_override', 'fowner', 'fsetid', 'sys_chroot', 'setpcap'] as const;
   const program = ['--max-old-space-size=192', entry, JSON.stringify(order)];
-  const weak = withCapabilities(keep, process.execPath, program);
   const seconds = Math.ceil(limits.timeoutMs / 1000);
-  const bounds = [`--fsize=${limits.tarBytes}`, '--nofile=128', `--cpu=${seconds}`, '--core=0'];
+  const bounds = { fileBytes: limits.tarBytes, cpuSeconds: seconds, openFiles: 128 };
+  // Node reserves more address space than it uses: what it writes to is bounded.
+  const unpacker = confined(keep, { ...bounds, dataBytes: DATA_BYTES }, process.execPath, program);
+  const unzstd = confined([], { ...bounds, addressBytes: DATA_BYTES }, 'zstd', [
+    ...['-q', '-d', '-c', '--single-thread', '--memory=128MB'],
+  ]);
   const blob = await open(blobPath, 'r');
   const children: ChildProcess[] = [];
   let late = false;
@@ -73,15 +82,14 @@ export async function runUnpack(
     for (const child of children) child.kill('SIGKILL');
   }, limits.timeoutMs);
   try {
-    const zstdChild = zstd
-      ? start('zstd', ['-q', '-d', '-c', '--memory=128MB'], [blob.fd, 'pipe', 'pipe'])
-      : null;
+    const zstdChild = zstd ? start(unzstd.command, unzstd.args, [blob.fd, 'pipe', 'pipe']) : null;
     if (zstdChild) children.push(zstdChild);
-    const child = start(
-      'prlimit',
-      [...bounds, '--', weak.command, ...weak.args],
-      [zstdChild?.stdout ?? blob.fd, 'ignore', 'pipe', 'pipe'],
-    );
+    const child = start(unpacker.command, unpacker.args, [
+      zstdChild?.stdout ?? blob.fd,
+      'ignore',
+      'pipe',
+      'pipe',
+    ]);
     children.push(child);
     // The child has its own copy of the pipe; ours must not keep zstd's writing end from seeing it close.
     zstdChild?.stdout?.destroy();

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, lstat, mkdir, open, readdir, readFile, rename, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ImageError, inspectDisk } from '@berth/images';
+import { confined, ImageError, inspectDisk } from '@berth/images';
 import { CommandError, run, syncDirectory, writeFileAtomic } from '@berth/linux';
 import type { DiskFormat } from '@berth/model';
 import { DiskFormat as DiskFormatSchema, VolumeId } from '@berth/model';
@@ -253,12 +253,32 @@ export class VolumePool {
   }
 }
 
-/** qemu-img with bounds on memory, processor time and file size; it writes metadata only. @throws StorageError hostFault */
+/**
+ * An overlay made by qemu-img, confined and without a capability. It writes metadata only and, by `-u`, does not open the
+ * base: our own reader has looked at that, and no program of QEMU reads a stranger's image before the guest's own QEMU does.
+ * @throws StorageError hostFault
+ */
 async function createOverlay(path: string, base: OverlayDiskRequest['base'], sizeMiB: number): Promise<void> {
-  const bounds = [`--as=${1024 * MIB}`, '--cpu=30', `--fsize=${1024 * MIB}`, '--core=0', '--'];
-  const create = ['create', '-q', '-f', 'qcow2', '-F', base.format, '-b', base.path, '-o', 'compat=1.1'];
+  const bounds = { addressBytes: 1024 * MIB, fileBytes: 1024 * MIB, cpuSeconds: 30, openFiles: 64 };
+  const create = [
+    'create',
+    '-q',
+    '-u',
+    '-f',
+    'qcow2',
+    '-F',
+    base.format,
+    '-b',
+    base.path,
+    '-o',
+    'compat=1.1',
+  ];
+  const program = confined([], bounds, 'qemu-img', [...create, path, `${sizeMiB}M`]);
   try {
-    await run('prlimit', [...bounds, 'qemu-img', ...create, path, `${sizeMiB}M`], { timeoutMs: 60_000 });
+    await run(program.command, program.args, {
+      timeoutMs: 60_000,
+      env: { PATH: process.env['PATH'] ?? '', LC_ALL: 'C' },
+    });
   } catch (e) {
     if (!(e instanceof CommandError)) throw e;
     throw new StorageError('hostFault', e.message, 'Install qemu-utils; look at the disk.', { cause: e });
