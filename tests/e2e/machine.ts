@@ -107,6 +107,8 @@ function files(root: string): string[] {
       // each instance that was here (a lower one is refused even after it is gone).
       if (/\/(postgres|blobs|layers|log|libvirtd?|supervisor|reports|journal)(\/|$)/.test(path)) continue;
       if (entry.isDirectory()) walk(path);
+      // Measured once per boot in the background, so it may come after the first look.
+      else if (entry.name === 'accel.json') continue;
       else if (entry.name === 'uid-ranges.json') found.push(...uidRanges(path));
       else found.push(path.slice(root.length));
     }

@@ -38,6 +38,8 @@ export interface AgentParts {
 
 /** How often host facts are looked at again without a reason, milliseconds. */
 const factsEveryMs = 60_000;
+/** The first words to the API wait this long for the runtimes, milliseconds. */
+const firstAnswersMs = 10_000;
 
 /**
  * Runs an agent until the signal fires. What the journal knows is looked after from the first moment; joining and the
@@ -96,6 +98,8 @@ export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<
       log,
       began,
     };
+    // A host that says it is there should be able to take what it is then given.
+    await Promise.race([runtimes.answered(), clock.sleep(firstAnswersMs, signal)]);
     await keepConnected({ address, identity, clock, log, session }, signal);
   } finally {
     await placements.close();

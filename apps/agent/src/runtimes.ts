@@ -11,6 +11,9 @@ interface Slot {
   /** Asked what it holds, and listened to since. */
   ready: boolean;
   absent: string;
+  /** It was ready once, or said why it is not. */
+  readonly answered: Promise<void>;
+  readonly answer: () => void;
 }
 
 export interface RuntimeEvents {
@@ -32,12 +35,16 @@ export class Runtimes {
     private readonly clock: Clock,
     private readonly log: AgentLog,
   ) {
-    this.slots = runtimes.map((runtime) => ({
-      runtime,
-      probe: null,
-      ready: false,
-      absent: 'not probed yet',
-    }));
+    this.slots = runtimes.map((runtime) => {
+      let answer = (): void => undefined;
+      const answered = new Promise<void>((resolve) => (answer = resolve));
+      return { runtime, probe: null, ready: false, absent: 'not probed yet', answered, answer };
+    });
+  }
+
+  /** Resolves once every runtime is ready or has said why it is not: from then on the host's facts are true. */
+  async answered(): Promise<void> {
+    await Promise.all(this.slots.map((slot) => slot.answered));
   }
 
   start(events: RuntimeEvents): void {
@@ -86,6 +93,7 @@ export class Runtimes {
         this.log.warn({ err, runtime: slot.runtime.name }, 'the runtime failed; it is asked again');
         slot.absent = err instanceof Error ? err.message : String(err);
       }
+      slot.answer();
       signal.removeEventListener('abort', stop);
       turn.abort();
       if (slot.ready) {
@@ -134,6 +142,7 @@ export class Runtimes {
     next.catch(() => undefined);
     const all = await slot.runtime.recover();
     slot.ready = true;
+    slot.answer();
     healthy();
     events.recovered(slot.runtime, all);
     events.probed();
