@@ -43,7 +43,8 @@ describe.each(routes)('$key', ({ key }) => {
     expect(errorCodes[code]).toBe(status);
     expect(status).toBeGreaterThanOrEqual(400);
     expect(status).toBeLessThan(500);
-    expect(detail).toMatch(/^[A-Z"/].*[.!?]$/s);
+    // A sentence; a field's path or an action's name at its beginning is written as it is.
+    expect(detail).toMatch(/^([A-Z"/]|[a-zA-Z]+\.[a-z]).*[.!?]$/s);
     expect(remedy).toBeTruthy();
     const trail =
       route?.recorded === true ? { operations: expect.any(Number), events: expect.any(Number) } : {};

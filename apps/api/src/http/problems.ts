@@ -73,6 +73,8 @@ export function problemOf(error: BerthError, traceId: string): Problem {
 
 /** Capital and full stop, so that texts of all rooms read alike and "not yours" is byte for byte "not there". */
 function sentence(text: string): string {
-  const capital = text.charAt(0).toUpperCase() + text.slice(1);
+  // A field's path or an action's name at the beginning stays as it is written: `spec.image`.
+  const path = /^[a-zA-Z]+\.[a-z]/.test(text);
+  const capital = path ? text : text.charAt(0).toUpperCase() + text.slice(1);
   return /[.!?]$/.test(text) ? capital : `${capital}.`;
 }

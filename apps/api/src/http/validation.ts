@@ -12,25 +12,29 @@ export function pointer(part: 'body' | 'query' | 'path', path: readonly Property
 
 /** Every issue as fields a client can point at, each with what to do about it. */
 export function fieldErrors(part: 'body' | 'query' | 'path', issues: readonly Issue[]): FieldError[] {
-  return issues.flatMap((issue) => {
-    if (issue.code === 'unrecognized_keys')
-      return issue.keys.map((key) => ({
-        path: pointer(part, [...issue.path, key]),
-        code: 'unknownField',
-        message: `Unknown field "${key}"`,
-        remedy: 'Leave it out; /v1/openapi.json lists the fields there are.',
-      }));
-    const inner = nested(issue);
-    if (inner !== null) return fieldErrors(part, inner);
-    return [
-      {
-        path: pointer(part, issue.path),
-        code: codeOf(issue),
-        message: issue.message,
-        remedy: remedyOf(issue),
-      },
-    ];
-  });
+  const all = issues.flatMap((issue) => fieldErrorsOf(part, issue));
+  // A number beyond every bound fails the integer's own and the field's: the field's comes last and is the one to meet.
+  return all.filter(
+    (e, i) =>
+      !all
+        .slice(i + 1)
+        .some((later) => later.path === e.path && later.code === e.code && e.code === 'outOfRange'),
+  );
+}
+
+function fieldErrorsOf(part: 'body' | 'query' | 'path', issue: Issue): FieldError[] {
+  if (issue.code === 'unrecognized_keys')
+    return issue.keys.map((key) => ({
+      path: pointer(part, [...issue.path, key]),
+      code: 'unknownField',
+      message: `Unknown field "${key}"`,
+      remedy: 'Leave it out; /v1/openapi.json lists the fields there are.',
+    }));
+  const inner = nested(issue);
+  if (inner !== null) return fieldErrors(part, inner);
+  return [
+    { path: pointer(part, issue.path), code: codeOf(issue), message: issue.message, remedy: remedyOf(issue) },
+  ];
 }
 
 /** Issues inside a record's key or a union whose option is clear, with their full path. */

@@ -190,9 +190,26 @@ function parseAnswer(line: string, stderr: string): ProcessIdentity {
   try {
     parsed = JSON.parse(line) as typeof parsed;
   } catch (error) {
-    throw new LaunchError(stderr.trim() || `conmon said ${JSON.stringify(line)}`, { cause: error });
+    throw new LaunchError(runtimeWords(stderr) || `conmon said ${JSON.stringify(line)}`, { cause: error });
   }
   const identity = typeof parsed.data === 'number' ? processIdentity(parsed.data) : null;
   if (identity !== null) return identity;
-  throw new LaunchError(typeof parsed.message === 'string' ? parsed.message.trim() : stderr.trim() || line);
+  throw new LaunchError(runtimeWords(typeof parsed.message === 'string' ? parsed.message : stderr) || line);
+}
+
+/** What the OCI runtime said, without the frame of its log lines (`time="…" level=error msg="…"`). */
+export function runtimeWords(text: string): string {
+  const words = text
+    .split('\n')
+    .map((line) => /\bmsg=("(?:[^"\\]|\\.)*")/.exec(line)?.[1])
+    .flatMap((quoted) => (quoted === undefined ? [] : [unquoted(quoted)]));
+  return words.length > 0 ? words.join('; ') : text.trim();
+}
+
+function unquoted(text: string): string {
+  try {
+    return String(JSON.parse(text));
+  } catch {
+    return text.slice(1, -1);
+  }
 }
