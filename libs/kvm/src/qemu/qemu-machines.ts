@@ -6,18 +6,13 @@ import {
   cgroupKill,
   cgroupLimits,
   cgroupRemove,
+  hasCode,
   isAlive,
-  type ProcessIdentity,
   run,
 } from '@berth/linux';
 import type { VolumeId } from '@berth/model';
 import { RuntimeError, type EnforcedLimits, type StepContext, type WorkloadKey } from '@berth/runtime';
-import {
-  StartRefused,
-  type Machine,
-  type MachineDriver,
-  type MachineListener,
-} from '../driver/machine-driver.js';
+import { StartRefused, type MachineDriver, type MachineListener } from '../driver/machine-driver.js';
 import type { VmRuntimeOptions } from '../driver/ports.js';
 import type { Account } from '../driver/qemu-account.js';
 import { callBounds } from '../driver/step-bounds.js';
@@ -25,26 +20,16 @@ import type { MachineSpec } from '../machine/machine-spec.js';
 import type { QmpClient } from '../qmp/client.js';
 import { QmpTransportError } from '../qmp/commands.js';
 import { Attention } from './attention.js';
-import { machineArguments, qmpChardev, SERIAL_CHARDEV } from './machine-arguments.js';
-import { argumentsOf, endProcess, findByArgument, launchQemu, type QemuChild } from './process.js';
+import { machineArguments, SERIAL_CHARDEV } from './machine-arguments.js';
+import { argumentsOf, endProcess, launchQemu, type QemuChild } from './process.js';
 import { QmpSessions } from './qmp-sessions.js';
 import { RunFiles, type ProcessRecord } from './run-files.js';
-import { livePower, stateOf } from './run-state.js';
+import { MachineView, type QemuMachine } from './machine-view.js';
+import { livePower } from './run-state.js';
 import { forgetRotation, openedFor, rotate } from './serial-rotation.js';
 import { VmUids } from './vm-uids.js';
 
 const PROGRAM = 'qemu-system-x86_64';
-/** QEMU answers in a millisecond; one that does not is stuck or stopped, and is not asked again for a while. */
-const STATUS_MS = 1_000;
-const STUCK_MS = 5_000;
-
-/** A machine of which a process or its record is left. */
-export interface QemuMachine extends Machine {
-  readonly record: ProcessRecord;
-  /** Null when the process is gone. */
-  readonly process: ProcessIdentity | null;
-}
-
 /**
  * Machines whose QEMU we start ourselves. Each is a detached process of its own user, cgroup and session, found again
  * by its record, and talked to over QMP:
@@ -59,10 +44,7 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
   readonly #uids: VmUids;
   readonly #sessions: QmpSessions;
   readonly #attention: Attention;
-  /** Machines that were told to quit by somebody else, as QEMU said before it went. */
-  readonly #quit = new Set<string>();
-  /** The last answer of each machine, and until when it need not be asked again (performance.now). */
-  readonly #last = new Map<string, { readonly power: Machine['power']; readonly until: number }>();
+  readonly #view: MachineView;
   #listener: MachineListener | null = null;
 
   constructor(private readonly options: VmRuntimeOptions) {
@@ -71,13 +53,14 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
     this.#sessions = new QmpSessions({
       event: (key, { event, data }) => {
         if (event === 'SHUTDOWN' && /^host-(signal|qmp-quit)$/.test(String(data['reason'])))
-          this.#quit.add(idOf(key));
+          this.#view.toldToQuit(key);
         if (livePower.has(event)) this.#listener?.noticed(key);
       },
       closed: (key) => this.#attention.lost(key),
     });
+    this.#view = new MachineView(this.#files, this.#sessions);
     this.#attention = new Attention({
-      alive: async (key) => (await this.#find(key)).process !== null,
+      alive: async (key) => (await this.#view.process(key)).process !== null,
       reached: async (key) => (await this.#session(key)) !== null,
       gone: (key) => this.#listener?.noticed(key),
       tick: () => this.#rotateLogs(),
@@ -114,24 +97,12 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
     return { uid, gid: uid };
   }
 
-  async find({ instanceId }: Pick<WorkloadKey, 'instanceId'>): Promise<QemuMachine | null> {
-    let newest: QemuMachine | null = null;
-    for (const epoch of await this.#files.epochs(instanceId)) {
-      const machine = await this.#look({ instanceId, epoch });
-      if (machine !== null && machine.power !== null) return machine;
-      newest ??= machine;
-    }
-    return newest;
+  find({ instanceId }: Pick<WorkloadKey, 'instanceId'>): Promise<QemuMachine | null> {
+    return this.#view.newest(instanceId);
   }
 
-  async list(): Promise<QemuMachine[]> {
-    const found = await Promise.all(
-      (await this.#files.instances()).map(async (instanceId) => {
-        const epochs = await this.#files.epochs(instanceId);
-        return Promise.all(epochs.map((epoch) => this.#look({ instanceId, epoch })));
-      }),
-    );
-    return found.flat().filter((machine) => machine !== null);
+  list(): Promise<QemuMachine[]> {
+    return this.#view.all();
   }
 
   pid(machine: QemuMachine): Promise<number | null> {
@@ -161,7 +132,10 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
       await cgroupCreate(this.#cgroup(spec), { cpuMillis: spec.cpuMillis });
       const child = await this.#spawn(spec, account);
       await this.#files.write({ ...record, process: child.identity });
-      await cgroupAdd(this.#cgroup(spec), child.identity.pid);
+      await cgroupAdd(this.#cgroup(spec), child.identity.pid).catch((error: unknown) => {
+        // It ended already; why is what the greeting finds out.
+        if (!hasCode(error, 'ESRCH')) throw error;
+      });
       const client = await this.#greet(spec, child, ctx);
       await client.execute('cont', undefined, callBounds(ctx));
     } catch (error) {
@@ -191,14 +165,13 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
   }
 
   async clear(key: WorkloadKey): Promise<void> {
-    const { record, process: identity } = await this.#find(key);
+    const { record, process: identity } = await this.#view.process(key);
     if (identity !== null) await endProcess(identity);
     await cgroupKill(this.#cgroup(key));
     await cgroupRemove(this.#cgroup(key));
     if (record !== null) await forgetRotation(record.serialLog);
     await this.#files.remove(key);
-    this.#quit.delete(idOf(key));
-    this.#last.delete(idOf(key));
+    this.#view.forget(key);
   }
 
   async volumeGone(volumeId: VolumeId): Promise<void> {
@@ -266,48 +239,6 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
     }
   }
 
-  /** Record and process of an epoch, without asking QEMU anything. */
-  async #find(key: WorkloadKey): Promise<{ record: ProcessRecord | null; process: ProcessIdentity | null }> {
-    const record = await this.#files.read(key);
-    if (record !== null && record.process !== null)
-      return { record, process: isAlive(record.process) ? record.process : null };
-    if (!(await this.#files.epochs(key.instanceId)).includes(key.epoch)) return { record, process: null };
-    // We were ended between starting it and writing down its pid.
-    const argument = qmpChardev(this.#files.socketPath(key));
-    return { record, process: await findByArgument(argument) };
-  }
-
-  async #look(key: WorkloadKey): Promise<QemuMachine | null> {
-    const { record, process: identity } = await this.#find(key);
-    if (record === null) return null;
-    const { instanceId, epoch, uuid, name } = record;
-    const base = { instanceId, epoch, uuid, name, record, process: identity };
-    // Without a recorded process it was never let go.
-    if (record.process === null) return { ...base, power: null, end: 'unknown' };
-    const end = this.#quit.has(idOf(key)) ? 'destroyed' : 'failed';
-    if (identity === null) return { ...base, power: null, end };
-    return { ...base, ...(await this.#status(key, identity)), process: identity };
-  }
-
-  async #status(key: WorkloadKey, identity: ProcessIdentity): Promise<Pick<Machine, 'power' | 'end'>> {
-    const last = this.#last.get(idOf(key));
-    if (last !== undefined && last.until > performance.now()) return { power: last.power, end: 'unknown' };
-    try {
-      const client = await this.#sessions.get(key, this.#files.socketPath(key));
-      const { status } = await client.execute('query-status', undefined, { timeoutMs: STATUS_MS });
-      const state = stateOf(status);
-      this.#last.set(idOf(key), { power: state.power, until: 0 });
-      return state;
-    } catch (error) {
-      if (!(error instanceof QmpTransportError)) throw error;
-      if (!isAlive(identity)) return { power: null, end: this.#quit.has(idOf(key)) ? 'destroyed' : 'failed' };
-      // A process that does not answer still holds the machine's disk, so the machine is not off.
-      const power = last?.power ?? 'running';
-      this.#last.set(idOf(key), { power, until: performance.now() + STUCK_MS });
-      return { power, end: 'unknown' };
-    }
-  }
-
   async #session(key: WorkloadKey): Promise<QmpClient | null> {
     return this.#sessions.get(key, this.#files.socketPath(key)).catch(() => null);
   }
@@ -324,10 +255,6 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
       });
     }
   }
-}
-
-function idOf(key: WorkloadKey): string {
-  return `${key.instanceId}/${key.epoch}`;
 }
 
 function recordOf(spec: MachineSpec, { uid }: Account): ProcessRecord {

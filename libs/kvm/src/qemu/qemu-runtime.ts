@@ -2,7 +2,8 @@ import type { WorkloadKey } from '@berth/runtime';
 import type { VmRuntimeOptions } from '../driver/ports.js';
 import { VmRuntime } from '../driver/vm-runtime.js';
 import type { QmpExecutor } from '../qmp/commands.js';
-import { QemuMachines, type QemuMachine } from './qemu-machines.js';
+import type { QemuMachine } from './machine-view.js';
+import { QemuMachines } from './qemu-machines.js';
 
 /** Virtual machines in QEMU processes of our own, for hosts without libvirtd. They run on when this object goes. */
 export class QemuRuntime extends VmRuntime<QemuMachine> {

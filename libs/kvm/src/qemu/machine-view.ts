@@ -1,0 +1,114 @@
+import { isAlive, type ProcessIdentity } from '@berth/linux';
+import type { InstanceId } from '@berth/model';
+import type { WorkloadKey } from '@berth/runtime';
+import type { Machine } from '../driver/machine-driver.js';
+import { QmpTransportError } from '../qmp/commands.js';
+import { qmpChardev } from './machine-arguments.js';
+import { findByArgument } from './process.js';
+import type { QmpSessions } from './qmp-sessions.js';
+import type { ProcessRecord, RunFiles } from './run-files.js';
+import { stateOf } from './run-state.js';
+
+/** QEMU answers in a millisecond; one that does not is stuck or stopped, and is not asked again for a while. */
+const STATUS_MS = 1_000;
+const STUCK_MS = 5_000;
+
+/** A machine of which a process or its record is left. */
+export interface QemuMachine extends Machine {
+  readonly record: ProcessRecord;
+  /** Null when the process is gone. */
+  readonly process: ProcessIdentity | null;
+}
+
+/** What is true of machines now: from their records, the process table, and what QEMU says. */
+export class MachineView {
+  /** Machines that were told to quit by somebody else, as QEMU said before it went. */
+  readonly #quit = new Set<string>();
+  /** The last answer of each machine, and until when it need not be asked again (performance.now). */
+  readonly #last = new Map<string, { readonly power: Machine['power']; readonly until: number }>();
+
+  constructor(
+    private readonly files: RunFiles,
+    private readonly sessions: QmpSessions,
+  ) {}
+
+  /** The instance's machine that runs, of whatever epoch, else the newest. */
+  async newest(instanceId: InstanceId): Promise<QemuMachine | null> {
+    let newest: QemuMachine | null = null;
+    for (const epoch of await this.files.epochs(instanceId)) {
+      const machine = await this.#look({ instanceId, epoch });
+      if (machine !== null && machine.power !== null) return machine;
+      newest ??= machine;
+    }
+    return newest;
+  }
+
+  async all(): Promise<QemuMachine[]> {
+    const found = await Promise.all(
+      (await this.files.instances()).map(async (instanceId) => {
+        const epochs = await this.files.epochs(instanceId);
+        return Promise.all(epochs.map((epoch) => this.#look({ instanceId, epoch })));
+      }),
+    );
+    return found.flat().filter((machine) => machine !== null);
+  }
+
+  /** Record and process of an epoch, without asking QEMU anything. */
+  async process(
+    key: WorkloadKey,
+  ): Promise<{ record: ProcessRecord | null; process: ProcessIdentity | null }> {
+    const record = await this.files.read(key);
+    if (record !== null && record.process !== null)
+      return { record, process: isAlive(record.process) ? record.process : null };
+    if (!(await this.files.epochs(key.instanceId)).includes(key.epoch)) return { record, process: null };
+    // We were ended between starting it and writing down its pid.
+    const argument = qmpChardev(this.files.socketPath(key));
+    return { record, process: await findByArgument(argument) };
+  }
+
+  async #look(key: WorkloadKey): Promise<QemuMachine | null> {
+    const { record, process: identity } = await this.process(key);
+    if (record === null) return null;
+    const { instanceId, epoch, uuid, name } = record;
+    const base = { instanceId, epoch, uuid, name, record, process: identity };
+    // Without a recorded process it was never let go.
+    if (record.process === null) return { ...base, power: null, end: 'unknown' };
+    const end = this.#quit.has(idOf(key)) ? 'destroyed' : 'failed';
+    if (identity === null) return { ...base, power: null, end };
+    return { ...base, ...(await this.#status(key, identity)), process: identity };
+  }
+
+  async #status(key: WorkloadKey, identity: ProcessIdentity): Promise<Pick<Machine, 'power' | 'end'>> {
+    const last = this.#last.get(idOf(key));
+    if (last !== undefined && last.until > performance.now()) return { power: last.power, end: 'unknown' };
+    try {
+      const client = await this.sessions.get(key, this.files.socketPath(key));
+      const { status } = await client.execute('query-status', undefined, { timeoutMs: STATUS_MS });
+      const state = stateOf(status);
+      this.#last.set(idOf(key), { power: state.power, until: 0 });
+      return state;
+    } catch (error) {
+      if (!(error instanceof QmpTransportError)) throw error;
+      if (!isAlive(identity)) return { power: null, end: this.#quit.has(idOf(key)) ? 'destroyed' : 'failed' };
+      // A process that does not answer still holds the machine's disk, so the machine is not off.
+      const power = last?.power ?? 'running';
+      this.#last.set(idOf(key), { power, until: performance.now() + STUCK_MS });
+      return { power, end: 'unknown' };
+    }
+  }
+
+  /** QEMU said that somebody asks it to quit; its end will not be a crash. */
+  toldToQuit(key: WorkloadKey): void {
+    this.#quit.add(idOf(key));
+  }
+
+  /** Nothing of it is left. */
+  forget(key: WorkloadKey): void {
+    this.#quit.delete(idOf(key));
+    this.#last.delete(idOf(key));
+  }
+}
+
+function idOf(key: WorkloadKey): string {
+  return `${key.instanceId}/${key.epoch}`;
+}
