@@ -77,7 +77,11 @@ export class PlacementFacts {
     }
     // A late word about the run before this one.
     const last = this.record.lastExit;
-    if (last !== null && Date.parse(seen.exit.at) <= Date.parse(last.at)) return;
+    if (last !== null && Date.parse(seen.exit.at) <= Date.parse(last.at)) {
+      // Said in answer to what it holds (a new life of ours knows nothing yet): then of this run it holds nothing.
+      if (this.power === null) this.vanished();
+      return;
+    }
     this.power = seen.power === 'crashed' ? 'crashed' : 'off';
     if (this.record.exit === null || this.exitAssumed) this.exited(seen.exit, false);
   }
