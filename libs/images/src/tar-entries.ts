@@ -143,7 +143,9 @@ class TarBytes {
 
   private async some(most: number): Promise<Buffer | null> {
     while (this.chunk.length === 0) {
-      const next = await this.chunks.next();
+      const next = await this.chunks.next().catch((e: unknown) => {
+        throw readFault(e);
+      });
       if (next.done === true) return null;
       this.chunk = next.value;
       this.total += this.chunk.length;
@@ -163,8 +165,9 @@ function isZero(block: Buffer): boolean {
   return block.every((byte) => byte === 0);
 }
 
-function cut(): TarFault {
-  return new TarFault('it is cut off');
+/** Also thrown into whoever reads an entry's content, so it is no {@link TarFault}. */
+function cut(): ImageError {
+  return readFault(new TarFault('it is cut off'));
 }
 
 const GZIP = [0x1f, 0x8b];

@@ -31,12 +31,12 @@ export function dnsmasqConfig(s: DnsmasqSettings): string {
     ['keep-in-foreground'],
     ['user', s.user],
     ['log-facility', '-'],
-    ['pid-file', ''],
+    ['pid-file='], // none
     ['interface', ifnameCheck(s.bridge)],
     ['except-interface', 'lo'],
     ['bind-interfaces'],
     ['no-hosts'],
-    ['domain', s.domain],
+    ['domain', domain(s.domain)],
     ['local', `/${s.domain}/`],
     ['local', '/berth.internal/'],
     ['expand-hosts'],
@@ -78,9 +78,15 @@ export function dnsmasqHosts(leases: readonly Lease[], serial: { name: string; a
 
 /** No blank, comment, quote or control character can stand in a value, so a value never ends its line. */
 function word(value: string): string {
-  if (!/^[A-Za-z0-9/._:,!+@=-]*$/.test(value)) {
+  if (!/^[A-Za-z0-9/._:,!+@=-]+$/.test(value)) {
     throw badSpec(`cannot be written to a dnsmasq configuration: ${JSON.stringify(value)}`);
   }
+  return value;
+}
+
+/** dnsmasq reads `a,b` as a domain with a range, and `local=//` as every name without a dot. */
+function domain(value: string): string {
+  for (const part of value.split('.')) label(part);
   return value;
 }
 
