@@ -217,7 +217,12 @@ async function labFurnish(
     const own = join(root, 'libvirt', dir);
     if (!existsSync(own)) {
       mkdirSync(dirname(own), { recursive: true, mode: 0o711 });
-      if (dir === '/etc/libvirt') cpSync(dir, own, { recursive: true });
+      // The configuration, not the machine's own domains and networks.
+      if (dir === '/etc/libvirt')
+        cpSync(dir, own, {
+          recursive: true,
+          filter: (path) => !/\/(qemu|autostart)\/[^/]+\.xml$/.test(path),
+        });
       else directoriesLike(dir, own, 2);
     }
     await inside('mkdir', '-p', dir);

@@ -13,6 +13,8 @@ export interface CgroupHierarchies {
   readonly controllers: ReadonlyMap<string, { readonly path: string; readonly version: 1 | 2 }>;
   /** Mount points of every tree that is used, each once. */
   readonly paths: readonly string[];
+  /** Mount points of all trees: others (an OCI runtime) make their groups in each of them. */
+  readonly mounted: readonly string[];
   /** Mount point of the v2 tree, or null. */
   readonly unified: string | null;
 }
@@ -45,5 +47,7 @@ export function hierarchies(table: readonly MountEntry[] = mounts()): CgroupHier
   const used = ['cpu', 'cpuacct', 'memory', 'pids', 'freezer'].flatMap(
     (name) => controllers.get(name)?.path ?? [],
   );
-  return { controllers, paths: [...new Set([...used, ...(unified === null ? [] : [unified])])], unified };
+  const paths = [...new Set([...used, ...(unified === null ? [] : [unified])])];
+  const mounted = table.filter((m) => m.type === 'cgroup' || m.type === 'cgroup2').map((m) => m.target);
+  return { controllers, paths, mounted: [...new Set(mounted)], unified };
 }

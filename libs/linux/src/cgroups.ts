@@ -115,7 +115,7 @@ export async function cgroupLimits(
 /** Processes in the group and in groups below it, in any hierarchy. None when there is no such group. */
 export async function cgroupProcs(group: string): Promise<number[]> {
   const pids = new Set<number>();
-  for (const root of directories(hierarchies(), group)) {
+  for (const root of everywhere(group)) {
     for (const directory of await descendants(root)) {
       const text = await readFile(join(directory, 'cgroup.procs'), 'utf8').catch(ignoreGone);
       for (const line of text.split('\n')) if (line !== '') pids.add(Number(line));
@@ -145,7 +145,7 @@ export async function cgroupKill(group: string, options: { timeoutMs?: number } 
 
 /** Removes an empty group with those below it, in every hierarchy. Removing what never was is no error. @throws EBUSY. */
 export async function cgroupRemove(group: string): Promise<void> {
-  for (const root of directories(hierarchies(), group)) {
+  for (const root of everywhere(group)) {
     for (const directory of (await descendants(root)).reverse()) await removeGroup(directory);
   }
 }
@@ -193,6 +193,11 @@ async function descendants(root: string): Promise<string[]> {
 
 function directories(trees: CgroupHierarchies, group: string): string[] {
   return trees.paths.map((path) => join(path, checked(group)));
+}
+
+/** The group in every tree, also in those where we make none ourselves. */
+function everywhere(group: string): string[] {
+  return hierarchies().mounted.map((path) => join(path, checked(group)));
 }
 
 function treeOf(trees: CgroupHierarchies, controller: string): { path: string; version: 1 | 2 } {
