@@ -33,7 +33,9 @@ function check(name, command, args, { quiet = true } = {}) {
   });
 }
 
-const filters = process.argv.slice(2);
+const kills = process.argv.includes('--kills');
+const filters = process.argv.slice(2).filter((word) => word !== '--kills');
+const projects = (kills ? ['kills'] : ['rooms', 'whole']).flatMap((name) => ['--project', name]);
 const results = join(state, 'test-results.json');
 rmSync(results, { force: true });
 let passed = await check('samples', join(root, 'tools/samples/build'), [env.BERTH_SAMPLES]);
@@ -46,7 +48,14 @@ if (filters.length === 0) {
   ]);
   passed = checks.every((ok) => ok) && passed;
 }
-const vitest = ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${results}`, ...filters];
+const vitest = [
+  'run',
+  ...projects,
+  '--reporter=default',
+  '--reporter=json',
+  `--outputFile.json=${results}`,
+  ...filters,
+];
 passed = (await check('tests', bin('vitest'), vitest, { quiet: false })) && passed;
 
 const counts = { passed: 0, failed: 0, skipped: 0 };

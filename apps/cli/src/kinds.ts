@@ -18,8 +18,6 @@ export interface Kind<T = never> {
 type Instance = Schemas['Instance'];
 type Event = Schemas['Event'];
 
-const now = Date.now();
-
 /** What keeps an instance from what is wanted of it: its reason, or else its newest condition. Null when all is well. */
 export function reasonOf({ spec, status }: Instance): string | null {
   if (status.state === spec.desired && status.conditions.length === 0) return null;
@@ -41,7 +39,7 @@ export const instances: Kind<Instance> = {
     { head: 'HOST', cell: (i) => i.status.host?.name },
     { head: 'ADDRESS', cell: (i) => i.status.nics.map((n) => n.ipv4).join(',') },
     { head: 'IMAGE', cell: (i) => i.spec.image },
-    { head: 'AGE', cell: (i) => age(i.createdAt, now) },
+    { head: 'AGE', cell: (i) => age(i.createdAt, Date.now()) },
     { head: 'EPOCH', wide: true, cell: (i) => i.status.epoch },
     { head: 'RUN', wide: true, cell: (i) => i.status.run },
     {
@@ -72,7 +70,7 @@ export const hosts: Kind<Schemas['Host']> = {
           .map(([k]) => k)
           .join(','),
     },
-    { head: 'SEEN', cell: (h) => age(h.lastSeenAt, now) },
+    { head: 'SEEN', cell: (h) => age(h.lastSeenAt, Date.now()) },
     { head: 'ARCH', wide: true, cell: (h) => h.capabilities?.arch },
     { head: 'KVM', wide: true, cell: (h) => h.capabilities?.accel.kvm.verdict },
     { head: 'CGROUPS', wide: true, cell: (h) => h.capabilities?.cgroup },
@@ -93,7 +91,7 @@ export const images: Kind<Schemas['Image']> = {
     { head: 'KIND', cell: (i) => i.kind },
     { head: 'SIZE', cell: (i) => bytes(i.sizeBytes) },
     { head: 'DIGEST', cell: (i) => i.digest.slice(0, 19) },
-    { head: 'AGE', cell: (i) => age(i.createdAt, now) },
+    { head: 'AGE', cell: (i) => age(i.createdAt, Date.now()) },
     { head: 'HOSTS', wide: true, cell: (i) => i.hosts.map((h) => h.name).join(',') },
   ],
 };
@@ -111,7 +109,7 @@ export const operations: Kind<Schemas['Operation']> = {
     { head: 'TARGET', cell: (o) => `${o.target.kind}/${o.target.name}` },
     { head: 'STATE', cell: (o) => o.state },
     { head: 'ACTOR', cell: (o) => o.actor },
-    { head: 'AGE', cell: (o) => age(o.createdAt, now) },
+    { head: 'AGE', cell: (o) => age(o.createdAt, Date.now()) },
     { head: 'STEPS', wide: true, cell: (o) => o.steps.map((s) => s.name).join(' ') },
     { head: 'ERROR', wide: true, cell: (o) => o.error?.message },
   ],
@@ -141,7 +139,7 @@ export const networks: Kind<Schemas['Network']> = {
     { head: 'SCOPE', cell: (n) => n.scope },
     { head: 'SUBNET', cell: (n) => n.cidr },
     { head: 'GATEWAY', cell: (n) => n.gateway },
-    { head: 'AGE', cell: (n) => age(n.createdAt, now) },
+    { head: 'AGE', cell: (n) => age(n.createdAt, Date.now()) },
   ],
 };
 
@@ -158,7 +156,7 @@ export const volumes: Kind<Schemas['Volume']> = {
     { head: 'SIZE', cell: (v) => `${v.sizeMiB} MiB` },
     { head: 'HOST', cell: (v) => v.host?.name },
     { head: 'POOL', wide: true, cell: (v) => v.pool },
-    { head: 'AGE', wide: true, cell: (v) => age(v.createdAt, now) },
+    { head: 'AGE', wide: true, cell: (v) => age(v.createdAt, Date.now()) },
   ],
 };
 
@@ -168,7 +166,7 @@ export const projects: Kind<Schemas['Project']> = {
     answer(api.rest.GET('/v1/projects/{project}', { params: { path: { project } } })),
   columns: [
     { head: 'NAME', cell: (p) => p.name },
-    { head: 'AGE', cell: (p) => age(p.createdAt, now) },
+    { head: 'AGE', cell: (p) => age(p.createdAt, Date.now()) },
   ],
 };
 

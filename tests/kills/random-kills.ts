@@ -1,0 +1,152 @@
+import { until, type Berth } from '../e2e/berth.js';
+import { killed, type Victim, type Victims } from './victims.js';
+
+/** mulberry32: small, and the same on every machine. Numbers in [0, 1). */
+export function randomOf(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
+
+export interface RandomKills {
+  readonly seed: number;
+  /** Steps of the run; each is a kill or a wish. */
+  readonly steps: number;
+  /** No step begins after so many milliseconds, whatever the machine is busy with. */
+  readonly budgetMs: number;
+  readonly machine: object;
+  readonly container: object;
+  readonly machines: number;
+  readonly containers: number;
+}
+
+/** What the last acknowledged request asked for. */
+type Wish = 'running' | 'stopped' | 'gone';
+
+interface Wished {
+  readonly name: string;
+  readonly spec: object;
+  wish: Wish;
+}
+
+/** The supervisor's pause doubles with every end of a part within a minute, so none is killed more often than this. */
+const killsPerPart = 3;
+
+/**
+ * Kills parts and workloads at random while instances are created, stopped, started, restarted and deleted at random.
+ * Returns what was asked for: the last acknowledged wish of every instance there ever was.
+ */
+export class RandomRun {
+  readonly wished: Wished[] = [];
+  readonly told: string[] = [];
+  kills = 0;
+  private readonly random: () => number;
+  private readonly partKills = new Map<Victim, number>();
+  private readonly begun = Date.now();
+
+  constructor(
+    private readonly berth: Berth,
+    private readonly victims: Victims,
+    private readonly o: RandomKills,
+  ) {
+    this.random = randomOf(o.seed);
+  }
+
+  async run(): Promise<void> {
+    for (let i = 0; i < this.o.machines + this.o.containers; i++)
+      await this.create(i < this.o.machines ? this.o.machine : this.o.container);
+    for (let i = 0; i < this.o.steps && Date.now() - this.begun < this.o.budgetMs; i++) {
+      await (this.random() < 0.5 ? this.kill() : this.wish());
+      await new Promise((resolve) => setTimeout(resolve, 50 + this.random() * 400));
+    }
+  }
+
+  private tell(line: string): void {
+    this.told.push(`${((Date.now() - this.begun) / 1000).toFixed(1)} s  ${line}`);
+  }
+
+  private pick<T>(from: readonly T[]): T | undefined {
+    return from[Math.floor(this.random() * from.length)];
+  }
+
+  private async kill(): Promise<void> {
+    if (this.random() < 0.4) {
+      const parts: Victim[] = ['agent', 'api', 'postgres', 'libvirtd'];
+      const part = this.pick(parts.filter((p) => (this.partKills.get(p) ?? 0) < killsPerPart));
+      if (part === undefined || !(await this.victims.kill(part))) return;
+      this.partKills.set(part, (this.partKills.get(part) ?? 0) + 1);
+      this.tell(`kill ${part}`);
+    } else {
+      const victim = this.pick(this.victims.running());
+      if (victim === undefined || !killed(victim.pid)) return;
+      this.tell(`kill ${victim.kind} of ${victim.of}`);
+    }
+    this.kills += 1;
+  }
+
+  private async wish(): Promise<void> {
+    const there = this.wished.filter((w) => w.wish !== 'gone');
+    const one = this.pick(there);
+    if (one === undefined) return this.create(this.o.container);
+    const chance = this.random();
+    if (chance < 0.2) {
+      await this.ask('DELETE', one, '', [404]);
+      one.wish = 'gone';
+      return this.create(one.spec);
+    }
+    if (one.wish === 'stopped') return this.act(one, 'start', 'running');
+    return chance < 0.6 ? this.act(one, 'stop', 'stopped') : this.act(one, 'restart', 'running');
+  }
+
+  private async create(spec: object): Promise<void> {
+    const one: Wished = { name: `random-${this.wished.length + 1}`, spec, wish: 'running' };
+    // A repeated create whose first answer was lost finds its own instance.
+    await this.ask('POST', one, null, [409]);
+    this.wished.push(one);
+  }
+
+  private async act(one: Wished, verb: string, wish: Wish): Promise<void> {
+    await this.ask('POST', one, `/actions/${verb}`, []);
+    one.wish = wish;
+  }
+
+  /** Asks until there is an answer. What is answered by these codes in a repetition was done before. */
+  private async ask(
+    method: string,
+    one: Wished,
+    path: string | null,
+    done: readonly number[],
+  ): Promise<void> {
+    const { berth } = this;
+    const where = path === null ? berth.instances : `${berth.instances}/${one.name}${path}`;
+    const body = path === null ? { name: one.name, spec: one.spec } : method === 'POST' ? {} : undefined;
+    let seen = '';
+    let tries = 0;
+    await until(
+      `${method} ${where} is answered`,
+      45_000,
+      async () => {
+        tries += 1;
+        try {
+          const { status, body: said } = await berth.call<unknown>(method, where, body);
+          if (status < 300 || (tries > 1 && done.includes(status))) return true;
+          seen = `${status} ${JSON.stringify(said)}`;
+          // Whoever asks for what exists is refused for good; a part that is away is asked again.
+          if (status < 500) throw new Refused(`${method} ${where}: ${seen}`);
+        } catch (error) {
+          if (error instanceof Refused) throw error;
+          seen = String(error);
+        }
+        return undefined;
+      },
+      () => seen,
+    );
+    this.tell(`${method} ${one.name}${path ?? ''}${tries > 1 ? ` (asked ${tries} times)` : ''}`);
+  }
+}
+
+class Refused extends Error {}
