@@ -121,8 +121,6 @@ export class Api {
       hooks: {
         ledger: () => undefined,
         scheduler: () => void api.place(),
-        instanceChanged: () => undefined,
-        hostChanged: () => undefined,
       },
     });
     return api;

@@ -93,8 +93,6 @@ async function startCore(
   const hooks: DispatchHooks = {
     ledger: numberEvents,
     scheduler: () => scheduling.wake(),
-    instanceChanged: () => undefined,
-    hostChanged: () => undefined,
   };
   const listen = config.linkAddresses.map((host) => ({ host, port: config.linkPort }));
   const agents = await AgentsDoor.open({

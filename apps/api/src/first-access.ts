@@ -42,7 +42,7 @@ export async function firstAccessEnsure(deps: FirstAccessDeps): Promise<void> {
 }
 
 /** Never readable by others, not even for a moment, and never half written. */
-export async function secretWrite(path: string, text: string): Promise<void> {
+async function secretWrite(path: string, text: string): Promise<void> {
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
   const file = await open(`${path}.new`, 'w', 0o600);
   try {

@@ -150,7 +150,7 @@ export class AgentsDoor {
 
   /** @throws LinkError refused: a foreign certificate, an unknown, revoked or fenced host */
   private async serveAgent(socket: TLSSocket): Promise<void> {
-    const { authority, store, hooks, log } = this.o;
+    const { authority, store, log } = this.o;
     const certificate = socket.getPeerX509Certificate();
     if (!socket.authorized || certificate === undefined)
       throw new LinkError(
@@ -171,10 +171,7 @@ export class AgentsDoor {
       await link.serve();
     } finally {
       link.close();
-      if (this.links.get(hostId) === link) {
-        this.links.delete(hostId);
-        hooks.hostChanged(hostId, false);
-      }
+      if (this.links.get(hostId) === link) this.links.delete(hostId);
     }
   }
 
@@ -185,7 +182,6 @@ export class AgentsDoor {
       throw new LinkError('refused', 'a newer session is already here');
     this.links.set(link.hostId, link);
     before?.close();
-    this.o.hooks.hostChanged(link.hostId, true);
     this.o.hooks.ledger();
     this.o.hooks.scheduler();
   }

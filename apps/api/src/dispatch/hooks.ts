@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import type { Digest, HostId, InstanceId } from '@berth/model';
+import type { Digest } from '@berth/model';
 
 /** Whom dispatch wakes; each returns at once. */
 export interface DispatchHooks {
@@ -7,10 +7,6 @@ export interface DispatchHooks {
   readonly ledger: () => void;
   /** Capacity came free, or a host came (back): what waits may fit now. */
   readonly scheduler: () => void;
-  /** An instance's observed state changed. */
-  readonly instanceChanged: (instanceId: InstanceId) => void;
-  /** A host connected, or its connection ended. */
-  readonly hostChanged: (hostId: HostId, connected: boolean) => void;
 }
 
 /** The API's upload store, as dispatch reads it. */

@@ -75,7 +75,6 @@ export class ReportWriter {
         'a stale report changed nothing',
       );
     hooks.ledger();
-    hooks.instanceChanged(body.instanceId);
     if (outcome.freed) hooks.scheduler();
     if (outcome.assignmentsChanged) listChanged();
   }
@@ -105,7 +104,6 @@ export class ReportWriter {
     const refusal = { hostId: this.hostId, session: this.session, instanceId, epoch, highestKnown: highest };
     if (!(await store.epochRefused(refusal))) return;
     hooks.ledger();
-    hooks.instanceChanged(instanceId);
     hooks.scheduler();
     listChanged();
   }
