@@ -1,4 +1,5 @@
-import type { ExitInfo, Isolation, Power } from '@berth/model';
+import { storageErrorType } from '@berth/model';
+import type { Condition, ExitInfo, Isolation, Power } from '@berth/model';
 import type { Observation, WorkloadKey, WorkloadSpec } from '@berth/runtime';
 import type { PlacementRecord } from './journal.js';
 import type { WorkerPorts } from './worker-ports.js';
@@ -12,6 +13,8 @@ export class PlacementFacts {
   prepared = false;
   /** Whether the runtime may still hold something of this epoch. */
   leftovers = true;
+  /** What the runtime says keeps it from its work. */
+  conditions: readonly Condition[] = [];
   /** The exit in the record is our own conclusion; what the runtime says of it is worth more. */
   private exitAssumed = false;
   private onExit: (() => void) | null = null;
@@ -32,6 +35,11 @@ export class PlacementFacts {
   /** Runs, or may run. */
   get alive(): boolean {
     return !this.record.ended || (this.power !== null && this.power !== 'off' && this.power !== 'crashed');
+  }
+
+  /** The runtime paused it, and lets it go on by itself. */
+  get held(): boolean {
+    return this.power === 'paused' && this.conditions.some((c) => c.type === storageErrorType);
   }
 
   get observedPower(): Power {
@@ -68,6 +76,10 @@ export class PlacementFacts {
 
   /** What the runtime saw. `idle`: no step is under way. */
   saw(seen: Observation, idle: boolean): void {
+    this.conditions = (seen.conditions ?? []).map((c) => {
+      const before = this.conditions.find((b) => b.type === c.type && b.reason === c.reason);
+      return { ...c, since: before?.since ?? this.now() };
+    });
     if (seen.exit === null) {
       this.power = seen.power;
       if (seen.power === 'running' || seen.power === 'paused') this.noteStarted(seen.power);
@@ -84,6 +96,12 @@ export class PlacementFacts {
     }
     this.power = seen.power === 'crashed' ? 'crashed' : 'off';
     if (this.record.exit === null || this.exitAssumed) this.exited(seen.exit, false);
+  }
+
+  /** It is paused because that was asked for. */
+  paused(): void {
+    this.power = 'paused';
+    this.conditions = this.conditions.filter((c) => c.type !== storageErrorType);
   }
 
   private exited(exit: ExitInfo, assumed: boolean): void {

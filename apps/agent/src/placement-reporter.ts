@@ -33,7 +33,7 @@ export class PlacementReporter {
       phase,
       power: record.ended ? ('off' as const) : facts.observedPower,
       exit: record.exit ?? record.lastExit,
-      conditions: [fault, restarting].filter((c) => c !== null),
+      conditions: [fault, restarting, ...facts.conditions].filter((c) => c !== null),
     };
     const text = JSON.stringify(body);
     if (text === this.said) return;

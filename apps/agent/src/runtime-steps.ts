@@ -72,7 +72,7 @@ export class RuntimeSteps {
         return this.start(runtime, ctx);
       case 'pause':
         await runtime.pause?.(facts.key, ctx);
-        facts.power = 'paused';
+        facts.paused();
         return;
       case 'resume':
         await runtime.resume?.(facts.key, ctx);

@@ -47,8 +47,13 @@ const observeds: fc.Arbitrary<Observed> = fc
     retryAt: fc.option(fc.integer({ min: start, max: start + 20_000 })),
     fatal: fc.option(fc.constant('bad image')),
     canPause: fc.boolean(),
+    held: fc.boolean(),
   })
-  .map((o) => ({ ...o, exit: o.power === 'running' || o.power === 'paused' ? null : o.exit }));
+  .map((o) => ({
+    ...o,
+    held: o.held && o.power === 'paused',
+    exit: o.power === 'running' || o.power === 'paused' ? null : o.exit,
+  }));
 
 /** A host that does what it is told. Time passes only when a wait asks for it. */
 function obey(seen: Observed, action: Action): Observed {
@@ -76,7 +81,7 @@ function obey(seen: Observed, action: Action): Observed {
     case 'resume':
       return { ...seen, power: 'running' };
     case 'pause':
-      return { ...seen, power: 'paused' };
+      return { ...seen, power: 'paused', held: false };
     case 'stop':
       return { ...seen, power: 'off', exit: exit('stopped') };
     case 'end':
@@ -84,7 +89,8 @@ function obey(seen: Observed, action: Action): Observed {
     case 'remove':
       return { ...seen, power: 'off', ended: true };
     case 'none':
-      return seen;
+      // What the host holds, it lets go on by itself.
+      return seen.held ? { ...seen, held: false, power: 'running' } : seen;
   }
 }
 
@@ -103,7 +109,7 @@ describe('step', () => {
         let seen = first;
         let action = step(wanted, seen);
         let steps = 0;
-        for (; action.kind !== 'none' && action.kind !== 'remove' && steps < 30; steps++) {
+        for (; (action.kind !== 'none' || seen.held) && action.kind !== 'remove' && steps < 30; steps++) {
           seen = obey(seen, action);
           action = step(wanted, seen);
         }
@@ -153,6 +159,24 @@ describe('step', () => {
     fc.assert(
       fc.property(wanteds, observeds, (wanted, seen) => {
         expect(step(wanted, { ...seen, power: null })).toEqual({ kind: 'wait', until: null });
+      }),
+    );
+  });
+
+  it('lets go on nothing that its runtime holds, and tells the runtime of a wish to pause it', () => {
+    fc.assert(
+      fc.property(wanteds, observeds, (wanted, seen) => {
+        const held = {
+          ...seen,
+          power: 'paused',
+          held: true,
+          ended: false,
+          exit: null,
+          retryAt: null,
+        } as const;
+        const up = { ...wanted, epoch: seen.highestEpoch, removed: false };
+        expect(step({ ...up, power: 'running' }, held).kind).toBe('none');
+        expect(step({ ...up, power: 'paused' }, held).kind).toBe(seen.canPause ? 'pause' : 'none');
       }),
     );
   });

@@ -45,6 +45,8 @@ export interface Observed {
   /** A failure that no repeat can mend. */
   readonly fatal: string | null;
   readonly canPause: boolean;
+  /** The runtime paused it, and lets it go on by itself. */
+  readonly held: boolean;
 }
 
 export type Action =
@@ -92,9 +94,10 @@ function stopping(seen: Observed): Action {
 }
 
 function powered(wanted: Wanted, seen: Observed): Action {
-  if (wanted.power === 'paused' && seen.power === 'running' && seen.canPause)
+  // A pause is told to the runtime also while it holds the workload: it must not let it go on then.
+  if (wanted.power === 'paused' && (seen.power === 'running' || seen.held) && seen.canPause)
     return later(seen) ?? { kind: 'pause' };
-  if (wanted.power === 'running' && seen.power === 'paused' && seen.canPause)
+  if (wanted.power === 'running' && seen.power === 'paused' && !seen.held && seen.canPause)
     return later(seen) ?? { kind: 'resume' };
   return none;
 }

@@ -182,6 +182,7 @@ export class Worker implements Predecessor {
       restarts: facts.restartsInARow,
       retryAt: retry.at,
       fatal: retry.fatal,
+      held: facts.held,
       canPause: !('absent' in runtime) && runtime.pause !== undefined && runtime.resume !== undefined,
     };
   }

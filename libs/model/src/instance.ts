@@ -211,6 +211,12 @@ export const Condition = z.strictObject({
 });
 export type Condition = z.infer<typeof Condition>;
 
+/**
+ * Type of the condition of a workload that its host paused because its disk cannot be written. The host lets it go on
+ * when the disk can be written again; nobody need ask for it.
+ */
+export const storageErrorType = 'StorageError';
+
 export const NicStatus = z.strictObject({
   id: NicId,
   networkId: NetworkId,

@@ -122,6 +122,24 @@ const shown = (desired: Desired, phase: Phase, power: Power, restarting = false)
     placement: { phase, power, runGeneration: 1, hostSilent: false, failed: false, restarting },
   });
 
+test('what its host holds up is paused, whatever is wanted of a running one', () => {
+  const placement = {
+    phase: 'running',
+    power: 'paused',
+    runGeneration: 1,
+    hostSilent: false,
+    failed: false,
+  } as const;
+  const state = (desired: Desired, held: boolean): InstanceState =>
+    deriveState({ desired, deleting: false, runGeneration: 1, placement: { ...placement, held } });
+  expect([state('running', true), state('paused', true), state('stopped', true)]).toEqual([
+    'paused',
+    'paused',
+    'stopping',
+  ]);
+  expect(state('running', false)).toBe('resuming');
+});
+
 test('a crash restart is shown as running, and a stop meanwhile as stopping', () => {
   expect(shown('running', 'starting', 'off', true)).toBe('running');
   expect(shown('running', 'starting', 'off', false)).toBe('starting');

@@ -147,6 +147,8 @@ export interface StateInputs {
     readonly failed: boolean;
     /** It ran before in this epoch and is coming back by its restart policy: `running` with condition Restarting. */
     readonly restarting?: boolean;
+    /** Its host paused it, and will let it go on by itself. */
+    readonly held?: boolean;
   } | null;
 }
 
@@ -171,7 +173,7 @@ export function deriveState(i: StateInputs): InstanceState {
     case 'starting':
       return 'starting';
     case 'running':
-      if (p.power === 'paused') return i.desired === 'paused' ? 'paused' : 'resuming';
+      if (p.power === 'paused') return i.desired === 'paused' || p.held === true ? 'paused' : 'resuming';
       return i.desired === 'paused' ? 'pausing' : 'running';
     case 'stopping':
       return 'stopping';

@@ -1,5 +1,6 @@
 import type {
   Capabilities,
+  Condition,
   ExitInfo,
   HostNetworkSpec,
   ImageContent,
@@ -65,6 +66,11 @@ export interface Observation extends WorkloadKey {
   readonly exit: ExitInfo | null;
   /** Host process that carries the workload: pid of QEMU or of the container's init. */
   readonly pid: number | null;
+  /**
+   * What keeps it from its work, as the host knows it. With one of type `StorageError` it is paused and the runtime lets
+   * it go on by itself.
+   */
+  readonly conditions?: readonly Omit<Condition, 'since'>[];
 }
 
 export type RuntimeErrorCode =

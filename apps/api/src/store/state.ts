@@ -8,7 +8,7 @@ import type {
   Power,
   ProjectId,
 } from '@berth/model';
-import { deriveState, transition, transitionalStates } from '@berth/model';
+import { deriveState, storageErrorType, transition, transitionalStates } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Tx } from './db.js';
 import { eventsWrite, instanceObject } from './events.js';
@@ -77,6 +77,7 @@ export async function stateRefresh(
             // What the user asked to end has not failed, however it ended.
             failed: failed && (i.desired === 'running' || i.desired === 'paused'),
             restarting,
+            held: i.p_conditions.some((c) => c.type === storageErrorType),
           },
   });
   transition(i.state, next);
@@ -199,6 +200,8 @@ function reasonOf(i: Inputs, next: InstanceState, conditions: readonly Condition
     case 'error':
     case 'stopped':
       return i.exit === null ? null : exitText(i.exit);
+    case 'paused':
+      return conditions.find((c) => c.type === storageErrorType)?.message ?? null;
     default:
       return transitionalStates.includes(next as never) ? obstacleOf(conditions) : null;
   }

@@ -2,7 +2,13 @@ import type { VolumeId } from '@berth/model';
 import type { EnforcedLimits, StepContext, WorkloadKey } from '@berth/runtime';
 import { LibvirtClient } from '../libvirt/client.js';
 import { LibvirtError } from '../libvirt/errors.js';
-import { DomainState, ShutoffReason, type DomainRef } from '../libvirt/protocol.js';
+import {
+  DiskErrorCode,
+  DomainState,
+  PausedReason,
+  ShutoffReason,
+  type DomainRef,
+} from '../libvirt/protocol.js';
 import { domainXml } from '../machine/domain-xml.js';
 import type { MachineSpec } from '../machine/machine-spec.js';
 import { domainName, readMetadata } from '../machine/metadata.js';
@@ -13,6 +19,7 @@ import {
   type MachineDriver,
   type MachineEnd,
   type MachineListener,
+  type StorageFault,
 } from './machine-driver.js';
 import type { KvmRuntimeOptions } from './ports.js';
 import { qemuAccount, type Account } from './qemu-account.js';
@@ -148,6 +155,11 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
     return new LibvirtMonitor(this.#client, domain.ref);
   }
 
+  async #storageFault(ref: DomainRef): Promise<StorageFault> {
+    const errors = await this.#client.diskErrors(ref);
+    return errors.some(({ error }) => error === DiskErrorCode.noSpace) ? 'noSpace' : 'writeFailed';
+  }
+
   /** Null when the domain is not ours, or went away meanwhile. */
   async #own(ref: DomainRef): Promise<OwnDomain | null> {
     if (!ref.name.startsWith('berth-')) return null;
@@ -157,7 +169,9 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
       const { state, reason } = await this.#client.state(ref);
       const { instanceId, epoch } = metadata;
       const { uuid, name } = ref;
-      return { instanceId, epoch, uuid, name, ref, power: powerOf(state), end: endOf(reason) };
+      const stalled = state === DomainState.paused && reason === PausedReason.ioError;
+      const storage = stalled ? await this.#storageFault(ref) : null;
+      return { instanceId, epoch, uuid, name, ref, power: powerOf(state), end: endOf(reason), storage };
     } catch (error) {
       if (error instanceof LibvirtError && error.isNoDomain) return null;
       throw error;

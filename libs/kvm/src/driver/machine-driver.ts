@@ -6,6 +6,9 @@ import type { Account } from './qemu-account.js';
 /** How a machine's last run ended: `lost` when its driver cannot tell how, `unknown` when it may never have run. */
 export type MachineEnd = 'guestOff' | 'destroyed' | 'panicked' | 'failed' | 'lost' | 'unknown';
 
+/** What a disk lacks: room on the host, or that a write succeeds. */
+export type StorageFault = 'noSpace' | 'writeFailed';
+
 /** A machine of ours as a driver sees it: it runs, or traces of its run are left. */
 export interface Machine extends WorkloadKey {
   /** SMBIOS UUID. */
@@ -16,6 +19,8 @@ export interface Machine extends WorkloadKey {
   readonly power: Exclude<Power, 'off' | 'crashed'> | null;
   /** Meaningful while `power` is null. */
   readonly end: MachineEnd;
+  /** Why QEMU paused it by itself: its disk could not be written. Null when it runs, or is paused for another reason. */
+  readonly storage: StorageFault | null;
 }
 
 /** The hypervisor said no, so nothing runs. */

@@ -20,6 +20,8 @@ export interface DiskVolumes {
     sizeMiB: number;
   }): Promise<{ path: string; format: 'qcow2' }>;
   remove(volumeId: VolumeId): Promise<unknown>;
+  /** Free space above the pool's reserve. */
+  freeMiB(): Promise<number>;
 }
 
 /** Bridges and taps of this host. */

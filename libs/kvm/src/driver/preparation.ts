@@ -101,7 +101,16 @@ export function diskImage(spec: WorkloadSpec, driver: string): DiskImage {
 
 function freshRecord(spec: WorkloadSpec): WorkloadRecord {
   const { instanceId, epoch, uuid } = spec;
-  return { instanceId, epoch, uuid, state: 'prepared', intent: 'none', bootId: null, exit: null };
+  return {
+    instanceId,
+    epoch,
+    uuid,
+    state: 'prepared',
+    intent: 'none',
+    bootId: null,
+    paused: false,
+    exit: null,
+  };
 }
 
 /** `none` needs O_DIRECT, which some file systems (tmpfs) do not have. */

@@ -3,6 +3,7 @@ import type { Phase } from '@berth/model';
 import type { Observation, WorkloadKey } from '@berth/runtime';
 import type { Machine, MachineDriver } from './machine-driver.js';
 import { exitOf, hasRun } from './machine-end.js';
+import { storageCondition } from './storage-watch.js';
 import type { WorkloadRecord, WorkloadRecords } from './workload-record.js';
 
 /** What machines and records together say of a workload. */
@@ -48,7 +49,10 @@ export class Settlement<M extends Machine> {
     const base = { instanceId: key.instanceId, epoch: key.epoch };
     if (mine !== null && mine.power !== null) {
       const phase: Phase = record !== null && record.intent !== 'none' ? 'stopping' : 'running';
-      return { ...base, phase, power: mine.power, exit: null, pid: await this.driver.pid(mine) };
+      const pid = await this.driver.pid(mine);
+      const held = mine.storage !== null && record?.paused !== true;
+      const conditions = held ? [storageCondition(mine.storage)] : [];
+      return { ...base, phase, power: mine.power, exit: null, pid, conditions };
     }
     const phase = record === null ? 'ended' : idlePhase[record.state];
     const exit = record?.exit ?? null;
@@ -64,6 +68,7 @@ const idlePhase: Readonly<Record<WorkloadRecord['state'], Phase>> = {
 };
 
 /** Record of a running machine whose own was lost. */
-export function adoptedRecord({ instanceId, epoch, uuid }: Machine): WorkloadRecord {
-  return { instanceId, epoch, uuid, state: 'started', intent: 'none', bootId: bootId(), exit: null };
+export function adoptedRecord({ instanceId, epoch, uuid, power, storage }: Machine): WorkloadRecord {
+  const paused = power === 'paused' && storage === null;
+  return { instanceId, epoch, uuid, state: 'started', intent: 'none', bootId: bootId(), paused, exit: null };
 }

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { bootId } from '@berth/linux';
+import { storageErrorType } from '@berth/model';
 import type { AccelVerdict, ImageContent, Isolation, VolumeId } from '@berth/model';
 import {
   RuntimeError,
@@ -23,6 +24,7 @@ import { diskImage, Preparation } from './preparation.js';
 import { SerialLogs } from './serial-log.js';
 import { adoptedRecord, Settlement } from './settlement.js';
 import { guard, hostFaults } from './step-bounds.js';
+import { StorageWatch } from './storage-watch.js';
 import { WorkloadRecords, type WorkloadRecord } from './workload-record.js';
 
 type DiskImage = Extract<ImageContent, { kind: 'disk' }>;
@@ -40,6 +42,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
   readonly #settlement: Settlement<M>;
   readonly #locks = new InstanceLocks();
   readonly #hub = new ObservationHub();
+  readonly #storage: StorageWatch;
 
   constructor(
     protected readonly driver: MachineDriver<M>,
@@ -50,6 +53,10 @@ export class VmRuntime<M extends Machine> implements Runtime {
     this.#logs = new SerialLogs(options.logDir);
     this.#preparation = new Preparation(options, this.#records, this.#logs);
     this.#settlement = new Settlement(driver, this.#records, options.now ?? (() => new Date()));
+    this.#storage = new StorageWatch({
+      freeMiB: () => options.volumes.freeMiB(),
+      goOn: (key, ctx) => this.#goOn(key, ctx),
+    });
     driver.listen({
       noticed: (key) => void this.#noticed(key).catch(() => this.#resync()),
       resync: () => this.#resync(),
@@ -63,6 +70,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
   /** Ends connections. Every machine runs on. */
   close(): void {
     this.#accel.close();
+    this.#storage.close();
     this.driver.close();
   }
 
@@ -140,6 +148,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
         await this.options.network.detach(key);
         await this.#logs.remove(key);
         await this.#records.remove(key);
+        this.#storage.forget(key);
       }),
     );
   }
@@ -174,17 +183,21 @@ export class VmRuntime<M extends Machine> implements Runtime {
   }
 
   async pause(key: WorkloadKey, ctx: StepContext): Promise<void> {
-    await hostFaults(async () => {
-      const machine = await this.running(key);
-      if (machine.power !== 'paused') await this.driver.pause(machine, ctx);
-    });
+    await this.#locks.run(key.instanceId, () =>
+      hostFaults(async () => {
+        const machine = await this.#wishPaused(key, true);
+        if (machine.power !== 'paused') await this.driver.pause(machine, ctx);
+      }),
+    );
   }
 
   async resume(key: WorkloadKey, ctx: StepContext): Promise<void> {
-    await hostFaults(async () => {
-      const machine = await this.running(key);
-      if (machine.power === 'paused') await this.driver.resume(machine, ctx);
-    });
+    await this.#locks.run(key.instanceId, () =>
+      hostFaults(async () => {
+        const machine = await this.#wishPaused(key, false);
+        if (machine.power === 'paused') await this.driver.resume(machine, ctx);
+      }),
+    );
   }
 
   logs(key: WorkloadKey, options: LogOptions, signal: AbortSignal): AsyncIterable<Uint8Array> {
@@ -200,6 +213,25 @@ export class VmRuntime<M extends Machine> implements Runtime {
     const machine = runningOf(await this.driver.find(key));
     if (machine?.epoch === key.epoch) return machine;
     throw new RuntimeError('notPrepared', 'the instance does not run here');
+  }
+
+  /** Writes the wish down before it is carried out: a machine paused on purpose is not to be taken for a stalled one. */
+  async #wishPaused(key: WorkloadKey, paused: boolean): Promise<M> {
+    const machine = await this.running(key);
+    const record = (await this.#records.read(key)) ?? adoptedRecord(machine);
+    if (record.paused !== paused) await this.#records.write({ ...record, paused });
+    return machine;
+  }
+
+  /** Lets a machine go on that stands still only because its disk could not be written. */
+  async #goOn(key: WorkloadKey, ctx: StepContext): Promise<void> {
+    await this.#locks.run(key.instanceId, async () => {
+      const machine = await this.driver.find(key, ctx.signal);
+      const paused = (await this.#records.read(key))?.paused;
+      const held = machine?.epoch === key.epoch && machine.storage !== null && paused !== true;
+      if (held) await this.driver.resume(machine, ctx);
+    });
+    await this.#noticed(key);
   }
 
   async #refuseLowerEpoch(key: WorkloadKey): Promise<void> {
@@ -223,6 +255,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
       state: 'starting',
       intent: 'none',
       bootId: bootId(),
+      paused: false,
       exit: null,
     };
     await this.#records.write(starting);
@@ -266,7 +299,12 @@ export class VmRuntime<M extends Machine> implements Runtime {
     return this.#locks.run(key.instanceId, async () => {
       const machine = await this.driver.find(key);
       const record = await this.#settlement.settle(key, machine);
-      return this.#settlement.observation(key, machine, record);
+      const seen = await this.#settlement.observation(key, machine, record);
+      this.#storage.saw(
+        key,
+        (seen?.conditions ?? []).some((c) => c.type === storageErrorType),
+      );
+      return seen;
     });
   }
 

@@ -21,6 +21,8 @@ const WorkloadRecord = z.strictObject({
   intent: z.enum(['none', 'stop', 'kill']),
   /** Boot of the host during which the last run began. */
   bootId: z.string().nullable(),
+  /** It was asked to pause: then nothing but a wish lets it go on. */
+  paused: z.boolean().default(false),
   exit: ExitInfo.nullable(),
 });
 export type WorkloadRecord = z.infer<typeof WorkloadRecord>;

@@ -47,6 +47,8 @@ const DESTROY_GRACEFUL = 1;
 const FIRST_BACKOFF_MS = 50;
 const LONGEST_BACKOFF_MS = 5_000;
 const MODEL_CHARS = 32;
+/** The most the daemon tells of at once. */
+const MAX_DISK_ERRORS = 256;
 
 /**
  * A client of libvirtd's RPC. It connects at the first call, keeps two connections, and after a loss reconnects with
@@ -168,6 +170,16 @@ export class LibvirtClient extends EventEmitter<ClientEvents> {
   async state(domain: DomainRef, options?: CallOptions): Promise<{ state: number; reason: number }> {
     const reply = await this.#call(Remote.getState, domainArgs(domain).uint(0), options);
     return { state: reply.int(), reason: reply.int() };
+  }
+
+  /** Disks whose I/O failed last. `error` is a value of `DiskErrorCode`. */
+  async diskErrors(
+    domain: DomainRef,
+    options?: CallOptions,
+  ): Promise<{ readonly disk: string; readonly error: number }[]> {
+    const args = domainArgs(domain).uint(MAX_DISK_ERRORS).uint(0);
+    const reply = await this.#call(Remote.diskErrors, args, options);
+    return reply.array(MAX_DISK_ERRORS, 8, () => ({ disk: reply.string(), error: reply.int() }));
   }
 
   async info(domain: DomainRef, options?: CallOptions): Promise<DomainInfo> {

@@ -53,6 +53,7 @@ export const Remote = {
   getState: 212,
   undefine: 231,
   destroy: 234,
+  diskErrors: 263,
   listAll: 273,
   eventRegister: 316,
   eventDeregister: 317,
@@ -227,6 +228,12 @@ export const DomainState = {
   crashed: 6,
   suspended: 7,
 } as const;
+
+/** Why a domain is paused: the second number of {@link Remote.getState}. */
+export const PausedReason = { ioError: 5 } as const;
+
+/** What {@link Remote.diskErrors} says of a disk. */
+export const DiskErrorCode = { unspecified: 1, noSpace: 2 } as const;
 
 /** Why a domain is shut off: the second number of {@link Remote.getState}. */
 export const ShutoffReason = {

@@ -89,6 +89,9 @@ function rootDisk(disk: MachineDisk): XmlElement {
       io: 'threads',
       discard: 'unmap',
       detect_zeroes: 'unmap',
+      // A machine whose disk cannot be written stands still; it is let go on when it can.
+      error_policy: 'stop',
+      rerror_policy: 'report',
     }),
     xml('source', { file: disk.path }),
     xml(

@@ -1,7 +1,8 @@
 import { isAlive, type ProcessIdentity } from '@berth/linux';
 import type { InstanceId } from '@berth/model';
 import type { WorkloadKey } from '@berth/runtime';
-import type { Machine } from '../driver/machine-driver.js';
+import type { Machine, StorageFault } from '../driver/machine-driver.js';
+import type { QmpClient } from '../qmp/client.js';
 import { QmpTransportError } from '../qmp/commands.js';
 import { qmpChardev } from './machine-arguments.js';
 import { findByArgument } from './process.js';
@@ -72,28 +73,33 @@ export class MachineView {
     const { instanceId, epoch, uuid, name } = record;
     const base = { instanceId, epoch, uuid, name, record, process: identity };
     // Without a recorded process it was never let go.
-    if (record.process === null) return { ...base, power: null, end: 'unknown' };
+    if (record.process === null) return { ...base, power: null, end: 'unknown', storage: null };
     const end = this.#quit.has(idOf(key)) ? 'destroyed' : 'failed';
-    if (identity === null) return { ...base, power: null, end };
+    if (identity === null) return { ...base, power: null, end, storage: null };
     return { ...base, ...(await this.#status(key, identity)), process: identity };
   }
 
-  async #status(key: WorkloadKey, identity: ProcessIdentity): Promise<Pick<Machine, 'power' | 'end'>> {
+  async #status(
+    key: WorkloadKey,
+    identity: ProcessIdentity,
+  ): Promise<Pick<Machine, 'power' | 'end' | 'storage'>> {
     const last = this.#last.get(idOf(key));
-    if (last !== undefined && last.until > performance.now()) return { power: last.power, end: 'unknown' };
+    if (last !== undefined && last.until > performance.now())
+      return { power: last.power, end: 'unknown', storage: null };
     try {
       const client = await this.sessions.get(key, this.files.socketPath(key));
       const { status } = await client.execute('query-status', undefined, { timeoutMs: STATUS_MS });
       const state = stateOf(status);
       this.#last.set(idOf(key), { power: state.power, until: 0 });
-      return state;
+      return { ...state, storage: status === 'io-error' ? await storageFault(client) : null };
     } catch (error) {
       if (!(error instanceof QmpTransportError)) throw error;
-      if (!isAlive(identity)) return { power: null, end: this.#quit.has(idOf(key)) ? 'destroyed' : 'failed' };
+      if (!isAlive(identity))
+        return { power: null, end: this.#quit.has(idOf(key)) ? 'destroyed' : 'failed', storage: null };
       // A process that does not answer still holds the machine's disk, so the machine is not off.
       const power = last?.power ?? 'running';
       this.#last.set(idOf(key), { power, until: performance.now() + STUCK_MS });
-      return { power, end: 'unknown' };
+      return { power, end: 'unknown', storage: null };
     }
   }
 
@@ -107,6 +113,12 @@ export class MachineView {
     this.#quit.delete(idOf(key));
     this.#last.delete(idOf(key));
   }
+}
+
+/** Of a machine that QEMU stopped because of a disk. */
+async function storageFault(client: QmpClient): Promise<StorageFault> {
+  const disks = await client.execute('query-block', undefined, { timeoutMs: STATUS_MS });
+  return disks.some((disk) => disk['io-status'] === 'nospace') ? 'noSpace' : 'writeFailed';
 }
 
 function idOf(key: WorkloadKey): string {

@@ -19,6 +19,10 @@ export interface QmpCommands {
     args: { id: string; backend: { type: 'file'; data: { out: string; append: boolean } } };
     result: { pty?: string };
   };
+  'query-block': {
+    args: undefined;
+    result: { device: string; qdev?: string; 'io-status'?: 'ok' | 'failed' | 'nospace' }[];
+  };
   'query-blockstats': {
     args: { 'query-nodes'?: boolean } | undefined;
     result: BlockStats[];

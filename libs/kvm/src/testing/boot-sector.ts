@@ -56,14 +56,48 @@ const powerOff = [0xba, ...word(PM.control), 0xb8, 0x00, 0x20, 0xef, ...ignoreEv
 /** Tells the host of a panic by the pvpanic device's port, as a kernel would. */
 const panic = [0xba, 0x05, 0x05, 0xb0, 0x01, 0xee, ...ignoreEverything];
 
-const endings = { steady: heedPowerButton, stubborn: ignoreEverything, brief: powerOff, panic } as const;
+/** What the guest `writer` fills: blocks 1 to `count` - 1, each of `bytes` that repeat the block's number as a 16-bit word. */
+export const WRITTEN = { count: 1024, bytes: 32 * 1024 } as const;
+const SECTORS = WRITTEN.bytes / 512;
+const BUFFER_SEGMENT = 0x1000;
+
+/** Fills the disk block by block (INT 13h, AH=43h: disk address packet), says its line again, and is steady. */
+function writeMuch(at: number, text: number): number[] {
+  const then = [...print(text), ...heedPowerButton];
+  const loop = (packet: number): number[] => {
+    const body = [
+      ...[0xb8, ...word(BUFFER_SEGMENT), 0x8e, 0xc0, 0x31, 0xff], // mov ax, segment; mov es, ax; xor di, di
+      ...[0x89, 0xd8, 0xb9, ...word(WRITTEN.bytes / 2), 0xf3, 0xab], // mov ax, bx; mov cx, words; rep stosw
+      ...[0x89, 0xd8, 0xc1, 0xe0, Math.log2(SECTORS), 0xa3, ...word(packet + 8)], // mov [sector], bx * sectors
+      ...[0xbe, ...word(packet), 0xb8, 0x00, 0x43, 0x5a, 0x52, 0xcd, 0x13], // mov si, packet; mov ax, 4300h; pop dx; push dx; int 13h
+      ...[0x43, 0x81, 0xfb, ...word(WRITTEN.count)], // inc bx; cmp bx, count
+    ];
+    return [0xfc, 0xbb, 0x01, 0x00, ...body, 0x75, 0x100 - (body.length + 2)]; // cld; mov bx, 1; …; jne
+  };
+  const packet = at + loop(0).length + then.length;
+  const address = [0x10, 0x00, ...word(SECTORS), 0x00, 0x00, ...word(BUFFER_SEGMENT), 0, 0, 0, 0, 0, 0, 0, 0];
+  return [...loop(packet), ...then, ...address];
+}
+
+const endings = {
+  steady: heedPowerButton,
+  stubborn: ignoreEverything,
+  brief: powerOff,
+  panic,
+  writer: writeMuch,
+} as const;
 
 /** A raw disk of 1 MiB that boots by BIOS. */
 export function bootDisk(kind: keyof typeof endings): Buffer {
   const disk = Buffer.alloc(1024 * 1024);
-  const size = start.length + print(0).length + endings[kind].length;
-  const text = ORIGIN + size;
-  Buffer.from([...start, ...print(text), ...endings[kind], ...Buffer.from('boots=\0', 'latin1')]).copy(disk);
+  const ending = endings[kind];
+  const at = ORIGIN + start.length + print(0).length;
+  const endingFor = (text: number): readonly number[] =>
+    typeof ending === 'function' ? ending(at, text) : ending;
+  const text = at + endingFor(0).length;
+  const code = [...start, ...print(text), ...endingFor(text), ...Buffer.from('boots=\0', 'latin1')];
+  if (code.length > 510) throw new Error('the guest has outgrown its sector');
+  Buffer.from(code).copy(disk);
   disk.writeUInt16LE(0xaa55, 510);
   return disk;
 }

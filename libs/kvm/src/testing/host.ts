@@ -27,7 +27,7 @@ import {
 import { bootDisk } from './boot-sector.js';
 import { startLibvirtd, type TestLibvirtd } from './libvirtd.js';
 
-type GuestKind = 'steady' | 'stubborn' | 'brief' | 'panic' | 'badImage';
+type GuestKind = Parameters<typeof bootDisk>[0] | 'badImage';
 
 /** Directories, images and disks of one test file's host, below a directory that goes away with it. */
 export class VmHost {
