@@ -83,8 +83,8 @@ export class Api {
     this.http = supertest.agent(app.getHttpServer());
   }
 
-  /** Two projects with an `oci` and a `disk` image each, one ready host `h1`, tokens for every role. */
-  static async start(change: Partial<HttpDeps> = {}): Promise<Api> {
+  /** Two projects with an `oci` and a `disk` image each, one ready host, tokens for every role. */
+  static async start(change: Partial<HttpDeps> = {}, hostName = 'h1'): Promise<Api> {
     const postgres = await startPostgres();
     const url = await freshDatabase(postgres.url);
     await migrate(url);
@@ -96,7 +96,7 @@ export class Api {
     });
     const blobDir = await mkdtemp(join(tmpdir(), 'berth-http-'));
     const projects = { alpha: await seedProject(store, 'alpha'), beta: await seedProject(store, 'beta') };
-    const host = await seedHost(store, 'h1');
+    const host = await seedHost(store, hostName);
     const app = await createHttpApp({
       store,
       ledger,
@@ -167,9 +167,9 @@ export class Api {
         instanceId: a.instanceId,
         epoch: a.epoch,
         run: 1,
-        phase: a.wanted === 'running' ? 'running' : 'ended',
-        power: a.wanted === 'running' ? 'running' : 'off',
-        exit: a.wanted === 'running' ? null : { reason: 'stopped', at: new Date().toISOString() },
+        phase: a.wanted === 'stopped' ? 'ended' : 'running',
+        power: a.wanted === 'stopped' ? 'off' : a.wanted,
+        exit: a.wanted !== 'stopped' ? null : { reason: 'stopped', at: new Date().toISOString() },
         observedAt: new Date(),
       });
     for (let done = false; !done;) {

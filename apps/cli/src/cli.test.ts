@@ -8,7 +8,7 @@ import { problemText } from './failure.js';
 import { kindName } from './kinds.js';
 import { cliRun } from './main.js';
 import { age, bytes, listText } from './output.js';
-import { documentParse, valueSet } from './spec-file.js';
+import { documentsParse, valueSet } from './spec-file.js';
 
 /** What the stand-in API saw and answers; the real one is met in tests/. */
 const seen: { method: string; url: string; headers: IncomingMessage['headers']; body: string }[] = [];
@@ -145,7 +145,7 @@ describe('requests', () => {
     expect(err.split('\n')[0]).toBe('web: pending, no host fits');
     expect(err.match(/no host fits/g)).toHaveLength(1);
     expect(err).toContain('goes on (operation op-1)');
-    expect(err).toContain('./berth explain web');
+    expect(err).toContain('berth explain web');
     expect(process.listenerCount('SIGINT')).toBe(0);
   });
   it('wait for the operation, and fail with its reason', async () => {
@@ -229,7 +229,7 @@ describe('an upload', () => {
 
 describe('assignments of --set', () => {
   it('refuse what is no path, and what would walk through a value', () => {
-    const document = documentParse('{"a": 1}', 'x');
+    const [document] = documentsParse('{"a": 1}', 'x') as [Record<string, unknown>];
     expect(() => valueSet(document, 'a')).toThrow(/path.to.field=value/);
     expect(() => valueSet(document, '__proto__.x=1')).toThrow();
     expect(() => valueSet(document, 'a.b=1')).toThrow(/holds a value/);
@@ -244,14 +244,14 @@ describe('assignments of --set', () => {
 
 describe('files', () => {
   it.each([
-    ['two documents', 'a: 1\n---\nb: 2', /holds 2 documents/],
+    ['a mistake in the second document', 'a: 1\n---\nb: [', /document 2 of my.yaml is neither/],
     ['a value that holds itself', 'a: &a [*a]', /neither YAML nor JSON: Converting circular/],
     ['a key given twice', 'a: 1\na: 2', /unique at line 2/],
     ['a list', '[]', /one mapping/],
-    ['nothing', '', /one mapping/],
+    ['nothing', '', /holds no document/],
   ])('with %s are refused by name', (_what, text, complaint) => {
-    expect(() => documentParse(text, 'my.yaml')).toThrow(complaint);
-    expect(() => documentParse(text, 'my.yaml')).toThrow('my.yaml');
+    expect(() => documentsParse(text, 'my.yaml')).toThrow(complaint);
+    expect(() => documentsParse(text, 'my.yaml')).toThrow('my.yaml');
   });
   it('and values of --set alike', () => {
     expect(() => valueSet({}, 'a.b=[1')).toThrow(/--set a\.b=\[1: the value is no YAML/);

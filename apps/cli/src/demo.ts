@@ -9,7 +9,7 @@ import { fileDigest, imageImport, type ImageKind } from './image-file.js';
 import { images, instances } from './kinds.js';
 import { operationEnd, type Accepted } from './operation.js';
 import { listText } from './output.js';
-import { documentParse } from './spec-file.js';
+import { documentsParse } from './spec-file.js';
 
 export interface DemoOptions {
   /** Where the API is, for people. */
@@ -72,7 +72,7 @@ async function sampleEnsure(api: BerthClient, options: DemoOptions, sample: Samp
   }
   const short = digest.slice('sha256:'.length, 'sha256:'.length + 12);
   const name = have.some((i) => i.name === sample.name) ? `${sample.name}-${short}` : sample.name;
-  const image = await imageImport(api, options.project, file, name, sample.kind);
+  const image = await imageImport(api, options.project, file, { name, kind: sample.kind });
   say(`image ${name}: imported, ${image.digest}`);
   await noteImported(options, sample, digest, name);
   return name;
@@ -113,7 +113,7 @@ async function oneRun(
 ): Promise<string> {
   const nonce = randomBytes(8).toString('hex');
   const file = join(options.examples, sample.example);
-  const body = documentParse(readFileSync(file, 'utf8').replaceAll('${NONCE}', nonce), file) as Body;
+  const body = documentsParse(readFileSync(file, 'utf8').replaceAll('${NONCE}', nonce), file)[0] as Body;
   body.spec.image = image;
   const place = { project: options.project, name: body.name };
   const before = await instanceGet(api, place);

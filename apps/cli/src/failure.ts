@@ -12,6 +12,17 @@ export const exitCodes = {
   timeout: 6,
   interrupted: 130,
 } as const;
+/** The same for people: the one table that help and docs/cli.md show. */
+export const exitMeanings: Readonly<Record<keyof typeof exitCodes, string>> = {
+  ok: 'done',
+  failed: 'the operation failed, or the API made a mistake',
+  usage: 'the command line, a file or the environment is not usable; nothing was sent',
+  unreachable: 'the API cannot be reached',
+  notFound: 'there is no such object, or it is not for this token to see',
+  refused: 'the API refused: bad fields, a missing right, a conflict with what is there',
+  timeout: 'not ended in time; the operation goes on',
+  interrupted: 'Ctrl-C; what was asked for goes on',
+};
 export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
 
 /** A failure that is told in one place and ends the command with its code. */
@@ -34,7 +45,7 @@ export function failureFrom(error: unknown): Failure {
     return error.answered
       ? new Failure(`${error.message}\n  -> Is this the address of a Berth API? See BERTH_API`)
       : new Failure(
-          `${error.message}\n  -> Start it with ./berth up, look with ./berth status, or set BERTH_API`,
+          `${error.message}\n  -> Start it with berth up, look with berth status, or set BERTH_API`,
           exitCodes.unreachable,
         );
   return new Failure((error as Error).message);
@@ -45,13 +56,17 @@ function problemExit(status: number): ExitCode {
   return status < 500 ? exitCodes.refused : exitCodes.failed;
 }
 
+const tokenRemedy =
+  'The token is unknown, expired or revoked. Set BERTH_TOKEN to another; an administrator makes one with: berth token create NAME --role operator';
+
 /** A problem document for people: what is wrong, each bad field, and what to do about it. */
 export function problemText(p: Problem): string {
   const fields = (p.errors ?? []).flatMap((e) => [
     `  ${e.path === '' ? '(body)' : e.path}: ${e.message}`,
     ...(e.remedy === '' ? [] : [`    -> ${e.remedy}`]),
   ]);
-  const remedy = p.remedy === undefined ? [] : [`  -> ${p.remedy}`];
+  const next = p.status === 401 ? tokenRemedy : p.remedy;
+  const remedy = next === undefined ? [] : [`  -> ${next}`];
   const trace = p.status >= 500 && p.traceId !== undefined ? [`  trace ${p.traceId}`] : [];
   return [`${p.detail} (${p.code})`, ...fields, ...remedy, ...trace].join('\n');
 }

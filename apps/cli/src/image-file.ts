@@ -31,16 +31,24 @@ export async function kindGuess(file: string): Promise<ImageKind> {
   return gzip || head.toString('latin1', 257, 262) === 'ustar' ? 'oci' : 'disk';
 }
 
-/** Uploads a file as an image. @throws Failure, ProblemError */
+/** Uploads a file as an image; `sent` is told how many of its bytes have gone. @throws Failure, ProblemError */
 export async function imageImport(
   api: BerthClient,
   project: string,
   file: string,
-  name: string,
-  kind: ImageKind,
+  image: { readonly name: string; readonly kind: ImageKind },
+  sent: (bytes: number, of: number) => void = () => undefined,
 ): Promise<Image> {
   await fileCheck(file);
-  return (await api.imageUpload(project, { name, kind }, await openAsBlob(file))).image;
+  const blob = await openAsBlob(file);
+  let bytes = 0;
+  const counting = new TransformStream<Uint8Array, Uint8Array>({
+    transform: (chunk, out) => {
+      sent((bytes += chunk.byteLength), blob.size);
+      out.enqueue(chunk);
+    },
+  });
+  return (await api.imageUpload(project, image, blob.stream().pipeThrough(counting))).image;
 }
 
 async function fileCheck(file: string): Promise<void> {

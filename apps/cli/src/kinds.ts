@@ -1,6 +1,7 @@
-import { answer, everyPage, type BerthClient, type Schemas } from '@berth/client';
+import { answer, everyPage, type BerthClient, type EventQuery, type Schemas } from '@berth/client';
 import { exitCodes, Failure } from './failure.js';
 import { age, bytes, type Column } from './output.js';
+import { suggestion } from './suggest.js';
 
 /** Which objects of a kind; `limit` counts for operations and events alone, of which it keeps the newest. */
 export interface Selection {
@@ -10,6 +11,8 @@ export interface Selection {
 
 /** A kind of object that can be listed and shown. */
 export interface Kind<T = never> {
+  /** Kind of the ledger's objects whose events tell of a change; null for kinds that any event may concern. */
+  readonly object: string | null;
   readonly columns: readonly Column<T>[];
   list(api: BerthClient, selection: Selection): Promise<T[]>;
   get(api: BerthClient, project: string, name: string): Promise<T>;
@@ -26,6 +29,7 @@ export function reasonOf({ spec, status }: Instance): string | null {
 }
 
 export const instances: Kind<Instance> = {
+  object: 'instance',
   list: (api, { project }) =>
     everyPage((query) =>
       answer(api.rest.GET('/v1/projects/{project}/instances', { params: { path: { project }, query } })),
@@ -54,6 +58,7 @@ export const instances: Kind<Instance> = {
 };
 
 export const hosts: Kind<Schemas['Host']> = {
+  object: 'host',
   list: async (api) => (await answer(api.rest.GET('/v1/hosts'))).items,
   get: (api, _project, host) => answer(api.rest.GET('/v1/hosts/{host}', { params: { path: { host } } })),
   columns: [
@@ -80,6 +85,7 @@ export const hosts: Kind<Schemas['Host']> = {
 };
 
 export const images: Kind<Schemas['Image']> = {
+  object: 'image',
   list: (api, { project }) =>
     everyPage((query) =>
       answer(api.rest.GET('/v1/projects/{project}/images', { params: { path: { project }, query } })),
@@ -97,6 +103,7 @@ export const images: Kind<Schemas['Image']> = {
 };
 
 export const operations: Kind<Schemas['Operation']> = {
+  object: null,
   list: (api, { project, limit }) =>
     everyPage(
       (query) => answer(api.rest.GET('/v1/operations', { params: { query: { ...query, project } } })),
@@ -116,7 +123,8 @@ export const operations: Kind<Schemas['Operation']> = {
 };
 
 export const events: Kind<Event> = {
-  list: eventsNewest,
+  object: null,
+  list: (api, { project, limit }) => eventsNewest(api, { project }, limit),
   get: () => Promise.reject(new Failure('events are listed, not shown alone', exitCodes.usage)),
   columns: [
     { head: 'POSITION', cell: (e) => e.position },
@@ -130,6 +138,7 @@ export const events: Kind<Event> = {
 };
 
 export const networks: Kind<Schemas['Network']> = {
+  object: 'network',
   list: async (api, { project }) =>
     (await answer(api.rest.GET('/v1/projects/{project}/networks', { params: { path: { project } } }))).items,
   get: (api, project, name) =>
@@ -144,6 +153,7 @@ export const networks: Kind<Schemas['Network']> = {
 };
 
 export const volumes: Kind<Schemas['Volume']> = {
+  object: 'volume',
   list: async (api, { project }) =>
     (await answer(api.rest.GET('/v1/projects/{project}/volumes', { params: { path: { project } } }))).items,
   get: (api, project, name) =>
@@ -161,6 +171,7 @@ export const volumes: Kind<Schemas['Volume']> = {
 };
 
 export const projects: Kind<Schemas['Project']> = {
+  object: 'project',
   list: async (api) => (await answer(api.rest.GET('/v1/projects'))).items,
   get: (api, _project, project) =>
     answer(api.rest.GET('/v1/projects/{project}', { params: { path: { project } } })),
@@ -179,12 +190,23 @@ export function kindName(text: string): KindName | null {
   return found ?? null;
 }
 
+/** The kind by its name. @throws Failure naming what was most likely meant */
+export function kindOf(text: string): Kind<unknown> & { readonly name: KindName } {
+  const name = kindName(text);
+  if (name !== null) return { ...(kinds[name] as Kind<unknown>), name };
+  const meant = suggestion(text, Object.keys(kinds));
+  throw new Failure(
+    `there is no kind ${text}\n  -> ${meant === null ? 'Known are' : `Did you mean ${meant}? Known are`} ${Object.keys(kinds).join(', ')}`,
+    exitCodes.usage,
+  );
+}
+
 /** The ledger reads forward; the newest are the last `limit` of it. */
-async function eventsNewest(api: BerthClient, { project, limit }: Selection): Promise<Event[]> {
+export async function eventsNewest(api: BerthClient, filter: EventQuery, limit: number): Promise<Event[]> {
   let kept: Event[] = [];
   let after = '0';
   for (;;) {
-    const page = await api.eventList({ project, after, limit: 1000 });
+    const page = await api.eventList({ ...filter, after, limit: 1000 });
     kept = [...kept, ...page.items].slice(-limit);
     if (page.items.length < 1000) return kept;
     after = page.next;

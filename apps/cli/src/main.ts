@@ -1,12 +1,26 @@
-import { fileURLToPath } from 'node:url';
 import { Command, CommanderError, Option } from 'commander';
-import { adminCommands, readCommands, wholeNumber, writeCommands, type Session } from './commands.js';
 import { BerthClient } from '@berth/client';
-import { demoRun } from './demo.js';
-import { exitCodes, Failure, failureFrom } from './failure.js';
+import { actCommands } from './commands/act.js';
+import { completionCommands } from './commands/completion.js';
+import { createCommands } from './commands/create.js';
+import { demoCommands } from './commands/demo.js';
+import { describeCommands } from './commands/describe.js';
+import { eventsCommands } from './commands/events.js';
+import { explainCommands } from './commands/explain.js';
+import { getCommands } from './commands/get.js';
+import { hostCommands } from './commands/host.js';
+import { imageCommands } from './commands/image.js';
+import { logsCommands } from './commands/logs.js';
+import { operationCommands } from './commands/operation.js';
+import { projectCommands } from './commands/project.js';
+import { tokenCommands } from './commands/token.js';
+import { docsText } from './docs.js';
+import { exitCodes, exitMeanings, Failure, failureFrom } from './failure.js';
 import { httpSend } from './http-send.js';
 import { formats, type Format } from './output.js';
-import { targetFrom } from './target.js';
+import { examples, say, type Commands, type Session } from './session.js';
+import { targetFrom, type Target } from './target.js';
+import { plainText } from './terminal.js';
 
 interface GlobalOptions {
   readonly api?: string;
@@ -15,55 +29,66 @@ interface GlobalOptions {
   readonly output: Format;
 }
 
+/** In the order in which help lists them. */
+const groups: readonly Commands[] = [
+  getCommands,
+  describeCommands,
+  explainCommands,
+  createCommands,
+  actCommands,
+  logsCommands,
+  eventsCommands,
+  operationCommands,
+  imageCommands,
+  hostCommands,
+  projectCommands,
+  tokenCommands,
+];
+
+/** Names for the tab key are asked for once and given up soon, milliseconds. */
+const completionTimeoutMs = 700;
+
 /** The whole command line. */
 export function programMake(env: NodeJS.ProcessEnv): Command {
   const program = new Command('berth')
     .description('Berth: virtual machines and containers across hosts, one API')
     .option('--api <url>', 'address of the API (BERTH_API)')
     .option('--token <token>', 'API token; better in BERTH_TOKEN, where other users do not see it')
-    .option('-p, --project <name>', 'project', env['BERTH_PROJECT'] ?? 'default')
+    .option('-p, --project <name>', 'project (BERTH_PROJECT)', env['BERTH_PROJECT'] ?? 'default')
     .addOption(new Option('-o, --output <format>', 'how to print').choices([...formats]).default('table'))
     .addHelpText(
       'after',
-      '\nThis machine:\n  up, down, status, doctor, config show, test   ./berth up --help tells more\n' +
-        '\nExit codes: 0 done, 1 failed, 2 usage, 3 API unreachable, 4 not found, 5 refused, 6 time-out, 130 interrupted\n',
+      `\nThis machine:\n  up, down, status, doctor, config show, demo, test, bench\n\n${exitText()}`,
     )
     .exitOverride();
+  const target = (): Target => targetFrom(env, program.opts<GlobalOptions>());
   const session = (): Session => {
-    const options = program.opts<GlobalOptions>();
-    return {
-      api: new BerthClient({ ...targetFrom(env, options), fetch: httpSend }),
-      project: options.project,
-      format: options.output,
-    };
+    const { project, output } = program.opts<GlobalOptions>();
+    return { api: new BerthClient({ ...target(), fetch: httpSend }), project, format: output };
   };
-  readCommands(program, session);
-  writeCommands(program, session);
-  adminCommands(program, session);
-  program
-    .command('demo')
-    .description('run the example VM and container with a new nonce, until each came back')
-    .requiredOption('--samples <dir>', 'directory of the built sample images')
-    .option('--timeout <seconds>', 'longest wait', (t) => wholeNumber('--timeout', t), 180)
-    .action(async (options: { samples: string; timeout: number }) => {
-      const s = session();
-      const examples = fileURLToPath(new URL('../../../examples', import.meta.url));
-      await demoRun(s.api, {
-        address: targetFrom(env, program.opts<GlobalOptions>()).baseUrl,
-        project: s.project,
-        samples: options.samples,
-        examples,
-        timeoutSeconds: options.timeout,
-      });
-    });
+  for (const add of groups) add(program, session);
+  const impatient = { fetch: httpSend, backoffMs: [], answerTimeoutMs: completionTimeoutMs };
+  completionCommands(program, () => ({
+    api: () => new BerthClient({ ...target(), ...impatient }),
+    project: program.opts<GlobalOptions>().project,
+  }));
+  demoCommands(program, session, () => target().baseUrl);
+  program.command('__docs', { hidden: true }).action(() => say(docsText(program)));
+  examples(program, 'berth get instances -o wide\nberth create --help');
   // Options after the sub-command are the same options: `berth get instances -o json`.
   for (const command of everyCommand(program))
     command.exitOverride().configureHelp({ showGlobalOptions: true });
   return program;
 }
 
-function everyCommand(command: Command): Command[] {
+export function everyCommand(command: Command): Command[] {
   return command.commands.flatMap((c) => [c, ...everyCommand(c)]);
+}
+
+function exitText(): string {
+  const names = Object.keys(exitCodes) as (keyof typeof exitCodes)[];
+  const lines = names.map((name) => `  ${String(exitCodes[name]).padEnd(3)}  ${exitMeanings[name]}`);
+  return `Exit codes:\n${lines.join('\n')}`;
 }
 
 /** Runs one command line. The result is the exit code. */
@@ -74,7 +99,7 @@ export async function cliRun(argv: readonly string[], env: NodeJS.ProcessEnv): P
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
     const failure = failureFrom(error);
-    process.stderr.write(`berth: ${failure.message}\n`);
+    if (failure.message !== '') process.stderr.write(`berth: ${plainText(failure.message)}\n`);
     if (!(error instanceof Failure) && env['BERTH_DEBUG'] !== undefined)
       process.stderr.write(`${(error as Error).stack}\n`);
     return failure.exitCode;

@@ -1,6 +1,9 @@
+import type { Command } from 'commander';
 import { answer, ProblemError, type BerthClient, type Schemas } from '@berth/client';
-import { exitCodes, Failure } from './failure.js';
+import { exitCodes, Failure, failureFrom } from './failure.js';
 import { reasonOf } from './kinds.js';
+import { objectText } from './output.js';
+import { note, say, wholeNumber, type Session } from './session.js';
 
 export type Accepted = Schemas['Accepted'];
 type Operation = Schemas['Operation'];
@@ -10,6 +13,63 @@ export interface Waiting {
   readonly seconds: number;
   /** Gets a line whenever what is waited for changes. */
   readonly progress: (line: string) => void;
+}
+
+export interface WaitOptions {
+  readonly wait: boolean;
+  readonly timeout: number;
+}
+
+/** Options of every command that begins operations. */
+export function waiting(command: Command): Command {
+  return command
+    .option('--no-wait', 'return when the request is recorded')
+    .option('--timeout <seconds>', 'longest wait', (t) => wholeNumber('--timeout', t), 120);
+}
+
+/**
+ * Sends each request in order and waits until all their operations have ended. One that is refused or fails does not keep
+ * the others back. @throws Failure of the only one, or the first of several after all were told
+ */
+export async function accept(
+  s: Session,
+  options: WaitOptions,
+  requests: readonly (() => Promise<Accepted>)[],
+): Promise<void> {
+  const failures: Failure[] = [];
+  const fail = (error: unknown): null => {
+    const failure = failureFrom(error);
+    if (requests.length > 1 && failure.exitCode !== exitCodes.interrupted) note(`berth: ${failure.message}`);
+    failures.push(failure);
+    return null;
+  };
+  const ends: Promise<Accepted | null>[] = [];
+  for (const request of requests) {
+    const accepted = await request().catch(fail);
+    if (accepted !== null) ends.push(ended(s, accepted, options).catch(fail));
+  }
+  const done = (await Promise.all(ends)).filter((d) => d !== null);
+  if ((s.format === 'json' || s.format === 'yaml') && done.length > 0)
+    say(objectText(requests.length === 1 ? done[0] : done, s.format));
+  const [first] = failures;
+  if (first === undefined) return;
+  throw requests.length === 1
+    ? first
+    : new Failure(`${failures.length} of ${requests.length} did not succeed`, first.exitCode);
+}
+
+async function ended(s: Session, accepted: Accepted, options: WaitOptions): Promise<Accepted> {
+  const operation = options.wait
+    ? await operationEnd(s.api, accepted.operation, { seconds: options.timeout, progress: note })
+    : accepted.operation;
+  if (s.format === 'table' || s.format === 'wide') say(endText(operation));
+  return { ...accepted, operation };
+}
+
+/** One line on how an operation stands. */
+export function endText(o: Operation): string {
+  const state = o.state === 'pending' ? 'recorded' : o.state;
+  return `${o.target.name}: ${o.kind} ${state} (operation ${o.id})\n`;
 }
 
 const settled = ['succeeded', 'failed', 'cancelled', 'superseded'];
@@ -80,7 +140,7 @@ function goesOn(o: Operation, why: string, exitCode: 6 | 130): Failure {
   const where = project === 'default' ? '' : ` -p ${project}`;
   return new Failure(
     `${o.kind} of ${target.name} ${why} and goes on (operation ${o.id}).\n` +
-      `  -> Look: ./berth get instances ${target.name} -o wide${where} · ./berth explain ${target.name}${where} · ./berth get operations ${o.id}`,
+      `  -> Look: berth get instances ${target.name} -o wide${where} · berth explain ${target.name}${where} · berth operation wait ${o.id}`,
     exitCode,
   );
 }

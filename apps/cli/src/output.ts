@@ -1,5 +1,6 @@
 import Table from 'cli-table3';
-import { stringify } from 'yaml';
+import { Document, isScalar, Scalar, visit } from 'yaml';
+import { escaped, isStrange, plainLine } from './terminal.js';
 
 export type Format = 'table' | 'wide' | 'json' | 'yaml';
 export const formats: readonly Format[] = ['table', 'wide', 'json', 'yaml'];
@@ -33,22 +34,45 @@ const noBorders = Object.fromEntries(
 
 /** Items in the format asked for. JSON and YAML are the API's own objects, unchanged. */
 export function listText<T>(items: readonly T[], columns: readonly Column<T>[], format: Format): string {
-  if (format === 'json') return `${JSON.stringify(items, null, 2)}\n`;
-  if (format === 'yaml') return stringify(items);
-  const filled = (c: Column<T>): boolean => items.some((i) => plain(c.cell(i)) !== '-');
-  const shown = columns.filter(
-    (c) => format === 'wide' || (c.wide === 'unlessFilled' ? filled(c) : c.wide !== true),
-  );
+  if (format === 'json' || format === 'yaml') return objectText(items, format);
   if (items.length === 0) return 'none\n';
+  const shown = columnsShown(items, columns, format);
   return tableText(
     shown.map((c) => c.head),
-    items.map((item) => shown.map((c) => plain(c.cell(item)))),
+    items.map((item) => cellsOf(item, shown)),
   );
 }
 
+/** The columns that a list of these items has. */
+export function columnsShown<T>(
+  items: readonly T[],
+  columns: readonly Column<T>[],
+  format: Format,
+): readonly Column<T>[] {
+  const filled = (c: Column<T>): boolean => items.some((i) => plain(c.cell(i)) !== '-');
+  return columns.filter(
+    (c) => format === 'wide' || (c.wide === 'unlessFilled' ? filled(c) : c.wide !== true),
+  );
+}
+
+export const cellsOf = <T>(item: T, columns: readonly Column<T>[]): string[] =>
+  columns.map((c) => plain(c.cell(item)));
+
 /** One object; tables have no room for it, so it is YAML unless JSON is wanted. */
 export function objectText(object: unknown, format: Format): string {
-  return format === 'json' ? `${JSON.stringify(object, null, 2)}\n` : stringify(object);
+  return format === 'json' ? `${escaped(JSON.stringify(object, null, 2))}\n` : yamlText(object);
+}
+
+/** YAML in which no text steers the terminal: such strings stand in double quotes, with escapes. */
+export function yamlText(object: unknown): string {
+  const document = new Document(object);
+  visit(document, {
+    Scalar: (_, node) => {
+      if (isScalar(node) && typeof node.value === 'string' && isStrange(node.value.replaceAll('\n', '')))
+        node.type = Scalar.QUOTE_DOUBLE;
+    },
+  });
+  return escaped(document.toString());
 }
 
 export function tableText(head: readonly string[], rows: readonly (readonly string[])[]): string {
@@ -61,9 +85,9 @@ export function tableText(head: readonly string[], rows: readonly (readonly stri
   return `${table.toString().replace(/[ \t]+$/gm, '')}\n`;
 }
 
-// What a guest or a user wrote must not steer the terminal.
-function plain(value: string | number | null | undefined): string {
-  return value === null || value === undefined || value === '' ? '-' : String(value).replace(/\p{Cc}/gu, '?');
+/** A cell: what a guest or a user wrote must not steer the terminal. */
+export function plain(value: string | number | null | undefined): string {
+  return value === null || value === undefined || value === '' ? '-' : plainLine(String(value));
 }
 
 /** Age in one unit, as lists show it. */

@@ -1,35 +1,37 @@
 import { readFileSync } from 'node:fs';
-import { parseAllDocuments, parse } from 'yaml';
+import { parseAllDocuments, parseDocument, type Document } from 'yaml';
 import { exitCodes, Failure } from './failure.js';
 
-/** A YAML or JSON file as an object; `-` is the standard input. @throws Failure */
-export function fileRead(file: string): Record<string, unknown> {
+/** The documents of a YAML or JSON file, at least one; `-` is the standard input. @throws Failure */
+export function documentsRead(file: string): Record<string, unknown>[] {
   let text: string;
   try {
     text = readFileSync(file === '-' ? 0 : file, 'utf8');
   } catch (error) {
     throw new Failure(`${file} cannot be read: ${(error as Error).message}`, exitCodes.usage);
   }
-  return documentParse(text, file);
+  return documentsParse(text, file === '-' ? 'the standard input' : file);
 }
 
-export function documentParse(text: string, file: string): Record<string, unknown> {
-  const documents = parseAllDocuments(text);
-  if (documents.length > 1)
-    throw new Failure(
-      `${file} holds ${documents.length} documents; create takes one at a time`,
-      exitCodes.usage,
-    );
-  const document = valueParse(text, `${file} is neither YAML nor JSON`);
-  if (typeof document !== 'object' || document === null || Array.isArray(document))
-    throw new Failure(`${file} must hold one mapping: name, labels, spec`, exitCodes.usage);
-  return document as Record<string, unknown>;
+export function documentsParse(text: string, file: string): Record<string, unknown>[] {
+  const parsed = parseAllDocuments(text);
+  const documents = (Array.isArray(parsed) ? parsed : []).filter((d) => d.contents !== null);
+  if (documents.length === 0) throw new Failure(`${file} holds no document`, exitCodes.usage);
+  return documents.map((document, i) => {
+    const which = documents.length === 1 ? file : `document ${i + 1} of ${file}`;
+    const value = valueOf(document, `${which} is neither YAML nor JSON`);
+    if (typeof value !== 'object' || value === null || Array.isArray(value))
+      throw new Failure(`${which} must hold one mapping: name, labels, spec`, exitCodes.usage);
+    return value as Record<string, unknown>;
+  });
 }
 
 /** YAML as JSON can carry it: an alias that holds itself is refused like any other mistake. */
-function valueParse(text: string, complaint: string): unknown {
+function valueOf(document: Document, complaint: string): unknown {
   try {
-    return JSON.parse(JSON.stringify(parse(text) ?? null)) as unknown;
+    const [mistake] = document.errors;
+    if (mistake !== undefined) throw mistake;
+    return JSON.parse(JSON.stringify(document.toJS() ?? null)) as unknown;
   } catch (error) {
     const [message] = (error as Error).message.split('\n    --> ');
     throw new Failure(`${complaint}: ${message}`, exitCodes.usage);
@@ -54,5 +56,7 @@ export function valueSet(document: Record<string, unknown>, assignment: string):
   }
   const text = assignment.slice(at + 1);
   const inEnv = keys.at(-2) === 'env';
-  here[keys.at(-1)!] = inEnv ? text : valueParse(text, `--set ${assignment}: the value is no YAML`);
+  here[keys.at(-1)!] = inEnv
+    ? text
+    : valueOf(parseDocument(text), `--set ${assignment}: the value is no YAML`);
 }

@@ -38,7 +38,7 @@ function adminToken(file: string): string {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'EACCES') throw new Failure(`${file} is for root alone.\n  -> Use sudo, or set BERTH_TOKEN`);
     throw new Failure(
-      `There is no token: ${file} is missing.\n  -> Start Berth with ./berth up, or set BERTH_API and BERTH_TOKEN`,
+      `There is no token: ${file} is missing.\n  -> Start Berth with berth up, or set BERTH_API and BERTH_TOKEN`,
       exitCodes.unreachable,
     );
   }

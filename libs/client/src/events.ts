@@ -11,6 +11,8 @@ export interface FollowOptions {
   readonly objectKind?: string;
   readonly objectId?: string;
   readonly signal: AbortSignal;
+  /** Called whenever a connection stands: what commits from now on is told. */
+  readonly connected?: () => void;
   /** Waits between connections, milliseconds; the last one repeats. */
   readonly backoffMs?: readonly number[];
 }
@@ -56,6 +58,7 @@ async function* connection(
   const response = await send(new Request(url, { headers, signal: options.signal }));
   if (!response.ok) throw await errorOf(response);
   if (response.body === null) throw new UnreachableError('the event stream has no body', true);
+  options.connected?.();
   for await (const message of sseMessages(response.body)) {
     if (message.event === 'problem') throw errorOfBody(response, message.data);
     yield JSON.parse(message.data) as Event;

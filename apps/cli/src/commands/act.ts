@@ -1,0 +1,35 @@
+import { answer } from '@berth/client';
+import { accept, type WaitOptions, waiting } from '../operation.js';
+import { examples, ofInstance, type Commands } from '../session.js';
+
+const verbs = {
+  start: 'start instances; one that ended by itself runs again',
+  stop: 'stop instances: the guest is asked, then forced',
+  restart: 'stop and start instances',
+  pause: 'pause virtual machines, which keep their memory',
+  resume: 'let paused virtual machines go on',
+} as const;
+
+export const actCommands: Commands = (program, session) => {
+  for (const [verb, description] of Object.entries(verbs) as [keyof typeof verbs, string][]) {
+    const command = waiting(program.command(`${verb} <name...>`))
+      .description(description)
+      .action(async (names: string[], options: WaitOptions) => {
+        const s = session();
+        const path = '/v1/projects/{project}/instances/{name}/actions/{verb}';
+        const ask = (name: string) => () =>
+          answer(s.api.rest.POST(path, { params: { path: { project: s.project, name, verb } } }));
+        await accept(s, options, names.map(ask));
+      });
+    examples(command, `${`berth ${verb} web`}\n${`berth ${verb} web db --no-wait`}`);
+  }
+  const remove = waiting(program.command('delete <name...>'))
+    .description('delete instances with their root disks')
+    .action(async (names: string[], options: WaitOptions) => {
+      const s = session();
+      const path = '/v1/projects/{project}/instances/{name}';
+      const ask = (name: string) => () => answer(s.api.rest.DELETE(path, { params: ofInstance(s, name) }));
+      await accept(s, options, names.map(ask));
+    });
+  examples(remove, 'berth delete old\nberth delete old1 old2 --no-wait');
+};

@@ -1,0 +1,107 @@
+import { answer, ProblemError, type Schemas } from '@berth/client';
+import { decisionText } from '../explain.js';
+import { exitCodes, Failure } from '../failure.js';
+import { events, eventsNewest, kindOf } from '../kinds.js';
+import { age, listText, objectText, plain, yamlText } from '../output.js';
+import { examples, ofInstance, say, type Commands, type Session } from '../session.js';
+
+type Instance = Schemas['Instance'];
+
+export const describeCommands: Commands = (program, session) => {
+  const describe = program
+    .command('describe <kind> <name>')
+    .description('one object for people; of an instance also conditions, newest decision and events')
+    .action(async (text: string, name: string) => {
+      const s = session();
+      const kind = kindOf(text);
+      if (kind.name === 'events')
+        throw new Failure('events are listed, not described\n  -> berth events', exitCodes.usage);
+      const object = await kind.get(s.api, s.project, name);
+      if (s.format === 'json' || s.format === 'yaml') return say(objectText(object, s.format));
+      if (kind.name !== 'instances') return say(yamlText(object));
+      const instance = object as Instance;
+      say(instanceText(instance, Date.now()) + (await storyText(s, instance)));
+    });
+  examples(
+    describe,
+    `berth describe instance web
+     berth describe host host-1
+     berth describe image busybox -o json`,
+  );
+};
+
+/** What was asked for and what is seen, for people. */
+export function instanceText(i: Instance, now: number): string {
+  const { spec, status } = i;
+  const since = status.observedAt === null ? '' : `, seen ${age(status.observedAt, now)} ago`;
+  const cpu = [
+    spec.vcpus === undefined ? null : `${spec.vcpus} vCPUs`,
+    spec.cpuMillis === undefined ? null : `${spec.cpuMillis} thousandths of a cpu`,
+  ].filter((part) => part !== null);
+  const size = [
+    ...cpu,
+    `${spec.memoryMiB} MiB memory`,
+    `${spec.rootDisk.sizeMiB} MiB root disk in ${spec.rootDisk.pool}`,
+  ];
+  const lines: [string, string | null][] = [
+    ['Name', `${i.name} in project ${i.project}`],
+    ['State', status.state + (status.state === spec.desired ? '' : `, wanted ${spec.desired}`) + since],
+    ['Reason', status.reason],
+    [
+      'Host',
+      status.host === null ? 'none yet' : `${status.host.name}, epoch ${status.epoch}, run ${status.run}`,
+    ],
+    ['Isolation', spec.isolation],
+    ['Image', `${spec.image} (${i.imageDigest})`],
+    ['Size', size.join(', ')],
+    ...status.nics.map((n): [string, string] => ['Address', `${n.ipv4} on ${n.network}, ${n.mac}`]),
+    [
+      'Labels',
+      Object.entries(i.labels)
+        .map(([k, v]) => `${k}=${v}`)
+        .join(', '),
+    ],
+    ['Last exit', exitText(status.lastExit, now)],
+    [
+      'Operation',
+      status.operationId === null ? null : `${status.operationId} until ${status.deadline ?? '-'}`,
+    ],
+    ['Created', `${i.createdAt}, generation ${i.generation}, run generation ${i.runGeneration}`],
+  ];
+  const shown = lines.filter(([, value]) => value !== null && value !== '');
+  const head = shown.map(([key, value]) => `${`${key}:`.padEnd(11)} ${plain(value)}\n`).join('');
+  return `${head}\nSpec:\n${indented(yamlText(spec))}\nConditions:${conditionsText(i, now)}`;
+}
+
+function exitText(exit: Instance['status']['lastExit'], now: number): string | null {
+  if (exit === null) return null;
+  const how = [exit.reason, exit.code, exit.signal, exit.message].filter(
+    (p) => p !== undefined && p !== null,
+  );
+  return `${how.join(' ')}, ${age(exit.at, now)} ago`;
+}
+
+function conditionsText({ status }: Instance, now: number): string {
+  if (status.conditions.length === 0) return ' none\n';
+  const lines = status.conditions.flatMap((c) => [
+    `  ${plain(c.type)} for ${age(c.since, now)}: ${plain(c.message)}`,
+    ...(c.remedy === undefined ? [] : [`    -> ${plain(c.remedy)}`]),
+  ]);
+  return `\n${lines.join('\n')}\n`;
+}
+
+async function storyText(s: Session, instance: Instance): Promise<string> {
+  const path = '/v1/projects/{project}/instances/{name}/decision';
+  const decision = await answer(s.api.rest.GET(path, { params: ofInstance(s, instance.name) })).catch(
+    (error: unknown) => {
+      if (error instanceof ProblemError && error.status === 404) return null;
+      throw error;
+    },
+  );
+  const filter = { project: s.project, objectKind: 'instance', objectId: instance.id };
+  const newest = await eventsNewest(s.api, filter, 20);
+  const why = decision === null ? ' none yet\n' : `\n${indented(decisionText(decision))}`;
+  return `\nDecision:${why}\nEvents:\n${indented(listText(newest, events.columns, 'table'))}`;
+}
+
+const indented = (text: string): string => text.replace(/^(?=.)/gm, '  ');

@@ -1,0 +1,123 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { format } from 'prettier';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { everyCommand, programMake } from '../../apps/cli/src/main.js';
+import { digestOf, ociTar, tarOf } from '../../libs/images/src/archive-fixture.js';
+import { ociContent } from '../http/api.js';
+import { CliLab } from './lab.js';
+
+const program = programMake({});
+const commands = [program, ...everyCommand(program)].filter((c) => !c.name().startsWith('__'));
+
+/** The words that lead to a command, without `berth`. */
+function pathOf(command: (typeof commands)[number]): string {
+  const { parent } = command;
+  return parent === null ? '' : [pathOf(parent), command.name()].join(' ').trim();
+}
+
+/** What `--help` shows, read from its text as people see it. */
+function helpOf(command: (typeof commands)[number]): string {
+  let text = '';
+  command.configureOutput({ writeOut: (part) => (text += part) });
+  command.outputHelp();
+  return text;
+}
+const visible = commands.filter((c) => c.name() !== 'demo');
+const shown = visible.map((command) => ({
+  path: pathOf(command),
+  examples: (/\nExamples:\n((?: {2}.*\n?)+)/.exec(helpOf(command))?.[1] ?? '')
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== ''),
+}));
+const examples = shown.flatMap(({ examples: lines }) => lines);
+
+/** What must be so before a command of this verb is any use. */
+const wanted: Readonly<Record<string, 'running' | 'paused' | 'stopped'>> = {
+  resume: 'paused',
+  start: 'stopped',
+};
+
+let lab: CliLab;
+let operation = '';
+beforeAll(async () => {
+  lab = await CliLab.start();
+  const { store, projects } = lab.api;
+  for (const [i, name] of ['busybox', 'unused'].entries())
+    await store.imageInsert(
+      { actor: 'system:test', traceId: '0'.repeat(32) },
+      {
+        projectId: projects.alpha,
+        name,
+        content: ociContent(900 + 10 * i),
+      },
+    );
+  const layer = await tarOf([{ name: 'bin/demo', content: 'x' }]);
+  await writeFile(join(lab.dir, 'busybox.oci.tar'), await ociTar({ layer, diffId: digestOf(layer) }));
+  await lab.run('qemu-img create -q -f qcow2 disk.qcow2 8M');
+  for (const name of ['web', 'db', 'old', 'old1', 'old2']) {
+    const spec = { isolation: 'vm', image: 'disk', vcpus: 1, memoryMiB: 64, rootDisk: { sizeMiB: 64 } };
+    const { body } = await lab.api
+      .call('post', '/v1/projects/alpha/instances?wait=10')
+      .send({ name, spec })
+      .expect(202);
+    expect(body.instance.status.state).toBe('running');
+    operation = body.operation.id;
+  }
+}, 120_000);
+afterAll(() => lab.stop());
+
+test.each(shown)('berth $path --help shows examples', ({ examples: lines }) => {
+  expect(lines.length).toBeGreaterThan(0);
+  for (const line of lines) expect(line).toMatch(/\bberth\b/);
+});
+
+describe('an example of --help', () => {
+  test.each(examples)('%s', async (line) => {
+    const [, verb = '', name = ''] = line.split(' ');
+    for (const each of line
+      .split(' ')
+      .slice(2)
+      .filter((word) => word === 'web' || word === 'db'))
+      await bring(each, wanted[verb] ?? 'running');
+    const running = lab.begin(line, 'bash', { OPERATION: operation });
+    if (/ (-f|--follow|--watch)( |$)/.test(line) && !line.includes('berth create')) {
+      await expect.poll(() => running.out, { timeout: 15_000 }).not.toBe('');
+      running.interrupt();
+      expect(await running.ended).toMatchObject({ code: 130, err: '' });
+      return;
+    }
+    const { code, out, err } = await running.ended;
+    expect({ name, code, err }).toMatchObject({ code: 0 });
+    expect(out !== '' || / > |^source /.test(line)).toBe(true);
+  });
+});
+
+/** Has an instance in a state, whatever the example before it did. */
+async function bring(name: string, state: 'running' | 'paused' | 'stopped'): Promise<void> {
+  const path = `/v1/projects/alpha/instances/${name}`;
+  const act = (verb: string) => lab.api.call('post', `${path}/actions/${verb}?wait=10`);
+  const now = async (): Promise<string> => {
+    let seen = 'starting';
+    await expect
+      .poll(async () => (seen = (await lab.api.call('get', path).expect(200)).body.status.state), {
+        timeout: 10_000,
+      })
+      .toMatch(/^(running|paused|stopped)$/);
+    return seen;
+  };
+  const before = await now();
+  if (before === state) return;
+  if (before === 'paused') await act('resume').expect(202);
+  if (before === 'stopped') await act('start').expect(202);
+  if (state === 'paused') await act('pause').expect(202);
+  if (state === 'stopped') await act('stop').expect(202);
+  expect(await now()).toBe(state);
+}
+
+test('docs/cli.md is what the commands say of themselves', async () => {
+  const { out } = await lab.run('env -u BERTH_PROJECT berth __docs');
+  const documented = await readFile(new URL('../../docs/cli.md', import.meta.url), 'utf8');
+  expect(documented).toBe(await format(out, { parser: 'markdown', singleQuote: true, printWidth: 110 }));
+});
