@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { faultPoints } from '@berth/faults';
 import { ReportBody } from '@berth/link';
 import type { Report } from '@berth/link';
 import { writeFileAtomic } from '@berth/linux';
@@ -22,6 +23,12 @@ export function subjectOf(body: ReportBody): string {
     case 'inventory':
       return body.kind;
   }
+}
+
+/** A report that is queued and not sent, by the phase it tells of; of a tombstone by the tombstone's id. */
+function queuedFaults(body: ReportBody): (readonly [point: string, key: string])[] {
+  if (body.kind === 'placement') return [[`agent.report.${body.phase}.queued`, body.instanceId]];
+  return body.kind === 'tombstoneDone' ? [['agent.report.removed.queued', body.id]] : [];
 }
 
 const Stored = z.strictObject({ order: z.int(), body: ReportBody });
@@ -111,6 +118,7 @@ export class Outbox {
         const [subject, report] = next.value;
         this.unsent.delete(subject);
         this.unacked.set(subject, report);
+        await faultPoints(() => queuedFaults(report.body));
         yield report;
       }
     } finally {

@@ -1,3 +1,4 @@
+import { faultPoint, faultPoints } from '@berth/faults';
 import type { Assignment, AssignmentList, Refusal, ReportBody, Tombstone } from '@berth/link';
 import type { Digest, HostNetworkSpec, Isolation, NetworkId } from '@berth/model';
 import type { Observation, Runtime, WorkloadKey } from '@berth/runtime';
@@ -111,6 +112,7 @@ export class Placements {
       await journal.saveHost({ storeIncarnation: list.storeIncarnation, assignmentRev: list.assignmentRev });
     this.listed = new Set(list.assignments.map(keyText));
     this.reportUnclaimed();
+    await faultPoints(() => list.tombstones.map((t) => ['agent.tombstone.listed', t.instanceId]));
     for (const tombstone of list.tombstones) this.bury(tombstone);
     this.o.networks.want(this.networksInUse(), list.networks);
     return null;
@@ -139,6 +141,7 @@ export class Placements {
     };
     record.placements.push(placement);
     await journal.save(assignment.instanceId);
+    await faultPoint('agent.assignment.journaled', assignment.instanceId);
     this.adopt(this.hire(placement));
     for (const other of this.lowerEpochs(assignment)) other.assignmentChanged();
   }
@@ -152,6 +155,7 @@ export class Placements {
     record.networks = networks;
     if (same) return;
     await this.o.journal.save(assignment.instanceId);
+    await faultPoint('agent.change.journaled', assignment.instanceId);
     worker.assignmentChanged();
   }
 

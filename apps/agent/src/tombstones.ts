@@ -1,3 +1,4 @@
+import { faultPoint } from '@berth/faults';
 import type { ReportBody, Tombstone } from '@berth/link';
 import type { Isolation } from '@berth/model';
 import type { Runtime, WorkloadKey } from '@berth/runtime';
@@ -116,9 +117,11 @@ export class Tombstones {
     void clock.sleep(stepMs, timer.signal).then(() => abort.abort(new Error(`not done within ${stepMs} ms`)));
     const ctx = { signal: abort.signal, deadline: clock.now().getTime() + stepMs };
     try {
+      await faultPoint(`agent.${tombstone.kind}.before`, tombstone.instanceId);
       for (const runtime of runtimes)
         if (tombstone.kind === 'epoch') await runtime.remove(tombstone, ctx);
         else await runtime.removeVolume(tombstone.volumeId, ctx);
+      await faultPoint(`agent.${tombstone.kind}.after`, tombstone.instanceId);
       this.finish(order);
     } catch (err) {
       order.retryAt = clock.now().getTime() + backoffMs(clock, order.attempts++, 500, 60_000);

@@ -1,3 +1,4 @@
+import { faultPoint } from '@berth/faults';
 import type { Isolation, Power } from '@berth/model';
 import { RuntimeError } from '@berth/runtime';
 import type { Observation, WorkloadKey } from '@berth/runtime';
@@ -124,7 +125,9 @@ export class Worker implements Predecessor {
         continue;
       }
       try {
+        await faultPoint(`agent.${action.kind}.before`, this.key.instanceId);
         await this.perform(action);
+        await faultPoint(`agent.${action.kind}.after`, this.key.instanceId);
         this.retry.succeeded(action.kind);
         if (action.kind === 'end' || action.kind === 'refuse') this.say();
         if (action.kind === 'remove') break;

@@ -1,5 +1,6 @@
 import { rmSync, watch } from 'node:fs';
 import { join } from 'node:path';
+import { faultPoint } from '@berth/faults';
 import type { VolumeId } from '@berth/model';
 import { cgroupKill, cgroupLimits, hasCode } from '@berth/linux';
 import {
@@ -73,12 +74,14 @@ class ContainerRuntime implements Runtime {
       await this.records.epochCheck(spec);
       const image = ociImage(spec);
       const layers = await this.layers(image, ctx.signal);
+      await faultPoint('oci.layers.unpacked', spec.instanceId);
       processPlan(image.process, spec.process, spec.name); // refuses what cannot be run before anything is made
       passable(this.parts.roots);
       await this.releaseOlder(spec);
       await this.records.epochRaise(spec, spec.rootVolume.id);
       const known = await this.records.read(spec);
       await this.records.write({ ...recordOf(spec, image), ...(known === null ? {} : runOf(known)) });
+      await faultPoint('oci.prepare.recorded', spec.instanceId);
       try {
         if (known === null || !this.use.runs.alive(known)) await this.realise(spec, layers);
       } catch (error) {
@@ -102,6 +105,7 @@ class ContainerRuntime implements Runtime {
       this.launching += 1;
       try {
         await this.parts.bundleWrite(spec, image, base);
+        await faultPoint('oci.bundle.written', spec.instanceId);
         this.publish(await this.use.runs.launch(record, ctx.signal));
       } finally {
         this.launching -= 1;
@@ -116,6 +120,7 @@ class ContainerRuntime implements Runtime {
       const ended = await this.use.runs.end(record, graceSeconds, ctx);
       await this.use.runs.monitorGone(ended);
       await this.endUnknown(key); // also what an interrupted start left, which the record does not tell of
+      await faultPoint('oci.stopped', key.instanceId);
       this.publish(ended);
     });
   }
@@ -126,10 +131,14 @@ class ContainerRuntime implements Runtime {
       const record = await this.records.read(key);
       if (record !== null) await this.use.runs.monitorGone(await this.use.runs.end(record, 0, ctx));
       await this.endUnknown(key);
+      await faultPoint('oci.cleared', key.instanceId);
       await this.parts.releaseNetworks(record?.networkIds ?? []);
+      await faultPoint('oci.networks.released', key.instanceId);
       if (this.launching === 0) cgroupRemoveEmpty(this.parts.cgroupParent);
       for (const suffix of ['', '.tmp']) rmSync(this.parts.paths(key).log + suffix, { force: true });
+      await faultPoint('oci.log.removed', key.instanceId);
       await this.records.remove(key); // last: while it stands, an interrupted removal is found again
+      await faultPoint('oci.record.removed', key.instanceId);
       this.hub.forget(id);
     });
   }
@@ -147,6 +156,7 @@ class ContainerRuntime implements Runtime {
       });
     }
     await this.options.volumes.remove(volumeId);
+    await faultPoint('oci.volume.removed', volumeId);
     await this.ranges.release(volumeId);
     await this.records.epochForget(volumeId);
   }

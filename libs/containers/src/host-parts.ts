@@ -1,5 +1,6 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { faultPoint } from '@berth/faults';
 import type { ImageContent, NetworkId } from '@berth/model';
 import { Netlink, cgroupRemove, writeFileAtomic } from '@berth/linux';
 import { RuntimeError, type WorkloadKey, type WorkloadSpec } from '@berth/runtime';
@@ -79,10 +80,14 @@ export class HostParts {
   async realise(spec: WorkloadSpec, layers: readonly string[], base: number): Promise<void> {
     const paths = this.paths(spec);
     await namespacesEnsure(paths.namespaces, base);
+    await faultPoint('oci.namespaces.made', spec.instanceId);
     await this.attachNics(spec, paths.namespaces.network);
+    await faultPoint('oci.nics.attached', spec.instanceId);
     const { upper, work } = await this.writableLayer(spec);
+    await faultPoint('oci.layer.made', spec.instanceId);
     const { namespaces, rootfs, scratch } = paths;
     rootfsMount({ target: rootfs, scratch, layers, upper, work, base, namespaces });
+    await faultPoint('oci.root.mounted', spec.instanceId);
   }
 
   /** Gives networks up where nothing else uses them. */
@@ -160,7 +165,9 @@ export class HostParts {
   async release(key: WorkloadKey): Promise<void> {
     const paths = this.paths(key);
     await this.options.network.detach({ instanceId: key.instanceId, epoch: key.epoch });
+    await faultPoint('oci.nics.detached', key.instanceId);
     rootfsUnmount(paths.rootfs);
+    await faultPoint('oci.root.unmounted', key.instanceId);
     namespacesRemove(paths.namespaces);
     rmSync(paths.bundle, { recursive: true, force: true });
     rmSync(paths.scratch, { recursive: true, force: true });

@@ -1,5 +1,6 @@
 import { watch } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
+import { faultPoint } from '@berth/faults';
 import { bootId, cgroupUsage, isAlive } from '@berth/linux';
 import { type Observation, RuntimeError, type StepContext } from '@berth/runtime';
 import type { HostParts } from './host-parts.js';
@@ -43,10 +44,13 @@ export class Runs {
         monitorCgroup: paths.monitorCgroup,
         signal,
       });
+      await faultPoint('oci.created', record.instanceId);
       // Recorded before the program's first instruction: from here on a crash of ours cannot lose it.
       const next: WorkloadRecord = { ...record, run, stop: null, exit: null };
       await this.records.write(next);
+      await faultPoint('oci.run.recorded', record.instanceId);
       await this.launcher.start(id);
+      await faultPoint('oci.started', record.instanceId);
       return next;
     } catch (error) {
       await this.launcher.delete(id);
@@ -71,6 +75,7 @@ export class Runs {
     if (now.exit !== null || now.run?.init.startTime !== record.run.init.startTime) return now;
     const next: WorkloadRecord = { ...now, exit: exitInfo(now, end) };
     await this.records.write(next);
+    await faultPoint('oci.end.recorded', record.instanceId);
     await this.launcher.delete(id);
     return next;
   }
@@ -83,8 +88,10 @@ export class Runs {
     if (graceSeconds > 0) {
       now = { ...now, stop: now.stop ?? { forced: false } };
       await this.records.write(now);
+      await faultPoint('oci.stop.recorded', now.instanceId);
       if (cgroupFrozen(this.parts.paths(now).cgroup)) await this.launcher.resume(id);
       await this.launcher.kill(id, now.stopSignal);
+      await faultPoint('oci.stop.signalled', now.instanceId);
       now = await this.waitEnd(
         now,
         Math.min(Date.now() + graceSeconds * 1000, ctx.deadline - FORCE_MS),
@@ -94,7 +101,9 @@ export class Runs {
     }
     now = { ...now, stop: { forced: true } };
     await this.records.write(now);
+    await faultPoint('oci.kill.recorded', now.instanceId);
     await this.launcher.kill(id, 'KILL');
+    await faultPoint('oci.killed', now.instanceId);
     if (cgroupFrozen(this.parts.paths(now).cgroup)) await this.launcher.resume(id); // the frozen do not die
     now = await this.waitEnd(now, ctx.deadline, ctx.signal);
     if (now.exit === null) throw new RuntimeError('deadline', `${id} still runs after SIGKILL`);

@@ -1,4 +1,5 @@
 import type { ClientHttp2Session, ClientHttp2Stream } from 'node:http2';
+import { faultPoints } from '@berth/faults';
 import {
   Hello,
   LinkError,
@@ -13,6 +14,7 @@ import {
 } from '@berth/link';
 import type { Digest, HostId, InstanceId } from '@berth/model';
 import type { Store } from '../store/store.js';
+import { listFaults } from './fault-names.js';
 import type { BlobSource, DispatchHooks, DispatchLog, Pause } from './hooks.js';
 import { renderList } from './render.js';
 import { ReportWriter } from './reports.js';
@@ -112,7 +114,9 @@ export class HostLink {
         // Offered before the first byte: what was never offered may be withdrawn without a fence.
         const list = await store.assignmentsOffer(this.hostId);
         if (list === null) return this.close();
+        await faultPoints(() => listFaults(list, 'offered'));
         await this.sendList(JSON.stringify(list.assignmentRev), renderList(list, this.session));
+        await faultPoints(() => listFaults(list, 'sent'));
         attempt = 0;
       } catch (err) {
         if (this.ended.signal.aborted) break;

@@ -1,6 +1,8 @@
+import { faultPoints } from '@berth/faults';
 import type { Report, ReportBody } from '@berth/link';
 import type { HostId } from '@berth/model';
 import type { ReportOutcome, Store } from '../store/store.js';
+import { reportFaults } from './fault-names.js';
 import type { DispatchHooks, DispatchLog } from './hooks.js';
 
 export interface ReportPorts {
@@ -27,6 +29,7 @@ export class ReportWriter {
 
   async apply(report: Report): Promise<void> {
     const { body } = report;
+    await faultPoints(() => reportFaults(body, 'received'));
     switch (body.kind) {
       case 'placement':
         return this.placement(report.seq, body);
@@ -64,6 +67,7 @@ export class ReportWriter {
       })),
       observedAt: new Date(observedAt),
     });
+    await faultPoints(() => reportFaults(body, 'committed'));
     this.wake(body, outcome);
   }
 
@@ -82,6 +86,7 @@ export class ReportWriter {
   private async tombstoneDone(body: Of<'tombstoneDone'>): Promise<void> {
     const { store, hooks, listChanged } = this.ports;
     const { changed, gone } = await store.tombstoneDone(this.hostId, this.session, body.id);
+    await faultPoints(() => reportFaults(body, 'committed'));
     if (!changed) return;
     hooks.ledger();
     listChanged();

@@ -1,3 +1,4 @@
+import { faultPoint } from '@berth/faults';
 import type { Instance, InstanceCreate, InstanceSpec, Labels, Operation, ProjectId } from '@berth/model';
 import type { HttpDeps } from '../http/deps.js';
 import type { InstanceChange, RequestContext, Verb } from '../store/store.js';
@@ -26,7 +27,7 @@ export async function instanceCreate(
 ): Promise<InstanceChange> {
   refuseUnsupported(body.spec, body.spec.desired === 'paused' ? await deps.store.hostList() : []);
   const deadlineSeconds = deps.config.deadlineSeconds.start;
-  return woken(deps, await deps.store.instanceCreate(ctx, { projectId, body, deadlineSeconds }));
+  return woken(deps, body.name, await deps.store.instanceCreate(ctx, { projectId, body, deadlineSeconds }));
 }
 
 /** @throws notFound, preconditionFailed, stateConflict, invalid */
@@ -36,7 +37,7 @@ export async function instanceUpdate(
   target: Target,
   change: { readonly spec: InstanceSpec; readonly labels?: Labels },
 ): Promise<InstanceChange> {
-  return woken(deps, await deps.store.instanceUpdate(ctx, { ...target, ...change }));
+  return woken(deps, target.name, await deps.store.instanceUpdate(ctx, { ...target, ...change }));
 }
 
 /** @throws notFound, preconditionFailed, stateConflict, unsupported */
@@ -51,7 +52,7 @@ export async function instanceAct(
   refuseVerb(verb, instance.spec.isolation, host === null ? null : await deps.store.hostById(host.id));
   const { start, stop } = deps.config.deadlineSeconds;
   const deadlineSeconds = verb === 'stop' || verb === 'pause' ? stop : start;
-  return woken(deps, await deps.store.instanceAct(ctx, { ...target, verb, deadlineSeconds }));
+  return woken(deps, target.name, await deps.store.instanceAct(ctx, { ...target, verb, deadlineSeconds }));
 }
 
 /** @throws notFound, preconditionFailed */
@@ -62,10 +63,16 @@ export async function instanceDelete(
 ): Promise<{ operation: Operation; gone: boolean }> {
   const deadlineSeconds = deps.config.deadlineSeconds.delete;
   const deleted = await deps.store.instanceDelete(ctx, { ...target, deadlineSeconds });
-  return woken(deps, deleted);
+  return woken(deps, target.name, deleted);
 }
 
-function woken<T extends { readonly hosts: InstanceChange['hosts'] }>(deps: Deps, change: T): T {
+/** After the commit: whoever acts on it is told. */
+async function woken<T extends { readonly hosts: InstanceChange['hosts'] }>(
+  deps: Deps,
+  name: string,
+  change: T,
+): Promise<T> {
+  await faultPoint('api.request.committed', name);
   deps.wake.ledger();
   deps.wake.scheduler();
   for (const host of change.hosts) deps.wake.dispatch(host);

@@ -1,3 +1,4 @@
+import { faultPoint } from '@berth/faults';
 import type { Decision, DecisionId, HostId } from '@berth/model';
 import {
   type DecisionDraft,
@@ -58,6 +59,7 @@ export async function placePending(deps: PlaceDeps): Promise<PassResult> {
         decision,
       });
       if (commit.outcome === 'placed') {
+        await faultPoint('api.placement.committed', instance.id);
         snapshot = booked(snapshot, draft.hostId, instance);
         deps.placed(draft.hostId);
         result.placed += 1;

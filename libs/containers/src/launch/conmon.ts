@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
+import { faultPoint } from '@berth/faults';
 import { cgroupAdd, cgroupCreate, hasCode, processIdentity, type ProcessIdentity } from '@berth/linux';
 import {
   LaunchError,
@@ -52,6 +53,7 @@ export class ConmonLauncher implements Launcher {
     const ended = once(child, 'close');
     if (child.pid === undefined) throw new LaunchError('conmon cannot be executed');
     try {
+      await faultPoint('oci.monitor.spawned', request.id.split('.')[0] ?? '');
       await cgroupAdd(request.monitorCgroup, child.pid);
       (child.stdio[START_FD] as Writable).end('\0');
       const init = parseAnswer(await untilAnswer(answer, ended, request.signal), words.text());

@@ -1,3 +1,4 @@
+import { faultPoint } from '@berth/faults';
 import type { VolumeId } from '@berth/model';
 import type { EnforcedLimits, StepContext, WorkloadKey } from '@berth/runtime';
 import { LibvirtClient } from '../libvirt/client.js';
@@ -108,8 +109,10 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
 
   async launch(machine: MachineSpec, _account: Account, ctx: StepContext): Promise<void> {
     const ref = await this.#client.define(domainXml(machine), callBounds(ctx));
+    await faultPoint('libvirt.defined', machine.instanceId);
     try {
       await this.#client.create(ref, callBounds(ctx));
+      await faultPoint('libvirt.created', machine.instanceId);
     } catch (error) {
       if (!(error instanceof LibvirtError)) throw error;
       await unlessGone(this.#client.undefine(ref));
@@ -143,7 +146,9 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
     const domain = await this.find(key, ctx?.signal);
     if (domain?.epoch !== key.epoch) return;
     if (domain.power !== null) await unlessGone(this.#client.destroy(domain.ref, {}, bounds));
+    await faultPoint('libvirt.destroyed', key.instanceId);
     await unlessGone(this.#client.undefine(domain.ref, bounds));
+    await faultPoint('libvirt.undefined', key.instanceId);
   }
 
   /** libvirt gives a disk back to its owner when the machine ends. */

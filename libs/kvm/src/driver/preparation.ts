@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
+import { faultPoint } from '@berth/faults';
 import type { ImageContent } from '@berth/model';
 import { RuntimeError, type StepContext, type WorkloadSpec } from '@berth/runtime';
 import { writeSeedIso } from '../cloud-init/seed.js';
@@ -34,16 +35,20 @@ export class Preparation {
     const base = await inspectBase(this.options, image);
     guard(ctx);
     for (const network of spec.networks) await this.options.network.ensure(network);
+    await faultPoint('vm.networks.ensured', spec.instanceId);
     const disk = await this.#ensureVolume(spec, image, base);
+    await faultPoint('vm.disk.made', spec.instanceId);
     guard(ctx);
     await checkReachable(disk);
     await checkReachable(base);
     await this.logs.prepare(spec);
     if ((await this.records.read(spec)) === null) await this.records.write(freshRecord(spec));
+    await faultPoint('vm.prepare.recorded', spec.instanceId);
     if (await runs()) return;
     const { instanceId, name: hostname, userData } = spec;
     const seed = { instanceId, hostname, userData, macs: spec.nics.map((nic) => nic.mac) };
     await writeSeedIso(this.records.seedPath(spec), seed, ctx.signal);
+    await faultPoint('vm.seed.written', spec.instanceId);
   }
 
   /** The machine as data, its nics attached for `account`. */
@@ -58,6 +63,7 @@ export class Preparation {
       const { ifname } = await this.options.network.attachTap(spec, nic, account);
       nics.push({ mac: nic.mac, tap: ifname });
     }
+    await faultPoint('vm.nics.attached', spec.instanceId);
     const basePath = this.options.blobs.path(image.digest);
     const path = await this.#ensureVolume(spec, image, basePath);
     return {

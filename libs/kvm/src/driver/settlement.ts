@@ -1,3 +1,4 @@
+import { faultPoint } from '@berth/faults';
 import { bootId } from '@berth/linux';
 import type { Phase } from '@berth/model';
 import type { Observation, WorkloadKey } from '@berth/runtime';
@@ -28,6 +29,7 @@ export class Settlement<M extends Machine> {
     const exit = exitOf(record, end, { bootId: bootId(), at: this.now().toISOString() });
     const ended: WorkloadRecord = { ...record, state: 'ended', exit };
     await this.records.write(ended);
+    await faultPoint('vm.end.recorded', key.instanceId);
     await this.driver.ended(key);
     return ended;
   }

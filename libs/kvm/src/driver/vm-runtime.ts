@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { faultPoint } from '@berth/faults';
 import { bootId } from '@berth/linux';
 import { storageErrorType } from '@berth/model';
 import type { AccelVerdict, ImageContent, Isolation, VolumeId } from '@berth/model';
@@ -131,12 +132,15 @@ export class VmRuntime<M extends Machine> implements Runtime {
     await hostFaults(async () => {
       const machine = await this.#intend(key, graceSeconds > 0 ? 'stop' : 'kill');
       if (machine === null) return;
+      await faultPoint('vm.stop.recorded', key.instanceId);
       const isOff = async (): Promise<boolean> => (await this.#settled(machine))?.phase === 'ended';
       if (graceSeconds > 0 && (await askToEnd(this.driver, this.#hub, machine, graceSeconds, ctx, isOff)))
         return;
       guard(ctx);
       if ((await this.#intend(key, 'kill')) === null) return;
+      await faultPoint('vm.kill.recorded', key.instanceId);
       await this.driver.destroy(machine, ctx);
+      await faultPoint('vm.destroyed', key.instanceId);
       await this.#settled(key);
     });
   }
@@ -145,8 +149,11 @@ export class VmRuntime<M extends Machine> implements Runtime {
     await this.#locks.run(key.instanceId, () =>
       hostFaults(async () => {
         await this.driver.clear(key, ctx);
+        await faultPoint('vm.cleared', key.instanceId);
         await this.options.network.detach(key);
+        await faultPoint('vm.nics.detached', key.instanceId);
         await this.#logs.remove(key);
+        await faultPoint('vm.log.removed', key.instanceId);
         await this.#records.remove(key);
         this.#storage.forget(key);
       }),
@@ -162,6 +169,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
         });
       guard(ctx);
       await this.options.volumes.remove(volumeId);
+      await faultPoint('vm.volume.removed', volumeId);
       await this.driver.volumeGone(volumeId);
     });
   }
@@ -259,13 +267,16 @@ export class VmRuntime<M extends Machine> implements Runtime {
       exit: null,
     };
     await this.#records.write(starting);
+    await faultPoint('vm.start.recorded', spec.instanceId);
     try {
       await this.driver.launch(machine, account, ctx);
     } catch (error) {
       if (error instanceof StartRefused) await this.#settlement.refused(starting, error.reason);
       throw error;
     }
+    await faultPoint('vm.launched', spec.instanceId);
     await this.#records.write({ ...starting, state: 'started' });
+    await faultPoint('vm.started.recorded', spec.instanceId);
   }
 
   /** KVM where it was measured to work. A wish for it is refused rather than taken for emulation. */

@@ -1,5 +1,6 @@
 import { chmod, chown, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { faultPoint } from '@berth/faults';
 import {
   cgroupAdd,
   cgroupCreate,
@@ -125,19 +126,28 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
 
   async launch(spec: MachineSpec, account: Account, ctx: StepContext): Promise<void> {
     await this.clear(spec);
+    const at = (step: string) => faultPoint(`qemu.${step}`, spec.instanceId);
     try {
       await this.#giveFiles(spec, account);
+      await at('files.given');
       const record = recordOf(spec, account);
       await this.#files.write(record);
+      await at('recorded');
       await cgroupCreate(this.#cgroup(spec), { cpuMillis: spec.cpuMillis });
+      await at('cgroup.made');
       const child = await this.#spawn(spec, account);
+      await at('spawned');
       await this.#files.write({ ...record, process: child.identity });
+      await at('pid.recorded');
       await cgroupAdd(this.#cgroup(spec), child.identity.pid).catch((error: unknown) => {
         // It ended already; why is what the greeting finds out.
         if (!hasCode(error, 'ESRCH')) throw error;
       });
+      await at('confined');
       const client = await this.#greet(spec, child, ctx);
+      await at('greeted');
       await client.execute('cont', undefined, callBounds(ctx));
+      await at('continued');
     } catch (error) {
       await this.clear(spec);
       throw error;
@@ -167,8 +177,10 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
   async clear(key: WorkloadKey): Promise<void> {
     const { record, process: identity } = await this.#view.process(key);
     if (identity !== null) await endProcess(identity);
+    await faultPoint('qemu.ended', key.instanceId);
     await cgroupKill(this.#cgroup(key));
     await cgroupRemove(this.#cgroup(key));
+    await faultPoint('qemu.cgroup.removed', key.instanceId);
     if (record !== null) await forgetRotation(record.serialLog);
     await this.#files.remove(key);
     this.#view.forget(key);

@@ -1,0 +1,1 @@
+export { faultPoint, faultPoints } from './fault-point.js';
