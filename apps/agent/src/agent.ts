@@ -59,7 +59,7 @@ export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<
   const images = new ImageFetch(parts.blobs, report);
   const networks = new HostNetworks(parts.networks, clock, log);
   const { bootId } = parts;
-  const vmStarts = parts.machine.cpus;
+  const vmStarts = settings.vmStarts ?? parts.machine.cpus;
   const placements = new Placements({
     clock,
     log,

@@ -27,6 +27,7 @@ it('lets the environment win over the file, and puts every path below the root',
     BERTH_ROOT: '/lab/h1',
     BERTH_HOST_LABELS: 'zone=a,disk=fast',
     BERTH_CAPACITY_CPU_MILLIS: '2000',
+    BERTH_VM_STARTS: '7',
   });
   expect(settings).toMatchObject({
     apiLink: '[::1]:7071',
@@ -35,6 +36,7 @@ it('lets the environment win over the file, and puts every path below the root',
     runDir: '/lab/h1/run/berth',
     labels: { zone: 'a', disk: 'fast' },
     capacity: { cpuMillis: 2000 },
+    vmStarts: 7,
   });
 });
 

@@ -16,7 +16,9 @@ export interface ConnectionOptions {
 }
 
 /** A connection that held this long resets the back-off, milliseconds. */
-const heldMs = 10_000;
+const heldMs = 2_000;
+/** An API that came back is found within this time, milliseconds. */
+const dialEveryMs = 4_000;
 
 /** Dials, serves, and dials again until the signal fires. Certificates are renewed on the way. */
 export async function keepConnected(o: ConnectionOptions, signal: AbortSignal): Promise<void> {
@@ -33,7 +35,7 @@ export async function keepConnected(o: ConnectionOptions, signal: AbortSignal): 
       if (!signal.aborted) o.log.warn({ err, attempt }, 'the API cannot be reached; what runs goes on');
     }
     if (o.clock.now().getTime() - from >= heldMs) attempt = 0;
-    await o.clock.sleep(backoffMs(o.clock, attempt++, 100, 15_000), signal);
+    await o.clock.sleep(backoffMs(o.clock, attempt++, 100, dialEveryMs), signal);
   }
 }
 

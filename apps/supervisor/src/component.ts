@@ -62,6 +62,8 @@ export class Component {
   constructor(
     readonly spec: ComponentSpec,
     private readonly report: (line: string) => void,
+    /** Longest pause before another start, milliseconds. */
+    private readonly pauseMaxMs: number,
   ) {}
 
   status(): ComponentStatus {
@@ -131,7 +133,7 @@ export class Component {
       const end = await this.runOnce(signal);
       if (signal.aborted) return;
       if (Date.now() - begun > 60_000) this.failuresInARow = 0;
-      const pause = backoffMs(this.failuresInARow++);
+      const pause = backoffMs(this.failuresInARow++, this.pauseMaxMs);
       this.restarts++;
       this.identity = null;
       this.to('backoff', `${end}; next start in ${Math.round(pause / 100) / 10} s`);

@@ -22,6 +22,8 @@ export const Config = z.strictObject({
   hostName: Name,
   /** A log is turned over when it is larger than this. */
   logMaxMiB: z.coerce.number().int().min(1).max(10_240).default(16),
+  /** What ends again and again is started anew after pauses that grow up to this. */
+  restartPauseMaxSeconds: z.coerce.number().min(0.25).max(3600).default(30),
 });
 export type Config = z.infer<typeof Config>;
 
@@ -32,6 +34,7 @@ const variables = {
   databaseUrl: 'DATABASE_URL',
   hostName: 'BERTH_HOST_NAME',
   logMaxMiB: 'BERTH_LOG_MAX_MIB',
+  restartPauseMaxSeconds: 'BERTH_RESTART_PAUSE_MAX_SECONDS',
 } as const satisfies Record<keyof Config, string>;
 
 const apiKeys: readonly string[] = ['apiPort', 'linkPort', 'linkAddresses', 'databaseUrl'];

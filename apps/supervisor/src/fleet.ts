@@ -151,7 +151,7 @@ export class Fleet {
     this.step = step;
     let component = this.components.find((c) => c.spec.name === spec.name);
     if (component === undefined) {
-      component = new Component(spec, this.report);
+      component = new Component(spec, this.report, this.config.restartPauseMaxSeconds * 1000);
       this.components.push(component);
     }
     component.start();

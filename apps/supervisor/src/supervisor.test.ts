@@ -45,9 +45,15 @@ describe('configuration', () => {
 });
 
 describe('starting again', () => {
-  it('pauses longer after each failure and never longer than half a minute', () => {
-    fc.assert(fc.property(fc.nat(200), (n) => backoffMs(n + 1) >= backoffMs(n) && backoffMs(n) <= 30_000));
-    expect(backoffMs(0)).toBe(250);
+  it('pauses longer after each failure and never longer than it was told', () => {
+    fc.assert(
+      fc.property(fc.nat(200), fc.integer({ min: 250, max: 60_000 }), (n, max) => {
+        expect(backoffMs(n + 1, max)).toBeGreaterThanOrEqual(backoffMs(n, max));
+        expect(backoffMs(n, max)).toBeLessThanOrEqual(max);
+      }),
+    );
+    expect(backoffMs(0, 30_000)).toBe(250);
+    expect(backoffMs(3, 30_000)).toBe(2000);
   });
 });
 
@@ -80,7 +86,7 @@ describe('going down', () => {
       ...{ stopSignal: 'SIGTERM' as const, stopTimeoutMs: 5000 },
       ready: () => never,
     };
-    const component = new Component(spec, () => undefined);
+    const component = new Component(spec, () => undefined, 30_000);
     component.start();
     await expect.poll(() => component.status().pid).not.toBeNull();
     const identity = processIdentity(component.status().pid!)!;
