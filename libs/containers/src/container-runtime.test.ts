@@ -2,8 +2,8 @@ import { existsSync, readFileSync, readdirSync, readlinkSync, statSync } from 'n
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { mounts, processIdentity, run, signalProcess } from '@berth/linux';
-import type { Observation, Runtime, WorkloadKey, WorkloadSpec } from '@berth/runtime';
 import { ContainerLab, cgroupsNamed, context, processesNamed } from './testing/container-lab.js';
+import { find, logText, logUntil, untilEnded, up } from './testing/workload-steps.js';
 
 const IDLE = `trap 'exit 0' TERM; echo ready; while :; do sleep 60 & wait $!; done`;
 
@@ -194,52 +194,3 @@ describe('the whole host', () => {
     expect(existsSync(lab.root)).toBe(false);
   });
 });
-
-async function up(runtime: Runtime, spec: WorkloadSpec): Promise<number> {
-  await runtime.prepare(spec, context());
-  await runtime.start(spec, context());
-  return (await find(runtime, spec))?.pid ?? 0;
-}
-
-async function find(runtime: Runtime, key: WorkloadKey): Promise<Observation | undefined> {
-  return (await runtime.recover()).find((o) => o.instanceId === key.instanceId && o.epoch === key.epoch);
-}
-
-/** The observation of an end: from events, or at once where it has ended before we looked. */
-async function untilEnded(runtime: Runtime, key: WorkloadKey): Promise<Observation> {
-  const leave = new AbortController();
-  const events = runtime.observe(AbortSignal.any([leave.signal, AbortSignal.timeout(15_000)]));
-  try {
-    const now = await find(runtime, key);
-    if (now?.phase === 'ended') return now;
-    for await (const o of events) if (o.instanceId === key.instanceId && o.phase === 'ended') return o;
-    throw new Error('no end was observed');
-  } finally {
-    leave.abort();
-  }
-}
-
-async function logText(runtime: Runtime, key: WorkloadKey): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  for await (const c of runtime.logs?.(key, { follow: false }, AbortSignal.timeout(5000)) ?? [])
-    chunks.push(c);
-  return Buffer.concat(chunks).toString('utf8');
-}
-
-/** Follows the log until it holds a text. */
-async function logUntil(runtime: Runtime, key: WorkloadKey, wanted: string): Promise<string> {
-  const leave = new AbortController();
-  let text = '';
-  const logs = runtime.logs?.(
-    key,
-    { follow: true },
-    AbortSignal.any([leave.signal, AbortSignal.timeout(15_000)]),
-  );
-  for await (const chunk of logs ?? []) {
-    text += Buffer.from(chunk).toString('utf8');
-    if (text.includes(wanted)) break;
-  }
-  leave.abort();
-  expect(text).toContain(wanted);
-  return text;
-}

@@ -6,7 +6,8 @@ import { Netlink, cgroupRemove, writeFileAtomic } from '@berth/linux';
 import { RuntimeError, type WorkloadKey, type WorkloadSpec } from '@berth/runtime';
 import { bundleConfig } from './bundle/config.js';
 import { guestFileRead } from './bundle/guest-file.js';
-import { guestIdentityWrite } from './bundle/guest-identity.js';
+import { IDENTITY_FILES, guestIdentityWrite } from './bundle/guest-identity.js';
+import { guestRootCheck } from './bundle/guest-root.js';
 import { processPlan } from './bundle/process.js';
 import { userResolve } from './bundle/user.js';
 import { swapAccounting } from './isolation/cgroup-trees.js';
@@ -127,9 +128,12 @@ export class HostParts {
   async bundleWrite(spec: WorkloadSpec, image: OciImage, base: number): Promise<void> {
     const paths = this.paths(spec);
     const plan = processPlan(image.process, spec.process, spec.name);
-    const user = userResolve(plan.user, {
-      passwd: readAccounts(paths.rootfs, '/etc/passwd'),
-      group: readAccounts(paths.rootfs, '/etc/group'),
+    const user = inImage(() => {
+      guestRootCheck(paths.rootfs, IDENTITY_FILES, plan.cwd);
+      return userResolve(plan.user, {
+        passwd: guestFileRead(paths.rootfs, '/etc/passwd'),
+        group: guestFileRead(paths.rootfs, '/etc/group'),
+      });
     });
     const profile = await seccompProfileRead(this.options.seccompProfile ?? SECCOMP_PROFILE);
     const network = spec.nics[0]?.networkId;
@@ -176,12 +180,15 @@ export class HostParts {
   }
 }
 
-function readAccounts(rootfs: string, path: string): string | null {
+/** Looks into the root file system; what is wrong there is the image's fault, or that of a guest that changed it. */
+function inImage<T>(look: () => T): T {
   try {
-    return guestFileRead(rootfs, path);
+    return look();
   } catch (error) {
+    if (error instanceof RuntimeError) throw error;
     throw new RuntimeError('badImage', error instanceof Error ? error.message : String(error), {
       cause: error,
+      remedy: 'mend the image; a guest that changed its own disk like this needs a new instance',
     });
   }
 }

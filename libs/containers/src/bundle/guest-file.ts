@@ -12,9 +12,8 @@ const FILE_MAX = 1024 * 1024;
  * @throws Error for anything but a regular file of at most 1 MiB.
  */
 export function guestFileRead(root: string, path: string): string | null {
-  const resolved = resolveBelow(root, path);
-  if (resolved === null) return null;
-  const fd = openSync(resolved, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  const fd = openOrNull(join(root, guestPathResolve(root, path)));
+  if (fd === null) return null;
   try {
     const seen = fstatSync(fd);
     if (!seen.isFile()) throw new Error(`${path} in the image is no regular file`);
@@ -25,8 +24,12 @@ export function guestFileRead(root: string, path: string): string | null {
   }
 }
 
-/** The host path of what the guest calls `path`, or null when nothing is there. */
-function resolveBelow(root: string, path: string): string | null {
+/**
+ * The path below `root`, without a leading `/`, of what the guest calls `path`: links are followed as in
+ * {@link guestFileRead}, what does not exist is taken as it is written.
+ * @throws Error for a chain of more than 40 links.
+ */
+export function guestPathResolve(root: string, path: string): string {
   let pending = path.split('/');
   let at: string[] = [];
   let links = 0;
@@ -38,9 +41,7 @@ function resolveBelow(root: string, path: string): string | null {
       at = at.slice(0, -1);
       continue;
     }
-    const host = join(root, ...at, part);
-    const link = linkTarget(host);
-    if (link === undefined) return null;
+    const link = linkTarget(join(root, ...at, part));
     if (link === null) {
       at = [...at, part];
       continue;
@@ -50,15 +51,24 @@ function resolveBelow(root: string, path: string): string | null {
     if (link.startsWith('/')) at = [];
     pending = [...link.split('/'), ...pending];
   }
-  return join(root, ...at);
+  return at.join('/');
 }
 
-/** The target of a link, null for anything else that exists, undefined for what does not. */
-function linkTarget(path: string): string | null | undefined {
+/** The target of a link, null for anything else and for what does not exist. */
+function linkTarget(path: string): string | null {
   try {
     return lstatSync(path).isSymbolicLink() ? readlinkSync(path) : null;
   } catch (error) {
-    if (hasCode(error, 'ENOENT', 'ENOTDIR')) return undefined;
+    if (hasCode(error, 'ENOENT', 'ENOTDIR')) return null;
+    throw error;
+  }
+}
+
+function openOrNull(path: string): number | null {
+  try {
+    return openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (error) {
+    if (hasCode(error, 'ENOENT', 'ENOTDIR')) return null;
     throw error;
   }
 }

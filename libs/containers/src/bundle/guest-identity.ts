@@ -1,6 +1,9 @@
 import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { OciMount } from './oci-types.js';
+
+/** What is mounted over an image's own files. */
+export const IDENTITY_FILES = ['/etc/hostname', '/etc/hosts', '/etc/resolv.conf'] as const;
 
 export interface GuestIdentity {
   readonly hostname: string;
@@ -14,21 +17,21 @@ export interface GuestIdentity {
  * read-only: they lie on the host's run directory, which a guest must not fill.
  */
 export function guestIdentityWrite(directory: string, identity: GuestIdentity): OciMount[] {
-  const files: Record<string, string> = {
-    hostname: `${identity.hostname}\n`,
-    hosts: [
+  const files: Record<(typeof IDENTITY_FILES)[number], string> = {
+    '/etc/hostname': `${identity.hostname}\n`,
+    '/etc/hosts': [
       '127.0.0.1\tlocalhost',
       '::1\tlocalhost ip6-localhost ip6-loopback',
       ...identity.addresses.map((address) => `${address}\t${identity.hostname}`),
       '',
     ].join('\n'),
-    'resolv.conf': resolvConf(identity.resolver),
+    '/etc/resolv.conf': resolvConf(identity.resolver),
   };
-  return Object.entries(files).map(([name, text]) => {
-    const source = join(directory, name);
+  return Object.entries(files).map(([destination, text]) => {
+    const source = join(directory, basename(destination));
     writeFileSync(source, text, { mode: 0o644 });
     return {
-      destination: `/etc/${name}`,
+      destination,
       type: 'bind',
       source,
       options: ['bind', 'ro', 'nosuid', 'nodev', 'noexec', 'rprivate'],

@@ -36,6 +36,7 @@ export const READONLY_PATHS: readonly string[] = [
   '/proc/irq',
   '/proc/sys',
   '/proc/sysrq-trigger',
+  '/sys/fs/cgroup', // on cgroup v1 a tmpfs as large as half of the host's memory lies under its trees
 ];
 
 const WANTED_FILES = 1_048_576;

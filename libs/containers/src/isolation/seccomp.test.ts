@@ -40,6 +40,19 @@ describe("Debian's seccomp profile as rendered for a container", () => {
       expect(passes(0x11 | bit), bit.toString(16)).toBe(false);
   });
 
+  it('opens sockets of the families that a network namespace parts, and of no other', async () => {
+    const filter = seccompRender(await seccompProfileRead(SECCOMP_PROFILE), 'x86_64', CONTAINER_CAPABILITIES);
+    const opens = (family: number) =>
+      allowed(filter, 'socket').some((rule) =>
+        rule.args?.every(({ index, value, op }) => index === 0 && op === 'SCMP_CMP_EQ' && family === value),
+      );
+    const families = Array.from({ length: 64 }, (_, family) => family);
+    expect(families.filter((family) => opens(family))).toEqual([1, 2, 10, 16]); // unix, inet, inet6, netlink
+    expect(filter.syscalls.filter((rule) => rule.names.includes('socketcall'))).toEqual([
+      { names: ['socketcall'], action: 'SCMP_ACT_ERRNO', errnoRet: 1 },
+    ]);
+  });
+
   it('keeps another architecture’s calls out', async () => {
     const profile = await seccompProfileRead(SECCOMP_PROFILE);
     expect(allowed(seccompRender(profile, 'aarch64', CONTAINER_CAPABILITIES), 'arch_prctl')).toEqual([]);

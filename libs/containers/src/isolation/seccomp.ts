@@ -45,6 +45,12 @@ const ADMIN_CALLS: ReadonlySet<string> = new Set([
 ]); // prettier-ignore
 const EPERM = 1;
 const ENOSYS = 38;
+/**
+ * Socket families that a network namespace parts: no other is allowed. AF_VSOCK reaches the hypervisor and every listener
+ * of the host whatever the namespace; AF_ALG and the rare ones are kernel code that nothing here needs. AF_NETLINK's audit log refuses user namespaces by itself, with the
+ * answer that C libraries expect.
+ */
+const FAMILIES = { unix: 1, inet: 2, inet6: 10, netlink: 16 };
 /** CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET (sched.h). */
 const CLONE_NEW_ANY = 0x7e02_0000;
 
@@ -98,11 +104,9 @@ function plain(rule: SeccompProfileRule): OciSyscallRule {
 }
 
 function harden(rules: readonly OciSyscallRule[]): OciSyscallRule[] {
-  const refused = new Set<string>([...ADMIN_CALLS, 'clone', 'clone3']);
+  const refused = new Set<string>([...ADMIN_CALLS, 'clone', 'clone3', 'socket', 'socketcall']);
   const kept = rules
-    .map((rule) =>
-      rule.action === 'SCMP_ACT_ALLOW' ? { ...rule, names: rule.names.filter((n) => !refused.has(n)) } : rule,
-    )
+    .map((rule) => ({ ...rule, names: rule.names.filter((n) => !refused.has(n)) }))
     .filter((rule) => rule.names.length > 0);
   return [
     ...kept,
@@ -114,5 +118,19 @@ function harden(rules: readonly OciSyscallRule[]): OciSyscallRule[] {
     },
     // Its flags are in memory, where a filter cannot look: C libraries fall back to clone at ENOSYS.
     { names: ['clone3'], action: 'SCMP_ACT_ERRNO', errnoRet: ENOSYS },
+    ...socketRules(),
+  ];
+}
+
+/** One rule for each family: libseccomp takes no second action on a call whose arguments it looks at, for x86's sake. */
+function socketRules(): OciSyscallRule[] {
+  return [
+    ...Object.values(FAMILIES).map((family) => ({
+      names: ['socket'],
+      action: 'SCMP_ACT_ALLOW',
+      args: [{ index: 0, value: family, valueTwo: 0, op: 'SCMP_CMP_EQ' }],
+    })),
+    // 32-bit x86 programs pass the family in memory by this one. libseccomp opens it with the rules above, unless told.
+    { names: ['socketcall'], action: 'SCMP_ACT_ERRNO', errnoRet: EPERM },
   ];
 }

@@ -29,12 +29,49 @@ const APPLETS = [
 const PASSWD = 'root:x:0:0:root:/root:/bin/sh\nweb:x:101:102:web:/tmp:/bin/sh\n';
 const GROUP = 'root:x:0:\nweb:x:102:\nlogs:x:104:root,web\n';
 
+/** An entry of a layer: a tar header with the content of its file. */
+export type LayerEntry = Headers & { readonly content?: string | Buffer };
+
+export interface ImageChange {
+  /** Stated for the busybox layer in place of its true one. */
+  readonly diffId?: string;
+  /** Entries of a second layer above busybox's. */
+  readonly layer?: readonly LayerEntry[];
+  /** Fields of the image's configuration, `WorkingDir` for one. */
+  readonly config?: Readonly<Record<string, unknown>>;
+}
+
 /** Imports a small OCI image into the blob store: this machine's static busybox, two users, one script as its command. */
-export async function busyboxImage(
-  blobs: BlobStore,
-  change: { readonly diffId?: string } = {},
-): Promise<OciContent> {
-  const layer = await tar([
+export async function busyboxImage(blobs: BlobStore, change: ImageChange = {}): Promise<OciContent> {
+  const layers = [await tar(busyboxLayer()), ...(change.layer ? [await tar(change.layer)] : [])];
+  const zipped = layers.map((layer) => gzipSync(layer));
+  const [busyboxDiffId, ...diffIds] = layers.map(digest);
+  const config = json({
+    architecture: process.arch === 'arm64' ? 'arm64' : 'amd64',
+    os: 'linux',
+    config: { Entrypoint: ['/bin/sh', '-c'], Cmd: ['true'], Env: ['FROM_IMAGE=yes'], ...change.config },
+    rootfs: { type: 'layers', diff_ids: [change.diffId ?? busyboxDiffId, ...diffIds] },
+  });
+  const manifest = json({
+    schemaVersion: 2,
+    mediaType: 'application/vnd.oci.image.manifest.v1+json',
+    config: described('application/vnd.oci.image.config.v1+json', config),
+    layers: zipped.map((layer) => described('application/vnd.oci.image.layer.v1.tar+gzip', layer)),
+  });
+  const target = described('application/vnd.oci.image.manifest.v1+json', manifest);
+  const archive = await tar([
+    { name: 'oci-layout', content: json({ imageLayoutVersion: '1.0.0' }) },
+    { name: 'index.json', content: json({ schemaVersion: 2, manifests: [target] }) },
+    ...[...zipped, config, manifest].map((blob) => ({
+      name: `blobs/sha256/${digest(blob).slice(7)}`,
+      content: blob,
+    })),
+  ]);
+  return importArchive(Readable.from([archive], { objectMode: false }), blobs);
+}
+
+function busyboxLayer(): LayerEntry[] {
+  return [
     ...['bin', 'etc', 'proc', 'sys', 'dev', 'root'].map((name) => ({
       name,
       type: 'directory' as const,
@@ -45,47 +82,15 @@ export async function busyboxImage(
     ...APPLETS.map((name) => ({ name: `bin/${name}`, type: 'symlink' as const, linkname: 'busybox' })),
     { name: 'etc/passwd', content: PASSWD },
     { name: 'etc/group', content: GROUP },
-  ]);
-  const zipped = gzipSync(layer);
-  const config = json({
-    architecture: process.arch === 'arm64' ? 'arm64' : 'amd64',
-    os: 'linux',
-    config: { Entrypoint: ['/bin/sh', '-c'], Cmd: ['true'], Env: ['FROM_IMAGE=yes'] },
-    rootfs: { type: 'layers', diff_ids: [change.diffId ?? digest(layer)] },
-  });
-  const manifest = json({
-    schemaVersion: 2,
-    mediaType: 'application/vnd.oci.image.manifest.v1+json',
-    config: {
-      mediaType: 'application/vnd.oci.image.config.v1+json',
-      digest: digest(config),
-      size: config.length,
-    },
-    layers: [
-      {
-        mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip',
-        digest: digest(zipped),
-        size: zipped.length,
-      },
-    ],
-  });
-  const target = {
-    mediaType: 'application/vnd.oci.image.manifest.v1+json',
-    digest: digest(manifest),
-    size: manifest.length,
-  };
-  const archive = await tar([
-    { name: 'oci-layout', content: json({ imageLayoutVersion: '1.0.0' }) },
-    { name: 'index.json', content: json({ schemaVersion: 2, manifests: [target] }) },
-    ...[zipped, config, manifest].map((blob) => ({
-      name: `blobs/sha256/${digest(blob).slice(7)}`,
-      content: blob,
-    })),
-  ]);
-  return importArchive(Readable.from([archive], { objectMode: false }), blobs);
+  ];
 }
 
-async function tar(items: readonly (Headers & { readonly content?: string | Buffer })[]): Promise<Buffer> {
+/** A descriptor of the OCI image specification. */
+function described(mediaType: string, blob: Buffer): { mediaType: string; digest: string; size: number } {
+  return { mediaType, digest: digest(blob), size: blob.length };
+}
+
+async function tar(items: readonly LayerEntry[]): Promise<Buffer> {
   const packer = pack();
   for (const { content, ...header } of items) packer.entry(header, content ?? '');
   packer.finalize();

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { hasCode, mounts } from '@berth/linux';
 import { BlobStore, LayerStore, type OciContent } from '@berth/images';
 import { VolumePool } from '@berth/storage';
-import { busyboxImage } from './busybox-image.js';
+import { type ImageChange, busyboxImage } from './busybox-image.js';
 import { HostNetwork } from '@berth/network';
 import type { Runtime, StepContext, WorkloadKey, WorkloadSpec } from '@berth/runtime';
 import { createContainerRuntime } from '../container-runtime.js';
@@ -49,6 +49,11 @@ export class ContainerLab {
   async open(): Promise<void> {
     this.image = await busyboxImage(this.blobs);
     this.badImage = await busyboxImage(this.blobs, { diffId: `sha256:${'0'.repeat(64)}` });
+  }
+
+  /** One more image, with a layer or a configuration of the test's own. */
+  imageMake(change: ImageChange): Promise<OciContent> {
+    return busyboxImage(this.blobs, change);
   }
 
   get options(): ContainerRuntimeOptions {

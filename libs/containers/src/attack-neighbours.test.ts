@@ -1,0 +1,167 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { randomUUID } from 'node:crypto';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { OciContent } from '@berth/images';
+import { cgroupUsage, run } from '@berth/linux';
+import type { WorkloadSpec } from '@berth/runtime';
+import { ContainerLab, cgroupsNamed, context } from './testing/container-lab.js';
+import { perlLayer } from './testing/hostile-image.js';
+import { find, logText, logUntil, untilEnded, up } from './testing/workload-steps.js';
+
+/** What one container can do to the next, and to the host, by using too much or by finding it. */
+const lab = new ContainerLab();
+const PIDS = 64;
+const runtime = lab.runtime({ pidsLimit: PIDS });
+let perl: OciContent;
+let made: WorkloadSpec[] = [];
+beforeAll(async () => {
+  await lab.open();
+  perl = await lab.imageMake({ layer: perlLayer() });
+});
+afterEach(async () => {
+  for (const spec of made) await runtime.remove(spec, context());
+  made = [];
+});
+afterAll(() => lab.close());
+
+async function runs(script: string, change: Partial<WorkloadSpec> = {}): Promise<WorkloadSpec> {
+  const spec = lab.spec(script, change);
+  made.push(spec);
+  await up(runtime, spec);
+  return spec;
+}
+
+/** A neighbour that answers: what it is asked to run, it runs. */
+class Neighbour {
+  constructor(
+    readonly spec: WorkloadSpec,
+    readonly pid: number,
+  ) {}
+  static async start(): Promise<Neighbour> {
+    const spec = await runs('echo ready; while :; do sleep 1; done');
+    await logUntil(runtime, spec, 'ready');
+    return new Neighbour(spec, (await find(runtime, spec))?.pid ?? 0);
+  }
+  async answers(): Promise<void> {
+    const { stdout } = await run('nsenter', [
+      '-t',
+      String(this.pid),
+      '-a',
+      '--',
+      '/bin/sh',
+      '-c',
+      'sleep 0; hostname',
+    ]);
+    expect(stdout.trim()).toBe(this.spec.name);
+    expect(await find(runtime, this.spec)).toMatchObject({ phase: 'running', pid: this.pid });
+  }
+}
+
+const cgroupOf = (spec: WorkloadSpec) => `berth-${lab.hostTag}/${spec.instanceId}.${spec.epoch}`;
+
+describe('a container that takes all it can get', () => {
+  it('forks no more than its limit allows, while host and neighbour go on, and can be ended', async () => {
+    const neighbour = await Neighbour.start();
+    const command = ['/usr/bin/perl', '-e', 'while (1) { fork }'];
+    const bomb = await runs('', { image: perl, process: { command }, memoryMiB: 256, cpuMillis: 300 });
+    const pids = async () => (await cgroupUsage(cgroupOf(bomb))).pids;
+    await expect.poll(pids, { timeout: 15_000, interval: 50 }).toBeGreaterThan(PIDS - 3);
+    for (let round = 0; round < 5; round += 1) {
+      expect(await pids()).toBeLessThanOrEqual(PIDS);
+      await neighbour.answers();
+      expect((await run('true', [])).stdout).toBe('');
+    }
+    await runtime.stop(bomb, 0, context());
+    expect((await find(runtime, bomb))?.exit?.reason).toBe('killed');
+    expect(cgroupsNamed(bomb.instanceId)).toEqual([]);
+  });
+
+  it('is alone killed for its memory, and the end says why', async () => {
+    const neighbour = await Neighbour.start();
+    const hog = await runs('x=0123456789abcdef; while :; do x=$x$x; done', {
+      memoryMiB: 24,
+      cpuMillis: null,
+    });
+    expect((await untilEnded(runtime, hog)).exit?.reason).toBe('oomKilled');
+    await neighbour.answers();
+    expect((await cgroupUsage(cgroupOf(neighbour.spec))).oomKills).toBe(0);
+  });
+
+  it.each(['/dev/shm', '/dev', '/tmp/../dev/mqueue'])(
+    'cannot fill the host’s memory through %s',
+    async (path) => {
+      const neighbour = await Neighbour.start();
+      const fill = `busybox dd if=/dev/zero of=${path}/fill bs=1M count=256 2>&1; echo ended $?; busybox ls -l ${path}`;
+      const hog = await runs(fill, { memoryMiB: 32, cpuMillis: null });
+      const { exit } = await untilEnded(runtime, hog);
+      // Files in memory count as its own: the limit ends the writer or the whole container, never less than nothing.
+      if (exit?.reason !== 'oomKilled') expect(await logText(runtime, hog)).toMatch(/ended [1-9]/);
+      await neighbour.answers();
+    },
+  );
+
+  it('has no limit on its disk yet: what it writes counts on the pool’s file system', async () => {
+    const spec = await runs('busybox dd if=/dev/zero of=/fill bs=1M count=80; echo ended $?', {
+      memoryMiB: 64,
+    });
+    expect(spec.rootVolume.sizeMiB).toBe(64);
+    expect(await logUntil(runtime, spec, 'ended')).toContain('ended 0');
+    const file = join(lab.root, 'volumes', spec.rootVolume.id, 'upper', 'fill');
+    expect(statSync(file).size).toBe(80 * 2 ** 20);
+  });
+});
+
+describe('an abstract socket', () => {
+  /** Connects to it from a network namespace; exit status 0 when somebody answers. */
+  const connect = (name: string) =>
+    `socket(S, 1, 1, 0) or exit 90; connect(S, pack("S a*", 1, "\\0${name}")) or exit($! + 0); exit 0`;
+  const listen = (name: string) =>
+    `$| = 1; socket(S, 1, 1, 0); bind(S, pack("S a*", 1, "\\0${name}")) or die; listen(S, 8); print "ready\\n"; sleep 600`;
+  const ECONNREFUSED = 111;
+  const attempt = async (name: string) => {
+    const spec = await runs('', {
+      image: perl,
+      process: { command: ['/usr/bin/perl', '-e', connect(name)] },
+    });
+    return (await untilEnded(runtime, spec)).exit;
+  };
+
+  it('of the host is out of reach', async () => {
+    const name = `berth-${randomUUID()}`;
+    const server = spawn('perl', ['-e', listen(name)], { stdio: ['ignore', 'pipe', 'inherit'] });
+    try {
+      await once(server.stdout, 'data');
+      await run('perl', ['-e', connect(name)]); // it is there
+      expect(await attempt(name)).toMatchObject({ reason: 'exited', code: ECONNREFUSED });
+    } finally {
+      server.kill('SIGKILL');
+    }
+  });
+
+  it('of a neighbour is out of reach, and of its own is not', async () => {
+    const name = `berth-${randomUUID()}`;
+    const command = ['/usr/bin/perl', '-e', listen(name)];
+    const neighbour = await runs('', { image: perl, process: { command } });
+    await logUntil(runtime, neighbour, 'ready');
+    const pid = (await find(runtime, neighbour))?.pid ?? 0;
+    await run('nsenter', ['-t', String(pid), '-n', '--', 'perl', '-e', connect(name)]);
+    await expect(run('perl', ['-e', connect(name)])).rejects.toMatchObject({ exitCode: ECONNREFUSED });
+    expect(await attempt(name)).toMatchObject({ reason: 'exited', code: ECONNREFUSED });
+  });
+});
+
+it('a container sees no process and no mount of a neighbour', async () => {
+  const neighbour = await Neighbour.start();
+  const look =
+    'for p in /proc/[0-9]*; do cat $p/cmdline | tr "\\\\0" " "; echo; done; cat /proc/self/mountinfo; echo end';
+  const spec = await runs(look);
+  const log = await logUntil(runtime, spec, 'end\n');
+  expect(log).toContain('/bin/sh -c');
+  expect(log).not.toContain('sleep 1');
+  expect(log).not.toContain(neighbour.spec.instanceId);
+  expect(readFileSync(`/proc/${neighbour.pid}/mountinfo`, 'utf8')).not.toContain(spec.instanceId);
+  await neighbour.answers();
+});
