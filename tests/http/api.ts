@@ -13,6 +13,7 @@ import { createHttpApp } from '../../apps/api/src/http/http-app.js';
 import { startLedger } from '../../apps/api/src/ledger/sequencer.js';
 import type { Ledger } from '../../apps/api/src/ledger/ledger.js';
 import { explain } from '../../apps/api/src/scheduling/explain.js';
+import { UsageHistory } from '../../apps/api/src/metrics/usage-history.js';
 import { placePending } from '../../apps/api/src/scheduling/place.js';
 import type { Store } from '../../apps/api/src/store/store.js';
 import { migrate } from '../../apps/api/src/store/migrate.js';
@@ -79,6 +80,7 @@ export class Api {
     private readonly blobDir: string,
     readonly host: { id: HostId; name: string; session: number },
     readonly projects: Readonly<Record<'alpha' | 'beta', ProjectId>>,
+    readonly usage: UsageHistory,
   ) {
     this.http = supertest.agent(app.getHttpServer());
   }
@@ -97,7 +99,9 @@ export class Api {
     const blobDir = await mkdtemp(join(tmpdir(), 'berth-http-'));
     const projects = { alpha: await seedProject(store, 'alpha'), beta: await seedProject(store, 'beta') };
     const host = await seedHost(store, hostName);
+    const usage = new UsageHistory(clock, 100);
     const app = await createHttpApp({
+      usage,
       store,
       ledger,
       clock,
@@ -117,7 +121,7 @@ export class Api {
     });
     await app.getHttpAdapter().getInstance().ready();
     await app.listen(0, '127.0.0.1');
-    const api = new Api(app, store, ledger, postgres, url, blobDir, host, projects);
+    const api = new Api(app, store, ledger, postgres, url, blobDir, host, projects, usage);
     for (const role of ['admin', 'operator', 'viewer'] as const)
       for (const project of [null, 'alpha', 'beta'] as const)
         api.tokens.set(`${project ?? 'all'}:${role}`, await api.tokenMake(role, project));

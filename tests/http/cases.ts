@@ -101,6 +101,15 @@ export const cases: Readonly<Record<string, RouteCase>> = {
     },
     bad: absent(`${instances}/nowhere`),
   },
+  'GET /v1/projects/{project}/instances/{name}/metrics': {
+    good: async (api) => {
+      const made = await api.instance();
+      const { body } = await api.call('get', `${instances}/${made}/metrics?window=10m&step=15s`).expect(200);
+      expect(body).toMatchObject({ stepSeconds: 15, cpuMillis: Array.from({ length: 40 }, () => null) });
+      expect(body.times).toHaveLength(40);
+    },
+    bad: async (api) => refused(api.call('get', `${instances}/${await api.instance()}/metrics?window=2h`)),
+  },
   'PUT /v1/projects/{project}/instances/{name}': {
     good: async (api) => {
       const made = await api.instance();
@@ -310,6 +319,23 @@ export const cases: Readonly<Record<string, RouteCase>> = {
       await api.settle();
       return refused(api.call('delete', '/v1/hosts/h1'));
     },
+  },
+  'GET /v1/hosts/{host}/metrics': {
+    good: async (api) => {
+      const now = Date.now();
+      const sample = (ago: number, cpuMicros: number) => ({
+        at: now - ago,
+        host: { cpuMicros, memoryBytes: 4096, diskBytes: 1 },
+        instances: [],
+      });
+      const samples = [sample(15_000, 0), sample(0, 30_000_000)];
+      api.usage.take(api.host.id, { now, samples, more: false });
+      const { body } = await api
+        .call('get', `/v1/hosts/${api.host.name}/metrics?window=1m&step=15s`)
+        .expect(200);
+      expect(body.cpuMillis.at(-1) ?? body.cpuMillis.at(-2)).toBeCloseTo(2000, -2);
+    },
+    bad: absent('/v1/hosts/nowhere/metrics'),
   },
   'POST /v1/join-tokens': {
     good: async (api) => {

@@ -19,6 +19,7 @@ import type {
   ProjectId,
 } from '@berth/model';
 import { InstanceSpec } from '@berth/model';
+import { machineUsage } from '@berth/linux';
 import { SimulatedHost, SimulatedRuntime } from '@berth/runtime';
 import type { Runtime } from '@berth/runtime';
 import { runAgent } from '../../apps/agent/src/agent.js';
@@ -31,6 +32,7 @@ import { hashSecret, makeSecret } from '../../apps/api/src/access/secret.js';
 import { AgentsDoor } from '../../apps/api/src/dispatch/agents-door.js';
 import { Authority } from '../../apps/api/src/dispatch/authority.js';
 import { MasterKey } from '../../apps/api/src/dispatch/master-key.js';
+import { UsageHistory } from '../../apps/api/src/metrics/usage-history.js';
 import { placePending } from '../../apps/api/src/scheduling/place.js';
 import { migrate } from '../../apps/api/src/store/migrate.js';
 import { openStore } from '../../apps/api/src/store/open.js';
@@ -97,6 +99,7 @@ export class Blobs {
 export class Api {
   door!: AgentsDoor;
   readonly blobs = new Blobs();
+  readonly usage = new UsageHistory(clock, 100);
   authority!: Authority;
   private constructor(
     readonly store: Store,
@@ -116,6 +119,7 @@ export class Api {
       ids,
       log,
       pause: systemClock,
+      usage: api.usage,
       adoptRestored: false,
       listen: [{ host: '127.0.0.1', port }],
       hooks: {
@@ -253,6 +257,9 @@ export class TestNetworks implements NetworkKeeper {
   networks(): Promise<{ networkId: NetworkId }[]> {
     return Promise.resolve([...this.held.keys()].map((networkId) => ({ networkId })));
   }
+  traffic(): Promise<[]> {
+    return Promise.resolve([]);
+  }
   /** DNS names per network. */
   names(): string[][] {
     return [...this.held.values()].map((spec) => spec.leases.map((lease) => lease.name));
@@ -303,6 +310,7 @@ export class Host {
         blobs: this.blobs,
         networks: this.networks,
         poolMiB: () => Promise.resolve(102_400),
+        machineUsage: () => machineUsage(this.dir),
         readToken: () => Promise.resolve(token),
       },
       this.stop.signal,

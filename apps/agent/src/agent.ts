@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { parseLinkAddress } from '@berth/link';
 import type { ReportBody } from '@berth/link';
+import type { HostUsage } from '@berth/model';
 import type { Runtime } from '@berth/runtime';
 import type { Clock } from './clock.js';
 import type { AgentSettings } from './config.js';
@@ -17,6 +18,7 @@ import type { NetworkKeeper } from './networks.js';
 import { Outbox } from './outbox.js';
 import { Placements } from './placements.js';
 import { Runtimes } from './runtimes.js';
+import { UsageSampler } from './usage-sampler.js';
 import { backoffMs } from './clock.js';
 
 /** Everything of the host an agent stands on. */
@@ -32,6 +34,8 @@ export interface AgentParts {
   readonly networks: NetworkKeeper | null;
   /** Size of the pool this host may fill, MiB. */
   readonly poolMiB: () => Promise<number>;
+  /** What the machine has used since it booted, and uses now. */
+  readonly machineUsage: () => Promise<HostUsage>;
   /** Text of the join token. */
   readonly readToken: () => Promise<string>;
 }
@@ -77,6 +81,8 @@ export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<
   placements.onProbed = () => void sayFacts(false);
   placements.start();
   const watching = watchFacts(clock, sayFacts, signal);
+  const usage = new UsageSampler({ ...parts, runtimes, machine: parts.machineUsage });
+  const sampling = usage.run(signal);
   try {
     const address = parseLinkAddress(settings.apiLink);
     const identity = await obtainIdentity(parts, dir, signal);
@@ -95,6 +101,7 @@ export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<
       outbox,
       placements,
       images,
+      usage,
       log,
       began,
     };
@@ -106,6 +113,7 @@ export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<
     await networks.close();
     await runtimes.close();
     await watching;
+    await sampling;
     await outbox.flushed();
   }
 }

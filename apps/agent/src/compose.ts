@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { createContainerRuntime } from '@berth/containers';
 import { BlobStore, LayerStore } from '@berth/images';
 import { createKvmRuntime, createQemuRuntime } from '@berth/kvm';
+import { machineUsage } from '@berth/linux';
 import { HostNetwork } from '@berth/network';
 import { SimulatedHost, SimulatedRuntime } from '@berth/runtime';
 import type { Runtime } from '@berth/runtime';
@@ -12,7 +13,7 @@ import type { AgentParts } from './agent.js';
 import type { AgentSettings } from './config.js';
 
 /** The host's real parts: stores, networks and runtimes, each in its own directory below the root. */
-export type HostParts = Pick<AgentParts, 'runtimes' | 'blobs' | 'networks' | 'poolMiB'>;
+export type HostParts = Pick<AgentParts, 'runtimes' | 'blobs' | 'networks' | 'poolMiB' | 'machineUsage'>;
 
 /** Makes the host's parts. What an earlier agent left half-made in the stores is swept. */
 export async function composeHost(settings: AgentSettings): Promise<HostParts> {
@@ -55,7 +56,7 @@ export async function composeHost(settings: AgentSettings): Promise<HostParts> {
     const used = (await volumes.list()).reduce((sum, volume) => sum + volume.bytes, 0);
     return (await volumes.freeMiB()) + Math.floor(used / 1024 / 1024);
   };
-  return { runtimes, blobs, networks: network, poolMiB };
+  return { runtimes, blobs, networks: network, poolMiB, machineUsage: () => machineUsage(stateDir) };
 }
 
 /** Short, and its own on a machine that carries several hosts. */
@@ -75,5 +76,6 @@ function simulated(settings: AgentSettings, blobs: BlobStore): HostParts {
     blobs,
     networks: null,
     poolMiB: () => Promise.resolve(102_400),
+    machineUsage: () => machineUsage(settings.stateDir),
   };
 }

@@ -1,4 +1,5 @@
-import type { HostNetworkSpec, NetworkId } from '@berth/model';
+import type { HostNetworkSpec, NetworkId, Traffic } from '@berth/model';
+import type { WorkloadKey } from '@berth/runtime';
 import type { Clock } from './clock.js';
 import { backoffMs, Wakeup } from './clock.js';
 import type { AgentLog } from './log.js';
@@ -9,6 +10,8 @@ export interface NetworkKeeper {
   release(networkId: NetworkId): Promise<unknown>;
   /** What is up now, also from before this process. */
   networks(): Promise<readonly { readonly networkId: NetworkId }[]>;
+  /** What went through the nics of each epoch, as its guest sees it. */
+  traffic(): Promise<readonly (WorkloadKey & Traffic)[]>;
 }
 
 /**

@@ -59,7 +59,8 @@ class Agent {
     placements.start();
     this.parts = [placements, networks, runtimes];
     const began = (): Promise<void> => Promise.resolve();
-    this.ports = { ...common, hostId, agentVersion: 't', outbox: this.outbox, placements, began };
+    const usage = { since: () => ({ now: 0, samples: [], more: false }) };
+    this.ports = { ...common, hostId, agentVersion: 't', outbox: this.outbox, placements, usage, began };
   }
 
   /** The API's side of a new connection, its session begun. */

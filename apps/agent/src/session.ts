@@ -18,6 +18,7 @@ import type { Journal } from './journal.js';
 import type { AgentLog } from './log.js';
 import type { Outbox } from './outbox.js';
 import type { Placements } from './placements.js';
+import type { UsageSampler } from './usage-sampler.js';
 
 export interface SessionPorts {
   readonly hostId: HostId;
@@ -27,6 +28,7 @@ export interface SessionPorts {
   readonly outbox: Outbox;
   readonly placements: Placements;
   readonly images: ImageFetch;
+  readonly usage: Pick<UsageSampler, 'since'>;
   readonly log: AgentLog;
   /** A session began: say the host's facts and inventory. */
   readonly began: () => Promise<void>;
@@ -73,6 +75,8 @@ class AgentSession {
       case 'PUT blobs':
         await this.ports.images.receive(parsePart(Digest, tail), request.stream);
         return { status: 204 };
+      case 'GET usage':
+        return { status: 200, body: this.ports.usage.since(Number(request.query.get('after')) || 0) };
       case 'GET logs':
         return this.logs(request, parsePart(InstanceId, tail));
       default:

@@ -12,6 +12,7 @@ import { defaultHttpConfig, type HttpDeps } from './http/deps.js';
 import { createHttpApp } from './http/http-app.js';
 import type { Ledger } from './ledger/ledger.js';
 import { startLedger } from './ledger/sequencer.js';
+import { UsageHistory } from './metrics/usage-history.js';
 import { reconcileStart } from './reconcile/reconcile.js';
 import { explain } from './scheduling/explain.js';
 import { CoalescedLoop } from './scheduling/loop.js';
@@ -94,6 +95,7 @@ async function startCore(
     ledger: numberEvents,
     scheduler: () => scheduling.wake(),
   };
+  const usage = new UsageHistory(systemClock, config.usageHistories);
   const listen = config.linkAddresses.map((host) => ({ host, port: config.linkPort }));
   const agents = await AgentsDoor.open({
     store,
@@ -104,6 +106,7 @@ async function startCore(
     hooks,
     log: logger,
     pause: systemPause,
+    usage,
     adoptRestored: config.adoptRestored,
     listen,
   });
@@ -128,6 +131,7 @@ async function startCore(
       ids: randomIds,
       logger,
       caFingerprint: authority.fingerprint,
+      usage,
       config: { ...defaultHttpConfig, imageMaxBytes: config.uploadMaxMiB * 1024 * 1024 },
       wake: { scheduler: wake.scheduler, dispatch: (id) => wakeDispatch(id as HostId), ledger: numberEvents },
       logs: (instance, options, signal) => instanceLogs(agents, instance, options, signal),

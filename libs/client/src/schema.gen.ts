@@ -108,6 +108,23 @@ export interface paths {
     patch: operations['hostsUpdate'];
     trace?: never;
   };
+  '/v1/hosts/{host}/metrics': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Get what a host used in the last hour, as arrays for a plot */
+    get: operations['usageHost'];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/join-tokens': {
     parameters: {
       query?: never;
@@ -362,6 +379,23 @@ export interface paths {
     };
     /** Read what the instance printed: serial output or process output */
     get: operations['instanceDetailsLogs'];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/v1/projects/{project}/instances/{name}/metrics': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Get what an instance used in the last hour, as arrays for a plot */
+    get: operations['usageInstance'];
     put?: never;
     post?: never;
     delete?: never;
@@ -890,6 +924,15 @@ export interface components {
         memoryMiB: number;
       };
     };
+    HostMetrics: {
+      /** @description Thousandths of a processor; null where nothing was measured */
+      cpuMillis: (number | null)[];
+      diskBytes: (number | null)[];
+      memoryBytes: (number | null)[];
+      stepSeconds: number;
+      /** @description Unix time of each point, seconds; the arrays beside it have the same length */
+      times: number[];
+    };
     HostUpdate: {
       /** @description Replaces all labels */
       labels?: {
@@ -1240,6 +1283,18 @@ export interface components {
           name: string;
         }[];
       };
+    };
+    InstanceMetrics: {
+      blockReadBytesPerSecond: (number | null)[];
+      blockWriteBytesPerSecond: (number | null)[];
+      /** @description Thousandths of a processor; null where nothing was measured */
+      cpuMillis: (number | null)[];
+      memoryBytes: (number | null)[];
+      networkReceiveBytesPerSecond: (number | null)[];
+      networkTransmitBytesPerSecond: (number | null)[];
+      stepSeconds: number;
+      /** @description Unix time of each point, seconds; the arrays beside it have the same length */
+      times: number[];
     };
     InstanceRevision: {
       actor: string;
@@ -1871,6 +1926,34 @@ export interface operations {
         };
         content: {
           'application/json': components['schemas']['Host'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  usageHost: {
+    parameters: {
+      query?: {
+        /** @description Between two points; hosts measure every 15 s */
+        step?: number;
+        /** @description How far back, at most `1h` */
+        window?: number;
+      };
+      header?: never;
+      path: {
+        host: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description One point per step, null where nothing was measured */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['HostMetrics'];
         };
       };
       default: components['responses']['Problem'];
@@ -2535,6 +2618,35 @@ export interface operations {
         };
         content: {
           'text/plain': string;
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  usageInstance: {
+    parameters: {
+      query?: {
+        /** @description Between two points; hosts measure every 15 s */
+        step?: number;
+        /** @description How far back, at most `1h` */
+        window?: number;
+      };
+      header?: never;
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description One point per step, null where nothing was measured */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['InstanceMetrics'];
         };
       };
       default: components['responses']['Problem'];

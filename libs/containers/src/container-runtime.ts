@@ -1,8 +1,8 @@
 import { rmSync, watch } from 'node:fs';
 import { join } from 'node:path';
 import { faultPoint } from '@berth/faults';
-import type { VolumeId } from '@berth/model';
-import { cgroupKill, cgroupLimits, hasCode } from '@berth/linux';
+import type { Usage, VolumeId } from '@berth/model';
+import { cgroupBlockBytes, cgroupKill, cgroupLimits, cgroupUsage, hasCode } from '@berth/linux';
 import {
   type EnforcedLimits,
   type LogOptions,
@@ -201,6 +201,26 @@ class ContainerRuntime implements Runtime {
       throw error;
     }
   };
+
+  readonly usage = async (): Promise<(WorkloadKey & Usage)[]> => {
+    const running = (await this.records.list()).filter((record) => this.use.runs.alive(record));
+    const all = await Promise.all(running.map((record) => this.usageOf(record)));
+    return all.filter((usage) => usage !== null);
+  };
+
+  /** Null when it ended meanwhile. */
+  private async usageOf({ instanceId, epoch }: WorkloadKey): Promise<(WorkloadKey & Usage) | null> {
+    const { cgroup } = this.parts.paths({ instanceId, epoch });
+    try {
+      const { cpuMicros, memoryBytes } = await cgroupUsage(cgroup);
+      const block = await cgroupBlockBytes(cgroup);
+      const blockBytes = { blockReadBytes: block?.read ?? null, blockWriteBytes: block?.write ?? null };
+      return { instanceId, epoch, cpuMicros, memoryBytes, ...blockBytes };
+    } catch (error) {
+      if (hasCode(error, 'ENOENT', 'ENODEV')) return null;
+      throw error;
+    }
+  }
 
   /** The launcher is looked for at first use: a host without one can still say so in its probe. */
   private get use(): { launcher: Launcher; runs: Runs } {

@@ -10,6 +10,7 @@
  *     GET  /reports?session=N      one long NDJSON stream of Report lines
  *     POST /ack                    Ack: everything up to `seq` is committed
  *     PUT  /blobs/<digest>         content the agent asked for by an `imageWanted` report
+ *     GET  /usage?after=MS         UsageAnswer: what was measured after that time of the host's clock
  *     GET  /logs/<instanceId>      bytes of the newest epoch; `?follow=1&tailBytes=N`
  */
 

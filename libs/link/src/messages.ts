@@ -17,6 +17,7 @@ import {
   Power,
   ProcessSpec,
   RestartPolicy,
+  UsageSample,
   VolumeId,
 } from '@berth/model';
 import { z } from 'zod';
@@ -162,6 +163,16 @@ export type ReportBody = z.infer<typeof ReportBody>;
 /** A numbered line of the report stream. Order is `(session, seq)`. */
 export const Report = z.strictObject({ seq: z.int().min(1), body: ReportBody });
 export type Report = z.infer<typeof Report>;
+
+/** What a host and its instances used, oldest first. */
+export const UsageAnswer = z.strictObject({
+  /** The host's clock at the answer, milliseconds: what it differs from the API's is taken out of the samples. */
+  now: z.int().min(0),
+  samples: z.array(UsageSample).max(1_000),
+  /** There is more after the last of these. */
+  more: z.boolean(),
+});
+export type UsageAnswer = z.infer<typeof UsageAnswer>;
 
 const pem = z.string().max(16_384);
 

@@ -92,6 +92,23 @@ export async function cgroupUsage(group: string): Promise<CgroupUsage> {
   };
 }
 
+/**
+ * Bytes the group read from and wrote to block devices, or null where the host does not account for them. v1 does not see
+ * writes that go through the page cache (blkio-controller.txt).
+ */
+export async function cgroupBlockBytes(group: string): Promise<{ read: number; write: number } | null> {
+  const tree = hierarchies().controllers.get('blkio') ?? hierarchies().controllers.get('io');
+  if (tree === undefined) return null;
+  const file = tree.version === 1 ? 'blkio.throttle.io_service_bytes' : 'io.stat';
+  const text = await readFile(join(tree.path, checked(group), file), 'utf8').catch(ignoreGone);
+  // v1: `8:0 Read 4096`; v2: `8:0 rbytes=4096 wbytes=0 …`
+  const sum = (pattern: RegExp): number =>
+    [...text.matchAll(pattern)].reduce((total, [, bytes]) => total + Number(bytes), 0);
+  return tree.version === 1
+    ? { read: sum(/ Read (\d+)/g), write: sum(/ Write (\d+)/g) }
+    : { read: sum(/ rbytes=(\d+)/g), write: sum(/ wbytes=(\d+)/g) };
+}
+
 /** The limits as the kernel holds them: null where there is none. */
 export async function cgroupLimits(
   group: string,

@@ -13,3 +13,4 @@ export * from './tap.js';
 export * from './privileges.js';
 export { type CgroupMode, detectCgroups } from './cgroup-mounts.js';
 export * from './cgroups.js';
+export * from './machine-usage.js';

@@ -8,6 +8,7 @@ export const IFLA = {
   MASTER: 10,
   LINKINFO: 18,
   IFALIAS: 20,
+  STATS64: 23,
   NET_NS_FD: 28,
   INFO_KIND: 1,
   INFO_DATA: 2,
@@ -31,6 +32,9 @@ export interface LinkInfo {
   /** Index of the bridge it belongs to, or null. */
   readonly master: number | null;
   readonly alias: string | null;
+  /** Received and sent by this end since it was made, bytes. */
+  readonly rxBytes: number;
+  readonly txBytes: number;
 }
 
 export interface AddressInfo {
@@ -54,6 +58,7 @@ export function linkDecode(payload: Buffer): LinkInfo {
   const kind = info === undefined ? undefined : attributesDecode(info).get(IFLA.INFO_KIND);
   const mac = attributes.get(IFLA.ADDRESS);
   const alias = attributes.get(IFLA.IFALIAS);
+  const stats = attributes.get(IFLA.STATS64);
   const flags = payload.readUInt32LE(8);
   return {
     index: payload.readInt32LE(4),
@@ -65,6 +70,9 @@ export function linkDecode(payload: Buffer): LinkInfo {
     mtu: attributes.get(IFLA.MTU)?.readUInt32LE() ?? 0,
     master: attributes.get(IFLA.MASTER)?.readUInt32LE() ?? null,
     alias: alias === undefined ? null : textOf(alias),
+    // struct rtnl_link_stats64: packets received and sent, then bytes.
+    rxBytes: Number(stats?.readBigUInt64LE(16) ?? 0),
+    txBytes: Number(stats?.readBigUInt64LE(24) ?? 0),
   };
 }
 

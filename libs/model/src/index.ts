@@ -7,3 +7,4 @@ export * from './host.js';
 export * from './image.js';
 export * from './network.js';
 export * from './operation.js';
+export * from './usage.js';

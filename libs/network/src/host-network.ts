@@ -1,7 +1,7 @@
 import { mkdir, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Netlink } from '@berth/linux';
-import type { HostNetworkSpec, NetworkId, NicId } from '@berth/model';
+import type { HostNetworkSpec, NetworkId, NicId, Traffic } from '@berth/model';
 import { bridgeEnsure, forwardingEnable } from './bridge.js';
 import { Dnsmasq, hostResolvFile } from './dnsmasq.js';
 import { LeaseBook, specCheck } from './lease-book.js';
@@ -187,6 +187,22 @@ export class HostNetwork {
       const nic = this.names.nicOf(link.alias);
       return nic === null ? [] : [{ ...nic, ifname: link.name }];
     });
+  }
+
+  /** What went through the nics of each epoch, as its guest sees it: what the host's end sends, the guest receives. */
+  async traffic(): Promise<readonly (NicOwner & Traffic)[]> {
+    const byOwner = new Map<string, NicOwner & { receivedBytes: number; sentBytes: number }>();
+    for (const link of this.links()) {
+      const nic = this.names.nicOf(link.alias);
+      if (nic === null) continue;
+      const { instanceId, epoch } = nic;
+      const key = `${instanceId}/${epoch}`;
+      const sum = byOwner.get(key) ?? { instanceId, epoch, receivedBytes: 0, sentBytes: 0 };
+      sum.receivedBytes += link.txBytes;
+      sum.sentBytes += link.rxBytes;
+      byOwner.set(key, sum);
+    }
+    return [...byOwner.values()];
   }
 
   /** Every network of this agent that has a bridge on the host. */

@@ -338,4 +338,24 @@ export const behaviours: readonly Behaviour[] = [
       await gone(h, rt, spec);
     },
   },
+  {
+    name: 'what runs tells what it uses, and what ended does not',
+    run: async (h) => {
+      const rt = await h.runtime();
+      const spec = await h.spec('steady');
+      const used = async () => {
+        assert.ok(rt.usage, 'the runtime can tell what is used');
+        return (await rt.usage()).find((u) => u.instanceId === spec.instanceId && u.epoch === spec.epoch);
+      };
+      await up(h, rt, spec);
+      assert.equal(await boots(h, rt, spec, 1), 1);
+      const before = await used();
+      assert.ok(before !== undefined && before.memoryBytes > 0 && before.cpuMicros > 0, 'it uses something');
+      const after = await used();
+      assert.ok(after !== undefined && after.cpuMicros >= before.cpuMicros, 'processor time never goes back');
+      await rt.stop(spec, 20, context(h));
+      assert.equal(await used(), undefined, 'what ended uses nothing');
+      await gone(h, rt, spec);
+    },
+  },
 ];

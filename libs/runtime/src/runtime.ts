@@ -12,6 +12,7 @@ import type {
   Power,
   ProcessSpec,
   RestartPolicy,
+  Usage,
   VolumeId,
 } from '@berth/model';
 
@@ -142,6 +143,8 @@ export interface Runtime {
   readonly logs?: (key: WorkloadKey, options: LogOptions, signal: AbortSignal) => AsyncIterable<Uint8Array>;
   /** The limits the host really enforces. */
   readonly limits?: (key: WorkloadKey) => Promise<EnforcedLimits>;
+  /** What every workload that runs has used. One that ends meanwhile is left out. */
+  readonly usage?: () => Promise<readonly (WorkloadKey & Usage)[]>;
 }
 
 export interface RuntimeProbe {

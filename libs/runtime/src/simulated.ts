@@ -1,5 +1,5 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
-import type { ExitInfo, Isolation } from '@berth/model';
+import type { ExitInfo, Isolation, Usage } from '@berth/model';
 import { RuntimeError } from './runtime.js';
 import type {
   EnforcedLimits,
@@ -29,6 +29,7 @@ export const misbehaviours = {
   lowerEpochAccepted: 'a lower epoch is refused after a higher one was seen',
   newEpochNewDisk: 'a stopped instance keeps its disk over a new epoch',
   limitsAreGuessed: 'the limits that the host enforces are the ones asked for',
+  usageOfTheDead: 'what runs tells what it uses, and what ended does not',
 } as const;
 export type Misbehaviour = keyof typeof misbehaviours;
 
@@ -257,6 +258,22 @@ export class SimulatedRuntime implements Runtime {
       cpuMillis: spec?.cpuMillis ?? null,
       pids: null,
     });
+  }
+
+  /** A workload uses as much as its log is long. */
+  usage(): Promise<(WorkloadKey & Usage)[]> {
+    const all = Object.values(this.host.state.workloads);
+    const counted = all.filter((w) => w.pid !== null || this.misbehave.has('usageOfTheDead'));
+    return Promise.resolve(
+      counted.map(({ spec, log }) => ({
+        instanceId: spec.instanceId,
+        epoch: spec.epoch,
+        cpuMicros: log.length,
+        memoryBytes: 1024 * 1024 + log.length,
+        blockReadBytes: log.length,
+        blockWriteBytes: null,
+      })),
+    );
   }
 
   private diskOf(spec: WorkloadSpec): string {

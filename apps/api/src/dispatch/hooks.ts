@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream';
-import type { Digest } from '@berth/model';
+import type { UsageAnswer } from '@berth/link';
+import type { Digest, HostId } from '@berth/model';
 
 /** Whom dispatch wakes; each returns at once. */
 export interface DispatchHooks {
@@ -13,6 +14,13 @@ export interface DispatchHooks {
 export interface BlobSource {
   /** @throws when the blob is not there */
   open(digest: Digest): Promise<{ readonly stream: Readable; readonly sizeBytes: number }>;
+}
+
+/** Where what hosts measured goes. */
+export interface UsageSink {
+  /** Time of a host's newest sample there, by the host's clock, milliseconds; 0 when there is none. */
+  cursor(hostId: HostId): number;
+  take(hostId: HostId, answer: UsageAnswer): void;
 }
 
 export interface DispatchLog {

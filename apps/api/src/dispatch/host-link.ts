@@ -11,11 +11,12 @@ import {
   protocol,
   send,
   sendForStream,
+  UsageAnswer,
 } from '@berth/link';
 import type { Digest, HostId, InstanceId } from '@berth/model';
 import type { Store } from '../store/store.js';
 import { listFaults } from './fault-names.js';
-import type { BlobSource, DispatchHooks, DispatchLog, Pause } from './hooks.js';
+import type { BlobSource, DispatchHooks, DispatchLog, Pause, UsageSink } from './hooks.js';
 import { renderList } from './render.js';
 import { ReportWriter } from './reports.js';
 
@@ -25,12 +26,15 @@ export interface HostLinkPorts {
   readonly hooks: DispatchHooks;
   readonly log: DispatchLog;
   readonly pause: Pause;
+  readonly usage: UsageSink;
   /** The operator accepted a restored database: agents of the old one obey it. */
   readonly adoptRestored: boolean;
 }
 
 /** Heartbeats are written this often while nothing else is, milliseconds. */
 const seenEveryMs = 5_000;
+/** What the host measured is asked for this often, milliseconds. */
+const usageEveryMs = 15_000;
 /** Blobs pushed to one host at a time. */
 const pushesAtOnce = 2;
 /** A blob may take this long, milliseconds. */
@@ -85,7 +89,7 @@ export class HostLink {
   /** Serves the open session until it ends. */
   async serve(): Promise<void> {
     this.wake();
-    const beat = this.heartbeat();
+    const beat = Promise.all([this.heartbeat(), this.readUsage()]);
     try {
       const stream = await sendForStream(this.h2, {
         method: 'GET',
@@ -214,6 +218,23 @@ export class HostLink {
         log.warn({ err, hostId: this.hostId }, 'a heartbeat could not be written');
       }
       await pause.sleep(seenEveryMs, this.ended.signal);
+    }
+  }
+
+  /** Beside everything else: figures that are late or lost hold up nothing. */
+  private async readUsage(): Promise<void> {
+    const { usage, log, pause } = this.ports;
+    while (!this.ended.signal.aborted) {
+      let more = false;
+      try {
+        const { body } = await this.request('GET', `/usage?after=${usage.cursor(this.hostId)}`);
+        const answer = parseMessage(UsageAnswer, body);
+        usage.take(this.hostId, answer);
+        more = answer.more && answer.samples.length > 0;
+      } catch (err) {
+        if (!this.ended.signal.aborted) log.debug({ err, hostId: this.hostId }, 'a host told no usage');
+      }
+      if (!more) await pause.sleep(usageEveryMs, this.ended.signal);
     }
   }
 

@@ -11,6 +11,7 @@ import { OpenApiController } from './openapi.controller.js';
 import { DecisionsController, OperationsController } from './operations.controller.js';
 import { ProjectsController } from './projects.controller.js';
 import { TokensController } from './tokens.controller.js';
+import { UsageController } from './usage.controller.js';
 import { VolumesController } from './volumes.controller.js';
 
 /** Every controller of the REST API; the OpenAPI document lists their routes in this order. */
@@ -22,6 +23,7 @@ export const controllers: readonly Type[] = [
   NetworksController,
   VolumesController,
   HostsController,
+  UsageController,
   JoinTokensController,
   TokensController,
   OperationsController,

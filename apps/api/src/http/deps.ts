@@ -3,6 +3,7 @@ import { Decision, HostVerdict, type Instance } from '@berth/model';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import type { Ledger } from '../ledger/ledger.js';
+import type { UsageHistory } from '../metrics/usage-history.js';
 import type { Clock, IdSource, Store } from '../store/store.js';
 
 /** What `explain` answers: what the scheduler would decide now, and the verdict on the one host that was asked for. */
@@ -48,6 +49,8 @@ export interface HttpDeps {
   /** SHA-256 of the CA certificate's DER, lower-case hex; join tokens pin it. */
   readonly caFingerprint: string;
   readonly logger: Logger;
+  /** What was used in the last hour. */
+  readonly usage: Pick<UsageHistory, 'instance' | 'host'>;
   /** Log bytes of an instance's newest placement. @throws BerthError stateConflict, unavailable */
   logs(
     instance: Instance,

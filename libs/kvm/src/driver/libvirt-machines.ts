@@ -10,7 +10,7 @@ import {
   ShutoffReason,
   type DomainRef,
 } from '../libvirt/protocol.js';
-import { domainXml } from '../machine/domain-xml.js';
+import { domainXml, ROOT_DISK } from '../machine/domain-xml.js';
 import type { MachineSpec } from '../machine/machine-spec.js';
 import { domainName, readMetadata } from '../machine/metadata.js';
 import { LibvirtMonitor } from './libvirt-monitor.js';
@@ -97,6 +97,16 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
     const pid = await this.pid(domain);
     const cpuMillis = pid === null ? null : await cpuCapMillis(pid);
     return { memoryBytes: Number(maxMemoryKiB) * 1024, cpuMillis, pids: null };
+  }
+
+  async blockBytes(domain: OwnDomain): Promise<{ read: number; write: number } | null> {
+    try {
+      const { readBytes, writeBytes } = await this.#client.blockStats(domain.ref, ROOT_DISK);
+      return { read: readBytes, write: writeBytes };
+    } catch (error) {
+      if (error instanceof LibvirtError) return null;
+      throw error;
+    }
   }
 
   async userOf(volumeId: VolumeId): Promise<string | null> {

@@ -67,6 +67,8 @@ export interface MachineDriver<M extends Machine = Machine> {
   list(): Promise<M[]>;
   pid(machine: M): Promise<number | null>;
   limits(machine: M): Promise<EnforcedLimits>;
+  /** What its guest read from and wrote to its disks since it started, bytes. Null when it does not run any more. */
+  blockBytes(machine: M): Promise<{ readonly read: number; readonly write: number } | null>;
   /** Name of a running machine that has this volume, or null. */
   userOf(volumeId: VolumeId): Promise<string | null>;
 

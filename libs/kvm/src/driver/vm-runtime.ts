@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { faultPoint } from '@berth/faults';
-import { bootId } from '@berth/linux';
+import { bootId, processUsage } from '@berth/linux';
 import { storageErrorType } from '@berth/model';
-import type { AccelVerdict, ImageContent, Isolation, VolumeId } from '@berth/model';
+import type { AccelVerdict, ImageContent, Isolation, Usage, VolumeId } from '@berth/model';
 import {
   RuntimeError,
   type EnforcedLimits,
@@ -214,6 +214,24 @@ export class VmRuntime<M extends Machine> implements Runtime {
 
   async limits(key: WorkloadKey): Promise<EnforcedLimits> {
     return hostFaults(async () => this.driver.limits(await this.running(key)));
+  }
+
+  async usage(): Promise<(WorkloadKey & Usage)[]> {
+    return hostFaults(async () => {
+      const running = (await this.driver.list()).filter((machine) => machine.power !== null);
+      const all = await Promise.all(running.map((machine) => this.#usageOf(machine)));
+      return all.filter((usage) => usage !== null);
+    });
+  }
+
+  /** Of the QEMU process; what its guest does not use of its memory was never resident. Null when it ended meanwhile. */
+  async #usageOf(machine: M): Promise<(WorkloadKey & Usage) | null> {
+    const pid = await this.driver.pid(machine);
+    const used = pid === null ? null : await processUsage(pid);
+    const block = await this.driver.blockBytes(machine);
+    if (used === null || block === null) return null;
+    const { instanceId, epoch } = machine;
+    return { instanceId, epoch, ...used, blockReadBytes: block.read, blockWriteBytes: block.write };
   }
 
   /** @throws RuntimeError notPrepared when it does not run. */

@@ -182,6 +182,23 @@ export class LibvirtClient extends EventEmitter<ClientEvents> {
     return reply.array(MAX_DISK_ERRORS, 8, () => ({ disk: reply.string(), error: reply.int() }));
   }
 
+  /** What the guest read from and wrote to a disk (`vda`) since it started, bytes. */
+  async blockStats(
+    domain: DomainRef,
+    disk: string,
+    options?: CallOptions,
+  ): Promise<{ readonly readBytes: number; readonly writeBytes: number }> {
+    const reply = await this.#call(Remote.blockStats, domainArgs(domain).string(disk), options);
+    const [, readBytes, , writeBytes] = [
+      reply.hyper(),
+      reply.hyper(),
+      reply.hyper(),
+      reply.hyper(),
+      reply.hyper(),
+    ];
+    return { readBytes: Number(readBytes), writeBytes: Number(writeBytes) };
+  }
+
   async info(domain: DomainRef, options?: CallOptions): Promise<DomainInfo> {
     const reply = await this.#call(Remote.getInfo, domainArgs(domain), options);
     return {

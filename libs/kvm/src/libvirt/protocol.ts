@@ -44,6 +44,7 @@ export const Remote = {
   suspend: 34,
   hostname: 59,
   feature: 60,
+  blockStats: 64,
   authList: 66,
   getUri: 110,
   isActive: 149,

@@ -43,6 +43,9 @@ export class XdrReader {
   uhyper(): bigint {
     return this.#take(8).readBigUInt64BE();
   }
+  hyper(): bigint {
+    return BigInt.asIntN(64, this.uhyper());
+  }
 
   bool(): boolean {
     const value = this.uint();

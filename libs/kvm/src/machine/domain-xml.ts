@@ -5,6 +5,9 @@ import { renderXml, xml, type XmlElement } from './xml.js';
 /** Period of the CPU quota, microseconds: the kernel's default. */
 const QUOTA_PERIOD = 100_000;
 
+/** What the guest and libvirt call the root disk. */
+export const ROOT_DISK = 'vda';
+
 /** The domain document libvirt is given. Pure. @throws XmlError when a string cannot be carried. */
 export function domainXml(spec: MachineSpec): string {
   return renderXml(
@@ -102,7 +105,7 @@ function rootDisk(disk: MachineDisk): XmlElement {
       xml('source', { file: disk.base.path }, xml('seclabel', { model: 'dac', relabel: 'no' })),
       xml('backingStore'),
     ),
-    xml('target', { dev: 'vda', bus: 'virtio' }),
+    xml('target', { dev: ROOT_DISK, bus: 'virtio' }),
     xml('boot', { order: 1 }),
   );
 }

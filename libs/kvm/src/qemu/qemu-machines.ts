@@ -19,7 +19,7 @@ import type { Account } from '../driver/qemu-account.js';
 import { callBounds } from '../driver/step-bounds.js';
 import type { MachineSpec } from '../machine/machine-spec.js';
 import type { QmpClient } from '../qmp/client.js';
-import { QmpTransportError } from '../qmp/commands.js';
+import { QmpTransportError, type BlockStats } from '../qmp/commands.js';
 import { Attention } from './attention.js';
 import { machineArguments, SERIAL_CHARDEV } from './machine-arguments.js';
 import { argumentsOf, endProcess, launchQemu, type QemuChild } from './process.js';
@@ -115,6 +115,19 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
     const memory = await client.execute('query-memory-size-summary');
     const { cpuMillis } = await cgroupLimits(this.#cgroup(machine));
     return { memoryBytes: memory['base-memory'], cpuMillis, pids: null };
+  }
+
+  async blockBytes(machine: QemuMachine): Promise<{ read: number; write: number } | null> {
+    try {
+      const client = await this.#sessions.get(machine, this.#files.socketPath(machine));
+      const disks = await client.execute('query-blockstats');
+      const sum = (of: (disk: BlockStats['stats']) => number): number =>
+        disks.reduce((total, { stats }) => total + of(stats), 0);
+      return { read: sum((d) => d.rd_bytes), write: sum((d) => d.wr_bytes) };
+    } catch (error) {
+      if (error instanceof QmpTransportError) return null;
+      throw error;
+    }
   }
 
   async userOf(volumeId: VolumeId): Promise<string | null> {
