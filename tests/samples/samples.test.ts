@@ -11,7 +11,7 @@ import { VolumeId } from '@berth/model';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 
 const build = fileURLToPath(new URL('../../tools/samples/build', import.meta.url));
-const out = join(tmpdir(), 'berth-samples');
+const out = fileURLToPath(new URL('../../.berth/samples', import.meta.url));
 let dir: string;
 let guest: ChildProcess | null = null;
 

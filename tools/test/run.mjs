@@ -1,31 +1,30 @@
 // Every check of the workspace, in order: sample images, lint, types, format, tests. Called by `./berth test`, which has
 // installed and built before. The last line counts the tests; the exit code is 0 only when every check passed.
+//
+//   usage: ./berth test [PART OF A PATH...] [--kills] [--machines N] [--seed N] [FLAG OF VITEST...]
 import { spawn } from 'node:child_process';
-import { mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, openSync, readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { machineCount, runOnMachines } from './machines.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const state = join(root, '.berth');
 const bin = (name) => join(root, 'node_modules/.bin', name);
 const env = { ...process.env, NX_DAEMON: 'false', FORCE_COLOR: '0', BERTH_SAMPLES: join(state, 'samples') };
 mkdirSync(state, { recursive: true });
+const scripts = ['berth', 'tools/test/machine', 'tools/test/machine-init'];
 
-/** Runs a check; quiet ones show their output only when they fail. */
-function check(name, command, args, { quiet = true } = {}) {
+/** Runs a check; its output is shown only when it fails. */
+function check(name, command, args) {
   const begun = Date.now();
   const log = join(state, `test-${name}.log`);
-  const fd = quiet ? openSync(log, 'w') : null;
-  const child = spawn(command, args, {
-    cwd: root,
-    env,
-    stdio: quiet ? ['ignore', fd, fd] : ['ignore', 'inherit', 'inherit'],
-  });
+  const fd = openSync(log, 'w');
+  const child = spawn(command, args, { cwd: root, env, stdio: ['ignore', fd, fd] });
   return new Promise((resolve) => {
     const end = (ok, why) => {
-      const seconds = ((Date.now() - begun) / 1000).toFixed(1);
-      if (!ok && quiet) process.stdout.write(readFileSync(log, 'utf8').split('\n').slice(-80).join('\n'));
-      process.stdout.write(`${name}: ${ok ? 'passed' : `FAILED${why}`} (${seconds} s)\n`);
+      if (!ok) process.stdout.write(readFileSync(log, 'utf8').split('\n').slice(-80).join('\n'));
+      said(name, ok, why, begun);
       resolve(ok);
     };
     child.once('error', (error) => end(false, ` (${error.message})`));
@@ -33,51 +32,52 @@ function check(name, command, args, { quiet = true } = {}) {
   });
 }
 
-const kills = process.argv.includes('--kills');
-const filters = process.argv.slice(2).filter((word) => word !== '--kills');
-const projects = (kills ? ['kills'] : ['rooms', 'whole']).flatMap((name) => ['--project', name]);
-const results = join(state, 'test-results.json');
-rmSync(results, { force: true });
+function said(name, ok, why, begun) {
+  const seconds = ((Date.now() - begun) / 1000).toFixed(1);
+  process.stdout.write(`${name}: ${ok ? 'passed' : `FAILED${why}`} (${seconds} s)\n`);
+}
+
+/** Takes a flag of our own out of the arguments; with a value, that. */
+function take(args, flag, valued = false) {
+  const at = args.indexOf(flag);
+  if (at < 0) return null;
+  const [, value] = args.splice(at, valued ? 2 : 1);
+  if (!valued) return true;
+  if (!/^[1-9]\d{0,8}$/.test(value ?? '')) {
+    process.stderr.write(`${flag} takes a number from 1 on, as in ${flag} 2\n`);
+    process.exit(2);
+  }
+  return Number(value);
+}
+
+const args = process.argv.slice(2);
+const projects = take(args, '--kills') ? ['kills'] : ['rooms', 'whole'];
+const machines = take(args, '--machines', true) ?? machineCount();
+const seed = take(args, '--seed', true);
+const stop = new AbortController();
+for (const [signal, code] of Object.entries({ SIGINT: 130, SIGTERM: 143, SIGHUP: 129 }))
+  process.once(signal, () => {
+    process.exitCode = code;
+    stop.abort();
+  });
+
 let passed = await check('samples', join(root, 'tools/samples/build'), [env.BERTH_SAMPLES]);
-if (filters.length === 0) {
+if (args.length === 0) {
   const checks = await Promise.all([
     check('lint', bin('eslint'), ['.', '--max-warnings=0']),
     check('types', bin('tsc'), ['-p', 'tsconfig.json']),
     check('format', bin('prettier'), ['--check', '--log-level=warn', '.']),
-    check('scripts', 'bash', ['-n', join(root, 'berth')]),
+    ...scripts.map((path) => check(`script-${basename(path)}`, 'bash', ['-n', join(root, path)])),
   ]);
   passed = checks.every((ok) => ok) && passed;
 }
-const vitest = [
-  'run',
-  ...projects,
-  '--reporter=default',
-  '--reporter=json',
-  `--outputFile.json=${results}`,
-  ...filters,
-];
-passed = (await check('tests', bin('vitest'), vitest, { quiet: false })) && passed;
-
-const counts = { passed: 0, failed: 0, skipped: 0 };
-try {
-  const report = JSON.parse(readFileSync(results, 'utf8'));
-  const files = report.testResults;
-  for (const file of files) {
-    // A file that could not be loaded has no tests to fail; it counts as one.
-    if (file.status === 'failed' && file.assertionResults.every((t) => t.status !== 'failed'))
-      counts.failed++;
-    for (const test of file.assertionResults) {
-      if (test.status === 'passed') counts.passed++;
-      else if (test.status === 'failed') counts.failed++;
-      else {
-        counts.skipped++;
-        process.stdout.write(`skipped: ${test.fullName}\n`);
-      }
-    }
-  }
-} catch (error) {
-  process.stdout.write(`the tests left no results: ${error.message}\n`);
-  passed = false;
-}
-process.stdout.write(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped\n`);
-process.exitCode = passed && counts.failed === 0 ? 0 : 1;
+const begun = Date.now();
+const vitestArgs = [...projects.flatMap((name) => ['--project', name]), ...args];
+const total = await runOnMachines({ args: vitestArgs, machines, seed, env, signal: stop.signal });
+if (total.files === 0) process.stdout.write(`no test file has ${args.join(' or ')} in its path\n`);
+const interrupted = stop.signal.aborted;
+const tested = total.failed === 0 && total.files > 0 && !interrupted;
+said('tests', tested, interrupted ? ' (interrupted)' : '', begun);
+passed &&= tested;
+process.stdout.write(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`);
+process.exitCode ??= passed ? 0 : 1;

@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { libvirtdConfig, qemuConfig, renderConfig, virtlogdConfig } from '../libvirt/daemon-config.js';
 import { LibvirtClient } from '../libvirt/client.js';
 
@@ -27,8 +28,8 @@ export interface TestLibvirtd {
   stop(): Promise<void>;
 }
 
-/** What libvirtd found out about QEMU (10 s of work); shared, it checks itself against the binaries. */
-const sharedCache = join(tmpdir(), 'berth-test-libvirt-cache');
+/** What libvirtd found out about QEMU (10 s of work); kept beside the build, it checks itself against the binaries. */
+const sharedCache = fileURLToPath(new URL('../../../../.berth/libvirt-cache', import.meta.url));
 
 const READY_MS = 20_000;
 /** A pid namespace too: its init takes up the zombies of QEMU at once, which libvirtd waits for. */

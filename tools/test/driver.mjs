@@ -1,0 +1,70 @@
+// Vitest inside a test machine: runs one file after the other as they are handed in, and answers each with what came
+// of it. Spoken with over the IPC channel: { file } in; { ready } once, then { counts, skipped, ms, text } per file out.
+//
+//   usage (by machines.mjs): tools/test/machine node tools/test/driver.mjs [VITEST FLAG...]
+import { Writable } from 'node:stream';
+import { createVitest, parseCLI } from 'vitest/node';
+
+let text = '';
+const sink = new Writable({ write: (chunk, _, done) => done(void (text += chunk.toString())) });
+const { options } = parseCLI(['vitest', 'run', ...process.argv.slice(2)]);
+const reporter = { onUserConsoleLog: ({ content }) => void (text += content) };
+const vitest = await createVitest(
+  'test',
+  { ...options, run: true, watch: false, fileParallelism: false, reporters: [reporter] },
+  {},
+  { stdout: sink, stderr: sink },
+);
+
+/** What a test module came to. Failures are printed where they belong: under the name of their test or suite. */
+function counted(module) {
+  const counts = { passed: 0, failed: 0, skipped: 0 };
+  const skipped = [];
+  const print = (name, errors) => {
+    text += `\n  ✗ ${name}\n`;
+    for (const error of errors) vitest.logger.printError(error, { project: module.project });
+  };
+  for (const test of module.children.allTests()) {
+    const { state, errors } = test.result();
+    if (state === 'passed') counts.passed++;
+    else if (state === 'failed') {
+      counts.failed++;
+      print(test.fullName, errors);
+    } else {
+      counts.skipped++;
+      skipped.push(test.fullName);
+    }
+  }
+  // Errors of the file itself or of a hook fail no test; together they count as one.
+  const broken = [module, ...module.children.allSuites()].filter((s) => s.errors().length > 0);
+  for (const suite of broken)
+    print(suite === module ? 'the file itself, or a hook of it' : suite.fullName, suite.errors());
+  if (broken.length > 0 || (module.state() === 'failed' && counts.failed === 0)) counts.failed++;
+  return { counts, skipped };
+}
+
+async function run(file) {
+  text = '';
+  const begun = Date.now();
+  const specifications = (await vitest.globTestSpecifications([file])).filter((s) => s.moduleId === file);
+  const { testModules, unhandledErrors } = await vitest.runTestSpecifications(specifications);
+  const module = testModules.find((m) => m.moduleId === file);
+  const result = module ? counted(module) : { counts: { passed: 0, failed: 1, skipped: 0 }, skipped: [] };
+  if (!module) text += 'vitest did not run this file\n';
+  for (const error of unhandledErrors) {
+    result.counts.failed++;
+    text += '\n  ✗ an error that nothing caught\n';
+    vitest.logger.printError(error);
+  }
+  process.send({ ...result, ms: Date.now() - begun, text });
+}
+
+process.on('message', ({ file }) => {
+  run(file).catch((error) => {
+    const counts = { passed: 0, failed: 1, skipped: 0 };
+    process.send({ counts, skipped: [], ms: 0, text: `${text}${error.stack}\n` });
+  });
+});
+// The machine ends with this process; whatever else runs in it, too.
+process.once('disconnect', () => process.exit());
+process.send({ ready: true });

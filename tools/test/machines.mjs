@@ -1,0 +1,187 @@
+// Runs test files on several test machines side by side. Each machine takes the next file when it has done one, the
+// slowest first, so that all end at about the same time whatever the files cost. A machine on which a file failed is not
+// used again: what that file left there must not fail the next one.
+import { spawn } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { availableParallelism, totalmem } from 'node:os';
+import { join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { createVitest, parseCLI } from 'vitest/node';
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+const root = fileURLToPath(new URL('../..', import.meta.url));
+/** No file takes that long; one that does hangs where no time-out of its own reaches. */
+const FILE_MS = 20 * 60_000;
+const GIB = 2 ** 30;
+
+/** As many machines as there are processors, at most four, each with 3 GiB of memory. */
+export const machineCount = () =>
+  Math.max(1, Math.min(4, availableParallelism(), Math.floor(totalmem() / (3 * GIB))));
+
+/** Absolute paths of the test files that vitest's arguments select, and whether they select tests inside files too. */
+async function select(args) {
+  const { filter, options } = parseCLI(['vitest', 'run', ...args]);
+  const vitest = await createVitest('test', { ...options, run: true, watch: false, reporters: [{}] });
+  try {
+    const files = new Set((await vitest.globTestSpecifications(filter)).map((s) => s.moduleId));
+    return { files: [...files], whole: options.testNamePattern === undefined };
+  } finally {
+    await vitest.close();
+  }
+}
+
+/** Seconds that a file may take which has not run here yet: the larger rooms first. */
+function guess(path) {
+  if (/^tests\/(e2e|kills)\//.test(path)) return 600;
+  if (/conformance/.test(path)) return 60;
+  return path.startsWith('tests/') ? 5 : 1;
+}
+
+/** How long files took when they last ran here, in a file beside the build. */
+class Durations {
+  #path = join(root, '.berth/test-durations.json');
+  #seconds = {};
+  constructor() {
+    try {
+      this.#seconds = JSON.parse(readFileSync(this.#path, 'utf8'));
+    } catch {
+      // None yet.
+    }
+  }
+  of = (file) => this.#seconds[relative(root, file)] ?? guess(relative(root, file));
+  set(file, ms) {
+    this.#seconds[relative(root, file)] = Math.round(ms / 100) / 10;
+    writeFileSync(this.#path, `${JSON.stringify(this.#seconds, null, 1)}\n`);
+  }
+}
+
+/** The same order for the same seed: xorshift32, then sorting by it. */
+function shuffled(files, seed) {
+  let x = seed >>> 0 || 1;
+  const next = () => {
+    x ^= x << 13;
+    x ^= x >>> 17;
+    x ^= x << 5;
+    return x >>> 0;
+  };
+  return files
+    .map((file) => [next(), file])
+    .sort(([a], [b]) => a - b)
+    .map(([, file]) => file);
+}
+
+/** One machine with its vitest; see driver.mjs for what is said. */
+class Machine {
+  #child;
+  #noise = '';
+  #answer = null;
+  ended;
+
+  constructor(args, env) {
+    const driver = [join(here, 'machine'), process.execPath, join(here, 'driver.mjs'), ...args];
+    // In a session of its own: Ctrl-C reaches this process, which ends its machines in order. When this process is
+    // killed, the machine's script hears of it and cleans up.
+    this.#child = spawn('setpriv', ['--pdeathsig', 'TERM', ...driver], {
+      cwd: root,
+      env,
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    });
+    for (const stream of [this.#child.stdout, this.#child.stderr])
+      stream.on('data', (chunk) => (this.#noise = (this.#noise + chunk).slice(-20_000)));
+    this.#child.on('message', (message) => {
+      this.#answer?.resolve(message);
+      this.#answer = null;
+    });
+    this.ended = new Promise((resolve) => {
+      this.#child.once('error', (error) => resolve(`it did not start: ${error.message}`));
+      this.#child.once('close', (code, signal) => resolve(`it ended (${signal ?? code})`));
+    });
+    this.ready = this.#next();
+  }
+
+  /** The next message. @throws Error when the machine ends first. */
+  async #next() {
+    const message = new Promise((resolve) => (this.#answer = { resolve }));
+    const end = this.ended.then((why) => {
+      throw new Error(`the test machine is gone: ${why}\n${this.#noise}`);
+    });
+    return Promise.race([message, end]);
+  }
+
+  /** Runs one file and tells what came of it; a machine that dies or hangs over it is a failure of the file. */
+  async run(file) {
+    const begun = Date.now();
+    let late = null;
+    try {
+      await this.ready;
+      this.#noise = '';
+      const done = this.#next();
+      this.#child.send({ file });
+      late = setTimeout(() => this.end(), FILE_MS);
+      const result = await done;
+      return { ...result, text: result.text + this.#noise };
+    } catch (error) {
+      const counts = { passed: 0, failed: 1, skipped: 0 };
+      return { counts, skipped: [], ms: Date.now() - begun, text: `${error.message}\n` };
+    } finally {
+      clearTimeout(late);
+    }
+  }
+
+  /** Ends it with everything in it. */
+  async end() {
+    this.#child.kill('SIGTERM');
+    await this.ended;
+  }
+}
+
+/** One line a file, and below it what there is to say: failures, and what its tests printed. */
+function report(file, { counts, skipped, ms, text }, whole) {
+  const ran = counts.passed + counts.failed;
+  // With -t most files have nothing to run.
+  if (!whole && ran === 0) return;
+  const left = whole && counts.skipped > 0 ? `, ${counts.skipped} skipped` : '';
+  const said = text.trim() === '' ? '' : `${text.trim().replace(/^/gm, '    ')}\n`;
+  process.stdout.write(
+    `${counts.failed > 0 ? 'FAILED' : 'passed'} ${relative(root, file)} (${ran} tests${left}, ${(ms / 1000).toFixed(1)} s)\n${said}`,
+  );
+  if (whole) for (const name of skipped) process.stdout.write(`  skipped: ${name}\n`);
+}
+
+/**
+ * Runs the files that vitest's arguments select, printing each as it ends. Resolves to what they all came to.
+ *
+ * @param options args: of vitest; machines: how many; seed: shuffles the files, null takes the slowest first; env: of the
+ *   tests; signal: ends everything
+ */
+export async function runOnMachines({ args, machines, seed, env, signal }) {
+  const durations = new Durations();
+  const { files, whole } = await select(args);
+  const queue =
+    seed === null ? files.sort((a, b) => durations.of(b) - durations.of(a)) : shuffled(files.sort(), seed);
+  const total = { passed: 0, failed: 0, skipped: 0, files: queue.length };
+  const running = new Set();
+  signal.addEventListener('abort', () => running.forEach((machine) => machine.end()));
+
+  const lane = async () => {
+    let machine = null;
+    const end = async () => {
+      await machine?.end();
+      running.delete(machine);
+      machine = null;
+    };
+    for (let file = queue.shift(); file !== undefined && !signal.aborted; file = queue.shift()) {
+      if (machine === null) running.add((machine = new Machine(args, env)));
+      const result = await machine.run(file);
+      if (signal.aborted) break;
+      report(file, result, whole);
+      for (const key of ['passed', 'failed', 'skipped']) total[key] += result.counts[key];
+      if (result.counts.failed > 0) await end();
+      else if (whole) durations.set(file, result.ms);
+    }
+    await end();
+  };
+  await Promise.all(Array.from({ length: Math.min(machines, queue.length) }, lane));
+  return total;
+}
