@@ -1,4 +1,5 @@
 import { initial } from './0001-initial.js';
+import { browserSessions } from './0002-browser-sessions.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
 export interface Migration {
@@ -10,4 +11,4 @@ export interface Migration {
 }
 
 /** All steps in order. A released step is never edited: add the next one. */
-export const migrations: readonly Migration[] = [initial];
+export const migrations: readonly Migration[] = [initial, browserSessions];

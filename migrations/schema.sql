@@ -29,6 +29,20 @@ CREATE TABLE public.addresses (
 );
 
 --
+-- Name: browser_sessions; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.browser_sessions (
+    id uuid NOT NULL,
+    hash text NOT NULL,
+    token_id uuid NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    seen_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT browser_sessions_hash_check CHECK ((hash ~ '^[0-9a-f]{64}$'::text))
+);
+
+--
 -- Name: decisions; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -464,6 +478,19 @@ CREATE TABLE public.role_bindings (
 );
 
 --
+-- Name: sign_in_codes; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.sign_in_codes (
+    id uuid NOT NULL,
+    hash text NOT NULL,
+    token_id uuid NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT sign_in_codes_hash_check CHECK ((hash ~ '^[0-9a-f]{64}$'::text))
+);
+
+--
 -- Name: snapshots; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -565,6 +592,20 @@ ALTER TABLE ONLY public.migrations
 
 ALTER TABLE ONLY public.addresses
     ADD CONSTRAINT addresses_pkey PRIMARY KEY (network_id, address);
+
+--
+-- Name: browser_sessions browser_sessions_hash_key; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.browser_sessions
+    ADD CONSTRAINT browser_sessions_hash_key UNIQUE (hash);
+
+--
+-- Name: browser_sessions browser_sessions_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.browser_sessions
+    ADD CONSTRAINT browser_sessions_pkey PRIMARY KEY (id);
 
 --
 -- Name: decisions decisions_pkey; Type: CONSTRAINT; Schema: public; Owner: -
@@ -805,6 +846,20 @@ ALTER TABLE ONLY public.role_bindings
     ADD CONSTRAINT role_bindings_project_id_subject_key UNIQUE NULLS NOT DISTINCT (project_id, subject);
 
 --
+-- Name: sign_in_codes sign_in_codes_hash_key; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.sign_in_codes
+    ADD CONSTRAINT sign_in_codes_hash_key UNIQUE (hash);
+
+--
+-- Name: sign_in_codes sign_in_codes_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.sign_in_codes
+    ADD CONSTRAINT sign_in_codes_pkey PRIMARY KEY (id);
+
+--
 -- Name: snapshots snapshots_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -865,6 +920,18 @@ ALTER TABLE ONLY public.volumes
 --
 
 CREATE INDEX addresses_nic ON public.addresses USING btree (nic_id);
+
+--
+-- Name: browser_sessions_expiry; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX browser_sessions_expiry ON public.browser_sessions USING btree (expires_at);
+
+--
+-- Name: browser_sessions_token; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX browser_sessions_token ON public.browser_sessions USING btree (token_id);
 
 --
 -- Name: decisions_instance; Type: INDEX; Schema: public; Owner: -
@@ -1029,6 +1096,18 @@ CREATE UNIQUE INDEX placements_one_owner ON public.placements USING btree (insta
 CREATE INDEX role_bindings_subject ON public.role_bindings USING btree (subject);
 
 --
+-- Name: sign_in_codes_expiry; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX sign_in_codes_expiry ON public.sign_in_codes USING btree (expires_at);
+
+--
+-- Name: sign_in_codes_token; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX sign_in_codes_token ON public.sign_in_codes USING btree (token_id);
+
+--
 -- Name: snapshots_instance; Type: INDEX; Schema: public; Owner: -
 --
 
@@ -1095,6 +1174,13 @@ ALTER TABLE ONLY public.addresses
 
 ALTER TABLE ONLY public.addresses
     ADD CONSTRAINT addresses_nic_id_fkey FOREIGN KEY (nic_id) REFERENCES public.nics(id);
+
+--
+-- Name: browser_sessions browser_sessions_token_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.browser_sessions
+    ADD CONSTRAINT browser_sessions_token_id_fkey FOREIGN KEY (token_id) REFERENCES public.tokens(id);
 
 --
 -- Name: decisions decisions_host_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
@@ -1249,6 +1335,13 @@ ALTER TABLE ONLY public.pools
 
 ALTER TABLE ONLY public.role_bindings
     ADD CONSTRAINT role_bindings_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(id);
+
+--
+-- Name: sign_in_codes sign_in_codes_token_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.sign_in_codes
+    ADD CONSTRAINT sign_in_codes_token_id_fkey FOREIGN KEY (token_id) REFERENCES public.tokens(id);
 
 --
 -- Name: snapshots snapshots_host_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -

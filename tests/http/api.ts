@@ -12,7 +12,7 @@ import { defaultHttpConfig, type HttpDeps } from '../../apps/api/src/http/deps.j
 import { createHttpApp } from '../../apps/api/src/http/http-app.js';
 import { startLedger } from '../../apps/api/src/ledger/sequencer.js';
 import type { Ledger } from '../../apps/api/src/ledger/ledger.js';
-import { explain } from '../../apps/api/src/scheduling/explain.js';
+import { explain, preview } from '../../apps/api/src/scheduling/explain.js';
 import { UsageHistory } from '../../apps/api/src/metrics/usage-history.js';
 import { placePending } from '../../apps/api/src/scheduling/place.js';
 import type { Store } from '../../apps/api/src/store/store.js';
@@ -67,7 +67,7 @@ const capabilities: Capabilities = {
 
 /** The real HTTP application on a real database; beneath it, instead of agents, {@link Api.settle} reports what hosts would. */
 export class Api {
-  readonly http: ReturnType<typeof supertest.agent>;
+  readonly http: ReturnType<typeof supertest>;
   readonly tokens = new Map<string, string>();
   private seq = 0;
 
@@ -82,15 +82,16 @@ export class Api {
     readonly projects: Readonly<Record<'alpha' | 'beta', ProjectId>>,
     readonly usage: UsageHistory,
   ) {
-    this.http = supertest.agent(app.getHttpServer());
+    // No agent of supertest: it would keep cookies from one request for the next.
+    this.http = supertest(app.getHttpServer());
   }
 
   /** Two projects with an `oci` and a `disk` image each, one ready host, tokens for every role. */
-  static async start(change: Partial<HttpDeps> = {}, hostName = 'h1'): Promise<Api> {
+  static async start(change: Partial<HttpDeps> = {}, hostName = 'h1', storeClock = clock): Promise<Api> {
     const postgres = await startPostgres();
     const url = await freshDatabase(postgres.url);
     await migrate(url);
-    const store = await openStore({ url, clock, ids });
+    const store = await openStore({ url, clock: storeClock, ids });
     const ledger = startLedger({
       store,
       every: () => () => undefined,
@@ -117,6 +118,7 @@ export class Api {
       },
       explain: async (instance, name) =>
         explain({ store, strategy: 'spread' }, instance, null, name) as never,
+      preview: (spec, imageDigest) => preview({ store, strategy: 'spread', ids }, spec, imageDigest),
       ...change,
     });
     await app.getHttpAdapter().getInstance().ready();
@@ -198,6 +200,8 @@ export class Api {
       'tokens',
       'join_tokens',
       'idempotency_keys',
+      'browser_sessions',
+      'sign_in_codes',
     ];
     const sql = `SELECT ${tables.map((t) => `(SELECT count(*)::int FROM ${t}) AS ${t}`).join(', ')},
         (SELECT sum(resource_version)::int FROM hosts) AS host_versions,

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { expect } from 'vitest';
 import { seedHost, type Api } from './api.js';
+import { Browser } from './browser.js';
 
 /** A request that must be refused; it is sent when the test has counted the rows. */
 export interface Refused {
@@ -384,6 +385,42 @@ export const cases: Readonly<Record<string, RouteCase>> = {
     },
     bad: (api) => refused(api.call('delete', `/v1/tokens/${nobody}`)),
   },
+  'POST /v1/session': {
+    good: async (api) => {
+      const { body, headers } = await api.http
+        .post('/v1/session')
+        .send({ secret: api.tokens.get('alpha:viewer') })
+        .expect(201);
+      expect(body).toMatchObject({ actor: 'token:alpha-viewer', role: 'viewer', project: 'alpha' });
+      expect(headers['set-cookie']?.[0]).toMatch(/^berth_session=\S+; Path=\/; .*HttpOnly; SameSite=Strict$/);
+    },
+    bad: (api) => refused(api.http.post('/v1/session').send({ secret: 'open sesame' })),
+  },
+  'GET /v1/session': {
+    good: async (api) => {
+      const { body } = await api.call('get', '/v1/session', 'beta:operator').expect(200);
+      expect(body).toMatchObject({ role: 'operator', project: 'beta', via: 'token', csrf: null });
+    },
+    bad: (api) => refused(api.call('get', '/v1/session', 'berth_not-a-token')),
+  },
+  'DELETE /v1/session': {
+    good: async (api) => {
+      const browser = await Browser.signIn(api, 'alpha:viewer');
+      await browser.call('delete', '/v1/session').expect(204);
+      await browser.call('get', '/v1/session').expect(401);
+    },
+    bad: (api) => refused(api.call('delete', '/v1/session')),
+  },
+  'POST /v1/sign-in-codes': {
+    good: async (api) => {
+      const { body } = await api.call('post', '/v1/sign-in-codes', 'alpha:viewer').expect(201);
+      expect(body.secret).toMatch(/^[2-9A-Z]{4}-[2-9A-Z]{4}-[2-9A-Z]{4}$/);
+    },
+    bad: async (api) => {
+      const browser = await Browser.signIn(api, 'alpha:admin');
+      return refused(browser.call('post', '/v1/sign-in-codes'));
+    },
+  },
   'GET /v1/operations': {
     good: async (api) => {
       const made = await api.instance();
@@ -413,6 +450,30 @@ export const cases: Readonly<Record<string, RouteCase>> = {
       expect(decision.body.instanceId).toBe(body.id);
     },
     bad: absent('/v1/decisions/not-an-id'),
+  },
+  'POST /v1/projects/{project}/decisions/preview': {
+    good: async (api) => {
+      const ask = (change: object) =>
+        api
+          .call('post', '/v1/projects/alpha/decisions/preview', 'alpha:viewer')
+          .set('idempotency-key', name())
+          .send({ spec: { ...spec, ...change } })
+          .expect(200);
+      const before = await api.counts();
+      expect((await ask({})).body.decision).toMatchObject({ outcome: 'placed', host: 'h1' });
+      const { body } = await ask({ memoryMiB: 1_000_000 });
+      expect(body.decision).toMatchObject({
+        outcome: 'unplaced',
+        verdicts: [{ host: 'h1', failed: { filter: 'memory' } }],
+      });
+      expect(await api.counts()).toEqual(before);
+    },
+    bad: (api) =>
+      refused(
+        api
+          .call('post', '/v1/projects/alpha/decisions/preview')
+          .send({ spec: { ...spec, image: 'none-such' } }),
+      ),
   },
   'GET /v1/events': {
     good: async (api) => {

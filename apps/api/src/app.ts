@@ -14,7 +14,7 @@ import type { Ledger } from './ledger/ledger.js';
 import { startLedger } from './ledger/sequencer.js';
 import { UsageHistory } from './metrics/usage-history.js';
 import { reconcileStart } from './reconcile/reconcile.js';
-import { explain } from './scheduling/explain.js';
+import { explain, preview } from './scheduling/explain.js';
 import { CoalescedLoop } from './scheduling/loop.js';
 import { placePending } from './scheduling/place.js';
 import { migrate } from './store/migrate.js';
@@ -142,6 +142,8 @@ async function startCore(
           await volumeHostOf(store, instance),
           host,
         ),
+      preview: (spec, imageDigest) =>
+        preview({ store, strategy: config.placementStrategy, ids: randomIds }, spec, imageDigest),
     },
     stop: async () => {
       await reconcileStop();

@@ -229,6 +229,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/projects/{project}/decisions/preview': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Ask the scheduler where a new instance would go now, and why not elsewhere; nothing is written */
+    post: operations['decisionPreviewsPreview'];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/projects/{project}/images': {
     parameters: {
       query?: never;
@@ -489,6 +506,42 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/session': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Who asks: the session of a browser, or a token */
+    get: operations['sessionGet'];
+    put?: never;
+    /** Sign a browser in with a token or a sign-in code; the answer sets an HttpOnly cookie */
+    post: operations['sessionOpen'];
+    /** Sign out */
+    delete: operations['sessionEnd'];
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/v1/sign-in-codes': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Make a code that signs one browser in as this token, once, within five minutes */
+    post: operations['signInCodesCreate'];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/tokens': {
     parameters: {
       query?: never;
@@ -706,6 +759,231 @@ export interface components {
             };
           }[]
         | null;
+    };
+    DecisionPreview: {
+      /** Format: date-time */
+      asOf: string;
+      decision: {
+        best: {
+          failed: {
+            /** @enum {string} */
+            filter:
+              | 'ready'
+              | 'schedulable'
+              | 'arch'
+              | 'isolation'
+              | 'accel'
+              | 'labels'
+              | 'volume'
+              | 'cpu'
+              | 'memory'
+              | 'disk';
+            have: string;
+            message: string;
+            need: string;
+          } | null;
+          fits: boolean;
+          free: {
+            cpuMillis: number;
+            diskMiB: number;
+            memoryMiB: number;
+          };
+          host: string;
+          /** Format: uuid */
+          hostId: string;
+          score: number | null;
+          scores: {
+            [key: string]: number;
+          };
+        }[];
+        considered: number;
+        host: string | null;
+        hostId: string | null;
+        nearest: {
+          failed: {
+            /** @enum {string} */
+            filter:
+              | 'ready'
+              | 'schedulable'
+              | 'arch'
+              | 'isolation'
+              | 'accel'
+              | 'labels'
+              | 'volume'
+              | 'cpu'
+              | 'memory'
+              | 'disk';
+            have: string;
+            message: string;
+            need: string;
+          } | null;
+          fits: boolean;
+          free: {
+            cpuMillis: number;
+            diskMiB: number;
+            memoryMiB: number;
+          };
+          host: string;
+          /** Format: uuid */
+          hostId: string;
+          score: number | null;
+          scores: {
+            [key: string]: number;
+          };
+        }[];
+        /** @enum {string} */
+        outcome: 'placed' | 'unplaced';
+        rejected: {
+          bestHave: string;
+          /** @enum {string} */
+          filter:
+            | 'ready'
+            | 'schedulable'
+            | 'arch'
+            | 'isolation'
+            | 'accel'
+            | 'labels'
+            | 'volume'
+            | 'cpu'
+            | 'memory'
+            | 'disk';
+          hosts: number;
+          need: string;
+        }[];
+        seed: string;
+        snapshotId: string;
+        /** @enum {string} */
+        strategy: 'spread' | 'pack';
+        summary: string;
+        verdicts:
+          | {
+              failed: {
+                /** @enum {string} */
+                filter:
+                  | 'ready'
+                  | 'schedulable'
+                  | 'arch'
+                  | 'isolation'
+                  | 'accel'
+                  | 'labels'
+                  | 'volume'
+                  | 'cpu'
+                  | 'memory'
+                  | 'disk';
+                have: string;
+                message: string;
+                need: string;
+              } | null;
+              fits: boolean;
+              free: {
+                cpuMillis: number;
+                diskMiB: number;
+                memoryMiB: number;
+              };
+              host: string;
+              /** Format: uuid */
+              hostId: string;
+              score: number | null;
+              scores: {
+                [key: string]: number;
+              };
+            }[]
+          | null;
+      };
+    };
+    DecisionPreviewRequest: {
+      spec: {
+        cpuMillis?: number;
+        /**
+         * @default running
+         * @enum {string}
+         */
+        desired?: 'running' | 'stopped' | 'paused' | 'suspended';
+        image: string;
+        /** @enum {string} */
+        isolation: 'vm' | 'microvm' | 'container';
+        memoryMiB: number;
+        /**
+         * @default [
+         *       {
+         *         "network": "default"
+         *       }
+         *     ]
+         */
+        nics?: {
+          /** @default default */
+          network?: string;
+        }[];
+        /**
+         * @default {
+         *       "selector": {},
+         *       "accel": "any",
+         *       "arch": "x86_64"
+         *     }
+         */
+        placement?: {
+          /**
+           * @default any
+           * @enum {string}
+           */
+          accel?: 'any' | 'kvm' | 'tcg';
+          /**
+           * @default x86_64
+           * @enum {string}
+           */
+          arch?: 'x86_64' | 'aarch64';
+          /** @default {} */
+          selector?: {
+            [key: string]: string;
+          };
+        };
+        process?: {
+          args?: string[];
+          command?: string[];
+          env?: {
+            [key: string]: string;
+          };
+          user?: string;
+          /** Format: starts_with */
+          workdir?: string;
+        };
+        /**
+         * @default {
+         *       "policy": "never",
+         *       "backoffSeconds": 1,
+         *       "maxBackoffSeconds": 300
+         *     }
+         */
+        restart?: {
+          /** @default 1 */
+          backoffSeconds?: number;
+          /** @default 300 */
+          maxBackoffSeconds?: number;
+          /**
+           * @default never
+           * @enum {string}
+           */
+          policy?: 'always' | 'onFailure' | 'never';
+        };
+        /**
+         * @default {
+         *       "sizeMiB": 1024,
+         *       "pool": "default"
+         *     }
+         */
+        rootDisk?: {
+          /** @default default */
+          pool?: string;
+          /** @default 1024 */
+          sizeMiB?: number;
+        };
+        userData?: string;
+        vcpus?: number;
+        /** @default [] */
+        volumes?: {
+          name: string;
+        }[];
+      };
     };
     Event: {
       actor: string;
@@ -1640,6 +1918,31 @@ export interface components {
     ProjectCreate: {
       name: string;
     };
+    Session: {
+      /** @description Name that operations and events carry */
+      actor: string;
+      /** @description Send as x-berth-csrf with every mutation by cookie; null with a token */
+      csrf: string | null;
+      expiresAt: string | null;
+      /** @description The session ends when nothing of it is heard for so long */
+      idleSeconds: number | null;
+      /** @description null: every project and the cluster */
+      project: string | null;
+      /** @enum {string} */
+      role: 'admin' | 'operator' | 'viewer';
+      /** @enum {string} */
+      via: 'session' | 'token';
+    };
+    SignIn: {
+      /** @description A token, or a sign-in code as POST /v1/sign-in-codes gives */
+      secret: string;
+    };
+    SignInCode: {
+      /** Format: date-time */
+      expiresAt: string;
+      /** @description Works once; null when the answer is a replay */
+      secret: string | null;
+    };
     Token: {
       /** Format: date-time */
       createdAt: string;
@@ -2164,6 +2467,33 @@ export interface operations {
         };
         content: {
           'application/json': components['schemas']['Project'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  decisionPreviewsPreview: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['DecisionPreviewRequest'];
+      };
+    };
+    responses: {
+      /** @description The decision that would be made */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['DecisionPreview'];
         };
       };
       default: components['responses']['Problem'];
@@ -2777,6 +3107,97 @@ export interface operations {
         };
         content: {
           'application/json': components['schemas']['Volume'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  sessionGet: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Role, project and end */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Session'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  sessionOpen: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['SignIn'];
+      };
+    };
+    responses: {
+      /** @description The session */
+      201: {
+        headers: {
+          /** @description The session */
+          'set-cookie'?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Session'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  sessionEnd: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description The cookie is worth nothing any more */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  signInCodesCreate: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description The first answer under this key is kept for a day and replayed */
+        'idempotency-key'?: string;
+      };
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description The code */
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['SignInCode'];
         };
       };
       default: components['responses']['Problem'];

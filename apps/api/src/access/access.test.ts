@@ -10,6 +10,7 @@ const principal = (role: Principal['role'], project: string | null): Principal =
   role,
   project,
   projectId: project === null ? null : ('p' as ProjectId),
+  session: null,
 });
 
 function verdict(p: Principal, action: ActionName, project?: string): string {

@@ -1,4 +1,5 @@
 import { BerthError, type ProjectId, type Role } from '@berth/model';
+import type { BrowserSessionRow, TokenRow } from '../store/rows.js';
 import { actions, roleCovers, type ActionName } from './actions.js';
 
 /** Who a request speaks for, as the store knows its token. */
@@ -10,6 +11,13 @@ export interface Principal {
   readonly project: string | null;
   readonly projectId: ProjectId | null;
   readonly role: Role;
+  /** The browser session it came by, or null for a bearer token. */
+  readonly session: BrowserSessionRow | null;
+}
+
+export function principalOf(token: TokenRow, session: BrowserSessionRow | null): Principal {
+  const { id: tokenId, project, projectId, role } = token;
+  return { actor: `token:${token.name}`, tokenId, project, projectId, role, session };
 }
 
 /** The problem of everything that is not there, or not for this token to see: one text for both. */

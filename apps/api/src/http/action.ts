@@ -25,6 +25,8 @@ export interface RouteDoc {
   readonly upload?: string;
   /** The route honours `If-Match`. */
   readonly ifMatch?: boolean;
+  /** A POST that only asks: it takes no Idempotency-Key. */
+  readonly readOnly?: boolean;
   /** Request headers beside the ones all routes take. */
   readonly headers?: Readonly<Record<string, string>>;
 }
@@ -33,12 +35,17 @@ export interface RouteDoc {
 export interface RouteAccess {
   readonly action: ActionName | 'public';
   readonly upload?: string;
+  readonly readOnly?: boolean;
 }
 
 /** Declares what a route does: its action in the access table, its answers. A route without one fails at boot. */
 export function Action(action: ActionName | 'public', doc: RouteDoc): MethodDecorator {
   const status = Number(Object.keys(doc.answers)[0]);
-  const access: RouteAccess = doc.upload === undefined ? { action } : { action, upload: doc.upload };
+  const access: RouteAccess = {
+    action,
+    ...(doc.upload === undefined ? {} : { upload: doc.upload }),
+    ...(doc.readOnly === undefined ? {} : { readOnly: doc.readOnly }),
+  };
   return applyDecorators(
     HttpCode(status),
     RouteConfig({ berth: access }),

@@ -8,8 +8,13 @@ import { InstancesController } from './instances.controller.js';
 import { JoinTokensController } from './join-tokens.controller.js';
 import { NetworksController } from './networks.controller.js';
 import { OpenApiController } from './openapi.controller.js';
-import { DecisionsController, OperationsController } from './operations.controller.js';
+import {
+  DecisionPreviewsController,
+  DecisionsController,
+  OperationsController,
+} from './operations.controller.js';
 import { ProjectsController } from './projects.controller.js';
+import { SessionController, SignInCodesController } from './session.controller.js';
 import { TokensController } from './tokens.controller.js';
 import { UsageController } from './usage.controller.js';
 import { VolumesController } from './volumes.controller.js';
@@ -26,8 +31,11 @@ export const controllers: readonly Type[] = [
   UsageController,
   JoinTokensController,
   TokensController,
+  SessionController,
+  SignInCodesController,
   OperationsController,
   DecisionsController,
+  DecisionPreviewsController,
   EventsController,
   HealthController,
   OpenApiController,

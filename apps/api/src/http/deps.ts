@@ -1,5 +1,5 @@
 import type { BlobStore } from '@berth/images';
-import { Decision, HostVerdict, type Instance } from '@berth/model';
+import { Decision, HostVerdict, type Instance, type InstanceSpec } from '@berth/model';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import type { Ledger } from '../ledger/ledger.js';
@@ -16,11 +16,22 @@ export const Explanation = z
   .meta({ id: 'Explanation' });
 export type Explanation = z.infer<typeof Explanation>;
 
+/** What a preview answers: the decision that would be made for a new instance. */
+export const DecisionPreview = z
+  .strictObject({
+    asOf: z.iso.datetime(),
+    decision: Decision.omit({ id: true, at: true, instanceId: true }),
+  })
+  .meta({ id: 'DecisionPreview' });
+export type DecisionPreview = z.infer<typeof DecisionPreview>;
+
 export interface HttpConfig {
   /** Largest image upload, bytes. */
   readonly imageMaxBytes: number;
   /** Comment line on quiet event streams, so that proxies keep them open, milliseconds. */
   readonly heartbeatMs: number;
+  /** A browser's session ends after this long, and sooner when nothing of it was heard for `idleSeconds`. */
+  readonly session: { readonly seconds: number; readonly idleSeconds: number };
   /** How long each operation may take before it counts as failed, seconds. */
   readonly deadlineSeconds: { readonly start: number; readonly stop: number; readonly delete: number };
 }
@@ -28,6 +39,7 @@ export interface HttpConfig {
 export const defaultHttpConfig: HttpConfig = {
   imageMaxBytes: 64 * 1024 ** 3,
   heartbeatMs: 15_000,
+  session: { seconds: 12 * 3600, idleSeconds: 2 * 3600 },
   deadlineSeconds: { start: 900, stop: 180, delete: 600 },
 };
 
@@ -59,6 +71,8 @@ export interface HttpDeps {
   ): AsyncIterable<Uint8Array>;
   /** Judges hosts for an instance as of now. @throws BerthError notFound (no such host) */
   explain(instance: Instance, host?: string): Promise<Explanation>;
+  /** Judges hosts as of now for an instance that is not there yet. */
+  preview(spec: InstanceSpec, imageDigest: string): Promise<DecisionPreview>;
 }
 
 /** Nest's token for {@link HttpDeps}. */

@@ -2,7 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { BerthError, Name } from '@berth/model';
 import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { authorise, missing, type Principal } from '../access/principal.js';
+import { cookieOf, csrfHeader, csrfMatches, originScheme } from '../access/browser.js';
+import { authorise, missing, principalOf, type Principal } from '../access/principal.js';
 import { bearerOf, hashSecret } from '../access/secret.js';
 import type { RequestContext, Store } from '../store/store.js';
 import type { RouteAccess } from './action.js';
@@ -59,15 +60,15 @@ export function accessOf(request: FastifyRequest): RouteAccess | undefined {
 }
 
 /**
- * Decides every request before its body is read: token, then action and project. Nothing is looked up on behalf of a
- * token that may not see it, so "not yours" and "not there" cannot differ.
+ * Decides every request before its body is read: token or session, then action and project. Nothing is looked up on
+ * behalf of a token that may not see it, so "not yours" and "not there" cannot differ.
  */
-export function installGate(fastify: FastifyInstance, store: Store): void {
+export function installGate(fastify: FastifyInstance, store: Store, sessionIdleSeconds: number): void {
   fastify.addHook('onRequest', async (request: FastifyRequest, reply: FastifyReply) => {
     void reply.header('x-trace-id', traceIdOf(request));
     const access = accessOf(request);
     if (access === undefined || access.action === 'public') return;
-    const principal = await authenticate(store, request.headers.authorization);
+    const principal = await authenticate(store, request, sessionIdleSeconds);
     authorise(principal, access.action, projectParam(request));
     const gone = new AbortController();
     reply.raw.once('close', () => gone.abort());
@@ -75,7 +76,7 @@ export function installGate(fastify: FastifyInstance, store: Store): void {
       principal,
       context: { actor: principal.actor, traceId: traceIdOf(request) },
       gone: gone.signal,
-      stillAllowed: async () => void (await authenticate(store, request.headers.authorization)),
+      stillAllowed: async () => void (await authenticate(store, request, sessionIdleSeconds)),
     });
   });
 }
@@ -86,18 +87,42 @@ function projectParam(request: FastifyRequest): string | undefined {
   return project;
 }
 
-async function authenticate(store: Store, header: string | undefined): Promise<Principal> {
-  const plain = bearerOf(header);
+/** Who asks: an Authorization header always decides alone; without one the cookie of a browser does. */
+async function authenticate(store: Store, request: FastifyRequest, idleSeconds: number): Promise<Principal> {
+  const { authorization, cookie } = request.headers;
+  const session = authorization === undefined ? cookieOf(cookie) : null;
+  if (session !== null) return bySession(store, request, session, idleSeconds);
+  const plain = bearerOf(authorization);
   const row = plain === null ? null : await store.tokenFindByHash(hashSecret(plain));
   if (row === null)
     throw new BerthError('unauthenticated', 'The request carries no valid token.', {
       remedy: 'Send "Authorization: Bearer <token>" with a token that is neither expired nor revoked.',
     });
-  return {
-    actor: `token:${row.name}`,
-    tokenId: row.id,
-    project: row.project,
-    projectId: row.projectId,
-    role: row.role,
-  };
+  return principalOf(row, null);
+}
+
+async function bySession(
+  store: Store,
+  request: FastifyRequest,
+  cookie: NonNullable<ReturnType<typeof cookieOf>>,
+  idleSeconds: number,
+): Promise<Principal> {
+  if (request.method !== 'GET' && request.method !== 'HEAD') refuseForged(request, cookie);
+  const session = await store.browserSessionSee(hashSecret(cookie.secret), idleSeconds);
+  if (session === null)
+    throw new BerthError('unauthenticated', 'The session is over.', { remedy: 'Sign in again.' });
+  return principalOf(session.token, session);
+}
+
+/** A mutation by cookie must come from a page of this API, and repeat what only such a page can know. */
+function refuseForged(request: FastifyRequest, cookie: NonNullable<ReturnType<typeof cookieOf>>): void {
+  const { origin, host } = request.headers;
+  if (originScheme(origin, host) !== cookie.scheme)
+    throw new BerthError('forbidden', 'The request does not come from a page of this API.', {
+      remedy: 'Use the dashboard at /ui/, or a bearer token. A proxy in front must pass the Host header on.',
+    });
+  if (!csrfMatches(cookie.secret, request.headers[csrfHeader]))
+    throw new BerthError('forbidden', `The request lacks the ${csrfHeader} header of its session.`, {
+      remedy: `Send the csrf value that GET /v1/session answers as ${csrfHeader}.`,
+    });
 }

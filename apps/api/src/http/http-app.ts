@@ -51,7 +51,7 @@ export async function createHttpApp(
   const fastify = app.getHttpAdapter().getInstance() as unknown as FastifyInstance;
   await fastify.register(helmet, { contentSecurityPolicy: { directives: { defaultSrc: ["'none'"] } } });
   acceptBodies(fastify);
-  installGate(fastify, deps.store);
+  installGate(fastify, deps.store, deps.config.session.idleSeconds);
   logRequests(fastify, deps.logger);
   app.useGlobalFilters(new ProblemFilter(routes, deps.logger));
   app.useGlobalInterceptors(new IdempotencyInterceptor(deps));

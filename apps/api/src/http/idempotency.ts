@@ -4,7 +4,7 @@ import type { CallHandler, ExecutionContext, NestInterceptor } from '@nestjs/com
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { firstValueFrom, from, of, type Observable } from 'rxjs';
 import type { HttpDeps } from './deps.js';
-import { accessOf, callerOf, callerSet } from './gate.js';
+import { accessOf, callerOrNull, callerSet } from './gate.js';
 import { accepted, type Accepted } from './operation-wait.js';
 
 /** A live request renews nothing, so the lease covers the longest one: `?wait=60`, or an upload. Seconds. */
@@ -29,8 +29,9 @@ export class IdempotencyInterceptor implements NestInterceptor {
     const request = context.switchToHttp().getRequest<FastifyRequest>();
     const reply = context.switchToHttp().getResponse<FastifyReply>();
     const key = request.method === 'POST' ? keyOf(request.headers['idempotency-key']) : null;
-    if (key === null) return next.handle();
-    const caller = callerOf(request);
+    // What anybody may ask (sign-in) belongs to no token, and what writes nothing needs no key.
+    const caller = callerOrNull(request);
+    if (key === null || caller === null || accessOf(request)?.readOnly === true) return next.handle();
     const held: Held = { scope: `${caller.principal.tokenId} ${request.url.split('?')[0] ?? ''}`, key };
     const upload = accessOf(request)?.upload !== undefined;
     const begin = await this.deps.store.idempotencyBegin({

@@ -1,12 +1,21 @@
-import { Decision, DecisionId, type InstanceId, Name, Operation, OperationId } from '@berth/model';
-import { Controller, Get, Inject, Param, Query } from '@nestjs/common';
+import {
+  Decision,
+  DecisionId,
+  type InstanceId,
+  InstanceSpec,
+  Name,
+  Operation,
+  OperationId,
+} from '@berth/model';
+import { Body, Controller, Get, Inject, Param, Post, Query } from '@nestjs/common';
 import { z } from 'zod';
+import { refuseImpossible } from '../instances/requests.js';
 import { missing, seesProject } from '../access/principal.js';
 import { Action } from './action.js';
-import { HTTP_DEPS, type HttpDeps } from './deps.js';
+import { DecisionPreview, HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
 import { operationSettled } from './operation-wait.js';
-import { addressId, found, projectFilter } from './project-scope.js';
+import { addressId, found, projectFilter, projectOf } from './project-scope.js';
 import { listOf, Page, Wait } from './query.js';
 
 const OperationListQuery = z.strictObject({
@@ -73,5 +82,29 @@ export class DecisionsController {
     const instance = await this.deps.store.instanceById(decision.instanceId as InstanceId);
     if (instance === null || !seesProject(principal, instance.project)) throw missing('decision', id);
     return decision;
+  }
+}
+
+const DecisionPreviewRequest = z.strictObject({ spec: InstanceSpec }).meta({ id: 'DecisionPreviewRequest' });
+
+/** Where an instance would go, asked before there is one. */
+@Controller('v1/projects/:project/decisions')
+export class DecisionPreviewsController {
+  constructor(@Inject(HTTP_DEPS) private readonly deps: HttpDeps) {}
+
+  @Post('preview')
+  @Action('instances.explain', {
+    summary: 'Ask the scheduler where a new instance would go now, and why not elsewhere; nothing is written',
+    readOnly: true,
+    answers: { 200: { description: 'The decision that would be made', schema: DecisionPreview } },
+  })
+  async preview(
+    @Asking() { principal }: Caller,
+    @Param('project') project: string,
+    @Body({ schema: DecisionPreviewRequest }) { spec }: z.infer<typeof DecisionPreviewRequest>,
+  ): Promise<DecisionPreview> {
+    const projectId = await projectOf(this.deps.store, principal, project);
+    await refuseImpossible(this.deps.store, spec);
+    return this.deps.preview(spec, await this.deps.store.imageForSpec(projectId, spec));
   }
 }

@@ -25,9 +25,17 @@ export async function instanceCreate(
   projectId: ProjectId,
   body: InstanceCreate,
 ): Promise<InstanceChange> {
-  refuseUnsupported(body.spec, body.spec.desired === 'paused' ? await deps.store.hostList() : []);
+  await refuseImpossible(deps.store, body.spec);
   const deadlineSeconds = deps.config.deadlineSeconds.start;
   return woken(deps, body.name, await deps.store.instanceCreate(ctx, { projectId, body, deadlineSeconds }));
+}
+
+/** Refuses what no host of this cluster can do. @throws unsupported */
+export async function refuseImpossible(
+  store: Pick<HttpDeps['store'], 'hostList'>,
+  spec: InstanceSpec,
+): Promise<void> {
+  refuseUnsupported(spec, spec.desired === 'paused' ? await store.hostList() : []);
 }
 
 /** @throws notFound, preconditionFailed, stateConflict, invalid */

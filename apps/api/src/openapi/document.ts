@@ -1,5 +1,6 @@
 import { errorCodes, Problem } from '@berth/model';
 import { z } from 'zod';
+import { csrfHeader } from '../access/browser.js';
 import type { Route } from '../http/routes.js';
 import type { Answer } from '../http/action.js';
 import { SchemaBook } from './schemas.js';
@@ -27,10 +28,18 @@ export function openApiDocument(routes: readonly Route[]): Json {
         'Virtual machines and containers over many hosts. Errors are problem documents (RFC 9457).',
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
-    security: [{ bearer: [] }],
+    security: [{ bearer: [] }, { session: [] }],
     paths,
     components: {
-      securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } },
+      securitySchemes: {
+        bearer: { type: 'http', scheme: 'bearer' },
+        session: {
+          type: 'apiKey',
+          in: 'cookie',
+          name: 'berth_session',
+          description: `Of browsers, by POST /v1/session; mutations also send ${csrfHeader}`,
+        },
+      },
       responses: {
         Problem: {
           description: `What went wrong and what to do; code is one of ${Object.keys(errorCodes).join(', ')}`,
@@ -80,7 +89,7 @@ function parametersOf(route: Route, book: SchemaBook): Json[] {
     };
   });
   const headers: Record<string, string> = {
-    ...(route.method === 'POST' && route.action !== 'public'
+    ...(route.method === 'POST' && route.action !== 'public' && doc(route).readOnly !== true
       ? { 'idempotency-key': 'The first answer under this key is kept for a day and replayed' }
       : {}),
     ...(doc(route).ifMatch === true

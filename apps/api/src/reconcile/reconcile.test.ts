@@ -23,6 +23,7 @@ const nothing = {
   deletionsAdvance: () => Promise.resolve([]),
   idempotencyTrim: () => Promise.resolve(0),
   hostSessionsTrim: () => Promise.resolve(0),
+  browserSessionsTrim: () => Promise.resolve(0),
   eventsTrim: () => Promise.resolve(0),
 };
 

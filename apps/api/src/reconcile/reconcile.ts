@@ -73,6 +73,13 @@ export const tasks: readonly Task[] = [
     },
   },
   {
+    name: 'browser sessions and sign-in codes that are over go',
+    everyMs: 60_000,
+    run: async (d) => {
+      await d.store.browserSessionsTrim();
+    },
+  },
+  {
     name: 'old sessions of hosts go',
     everyMs: 60_000,
     run: async (d) => {

@@ -1,6 +1,14 @@
-import { BerthError, type HostId, type HostVerdict, type Instance, resourcesOf } from '@berth/model';
+import {
+  BerthError,
+  type HostId,
+  type HostVerdict,
+  type Instance,
+  type InstanceId,
+  type InstanceSpec,
+  resourcesOf,
+} from '@berth/model';
 import { decide, type DecisionDraft, type HostSnapshot, judge, type Snapshot } from '@berth/scheduler';
-import type { PlacementStore } from '../store/store.js';
+import type { IdSource, PlacementStore } from '../store/store.js';
 import { type PlaceDeps, policyFor, requestOf, toSnapshot } from './place.js';
 
 /** What the scheduler would say now: recomputed, not the stored decision. */
@@ -51,6 +59,29 @@ export async function explain(
     decision: decide(snapshot, request, policy),
     host: host === undefined ? null : judge(host, request, policy),
   };
+}
+
+/** What the scheduler would say of an instance that is not there yet. Nothing is written. */
+export interface Preview {
+  readonly asOf: string;
+  readonly decision: Omit<DecisionDraft, 'instanceId'>;
+}
+
+/** Judges every host for a spec as of now, as the first placement of a new instance would. */
+export async function preview(
+  deps: ExplainDeps & { readonly ids: IdSource },
+  spec: InstanceSpec,
+  imageDigest: string,
+): Promise<Preview> {
+  const read = await deps.store.snapshotRead();
+  const snapshot = toSnapshot(read);
+  const id = deps.ids.uuid() as InstanceId;
+  const request = requestOf(
+    { id, spec, resources: resourcesOf(spec), imageDigest, volumeHostId: null },
+    snapshot,
+  );
+  const { instanceId: _, ...decision } = decide(snapshot, request, policyFor(deps, { id, runGeneration: 1 }));
+  return { asOf: read.at.toISOString(), decision };
 }
 
 /** The snapshot as it were if the instance had ended. */

@@ -7,8 +7,10 @@ import { JoinTokenEntity, RoleBindingEntity } from './entities.js';
 import { eventsWrite } from './events.js';
 import type { JoinTokenRow, RoleBindingRow, TokenRow } from './rows.js';
 
-const tokens = `SELECT t.id, t.name, t.project_id AS "projectId", p.name AS project, t.role, t.created_at AS "createdAt",
-  t.expires_at AS "expiresAt", t.revoked_at AS "revokedAt" FROM tokens t LEFT JOIN projects p ON p.id = t.project_id`;
+/** Columns of a {@link TokenRow} from `tokens t` and its project `p`. */
+export const tokenColumns = `t.id, t.name, t.project_id AS "projectId", p.name AS project, t.role,
+  t.created_at AS "createdAt", t.expires_at AS "expiresAt", t.revoked_at AS "revokedAt"`;
+const tokens = `SELECT ${tokenColumns} FROM tokens t LEFT JOIN projects p ON p.id = t.project_id`;
 type TokenRecord = TokenRow & Record<string, unknown>;
 
 export async function tokenCreate(

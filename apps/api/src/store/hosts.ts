@@ -135,18 +135,28 @@ export async function hostCapabilitiesSet(
   return inTx(db, async (tx) => {
     // The order of placementCommit: capacity, then host.
     await tx.rows(`SELECT 1 FROM host_capacity WHERE host_id = $1 FOR NO KEY UPDATE`, [hostId]);
-    const changed = await tx.changed(
-      `UPDATE hosts SET capabilities = $3, resource_version = resource_version + 1, updated_at = $4
-       WHERE id = $1 AND session = $2 AND removed_at IS NULL`,
+    const host = await tx.row<{ name: string; differs: boolean }>(
+      `UPDATE hosts h SET capabilities = $3, resource_version = h.resource_version + 1, updated_at = $4 FROM hosts before
+       WHERE h.id = $1 AND before.id = h.id AND h.session = $2 AND h.removed_at IS NULL
+       RETURNING h.name, before.capabilities IS DISTINCT FROM $3::jsonb AS differs`,
       [hostId, session, JSON.stringify(capabilities), tx.now],
     );
-    if (changed === 0) return false;
+    if (host === null) return false;
     await tx.changed(
       `INSERT INTO host_capacity (host_id, cpu_millis, memory_mib, disk_mib, updated_at) VALUES ($1, $2, $3, $4, $5)
        ON CONFLICT (host_id) DO UPDATE SET cpu_millis = excluded.cpu_millis, memory_mib = excluded.memory_mib,
          disk_mib = excluded.disk_mib, updated_at = excluded.updated_at`,
       [hostId, capacity.cpuMillis, capacity.memoryMiB, capacity.diskMiB, tx.now],
     );
+    if (host.differs)
+      await eventsWrite(tx, { actor: `host:${host.name}`, traceId: `session-${session}` }, [
+        {
+          class: 'observation',
+          type: 'host.capabilitiesChanged',
+          projectId: null,
+          object: hostObject({ id: hostId, name: host.name }),
+        },
+      ]);
     return true;
   });
 }

@@ -1,7 +1,7 @@
 import type { ImageContent, InstanceCreate, InstanceSpec, ProjectId } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
-import { inTx, isDuplicate } from './db.js';
+import { inTx, isDuplicate, read } from './db.js';
 import { eventsWrite, instanceObject } from './events.js';
 import { instanceOf } from './instance-read.js';
 import { nicsAllocate } from './ipam.js';
@@ -99,6 +99,21 @@ async function imageFor(tx: Tx, projectId: ProjectId, spec: InstanceSpec): Promi
     `SELECT id, kind, digest, content FROM images WHERE project_id = $1 AND name = $2 FOR KEY SHARE`,
     [projectId, spec.image],
   );
+  return imageSuits(image, spec);
+}
+
+/** What a create would say of the image: its digest when it suits the spec. @throws invalid */
+export async function imageForSpec(db: Db, projectId: ProjectId, spec: InstanceSpec): Promise<string> {
+  const [image] = await read<ImageRef & Record<string, unknown>>(
+    db,
+    `SELECT id, kind, digest, content FROM images WHERE project_id = $1 AND name = $2`,
+    [projectId, spec.image],
+  );
+  return imageSuits(image ?? null, spec).digest;
+}
+
+/** @throws invalid */
+function imageSuits(image: ImageRef | null, spec: InstanceSpec): ImageRef {
   if (image === null)
     throw invalidField(
       '/spec/image',

@@ -2,6 +2,7 @@ import type pg from 'pg';
 import { DataSource } from 'typeorm';
 import * as access from './access.js';
 import * as assignments from './assignments.js';
+import * as browserSessions from './browser-sessions.js';
 import type { Clock, IdSource } from './context.js';
 import type { Db, StoreOptions } from './db.js';
 import { columnTypes } from './db.js';
@@ -15,7 +16,7 @@ import * as hosts from './hosts.js';
 import * as idempotency from './idempotency.js';
 import * as images from './images.js';
 import { instanceAct, instanceUpdate } from './instance-change.js';
-import { instanceCreate } from './instance-create.js';
+import { imageForSpec, instanceCreate } from './instance-create.js';
 import { deletionsAdvance, instanceDelete } from './instance-delete.js';
 import * as instances from './instance-read.js';
 import { ledgerListen } from './listen.js';
@@ -83,6 +84,7 @@ function bind(db: Db): Store {
   const { instanceGet, instanceById, instanceList, instanceRevisions } = instances;
   const { snapshotRead: _snapshot, ...hostReaders } = hostReads;
   const { hostObject: _hostObject, ...hostWriters } = hosts;
+  const { tokenColumns: _tokenColumns, ...accessWriters } = access;
   return {
     ...bindAll(db, {
       projectCreate,
@@ -93,12 +95,13 @@ function bind(db: Db): Store {
       volumeList,
       volumeGet,
     }),
-    ...bindAll(db, access),
+    ...bindAll(db, accessWriters),
+    ...bindAll(db, browserSessions),
     ...bindAll(db, hostReaders),
     ...bindAll(db, hostWriters),
     ...bindAll(db, hostSessions),
     ...bindAll(db, images),
-    ...bindAll(db, { instanceCreate, instanceUpdate, instanceAct, instanceDelete }),
+    ...bindAll(db, { imageForSpec, instanceCreate, instanceUpdate, instanceAct, instanceDelete }),
     ...bindAll(db, { instanceGet, instanceById, instanceList, instanceRevisions }),
     ...bindPlacement(db),
     ...bindLedger(db),

@@ -45,6 +45,13 @@ export interface TokenRow {
   readonly expiresAt: Date | null;
   readonly revokedAt: Date | null;
 }
+/** A browser that signed in. */
+export interface BrowserSessionRow {
+  readonly id: string;
+  readonly expiresAt: Date;
+  /** The token it speaks for. */
+  readonly token: TokenRow;
+}
 export interface RoleBindingRow {
   readonly id: string;
   readonly projectId: ProjectId | null;

@@ -112,6 +112,17 @@ export async function stateRefresh(
         data: { from: i.state, to: next, reason, epoch: i.epoch, host: i.epoch === null ? null : i.host },
       },
     ]);
+  else if (changed)
+    // What is shown beside the state changed: why it waits, or a condition came or went.
+    await eventsWrite(tx, ctx, [
+      {
+        class: 'observation',
+        type: 'instance.statusChanged',
+        projectId: i.project_id,
+        object: instanceObject(i),
+        data: { reason, conditions: conditions.map((c) => c.type) },
+      },
+    ]);
   return next;
 }
 

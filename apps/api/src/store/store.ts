@@ -69,6 +69,24 @@ export interface AccessStore {
   joinTokenRevoke(ctx: RequestContext, id: string): Promise<boolean>;
 }
 
+export interface BrowserSessionStore {
+  /** Hashes as for tokens. Ends with its token, or before. */
+  browserSessionCreate(
+    ctx: RequestContext,
+    session: { hash: string; token: rows.TokenRow; expiresAt: Date },
+  ): Promise<rows.BrowserSessionRow>;
+  /** Marks it as seen. Null when it is unknown, over, unseen for `idleSeconds`, or its token is revoked or expired. */
+  browserSessionSee(hash: string, idleSeconds: number): Promise<rows.BrowserSessionRow | null>;
+  /** False when it was over already. */
+  browserSessionEnd(ctx: RequestContext, session: rows.BrowserSessionRow): Promise<boolean>;
+  signInCodeCreate(
+    ctx: RequestContext,
+    code: { hash: string; tokenId: string; expiresAt: Date },
+  ): Promise<void>;
+  /** Uses a code up. Null when it is unknown, used or expired, or its token no longer speaks for anybody. */
+  signInCodeConsume(hash: string): Promise<rows.TokenRow | null>;
+}
+
 export interface HostStore {
   /**
    * Consumes a join token and inserts the host, in one transaction. The same token with the same key again (the answer
@@ -144,6 +162,8 @@ export interface ImageStore {
 }
 
 export interface InstanceStore {
+  /** Digest of the image that a spec names. @throws invalid (unknown; its kind does not fit the isolation; disk too small) */
+  imageForSpec(projectId: ProjectId, spec: InstanceSpec): Promise<string>;
   /**
    * Writes spec, revision, root volume, nics with MAC and address, operation and events.
    * @throws nameTaken, invalid (image, network, pool unknown; image kind does not fit the isolation; disk too small), unavailable (subnet full)
@@ -248,6 +268,8 @@ export interface ReconcileStore {
   idempotencyTrim(): Promise<number>;
   /** Drops all but each host's newest `keep` sessions; returns how many. */
   hostSessionsTrim(keep: number): Promise<number>;
+  /** Drops browser sessions and sign-in codes that are over; returns how many. */
+  browserSessionsTrim(): Promise<number>;
 }
 
 export interface OperationStore {
@@ -345,6 +367,7 @@ export interface Store
   extends
     ProjectStore,
     AccessStore,
+    BrowserSessionStore,
     HostStore,
     ImageStore,
     InstanceStore,
