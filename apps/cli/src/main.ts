@@ -13,6 +13,7 @@ import { imageCommands } from './commands/image.js';
 import { logsCommands } from './commands/logs.js';
 import { operationCommands } from './commands/operation.js';
 import { projectCommands } from './commands/project.js';
+import { signInCommands } from './commands/sign-in.js';
 import { tokenCommands } from './commands/token.js';
 import { docsText } from './docs.js';
 import { exitCodes, exitMeanings, Failure, failureFrom } from './failure.js';
@@ -72,6 +73,7 @@ export function programMake(env: NodeJS.ProcessEnv): Command {
     api: () => new BerthClient({ ...target(), ...impatient }),
     project: program.opts<GlobalOptions>().project,
   }));
+  signInCommands(program, session, () => target().baseUrl);
   demoCommands(program, session, () => target().baseUrl);
   program.command('__docs', { hidden: true }).action(() => say(docsText(program)));
   examples(program, 'berth get instances -o wide\nberth create --help');
