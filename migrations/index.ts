@@ -1,9 +1,10 @@
 import { initial } from './0001-initial.js';
 import { browserSessions } from './0002-browser-sessions.js';
+import { driver } from './0005-driver.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
 export interface Migration {
-  /** Position in {@link migrations}, from 1. */
+  /** Orders {@link migrations}; steps made side by side may leave gaps. */
   readonly version: number;
   /** UpperCamelCase; never changes once released. */
   readonly name: string;
@@ -11,4 +12,4 @@ export interface Migration {
 }
 
 /** All steps in order. A released step is never edited: add the next one. */
-export const migrations: readonly Migration[] = [initial, browserSessions];
+export const migrations: readonly Migration[] = [initial, browserSessions, driver];

@@ -77,6 +77,13 @@ function hostProcesses(root: string): string[] {
   return [String(process.pid), ...holders.map((h) => String(h.identity.pid))];
 }
 
+/** Command lines of the QEMUs that run the machine of this UUID. */
+export function qemuCommands(uuid: string): string[] {
+  return pids()
+    .map((p) => (read(`/proc/${p}/cmdline`) ?? '').replaceAll('\0', ' '))
+    .filter((command) => command.includes(`-uuid ${uuid} `));
+}
+
 function cgroups(): string[] {
   const found: string[] = [];
   const walk = (dir: string): void => {

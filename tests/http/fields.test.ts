@@ -92,7 +92,7 @@ const container = {
     nics: [{ network: 'default' }],
     process: { command: ['sh'], args: ['-c', 'true'], env: { A: 'b' }, user: '0:0', workdir: '/' },
     restart: { policy: 'never', backoffSeconds: 1, maxBackoffSeconds: 300 },
-    placement: { selector: { zone: 'a' }, accel: 'any', arch: 'x86_64' },
+    placement: { selector: { zone: 'a' }, accel: 'any', driver: 'any', arch: 'x86_64' },
     desired: 'running',
   },
 };

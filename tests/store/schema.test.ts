@@ -12,8 +12,9 @@ beforeAll(async () => {
 });
 afterAll(() => cluster.stop());
 
-test('migrations are numbered from 1 without a gap', () => {
-  expect(migrations.map((m) => m.version)).toEqual(migrations.map((_, i) => i + 1));
+test('migrations are in the order of their numbers, no number twice', () => {
+  const numbers = migrations.map((m) => m.version);
+  expect(numbers).toEqual([...new Set(numbers)].sort((a, b) => a - b));
 });
 
 test('a migrated database is exactly the committed schema.sql', async () => {
@@ -40,7 +41,7 @@ test('two migrators at once run each step once, and both end well', async () => 
 test('a schema newer than the release is refused and left alone', async () => {
   const url = await freshDatabase(cluster.url);
   const future = {
-    version: migrations.length + 1,
+    version: (migrations.at(-1)?.version ?? 0) + 1,
     name: 'FromTheFuture',
     sql: 'CREATE TABLE tomorrow (id int)',
   };
@@ -56,7 +57,7 @@ test('a schema newer than the release is refused and left alone', async () => {
 test('a step that fails leaves the database as it was before', async () => {
   const url = await freshDatabase(cluster.url);
   const broken = {
-    version: migrations.length + 1,
+    version: (migrations.at(-1)?.version ?? 0) + 1,
     name: 'Broken',
     sql: 'CREATE TABLE half (id int); SELECT 1/0',
   };

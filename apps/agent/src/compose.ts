@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { createContainerRuntime } from '@berth/containers';
 import { BlobStore, LayerStore } from '@berth/images';
-import { createKvmRuntime, createQemuRuntime } from '@berth/kvm';
+import { AccelProbe, createKvmRuntime, createQemuRuntime } from '@berth/kvm';
 import { machineUsage } from '@berth/linux';
 import { HostNetwork } from '@berth/network';
 import { SimulatedHost, SimulatedRuntime } from '@berth/runtime';
@@ -39,19 +39,12 @@ export async function composeHost(settings: AgentSettings): Promise<HostParts> {
       createContainerRuntime({ blobs, layers, volumes, network, hostTag, ...dirs('containers') }),
     );
   }
+  const accel = new AccelProbe(join(stateDir, 'accel.json'));
+  const machines = { blobs, volumes, network, hostTag, accel };
+  // In the order of preference where an instance names no driver.
   if (settings.runtimes.includes('libvirt'))
-    runtimes.push(
-      createKvmRuntime({
-        libvirtSocket: settings.libvirtSocket,
-        blobs,
-        volumes,
-        network,
-        hostTag,
-        ...dirs('kvm'),
-      }),
-    );
-  if (settings.runtimes.includes('qemu'))
-    runtimes.push(createQemuRuntime({ blobs, volumes, network, hostTag, ...dirs('qemu') }));
+    runtimes.push(createKvmRuntime({ ...machines, libvirtSocket: settings.libvirtSocket, ...dirs('kvm') }));
+  if (settings.runtimes.includes('qemu')) runtimes.push(createQemuRuntime({ ...machines, ...dirs('qemu') }));
   const poolMiB = async (): Promise<number> => {
     const used = (await volumes.list()).reduce((sum, volume) => sum + volume.bytes, 0);
     return (await volumes.freeMiB()) + Math.floor(used / 1024 / 1024);

@@ -40,8 +40,8 @@ it('lets the environment win over the file, and puts every path below the root',
   });
 });
 
-it('takes either VM driver, and refuses both on one host', () => {
+it('offers both VM drivers, or the ones it is told', () => {
   expect(readConfig(null, { BERTH_AGENT_RUNTIME: 'qemu,oci' }).runtimes).toEqual(['qemu', 'oci']);
-  expect(readConfig(null, {}).runtimes).toEqual(['libvirt', 'oci']);
-  expect(() => readConfig('runtimes: [libvirt, qemu]\n', {})).toThrow(/choose one/);
+  expect(readConfig(null, {}).runtimes).toEqual(['libvirt', 'qemu', 'oci']);
+  expect(() => readConfig('runtimes: [xen]\n', {})).toThrow(/runtimes/);
 });

@@ -22,14 +22,11 @@ const AgentConfig = z.strictObject({
   root: path.optional(),
   hostName: Name.optional(),
   labels: Labels.default({}),
-  /** Runtimes to offer. `libvirt` and `qemu` both run VMs, and a host has one of them. */
+  /** Runtimes to offer. `libvirt` and `qemu` both run VMs: an instance may name one, else libvirt does where it answers. */
   runtimes: z
     .array(z.enum(['libvirt', 'qemu', 'oci', 'simulated']))
     .min(1)
-    .refine((names) => !(names.includes('libvirt') && names.includes('qemu')), {
-      error: 'libvirt and qemu cannot both run the VMs of one host; choose one',
-    })
-    .default(['libvirt', 'oci']),
+    .default(['libvirt', 'qemu', 'oci']),
   /** File with the join token; read at the first start only. */
   tokenFile: path.optional(),
   libvirtSocket: path.optional(),

@@ -45,8 +45,12 @@ export function capabilitiesOf(machine: Machine, runtimes: Runtimes, diskMiB: nu
     const fit = probes.filter(({ runtime }) => runtime.isolations.includes(kind));
     if (fit.length === 0) continue;
     const drivers = fit.filter(({ ready }) => ready).map(({ runtime }) => runtime.name);
-    const reason = fit.map(({ probe }) => probe?.reason ?? 'not probed yet').join('; ');
-    isolation[kind] = drivers.length > 0 ? { ok: true, drivers } : { ok: false, drivers, reason };
+    const missing = fit.filter(({ ready }) => !ready);
+    const reason = missing
+      .map(({ runtime, probe }) => `${runtime.name}: ${probe?.reason ?? 'not probed yet'}`)
+      .join('; ');
+    const ok = drivers.length > 0;
+    isolation[kind] = missing.length === 0 ? { ok, drivers } : { ok, drivers, reason };
   }
   const facts = probes.map(({ probe }) => probe?.facts ?? {});
   const absent = { verdict: 'absent', reason: 'no runtime for virtual machines answered' } as const;

@@ -22,6 +22,8 @@ export const PlacementRecord = z.strictObject({
   /** How the run before it ended. */
   lastExit: ExitInfo.nullable(),
   ended: z.boolean(),
+  /** Name of the runtime that has it; null before one was chosen, absent in records of before there was a choice. */
+  runtime: z.string().nullable().optional(),
 });
 export type PlacementRecord = z.infer<typeof PlacementRecord>;
 

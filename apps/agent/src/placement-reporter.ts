@@ -33,6 +33,7 @@ export class PlacementReporter {
       phase,
       power: record.ended ? ('off' as const) : facts.observedPower,
       exit: record.exit ?? record.lastExit,
+      driver: record.runtime ?? null,
       conditions: [fault, restarting, ...facts.conditions].filter((c) => c !== null),
     };
     const text = JSON.stringify(body);

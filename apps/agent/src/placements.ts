@@ -9,6 +9,7 @@ import type { InstanceRecord, Journal, PlacementRecord } from './journal.js';
 import type { AgentLog } from './log.js';
 import type { HostNetworks } from './networks.js';
 import type { Runtimes } from './runtimes.js';
+import { RuntimeChoice } from './runtime-choice.js';
 import { Tombstones } from './tombstones.js';
 import { Worker } from './worker.js';
 import type { WorkerPorts } from './worker-ports.js';
@@ -41,23 +42,25 @@ const withoutLeases = ({ id, project, name, cidr, gateway }: HostNetworkSpec): o
 export class Placements {
   private readonly workers = new Map<string, Worker>();
   /** What runs here that no record knows. It is left alone. */
-  private readonly strangers = new Map<string, Observation>();
+  private readonly strangers = new Map<string, { readonly runtime: Runtime; readonly seen: Observation }>();
   private readonly unclaimedSaid = new Map<string, string>();
   private listed: ReadonlySet<string> | null = null;
   private readonly tombstones: Tombstones;
+  private readonly choice: RuntimeChoice;
   private readonly ports: WorkerPorts;
   /** Lists are taken one after the other. */
   private turn: Promise<unknown> = Promise.resolve();
 
   constructor(private readonly o: PlacementsOptions) {
     this.tombstones = new Tombstones(o);
+    this.choice = new RuntimeChoice(o);
     this.ports = {
       clock: o.clock,
       journal: o.journal,
       log: o.log,
       bootId: o.bootId,
       startSlots: new Slots(o.vmStarts),
-      runtime: (isolation) => o.runtimes.forIsolation(isolation),
+      choice: this.choice,
       fetchImage: (a, signal) => o.images.fetch(a.workload.image, signal),
       imagePresent: (a) => o.images.present(a.workload.image),
       report: (body) => o.report(body),
@@ -75,6 +78,7 @@ export class Placements {
       observed: (runtime, seen) => this.observed(runtime, seen),
       recovered: (runtime, all) => this.recovered(runtime, all),
       probed: () => {
+        this.adoptUnseen();
         for (const worker of this.workers.values()) worker.wake();
         this.tombstones.wake();
         this.onProbed();
@@ -138,6 +142,7 @@ export class Placements {
       exit: null,
       lastExit: null,
       ended: false,
+      runtime: null,
     };
     record.placements.push(placement);
     await journal.save(assignment.instanceId);
@@ -166,31 +171,43 @@ export class Placements {
     return worker;
   }
 
-  /** A new worker learns what its runtime is known to hold: nothing, or what was a stranger until now. */
+  /** A new worker learns what the runtimes are known to hold: nothing, or what was a stranger until now. */
   private adopt(worker: Worker): void {
-    if ('absent' in this.o.runtimes.forIsolation(worker.isolation)) return;
     const text = keyText(worker.key);
-    worker.observe(this.strangers.get(text) ?? null);
-    this.strangers.delete(text);
+    const stranger = this.strangers.get(text);
+    if (stranger !== undefined && this.choice.claim(worker.record, stranger.runtime)) {
+      this.strangers.delete(text);
+      return worker.observe(stranger.seen);
+    }
+    if (!('absent' in this.choice.of(worker.record))) worker.observe(null);
   }
 
-  private observed(_runtime: Runtime, seen: Observation): void {
+  /** Placements without a runtime wait until all that might hold them were asked. */
+  private adoptUnseen(): void {
+    for (const worker of this.workers.values())
+      if (worker.unseen && typeof worker.record.runtime !== 'string') this.adopt(worker);
+  }
+
+  private observed(runtime: Runtime, seen: Observation): void {
     const worker = this.workers.get(keyText(seen));
-    if (worker !== undefined) return worker.observe(seen);
-    this.meetStranger(seen);
+    if (worker === undefined) return this.meetStranger(runtime, seen);
+    if (this.choice.claim(worker.record, runtime)) return worker.observe(seen);
+    const { instanceId, epoch, phase } = seen;
+    const told = { instanceId, epoch, phase, runtime: runtime.name, recorded: worker.record.runtime };
+    this.o.log.error(told, 'a runtime holds a placement that another one has; it is left alone');
   }
 
   private recovered(runtime: Runtime, all: readonly Observation[]): void {
     const found = new Set(all.map(keyText));
     for (const seen of all) this.observed(runtime, seen);
     for (const worker of this.workers.values())
-      if (runtime.isolations.includes(worker.isolation) && !found.has(keyText(worker.key)))
-        worker.observe(null);
+      if (worker.record.runtime === runtime.name && !found.has(keyText(worker.key))) worker.observe(null);
+    this.adoptUnseen();
   }
 
-  private meetStranger(seen: Observation): void {
+  private meetStranger(runtime: Runtime, seen: Observation): void {
     if (seen.phase === 'ended' || seen.phase === 'preparing') this.strangers.delete(keyText(seen));
-    else this.strangers.set(keyText(seen), seen);
+    else this.strangers.set(keyText(seen), { runtime, seen });
     const { instanceId, epoch, phase, power, exit } = seen;
     this.sayUnclaimed({ kind: 'unclaimed', instanceId, epoch, run: 0, phase, power, exit });
   }
@@ -270,7 +287,7 @@ export class Placements {
   reportAll(): void {
     this.unclaimedSaid.clear();
     for (const worker of this.workers.values()) worker.sayAgain();
-    for (const stranger of this.strangers.values()) this.meetStranger(stranger);
+    for (const { runtime, seen } of this.strangers.values()) this.meetStranger(runtime, seen);
     this.o.images.askAgain();
   }
 
@@ -292,7 +309,7 @@ export class Placements {
     const own = [...this.workers.values()].filter((w) => w.key.instanceId === instanceId);
     const newest = own.sort((a, b) => b.key.epoch - a.key.epoch)[0];
     if (newest === undefined) return { absent: 'no epoch of this instance is on this host' };
-    const runtime = this.o.runtimes.forIsolation(newest.isolation);
+    const runtime = this.choice.of(newest.record);
     return 'absent' in runtime ? runtime : { key: newest.key, runtime };
   }
 }

@@ -35,8 +35,6 @@ export class RuntimeSteps {
   /** `pointless` may abandon the step before its first act. @throws RuntimeError, or whatever kept the step from its end */
   async perform(kind: RuntimeAction, pointless: () => void): Promise<void> {
     const { clock } = this.ports;
-    const runtime = this.ports.runtime(this.facts.isolation);
-    if ('absent' in runtime) throw new RuntimeError('hostFault', runtime.absent);
     const grace = kind === 'stop' ? this.facts.record.assignment.stopGraceSeconds * 1000 : 0;
     const allowed = (limitsMs[kind] ?? otherMs) + grace;
     const abort = new AbortController();
@@ -48,58 +46,69 @@ export class RuntimeSteps {
         abort.abort(new RuntimeError('deadline', `${kind} took longer than ${allowed} ms`));
     });
     try {
-      await this.step(kind, runtime, { signal: abort.signal, deadline: clock.now().getTime() + allowed });
+      await this.step(kind, { signal: abort.signal, deadline: clock.now().getTime() + allowed });
     } finally {
       timer.abort();
       this.running = null;
     }
   }
 
-  private async step(kind: RuntimeAction, runtime: Runtime, ctx: StepContext): Promise<void> {
-    const { facts } = this;
+  private async step(kind: RuntimeAction, ctx: StepContext): Promise<void> {
+    const { facts, ports } = this;
+    const { record } = facts;
     switch (kind) {
       case 'fetchImage':
         await this.ports.fetchImage(facts.record.assignment, ctx.signal);
         facts.imagePresent = true;
         return;
       case 'prepare':
-        await runtime.prepare(facts.spec, ctx);
+        await (await ports.choice.choose(record)).prepare(facts.spec, ctx);
         facts.prepared = true;
         return;
       case 'clearPredecessors':
-        return this.clearPredecessors(runtime, ctx);
+        return this.clearPredecessors(ctx);
       case 'start':
-        return this.start(runtime, ctx);
+        return this.start(ctx);
       case 'pause':
-        await runtime.pause?.(facts.key, ctx);
+        await this.runtime().pause?.(facts.key, ctx);
         facts.paused();
         return;
       case 'resume':
-        await runtime.resume?.(facts.key, ctx);
+        await this.runtime().resume?.(facts.key, ctx);
         facts.power = 'running';
         return;
       case 'stop':
-        await runtime.stop(facts.key, facts.record.assignment.stopGraceSeconds, ctx);
+        await this.runtime().stop(facts.key, facts.record.assignment.stopGraceSeconds, ctx);
         facts.power = 'off';
         return facts.exitSeen(exitWordMs);
       case 'remove':
-        await runtime.remove(facts.key, ctx);
+        for (const runtime of ports.choice.holders(record)) await runtime.remove(facts.key, ctx);
         facts.power = 'off';
         facts.record.ended = true;
         return this.ports.removed(facts.key);
     }
   }
 
-  private async start(runtime: Runtime, ctx: StepContext): Promise<void> {
+  /** The runtime that has the placement. @throws RuntimeError hostFault when it is not there now */
+  private runtime(): Runtime {
+    const [runtime] = this.ports.choice.holders(this.facts.record);
+    if (runtime === undefined || typeof this.facts.record.runtime !== 'string')
+      throw new RuntimeError('notPrepared', 'no runtime was chosen for it yet');
+    return runtime;
+  }
+
+  private async start(ctx: StepContext): Promise<void> {
     const { facts } = this;
+    const runtime = this.runtime();
     const go = (): Promise<void> => runtime.start(facts.spec, ctx);
     await (facts.isolation === 'container' ? go() : this.ports.startSlots.run(ctx.signal, go));
     if (facts.record.exit === null) facts.noteStarted('running');
   }
 
-  private async clearPredecessors(runtime: Runtime, ctx: StepContext): Promise<void> {
+  /** Each by the runtime that made it, which need not be the one that is asked next. */
+  private async clearPredecessors(ctx: StepContext): Promise<void> {
     for (const before of this.ports.predecessors(this.facts.key)) {
-      await runtime.remove(before.key, ctx);
+      for (const runtime of this.ports.choice.holders(before.record)) await runtime.remove(before.key, ctx);
       before.cleared();
     }
   }

@@ -1,8 +1,18 @@
-import type { Isolation } from '@berth/model';
+import type { Isolation, PlacementSpec } from '@berth/model';
 import type { Observation, Runtime, RuntimeProbe } from '@berth/runtime';
 import { backoffMs } from './clock.js';
 import type { Clock } from './clock.js';
 import type { AgentLog } from './log.js';
+
+type Driver = PlacementSpec['driver'];
+
+/** Why a runtime cannot be asked now. */
+export interface Absent {
+  readonly absent: string;
+}
+
+/** A runtime that is asked whether it answers gets so long, milliseconds. */
+const answerMs = 2_000;
 
 /** A runtime that may not be there yet: libvirt's socket may appear later, or go and come back. */
 interface Slot {
@@ -13,6 +23,7 @@ interface Slot {
   absent: string;
   /** It was ready once, or said why it is not. */
   readonly answered: Promise<void>;
+  hasAnswered: boolean;
   readonly answer: () => void;
 }
 
@@ -36,9 +47,15 @@ export class Runtimes {
     private readonly log: AgentLog,
   ) {
     this.slots = runtimes.map((runtime) => {
-      let answer = (): void => undefined;
-      const answered = new Promise<void>((resolve) => (answer = resolve));
-      return { runtime, probe: null, ready: false, absent: 'not probed yet', answered, answer };
+      let resolve = (): void => undefined;
+      const answered = new Promise<void>((done) => (resolve = done));
+      const answer = (): void => {
+        slot.hasAnswered = true;
+        resolve();
+      };
+      const unknown = { probe: null, ready: false, hasAnswered: false, absent: 'not probed yet' };
+      const slot: Slot = { runtime, ...unknown, answered, answer };
+      return slot;
     });
   }
 
@@ -56,17 +73,73 @@ export class Runtimes {
     await Promise.all(this.loops);
   }
 
-  /** The runtime of an isolation once it is ready, or why it is not. */
-  forIsolation(isolation: Isolation): Runtime | { readonly absent: string } {
-    const fit = this.slots.filter((s) => s.runtime.isolations.includes(isolation));
-    const ready = fit.find((s) => s.ready);
-    if (ready !== undefined) return ready.runtime;
-    return { absent: fit[0]?.absent ?? `no runtime for isolation ${isolation} on this host` };
+  /** The runtime of that name once it is ready, or why it is not. */
+  named(name: string): Runtime | Absent {
+    const slot = this.slots.find((s) => s.runtime.name === name);
+    if (slot === undefined)
+      return { absent: `${name} is not among the runtimes of this host's configuration` };
+    return slot.ready ? slot.runtime : { absent: slot.absent };
   }
 
-  /** Every runtime that is ready. */
-  ready(): readonly Runtime[] {
-    return this.slots.filter((s) => s.ready).map((s) => s.runtime);
+  /** Runtimes that are ready, the preferred one first; those of one isolation and driver, or all. */
+  ready(isolation: Isolation | null = null, driver: Driver = 'any'): readonly Runtime[] {
+    return this.fit(isolation, driver)
+      .filter((s) => s.ready)
+      .map((s) => s.runtime);
+  }
+
+  /**
+   * The runtime that is to make a workload: the first that answers now, since one that was ready may be gone by now.
+   * Whoever is the only one left need not be asked.
+   */
+  async choose(isolation: Isolation, driver: Driver): Promise<Runtime | Absent> {
+    const [first, ...others] = this.ready(isolation, driver);
+    if (first === undefined) return { absent: this.absence(isolation, driver) };
+    for (const [i, runtime] of [first, ...others].entries())
+      if (i === others.length || (await this.answers(runtime))) return runtime;
+    return first;
+  }
+
+  /** Why no runtime is ready for it. */
+  absence(isolation: Isolation, driver: Driver): string {
+    const fit = this.fit(isolation, driver);
+    if (fit.length === 0)
+      return `no runtime${driver === 'any' ? '' : ` ${driver}`} for isolation ${isolation} on this host`;
+    return fit.map((s) => (fit.length === 1 ? s.absent : `${s.runtime.name}: ${s.absent}`)).join('; ');
+  }
+
+  /** Why not every runtime of an isolation was asked what it holds, or null. */
+  notReady(isolation: Isolation): string | null {
+    const missing = this.fit(isolation, 'any').find((s) => !s.ready);
+    return missing === undefined ? null : `${missing.runtime.name}: ${missing.absent}`;
+  }
+
+  /** Why not every runtime of an isolation is known to be there or not, or null. */
+  notAnswered(isolation: Isolation): string | null {
+    const missing = this.fit(isolation, 'any').find((s) => !s.hasAnswered);
+    return missing === undefined ? null : `${missing.runtime.name}: ${missing.absent}`;
+  }
+
+  private fit(isolation: Isolation | null, driver: Driver): readonly Slot[] {
+    return this.slots.filter(
+      ({ runtime }) =>
+        (isolation === null || runtime.isolations.includes(isolation)) &&
+        (driver === 'any' || runtime.name === driver),
+    );
+  }
+
+  private async answers(runtime: Runtime): Promise<boolean> {
+    const answered = new AbortController();
+    const probe = runtime.probe().then(
+      ({ ok }) => ok,
+      () => false,
+    );
+    const late = this.clock.sleep(answerMs, answered.signal).then(() => false);
+    try {
+      return await Promise.race([probe, late]);
+    } finally {
+      answered.abort();
+    }
   }
 
   /** What each runtime said of itself; null before its first probe. */

@@ -107,6 +107,7 @@ function list(session: number, rev: number, over: Partial<AssignmentList> = {}, 
     userData: null,
     restart: { policy: 'never' as const, backoffSeconds: 1, maxBackoffSeconds: 1 },
     accel: 'any' as const,
+    driver: 'any' as const,
   };
   const assignment = {
     instanceId,

@@ -98,11 +98,9 @@ export class Tombstones {
     return order.tombstone.kind === 'epoch' || order.mayRemoveVolume();
   }
 
-  /** The runtime that made it; every one that is ready where nobody remembers. */
+  /** Nobody remembers who made it: every runtime of its isolation that is ready, or of any where that is forgotten too. */
   private runtimesFor(order: Order): readonly Runtime[] {
-    if (order.isolation === null) return this.o.runtimes.ready();
-    const runtime = this.o.runtimes.forIsolation(order.isolation);
-    return 'absent' in runtime ? [] : [runtime];
+    return this.o.runtimes.ready(order.isolation);
   }
 
   private async attempt(order: Order): Promise<void> {

@@ -1,13 +1,14 @@
 import type { Assignment, ReportBody } from '@berth/link';
-import type { Isolation } from '@berth/model';
-import type { Runtime, WorkloadKey } from '@berth/runtime';
+import type { WorkloadKey } from '@berth/runtime';
 import type { Clock, Slots } from './clock.js';
-import type { Journal } from './journal.js';
+import type { Journal, PlacementRecord } from './journal.js';
 import type { AgentLog } from './log.js';
+import type { RuntimeChoice } from './runtime-choice.js';
 
 /** A lower epoch of the same instance on this host. */
 export interface Predecessor {
   readonly key: WorkloadKey;
+  readonly record: PlacementRecord;
   /** Runs, or may run. */
   readonly alive: boolean;
   /** Its runtime removed all it held of it. */
@@ -22,8 +23,7 @@ export interface WorkerPorts {
   readonly bootId: string;
   /** Limits concurrent starts of VMs: they are bound by the cores. */
   readonly startSlots: Slots;
-  /** The runtime of an isolation, or why there is none now. */
-  runtime(isolation: Isolation): Runtime | { readonly absent: string };
+  readonly choice: RuntimeChoice;
   /** Resolves when every blob of the assignment's image is here. */
   fetchImage(assignment: Assignment, signal: AbortSignal): Promise<void>;
   imagePresent(assignment: Assignment): Promise<boolean>;

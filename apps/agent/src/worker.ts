@@ -1,5 +1,5 @@
 import { faultPoint } from '@berth/faults';
-import type { Isolation, Power } from '@berth/model';
+import type { Power } from '@berth/model';
 import { RuntimeError } from '@berth/runtime';
 import type { Observation, WorkloadKey } from '@berth/runtime';
 import { Wakeup } from './clock.js';
@@ -41,8 +41,9 @@ export class Worker implements Predecessor {
     return this.facts.key;
   }
 
-  get isolation(): Isolation {
-    return this.facts.isolation;
+  /** No runtime was asked yet whether it holds it. */
+  get unseen(): boolean {
+    return this.facts.power === null;
   }
 
   get alive(): boolean {
@@ -147,7 +148,7 @@ export class Worker implements Predecessor {
 
   private async next(): Promise<Action> {
     const { record, facts } = this;
-    const runtime = this.ports.runtime(this.isolation);
+    const runtime = this.ports.choice.of(record);
     if ('absent' in runtime && !record.ended) {
       this.retry.absent(runtime.absent);
       return { kind: 'wait', until: null };
@@ -171,7 +172,7 @@ export class Worker implements Predecessor {
   private observed(): Observed {
     const { record, facts, ports, retry } = this;
     const before = ports.predecessors(this.key);
-    const runtime = ports.runtime(this.isolation);
+    const runtime = ports.choice.of(record);
     return {
       now: ports.clock.now().getTime(),
       highestEpoch: ports.journal.get(this.key.instanceId)?.highestEpoch ?? this.key.epoch,

@@ -12,7 +12,13 @@ export function decisionText(d: Omit<Decision, 'id'>): string {
   const hosts = d.verdicts ?? [...d.best, ...d.nearest];
   const rows = [...hosts].sort((a, b) => (b.score ?? -1) - (a.score ?? -1)).map(verdictRow);
   const partial = d.verdicts === null ? `\n(${hosts.length} of ${d.considered} hosts shown)\n` : '\n';
-  return `${d.summary}\nas of ${d.at}, ${d.strategy}, ${d.considered} host(s) considered\n${partial}${tableText(head, rows)}`;
+  return `${d.summary}\nas of ${d.at}, ${d.strategy}, ${d.considered} host(s) considered\n${partial}${tableText(head, rows)}${reasonsText(hosts)}`;
+}
+
+/** What the numbers of a refused host mean, in its own words. */
+function reasonsText(hosts: readonly HostVerdict[]): string {
+  const lines = hosts.flatMap((v) => (v.failed === null ? [] : [`${v.host}: ${v.failed.message}\n`]));
+  return lines.length === 0 ? '' : `\n${lines.join('')}`;
 }
 
 /** A recomputed verdict for people. */

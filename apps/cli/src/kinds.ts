@@ -44,6 +44,7 @@ export const instances: Kind<Instance> = {
     { head: 'ADDRESS', cell: (i) => i.status.nics.map((n) => n.ipv4).join(',') },
     { head: 'IMAGE', cell: (i) => i.spec.image },
     { head: 'AGE', cell: (i) => age(i.createdAt, Date.now()) },
+    { head: 'DRIVER', wide: true, cell: (i) => i.status.driver },
     { head: 'EPOCH', wide: true, cell: (i) => i.status.epoch },
     { head: 'RUN', wide: true, cell: (i) => i.status.run },
     {

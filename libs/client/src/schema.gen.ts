@@ -638,6 +638,7 @@ export interface components {
             | 'schedulable'
             | 'arch'
             | 'isolation'
+            | 'driver'
             | 'accel'
             | 'labels'
             | 'volume'
@@ -677,6 +678,7 @@ export interface components {
             | 'schedulable'
             | 'arch'
             | 'isolation'
+            | 'driver'
             | 'accel'
             | 'labels'
             | 'volume'
@@ -711,6 +713,7 @@ export interface components {
           | 'schedulable'
           | 'arch'
           | 'isolation'
+          | 'driver'
           | 'accel'
           | 'labels'
           | 'volume'
@@ -734,6 +737,7 @@ export interface components {
                 | 'schedulable'
                 | 'arch'
                 | 'isolation'
+                | 'driver'
                 | 'accel'
                 | 'labels'
                 | 'volume'
@@ -772,6 +776,7 @@ export interface components {
               | 'schedulable'
               | 'arch'
               | 'isolation'
+              | 'driver'
               | 'accel'
               | 'labels'
               | 'volume'
@@ -807,6 +812,7 @@ export interface components {
               | 'schedulable'
               | 'arch'
               | 'isolation'
+              | 'driver'
               | 'accel'
               | 'labels'
               | 'volume'
@@ -841,6 +847,7 @@ export interface components {
             | 'schedulable'
             | 'arch'
             | 'isolation'
+            | 'driver'
             | 'accel'
             | 'labels'
             | 'volume'
@@ -864,6 +871,7 @@ export interface components {
                   | 'schedulable'
                   | 'arch'
                   | 'isolation'
+                  | 'driver'
                   | 'accel'
                   | 'labels'
                   | 'volume'
@@ -918,6 +926,7 @@ export interface components {
          * @default {
          *       "selector": {},
          *       "accel": "any",
+         *       "driver": "any",
          *       "arch": "x86_64"
          *     }
          */
@@ -932,6 +941,11 @@ export interface components {
            * @enum {string}
            */
           arch?: 'x86_64' | 'aarch64';
+          /**
+           * @default any
+           * @enum {string}
+           */
+          driver?: 'any' | 'libvirt' | 'qemu';
           /** @default {} */
           selector?: {
             [key: string]: string;
@@ -1017,6 +1031,7 @@ export interface components {
               | 'schedulable'
               | 'arch'
               | 'isolation'
+              | 'driver'
               | 'accel'
               | 'labels'
               | 'volume'
@@ -1054,6 +1069,7 @@ export interface components {
               | 'schedulable'
               | 'arch'
               | 'isolation'
+              | 'driver'
               | 'accel'
               | 'labels'
               | 'volume'
@@ -1088,6 +1104,7 @@ export interface components {
             | 'schedulable'
             | 'arch'
             | 'isolation'
+            | 'driver'
             | 'accel'
             | 'labels'
             | 'volume'
@@ -1111,6 +1128,7 @@ export interface components {
                   | 'schedulable'
                   | 'arch'
                   | 'isolation'
+                  | 'driver'
                   | 'accel'
                   | 'labels'
                   | 'volume'
@@ -1145,6 +1163,7 @@ export interface components {
             | 'schedulable'
             | 'arch'
             | 'isolation'
+            | 'driver'
             | 'accel'
             | 'labels'
             | 'volume'
@@ -1321,6 +1340,7 @@ export interface components {
          * @default {
          *       "selector": {},
          *       "accel": "any",
+         *       "driver": "any",
          *       "arch": "x86_64"
          *     }
          */
@@ -1335,6 +1355,11 @@ export interface components {
            * @enum {string}
            */
           arch: 'x86_64' | 'aarch64';
+          /**
+           * @default any
+           * @enum {string}
+           */
+          driver: 'any' | 'libvirt' | 'qemu';
           /** @default {} */
           selector: {
             [key: string]: string;
@@ -1398,6 +1423,7 @@ export interface components {
         }[];
         deadline: string | null;
         decisionId: string | null;
+        driver: string | null;
         epoch: number | null;
         host: {
           /** Format: uuid */
@@ -1495,6 +1521,7 @@ export interface components {
          * @default {
          *       "selector": {},
          *       "accel": "any",
+         *       "driver": "any",
          *       "arch": "x86_64"
          *     }
          */
@@ -1509,6 +1536,11 @@ export interface components {
            * @enum {string}
            */
           arch?: 'x86_64' | 'aarch64';
+          /**
+           * @default any
+           * @enum {string}
+           */
+          driver?: 'any' | 'libvirt' | 'qemu';
           /** @default {} */
           selector?: {
             [key: string]: string;
@@ -1608,6 +1640,7 @@ export interface components {
          * @default {
          *       "selector": {},
          *       "accel": "any",
+         *       "driver": "any",
          *       "arch": "x86_64"
          *     }
          */
@@ -1622,6 +1655,11 @@ export interface components {
            * @enum {string}
            */
           arch: 'x86_64' | 'aarch64';
+          /**
+           * @default any
+           * @enum {string}
+           */
+          driver: 'any' | 'libvirt' | 'qemu';
           /** @default {} */
           selector: {
             [key: string]: string;
@@ -1706,6 +1744,7 @@ export interface components {
          * @default {
          *       "selector": {},
          *       "accel": "any",
+         *       "driver": "any",
          *       "arch": "x86_64"
          *     }
          */
@@ -1720,6 +1759,11 @@ export interface components {
            * @enum {string}
            */
           arch?: 'x86_64' | 'aarch64';
+          /**
+           * @default any
+           * @enum {string}
+           */
+          driver?: 'any' | 'libvirt' | 'qemu';
           /** @default {} */
           selector?: {
             [key: string]: string;

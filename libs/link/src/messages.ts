@@ -18,6 +18,7 @@ import {
   ProcessSpec,
   RestartPolicy,
   UsageSample,
+  VmDriver,
   VolumeId,
 } from '@berth/model';
 import { z } from 'zod';
@@ -47,6 +48,8 @@ export const Workload = z.strictObject({
   userData: z.string().nullable(),
   restart: RestartPolicy,
   accel: z.enum(['any', 'kvm', 'tcg']),
+  /** Which runtime of the isolation is to make it. Absent in what an API or a journal of before holds. */
+  driver: z.enum(['any', ...VmDriver.options]).default('any'),
 });
 export type Workload = z.infer<typeof Workload>;
 
@@ -137,6 +140,8 @@ export const ReportBody = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('placement'),
     ...placementFacts,
+    /** The runtime that has it; null before one was chosen. */
+    driver: z.string().max(32).nullable().default(null),
     /** Why it is not where it is wanted, and when the next attempt comes. */
     conditions: z.array(Condition).max(16),
     observedAt: z.iso.datetime(),

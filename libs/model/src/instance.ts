@@ -70,11 +70,20 @@ export const RootDisk = z.strictObject({
 
 export const NicSpec = z.strictObject({ network: Name.default('default') });
 
+/** Who starts a virtual machine's QEMU: the host's libvirt, or the agent itself. */
+export const VmDriver = z.enum(['libvirt', 'qemu']);
+export type VmDriver = z.infer<typeof VmDriver>;
+
 export const PlacementSpec = z.strictObject({
   /** Host labels that must match exactly. */
   selector: Labels.default({}),
   /** `kvm` waits for a host whose acceleration was measured usable; it is never downgraded. */
   accel: z.enum(['any', 'kvm', 'tcg']).default('any'),
+  /**
+   * Driver of a virtual machine; a change takes effect at the next start, with the same disk. `any` is libvirt where it
+   * answers when the placement is prepared, else qemu.
+   */
+  driver: z.enum(['any', ...VmDriver.options]).default('any'),
   arch: z.enum(['x86_64', 'aarch64']).default('x86_64'),
 });
 export type PlacementSpec = z.infer<typeof PlacementSpec>;
@@ -106,7 +115,7 @@ export const InstanceSpec = z
     /** cloud-init user data (vm). */
     userData: z.string().max(65_536).refine(noNul, 'must not contain NUL').optional(),
     restart: RestartPolicy.default({ policy: 'never', backoffSeconds: 1, maxBackoffSeconds: 300 }),
-    placement: PlacementSpec.default({ selector: {}, accel: 'any', arch: 'x86_64' }),
+    placement: PlacementSpec.default({ selector: {}, accel: 'any', driver: 'any', arch: 'x86_64' }),
     desired: Desired.default('running'),
   })
   .superRefine((s, ctx) => {
@@ -116,8 +125,9 @@ export const InstanceSpec = z
       if (s.vcpus !== undefined) refuse('vcpus', 'containers have no vCPUs; use cpuMillis');
       if (s.userData !== undefined)
         refuse('userData', 'only for isolation vm; use process.env for containers');
-      if (s.placement.accel !== 'any')
-        refuse('placement', 'accel is only for isolation vm and microvm; leave it out');
+      for (const field of ['accel', 'driver'] as const)
+        if (s.placement[field] !== 'any')
+          refuse('placement', `${field} is only for isolation vm and microvm; leave it out`);
     }
     if (s.isolation === 'vm' && s.process !== undefined)
       refuse('process', 'only for OCI images; use userData for isolation vm');
@@ -237,6 +247,8 @@ export const InstanceStatus = z.strictObject({
   run: z.int().nullable(),
   phase: Phase.nullable(),
   power: Power.nullable(),
+  /** The runtime on the host that has it: `libvirt` or `qemu` for a vm. Null before it is prepared. */
+  driver: z.string().nullable(),
   lastExit: ExitInfo.nullable(),
   conditions: z.array(Condition),
   nics: z.array(NicStatus),

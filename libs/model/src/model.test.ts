@@ -114,6 +114,8 @@ describe('an instance spec', () => {
     expect(path({ ...base, vcpus: 2 })).toBe('vcpus');
     expect(path({ ...base, isolation: 'vm', process: { args: ['x'] } })).toBe('process');
     expect(path({ ...base, placement: { accel: 'kvm' } })).toBe('placement');
+    expect(path({ ...base, placement: { driver: 'qemu' } })).toBe('placement');
+    expect(path({ ...base, isolation: 'vm', placement: { driver: 'xen' } })).toBe('placement');
     expect(path({ ...base, process: { env: { 'A=B': 'x' } } })).toBe('process');
     expect(path({ ...base, process: { args: ['a\0b'] } })).toBe('process');
   });

@@ -73,6 +73,7 @@ export const FilterName = z.enum([
   'schedulable',
   'arch',
   'isolation',
+  'driver',
   'accel',
   'labels',
   'volume',

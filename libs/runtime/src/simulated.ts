@@ -117,7 +117,7 @@ function observationOf(w: SimulatedWorkload): Observation {
  * `sim:stubborn` heeds no polite stop, `sim:exit=<code>` ends by itself at once. An image whose architecture is `bad` is refused.
  */
 export class SimulatedRuntime implements Runtime {
-  readonly name = 'simulated';
+  readonly name: string = 'simulated';
   readonly isolations: readonly Isolation[];
   private readonly known = new Set<string>();
 

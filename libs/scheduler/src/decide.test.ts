@@ -71,6 +71,12 @@ describe('each filter refuses with what it needs and what there is', () => {
     ['arch', host(), request({ placement: { arch: 'aarch64' } }), { need: 'aarch64', have: 'x86_64' }],
     ['isolation', host(), request({ isolation: 'microvm' }), { need: 'microvm', have: 'vm, container' }],
     [
+      'driver',
+      host(),
+      request({ isolation: 'vm', placement: { driver: 'qemu' } }),
+      { need: 'qemu', have: 'libvirt' },
+    ],
+    [
       'accel',
       host(),
       request({ isolation: 'vm', placement: { accel: 'kvm' } }),

@@ -1,4 +1,4 @@
-import type { FilterName } from '@berth/model';
+import type { AccelVerdict, FilterName } from '@berth/model';
 import type { HostSnapshot, PlacementRequest } from './snapshot.js';
 
 /** Why a host cannot take an instance. */
@@ -59,6 +59,12 @@ export function freeOf(h: HostSnapshot): { cpuMillis: number; memoryMiB: number;
   };
 }
 
+/** `unusable, 40 × TCG`: the factor is how many times as long as emulation the probe took. */
+function factorOf(kvm: AccelVerdict | undefined): string {
+  if (kvm === undefined) return 'unknown';
+  return kvm.factor === undefined ? kvm.verdict : `${kvm.verdict}, ${kvm.factor} × TCG`;
+}
+
 /** In the order they run: what no waiting can change comes before what is merely full now. */
 export const filters: readonly Filter[] = [
   {
@@ -104,6 +110,16 @@ export const filters: readonly Filter[] = [
     },
   },
   {
+    name: 'driver',
+    check: (h, r) => {
+      const { driver } = r.spec.placement;
+      const vm = h.capabilities?.isolation[r.spec.isolation];
+      const have = vm?.drivers ?? [];
+      if (driver === 'any' || have.includes(driver)) return null;
+      return refuse(driver, have.join(', ') || 'none', vm?.reason ?? `it does not run ${driver}`);
+    },
+  },
+  {
     name: 'accel',
     check: (h, r) => {
       const wanted = r.spec.placement.accel;
@@ -113,7 +129,7 @@ export const filters: readonly Filter[] = [
       const kvm = h.capabilities?.accel.kvm;
       return kvm?.verdict === 'usable'
         ? null
-        : refuse('kvm usable', `kvm ${kvm?.verdict ?? 'unknown'}`, kvm?.reason ?? 'acceleration is unknown');
+        : refuse('kvm usable', `kvm ${factorOf(kvm)}`, kvm?.reason ?? 'acceleration is unknown');
     },
   },
   {

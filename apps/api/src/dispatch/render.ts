@@ -44,6 +44,7 @@ function renderAssignment(row: AssignmentRow): Assignment {
       userData: spec.userData ?? null,
       restart: spec.restart,
       accel: spec.placement.accel,
+      driver: spec.placement.driver,
     },
   };
 }

@@ -30,6 +30,7 @@ interface InstanceRow {
   run: number | null;
   phase: Instance['status']['phase'];
   power: Instance['status']['power'];
+  driver: string | null;
   exit: Instance['status']['lastExit'];
   observed_at: Date | null;
   nics: NicStatus[] | null;
@@ -37,7 +38,7 @@ interface InstanceRow {
 }
 
 const from = `
-  SELECT i.*, pr.name AS project, p.epoch, p.run, p.phase, p.power, p.exit, p.observed_at, h.id AS host_id, h.name AS host_name,
+  SELECT i.*, pr.name AS project, p.epoch, p.run, p.phase, p.power, p.driver, p.exit, p.observed_at, h.id AS host_id, h.name AS host_name,
     v.id AS root_volume_id, n.nics
   FROM instances i
   JOIN projects pr ON pr.id = i.project_id
@@ -72,6 +73,7 @@ function toInstance(r: InstanceRow): Instance {
       run: r.run,
       phase: r.phase,
       power: r.power,
+      driver: r.driver,
       lastExit: r.exit,
       conditions: r.conditions,
       nics: r.nics ?? [],

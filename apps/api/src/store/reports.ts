@@ -97,7 +97,7 @@ function refusalOf(
 async function placementReported(tx: Tx, r: PlacementReport): Promise<boolean> {
   const ended = r.phase === 'ended';
   const changed = await tx.changed(
-    `UPDATE placements p SET phase = $4, run = $5, power = $6, exit = coalesce($7, p.exit), conditions = $8, observed_at = $9,
+    `UPDATE placements p SET phase = $4, run = $5, power = $6, exit = coalesce($7, p.exit), conditions = $8, observed_at = $9, driver = coalesce($15, p.driver),
        session = $10, seq = $11, boot_id = h.boot_id, closed_by = $12, closed_at = $13,
        first_running_at = CASE WHEN $4 = 'running' THEN coalesce(p.first_running_at, $14) ELSE p.first_running_at END
      FROM (SELECT id, boot_id FROM hosts WHERE id = $3 AND session = $10 FOR KEY SHARE) h
@@ -117,6 +117,7 @@ async function placementReported(tx: Tx, r: PlacementReport): Promise<boolean> {
       ended ? 'report' : null,
       ended ? tx.now : null,
       tx.now,
+      r.driver ?? null,
     ],
   );
   return changed > 0;

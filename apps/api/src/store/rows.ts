@@ -177,6 +177,8 @@ export interface PlacementReport {
   readonly phase: Phase;
   readonly power: Power;
   readonly exit: ExitInfo | null;
+  /** The runtime that has it; null before one was chosen. */
+  readonly driver?: string | null;
   readonly conditions?: readonly {
     readonly type: string;
     readonly reason: string;

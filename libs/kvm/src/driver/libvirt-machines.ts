@@ -1,5 +1,4 @@
 import { faultPoint } from '@berth/faults';
-import type { VolumeId } from '@berth/model';
 import type { EnforcedLimits, StepContext, WorkloadKey } from '@berth/runtime';
 import { LibvirtClient } from '../libvirt/client.js';
 import { LibvirtError } from '../libvirt/errors.js';
@@ -107,14 +106,6 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
       if (error instanceof LibvirtError) return null;
       throw error;
     }
-  }
-
-  async userOf(volumeId: VolumeId): Promise<string | null> {
-    // Only a stopped domain's XML names a volume that may go.
-    for (const domain of await this.list())
-      if (domain.power !== null && (await this.#client.xml(domain.ref)).includes(volumeId))
-        return domain.name;
-    return null;
   }
 
   async launch(machine: MachineSpec, _account: Account, ctx: StepContext): Promise<void> {

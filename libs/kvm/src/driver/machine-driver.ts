@@ -69,8 +69,6 @@ export interface MachineDriver<M extends Machine = Machine> {
   limits(machine: M): Promise<EnforcedLimits>;
   /** What its guest read from and wrote to its disks since it started, bytes. Null when it does not run any more. */
   blockBytes(machine: M): Promise<{ readonly read: number; readonly write: number } | null>;
-  /** Name of a running machine that has this volume, or null. */
-  userOf(volumeId: VolumeId): Promise<string | null>;
 
   /** Starts it. Nothing of the instance runs. @throws StartRefused when nothing runs and nothing is left. */
   launch(machine: MachineSpec, account: Account, ctx: StepContext): Promise<void>;

@@ -1,3 +1,4 @@
+import type { AccelProbe } from '../accel/accel-probe.js';
 import type { DiskFormat, Digest, HostNetworkSpec, NetworkId, VolumeId } from '@berth/model';
 import type { WorkloadKey, WorkloadNic } from '@berth/runtime';
 
@@ -49,6 +50,8 @@ export interface VmRuntimeOptions {
   readonly logDir: string;
   /** Short name of this host; it marks machines as ours where several hosts share a machine. */
   readonly hostTag: string;
+  /** Whether KVM is worth anything: one for all drivers of a host. One of its own by default. */
+  readonly accel?: AccelProbe;
   /** Checks that a file is a disk of the expected format; defaults to the header parser of the images room. */
   readonly inspectDisk?: (path: string) => Promise<{ format: DiskFormat; virtualSizeMiB: number }>;
   /** Clock for the times of exits; the system's by default. */

@@ -1,5 +1,7 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { isAlive, processIdentity, type ProcessIdentity } from '@berth/linux';
+import type { VolumeId } from '@berth/model';
+import { isBelowContainers } from '../qemu/vm-uids.js';
 
 /** Finds the QEMU processes of domains by the UUID on their command line; libvirt's API does not tell the pid. */
 export class QemuProcesses {
@@ -21,10 +23,28 @@ export class QemuProcesses {
   }
 
   async #runs(pid: string, uuid: string): Promise<boolean> {
-    const args = (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).split('\0');
+    const args = await argumentsOf(Number(pid));
     const at = args.indexOf('-uuid');
     return at > 0 && args[at + 1] === uuid && /qemu/.test(args[0] ?? '');
   }
+}
+
+export async function argumentsOf(pid: number): Promise<string[]> {
+  return (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).split('\0');
+}
+
+/** Pid of a QEMU that has this volume, whichever driver started it; null when none has. */
+export async function machineWith(volumeId: VolumeId): Promise<number | null> {
+  for (const name of await readdir('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    const args = await argumentsOf(Number(name));
+    if (!/qemu/.test(args[0] ?? '') || !args.some((text) => text.includes(volumeId))) continue;
+    // What a container calls itself says nothing.
+    const { uid } = await stat(`/proc/${name}`).catch(() => ({ uid: Infinity }));
+    const identity = isBelowContainers(uid) ? processIdentity(Number(name)) : null;
+    if (identity !== null && isAlive(identity)) return identity.pid;
+  }
+  return null;
 }
 
 /** CPU cap that the kernel enforces on a process, thousandths of a processor; null when there is none. */

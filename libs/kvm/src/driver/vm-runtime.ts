@@ -22,6 +22,7 @@ import { ObservationHub } from './observation-hub.js';
 import type { VmRuntimeOptions } from './ports.js';
 import { askToEnd } from './power-button.js';
 import { diskImage, Preparation } from './preparation.js';
+import { machineWith } from './qemu-process.js';
 import { SerialLogs } from './serial-log.js';
 import { adoptedRecord, Settlement } from './settlement.js';
 import { guard, hostFaults } from './step-bounds.js';
@@ -49,7 +50,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
     protected readonly driver: MachineDriver<M>,
     protected readonly options: VmRuntimeOptions,
   ) {
-    this.#accel = new AccelProbe(join(options.stateDir, 'accel.json'));
+    this.#accel = options.accel ?? new AccelProbe(join(options.stateDir, 'accel.json'));
     this.#records = new WorkloadRecords(options.stateDir);
     this.#logs = new SerialLogs(options.logDir);
     this.#preparation = new Preparation(options, this.#records, this.#logs);
@@ -162,9 +163,9 @@ export class VmRuntime<M extends Machine> implements Runtime {
 
   async removeVolume(volumeId: VolumeId, ctx: StepContext): Promise<void> {
     await hostFaults(async () => {
-      const user = await this.driver.userOf(volumeId);
+      const user = await machineWith(volumeId);
       if (user !== null)
-        throw new RuntimeError('hostFault', `volume ${volumeId} is in use by ${user}`, {
+        throw new RuntimeError('hostFault', `volume ${volumeId} is in use by QEMU, process ${user}`, {
           remedy: 'stop the instance first',
         });
       guard(ctx);

@@ -40,6 +40,7 @@ describe('the XML writer', () => {
         expect(root?.getAttribute('k')).toBe(text);
         expect(root?.getElementsByTagName('b').item(0)?.textContent).toBe(`.${text}.`);
       }),
+      { examples: [['\u2028'], ['\u0085'], ['\t\r\n']] },
     );
   });
 

@@ -56,6 +56,9 @@ const entities: Readonly<Record<string, string>> = {
   '\t': '&#9;',
   '\n': '&#10;',
   '\r': '&#13;',
+  // Line breaks for a reader that takes the document for XML 1.1.
+  '\u0085': '&#133;',
+  '\u2028': '&#8232;',
 };
 
 function escaped(text: string): string {
@@ -65,5 +68,5 @@ function escaped(text: string): string {
     const point = (illegal[0].codePointAt(0) ?? 0).toString(16).padStart(4, '0');
     throw new XmlError(`XML cannot carry the character U+${point.toUpperCase()}`);
   }
-  return text.replace(/[&<>"'\t\n\r]/g, (c) => entities[c] ?? c);
+  return text.replace(/[&<>"'\t\n\r\u0085\u2028]/g, (c) => entities[c] ?? c);
 }

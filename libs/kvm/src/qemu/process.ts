@@ -1,8 +1,9 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync } from 'node:fs';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { isAlive, openTap, processIdentity, signalProcess, type ProcessIdentity } from '@berth/linux';
+import { argumentsOf } from '../driver/qemu-process.js';
 import { isVmUid } from './vm-uids.js';
 
 /** A QEMU that was just started. */
@@ -99,8 +100,4 @@ export async function findByArgument(argument: string): Promise<ProcessIdentity 
     if (identity !== null) return identity;
   }
   return null;
-}
-
-export async function argumentsOf(pid: number): Promise<string[]> {
-  return (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).split('\0');
 }

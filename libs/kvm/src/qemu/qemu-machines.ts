@@ -22,7 +22,7 @@ import type { QmpClient } from '../qmp/client.js';
 import { QmpTransportError, type BlockStats } from '../qmp/commands.js';
 import { Attention } from './attention.js';
 import { machineArguments, SERIAL_CHARDEV } from './machine-arguments.js';
-import { argumentsOf, endProcess, launchQemu, type QemuChild } from './process.js';
+import { endProcess, launchQemu, type QemuChild } from './process.js';
 import { QmpSessions } from './qmp-sessions.js';
 import { RunFiles, type ProcessRecord } from './run-files.js';
 import { MachineView, type QemuMachine } from './machine-view.js';
@@ -128,13 +128,6 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
       if (error instanceof QmpTransportError) return null;
       throw error;
     }
-  }
-
-  async userOf(volumeId: VolumeId): Promise<string | null> {
-    for (const { process: identity, name } of await this.list())
-      if (identity !== null && (await argumentsOf(identity.pid)).some((text) => text.includes(volumeId)))
-        return name;
-    return null;
   }
 
   async launch(spec: MachineSpec, account: Account, ctx: StepContext): Promise<void> {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { hasCode, writeFileAtomic } from '@berth/linux';
 import type { VolumeId } from '@berth/model';
@@ -20,6 +20,11 @@ const UidsFile = z.strictObject({
   ),
 });
 type Uids = z.infer<typeof UidsFile>['uids'];
+
+/** Whether a process of this uid can be no container's: root, accounts of the distribution, and machines. */
+export function isBelowContainers(uid: number): boolean {
+  return uid < FIRST + COUNT;
+}
 
 /** Whether a process of this uid can be one of our QEMUs. */
 export function isVmUid(uid: number): boolean {
@@ -74,6 +79,7 @@ export class VmUids {
   }
 
   async #write(uids: Uids): Promise<void> {
+    if (Object.keys(uids).length === 0) return rm(this.path, { force: true });
     await mkdir(dirname(this.path), { recursive: true, mode: 0o711 });
     await writeFileAtomic(this.path, JSON.stringify({ version: 1, uids }), { mode: 0o600 });
   }

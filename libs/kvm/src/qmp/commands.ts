@@ -9,6 +9,7 @@ export interface QmpCommands {
   cont: { args: undefined; result: Record<string, never> };
   /** Presses the power button. */
   system_powerdown: { args: undefined; result: Record<string, never> };
+  'query-uuid': { args: undefined; result: { UUID: string } };
   'query-name': { args: undefined; result: { name?: string } };
   'query-memory-size-summary': {
     args: undefined;
