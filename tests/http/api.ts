@@ -13,6 +13,8 @@ import { createHttpApp } from '../../apps/api/src/http/http-app.js';
 import { startLedger } from '../../apps/api/src/ledger/sequencer.js';
 import type { Ledger } from '../../apps/api/src/ledger/ledger.js';
 import { explain, preview } from '../../apps/api/src/scheduling/explain.js';
+import { Exposition } from '../../apps/api/src/metrics/exposition.js';
+import { Meters } from '../../apps/api/src/metrics/meters.js';
 import { UsageHistory } from '../../apps/api/src/metrics/usage-history.js';
 import { placePending } from '../../apps/api/src/scheduling/place.js';
 import type { Store } from '../../apps/api/src/store/store.js';
@@ -101,8 +103,12 @@ export class Api {
     const projects = { alpha: await seedProject(store, 'alpha'), beta: await seedProject(store, 'beta') };
     const host = await seedHost(store, hostName);
     const usage = new UsageHistory(clock, 100);
+    const meters = new Meters();
+    const link = () => ({ hosts: 1, receivedBytes: 10, sentBytes: 20 });
     const app = await createHttpApp({
       usage,
+      meters,
+      metrics: new Exposition({ meters, store, usage, link, instances: 100 }),
       store,
       ledger,
       clock,

@@ -321,6 +321,14 @@ export const cases: Readonly<Record<string, RouteCase>> = {
       return refused(api.call('delete', '/v1/hosts/h1'));
     },
   },
+  'GET /metrics': {
+    good: async (api) => {
+      const { text, headers } = await api.call('get', '/metrics', 'all:viewer').expect(200);
+      expect(headers['content-type']).toMatch(/^text\/plain; version=0\.0\.4/);
+      expect(text).toMatch(/^berth_host_up\{host="h1"\} 1$/m);
+    },
+    bad: (api) => refused(api.call('get', '/metrics', 'alpha:admin')),
+  },
   'GET /v1/hosts/{host}/metrics': {
     good: async (api) => {
       const now = Date.now();

@@ -82,7 +82,9 @@ export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<
   placements.start();
   const watching = watchFacts(clock, sayFacts, signal);
   const usage = new UsageSampler({ ...parts, runtimes, machine: parts.machineUsage });
-  const sampling = usage.run(signal);
+  const sampling = Promise.race([runtimes.answered(), clock.sleep(firstAnswersMs, signal)]).then(() =>
+    usage.run(signal),
+  );
   try {
     const address = parseLinkAddress(settings.apiLink);
     const identity = await obtainIdentity(parts, dir, signal);

@@ -12,6 +12,8 @@ import { defaultHttpConfig, type HttpDeps } from './http/deps.js';
 import { createHttpApp } from './http/http-app.js';
 import type { Ledger } from './ledger/ledger.js';
 import { startLedger } from './ledger/sequencer.js';
+import { Exposition } from './metrics/exposition.js';
+import { Meters } from './metrics/meters.js';
 import { UsageHistory } from './metrics/usage-history.js';
 import { reconcileStart } from './reconcile/reconcile.js';
 import { explain, preview } from './scheduling/explain.js';
@@ -76,6 +78,8 @@ async function startCore(
   blobs: BlobStore,
 ): Promise<{ httpDeps: Omit<HttpDeps, 'ledger' | 'blobs'>; stop: () => Promise<void> }> {
   let door: AgentsDoor | null = null;
+  const meters = new Meters();
+  const usage = new UsageHistory(systemClock, config.usageHistories);
   const wakeDispatch = (hostId: HostId): void => door?.wake(hostId);
   const numberEvents = (): void => void ledger.flush().catch(() => undefined);
   const scheduling = new CoalescedLoop(
@@ -87,6 +91,7 @@ async function startCore(
         clock: systemClock,
         ids: randomIds,
         placed: wakeDispatch,
+        meters,
       }),
     logger,
   );
@@ -94,8 +99,8 @@ async function startCore(
   const hooks: DispatchHooks = {
     ledger: numberEvents,
     scheduler: () => scheduling.wake(),
+    roundTrip: (ms) => meters.pinged(ms),
   };
-  const usage = new UsageHistory(systemClock, config.usageHistories);
   const listen = config.linkAddresses.map((host) => ({ host, port: config.linkPort }));
   const agents = await AgentsDoor.open({
     store,
@@ -132,7 +137,19 @@ async function startCore(
       logger,
       caFingerprint: authority.fingerprint,
       usage,
-      config: { ...defaultHttpConfig, imageMaxBytes: config.uploadMaxMiB * 1024 * 1024 },
+      meters,
+      metrics: new Exposition({
+        meters,
+        store,
+        usage,
+        link: () => agents.figures(),
+        instances: config.metricsInstances,
+      }),
+      config: {
+        ...defaultHttpConfig,
+        imageMaxBytes: config.uploadMaxMiB * 1024 * 1024,
+        metricsAccess: config.metricsAccess,
+      },
       wake: { scheduler: wake.scheduler, dispatch: (id) => wakeDispatch(id as HostId), ledger: numberEvents },
       logs: (instance, options, signal) => instanceLogs(agents, instance, options, signal),
       explain: async (instance, host) =>

@@ -30,6 +30,10 @@ export const ApiConfig = z.strictObject({
     .min(1)
     .max(1024 * 1024)
     .default(32 * 1024),
+  /** Who may read /metrics: `token` (action metrics.read), or `loopback`, also everybody on this machine. */
+  metricsAccess: z.enum(['token', 'loopback']).default('token'),
+  /** Running instances with lines of their own in /metrics, six each. */
+  metricsInstances: z.coerce.number().int().min(0).max(100_000).default(2_000),
   /** Instances whose last hour of usage is kept in memory, about 7 KB each. */
   usageHistories: z.coerce.number().int().min(0).max(100_000).default(10_000),
   /** Project networks are /24 subnets of this one. */

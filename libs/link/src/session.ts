@@ -26,6 +26,8 @@ export interface SessionEvents {
   readonly onClose: (reason: Error | null) => void;
   /** An error of one stream, which the connection outlives. */
   readonly onStreamError?: (error: Error) => void;
+  /** A PING was answered after so many milliseconds. */
+  readonly onRoundTrip?: (ms: number) => void;
 }
 
 const options = {
@@ -119,9 +121,10 @@ function watch(session: http2.Http2Session, socket: Duplex, events: SessionEvent
     }, linkLimits.pingTimeoutMs);
     asked.unref();
     try {
-      session.ping(() => {
+      session.ping((error, ms) => {
         clearTimeout(asked);
         asked = undefined;
+        if (error === null) events.onRoundTrip?.(ms);
       });
     } catch {
       // The session is closing; its own end follows.

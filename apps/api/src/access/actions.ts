@@ -38,6 +38,7 @@ export const actions = {
   'session.get': rule('viewer'),
   'session.end': rule('viewer'),
   'session.invite': rule('viewer'),
+  'metrics.read': rule('viewer', 'cluster'),
   'tokens.create': rule('admin'),
   'tokens.list': rule('admin'),
   'tokens.revoke': rule('admin'),

@@ -28,6 +28,8 @@ export class AgentsDoor {
   private readonly servers: readonly tls.Server[];
   private readonly links = new Map<HostId, HostLink>();
   private readonly sockets = new Set<TLSSocket>();
+  /** Of connections that are over. */
+  private readonly past = { receivedBytes: 0, sentBytes: 0 };
   private readonly closing = new AbortController();
   private readonly serving = new Set<Promise<void>>();
 
@@ -73,6 +75,16 @@ export class AgentsDoor {
   /** Hosts connected to this process. */
   connected(): readonly HostId[] {
     return [...this.links.keys()];
+  }
+
+  /** Hosts connected here, and the bytes of all connections since this process began, TLS included. */
+  figures(): { readonly hosts: number; readonly receivedBytes: number; readonly sentBytes: number } {
+    let { receivedBytes, sentBytes } = this.past;
+    for (const socket of this.sockets) {
+      receivedBytes += socket.bytesRead;
+      sentBytes += socket.bytesWritten;
+    }
+    return { hosts: this.links.size, receivedBytes, sentBytes };
   }
 
   /** The host's list changed: send it, if it is connected here. Many wakes in a row send it once or twice. */
@@ -134,7 +146,11 @@ export class AgentsDoor {
   private arrived(socket: TLSSocket): void {
     socket.on('error', (err) => this.o.log.debug({ err }, 'a link connection failed'));
     this.sockets.add(socket);
-    socket.once('close', () => this.sockets.delete(socket));
+    socket.once('close', () => {
+      this.sockets.delete(socket);
+      this.past.receivedBytes += socket.bytesRead;
+      this.past.sentBytes += socket.bytesWritten;
+    });
     socket.setNoDelay(true);
     if (this.sockets.size - this.links.size > strangersAtOnce) return void socket.destroy();
     if (socket.alpnProtocol === joinDoor) return serveJoinDoor(socket, this.o);
@@ -150,7 +166,7 @@ export class AgentsDoor {
 
   /** @throws LinkError refused: a foreign certificate, an unknown, revoked or fenced host */
   private async serveAgent(socket: TLSSocket): Promise<void> {
-    const { authority, store, log } = this.o;
+    const { authority, store, log, hooks } = this.o;
     const certificate = socket.getPeerX509Certificate();
     if (!socket.authorized || certificate === undefined)
       throw new LinkError(
@@ -162,7 +178,10 @@ export class AgentsDoor {
     const admitted = await store.hostAdmit(hostId, fingerprint);
     if (admitted !== 'admitted')
       throw new LinkError('refused', `host ${hostId} is not admitted: ${admitted}`);
-    const h2 = clientLink(socket, { onClose: (err) => log.debug({ err, hostId }, 'a link closed') });
+    const h2 = clientLink(socket, {
+      onClose: (err) => log.debug({ err, hostId }, 'a link closed'),
+      ...(hooks.roundTrip === undefined ? {} : { onRoundTrip: hooks.roundTrip }),
+    });
     const link = new HostLink(hostId, fingerprint, h2, this.o);
     try {
       await link.open();

@@ -8,6 +8,8 @@ export interface DispatchHooks {
   readonly ledger: () => void;
   /** Capacity came free, or a host came (back): what waits may fit now. */
   readonly scheduler: () => void;
+  /** A PING on a link was answered after so many milliseconds. */
+  readonly roundTrip?: (ms: number) => void;
 }
 
 /** The API's upload store, as dispatch reads it. */

@@ -35,6 +35,8 @@ export interface HostLinkPorts {
 const seenEveryMs = 5_000;
 /** What the host measured is asked for this often, milliseconds. */
 const usageEveryMs = 15_000;
+/** The same until its first answer with figures in it. */
+const firstUsageEveryMs = 1_000;
 /** Blobs pushed to one host at a time. */
 const pushesAtOnce = 2;
 /** A blob may take this long, milliseconds. */
@@ -234,7 +236,8 @@ export class HostLink {
       } catch (err) {
         if (!this.ended.signal.aborted) log.debug({ err, hostId: this.hostId }, 'a host told no usage');
       }
-      if (!more) await pause.sleep(usageEveryMs, this.ended.signal);
+      const known = usage.cursor(this.hostId) > 0;
+      if (!more) await pause.sleep(known ? usageEveryMs : firstUsageEveryMs, this.ended.signal);
     }
   }
 

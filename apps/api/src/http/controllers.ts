@@ -6,6 +6,7 @@ import { ImagesController } from './images.controller.js';
 import { InstanceDetailsController } from './instance-details.controller.js';
 import { InstancesController } from './instances.controller.js';
 import { JoinTokensController } from './join-tokens.controller.js';
+import { MetricsController } from './metrics.controller.js';
 import { NetworksController } from './networks.controller.js';
 import { OpenApiController } from './openapi.controller.js';
 import {
@@ -38,5 +39,6 @@ export const controllers: readonly Type[] = [
   DecisionPreviewsController,
   EventsController,
   HealthController,
+  MetricsController,
   OpenApiController,
 ];

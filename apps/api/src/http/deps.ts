@@ -3,6 +3,8 @@ import { Decision, HostVerdict, type Instance, type InstanceSpec } from '@berth/
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import type { Ledger } from '../ledger/ledger.js';
+import type { Exposition } from '../metrics/exposition.js';
+import type { Meters } from '../metrics/meters.js';
 import type { UsageHistory } from '../metrics/usage-history.js';
 import type { Clock, IdSource, Store } from '../store/store.js';
 
@@ -32,6 +34,8 @@ export interface HttpConfig {
   readonly heartbeatMs: number;
   /** A browser's session ends after this long, and sooner when nothing of it was heard for `idleSeconds`. */
   readonly session: { readonly seconds: number; readonly idleSeconds: number };
+  /** Who may read /metrics: tokens with the action, or also everybody on this machine without one. */
+  readonly metricsAccess: 'token' | 'loopback';
   /** How long each operation may take before it counts as failed, seconds. */
   readonly deadlineSeconds: { readonly start: number; readonly stop: number; readonly delete: number };
 }
@@ -40,6 +44,7 @@ export const defaultHttpConfig: HttpConfig = {
   imageMaxBytes: 64 * 1024 ** 3,
   heartbeatMs: 15_000,
   session: { seconds: 12 * 3600, idleSeconds: 2 * 3600 },
+  metricsAccess: 'token',
   deadlineSeconds: { start: 900, stop: 180, delete: 600 },
 };
 
@@ -63,6 +68,8 @@ export interface HttpDeps {
   readonly logger: Logger;
   /** What was used in the last hour. */
   readonly usage: Pick<UsageHistory, 'instance' | 'host'>;
+  readonly meters: Pick<Meters, 'request'>;
+  readonly metrics: Pick<Exposition, 'text' | 'contentType'>;
   /** Log bytes of an instance's newest placement. @throws BerthError stateConflict, unavailable */
   logs(
     instance: Instance,

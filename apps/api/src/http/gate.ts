@@ -7,6 +7,8 @@ import { authorise, missing, principalOf, type Principal } from '../access/princ
 import { bearerOf, hashSecret } from '../access/secret.js';
 import type { RequestContext, Store } from '../store/store.js';
 import type { RouteAccess } from './action.js';
+import type { HttpConfig } from './deps.js';
+import { isLocal } from './loopback.js';
 
 /** What the gate learnt of a request. */
 export interface Caller {
@@ -63,12 +65,17 @@ export function accessOf(request: FastifyRequest): RouteAccess | undefined {
  * Decides every request before its body is read: token or session, then action and project. Nothing is looked up on
  * behalf of a token that may not see it, so "not yours" and "not there" cannot differ.
  */
-export function installGate(fastify: FastifyInstance, store: Store, sessionIdleSeconds: number): void {
+export function installGate(
+  fastify: FastifyInstance,
+  store: Store,
+  { metricsAccess, session: { idleSeconds } }: Pick<HttpConfig, 'metricsAccess' | 'session'>,
+): void {
   fastify.addHook('onRequest', async (request: FastifyRequest, reply: FastifyReply) => {
     void reply.header('x-trace-id', traceIdOf(request));
     const access = accessOf(request);
     if (access === undefined || access.action === 'public') return;
-    const principal = await authenticate(store, request, sessionIdleSeconds);
+    if (access.action === 'metrics.read' && metricsAccess === 'loopback' && isLocal(request)) return;
+    const principal = await authenticate(store, request, idleSeconds);
     authorise(principal, access.action, projectParam(request));
     const gone = new AbortController();
     reply.raw.once('close', () => gone.abort());
@@ -76,7 +83,7 @@ export function installGate(fastify: FastifyInstance, store: Store, sessionIdleS
       principal,
       context: { actor: principal.actor, traceId: traceIdOf(request) },
       gone: gone.signal,
-      stillAllowed: async () => void (await authenticate(store, request, sessionIdleSeconds)),
+      stillAllowed: async () => void (await authenticate(store, request, idleSeconds)),
     });
   });
 }

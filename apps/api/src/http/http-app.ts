@@ -51,8 +51,9 @@ export async function createHttpApp(
   const fastify = app.getHttpAdapter().getInstance() as unknown as FastifyInstance;
   await fastify.register(helmet, { contentSecurityPolicy: { directives: { defaultSrc: ["'none'"] } } });
   acceptBodies(fastify);
-  installGate(fastify, deps.store, deps.config.session.idleSeconds);
+  installGate(fastify, deps.store, deps.config);
   logRequests(fastify, deps.logger);
+  meterRequests(fastify, deps.meters);
   app.useGlobalFilters(new ProblemFilter(routes, deps.logger));
   app.useGlobalInterceptors(new IdempotencyInterceptor(deps));
   app.useGlobalPipes(new SchemaPipe());
@@ -103,5 +104,16 @@ function logRequests(fastify: FastifyInstance, logger: Logger): void {
       },
       'request',
     );
+  });
+}
+
+/** Counts requests by the address as it was declared; what no route took is one series. */
+function meterRequests(fastify: FastifyInstance, meters: HttpDeps['meters']): void {
+  fastify.addHook('onResponse', async (request, reply) => {
+    const route = request.is404 ? '(none)' : (request.routeOptions.url ?? '(none)');
+    // What was held open on purpose says nothing of how fast we are.
+    const type = String(reply.getHeader('content-type') ?? '');
+    const held = /event-stream|octet-stream/.test(type) || /[?&]wait=/.test(request.url);
+    meters.request(request.method, route, reply.statusCode, held ? null : reply.elapsedTime / 1000);
   });
 }

@@ -8,6 +8,7 @@ import {
   type Policy,
   type Snapshot,
 } from '@berth/scheduler';
+import type { Meters } from '../metrics/meters.js';
 import type { Clock, IdSource, PendingInstance, PlacementSnapshot, PlacementStore } from '../store/store.js';
 
 /** What one pass needs; the store is the only part that waits. */
@@ -21,6 +22,7 @@ export interface PlaceDeps {
   readonly ids: IdSource;
   /** The host's assignment list changed. */
   readonly placed: (hostId: HostId) => void;
+  readonly meters?: Pick<Meters, 'placed' | 'pass'>;
 }
 
 export interface PassResult {
@@ -62,6 +64,7 @@ export async function placePending(deps: PlaceDeps): Promise<PassResult> {
         await faultPoint('api.placement.committed', instance.id);
         snapshot = booked(snapshot, draft.hostId, instance);
         deps.placed(draft.hostId);
+        deps.meters?.placed((deps.clock.now().getTime() - instance.waitsSince.getTime()) / 1000);
         result.placed += 1;
         break;
       }
@@ -70,6 +73,7 @@ export async function placePending(deps: PlaceDeps): Promise<PassResult> {
       snapshot = await readSnapshot(deps);
     }
   }
+  deps.meters?.pass(result);
   return result;
 }
 

@@ -10,6 +10,7 @@ import * as deadlines from './deadlines.js';
 import * as decisions from './decisions.js';
 import { entities } from './entities.js';
 import * as events from './events.js';
+import { figuresRead } from './figures.js';
 import * as hostRead from './host-read.js';
 import * as hostSessions from './host-sessions.js';
 import * as hosts from './hosts.js';
@@ -131,7 +132,7 @@ function bindLedger(db: Db) {
   return {
     ...bindAll(db, idempotency),
     ...bindAll(db, { eventInsert, eventsNumber, eventsRead, eventsHead, eventsTrim, ledgerListen }),
-    ...bindAll(db, { storeIncarnation, caGet, caInit, ping }),
+    ...bindAll(db, { storeIncarnation, caGet, caInit, ping, figuresRead }),
     onCommit: (listener: () => void) => {
       db.commitListeners.add(listener);
       return () => void db.commitListeners.delete(listener);

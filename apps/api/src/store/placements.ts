@@ -16,7 +16,8 @@ import { instanceLock, stateRefresh } from './state.js';
  */
 
 const pendingFrom = `
-  SELECT i.id, i.project_id, pr.name AS project, i.name, i.spec, m.kind, i.image_digest, i.run_generation, v.host_id, i.created_at
+  SELECT i.id, i.project_id, pr.name AS project, i.name, i.spec, m.kind, i.image_digest, i.run_generation, v.host_id, i.created_at,
+    coalesce((SELECT o.created_at FROM operations o WHERE o.id = i.operation_id), i.created_at) AS waits_since
   FROM instances i JOIN projects pr ON pr.id = i.project_id JOIN images m ON m.id = i.image_id
   LEFT JOIN volumes v ON v.owner_instance_id = i.id AND v.kind IN ('rootDisk', 'writableLayer')
   WHERE i.deleting_since IS NULL AND i.desired IN ('running', 'paused')
@@ -34,6 +35,7 @@ interface PendingRow {
   run_generation: number;
   host_id: HostId | null;
   created_at: Date;
+  waits_since: Date;
 }
 
 function toPending(r: PendingRow): PendingInstance {
@@ -50,6 +52,7 @@ function toPending(r: PendingRow): PendingInstance {
     resources: r.host_id === null ? resources : { ...resources, diskMiB: 0 },
     volumeHostId: r.host_id,
     createdAt: r.created_at,
+    waitsSince: r.waits_since,
   };
 }
 type Row = PendingRow & Record<string, unknown>;

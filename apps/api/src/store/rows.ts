@@ -103,6 +103,26 @@ export interface PlacementSnapshot {
 }
 
 /** An instance that wants to run and has no placement for its runGeneration. Oldest first. */
+/** What a scrape of the metrics counts. */
+export interface Figures {
+  readonly instances: readonly {
+    readonly state: string;
+    readonly isolation: string;
+    readonly count: number;
+  }[];
+  readonly pending: readonly { readonly reason: string; readonly count: number }[];
+  readonly operations: readonly { readonly kind: string; readonly count: number }[];
+  /** Committed events that have no position yet, and the age of the oldest. */
+  readonly ledger: { readonly unnumbered: number; readonly lagSeconds: number };
+  readonly running: readonly {
+    readonly id: InstanceId;
+    readonly project: string;
+    readonly name: string;
+    readonly isolation: Isolation;
+  }[];
+  readonly pool: { readonly open: number; readonly idle: number; readonly waiting: number };
+}
+
 export interface PendingInstance {
   readonly id: InstanceId;
   readonly projectId: ProjectId;
@@ -117,6 +137,8 @@ export interface PendingInstance {
   /** Host of the root volume; null before the first placement. A start goes only where the volume is. */
   readonly volumeHostId: HostId | null;
   readonly createdAt: Date;
+  /** When this run was asked for. */
+  readonly waitsSince: Date;
 }
 
 export type PlacementCommit =

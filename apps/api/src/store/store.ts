@@ -361,6 +361,8 @@ export interface MetaStore {
   caInit(material: rows.CaMaterial): Promise<rows.CaMaterial>;
   /** Whether the database answers and its schema is the one of this release; for /readyz. @throws unavailable */
   ping(): Promise<void>;
+  /** Counts for the metrics; at most `named` running instances are named. */
+  figuresRead(named: number): Promise<rows.Figures>;
 }
 
 export interface Store

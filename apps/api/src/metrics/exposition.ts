@@ -1,0 +1,170 @@
+import type { Host, HostId, InstanceUsage } from '@berth/model';
+import { Counter, Gauge, Registry } from 'prom-client';
+import type { Figures, Store } from '../store/store.js';
+import type { Meters } from './meters.js';
+import type { UsageHistory } from './usage-history.js';
+
+export interface ExpositionPorts {
+  readonly meters: Meters;
+  readonly store: Pick<Store, 'figuresRead' | 'hostList'>;
+  readonly usage: Pick<UsageHistory, 'latest' | 'latestHosts'>;
+  readonly link: () => { readonly hosts: number; readonly receivedBytes: number; readonly sentBytes: number };
+  /** Instances that have lines of their own; the rest is counted only. */
+  readonly instances: number;
+}
+
+const mebi = 1024 * 1024;
+
+/**
+ * All figures in Prometheus' text format (version 0.0.4). What is counted as it happens comes from {@link Meters}; the rest
+ * is looked at for each scrape, and scrapes that come at once share one look.
+ */
+export class Exposition {
+  private looking: Promise<string> | null = null;
+
+  constructor(private readonly ports: ExpositionPorts) {}
+
+  get contentType(): string {
+    return this.ports.meters.registry.contentType;
+  }
+
+  text(): Promise<string> {
+    this.looking ??= this.look().finally(() => (this.looking = null));
+    return this.looking;
+  }
+
+  private async look(): Promise<string> {
+    const { store, meters, instances } = this.ports;
+    const [figures, hosts] = await Promise.all([store.figuresRead(instances), store.hostList()]);
+    const now = new Sheet();
+    this.storeSheet(now, figures);
+    this.linkSheet(now);
+    this.hostSheet(now, hosts);
+    this.instanceSheet(now, figures, new Map(hosts.map((h) => [h.id, h.name])));
+    return (await meters.registry.metrics()) + (await now.registry.metrics());
+  }
+
+  private storeSheet(now: Sheet, { instances, pending, operations, ledger, pool }: Figures): void {
+    const states = now.gauge('berth_instances', 'Instances by state and isolation.', ['state', 'isolation']);
+    for (const { count, ...labels } of instances) states.set(labels, count);
+    const waiting = now.gauge(
+      'berth_instances_pending',
+      'Instances that wait for a host, by the filter that refused the most hosts.',
+      ['reason'],
+    );
+    for (const { reason, count } of pending) waiting.set({ reason }, count);
+    const open = now.gauge('berth_operations_open', 'Operations under way.', ['kind']);
+    for (const { kind, count } of operations) open.set({ kind }, count);
+    now
+      .gauge('berth_ledger_unnumbered_events', 'Committed events without a position.')
+      .set(ledger.unnumbered);
+    now.gauge('berth_ledger_lag_seconds', 'Age of the oldest of them.').set(ledger.lagSeconds);
+    const connections = now.gauge('berth_store_connections', 'Connections to Postgres.', ['use']);
+    connections.set({ use: 'idle' }, pool.idle);
+    connections.set({ use: 'busy' }, pool.open - pool.idle);
+    now.gauge('berth_store_waiting', 'Statements that wait for a connection.').set(pool.waiting);
+  }
+
+  private linkSheet(now: Sheet): void {
+    const { hosts, receivedBytes, sentBytes } = this.ports.link();
+    now.gauge('berth_link_hosts_connected', 'Hosts connected to this API process.').set(hosts);
+    now.counter('berth_link_received_bytes_total', 'Bytes from agents, TLS included.').inc(receivedBytes);
+    now.counter('berth_link_sent_bytes_total', 'Bytes to agents, TLS included.').inc(sentBytes);
+  }
+
+  private hostSheet(now: Sheet, hosts: readonly Host[]): void {
+    const up = now.gauge('berth_host_up', 'Whether the host reports.', ['host']);
+    const cpus = now.gauge('berth_host_capacity_cpus', 'Processors that may be booked.', ['host']);
+    const booked = now.gauge('berth_host_booked_cpus', 'Processors that are booked.', ['host']);
+    const memory = now.gauge('berth_host_capacity_memory_bytes', 'Memory that may be booked.', ['host']);
+    const bookedMemory = now.gauge('berth_host_booked_memory_bytes', 'Memory that is booked.', ['host']);
+    for (const { name: host, state, capacity, used } of hosts) {
+      up.set({ host }, state === 'ready' ? 1 : 0);
+      cpus.set({ host }, (capacity?.cpuMillis ?? 0) / 1000);
+      booked.set({ host }, used.cpuMillis / 1000);
+      memory.set({ host }, (capacity?.memoryMiB ?? 0) * mebi);
+      bookedMemory.set({ host }, used.memoryMiB * mebi);
+    }
+    const names = new Map(hosts.map((h) => [h.id, h.name]));
+    const seconds = now.counter('berth_host_cpu_seconds_total', 'Processor time since the host booted.', [
+      'host',
+    ]);
+    const inUse = now.gauge('berth_host_memory_used_bytes', 'Memory not available to new processes.', [
+      'host',
+    ]);
+    const disk = now.gauge('berth_host_disk_used_bytes', 'Used on the file system of the pool.', ['host']);
+    for (const { hostId, usage } of this.ports.usage.latestHosts()) {
+      const host = names.get(hostId);
+      if (host === undefined) continue;
+      seconds.inc({ host }, usage.cpuMicros / 1e6);
+      inUse.set({ host }, usage.memoryBytes);
+      disk.set({ host }, usage.diskBytes);
+    }
+  }
+
+  private instanceSheet(
+    now: Sheet,
+    { running, instances }: Figures,
+    hosts: ReadonlyMap<HostId, string>,
+  ): void {
+    const labels = ['project', 'instance', 'host', 'isolation'];
+    const known = new Map(running.map((r) => [r.id, r]));
+    const set = instanceColumns.map(({ name, help, kind, of }) => ({
+      of,
+      metric: now[kind](name, help, labels),
+    }));
+    let shown = 0;
+    for (const { hostId, usage } of this.ports.usage.latest()) {
+      const found = known.get(usage.instanceId);
+      const host = hosts.get(hostId);
+      if (found === undefined || host === undefined) continue;
+      shown += 1;
+      const { project, name: instance, isolation } = found;
+      for (const { of, metric } of set) {
+        const value = of(usage);
+        if (value !== null) metric.inc({ project, instance, host, isolation }, value);
+      }
+    }
+    const all = instances.reduce((sum, { state, count }) => sum + (state === 'running' ? count : 0), 0);
+    now
+      .gauge(
+        'berth_instances_without_lines',
+        'Running instances without lines of their own: above metricsInstances, or not measured yet.',
+      )
+      .set(Math.max(0, all - shown));
+  }
+}
+
+interface InstanceColumn {
+  readonly name: string;
+  readonly help: string;
+  readonly kind: 'counter' | 'gauge';
+  readonly of: (usage: InstanceUsage) => number | null;
+}
+
+const column = (kind: InstanceColumn['kind'], name: string, help: string, of: InstanceColumn['of']) => ({
+  kind,
+  name: `berth_instance_${name}`,
+  help,
+  of,
+});
+
+const instanceColumns: readonly InstanceColumn[] = [
+  column('counter', 'cpu_seconds_total', 'Processor time since the run began.', (u) => u.cpuMicros / 1e6),
+  column('gauge', 'memory_bytes', 'Memory of the cgroup, or resident in QEMU.', (u) => u.memoryBytes),
+  column('counter', 'block_read_bytes_total', 'Read from disks.', (u) => u.blockReadBytes),
+  column('counter', 'block_written_bytes_total', 'Written to disks.', (u) => u.blockWriteBytes),
+  column('counter', 'network_receive_bytes_total', 'Received by the guest.', (u) => u.receivedBytes),
+  column('counter', 'network_transmit_bytes_total', 'Sent by the guest.', (u) => u.sentBytes),
+];
+
+/** Figures of one moment: nothing of what was a scrape ago stays. */
+class Sheet {
+  readonly registry = new Registry();
+  gauge(name: string, help: string, labelNames: readonly string[] = []): Gauge {
+    return new Gauge({ name, help, labelNames, registers: [this.registry] });
+  }
+  counter(name: string, help: string, labelNames: readonly string[] = []): Counter {
+    return new Counter({ name, help, labelNames, registers: [this.registry] });
+  }
+}
