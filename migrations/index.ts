@@ -1,5 +1,6 @@
 import { initial } from './0001-initial.js';
 import { browserSessions } from './0002-browser-sessions.js';
+import { terminalTickets } from './0003-terminal-tickets.js';
 import { driver } from './0005-driver.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
@@ -12,4 +13,4 @@ export interface Migration {
 }
 
 /** All steps in order. A released step is never edited: add the next one. */
-export const migrations: readonly Migration[] = [initial, browserSessions, driver];
+export const migrations: readonly Migration[] = [initial, browserSessions, terminalTickets, driver];

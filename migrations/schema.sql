@@ -518,6 +518,18 @@ CREATE TABLE public.snapshots (
 );
 
 --
+-- Name: terminal_tickets; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.terminal_tickets (
+    hash text NOT NULL,
+    token_id uuid NOT NULL,
+    instance_id uuid NOT NULL,
+    opens jsonb NOT NULL,
+    expires_at timestamp with time zone NOT NULL
+);
+
+--
 -- Name: tokens; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -875,6 +887,13 @@ ALTER TABLE ONLY public.snapshots
     ADD CONSTRAINT snapshots_volume_id_name_key UNIQUE (volume_id, name);
 
 --
+-- Name: terminal_tickets terminal_tickets_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.terminal_tickets
+    ADD CONSTRAINT terminal_tickets_pkey PRIMARY KEY (hash);
+
+--
 -- Name: tokens tokens_hash_key; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -1119,6 +1138,12 @@ CREATE INDEX snapshots_instance ON public.snapshots USING btree (instance_id);
 --
 
 CREATE INDEX snapshots_set ON public.snapshots USING btree (set_id);
+
+--
+-- Name: terminal_tickets_expiry; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX terminal_tickets_expiry ON public.terminal_tickets USING btree (expires_at);
 
 --
 -- Name: tokens_project; Type: INDEX; Schema: public; Owner: -
@@ -1378,6 +1403,20 @@ ALTER TABLE ONLY public.snapshots
 
 ALTER TABLE ONLY public.snapshots
     ADD CONSTRAINT snapshots_volume_id_fkey FOREIGN KEY (volume_id) REFERENCES public.volumes(id);
+
+--
+-- Name: terminal_tickets terminal_tickets_instance_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.terminal_tickets
+    ADD CONSTRAINT terminal_tickets_instance_id_fkey FOREIGN KEY (instance_id) REFERENCES public.instances(id) ON DELETE CASCADE;
+
+--
+-- Name: terminal_tickets terminal_tickets_token_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.terminal_tickets
+    ADD CONSTRAINT terminal_tickets_token_id_fkey FOREIGN KEY (token_id) REFERENCES public.tokens(id) ON DELETE CASCADE;
 
 --
 -- Name: tokens tokens_project_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -

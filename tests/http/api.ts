@@ -20,6 +20,7 @@ import { placePending } from '../../apps/api/src/scheduling/place.js';
 import type { Store } from '../../apps/api/src/store/store.js';
 import { migrate } from '../../apps/api/src/store/migrate.js';
 import { openStore } from '../../apps/api/src/store/open.js';
+import { EchoTerminals } from './echo-terminals.js';
 import { freshDatabase, startPostgres, withClient, type ThrowawayPostgres } from '../support/postgres.js';
 
 const system = { actor: 'system:test', traceId: '0'.repeat(32) };
@@ -115,12 +116,22 @@ export class Api {
       ids,
       wake: { scheduler: () => undefined, dispatch: () => undefined, ledger: () => undefined },
       blobs: new BlobStore(blobDir),
-      config: { ...defaultHttpConfig, imageMaxBytes: 4 * 1024 * 1024, heartbeatMs: 50 },
+      config: {
+        ...defaultHttpConfig,
+        imageMaxBytes: 4 * 1024 * 1024,
+        heartbeatMs: 50,
+        terminal: { pingMs: 500, idleMs: 60_000 },
+      },
       caFingerprint: 'ab'.repeat(32),
       logger: pino({ level: 'silent' }),
       logs: async function* () {
         yield Buffer.from('first line\n');
         yield Buffer.from('second line\n');
+      },
+      terminals: new EchoTerminals(),
+      every: (ms, task) => {
+        const timer = setInterval(task, ms);
+        return () => clearInterval(timer);
       },
       explain: async (instance, name) =>
         explain({ store, strategy: 'spread' }, instance, null, name) as never,
@@ -208,6 +219,7 @@ export class Api {
       'idempotency_keys',
       'browser_sessions',
       'sign_in_codes',
+      'terminal_tickets',
     ];
     const sql = `SELECT ${tables.map((t) => `(SELECT count(*)::int FROM ${t}) AS ${t}`).join(', ')},
         (SELECT sum(resource_version)::int FROM hosts) AS host_versions,

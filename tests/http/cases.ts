@@ -111,6 +111,41 @@ export const cases: Readonly<Record<string, RouteCase>> = {
     },
     bad: async (api) => refused(api.call('get', `${instances}/${await api.instance()}/metrics?window=2h`)),
   },
+  'POST /v1/projects/{project}/instances/{name}/console': {
+    good: async (api) => {
+      const made = await api.instance('alpha', { isolation: 'vm', image: 'disk' });
+      await api.settle();
+      const { body } = await api.call('post', `${instances}/${made}/console`).send({}).expect(201);
+      expect(body.secret).toMatch(/^berthticket_/);
+    },
+    bad: async (api) => {
+      const made = await api.instance('alpha', { isolation: 'vm', image: 'disk' });
+      return refused(api.call('post', `${instances}/${made}/console`).send({}));
+    },
+  },
+  'POST /v1/projects/{project}/instances/{name}/exec': {
+    good: async (api) => {
+      const made = await api.instance();
+      await api.settle();
+      const { body } = await api
+        .call('post', `${instances}/${made}/exec`)
+        .send({ command: ['id'] })
+        .expect(201);
+      expect(body.secret).toMatch(/^berthticket_/);
+    },
+    bad: async (api) => {
+      const made = await api.instance();
+      await api.settle();
+      return refused(api.call('post', `${instances}/${made}/exec`).send({ command: [] }));
+    },
+  },
+  'GET /v1/console': {
+    good: async (api) => {
+      const { body, headers } = await api.http.get('/v1/console').expect(426);
+      expect([body.code, headers['upgrade']]).toEqual(['upgradeRequired', 'websocket']);
+    },
+    bad: (api) => refused(api.http.get('/v1/console?ticket=x&more=y')),
+  },
   'PUT /v1/projects/{project}/instances/{name}': {
     good: async (api) => {
       const made = await api.instance();

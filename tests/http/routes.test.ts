@@ -56,7 +56,13 @@ const guarded = routes.filter(({ action }) => action !== 'public');
 
 test('only these routes need no token', () => {
   const open = routes.filter((route) => !guarded.includes(route)).map(({ key }) => key);
-  expect(open.sort()).toEqual(['GET /healthz', 'GET /readyz', 'GET /v1/openapi.json', 'POST /v1/session']);
+  expect(open.sort()).toEqual([
+    'GET /healthz',
+    'GET /readyz',
+    'GET /v1/console',
+    'GET /v1/openapi.json',
+    'POST /v1/session',
+  ]);
 });
 
 describe.each(guarded)('$key', ({ method, path }) => {

@@ -19,6 +19,7 @@ import type { AgentLog } from './log.js';
 import type { Outbox } from './outbox.js';
 import type { Placements } from './placements.js';
 import type { UsageSampler } from './usage-sampler.js';
+import { Terminals } from './terminals.js';
 
 export interface SessionPorts {
   readonly hostId: HostId;
@@ -56,8 +57,11 @@ export function serveSession(
 /** The agent's side of one connection: see door.ts of the link for the requests. */
 class AgentSession {
   private session: SessionStart | null = null;
+  private readonly terminals: Terminals;
 
-  constructor(private readonly ports: SessionPorts) {}
+  constructor(private readonly ports: SessionPorts) {
+    this.terminals = new Terminals(ports.placements, ports.log);
+  }
 
   async handle(request: LinkRequest): Promise<LinkAnswer> {
     const [, head, tail] = request.path.split('/');
@@ -79,6 +83,8 @@ class AgentSession {
         return { status: 200, body: this.ports.usage.since(Number(request.query.get('after')) || 0) };
       case 'GET logs':
         return this.logs(request, parsePart(InstanceId, tail));
+      case 'POST terminals':
+        return this.terminals.serve(request, parsePart(InstanceId, tail));
       default:
         return { status: 404, body: { code: 'notFound', message: `${request.method} ${request.path}` } };
     }

@@ -55,6 +55,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/console': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Spend a ticket: upgrade to a WebSocket that carries the terminal (docs/api-streams.md) */
+    get: operations['terminalDoorRefuse'];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/decisions/{id}': {
     parameters: {
       query?: never;
@@ -353,6 +370,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/projects/{project}/instances/{name}/console': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Ask for a ticket for the serial console of a running VM */
+    post: operations['terminalsConsole'];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/projects/{project}/instances/{name}/decision': {
     parameters: {
       query?: never;
@@ -381,6 +415,23 @@ export interface paths {
     get: operations['instanceDetailsDecisions'];
     put?: never;
     post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/v1/projects/{project}/instances/{name}/exec': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Ask for a ticket that runs a program in a running container */
+    post: operations['terminalsExec'];
     delete?: never;
     options?: never;
     head?: never;
@@ -643,6 +694,18 @@ export interface components {
       versions: {
         [key: string]: string;
       };
+    };
+    ConsoleOpen: {
+      /**
+       * @description What is typed is refused; several may write otherwise
+       * @default false
+       */
+      readOnly?: boolean;
+      /**
+       * @description How much of the serial log comes first
+       * @default 65536
+       */
+      scrollbackBytes?: number;
     };
     Decision: {
       /** Format: date-time */
@@ -1035,6 +1098,28 @@ export interface components {
       project: string | null;
       traceId: string | null;
       type: string;
+    };
+    ExecOpen: {
+      /** @description Program and arguments; no shell is put in between */
+      command: string[];
+      /** @description Added to the container's own */
+      env?: {
+        [key: string]: string;
+      };
+      /** @description Of the terminal at its beginning; 80 by 24 when absent */
+      size?: components['schemas']['TerminalSize'];
+      /**
+       * @description With a terminal; its output is one stream then
+       * @default false
+       */
+      tty?: boolean;
+      /** @description The container's own when absent */
+      user?: string;
+      /**
+       * Format: starts_with
+       * @description The container's own when absent
+       */
+      workdir?: string;
     };
     Explanation: {
       /** Format: date-time */
@@ -1952,6 +2037,7 @@ export interface components {
         | 'idempotencyInProgress'
         | 'unsupported'
         | 'badImage'
+        | 'upgradeRequired'
         | 'rateLimited'
         | 'internal'
         | 'unavailable';
@@ -2002,6 +2088,16 @@ export interface components {
       /** Format: date-time */
       expiresAt: string;
       /** @description Works once; null when the answer is a replay */
+      secret: string | null;
+    };
+    TerminalSize: {
+      columns: number;
+      rows: number;
+    };
+    TerminalTicket: {
+      /** Format: date-time */
+      expiresAt: string;
+      /** @description Spend it once on GET /v1/console?ticket=…; null when the answer is a replay */
       secret: string | null;
     };
     Token: {
@@ -2071,7 +2167,7 @@ export interface components {
     };
   };
   responses: {
-    /** @description What went wrong and what to do; code is one of invalid, malformed, unauthenticated, forbidden, notFound, methodNotAllowed, conflict, nameTaken, inUse, stateConflict, operationInProgress, gone, preconditionFailed, tooLarge, unsupportedMediaType, idempotencyMismatch, idempotencyInProgress, unsupported, badImage, rateLimited, internal, unavailable */
+    /** @description What went wrong and what to do; code is one of invalid, malformed, unauthenticated, forbidden, notFound, methodNotAllowed, conflict, nameTaken, inUse, stateConflict, operationInProgress, gone, preconditionFailed, tooLarge, unsupportedMediaType, idempotencyMismatch, idempotencyInProgress, unsupported, badImage, upgradeRequired, rateLimited, internal, unavailable */
     Problem: {
       headers: {
         [name: string]: unknown;
@@ -2147,6 +2243,35 @@ export interface operations {
         content: {
           'application/json': components['schemas']['Health'];
         };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  terminalDoorRefuse: {
+    parameters: {
+      query?: {
+        /** @description From POST …/console or …/exec */
+        ticket?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description The connection carries the terminal from here on */
+      101: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Always, without an upgrade */
+      426: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
       };
       default: components['responses']['Problem'];
     };
@@ -2924,6 +3049,37 @@ export interface operations {
       default: components['responses']['Problem'];
     };
   };
+  terminalsConsole: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description The first answer under this key is kept for a day and replayed */
+        'idempotency-key'?: string;
+      };
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['ConsoleOpen'];
+      };
+    };
+    responses: {
+      /** @description A ticket that works once, for 30 seconds */
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['TerminalTicket'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
   instanceDetailsDecision: {
     parameters: {
       query?: never;
@@ -2974,6 +3130,37 @@ export interface operations {
             /** @description Send as `cursor` for the next page; null on the last */
             nextCursor: string | null;
           };
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  terminalsExec: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description The first answer under this key is kept for a day and replayed */
+        'idempotency-key'?: string;
+      };
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['ExecOpen'];
+      };
+    };
+    responses: {
+      /** @description A ticket that works once, for 30 seconds */
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['TerminalTicket'];
         };
       };
       default: components['responses']['Problem'];

@@ -4,3 +4,4 @@ export * from './token.js';
 export * from './body.js';
 export * from './session.js';
 export * from './dial.js';
+export * from './terminal.js';

@@ -19,6 +19,7 @@ export const errorCodes = {
   idempotencyInProgress: 409,
   unsupported: 422,
   badImage: 422,
+  upgradeRequired: 426,
   rateLimited: 429,
   internal: 500,
   unavailable: 503,

@@ -8,3 +8,4 @@ export * from './image.js';
 export * from './network.js';
 export * from './operation.js';
 export * from './usage.js';
+export * from './terminal.js';

@@ -1,2 +1,3 @@
 export * from './runtime.js';
 export * from './simulated.js';
+export * from './terminal-pipe.js';

@@ -1,6 +1,8 @@
 import type {
   Capabilities,
   Condition,
+  ConsoleOpen,
+  ExecOpen,
   ExitInfo,
   HostNetworkSpec,
   ImageContent,
@@ -13,6 +15,8 @@ import type {
   ProcessSpec,
   RestartPolicy,
   Usage,
+  TerminalEnd,
+  TerminalSize,
   VolumeId,
 } from '@berth/model';
 
@@ -141,6 +145,16 @@ export interface Runtime {
   readonly resume?: (key: WorkloadKey, ctx: StepContext) => Promise<void>;
   /** Serial output or process output from the first byte kept; `follow` goes on until the signal fires. */
   readonly logs?: (key: WorkloadKey, options: LogOptions, signal: AbortSignal) => AsyncIterable<Uint8Array>;
+  /**
+   * The serial console: what was printed last, then what is printed, and what is typed. Any number at once, all see the
+   * same. @throws RuntimeError notPrepared when it does not run, unsupported
+   */
+  readonly console?: (key: WorkloadKey, open: ConsoleOpen, signal: AbortSignal) => Promise<Terminal>;
+  /**
+   * A process in the running workload: in its namespaces, cgroup and limits, and with no privilege it has not. The
+   * process ends with its terminal. @throws RuntimeError notPrepared when it does not run, badImage (no such user)
+   */
+  readonly exec?: (key: WorkloadKey, open: ExecOpen, signal: AbortSignal) => Promise<Terminal>;
   /** The limits the host really enforces. */
   readonly limits?: (key: WorkloadKey) => Promise<EnforcedLimits>;
   /** What every workload that runs has used. One that ends meanwhile is left out. */
@@ -155,6 +169,31 @@ export interface RuntimeProbe {
   readonly facts: Partial<Pick<Capabilities, 'accel' | 'cpu' | 'versions' | 'cgroup' | 'tenantBoundary'>>;
   /** A fuller answer, where a measurement takes longer than anybody should wait. */
   readonly later?: Promise<RuntimeProbe>;
+}
+
+/** Output of a terminal; `errorOutput` only of a process without one. */
+export interface TerminalOutput {
+  readonly channel: 'output' | 'errorOutput';
+  readonly bytes: Uint8Array;
+}
+
+/**
+ * A byte stream both ways to a workload. It holds little: output that is not read holds its writer up (exec) or stays in
+ * the log (console), and `write` resolves when there is room. It closes when its signal fires.
+ */
+export interface Terminal {
+  /** For one reader. Ends after the last byte of what is over, and at once when it was closed. */
+  readonly output: AsyncIterable<TerminalOutput>;
+  /** Resolves when more may be written, also when nobody reads it any more. */
+  write(bytes: Uint8Array): Promise<void>;
+  /** The end of the input of a process without a terminal; otherwise nothing. */
+  endInput(): void;
+  /** Nothing without a terminal. */
+  resize(size: TerminalSize): void;
+  /** How it ended by itself; null when it was closed. Never rejects. */
+  readonly ended: Promise<TerminalEnd | null>;
+  /** Ends it, and with it the process of an exec. Repeating it is no error. */
+  close(): void;
 }
 
 export interface LogOptions {

@@ -1,6 +1,7 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
-import type { ExitInfo, Isolation, Usage } from '@berth/model';
+import type { ConsoleOpen, ExecOpen, ExitInfo, Isolation, Usage } from '@berth/model';
 import { RuntimeError } from './runtime.js';
+import { SimulatedConsole, SimulatedProcess } from './simulated-terminal.js';
 import type {
   EnforcedLimits,
   LogOptions,
@@ -8,6 +9,7 @@ import type {
   Runtime,
   RuntimeProbe,
   StepContext,
+  Terminal,
   WorkloadKey,
   WorkloadSpec,
 } from './runtime.js';
@@ -129,7 +131,12 @@ export class SimulatedRuntime implements Runtime {
   }
 
   probe(): Promise<RuntimeProbe> {
-    return Promise.resolve({ ok: true, reason: null, facets: ['logs', 'limits'], facts: {} });
+    return Promise.resolve({
+      ok: true,
+      reason: null,
+      facets: ['logs', 'limits', 'console', 'exec'],
+      facts: {},
+    });
   }
 
   prepare(spec: WorkloadSpec, ctx: StepContext): Promise<void> {
@@ -240,14 +247,56 @@ export class SimulatedRuntime implements Runtime {
   }
 
   async *logs(key: WorkloadKey, options: LogOptions, signal: AbortSignal): AsyncIterable<Uint8Array> {
-    const text = this.host.state.workloads[keyText(key)]?.log ?? '';
-    yield Buffer.from(options.tailBytes === undefined ? text : text.slice(-options.tailBytes));
-    if (!options.follow) return;
-    for await (const o of this.observe(signal)) {
-      const now = this.host.state.workloads[keyText(key)]?.log ?? '';
-      if (o.instanceId === key.instanceId && now.length > text.length)
-        yield Buffer.from(now.slice(text.length));
+    const text = (): string => this.host.state.workloads[keyText(key)]?.log ?? '';
+    let seen = Math.max(0, text().length - (options.tailBytes ?? Infinity));
+    const more = (): Buffer => {
+      const bytes = Buffer.from(text().slice(seen));
+      seen = text().length;
+      return bytes;
+    };
+    const changes = options.follow ? this.observe(signal)[Symbol.asyncIterator]() : null;
+    const first = changes?.next();
+    yield more();
+    for (let next = await first; next?.done === false; next = await changes?.next()) {
+      const bytes = more();
+      if (bytes.length > 0) yield bytes;
     }
+  }
+
+  /** A guest that says every line back that is typed. */
+  console(key: WorkloadKey, open: ConsoleOpen, signal: AbortSignal): Promise<Terminal> {
+    return Promise.resolve().then(() => {
+      const workload = this.running(key);
+      const type = (text: string): void => {
+        workload.log += text;
+        this.host.changed(observationOf(workload));
+      };
+      const follow = (tailBytes: number, until: AbortSignal): AsyncIterable<Uint8Array> =>
+        this.logs(key, { follow: true, tailBytes }, until);
+      return new SimulatedConsole(open, { type, follow, ended: this.endOf(key, signal) }, signal);
+    });
+  }
+
+  /** `echo`, `cat`, `size` and `exit <code>`; anything else is not found. */
+  exec(key: WorkloadKey, open: ExecOpen, signal: AbortSignal): Promise<Terminal> {
+    return Promise.resolve().then(() => {
+      this.running(key);
+      return new SimulatedProcess(open, this.endOf(key, signal), signal);
+    });
+  }
+
+  /** When the workload's run ends; never when the signal fires before. */
+  private async endOf(key: WorkloadKey, signal: AbortSignal): Promise<ExitInfo | null> {
+    for await (const o of this.observe(signal))
+      if (keyText(o) === keyText(key) && o.phase !== 'running') return o.exit;
+    return new Promise(() => undefined);
+  }
+
+  private running(key: WorkloadKey): SimulatedWorkload {
+    const workload = this.host.state.workloads[keyText(key)];
+    if (workload === undefined || workload.pid === null)
+      throw new RuntimeError('notPrepared', `${keyText(key)} does not run`);
+    return workload;
   }
 
   limits(key: WorkloadKey): Promise<EnforcedLimits> {

@@ -23,6 +23,8 @@ export const actions = {
   'instances.explain': rule('viewer'),
   'instances.logs': rule('viewer'),
   'instances.metrics': rule('viewer'),
+  'instances.console': rule('operator'),
+  'instances.exec': rule('operator'),
   'images.import': rule('operator'),
   'images.list': rule('viewer'),
   'images.get': rule('viewer'),

@@ -6,8 +6,11 @@ export interface Secret {
   readonly hash: string;
 }
 
-/** 256 random bits behind a prefix that secret scanners can find; `berth_` for API tokens, `berthjoin_` for hosts, `berthsession_` for browsers. */
-export function makeSecret(prefix: 'berth_' | 'berthjoin_' | 'berthsession_'): Secret {
+/**
+ * 256 random bits behind a prefix that secret scanners can find; `berth_` for API tokens, `berthjoin_` for hosts,
+ * `berthsession_` for browsers, `berthticket_` for terminals.
+ */
+export function makeSecret(prefix: 'berth_' | 'berthjoin_' | 'berthsession_' | 'berthticket_'): Secret {
   const plain = prefix + randomBytes(32).toString('base64url');
   return { plain, hash: hashSecret(plain) };
 }

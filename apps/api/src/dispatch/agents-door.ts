@@ -4,10 +4,11 @@ import tls from 'node:tls';
 import type { TLSSocket } from 'node:tls';
 import { LinkError, agentDoor, clientLink, joinDoor, keyFingerprint, linkLimits } from '@berth/link';
 import { BerthError } from '@berth/model';
-import type { HostId, InstanceId } from '@berth/model';
+import type { HostId, InstanceId, TerminalOpen } from '@berth/model';
 import type { Clock } from '../store/store.js';
 import { HostLink } from './host-link.js';
 import type { HostLinkPorts } from './host-link.js';
+import { streamFault, type HostTerminal } from './host-terminal.js';
 import { serveJoinDoor } from './join-door.js';
 import type { JoinPorts } from './join-door.js';
 
@@ -107,17 +108,36 @@ export class AgentsDoor {
     options: { follow: boolean; tailBytes?: number },
     signal: AbortSignal,
   ): Promise<ClientHttp2Stream> {
-    const link = this.links.get(hostId);
-    if (link === undefined) throw new BerthError('unavailable', 'the host of this instance is not connected');
     try {
-      return await link.logs(instanceId, options, signal);
+      return await this.linkOf(hostId).logs(instanceId, options, signal);
     } catch (cause) {
-      const status = cause instanceof LinkError ? cause.options.status : undefined;
-      if (status === 404) throw new BerthError('notFound', 'the host has no log of this instance', { cause });
-      if (status === 501)
-        throw new BerthError('unsupported', 'the driver of this instance keeps no log', { cause });
-      throw new BerthError('unavailable', 'the host of this instance did not answer', { cause });
+      throw streamFault(cause, 'log');
     }
+  }
+
+  /**
+   * Console or exec of an instance's newest epoch on a host.
+   * @throws BerthError unavailable (not connected here), notFound, stateConflict (does not run), unsupported, rateLimited
+   */
+  async terminal(
+    hostId: HostId,
+    instanceId: InstanceId,
+    open: TerminalOpen,
+    signal: AbortSignal,
+  ): Promise<HostTerminal> {
+    try {
+      return await this.linkOf(hostId).terminal(instanceId, open, signal);
+    } catch (cause) {
+      throw streamFault(cause, open.kind);
+    }
+  }
+
+  private linkOf(hostId: HostId): HostLink {
+    const link = this.links.get(hostId);
+    if (link !== undefined) return link;
+    throw new BerthError('unavailable', 'the host of this instance is not connected to this API', {
+      remedy: 'Look at GET /v1/hosts; its agent connects again by itself when it runs.',
+    });
   }
 
   async close(): Promise<void> {

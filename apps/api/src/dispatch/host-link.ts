@@ -13,10 +13,11 @@ import {
   sendForStream,
   UsageAnswer,
 } from '@berth/link';
-import type { Digest, HostId, InstanceId } from '@berth/model';
+import type { Digest, HostId, InstanceId, TerminalOpen } from '@berth/model';
 import type { Store } from '../store/store.js';
 import { listFaults } from './fault-names.js';
 import type { BlobSource, DispatchHooks, DispatchLog, Pause, UsageSink } from './hooks.js';
+import { HostTerminal } from './host-terminal.js';
 import { renderList } from './render.js';
 import { ReportWriter } from './reports.js';
 
@@ -300,6 +301,11 @@ export class HostLink {
     const query = new URLSearchParams({ follow: options.follow ? '1' : '0' });
     if (options.tailBytes !== undefined) query.set('tailBytes', String(options.tailBytes));
     return sendForStream(this.h2, { method: 'GET', path: `/logs/${instanceId}?${query.toString()}`, signal });
+  }
+
+  /** Console or exec of an instance's newest epoch on this host; `signal` ends it. @throws LinkError status */
+  terminal(instanceId: InstanceId, open: TerminalOpen, signal: AbortSignal): Promise<HostTerminal> {
+    return HostTerminal.open(this.h2, instanceId, open, signal);
   }
 
   private async request(method: string, path: string, body?: object): Promise<{ body: Buffer }> {

@@ -16,6 +16,7 @@ import {
 } from './operations.controller.js';
 import { ProjectsController } from './projects.controller.js';
 import { SessionController, SignInCodesController } from './session.controller.js';
+import { TerminalDoorController, TerminalsController } from './terminals.controller.js';
 import { TokensController } from './tokens.controller.js';
 import { UsageController } from './usage.controller.js';
 import { VolumesController } from './volumes.controller.js';
@@ -25,6 +26,8 @@ export const controllers: readonly Type[] = [
   ProjectsController,
   InstancesController,
   InstanceDetailsController,
+  TerminalsController,
+  TerminalDoorController,
   ImagesController,
   NetworksController,
   VolumesController,

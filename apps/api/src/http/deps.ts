@@ -1,7 +1,8 @@
 import type { BlobStore } from '@berth/images';
-import { Decision, HostVerdict, type Instance, type InstanceSpec } from '@berth/model';
+import { Decision, HostVerdict, type Instance, type InstanceSpec, type TerminalOpen } from '@berth/model';
 import type { Logger } from 'pino';
 import { z } from 'zod';
+import type { HostTerminal } from '../dispatch/host-terminal.js';
 import type { Ledger } from '../ledger/ledger.js';
 import type { Exposition } from '../metrics/exposition.js';
 import type { Meters } from '../metrics/meters.js';
@@ -36,6 +37,8 @@ export interface HttpConfig {
   readonly session: { readonly seconds: number; readonly idleSeconds: number };
   /** Who may read /metrics: tokens with the action, or also everybody on this machine without one. */
   readonly metricsAccess: 'token' | 'loopback';
+  /** Terminals: how often a client must answer, and after how long without a byte they end, milliseconds. */
+  readonly terminal: { readonly pingMs: number; readonly idleMs: number };
   /** How long each operation may take before it counts as failed, seconds. */
   readonly deadlineSeconds: { readonly start: number; readonly stop: number; readonly delete: number };
 }
@@ -45,6 +48,7 @@ export const defaultHttpConfig: HttpConfig = {
   heartbeatMs: 15_000,
   session: { seconds: 12 * 3600, idleSeconds: 2 * 3600 },
   metricsAccess: 'token',
+  terminal: { pingMs: 20_000, idleMs: 3_600_000 },
   deadlineSeconds: { start: 900, stop: 180, delete: 600 },
 };
 
@@ -76,10 +80,24 @@ export interface HttpDeps {
     options: { readonly tailBytes?: number; readonly follow: boolean },
     signal: AbortSignal,
   ): AsyncIterable<Uint8Array>;
+  readonly terminals: Terminals;
+  /** Calls back again and again until the returned function is called. */
+  readonly every: (milliseconds: number, task: () => void) => () => void;
   /** Judges hosts for an instance as of now. @throws BerthError notFound (no such host) */
   explain(instance: Instance, host?: string): Promise<Explanation>;
   /** Judges hosts as of now for an instance that is not there yet. */
   preview(spec: InstanceSpec, imageDigest: string): Promise<DecisionPreview>;
+}
+
+/** One terminal of a host, as a WebSocket carries it. */
+export type OpenTerminal = Pick<HostTerminal, 'sayings' | 'type' | 'order' | 'close'>;
+
+/** Consoles and exec on the hosts that are connected to this process. */
+export interface Terminals {
+  /** @throws BerthError unavailable, when the host of a running instance is not connected to this process */
+  refuseAway(instance: Instance): void;
+  /** Ends with the signal. @throws BerthError unavailable, stateConflict (does not run), unsupported, rateLimited */
+  open(instance: Instance, open: TerminalOpen, signal: AbortSignal): Promise<OpenTerminal>;
 }
 
 /** Nest's token for {@link HttpDeps}. */

@@ -20,11 +20,11 @@ export interface Caller {
   readonly stillAllowed: () => Promise<void>;
 }
 
-const traceIds = new WeakMap<FastifyRequest, string>();
+const traceIds = new WeakMap<object, string>();
 const callers = new WeakMap<FastifyRequest, Caller>();
 
 /** Trace id of a request: the caller's (W3C Trace Context) or a fresh one. */
-export function traceIdOf(request: FastifyRequest): string {
+export function traceIdOf(request: Pick<FastifyRequest, 'headers'>): string {
   let id = traceIds.get(request);
   if (id === undefined) {
     const header = request.headers['traceparent'];

@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import type { Server } from 'node:http';
 import helmet from '@fastify/helmet';
 import { BerthError } from '@berth/model';
 import { Module, type DynamicModule, type Type } from '@nestjs/common';
@@ -16,6 +17,7 @@ import { OPENAPI_TEXT } from './openapi.controller.js';
 import { ProblemFilter, sendProblem } from './problem-filter.js';
 import { asBerthError } from './problems.js';
 import { routesOf } from './routes.js';
+import { TerminalDoor } from './terminal-door.js';
 import { SchemaPipe } from './validation.js';
 
 /** Largest JSON body, bytes. Uploads have their own limit. */
@@ -34,12 +36,15 @@ export async function createHttpApp(
 ): Promise<NestFastifyApplication> {
   const routes = routesOf(served);
   const text = JSON.stringify(openApiDocument(routes), null, 2);
+  let terminals: TerminalDoor | null = null;
   const module: DynamicModule = {
     module: HttpModule,
     controllers: [...served],
     providers: [
       { provide: HTTP_DEPS, useValue: deps },
       { provide: OPENAPI_TEXT, useValue: text },
+      // The adapter destroys every connection at the end: terminals are told before.
+      { provide: TerminalDoor, useValue: { beforeApplicationShutdown: () => terminals?.close() } },
     ],
   };
   const app = await NestFactory.create<NestFastifyApplication>(module, fastifyAdapter(), {
@@ -57,6 +62,7 @@ export async function createHttpApp(
   app.useGlobalFilters(new ProblemFilter(routes, deps.logger));
   app.useGlobalInterceptors(new IdempotencyInterceptor(deps));
   app.useGlobalPipes(new SchemaPipe());
+  terminals = new TerminalDoor(app.getHttpServer() as Server, deps);
   await app.init();
   await fastify.ready();
   return app;

@@ -25,6 +25,7 @@ const nothing = {
   hostSessionsTrim: () => Promise.resolve(0),
   browserSessionsTrim: () => Promise.resolve(0),
   eventsTrim: () => Promise.resolve(0),
+  terminalTicketsTrim: () => Promise.resolve(0),
 };
 
 function deps(store: Partial<ReconcileDeps['store']>, woken: string[], errors: string[] = []): ReconcileDeps {

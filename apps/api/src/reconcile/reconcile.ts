@@ -1,6 +1,6 @@
 import type { HostId } from '@berth/model';
 import type { LoopLog } from '../scheduling/loop.js';
-import type { Clock, EventStore, ReconcileStore } from '../store/store.js';
+import type { Clock, EventStore, ReconcileStore, TerminalTicketStore } from '../store/store.js';
 
 /** Repeats a task; injected so that tests own the time. Returns what stops it. */
 export interface Timers {
@@ -8,7 +8,9 @@ export interface Timers {
 }
 
 export interface ReconcileDeps {
-  readonly store: ReconcileStore & Pick<EventStore, 'eventsTrim'>;
+  readonly store: ReconcileStore &
+    Pick<EventStore, 'eventsTrim'> &
+    Pick<TerminalTicketStore, 'terminalTicketsTrim'>;
   readonly clock: Clock;
   readonly log: LoopLog;
   /** A host that was not heard for this long is silent, ms. */
@@ -77,6 +79,13 @@ export const tasks: readonly Task[] = [
     everyMs: 60_000,
     run: async (d) => {
       await d.store.browserSessionsTrim();
+    },
+  },
+  {
+    name: 'expired tickets for terminals go',
+    everyMs: 60_000,
+    run: async (d) => {
+      await d.store.terminalTicketsTrim();
     },
   },
   {

@@ -48,6 +48,15 @@ export async function tokenFindByHash(db: Db, hash: string): Promise<TokenRow | 
   return row ?? null;
 }
 
+export async function tokenFindById(db: Db, id: string): Promise<TokenRow | null> {
+  const [row] = await read<TokenRecord>(
+    db,
+    `${tokens} WHERE t.id = $1 AND t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > $2)`,
+    [id, db.clock.now()],
+  );
+  return row ?? null;
+}
+
 export async function tokenList(db: Db, projectId: ProjectId | null): Promise<readonly TokenRow[]> {
   return read<TokenRecord>(
     db,

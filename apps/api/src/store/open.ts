@@ -27,6 +27,7 @@ import * as placements from './placements.js';
 import * as projects from './projects.js';
 import * as reports from './reports.js';
 import * as silence from './silence.js';
+import * as terminalTickets from './terminal-tickets.js';
 import type { Store } from './store.js';
 
 export interface OpenOptions extends Partial<Omit<StoreOptions, 'url'>> {
@@ -98,6 +99,7 @@ function bind(db: Db): Store {
     }),
     ...bindAll(db, accessWriters),
     ...bindAll(db, browserSessions),
+    ...bindAll(db, terminalTickets),
     ...bindAll(db, hostReaders),
     ...bindAll(db, hostWriters),
     ...bindAll(db, hostSessions),

@@ -20,6 +20,7 @@ import type {
   ProjectId,
   Resources,
   Role,
+  TerminalOpen,
   VolumeId,
 } from '@berth/model';
 
@@ -242,6 +243,13 @@ export interface RevisionRow {
   readonly labels: Readonly<Record<string, string>>;
   readonly actor: string;
   readonly at: Date;
+}
+
+/** What a ticket opens, where, and who asked for it. */
+export interface TerminalTicketRow {
+  readonly tokenId: string;
+  readonly instanceId: InstanceId;
+  readonly opens: TerminalOpen;
 }
 
 export type IdempotencyBegin =

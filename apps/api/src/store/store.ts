@@ -51,6 +51,7 @@ export interface AccessStore {
   ): Promise<rows.TokenRow>;
   /** Null when unknown, expired or revoked. */
   tokenFindByHash(hash: string): Promise<rows.TokenRow | null>;
+  tokenFindById(id: string): Promise<rows.TokenRow | null>;
   /** Null lists the tokens of all projects. */
   tokenList(projectId: ProjectId | null): Promise<readonly rows.TokenRow[]>;
   /** False when there is no such unrevoked token. */
@@ -85,6 +86,17 @@ export interface BrowserSessionStore {
   ): Promise<void>;
   /** Uses a code up. Null when it is unknown, used or expired, or its token no longer speaks for anybody. */
   signInCodeConsume(hash: string): Promise<rows.TokenRow | null>;
+}
+
+/** Tickets for consoles and exec. `hash` is the SHA-256 of the ticket in hex; the ticket itself never comes here. */
+export interface TerminalTicketStore {
+  terminalTicketCreate(
+    ticket: rows.TerminalTicketRow & { readonly hash: string; readonly expiresAt: Date },
+  ): Promise<void>;
+  /** Takes a ticket away: null when it is unknown, spent or expired. */
+  terminalTicketTake(hash: string): Promise<rows.TerminalTicketRow | null>;
+  /** Drops expired tickets; returns how many. */
+  terminalTicketsTrim(): Promise<number>;
 }
 
 export interface HostStore {
@@ -370,6 +382,7 @@ export interface Store
     ProjectStore,
     AccessStore,
     BrowserSessionStore,
+    TerminalTicketStore,
     HostStore,
     ImageStore,
     InstanceStore,

@@ -1,0 +1,230 @@
+import {
+  BerthError,
+  TerminalOrder,
+  terminalChannels,
+  type Instance,
+  type TerminalNotice,
+} from '@berth/model';
+import type { RawData, WebSocket } from 'ws';
+import type { RequestContext, TerminalTicketRow, TokenRow } from '../store/store.js';
+import type { HttpDeps, OpenTerminal } from './deps.js';
+import { asBerthError, problemOf } from './problems.js';
+
+/** Input that waits for the host; beyond it the client is not read from, bytes. */
+const inputRoom = 256 * 1024;
+
+/** A client that answers none of so many pings is gone. */
+const pingsMissed = 2;
+
+/** Status codes of the close (RFC 6455 section 7.4). */
+const closeCodes = { done: 1000, goingAway: 1001, refused: 1008, failed: 1011 } as const;
+
+export interface TerminalSubject {
+  readonly ticket: TerminalTicketRow;
+  readonly token: TokenRow;
+  readonly instance: Instance;
+  readonly traceId: string;
+}
+
+/**
+ * One WebSocket and one terminal of a host. Either side that does not read holds the other up; nothing is kept but the
+ * piece on its way and {@link inputRoom} of input.
+ *
+ *   open -> (bytes both ways) -> exit or problem -> closed
+ */
+export class TerminalSession {
+  private readonly over = new AbortController();
+  /** Why this side ends it, when it does. */
+  private reason: BerthError | null = null;
+  private lastByteAt: number;
+  private waiting = 0;
+  private unanswered = 0;
+  private typing: Promise<void> = Promise.resolve();
+  /** Resolves with null when it never opens. Input that comes before waits for it. */
+  private readonly opening: Promise<OpenTerminal | null>;
+  private opened: (host: OpenTerminal | null) => void = () => undefined;
+  private readonly counted = { in: 0, out: 0 };
+
+  constructor(
+    private readonly ws: WebSocket,
+    private readonly subject: TerminalSubject,
+    private readonly deps: HttpDeps,
+  ) {
+    this.lastByteAt = deps.clock.now().getTime();
+    this.opening = new Promise((resolve) => (this.opened = resolve));
+    ws.on('error', () => this.over.abort());
+    ws.on('close', () => this.over.abort());
+    ws.on('pong', () => (this.unanswered = 0));
+    ws.on('message', (data, binary) => this.heard(data, binary));
+  }
+
+  /** Carries bytes until it is over. Never rejects. */
+  async run(): Promise<void> {
+    const stopWatching = this.deps.every(this.deps.config.terminal.pingMs, () => void this.watch());
+    const from = this.deps.clock.now().getTime();
+    let ended: object = { how: 'closedByClient' };
+    try {
+      await this.record('started', { opens: shownInAudit(this.subject.ticket.opens) });
+      ended = await this.carry();
+    } catch (thrown) {
+      const error = this.reason ?? asBerthError(thrown);
+      if (this.reason !== null || !this.over.signal.aborted) {
+        ended = { how: 'problem', code: error.code };
+        this.tell({ type: 'problem', problem: problemOf(error, this.subject.traceId) }, closeCodeOf(error));
+        if (error.code === 'internal')
+          this.deps.logger.error({ traceId: this.subject.traceId, err: thrown }, 'a terminal failed');
+      }
+    } finally {
+      stopWatching();
+      this.over.abort();
+      this.opened(null);
+      (await this.opening)?.close();
+      const seconds = Math.round((this.deps.clock.now().getTime() - from) / 1000);
+      const bytes = { bytesIn: this.counted.in, bytesOut: this.counted.out };
+      await this.record('ended', { ...ended, ...bytes, seconds }).catch((err: unknown) =>
+        this.deps.logger.error(
+          { traceId: this.subject.traceId, err },
+          'the end of a terminal is not recorded',
+        ),
+      );
+    }
+  }
+
+  /** Ends it with a problem. */
+  giveUp(error: BerthError): void {
+    this.reason ??= error;
+    this.over.abort();
+  }
+
+  private async carry(): Promise<object> {
+    const { ticket, instance } = this.subject;
+    const host = await this.deps.terminals.open(instance, ticket.opens, this.over.signal);
+    this.opened(host);
+    this.tell({ type: 'opened' });
+    for await (const saying of host.sayings()) {
+      if ('end' in saying) {
+        this.tell({ type: 'exit', end: saying.end }, closeCodes.done);
+        return { how: saying.end.reason, ...('code' in saying.end ? { exitCode: saying.end.code } : {}) };
+      }
+      this.lastByteAt = this.deps.clock.now().getTime();
+      this.counted.out += saying.bytes.length;
+      await this.send(saying.channel, saying.bytes);
+    }
+    if (this.reason !== null) throw this.reason;
+    return { how: 'closedByClient' };
+  }
+
+  /** Resolves when the bytes have left for the client: a slow one is not run away from. */
+  private send(channel: 'output' | 'errorOutput', bytes: Buffer): Promise<void> {
+    const message = Buffer.concat([Buffer.from([terminalChannels[channel]]), bytes]);
+    return new Promise((resolve, reject) => {
+      const gone = (): void => reject(new Error('the client has gone'));
+      this.over.signal.addEventListener('abort', gone, { once: true });
+      this.ws.send(message, { binary: true }, (error) => {
+        this.over.signal.removeEventListener('abort', gone);
+        if (error) reject(error);
+        else resolve();
+      });
+    });
+  }
+
+  private heard(data: RawData, binary: boolean): void {
+    const bytes = data as Buffer;
+    this.lastByteAt = this.deps.clock.now().getTime();
+    this.waiting += bytes.length;
+    if (this.waiting > inputRoom) this.ws.pause();
+    this.typing = this.typing
+      .then(() => (binary ? this.type(bytes) : this.obey(bytes)))
+      .catch((error: unknown) => this.giveUp(asBerthError(error)))
+      .then(() => {
+        this.waiting -= bytes.length;
+        if (this.waiting <= inputRoom && this.ws.isPaused) this.ws.resume();
+      });
+  }
+
+  private async type(bytes: Buffer): Promise<void> {
+    if (bytes[0] !== terminalChannels.input)
+      throw refused('A binary message begins with the byte 0, which means input.');
+    const { opens } = this.subject.ticket;
+    if (opens.kind === 'console' && opens.readOnly) throw refused('This console was opened read-only.');
+    this.counted.in += bytes.length - 1;
+    await this.whenOpen((host) => host.type(bytes.subarray(1)));
+  }
+
+  private async obey(bytes: Buffer): Promise<void> {
+    const order = TerminalOrder.safeParse(jsonOf(bytes));
+    if (!order.success) throw refused('A text message is a JSON order: resize or endInput.');
+    await this.whenOpen((host) => host.order(order.data));
+  }
+
+  private async whenOpen(act: (host: OpenTerminal) => Promise<void>): Promise<void> {
+    const host = await this.opening;
+    if (host !== null && !this.over.signal.aborted) await act(host);
+  }
+
+  /** Once per ping: is the client there, may it be, and is anything going on. */
+  private async watch(): Promise<void> {
+    if (this.over.signal.aborted) return;
+    // One that is held up is not read from, and so not heard. If it is gone, the ping meets the end of the connection.
+    if (!this.ws.isPaused && this.unanswered >= pingsMissed) return this.ws.terminate();
+    this.unanswered += 1;
+    this.ws.ping(() => undefined);
+    const idleMs = this.deps.clock.now().getTime() - this.lastByteAt;
+    if (idleMs > this.deps.config.terminal.idleMs)
+      return this.giveUp(
+        new BerthError('gone', `The terminal was idle for ${Math.round(idleMs / 1000)} seconds.`, {
+          remedy: 'Connect again with a new ticket.',
+        }),
+      );
+    const token = await this.deps.store.tokenFindById(this.subject.token.id).catch(() => undefined);
+    if (token === null)
+      this.giveUp(
+        new BerthError('unauthenticated', 'The token of this terminal was revoked or has expired.', {
+          remedy: 'Connect again with a valid token.',
+        }),
+      );
+  }
+
+  private tell(notice: TerminalNotice, close?: number): void {
+    if (this.ws.readyState !== this.ws.OPEN) return;
+    this.ws.send(JSON.stringify(notice));
+    if (close !== undefined) this.ws.close(close);
+  }
+
+  /** Who, what, when and how it ended; never a byte of it. */
+  private async record(what: 'started' | 'ended', data: object): Promise<void> {
+    const { instance, token, ticket, traceId } = this.subject;
+    const project = await this.deps.store.projectGet(instance.project);
+    const context: RequestContext = { actor: `token:${token.name}`, traceId };
+    await this.deps.store.eventInsert(context, {
+      class: 'audit',
+      type: `${ticket.opens.kind}.${what}`,
+      projectId: project?.id ?? null,
+      object: { kind: 'instance', id: instance.id, name: instance.name },
+      data: { ...data },
+    });
+  }
+}
+
+/** The command is told; values of variables may be secrets. */
+function shownInAudit(opens: TerminalTicketRow['opens']): object {
+  if (opens.kind === 'console') return { readOnly: opens.readOnly };
+  const { command, tty, user, workdir, env } = opens;
+  return { command, tty, user: user ?? null, workdir: workdir ?? null, env: Object.keys(env ?? {}) };
+}
+
+const refused = (message: string): BerthError =>
+  new BerthError('malformed', message, { remedy: 'docs/api-streams.md describes the messages.' });
+
+function closeCodeOf({ code }: BerthError): number {
+  if (code === 'unavailable') return closeCodes.goingAway;
+  return code === 'internal' ? closeCodes.failed : closeCodes.refused;
+}
+
+function jsonOf(bytes: Buffer): unknown {
+  try {
+    return JSON.parse(bytes.toString('utf8'));
+  } catch {
+    return undefined;
+  }
+}

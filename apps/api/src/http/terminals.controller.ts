@@ -1,0 +1,128 @@
+import { BerthError, ConsoleOpen, ExecOpen, type Instance, type TerminalOpen } from '@berth/model';
+import { Body, Controller, Get, Inject, Param, Post, Query, Res } from '@nestjs/common';
+import type { FastifyReply } from 'fastify';
+import { z } from 'zod';
+import { makeSecret } from '../access/secret.js';
+import { Action } from './action.js';
+import { HTTP_DEPS, type HttpDeps } from './deps.js';
+import { Asking, type Caller } from './gate.js';
+import { addressName, found, projectOf } from './project-scope.js';
+
+/** A ticket is for whoever goes on at once. */
+const ticketSeconds = 30;
+
+const TerminalTicket = z
+  .strictObject({
+    secret: z
+      .string()
+      .nullable()
+      .describe('Spend it once on GET /v1/console?ticket=…; null when the answer is a replay'),
+    expiresAt: z.iso.datetime(),
+  })
+  .meta({ id: 'TerminalTicket' });
+type TerminalTicket = z.infer<typeof TerminalTicket>;
+const ticketAnswer = {
+  201: { description: 'A ticket that works once, for 30 seconds', schema: TerminalTicket },
+};
+
+/** Tickets for the serial console of a VM and for processes in a container; the WebSocket they are spent on is beside. */
+@Controller('v1/projects/:project/instances/:name')
+export class TerminalsController {
+  constructor(@Inject(HTTP_DEPS) private readonly deps: HttpDeps) {}
+
+  @Post('console')
+  @Action('instances.console', {
+    summary: 'Ask for a ticket for the serial console of a running VM',
+    answers: ticketAnswer,
+  })
+  async console(
+    @Asking() asking: Caller,
+    @Param('project') project: string,
+    @Param('name') name: string,
+    @Body({ schema: ConsoleOpen }) body: ConsoleOpen,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<TerminalTicket> {
+    return this.ticket(asking, project, name, { kind: 'console', ...body }, reply);
+  }
+
+  @Post('exec')
+  @Action('instances.exec', {
+    summary: 'Ask for a ticket that runs a program in a running container',
+    answers: ticketAnswer,
+  })
+  async exec(
+    @Asking() asking: Caller,
+    @Param('project') project: string,
+    @Param('name') name: string,
+    @Body({ schema: ExecOpen }) body: ExecOpen,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<TerminalTicket> {
+    return this.ticket(asking, project, name, { kind: 'exec', ...body }, reply);
+  }
+
+  private async ticket(
+    { principal }: Caller,
+    project: string,
+    name: string,
+    opens: TerminalOpen,
+    reply: FastifyReply,
+  ): Promise<TerminalTicket> {
+    const { store, clock, terminals } = this.deps;
+    const projectId = await projectOf(store, principal, project);
+    const instance = found(
+      'instance',
+      name,
+      await store.instanceGet(projectId, addressName('instance', name)),
+    );
+    refuseTerminal(instance, opens.kind);
+    terminals.refuseAway(instance);
+    const { plain, hash } = makeSecret('berthticket_');
+    const expiresAt = new Date(clock.now().getTime() + ticketSeconds * 1000);
+    const { tokenId } = principal;
+    await store.terminalTicketCreate({ hash, tokenId, instanceId: instance.id, opens, expiresAt });
+    void reply.header('cache-control', 'no-store');
+    return { secret: plain, expiresAt: expiresAt.toISOString() };
+  }
+}
+
+/** What this instance has no such terminal for, now or ever. @throws BerthError unsupported, stateConflict */
+export function refuseTerminal({ name, spec, status }: Instance, kind: TerminalOpen['kind']): void {
+  if (kind === 'console' && spec.isolation === 'container')
+    throw new BerthError('unsupported', `${name} is a container and has no serial console.`, {
+      remedy: 'Run a program in it instead: POST …/exec, or read what it prints: GET …/logs.',
+    });
+  if (kind === 'exec' && spec.isolation !== 'container')
+    throw new BerthError('unsupported', `${name} is a machine of its own: no program can be put into it.`, {
+      remedy: 'Use its serial console: POST …/console.',
+    });
+  if (status.state !== 'running' && status.state !== 'paused')
+    throw new BerthError('stateConflict', `${name} is ${status.state} and not running.`, {
+      remedy: 'Start it first, and wait until its state is running.',
+    });
+}
+
+const TicketQuery = z.strictObject({
+  ticket: z.string().max(128).optional().describe('From POST …/console or …/exec'),
+});
+
+/** Where tickets are spent. An upgrade never comes here: see terminal-door.ts. */
+@Controller('v1/console')
+export class TerminalDoorController {
+  @Get()
+  @Action('public', {
+    summary: 'Spend a ticket: upgrade to a WebSocket that carries the terminal (docs/api-streams.md)',
+    answers: {
+      101: { description: 'The connection carries the terminal from here on' },
+      426: { description: 'Always, without an upgrade' },
+    },
+  })
+  refuse(
+    @Query({ schema: TicketQuery }) _query: z.infer<typeof TicketQuery>,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): never {
+    void reply.header('upgrade', 'websocket');
+    throw new BerthError('upgradeRequired', 'This address speaks WebSocket.', {
+      remedy: 'Upgrade the connection (RFC 6455); docs/api-streams.md tells how.',
+    });
+  }
+}

@@ -1,0 +1,91 @@
+import { z } from 'zod';
+import { Problem } from './errors.js';
+import { ExitInfo, ProcessSpec } from './instance.js';
+
+/*
+ * Terminals: the serial console of a virtual machine, and processes started in a running container (exec). A ticket is
+ * asked for with a POST and spent on `GET /v1/console?ticket=…`, upgraded to a WebSocket (RFC 6455) that carries
+ *
+ *   binary messages   one byte that names the channel, then bytes as they are: see `terminalChannels`
+ *   text messages     JSON: `TerminalOrder` from the client, `TerminalNotice` from the API
+ */
+
+/** First byte of a binary message. With a terminal, and on a console, all output is on `output`. */
+export const terminalChannels = { input: 0, output: 1, errorOutput: 2 } as const;
+
+/** Longest message either side may send, bytes; longer ones end the connection. */
+export const terminalMessageBytes = 64 * 1024;
+
+/** Most of the serial log that a console begins with, bytes. */
+export const scrollbackMaxBytes = 1024 * 1024;
+
+export const TerminalSize = z
+  .strictObject({ columns: z.int().min(1).max(1000), rows: z.int().min(1).max(1000) })
+  .meta({ id: 'TerminalSize' });
+export type TerminalSize = z.infer<typeof TerminalSize>;
+
+export const ConsoleOpen = z
+  .strictObject({
+    readOnly: z.boolean().default(false).describe('What is typed is refused; several may write otherwise'),
+    scrollbackBytes: z
+      .int()
+      .min(0)
+      .max(scrollbackMaxBytes)
+      .default(64 * 1024)
+      .describe('How much of the serial log comes first'),
+  })
+  .meta({ id: 'ConsoleOpen' });
+export type ConsoleOpen = z.infer<typeof ConsoleOpen>;
+
+const { env, user, workdir } = ProcessSpec.shape;
+export const ExecOpen = z
+  .strictObject({
+    command: z
+      .array(z.string().max(32_768))
+      .min(1)
+      .max(256)
+      .refine((c) => c[0] !== '', 'must begin with a program')
+      .describe('Program and arguments; no shell is put in between'),
+    tty: z.boolean().default(false).describe('With a terminal; its output is one stream then'),
+    size: TerminalSize.optional().describe('Of the terminal at its beginning; 80 by 24 when absent'),
+    env: env.describe("Added to the container's own"),
+    user: user.describe("The container's own when absent"),
+    workdir: workdir.describe("The container's own when absent"),
+  })
+  .meta({ id: 'ExecOpen' });
+export type ExecOpen = z.infer<typeof ExecOpen>;
+
+/** What a ticket opens. */
+export const TerminalOpen = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('console'), ...ConsoleOpen.shape }),
+  z.strictObject({ kind: z.literal('exec'), ...ExecOpen.shape }),
+]);
+export type TerminalOpen = z.infer<typeof TerminalOpen>;
+
+/** How a terminal ended by itself. */
+export const TerminalEnd = z.discriminatedUnion('reason', [
+  /** The process of an exec ended: its exit code, 128 + n after signal n. */
+  z.strictObject({ reason: z.literal('exited'), code: z.int() }),
+  /** The instance is no longer running. */
+  z.strictObject({ reason: z.literal('workloadEnded'), exit: ExitInfo.nullable() }),
+  /** It could not be begun or kept up. */
+  z.strictObject({ reason: z.literal('failed'), message: z.string() }),
+]);
+export type TerminalEnd = z.infer<typeof TerminalEnd>;
+
+/** Text messages of the client. */
+export const TerminalOrder = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('resize'), ...TerminalSize.shape }),
+  /** Nothing more will be typed: the process reads the end of its input. No effect with a terminal. */
+  z.strictObject({ type: z.literal('endInput') }),
+]);
+export type TerminalOrder = z.infer<typeof TerminalOrder>;
+
+/** Text messages of the API. `exit` and `problem` are the last one before the close. */
+export const TerminalNotice = z.discriminatedUnion('type', [
+  /** The host has opened it. */
+  z.strictObject({ type: z.literal('opened') }),
+  z.strictObject({ type: z.literal('exit'), end: TerminalEnd }),
+  z.strictObject({ type: z.literal('problem'), problem: Problem }),
+]);
+export type TerminalNotice = z.infer<typeof TerminalNotice>;
