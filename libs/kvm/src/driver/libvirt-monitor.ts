@@ -1,13 +1,9 @@
 import { LibvirtConnectionError, LibvirtError } from '../libvirt/errors.js';
 import type { LibvirtClient } from '../libvirt/client.js';
 import type { DomainRef } from '../libvirt/protocol.js';
-import {
-  QmpTransportError,
-  type ExecuteOptions,
-  type QmpCommands,
-  type QmpExecutor,
-} from '../qmp/commands.js';
+import { QmpTransportError, type ExecuteOptions, type QmpCall, type QmpExecutor } from '../qmp/commands.js';
 import { parseMessage } from '../qmp/messages.js';
+import type { QmpCommands } from '../qmp/schema.gen.js';
 
 /** QMP through libvirt's monitor program, for machines that libvirt owns. */
 export class LibvirtMonitor implements QmpExecutor {
@@ -18,8 +14,7 @@ export class LibvirtMonitor implements QmpExecutor {
 
   async execute<C extends keyof QmpCommands>(
     command: C,
-    args?: QmpCommands[C]['args'],
-    options: ExecuteOptions = {},
+    ...[args, options = {}]: QmpCall<C>
   ): Promise<QmpCommands[C]['result']> {
     const line = await this.#send(JSON.stringify({ execute: command, arguments: args }), options);
     const message = parseMessage(line);

@@ -19,14 +19,15 @@ import type { Account } from '../driver/qemu-account.js';
 import { callBounds } from '../driver/step-bounds.js';
 import type { MachineSpec } from '../machine/machine-spec.js';
 import type { QmpClient } from '../qmp/client.js';
-import { QmpTransportError, type BlockStats } from '../qmp/commands.js';
+import { QmpTransportError } from '../qmp/commands.js';
+import type { QueryBlockstatsResult } from '../qmp/schema.gen.js';
 import { Attention } from './attention.js';
 import { machineArguments, SERIAL_CHARDEV } from './machine-arguments.js';
 import { endProcess, launchQemu, type QemuChild } from './process.js';
 import { QmpSessions } from './qmp-sessions.js';
 import { RunFiles, type ProcessRecord } from './run-files.js';
 import { MachineView, type QemuMachine } from './machine-view.js';
-import { livePower } from './run-state.js';
+import { livePower, quitReasons } from './run-state.js';
 import { forgetRotation, openedFor, rotate } from './serial-rotation.js';
 import { VmUids } from './vm-uids.js';
 
@@ -52,10 +53,9 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
     this.#files = new RunFiles(options.runDir);
     this.#uids = new VmUids(join(options.stateDir, 'vm-uids.json'));
     this.#sessions = new QmpSessions({
-      event: (key, { event, data }) => {
-        if (event === 'SHUTDOWN' && /^host-(signal|qmp-quit)$/.test(String(data['reason'])))
-          this.#view.toldToQuit(key);
-        if (livePower.has(event)) this.#listener?.noticed(key);
+      event: (key, event) => {
+        if (event.event === 'SHUTDOWN' && quitReasons.has(event.data.reason)) this.#view.toldToQuit(key);
+        if (livePower.has(event.event)) this.#listener?.noticed(key);
       },
       closed: (key) => this.#attention.lost(key),
     });
@@ -121,7 +121,7 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
     try {
       const client = await this.#sessions.get(machine, this.#files.socketPath(machine));
       const disks = await client.execute('query-blockstats');
-      const sum = (of: (disk: BlockStats['stats']) => number): number =>
+      const sum = (of: (disk: QueryBlockstatsResult['stats']) => number): number =>
         disks.reduce((total, { stats }) => total + of(stats), 0);
       return { read: sum((d) => d.rd_bytes), write: sum((d) => d.wr_bytes) };
     } catch (error) {

@@ -1,8 +1,9 @@
 import type { Machine } from '../driver/machine-driver.js';
-import type { RunState } from '../qmp/commands.js';
+import type { QmpEvent } from '../qmp/messages.js';
+import type { QueryStatusResult, ShutdownData } from '../qmp/schema.gen.js';
 
 /** Events after which a machine's state is to be asked for again (QEMU QMP reference, run state and block events). */
-export const livePower: ReadonlySet<string> = new Set([
+export const livePower: ReadonlySet<QmpEvent['event']> = new Set([
   'SHUTDOWN',
   'STOP',
   'RESUME',
@@ -12,8 +13,11 @@ export const livePower: ReadonlySet<string> = new Set([
   'BLOCK_IO_ERROR',
 ]);
 
+/** Why QEMU went, where somebody on the host told it to. */
+export const quitReasons: ReadonlySet<ShutdownData['reason']> = new Set(['host-signal', 'host-qmp-quit']);
+
 /** What QEMU's run state means for us. A process that waits for its first `cont` never ran its guest. */
-export function stateOf(status: RunState): Pick<Machine, 'power' | 'end'> {
+export function stateOf(status: QueryStatusResult['status']): Pick<Machine, 'power' | 'end'> {
   switch (status) {
     case 'running':
     case 'colo':

@@ -11,6 +11,8 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { QmpClient } from './client.js';
 import { QmpTransportError } from './commands.js';
 import { LineDecoder, parseMessage } from './messages.js';
+import { qmpEventNames } from './schema.gen.js';
+import { livePower } from '../qemu/run-state.js';
 
 /** A stream whose other end is the test. */
 function scripted(): { stream: Duplex; say: (message: object) => void; heard: string[] } {
@@ -94,6 +96,20 @@ describe('the QMP client on a scripted stream', () => {
         got.push(...decoder.push(stream.subarray(at, at + size)));
       expect(got).toEqual(lines);
     }
+  });
+});
+
+it('an event is typed by its name, and one without a type is told apart', () => {
+  for (const name of livePower) expect(qmpEventNames).toContain(name);
+  const timestamp = { seconds: 1, microseconds: 2 };
+  const data = { guest: true, reason: 'guest-shutdown' };
+  expect(parseMessage(JSON.stringify({ event: 'SHUTDOWN', data, timestamp }))).toEqual({
+    kind: 'event',
+    event: { event: 'SHUTDOWN', data, timestamp },
+  });
+  expect(parseMessage(JSON.stringify({ event: 'FROM_TOMORROW', timestamp }))).toEqual({
+    kind: 'untypedEvent',
+    name: 'FROM_TOMORROW',
   });
 });
 

@@ -1,7 +1,8 @@
 import { EventEmitter } from 'node:events';
 import type { Duplex } from 'node:stream';
-import { QmpTransportError, type ExecuteOptions, type QmpCommands, type QmpExecutor } from './commands.js';
+import { QmpTransportError, type ExecuteOptions, type QmpCall, type QmpExecutor } from './commands.js';
 import { LineDecoder, parseMessage, type QmpEvent, type QmpMessage } from './messages.js';
+import type { QmpCommands } from './schema.gen.js';
 
 interface QmpClientEvents {
   event: [QmpEvent];
@@ -65,8 +66,7 @@ export class QmpClient extends EventEmitter<QmpClientEvents> implements QmpExecu
 
   execute<C extends keyof QmpCommands>(
     command: C,
-    args?: QmpCommands[C]['args'],
-    options: ExecuteOptions = {},
+    ...[args, options]: QmpCall<C>
   ): Promise<QmpCommands[C]['result']> {
     return this.raw(command, args, options) as Promise<QmpCommands[C]['result']>;
   }
@@ -132,6 +132,7 @@ export class QmpClient extends EventEmitter<QmpClientEvents> implements QmpExecu
 
   #dispatch(message: QmpMessage): void {
     if (message.kind === 'event') this.emit('event', message.event);
+    else if (message.kind === 'untypedEvent') return;
     else if (message.kind === 'greeting') this.#greeted?.(message.version);
     // A reply whose caller gave up has no taker any more.
     else if (message.id !== null)

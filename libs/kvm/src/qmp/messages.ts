@@ -1,15 +1,20 @@
 import { QmpError, QmpTransportError } from './commands.js';
+import { qmpEventNames, type QmpEvents } from './schema.gen.js';
 
-/** An asynchronous event of QEMU. */
-export interface QmpEvent {
-  readonly event: string;
-  readonly data: Readonly<Record<string, unknown>>;
-  readonly timestamp: { readonly seconds: number; readonly microseconds: number };
-}
+/** An asynchronous event of QEMU, told apart by its name. What it holds is QEMU's word, which nobody has checked. */
+export type QmpEvent = {
+  [E in keyof QmpEvents]: {
+    readonly event: E;
+    readonly data: QmpEvents[E];
+    readonly timestamp: { readonly seconds: number; readonly microseconds: number };
+  };
+}[keyof QmpEvents];
 
 export type QmpMessage =
   | { readonly kind: 'greeting'; readonly version: string }
   | { readonly kind: 'event'; readonly event: QmpEvent }
+  /** One that has no type here: nobody could make sense of it. */
+  | { readonly kind: 'untypedEvent'; readonly name: string }
   | { readonly kind: 'return'; readonly id: string | null; readonly value: unknown }
   | { readonly kind: 'error'; readonly id: string | null; readonly error: QmpError };
 
@@ -28,7 +33,7 @@ export function parseMessage(line: string): QmpMessage {
   if (!isObject(value)) throw new QmpTransportError('protocol', 'QEMU sent a line that is no object');
   const id = typeof value['id'] === 'string' ? value['id'] : null;
   if (isObject(value['QMP'])) return { kind: 'greeting', version: versionOf(value['QMP']) };
-  if (typeof value['event'] === 'string') return { kind: 'event', event: eventOf(value['event'], value) };
+  if (typeof value['event'] === 'string') return eventOf(value['event'], value);
   if ('return' in value) return { kind: 'return', id, value: value['return'] };
   if (isObject(value['error'])) {
     const { class: errorClass, desc } = value['error'];
@@ -42,13 +47,17 @@ function versionOf(greeting: Json): string {
   return isObject(qemu) ? [qemu['major'], qemu['minor'], qemu['micro']].join('.') : 'unknown';
 }
 
-function eventOf(event: string, value: Json): QmpEvent {
+const typed: ReadonlySet<string> = new Set(qmpEventNames);
+
+function eventOf(name: string, value: Json): QmpMessage {
+  if (!typed.has(name)) return { kind: 'untypedEvent', name };
   const time = isObject(value['timestamp']) ? value['timestamp'] : {};
-  return {
-    event,
+  const event = {
+    event: name,
     data: isObject(value['data']) ? value['data'] : {},
     timestamp: { seconds: Number(time['seconds'] ?? 0), microseconds: Number(time['microseconds'] ?? 0) },
   };
+  return { kind: 'event', event: event as unknown as QmpEvent };
 }
 
 /** Cuts a byte stream into lines, none longer than `maxBytes`. */
