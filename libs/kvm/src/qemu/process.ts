@@ -2,7 +2,14 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
-import { isAlive, openTap, processIdentity, signalProcess, type ProcessIdentity } from '@berth/linux';
+import {
+  hasCode,
+  isAlive,
+  openTap,
+  processIdentity,
+  signalProcess,
+  type ProcessIdentity,
+} from '@berth/linux';
 import { argumentsOf } from '../driver/qemu-process.js';
 import { isVmUid } from './vm-uids.js';
 
@@ -19,7 +26,8 @@ const KILL_MS = 10_000;
 
 /**
  * Starts QEMU in a session of its own, as `uid` with no capability, no other group than `groups` and no way to gain
- * more; it outlives this process. Its error output is a pipe: after our end QEMU's words go nowhere, and cost nothing.
+ * more; it outlives this process. It stands still, at its very beginning, until SIGCONT. Its error output is a pipe: after
+ * our end QEMU's words go nowhere, and cost nothing.
  * @param taps names of taps, which become descriptors 3, 4, … @throws Error when it cannot be started.
  */
 export async function launchQemu(
@@ -46,12 +54,22 @@ export async function launchQemu(
   }
   const words = collect(child);
   const { pid } = child;
+  // Before it becomes QEMU, so that all its memory is accounted where the caller puts it.
+  if (pid !== undefined) signalIfThere(pid, 'SIGSTOP');
   if (pid === undefined) throw await new Promise<Error>((resolve) => child.once('error', resolve));
   child.on('error', () => undefined);
   child.unref();
   const running = processIdentity(pid);
   if (running === null) throw new Error(await lastWords(child, words));
   return { identity: running, words };
+}
+
+function signalIfThere(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if (!hasCode(error, 'ESRCH')) throw error;
+  }
 }
 
 function collect(child: ChildProcess): () => string {
@@ -73,7 +91,11 @@ async function lastWords(child: ChildProcess, words: () => string): Promise<stri
 
 /** Ends exactly this process and waits until it is gone: politely first, so that disks are closed. @throws Error */
 export async function endProcess(identity: ProcessIdentity, termMs = TERM_MS): Promise<void> {
-  if (termMs > 0 && signalProcess(identity, 'SIGTERM') && (await goneWithin(identity, termMs))) return;
+  if (termMs > 0 && signalProcess(identity, 'SIGTERM')) {
+    // One that stands still would never hear it.
+    signalProcess(identity, 'SIGCONT');
+    if (await goneWithin(identity, termMs)) return;
+  }
   if (signalProcess(identity, 'SIGKILL') && !(await goneWithin(identity, KILL_MS)))
     throw new Error(`process ${identity.pid} survives SIGKILL`);
 }

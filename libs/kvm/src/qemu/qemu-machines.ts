@@ -10,6 +10,7 @@ import {
   hasCode,
   isAlive,
   run,
+  signalProcess,
 } from '@berth/linux';
 import type { VolumeId } from '@berth/model';
 import { RuntimeError, type EnforcedLimits, type StepContext, type WorkloadKey } from '@berth/runtime';
@@ -32,11 +33,17 @@ import { forgetRotation, openedFor, rotate } from './serial-rotation.js';
 import { VmUids } from './vm-uids.js';
 
 const PROGRAM = 'qemu-system-x86_64';
+/** Threads of a QEMU beside its processors': its pool for disks has 64 at most, migration takes up to 255. */
+const MAX_OTHER_THREADS = 512;
+
 /**
  * Machines whose QEMU we start ourselves. Each is a detached process of its own user, cgroup and session, found again
  * by its record, and talked to over QMP:
  *
- *   record (no process) -> spawned, frozen -> record (pid, start time, boot) -> cgroup -> QMP -> `cont`
+ *   record (no process) -> spawned, stopped -> cgroup -> SIGCONT -> record (pid, start time, boot) -> QMP -> `cont`
+ *
+ * The cgroup accounts for memory and does not limit it: what QEMU takes beside its guest's memory depends on its devices
+ * and load, and a limit that is met kills the guest.
  *
  * Whatever is interrupted before `cont` never ran its guest, and the next start sweeps it.
  */
@@ -113,8 +120,8 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
   async limits(machine: QemuMachine): Promise<EnforcedLimits> {
     const client = await this.#sessions.get(machine, this.#files.socketPath(machine));
     const memory = await client.execute('query-memory-size-summary');
-    const { cpuMillis } = await cgroupLimits(this.#cgroup(machine));
-    return { memoryBytes: memory['base-memory'], cpuMillis, pids: null };
+    const { cpuMillis, pids } = await cgroupLimits(this.#cgroup(machine));
+    return { memoryBytes: memory['base-memory'], cpuMillis, pids };
   }
 
   async blockBytes(machine: QemuMachine): Promise<{ read: number; write: number } | null> {
@@ -139,17 +146,21 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
       const record = recordOf(spec, account);
       await this.#files.write(record);
       await at('recorded');
-      await cgroupCreate(this.#cgroup(spec), { cpuMillis: spec.cpuMillis });
+      await cgroupCreate(this.#cgroup(spec), {
+        cpuMillis: spec.cpuMillis,
+        pids: spec.vcpus + MAX_OTHER_THREADS,
+      });
       await at('cgroup.made');
       const child = await this.#spawn(spec, account);
       await at('spawned');
-      await this.#files.write({ ...record, process: child.identity });
-      await at('pid.recorded');
       await cgroupAdd(this.#cgroup(spec), child.identity.pid).catch((error: unknown) => {
         // It ended already; why is what the greeting finds out.
         if (!hasCode(error, 'ESRCH')) throw error;
       });
       await at('confined');
+      signalProcess(child.identity, 'SIGCONT');
+      await this.#files.write({ ...record, process: child.identity });
+      await at('pid.recorded');
       const client = await this.#greet(spec, child, ctx);
       await at('greeted');
       await client.execute('cont', undefined, callBounds(ctx));

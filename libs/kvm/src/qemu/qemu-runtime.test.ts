@@ -1,6 +1,6 @@
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createTap, processIdentity, run } from '@berth/linux';
+import { cgroupLimits, cgroupUsage, createTap, mounts, processIdentity, run } from '@berth/linux';
 import type { NetworkId, NicId } from '@berth/model';
 import type { Observation } from '@berth/runtime';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -67,6 +67,29 @@ describe('a machine in a QEMU of our own', () => {
       await runtime.remove(each, step());
       await runtime.removeVolume(each.rootVolume.id, step());
     }
+  });
+
+  it('is accounted for in a cgroup of its own: processor, memory and threads, the last with a bound', async () => {
+    const spec = await started('steady', { vcpus: 2, cpuMillis: 700 });
+    const group = `berth-qemu.test-host.${spec.instanceId}.1`;
+    const pid = (await seen(spec))?.pid ?? 0;
+    const rows = readFileSync(`/proc/${pid}/cgroup`, 'utf8').trim().split('\n');
+    for (const controller of ['cpu', 'memory', 'pids']) {
+      const own = rows.find((row) => row.split(':')[1]?.split(',').includes(controller)) ?? rows.at(-1);
+      expect(own?.split(':')[2]).toBe(`/${group}`);
+    }
+    expect(await runtime.limits(spec)).toEqual({ memoryBytes: 32 * 2 ** 20, cpuMillis: 700, pids: 514 });
+    const anonymous = /^RssAnon:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+    const usage = await cgroupUsage(group);
+    // Whatever it took before it was put there would be missing.
+    expect(usage.memoryBytes).toBeGreaterThan(Number(anonymous) * 1024 * 0.9);
+    expect(usage.cpuMicros).toBeGreaterThan(0);
+    expect(usage.pids).toBe(readdirSync(`/proc/${pid}/task`).length);
+    expect((await cgroupLimits(group)).memoryBytes).toBeNull();
+    await runtime.stop(spec, 0, step());
+    await runtime.remove(spec, step());
+    for (const { type, target } of mounts())
+      if (type.startsWith('cgroup')) expect(readdirSync(target)).not.toContain(group);
   });
 
   it('is paused and resumed, and has the name it was given, whatever its characters', async () => {
@@ -169,8 +192,9 @@ describe('an agent that was killed in the middle of a start', () => {
     await runtime.remove(spec, step());
   });
 
-  it('leaves a process that a removal sweeps', async () => {
+  it('leaves a process that a removal sweeps, also one that stands still', async () => {
     const spec = await started('steady');
+    process.kill((await seen(spec))?.pid ?? 0, 'SIGSTOP');
     forgetPid(spec);
     runtime = host.runtime();
     await runtime.remove(spec, step());
