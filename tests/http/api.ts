@@ -15,6 +15,7 @@ import type { Ledger } from '../../apps/api/src/ledger/ledger.js';
 import { explain, preview } from '../../apps/api/src/scheduling/explain.js';
 import { Exposition } from '../../apps/api/src/metrics/exposition.js';
 import { Meters } from '../../apps/api/src/metrics/meters.js';
+import { Traces } from '../../apps/api/src/metrics/traces.js';
 import { UsageHistory } from '../../apps/api/src/metrics/usage-history.js';
 import { placePending } from '../../apps/api/src/scheduling/place.js';
 import type { Store } from '../../apps/api/src/store/store.js';
@@ -109,6 +110,7 @@ export class Api {
     const app = await createHttpApp({
       usage,
       meters,
+      traces: new Traces(() => performance.now()),
       metrics: new Exposition({ meters, store, usage, link, instances: 100 }),
       store,
       ledger,

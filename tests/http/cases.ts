@@ -473,6 +473,17 @@ export const cases: Readonly<Record<string, RouteCase>> = {
     },
     bad: (api) => refused(api.call('get', '/v1/operations?project=beta', 'alpha:viewer')),
   },
+  'GET /v1/operations/{id}/trace': {
+    good: async (api) => {
+      const { body } = await api.call('post', instances).send({ name: name(), spec }).expect(202);
+      const { id, traceId } = body.operation;
+      const trace = await api.call('get', `/v1/operations/${id}/trace`, 'alpha:viewer').expect(200);
+      expect(trace.body).toMatchObject({ operationId: id, traceId });
+      expect(trace.body.spans.map((s: { name: string }) => s.name)).toEqual(['request', 'transaction']);
+      await api.call('get', `/v1/operations/${id}/trace`, 'beta:admin').expect(404);
+    },
+    bad: absent(`/v1/operations/${nobody}/trace`),
+  },
   'GET /v1/operations/{id}': {
     good: async (api) => {
       const { body } = await api.call('post', instances).send({ name: name(), spec }).expect(202);

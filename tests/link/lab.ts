@@ -32,6 +32,7 @@ import { hashSecret, makeSecret } from '../../apps/api/src/access/secret.js';
 import { AgentsDoor } from '../../apps/api/src/dispatch/agents-door.js';
 import { Authority } from '../../apps/api/src/dispatch/authority.js';
 import { MasterKey } from '../../apps/api/src/dispatch/master-key.js';
+import { Traces } from '../../apps/api/src/metrics/traces.js';
 import { UsageHistory } from '../../apps/api/src/metrics/usage-history.js';
 import { placePending } from '../../apps/api/src/scheduling/place.js';
 import { migrate } from '../../apps/api/src/store/migrate.js';
@@ -100,6 +101,7 @@ export class Api {
   door!: AgentsDoor;
   readonly blobs = new Blobs();
   readonly usage = new UsageHistory(clock, 100);
+  readonly traces = new Traces(() => performance.now());
   authority!: Authority;
   private constructor(
     readonly store: Store,
@@ -120,6 +122,7 @@ export class Api {
       log,
       pause: systemClock,
       usage: api.usage,
+      traces: api.traces,
       adoptRestored: false,
       listen: [{ host: '127.0.0.1', port }],
       hooks: {
@@ -139,6 +142,7 @@ export class Api {
           ids,
           clock,
           strategy: 'spread',
+          traces: this.traces,
           placed: (hostId) => this.door.wake(hostId),
         }),
       )

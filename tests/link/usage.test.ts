@@ -42,3 +42,38 @@ it('what an instance uses comes over the link; an API that was restarted asks fo
     await api.close();
   }
 });
+
+it('the trace of a start tells its parts in the API, and within them those of the host', async () => {
+  const url = await database(cluster.url);
+  const api = await Api.start(url, dir);
+  const host = new Host(`${dir}/h2`, 'h2');
+  try {
+    host.start(api.door.port, await api.joinToken());
+    await until(
+      () => api.door.connected(),
+      (all) => all.length === 1,
+      'the host',
+    );
+    const { id } = await api.create('web');
+    // What the REST side does, which this lab has not.
+    const operation = { id: 'op', traceId: 'trace' };
+    api.traces.begin(operation, id, api.traces.now());
+    await api.place();
+    await api.untilState('web', 'running');
+    const named = (room: string) => {
+      const spans = api.traces.get('op')?.spans ?? [];
+      return spans.filter((s) => s.room === room).map((s) => s.name);
+    };
+    expect(named('api').filter((n) => n !== 'decision')).toEqual([
+      'transaction',
+      'offer',
+      'link',
+      'host',
+      'report',
+    ]);
+    expect(named('host')).toEqual(expect.arrayContaining(['prepare', 'start']));
+  } finally {
+    await host.end();
+    await api.close();
+  }
+});

@@ -1,5 +1,6 @@
 import { storageErrorType } from '@berth/model';
 import type { Condition, ExitInfo, Isolation, Power } from '@berth/model';
+import { Stopwatch } from '@berth/runtime';
 import type { Observation, WorkloadKey, WorkloadSpec } from '@berth/runtime';
 import type { PlacementRecord } from './journal.js';
 import type { WorkerPorts } from './worker-ports.js';
@@ -15,6 +16,8 @@ export class PlacementFacts {
   leftovers = true;
   /** What the runtime says keeps it from its work. */
   conditions: readonly Condition[] = [];
+  /** How long the parts of this run's start took. */
+  watch = new Stopwatch();
   /** The exit in the record is our own conclusion; what the runtime says of it is worth more. */
   private exitAssumed = false;
   private onExit: (() => void) | null = null;
@@ -133,6 +136,7 @@ export class PlacementFacts {
     record.started = null;
     record.run = run;
     record.restarts = restarts;
+    this.watch = new Stopwatch();
     return this.save();
   }
 

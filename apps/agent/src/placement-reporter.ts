@@ -39,7 +39,9 @@ export class PlacementReporter {
     const text = JSON.stringify(body);
     if (text === this.said) return;
     this.said = text;
-    this.ports.report({ ...body, observedAt: this.ports.clock.now().toISOString() });
+    const { spans } = facts.watch;
+    const timed = spans.length === 0 ? {} : { spans: [...spans] };
+    this.ports.report({ ...body, ...timed, observedAt: this.ports.clock.now().toISOString() });
   }
 }
 

@@ -46,7 +46,9 @@ export class RuntimeSteps {
         abort.abort(new RuntimeError('deadline', `${kind} took longer than ${allowed} ms`));
     });
     try {
-      await this.step(kind, { signal: abort.signal, deadline: clock.now().getTime() + allowed });
+      const { watch } = this.facts;
+      const ctx = { signal: abort.signal, deadline: clock.now().getTime() + allowed, watch };
+      await watch.time(kind, () => this.step(kind, ctx));
     } finally {
       timer.abort();
       this.running = null;

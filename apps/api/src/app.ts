@@ -15,6 +15,7 @@ import type { Ledger } from './ledger/ledger.js';
 import { startLedger } from './ledger/sequencer.js';
 import { Exposition } from './metrics/exposition.js';
 import { Meters } from './metrics/meters.js';
+import { Traces } from './metrics/traces.js';
 import { UsageHistory } from './metrics/usage-history.js';
 import { reconcileStart } from './reconcile/reconcile.js';
 import { explain, preview } from './scheduling/explain.js';
@@ -23,7 +24,7 @@ import { placePending } from './scheduling/place.js';
 import { migrate } from './store/migrate.js';
 import { openStore } from './store/open.js';
 import type { Store } from './store/store.js';
-import { randomIds, systemClock, systemPause, systemTimers } from './system-clock.js';
+import { randomIds, systemClock, systemPause, systemTicks, systemTimers } from './system-clock.js';
 
 /** A running API process. */
 export interface ApiApp {
@@ -80,6 +81,7 @@ async function startCore(
 ): Promise<{ httpDeps: Omit<HttpDeps, 'ledger' | 'blobs'>; stop: () => Promise<void> }> {
   let door: AgentsDoor | null = null;
   const meters = new Meters();
+  const traces = new Traces(systemTicks);
   const usage = new UsageHistory(systemClock, config.usageHistories);
   const wakeDispatch = (hostId: HostId): void => door?.wake(hostId);
   const numberEvents = (): void => void ledger.flush().catch(() => undefined);
@@ -93,6 +95,7 @@ async function startCore(
         ids: randomIds,
         placed: wakeDispatch,
         meters,
+        traces,
       }),
     logger,
   );
@@ -113,6 +116,7 @@ async function startCore(
     log: logger,
     pause: systemPause,
     usage,
+    traces,
     adoptRestored: config.adoptRestored,
     listen,
   });
@@ -139,6 +143,7 @@ async function startCore(
       caFingerprint: authority.fingerprint,
       usage,
       meters,
+      traces,
       metrics: new Exposition({
         meters,
         store,

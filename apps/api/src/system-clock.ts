@@ -10,6 +10,9 @@ import type { Clock, IdSource } from './store/store.js';
  */
 export const systemClock: Clock = { now: () => new Date() };
 
+/** Monotonic, milliseconds. */
+export const systemTicks = (): number => performance.now();
+
 export const randomIds: IdSource = { uuid: () => randomUUID() };
 
 export const systemTimers: Timers = {

@@ -228,6 +228,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/operations/{id}/trace': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Get where the time of an operation went; kept in memory, for the newest thousand */
+    get: operations['tracesGet'];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/projects': {
     parameters: {
       query?: never;
@@ -2141,6 +2158,16 @@ export interface components {
       /** @description Shown this once; null when the answer is a replay */
       secret: string | null;
     };
+    Trace: {
+      operationId: string;
+      spans: {
+        ms: number;
+        name: string;
+        /** @enum {string} */
+        room: 'api' | 'host';
+      }[];
+      traceId: string;
+    };
     Volume: {
       /** Format: date-time */
       createdAt: string;
@@ -2598,6 +2625,29 @@ export interface operations {
         };
         content: {
           'application/json': components['schemas']['Operation'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  tracesGet: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Its parts so far */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Trace'];
         };
       };
       default: components['responses']['Problem'];

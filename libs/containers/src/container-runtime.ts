@@ -11,6 +11,8 @@ import {
   RuntimeError,
   type RuntimeProbe,
   type StepContext,
+  type Stopwatch,
+  timed,
   type WorkloadKey,
   type WorkloadSpec,
 } from '@berth/runtime';
@@ -83,7 +85,7 @@ class ContainerRuntime implements Runtime {
       await this.records.write({ ...recordOf(spec, image), ...(known === null ? {} : runOf(known)) });
       await faultPoint('oci.prepare.recorded', spec.instanceId);
       try {
-        if (known === null || !this.use.runs.alive(known)) await this.realise(spec, layers);
+        if (known === null || !this.use.runs.alive(known)) await this.realise(spec, layers, ctx.watch);
       } catch (error) {
         if (known === null) await this.parts.release(spec);
         throw error;
@@ -101,12 +103,12 @@ class ContainerRuntime implements Runtime {
       if (this.use.runs.alive(record)) return this.finishStart(record);
       await this.use.runs.monitorGone(record);
       const image = ociImage(spec);
-      const base = await this.realise(spec, await this.layers(image, ctx.signal));
+      const base = await this.realise(spec, await this.layers(image, ctx.signal), ctx.watch);
       this.launching += 1;
       try {
-        await this.parts.bundleWrite(spec, image, base);
+        await timed(ctx.watch, 'bundle', () => this.parts.bundleWrite(spec, image, base));
         await faultPoint('oci.bundle.written', spec.instanceId);
-        this.publish(await this.use.runs.launch(record, ctx.signal));
+        this.publish(await timed(ctx.watch, 'launch', () => this.use.runs.launch(record, ctx.signal)));
       } finally {
         this.launching -= 1;
       }
@@ -251,9 +253,9 @@ class ContainerRuntime implements Runtime {
     }
   }
 
-  private async realise(spec: WorkloadSpec, layers: readonly string[]): Promise<number> {
+  private async realise(spec: WorkloadSpec, layers: readonly string[], watch?: Stopwatch): Promise<number> {
     const base = await this.ranges.ensure(spec.rootVolume.id);
-    await this.parts.realise(spec, layers, base);
+    await this.parts.realise(spec, layers, base, watch);
     return base;
   }
 

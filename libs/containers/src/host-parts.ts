@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { faultPoint } from '@berth/faults';
 import type { ImageContent, NetworkId } from '@berth/model';
 import { Netlink, cgroupRemove, writeFileAtomic } from '@berth/linux';
-import { RuntimeError, type WorkloadKey, type WorkloadSpec } from '@berth/runtime';
+import { RuntimeError, type Stopwatch, timed, type WorkloadKey, type WorkloadSpec } from '@berth/runtime';
 import { bundleConfig } from './bundle/config.js';
 import { guestFileRead } from './bundle/guest-file.js';
 import { IDENTITY_FILES, guestIdentityWrite } from './bundle/guest-identity.js';
@@ -78,16 +78,23 @@ export class HostParts {
   }
 
   /** Makes what is missing of namespaces, nics and root mount. Layers and writable layer must be there. */
-  async realise(spec: WorkloadSpec, layers: readonly string[], base: number): Promise<void> {
+  async realise(
+    spec: WorkloadSpec,
+    layers: readonly string[],
+    base: number,
+    watch?: Stopwatch,
+  ): Promise<void> {
     const paths = this.paths(spec);
-    await namespacesEnsure(paths.namespaces, base);
+    await timed(watch, 'namespaces', () => namespacesEnsure(paths.namespaces, base));
     await faultPoint('oci.namespaces.made', spec.instanceId);
-    await this.attachNics(spec, paths.namespaces.network);
+    await timed(watch, 'network', () => this.attachNics(spec, paths.namespaces.network));
     await faultPoint('oci.nics.attached', spec.instanceId);
-    const { upper, work } = await this.writableLayer(spec);
+    const { upper, work } = await timed(watch, 'overlay', () => this.writableLayer(spec));
     await faultPoint('oci.layer.made', spec.instanceId);
     const { namespaces, rootfs, scratch } = paths;
-    rootfsMount({ target: rootfs, scratch, layers, upper, work, base, namespaces });
+    await timed(watch, 'overlay', () =>
+      rootfsMount({ target: rootfs, scratch, layers, upper, work, base, namespaces }),
+    );
     await faultPoint('oci.root.mounted', spec.instanceId);
   }
 

@@ -145,6 +145,11 @@ export const ReportBody = z.discriminatedUnion('kind', [
     /** Why it is not where it is wanted, and when the next attempt comes. */
     conditions: z.array(Condition).max(16),
     observedAt: z.iso.datetime(),
+    /** How long the parts of this run's start took, all so far. */
+    spans: z
+      .array(z.strictObject({ name: z.string().max(32), ms: z.number() }))
+      .max(64)
+      .optional(),
   }),
   z.strictObject({ kind: z.literal('tombstoneDone'), id: z.string() }),
   z.strictObject({ kind: z.literal('imageWanted'), digest: Digest }),

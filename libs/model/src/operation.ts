@@ -45,6 +45,16 @@ export const Operation = z
   .meta({ id: 'Operation' });
 export type Operation = z.infer<typeof Operation>;
 
+/** One part of an operation and how long it took. `host`: as the host measured it, within the API's parts around it. */
+export const Span = z.strictObject({ room: z.enum(['api', 'host']), name: z.string(), ms: z.number() });
+export type Span = z.infer<typeof Span>;
+
+/** Where the time of an operation went, in the order in which the parts ended. */
+export const Trace = z
+  .strictObject({ operationId: z.string(), traceId: z.string(), spans: z.array(Span) })
+  .meta({ id: 'Trace' });
+export type Trace = z.infer<typeof Trace>;
+
 /** `audit` is never trimmed. */
 export const EventClass = z.enum(['audit', 'lifecycle', 'observation']);
 export type EventClass = z.infer<typeof EventClass>;

@@ -20,6 +20,8 @@ import type {
   VolumeId,
 } from '@berth/model';
 
+import type { Stopwatch } from './stopwatch.js';
+
 /** One incarnation of an instance on a host. Everything a runtime makes on the host carries both. */
 export interface WorkloadKey {
   readonly instanceId: InstanceId;
@@ -61,6 +63,8 @@ export interface StepContext {
   readonly signal: AbortSignal;
   /** Milliseconds since the epoch after which the step counts as failed. */
   readonly deadline: number;
+  /** Notes how long the parts of the step take, where somebody wants to know. */
+  readonly watch?: Stopwatch;
 }
 
 /** What a runtime sees of one workload. */

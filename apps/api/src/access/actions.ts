@@ -35,6 +35,7 @@ export const actions = {
   'volumes.get': rule('viewer'),
   'operations.list': rule('viewer'),
   'operations.get': rule('viewer'),
+  'operations.trace': rule('viewer'),
   'decisions.get': rule('viewer'),
   'events.read': rule('viewer'),
   'session.get': rule('viewer'),

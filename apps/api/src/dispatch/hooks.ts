@@ -25,6 +25,12 @@ export interface UsageSink {
   take(hostId: HostId, answer: UsageAnswer): void;
 }
 
+/** Where it is noted how long things take. */
+export interface TraceSink {
+  mark(instanceId: string, part: string, last?: boolean): void;
+  host(instanceId: string, spans: readonly { readonly name: string; readonly ms: number }[]): void;
+}
+
 export interface DispatchLog {
   debug(context: object, message: string): void;
   info(context: object, message: string): void;

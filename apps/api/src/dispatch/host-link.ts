@@ -16,8 +16,8 @@ import {
 import type { Digest, HostId, InstanceId, TerminalOpen } from '@berth/model';
 import type { Store } from '../store/store.js';
 import { listFaults } from './fault-names.js';
-import type { BlobSource, DispatchHooks, DispatchLog, Pause, UsageSink } from './hooks.js';
 import { HostTerminal } from './host-terminal.js';
+import type { BlobSource, DispatchHooks, DispatchLog, Pause, TraceSink, UsageSink } from './hooks.js';
 import { renderList } from './render.js';
 import { ReportWriter } from './reports.js';
 
@@ -28,6 +28,7 @@ export interface HostLinkPorts {
   readonly log: DispatchLog;
   readonly pause: Pause;
   readonly usage: UsageSink;
+  readonly traces?: TraceSink;
   /** The operator accepted a restored database: agents of the old one obey it. */
   readonly adoptRestored: boolean;
 }
@@ -122,7 +123,9 @@ export class HostLink {
         const list = await store.assignmentsOffer(this.hostId);
         if (list === null) return this.close();
         await faultPoints(() => listFaults(list, 'offered'));
+        this.mark(list.assignments, 'offer');
         await this.sendList(JSON.stringify(list.assignmentRev), renderList(list, this.session));
+        this.mark(list.assignments, 'link');
         await faultPoints(() => listFaults(list, 'sent'));
         attempt = 0;
       } catch (err) {
@@ -133,6 +136,10 @@ export class HostLink {
       }
     }
     this.pushingList = false;
+  }
+
+  private mark(assignments: readonly { readonly instanceId: InstanceId }[], part: string): void {
+    for (const { instanceId } of assignments) this.ports.traces?.mark(instanceId, part);
   }
 
   private async sendList(rev: string, body: object): Promise<void> {
@@ -151,6 +158,7 @@ export class HostLink {
       store,
       hooks,
       log,
+      ...(this.ports.traces === undefined ? {} : { traces: this.ports.traces }),
       listChanged: () => this.wake(),
       pushBlob: (digest) => this.wantBlob(digest),
     });

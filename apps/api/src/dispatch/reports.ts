@@ -3,12 +3,13 @@ import type { Report, ReportBody } from '@berth/link';
 import type { HostId } from '@berth/model';
 import type { ReportOutcome, Store } from '../store/store.js';
 import { reportFaults } from './fault-names.js';
-import type { DispatchHooks, DispatchLog } from './hooks.js';
+import type { DispatchHooks, DispatchLog, TraceSink } from './hooks.js';
 
 export interface ReportPorts {
   readonly store: Store;
   readonly hooks: DispatchHooks;
   readonly log: DispatchLog;
+  readonly traces?: TraceSink;
   /** The host's list changed: send it again. */
   readonly listChanged: () => void;
   readonly pushBlob: (digest: Extract<ReportBody, { kind: 'imageWanted' }>['digest']) => void;
@@ -53,7 +54,12 @@ export class ReportWriter {
   }
 
   private async placement(seq: number, body: Of<'placement'>): Promise<void> {
-    const { kind: _kind, observedAt, conditions, ...facts } = body;
+    const { kind: _kind, observedAt, conditions, spans = [], ...facts } = body;
+    const { traces } = this.ports;
+    if (body.phase === 'running') {
+      traces?.mark(body.instanceId, 'host');
+      traces?.host(body.instanceId, spans);
+    }
     const outcome = await this.ports.store.reportApply({
       hostId: this.hostId,
       session: this.session,
@@ -67,6 +73,7 @@ export class ReportWriter {
       })),
       observedAt: new Date(observedAt),
     });
+    if (body.phase === 'running') traces?.mark(body.instanceId, 'report', true);
     await faultPoints(() => reportFaults(body, 'committed'));
     this.wake(body, outcome);
   }

@@ -18,6 +18,7 @@ import { ProjectsController } from './projects.controller.js';
 import { SessionController, SignInCodesController } from './session.controller.js';
 import { TerminalDoorController, TerminalsController } from './terminals.controller.js';
 import { TokensController } from './tokens.controller.js';
+import { TracesController } from './traces.controller.js';
 import { UsageController } from './usage.controller.js';
 import { VolumesController } from './volumes.controller.js';
 
@@ -38,6 +39,7 @@ export const controllers: readonly Type[] = [
   SessionController,
   SignInCodesController,
   OperationsController,
+  TracesController,
   DecisionsController,
   DecisionPreviewsController,
   EventsController,

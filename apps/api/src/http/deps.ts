@@ -6,6 +6,7 @@ import type { HostTerminal } from '../dispatch/host-terminal.js';
 import type { Ledger } from '../ledger/ledger.js';
 import type { Exposition } from '../metrics/exposition.js';
 import type { Meters } from '../metrics/meters.js';
+import type { Traces } from '../metrics/traces.js';
 import type { UsageHistory } from '../metrics/usage-history.js';
 import type { Clock, IdSource, Store } from '../store/store.js';
 
@@ -73,6 +74,7 @@ export interface HttpDeps {
   /** What was used in the last hour. */
   readonly usage: Pick<UsageHistory, 'instance' | 'host'>;
   readonly meters: Pick<Meters, 'request'>;
+  readonly traces: Pick<Traces, 'now' | 'begin' | 'request' | 'get'>;
   readonly metrics: Pick<Exposition, 'text' | 'contentType'>;
   /** Log bytes of an instance's newest placement. @throws BerthError stateConflict, unavailable */
   logs(

@@ -23,7 +23,7 @@ interface Held {
  * address and length stand for it.
  */
 export class IdempotencyInterceptor implements NestInterceptor {
-  constructor(private readonly deps: Pick<HttpDeps, 'store' | 'ledger'>) {}
+  constructor(private readonly deps: Pick<HttpDeps, 'store' | 'ledger' | 'traces'>) {}
 
   async intercept(context: ExecutionContext, next: CallHandler): Promise<Observable<unknown>> {
     const request = context.switchToHttp().getRequest<FastifyRequest>();

@@ -35,11 +35,12 @@ export async function operationSettled(
 
 /** The answer to a mutation of an instance: waits if asked, names the operation in `Location`. */
 export async function accepted(
-  deps: Pick<HttpDeps, 'store' | 'ledger'>,
+  deps: Pick<HttpDeps, 'store' | 'ledger' | 'traces'>,
   reply: FastifyReply,
   change: { readonly operation: Operation; readonly instance: Instance | null },
   wait: { readonly seconds: number; readonly gone: AbortSignal },
 ): Promise<Accepted> {
+  deps.traces.request(change.operation.id, reply.elapsedTime);
   const operation = await operationSettled(deps, change.operation, wait.seconds, wait.gone);
   const moved = operation !== change.operation;
   const instance = moved ? await deps.store.instanceById(operation.target.id as InstanceId) : change.instance;

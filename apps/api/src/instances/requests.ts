@@ -9,7 +9,7 @@ import { refuseUnsupported, refuseVerb } from './unsupported.js';
  * on it are woken. Waking is a hint; timers heal a lost one.
  */
 
-type Deps = Pick<HttpDeps, 'store' | 'wake' | 'config'>;
+type Deps = Pick<HttpDeps, 'store' | 'wake' | 'config' | 'traces'>;
 
 /** Which instance, and which version of it the caller has seen. */
 export interface Target {
@@ -27,7 +27,9 @@ export async function instanceCreate(
 ): Promise<InstanceChange> {
   await refuseImpossible(deps.store, body.spec);
   const deadlineSeconds = deps.config.deadlineSeconds.start;
-  return woken(deps, body.name, await deps.store.instanceCreate(ctx, { projectId, body, deadlineSeconds }));
+  const begun = deps.traces.now();
+  const made = await deps.store.instanceCreate(ctx, { projectId, body, deadlineSeconds });
+  return woken(deps, body.name, traced(deps, begun, made));
 }
 
 /** Refuses what no host of this cluster can do. @throws unsupported */
@@ -60,7 +62,9 @@ export async function instanceAct(
   refuseVerb(verb, instance.spec.isolation, host === null ? null : await deps.store.hostById(host.id));
   const { start, stop } = deps.config.deadlineSeconds;
   const deadlineSeconds = verb === 'stop' || verb === 'pause' ? stop : start;
-  return woken(deps, target.name, await deps.store.instanceAct(ctx, { ...target, verb, deadlineSeconds }));
+  const begun = deps.traces.now();
+  const change = await deps.store.instanceAct(ctx, { ...target, verb, deadlineSeconds });
+  return woken(deps, target.name, traced(deps, begun, change));
 }
 
 /** @throws notFound, preconditionFailed */
@@ -72,6 +76,12 @@ export async function instanceDelete(
   const deadlineSeconds = deps.config.deadlineSeconds.delete;
   const deleted = await deps.store.instanceDelete(ctx, { ...target, deadlineSeconds });
   return woken(deps, target.name, deleted);
+}
+
+function traced(deps: Deps, begun: number, change: InstanceChange): InstanceChange {
+  const { operation, instance } = change;
+  deps.traces.begin(operation, instance.id, begun);
+  return change;
 }
 
 /** After the commit: whoever acts on it is told. */

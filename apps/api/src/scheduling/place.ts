@@ -9,6 +9,7 @@ import {
   type Snapshot,
 } from '@berth/scheduler';
 import type { Meters } from '../metrics/meters.js';
+import type { Traces } from '../metrics/traces.js';
 import type { Clock, IdSource, PendingInstance, PlacementSnapshot, PlacementStore } from '../store/store.js';
 
 /** What one pass needs; the store is the only part that waits. */
@@ -23,6 +24,7 @@ export interface PlaceDeps {
   /** The host's assignment list changed. */
   readonly placed: (hostId: HostId) => void;
   readonly meters?: Pick<Meters, 'placed' | 'pass'>;
+  readonly traces?: Pick<Traces, 'mark'>;
 }
 
 export interface PassResult {
@@ -63,6 +65,7 @@ export async function placePending(deps: PlaceDeps): Promise<PassResult> {
       if (commit.outcome === 'placed') {
         await faultPoint('api.placement.committed', instance.id);
         snapshot = booked(snapshot, draft.hostId, instance);
+        deps.traces?.mark(instance.id, 'decision');
         deps.placed(draft.hostId);
         deps.meters?.placed((deps.clock.now().getTime() - instance.waitsSince.getTime()) / 1000);
         result.placed += 1;

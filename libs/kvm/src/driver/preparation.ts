@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { faultPoint } from '@berth/faults';
 import type { ImageContent } from '@berth/model';
-import { RuntimeError, type StepContext, type WorkloadSpec } from '@berth/runtime';
+import { RuntimeError, type StepContext, timed, type WorkloadSpec } from '@berth/runtime';
 import { writeSeedIso } from '../cloud-init/seed.js';
 import type { MachineNic, MachineSpec } from '../machine/machine-spec.js';
 import { inspectBase } from './base-image.js';
@@ -34,9 +34,11 @@ export class Preparation {
   ): Promise<void> {
     const base = await inspectBase(this.options, image);
     guard(ctx);
-    for (const network of spec.networks) await this.options.network.ensure(network);
+    await timed(ctx.watch, 'network', async () => {
+      for (const network of spec.networks) await this.options.network.ensure(network);
+    });
     await faultPoint('vm.networks.ensured', spec.instanceId);
-    const disk = await this.#ensureVolume(spec, image, base);
+    const disk = await timed(ctx.watch, 'overlay', () => this.#ensureVolume(spec, image, base));
     await faultPoint('vm.disk.made', spec.instanceId);
     guard(ctx);
     await checkReachable(disk);
@@ -47,7 +49,7 @@ export class Preparation {
     if (await runs()) return;
     const { instanceId, name: hostname, userData } = spec;
     const seed = { instanceId, hostname, userData, macs: spec.nics.map((nic) => nic.mac) };
-    await writeSeedIso(this.records.seedPath(spec), seed, ctx.signal);
+    await timed(ctx.watch, 'seed', () => writeSeedIso(this.records.seedPath(spec), seed, ctx.signal));
     await faultPoint('vm.seed.written', spec.instanceId);
   }
 

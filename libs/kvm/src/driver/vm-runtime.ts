@@ -11,6 +11,7 @@ import {
   type Runtime,
   type RuntimeProbe,
   type StepContext,
+  timed,
   type WorkloadKey,
   type WorkloadSpec,
 } from '@berth/runtime';
@@ -288,7 +289,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
     await this.#records.write(starting);
     await faultPoint('vm.start.recorded', spec.instanceId);
     try {
-      await this.driver.launch(machine, account, ctx);
+      await timed(ctx.watch, 'launch', () => this.driver.launch(machine, account, ctx));
     } catch (error) {
       if (error instanceof StartRefused) await this.#settlement.refused(starting, error.reason);
       throw error;
