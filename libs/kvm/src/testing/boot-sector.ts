@@ -6,17 +6,21 @@
 const COUNTER = 0x7e00;
 const ORIGIN = 0x7c00;
 const COM1 = 0x3f8;
+/** Where a sector may lie that is neither code nor counter. */
+const SPARE = 0x8000;
+/** Services of INT 13h. */
+const [READ, WRITE] = [0x02, 0x03];
 /** Where SeaBIOS puts the chipset's power management registers: status, enable, control. */
 const PM = { status: 0x600, enable: 0x602, control: 0x604 } as const;
 
 const word = (value: number): number[] => [value & 0xff, value >> 8];
 
-/** BIOS disk service 13h on sector 2 of the boot drive, whose number lies on the stack. */
-const secondSector = (service: number): number[] => [
+/** BIOS disk service 13h on a sector, counted from 1, of the boot drive, whose number lies on the stack. */
+const sector = (service: number, number: number, buffer: number): number[] => [
   ...[0x5a, 0x52], // pop dx; push dx
   ...[0xb8, 0x01, service], // mov ax, service << 8 | one sector
-  ...[0xbb, ...word(COUNTER)], // mov bx, buffer
-  ...[0xb9, 0x02, 0x00], // mov cx, cylinder 0, sector 2
+  ...[0xbb, ...word(buffer)], // mov bx, buffer
+  ...[0xb9, number, 0x00], // mov cx, cylinder 0, sector
   ...[0xb6, 0x00], // mov dh, head 0
   ...[0xcd, 0x13], // int 13h
 ];
@@ -25,9 +29,9 @@ const start = [
   ...[0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xc0, 0x8e, 0xd0], // xor ax, ax; mov ds, es, ss = ax
   ...[0xbc, ...word(ORIGIN), 0xfb], // mov sp, origin; sti
   0x52, // push dx: the boot drive
-  ...secondSector(0x02), // read
+  ...sector(READ, 2, COUNTER),
   ...[0xfe, 0x06, ...word(COUNTER)], // inc byte [counter]
-  ...secondSector(0x03), // write
+  ...sector(WRITE, 2, COUNTER),
 ];
 
 /** Writes each byte at SI to COM1 until a zero, then the counter as one digit, then a line break. */
@@ -79,16 +83,25 @@ function writeMuch(at: number, text: number): number[] {
   return [...loop(packet), ...then, ...address];
 }
 
+/** Copies the third sector over the first, says its line again, and is steady. */
+const overwrite = (_at: number, text: number): number[] => [
+  ...sector(READ, 3, SPARE),
+  ...sector(WRITE, 1, SPARE),
+  ...print(text),
+  ...heedPowerButton,
+];
+
 const endings = {
   steady: heedPowerButton,
   stubborn: ignoreEverything,
   brief: powerOff,
   panic,
   writer: writeMuch,
+  overwriter: overwrite,
 } as const;
 
-/** A raw disk of 1 MiB that boots by BIOS. */
-export function bootDisk(kind: keyof typeof endings): Buffer {
+/** A raw disk of 1 MiB that boots by BIOS. @param third what its third sector holds, for `overwriter` */
+export function bootDisk(kind: keyof typeof endings, third: Buffer = Buffer.alloc(0)): Buffer {
   const disk = Buffer.alloc(1024 * 1024);
   const ending = endings[kind];
   const at = ORIGIN + start.length + print(0).length;
@@ -99,5 +112,6 @@ export function bootDisk(kind: keyof typeof endings): Buffer {
   if (code.length > 510) throw new Error('the guest has outgrown its sector');
   Buffer.from(code).copy(disk);
   disk.writeUInt16LE(0xaa55, 510);
+  third.copy(disk, 1024);
   return disk;
 }

@@ -59,7 +59,14 @@ export class VmHost {
 
   /** Spec of a new instance whose image is one of the hand-assembled guests. */
   spec(kind: GuestKind, changes: Partial<WorkloadSpec> = {}): WorkloadSpec {
-    const content = kind === 'badImage' ? Buffer.from('QFI\xfb of no use', 'latin1') : bootDisk(kind);
+    return this.specOf(
+      kind === 'badImage' ? Buffer.from('QFI\xfb of no use', 'latin1') : bootDisk(kind),
+      changes,
+    );
+  }
+
+  /** Spec of a new instance on this raw disk. */
+  specOf(content: Buffer, changes: Partial<WorkloadSpec> = {}): WorkloadSpec {
     const digest = `sha256:${createHash('sha256').update(content).digest('hex')}` as Digest;
     if (!existsSync(this.blobPath(digest))) writeFileSync(this.blobPath(digest), content, { mode: 0o444 });
     return {
