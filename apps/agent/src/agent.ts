@@ -15,6 +15,7 @@ import { Journal } from './journal.js';
 import type { AgentLog } from './log.js';
 import { HostNetworks } from './networks.js';
 import type { NetworkKeeper } from './networks.js';
+import { Orphans } from './orphans.js';
 import { Outbox } from './outbox.js';
 import { Placements } from './placements.js';
 import { Runtimes } from './runtimes.js';
@@ -80,6 +81,14 @@ export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<
     facts.say(always).catch((err: unknown) => log.error({ err }, 'the host cannot be measured'));
   placements.onProbed = () => void sayFacts(false);
   placements.start();
+  const orphans = new Orphans({
+    clock,
+    log,
+    runtimes,
+    knows: (key) => placements.knows(key),
+    report,
+    everyMs: settings.inventorySeconds * 1000,
+  });
   const watching = watchFacts(clock, sayFacts, signal);
   const usage = new UsageSampler({ ...parts, runtimes, machine: parts.machineUsage });
   const sampling = Promise.race([runtimes.answered(), clock.sleep(firstAnswersMs, signal)]).then(() =>
@@ -111,6 +120,7 @@ export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<
     await Promise.race([runtimes.answered(), clock.sleep(firstAnswersMs, signal)]);
     await keepConnected({ address, identity, clock, log, session }, signal);
   } finally {
+    await orphans.close();
     await placements.close();
     await networks.close();
     await runtimes.close();

@@ -33,6 +33,8 @@ const AgentConfig = z.strictObject({
   logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
   /** VMs that start at the same time; default: one per CPU. */
   vmStarts: z.int().min(1).max(1024).optional(),
+  /** From one look for left-over parts to the next; what is found twice is removed. */
+  inventorySeconds: z.int().min(1).max(86_400).default(60),
   /** Part of the host kept back from instances. */
   reserve: z
     .strictObject({
@@ -72,6 +74,7 @@ const variables: Readonly<Record<string, readonly string[]>> = {
   BERTH_LIBVIRT_SOCKET: ['libvirtSocket'],
   BERTH_LOG_LEVEL: ['logLevel'],
   BERTH_VM_STARTS: ['vmStarts'],
+  BERTH_INVENTORY_SECONDS: ['inventorySeconds'],
   BERTH_CAPACITY_CPU_MILLIS: ['capacity', 'cpuMillis'],
   BERTH_CAPACITY_MEMORY_MIB: ['capacity', 'memoryMiB'],
   BERTH_CAPACITY_DISK_MIB: ['capacity', 'diskMiB'],
@@ -96,7 +99,7 @@ function labelsOf(text: string): Record<string, string> {
 function valueOf(key: readonly string[], text: string): unknown {
   if (key[0] === 'labels') return labelsOf(text);
   if (key[0] === 'runtimes') return text.split(',');
-  if (key[0] === 'capacity' || key[0] === 'vmStarts') return Number(text);
+  if (key[0] === 'capacity' || key[0] === 'vmStarts' || key[0] === 'inventorySeconds') return Number(text);
   return text;
 }
 

@@ -12,6 +12,7 @@ export function subjectOf(body: ReportBody): string {
   switch (body.kind) {
     case 'placement':
     case 'unclaimed':
+    case 'orphan':
     case 'refusedEpoch':
       return `${body.kind}/${body.instanceId}/${body.epoch}`;
     case 'tombstoneDone':

@@ -283,6 +283,16 @@ export class Placements {
     return new Map(all.flatMap((w) => w.record.networks.map((n) => [n.id, n] as const)));
   }
 
+  /**
+   * Whether an epoch is one of this host's, by the journal or the newest list. Null while that cannot be told: before the
+   * first list of this life, or where the journal remembers no instance at all and so was lost.
+   */
+  knows(key: WorkloadKey): boolean | null {
+    if (this.listed === null || this.o.journal.all().next().done === true) return null;
+    const recorded = this.o.journal.get(key.instanceId)?.placements ?? [];
+    return recorded.some((p) => p.assignment.epoch === key.epoch) || this.listed.has(keyText(key));
+  }
+
   /** A new session hears everything again. */
   reportAll(): void {
     this.unclaimedSaid.clear();

@@ -108,6 +108,14 @@ export class Runtimes {
     return fit.map((s) => (fit.length === 1 ? s.absent : `${s.runtime.name}: ${s.absent}`)).join('; ');
   }
 
+  /** Runtimes by isolation, where every one of it is ready: only together do they tell what is on this host. */
+  groups(): readonly (readonly Runtime[])[] {
+    const isolations = new Set(this.slots.flatMap(({ runtime }) => runtime.isolations));
+    const groups = [...isolations].filter((i) => this.notReady(i) === null).map((i) => this.ready(i));
+    const names = (group: readonly Runtime[]): string => group.map((r) => r.name).join();
+    return groups.filter((group, n) => groups.findIndex((g) => names(g) === names(group)) === n);
+  }
+
   /** Why not every runtime of an isolation was asked what it holds, or null. */
   notReady(isolation: Isolation): string | null {
     const missing = this.fit(isolation, 'any').find((s) => !s.ready);

@@ -1,35 +1,93 @@
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, it } from 'vitest';
-import { type ConformanceHarness, behaviours } from '@berth/runtime/conformance';
-import { signalProcess, processIdentity } from '@berth/linux';
+import { type ConformanceHarness, conformanceCases } from '@berth/runtime/conformance';
+import { Netlink, cgroupCreate, processIdentity, run, signalProcess } from '@berth/linux';
+import type { WorkloadSpec } from '@berth/runtime';
+import { VolumePool } from '@berth/storage';
+import { HostParts } from './host-parts.js';
+import { UidRanges } from './isolation/uid-ranges.js';
 import { ContainerLab } from './testing/container-lab.js';
+import { workloadId } from './workload-record.js';
 
-/** Counts its starts on its root disk, says so, and runs until it is asked to end. */
-const steady = `
-  trap 'exit 0' TERM
-  n=$(cat /boots 2>/dev/null || echo 0); n=$((n + 1)); echo $n > /boots; echo boots=$n
-  while :; do sleep 60 & wait $!; done`;
-const stubborn = `trap '' TERM; echo boots=1; while :; do sleep 1; done`;
+/** Counts its starts on its root disk and says so. */
+const COUNT = 'n=$(cat /boots 2>/dev/null || echo 0); n=$((n + 1)); echo $n > /boots; echo boots=$n';
+const WAIT = 'while :; do sleep 60 & wait $!; done';
+const scripts = {
+  steady: `trap 'exit 0' TERM; ${COUNT}; ${WAIT}`,
+  stubborn: `trap '' TERM; ${COUNT}; while :; do sleep 1; done`,
+  brief: `${COUNT}; sleep 0.1; exit 7`,
+  badImage: '',
+  writer: `
+    ${COUNT}; n=0
+    while [ $n -lt 24 ]; do
+      if dd if=/dev/zero of=/f$n bs=1M count=1 2>/dev/null; then n=$((n + 1)); else echo full; sleep 0.2; fi
+    done
+    echo wrote all; ${WAIT}`,
+};
 
 describe('the container runtime', () => {
   const lab = new ContainerLab();
   beforeAll(() => lab.open());
   afterAll(() => lab.close());
 
+  /** Everything that `prepare` makes and more, and no record. */
+  async function debris(spec: WorkloadSpec): Promise<void> {
+    const parts = new HostParts(lab.options);
+    const id = workloadId(spec);
+    if (spec.image.kind !== 'oci') throw new Error('an OCI image is expected');
+    const layers = await Promise.all(spec.image.layers.map((layer) => lab.options.layers.ensure(layer)));
+    const ranges = new UidRanges(join(lab.options.stateDir, 'uid-ranges.json'));
+    await parts.realise(spec, layers, await ranges.ensure(spec.rootVolume.id));
+    const { bundle, cgroup, monitorCgroup, scratch } = parts.paths(spec);
+    for (const group of [cgroup, monitorCgroup]) await cgroupCreate(group);
+    const { runDir, stateDir, logDir } = lab.options;
+    for (const directory of [bundle, scratch, join(runDir, 'monitor', 'persist', id)])
+      mkdirSync(directory, { recursive: true });
+    mkdirSync(join(stateDir, 'workloads'), { recursive: true });
+    writeFileSync(join(stateDir, 'workloads', `.${id}.json.0123456789ab.tmp`), '{"ver');
+    writeFileSync(join(logDir, `${id}.log`), '');
+  }
+
   const harness: ConformanceHarness = {
+    stepMs: 20_000,
     runtime: () => Promise.resolve(lab.runtime()),
     spec: (kind) => {
-      const spec = lab.spec(kind === 'stubborn' ? stubborn : steady);
+      const spec = lab.spec(scripts[kind]);
       return Promise.resolve(kind === 'badImage' ? { ...spec, image: lab.badImage } : spec);
     },
+    briefEnd: { reason: 'exited', code: 7 },
     crash: (_, pid) => {
       const identity = processIdentity(pid ?? 0);
       if (identity !== null) signalProcess(identity, 'SIGKILL');
       return Promise.resolve();
     },
     leftovers: (key) => Promise.resolve(lab.leftovers(key)),
+    debris,
+    macs: (_, pid) => {
+      const links = Netlink.with(`/proc/${pid}/ns/net`, (netlink) => netlink.links());
+      return Promise.resolve(links.filter((l) => l.name.startsWith('eth')).map((l) => l.mac ?? ''));
+    },
     volumes: () => lab.volumes(),
-    stepMs: 20_000,
+    fullPool: () => {
+      const volumes = new VolumePool({ dir: join(lab.root, 'volumes'), reserveMiB: 2 ** 30 });
+      return Promise.resolve(lab.runtime({ volumes }));
+    },
+    smallPool: async () => {
+      const dir = join(lab.root, 'small');
+      if (!existsSync(dir)) mkdirSync(dir);
+      await run('mount', ['-t', 'tmpfs', '-o', 'size=8m,mode=0700', 'berth-test', dir]);
+      return {
+        runtime: lab.runtime({ volumes: new VolumePool({ dir, reserveMiB: 0 }) }),
+        spec: lab.spec(scripts.writer, { memoryMiB: 128 }),
+        full: (_seen, log) => log.includes('full\n'),
+        enlarge: async () => void (await run('mount', ['-o', 'remount,size=64m', dir])),
+        wroteAll: (log) => log.includes('wrote all\n'),
+        end: async () => void (await run('umount', [dir])),
+      };
+    },
   };
 
-  for (const behaviour of behaviours) it(behaviour.name, () => behaviour.run(harness));
+  for (const { name, applies, run } of conformanceCases())
+    it.skipIf(!applies)(name, () => run(harness), 60_000);
 });

@@ -5,6 +5,7 @@ import type { Usage, VolumeId } from '@berth/model';
 import { cgroupBlockBytes, cgroupKill, cgroupLimits, cgroupUsage, hasCode } from '@berth/linux';
 import {
   type EnforcedLimits,
+  type Held,
   type LogOptions,
   type Observation,
   type Runtime,
@@ -21,6 +22,7 @@ import { HostParts, type OciImage } from './host-parts.js';
 import { cgroupFrozen, cgroupRemoveEmpty } from './isolation/cgroup-trees.js';
 import { passable } from './isolation/rootfs.js';
 import { UidRanges } from './isolation/uid-ranges.js';
+import { Inventory } from './inventory.js';
 import { KeyedLock } from './keyed-lock.js';
 import type { Launcher } from './launch/launcher.js';
 import { launcherFind } from './launch/launcher-find.js';
@@ -56,6 +58,7 @@ class ContainerRuntime implements Runtime {
   private readonly ranges: UidRanges;
   private readonly locks = new KeyedLock();
   private readonly hub: ObservationHub;
+  private readonly stock: Inventory;
   private launching = 0;
   private launched: { launcher: Launcher; runs: Runs } | null = null;
 
@@ -63,6 +66,7 @@ class ContainerRuntime implements Runtime {
     this.parts = new HostParts(options);
     this.records = new RecordStore(options.stateDir);
     this.ranges = new UidRanges(join(options.stateDir, 'uid-ranges.json'));
+    this.stock = new Inventory(options, this.parts.cgroupParent);
     this.hub = new ObservationHub((signal) => this.watchExits(signal));
   }
 
@@ -80,6 +84,7 @@ class ContainerRuntime implements Runtime {
       processPlan(image.process, spec.process, spec.name); // refuses what cannot be run before anything is made
       passable(this.parts.roots);
       await this.releaseOlder(spec);
+      await this.parts.writableLayer(spec); // where there is no room for it nothing else is made
       await this.records.epochRaise(spec, spec.rootVolume.id);
       const known = await this.records.read(spec);
       await this.records.write({ ...recordOf(spec, image), ...(known === null ? {} : runOf(known)) });
@@ -87,7 +92,10 @@ class ContainerRuntime implements Runtime {
       try {
         if (known === null || !this.use.runs.alive(known)) await this.realise(spec, layers, ctx.watch);
       } catch (error) {
-        if (known === null) await this.parts.release(spec);
+        if (known === null) {
+          await this.parts.release(spec);
+          await this.records.remove(spec);
+        }
         throw error;
       }
     });
@@ -187,6 +195,11 @@ class ContainerRuntime implements Runtime {
       seen.set(found.id, { ...key, phase: 'running', power, exit: null, pid: found.pid });
     }
     return [...seen.values()];
+  }
+
+  async inventory(): Promise<Held[]> {
+    const { launcher, runs } = this.use;
+    return this.stock.take(launcher, await this.records.list(), (record) => runs.alive(record));
   }
 
   readonly pause = (key: WorkloadKey, ctx: StepContext): Promise<void> => this.freeze(key, true, ctx);

@@ -121,8 +121,9 @@ export class HostParts {
     }
   }
 
-  private async writableLayer(
-    spec: WorkloadSpec,
+  /** The volume that keeps what the guest writes, made at the first call. @throws RuntimeError noSpace, hostFault */
+  async writableLayer(
+    spec: Pick<WorkloadSpec, 'rootVolume'>,
   ): Promise<{ readonly upper: string; readonly work: string }> {
     try {
       return await this.options.volumes.ensureLayerDir({ volumeId: spec.rootVolume.id });

@@ -38,6 +38,8 @@ export interface VethAttacher {
   /** What a guest writes to its resolv.conf; null before `ensure`. */
   resolver(networkId: NetworkId): Promise<{ readonly nameserver: string; readonly search: string } | null>;
   detach(key: WorkloadKey): Promise<unknown>;
+  /** Every nic of this host's workloads, by the links' own word. */
+  inventory(): Promise<readonly (WorkloadKey & { readonly ifname: string; readonly kind: 'tap' | 'veth' })[]>;
   release(networkId: NetworkId): Promise<unknown>;
 }
 

@@ -1,7 +1,13 @@
 import { mkdir, readFile, readdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { ExitInfo, InstanceId, NetworkId, VolumeId } from '@berth/model';
-import { hasCode, syncDirectory, writeFileAtomic, type ProcessIdentity } from '@berth/linux';
+import {
+  atomicTemporaryOf,
+  hasCode,
+  syncDirectory,
+  writeFileAtomic,
+  type ProcessIdentity,
+} from '@berth/linux';
 import { RuntimeError, type WorkloadKey } from '@berth/runtime';
 
 /** What the host remembers of one epoch. It is always read from disk: another process may have written it. */
@@ -53,7 +59,11 @@ export class RecordStore {
     return readJson<WorkloadRecord>(this.file(key));
   }
 
+  /** The record goes last: while it stands, an interrupted removal is found again. */
   async remove(key: WorkloadKey): Promise<void> {
+    const file = basename(this.file(key));
+    for (const name of await names(this.workloads))
+      if (atomicTemporaryOf(name) === file) await rm(join(this.workloads, name), { force: true });
     await removeDurably(this.workloads, this.file(key));
   }
 

@@ -1,28 +1,20 @@
-import { behaviours, type ConformanceHarness } from '@berth/runtime/conformance';
+import { conformanceCases } from '@berth/runtime/conformance';
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { TestHost } from './testing/host.js';
+import { vmHarness, VmSurroundings } from './testing/vm-harness.js';
 
+let around: VmSurroundings;
 let host: TestHost;
 beforeAll(async () => {
+  around = await VmSurroundings.make();
   host = await TestHost.start();
 });
 afterAll(async () => {
   await host.stop();
+  await around.end();
 });
 
-const harness: ConformanceHarness = {
-  stepMs: 15_000,
-  runtime: () => Promise.resolve(host.runtime()),
-  spec: (kind) => Promise.resolve(host.spec(kind)),
-  crash: (_key, pid) => {
-    if (pid === null) throw new Error('a running machine has a process');
-    process.kill(pid, 'SIGKILL');
-    return Promise.resolve();
-  },
-  leftovers: (key) => host.leftovers(key),
-  volumes: () => host.volumes(),
-};
-
 describe('the VM runtime on a real libvirtd', () => {
-  it.each(behaviours.map((b) => [b.name, b] as const))('%s', (_name, behaviour) => behaviour.run(harness));
+  for (const { name, applies, run } of conformanceCases())
+    it.skipIf(!applies)(name, () => run(vmHarness(host, around)), 90_000);
 });

@@ -163,6 +163,18 @@ export const ReportBody = z.discriminatedUnion('kind', [
   }),
   /** It runs here and no list names it. It keeps running. */
   z.strictObject({ kind: z.literal('unclaimed'), ...placementFacts }),
+  /**
+   * Parts of an epoch that no journal and no list knows, in which nothing runs: found, and (`sweptAt`) removed after they
+   * were found a second time. Never a volume.
+   */
+  z.strictObject({
+    kind: z.literal('orphan'),
+    instanceId: InstanceId,
+    epoch,
+    parts: z.array(z.string().max(300)).max(32),
+    foundAt: z.iso.datetime(),
+    sweptAt: z.iso.datetime().nullable(),
+  }),
   /** An assignment below the highest epoch this host knows was not obeyed. */
   z.strictObject({ kind: z.literal('refusedEpoch'), instanceId: InstanceId, epoch, highest: epoch }),
   /** Images whose blobs are all here, replacing what was known. */

@@ -30,6 +30,11 @@ export async function writeFileAtomic(
   await syncDirectory(dirname(path));
 }
 
+/** The file for which this name was a temporary one of `writeFileAtomic` (a kill leaves it behind), or null. */
+export function atomicTemporaryOf(name: string): string | null {
+  return /^\.(.+)\.[0-9a-f]{12}\.tmp$/.exec(name)?.[1] ?? null;
+}
+
 /** Makes the names in a directory (a rename, a removal) durable. */
 export async function syncDirectory(path: string): Promise<void> {
   const directory = await open(path, 'r');

@@ -142,6 +142,19 @@ export async function cgroupProcs(group: string): Promise<number[]> {
   return [...pids];
 }
 
+/** Names of the groups right below one (`null`: the root), in any hierarchy. None when there is no such group. */
+export async function cgroupChildren(parent: string | null): Promise<string[]> {
+  const names = new Set<string>();
+  for (const root of parent === null ? hierarchies().mounted : everywhere(parent)) {
+    const entries = await readdir(root, { withFileTypes: true }).catch((error: unknown) => {
+      if (hasCode(error, 'ENOENT')) return [];
+      throw error;
+    });
+    for (const entry of entries) if (entry.isDirectory()) names.add(entry.name);
+  }
+  return [...names];
+}
+
 /**
  * Kills every process of the group and waits until it is empty. v2 does so in one write; v1 has no such thing, so the
  * processes are killed until none is left, also against one that forks. @throws Error when some remain at the deadline.

@@ -336,8 +336,8 @@ test('nics carry their identity, attach twice is once, detach takes one epoch, r
   const tap = await network.attachTap(second, nic, { uid: 65534, gid: 65534 });
   expect(await network.attachTap(second, nic, { uid: 65534, gid: 65534 })).toEqual(tap);
   expect(await network.inventory()).toEqual([
-    { ...web.owner, nicId: web.nic.id, networkId: spec.id, ifname: web.ifname },
-    { ...second, nicId: nic.id, networkId: spec.id, ifname: tap.ifname },
+    { ...web.owner, nicId: web.nic.id, networkId: spec.id, ifname: web.ifname, kind: 'veth' },
+    { ...second, nicId: nic.id, networkId: spec.id, ifname: tap.ifname, kind: 'tap' },
   ]);
   const stranger = new HostNetwork({ stateDir: join(dir, 'other-state'), runDir: join(dir, 'other-run') });
   expect(await stranger.inventory()).toEqual([]);

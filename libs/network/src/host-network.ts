@@ -6,7 +6,13 @@ import { bridgeEnsure, forwardingEnable } from './bridge.js';
 import { Dnsmasq, hostResolvFile } from './dnsmasq.js';
 import { LeaseBook, specCheck } from './lease-book.js';
 import { NetworkError } from './network-error.js';
-import { networkDomain, NetworkNames, type NicIdentity, type NicOwner } from './network-names.js';
+import {
+  networkDomain,
+  NetworkNames,
+  type NicIdentity,
+  type NicKind,
+  type NicOwner,
+} from './network-names.js';
 import { nftEnsure, nftRemove } from './nft.js';
 import { tapAttach, vethAttach } from './nics.js';
 import { runDirCheck } from './run-dir.js';
@@ -23,6 +29,7 @@ export interface AttachedNicSpec {
 export interface NicInventoryEntry extends NicIdentity {
   /** Name of the link on the host. */
   readonly ifname: string;
+  readonly kind: NicKind;
 }
 
 export interface HostNetworkOptions {
@@ -185,7 +192,7 @@ export class HostNetwork {
   async inventory(): Promise<NicInventoryEntry[]> {
     return this.links().flatMap((link) => {
       const nic = this.names.nicOf(link.alias);
-      return nic === null ? [] : [{ ...nic, ifname: link.name }];
+      return nic === null ? [] : [{ ...nic, ifname: link.name, kind: this.names.kindOf(link.name) }];
     });
   }
 

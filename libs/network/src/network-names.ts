@@ -7,6 +7,9 @@ export interface NicOwner {
   readonly epoch: number;
 }
 
+/** A virtual machine's nic, or a container's. */
+export type NicKind = 'tap' | 'veth';
+
 export interface NicIdentity extends NicOwner {
   readonly nicId: NicId;
   readonly networkId: NetworkId;
@@ -41,6 +44,11 @@ export class NetworkNames {
 
   veth(nic: NicIdentity): string {
     return this.name('bv', `${nic.instanceId} ${nic.epoch} ${nic.nicId}`);
+  }
+
+  /** What a link of ours is, by its name. */
+  kindOf(link: string): NicKind {
+    return link.startsWith('bt') ? 'tap' : 'veth';
   }
 
   /** Whether a link without an alias is a nic of this agent whose making was cut short. */

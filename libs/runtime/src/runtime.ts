@@ -82,6 +82,14 @@ export interface Observation extends WorkloadKey {
   readonly conditions?: readonly Omit<Condition, 'since'>[];
 }
 
+/** What a runtime finds of one epoch on the host. */
+export interface Held extends WorkloadKey {
+  /** A guest runs, or may run: also where that cannot be ruled out. */
+  readonly runs: boolean;
+  /** Its parts in words for people: `cgroup berth-x/…`, `link bv…`. */
+  readonly parts: readonly string[];
+}
+
 export type RuntimeErrorCode =
   | 'badImage'
   | 'imageMissing'
@@ -143,6 +151,13 @@ export interface Runtime {
 
   /** Everything of this runtime on the host now, also what no journal knows. Re-adopts what runs after an agent restart. */
   recover(): Promise<Observation[]>;
+
+  /**
+   * Every epoch of which this runtime finds anything on the host: a workload, or parts that were left behind (links,
+   * mounts, namespaces, cgroups, machines that are off, sockets, records, logs). Whole, or it throws: a place that
+   * cannot be looked into is a fault, never an absence. Volumes are no part of an epoch. Changes nothing.
+   */
+  inventory(): Promise<Held[]>;
 
   /** Facets: present only where the runtime can do it. */
   readonly pause?: (key: WorkloadKey, ctx: StepContext) => Promise<void>;

@@ -1,9 +1,9 @@
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { setTimeout as wait } from 'node:timers/promises';
 import type { ConsoleOpen, ExecOpen, ExitInfo, Isolation, Usage } from '@berth/model';
 import { RuntimeError } from './runtime.js';
-import { SimulatedConsole, SimulatedProcess } from './simulated-terminal.js';
 import type {
   EnforcedLimits,
+  Held,
   LogOptions,
   Observation,
   Runtime,
@@ -13,119 +13,21 @@ import type {
   WorkloadKey,
   WorkloadSpec,
 } from './runtime.js';
-
-/** Ways the simulated runtime can be made to break one promise each; see conformance.ts for the promises. */
-export const misbehaviours = {
-  prepareTwiceMakesTwoVolumes: 'prepare twice makes one volume and starts nothing',
-  startTwiceStartsTwo: 'start twice leaves one workload with the same pid',
-  stopNeverForces: 'stop asks first, then forces a workload that does not listen',
-  stopTwiceRewritesExit: 'stop twice is stop once',
-  removeTwiceFails: 'remove twice is remove once',
-  removeUnknownFails: 'remove of what never was is no error',
-  crashLooksPolite: 'a crash is seen as it happens, with its reason',
-  badImageLeavesVolume: 'a bad image is refused and nothing is left',
-  writesAreShared: "two instances of one image do not see each other's writes",
-  noStartAfterCrash: 'a crashed workload starts again in its epoch with its disk',
-  observeForgetsAdopted: 'after an agent restart what runs is adopted, and its later end is observed',
-  strangersAreHidden: 'a workload that no journal knows is reported, with its instance and epoch',
-  lowerEpochAccepted: 'a lower epoch is refused after a higher one was seen',
-  newEpochNewDisk: 'a stopped instance keeps its disk over a new epoch',
-  limitsAreGuessed: 'the limits that the host enforces are the ones asked for',
-  usageOfTheDead: 'what runs tells what it uses, and what ended does not',
-} as const;
-export type Misbehaviour = keyof typeof misbehaviours;
-
-interface SimulatedWorkload {
-  spec: WorkloadSpec;
-  pid: number | null;
-  exit: ExitInfo | null;
-  log: string;
-}
-
-interface HostState {
-  nextPid: number;
-  starts: number;
-  workloads: Record<string, SimulatedWorkload>;
-  highestEpoch: Record<string, number>;
-  /** Start counters on root disks, by volume id: the "guest's writes". */
-  disks: Record<string, number>;
-}
-
-const keyText = (k: WorkloadKey): string => `${k.instanceId}/${k.epoch}`;
-
-/**
- * The machine below the simulated runtime: it outlives runtime objects, as a real host outlives its agent.
- * With `file`, it also outlives the process.
- */
-export class SimulatedHost {
-  readonly state: HostState;
-  readonly listeners = new Set<(o: Observation) => void>();
-
-  constructor(
-    readonly options: {
-      readonly now: () => Date;
-      readonly file?: string;
-      readonly isolations?: readonly Isolation[];
-    },
-  ) {
-    this.state = this.load();
-  }
-
-  private load(): HostState {
-    if (this.options.file !== undefined) {
-      try {
-        return JSON.parse(readFileSync(this.options.file, 'utf8')) as HostState;
-      } catch (e) {
-        if ((e as NodeJS.ErrnoException).code !== 'ENOENT') throw e;
-      }
-    }
-    return { nextPid: 1000, starts: 0, workloads: {}, highestEpoch: {}, disks: {} };
-  }
-
-  /** Keeps the state and tells the observers. */
-  changed(o: Observation | null): void {
-    if (this.options.file !== undefined) {
-      writeFileSync(`${this.options.file}.tmp`, JSON.stringify(this.state));
-      renameSync(`${this.options.file}.tmp`, this.options.file);
-    }
-    if (o !== null) for (const l of this.listeners) l(o);
-  }
-
-  /** Ends a workload from outside, as a kill or a guest's own exit would. */
-  end(key: WorkloadKey, exit: Omit<ExitInfo, 'at'>): void {
-    const w = this.state.workloads[keyText(key)];
-    if (w === undefined || w.pid === null) return;
-    w.pid = null;
-    w.exit = { ...exit, at: this.options.now().toISOString() };
-    this.changed(observationOf(w));
-  }
-}
-
-function observationOf(w: SimulatedWorkload): Observation {
-  const runs = w.pid !== null;
-  const phase = runs ? 'running' : w.exit === null ? 'preparing' : 'ended';
-  return {
-    instanceId: w.spec.instanceId,
-    epoch: w.spec.epoch,
-    phase,
-    power: runs ? 'running' : 'off',
-    exit: w.exit,
-    pid: w.pid,
-  };
-}
+import { SimulatedConsole, SimulatedProcess } from './simulated-terminal.js';
+import { keyText, observationOf, type SimulatedHost, type SimulatedWorkload } from './simulated-host.js';
 
 /**
  * A runtime without a hypervisor, for tests of everything above the Runtime interface. Arguments of the process steer it:
- * `sim:stubborn` heeds no polite stop, `sim:exit=<code>` ends by itself at once. An image whose architecture is `bad` is refused.
+ * `sim:stubborn` heeds no polite stop, `sim:exit=<code>` ends by itself at once, `sim:fills` fills its disk. An image
+ * whose architecture is `bad` is refused.
  */
 export class SimulatedRuntime implements Runtime {
   readonly name: string = 'simulated';
   readonly isolations: readonly Isolation[];
-  private readonly known = new Set<string>();
 
   constructor(
     private readonly host: SimulatedHost,
-    private readonly misbehave: ReadonlySet<Misbehaviour> = new Set(),
+    private readonly options: { readonly poolFull?: boolean } = {},
   ) {
     this.isolations = host.options.isolations ?? ['vm', 'container'];
   }
@@ -134,7 +36,7 @@ export class SimulatedRuntime implements Runtime {
     return Promise.resolve({
       ok: true,
       reason: null,
-      facets: ['logs', 'limits', 'console', 'exec'],
+      facets: ['pause', 'logs', 'limits', 'console', 'exec'],
       facts: {},
     });
   }
@@ -143,75 +45,80 @@ export class SimulatedRuntime implements Runtime {
     return this.step(ctx, () => {
       const s = this.host.state;
       this.admitEpoch(spec);
-      const bad = spec.image.kind === 'oci' && spec.image.arch === 'bad';
-      if (!bad || this.misbehave.has('badImageLeavesVolume')) s.disks[this.diskOf(spec)] ??= 0;
-      if (bad)
+      if (spec.image.kind === 'oci' && spec.image.arch === 'bad')
         throw new RuntimeError('badImage', `image ${spec.image.digest} cannot be used`, {
           remedy: 'Import a sound image.',
         });
-      if (s.workloads[keyText(spec)] !== undefined && this.misbehave.has('prepareTwiceMakesTwoVolumes'))
-        s.disks[`${spec.rootVolume.id}-2`] = 0;
-      s.workloads[keyText(spec)] ??= { spec, pid: null, exit: null, log: '' };
-      this.known.add(keyText(spec));
+      if (s.disks[spec.rootVolume.id] === undefined && this.options.poolFull === true)
+        throw new RuntimeError('noSpace', 'the pool is full', { remedy: 'Delete instances.' });
+      s.highestEpoch[spec.instanceId] = spec.epoch;
+      s.disks[spec.rootVolume.id] ??= 0;
+      s.workloads[keyText(spec)] ??= {
+        spec,
+        pid: null,
+        exit: null,
+        log: '',
+        macs: spec.nics.map((nic) => nic.mac),
+      };
+      delete s.debris[keyText(spec)];
       this.host.changed(null);
     });
   }
 
   start(spec: WorkloadSpec, ctx: StepContext): Promise<void> {
     return this.step(ctx, () => {
-      const s = this.host.state;
       this.admitEpoch(spec);
-      const w = s.workloads[keyText(spec)];
+      const w = this.workload(spec);
       if (w === undefined) throw new RuntimeError('notPrepared', `epoch ${spec.epoch} was never prepared`);
-      if (w.pid !== null && !this.misbehave.has('startTwiceStartsTwo')) return;
-      if (w.exit !== null && this.misbehave.has('noStartAfterCrash')) return;
-      const disk = this.diskOf(spec);
-      const count = (s.disks[disk] ?? 0) + 1;
-      s.disks[disk] = count;
-      s.starts += 1;
-      w.pid = s.nextPid++;
-      w.exit = null;
-      w.log += `ready hostname=${spec.name} boots=${count}\n`;
-      this.host.changed(observationOf(w));
-      const code = /sim:exit=(\d+)/.exec(spec.process?.args?.join(' ') ?? '')?.[1];
-      if (code !== undefined) this.host.end(spec, { reason: 'exited', code: Number(code) });
+      if (w.pid !== null) return;
+      const other = this.ofInstance(spec).find((o) => o.pid !== null);
+      if (other !== undefined)
+        throw new RuntimeError('hostFault', `epoch ${other.spec.epoch} of this instance still runs`);
+      this.begin(w);
     });
   }
 
-  stop(key: WorkloadKey, _graceSeconds: number, ctx: StepContext): Promise<void> {
-    return this.step(ctx, () => {
-      const w = this.host.state.workloads[keyText(key)];
-      if (w === undefined) return;
-      if (w.pid === null) {
-        if (w.exit !== null && this.misbehave.has('stopTwiceRewritesExit'))
-          w.exit = { ...w.exit, reason: 'killed' };
-        return;
-      }
+  private begin(w: SimulatedWorkload): void {
+    const { state } = this.host;
+    const count = (state.disks[w.spec.rootVolume.id] ?? 0) + 1;
+    state.disks[w.spec.rootVolume.id] = count;
+    state.starts += 1;
+    w.pid = state.nextPid++;
+    w.exit = null;
+    w.log += `ready hostname=${w.spec.name} boots=${count}\n`;
+    const args = w.spec.process?.args?.join(' ') ?? '';
+    if (args.includes('sim:fills')) w.log += 'no space\n';
+    this.host.changed(observationOf(w));
+    const code = /sim:exit=(\d+)/.exec(args)?.[1];
+    if (code !== undefined) this.host.end(w.spec, { reason: 'exited', code: Number(code) });
+  }
+
+  stop(key: WorkloadKey, graceSeconds: number, ctx: StepContext): Promise<void> {
+    return this.step(ctx, async () => {
+      const w = this.workload(key);
+      if (w === undefined || w.pid === null) return;
       const stubborn = w.spec.process?.args?.includes('sim:stubborn') ?? false;
-      if (stubborn && this.misbehave.has('stopNeverForces')) return;
-      this.host.end(key, { reason: stubborn ? 'killed' : 'stopped' });
+      if (stubborn) await wait(graceSeconds * 1000, undefined, { signal: ctx.signal });
+      this.host.end(key, { reason: stubborn || graceSeconds === 0 ? 'killed' : 'stopped' });
     });
   }
 
   remove(key: WorkloadKey, ctx: StepContext): Promise<void> {
     return this.step(ctx, () => {
-      const s = this.host.state;
-      const everSeen = s.highestEpoch[key.instanceId] !== undefined;
-      if (s.workloads[keyText(key)] === undefined) {
-        if (everSeen && this.misbehave.has('removeTwiceFails'))
-          throw new RuntimeError('hostFault', 'already removed');
-        if (!everSeen && this.misbehave.has('removeUnknownFails'))
-          throw new RuntimeError('hostFault', 'no such workload');
-      }
-      delete s.workloads[keyText(key)];
+      this.host.end(key, { reason: 'killed' });
+      delete this.host.state.workloads[keyText(key)];
+      delete this.host.state.debris[keyText(key)];
       this.host.changed(null);
     });
   }
 
   removeVolume(volumeId: string, ctx: StepContext): Promise<void> {
     return this.step(ctx, () => {
-      for (const disk of Object.keys(this.host.state.disks))
-        if (disk.startsWith(volumeId)) delete this.host.state.disks[disk];
+      const { state } = this.host;
+      const all = Object.values(state.workloads);
+      if (all.some((w) => w.pid !== null && w.spec.rootVolume.id === volumeId))
+        throw new RuntimeError('hostFault', `volume ${volumeId} is in use`, { remedy: 'Stop it first.' });
+      delete state.disks[volumeId];
       this.host.changed(null);
     });
   }
@@ -220,9 +127,7 @@ export class SimulatedRuntime implements Runtime {
     const queue: Observation[] = [];
     let wake: () => void = () => undefined;
     const listener = (o: Observation): void => {
-      if (this.misbehave.has('observeForgetsAdopted') && !this.known.has(keyText(o))) return;
-      const polite = o.exit !== null && this.misbehave.has('crashLooksPolite');
-      queue.push(polite ? { ...o, exit: { ...o.exit, reason: 'exited' } as ExitInfo } : o);
+      queue.push(o);
       wake();
     };
     this.host.listeners.add(listener);
@@ -239,15 +144,40 @@ export class SimulatedRuntime implements Runtime {
   }
 
   recover(): Promise<Observation[]> {
-    const all = Object.values(this.host.state.workloads);
-    const hidden = this.misbehave.has('strangersAreHidden');
+    return Promise.resolve(Object.values(this.host.state.workloads).map(observationOf));
+  }
+
+  inventory(): Promise<Held[]> {
+    const { workloads, debris } = this.host.state;
+    const keys = [...new Set([...Object.keys(workloads), ...Object.keys(debris)])];
     return Promise.resolve(
-      all.filter((w) => !hidden || w.spec.epoch < 7 || this.known.has(keyText(w.spec))).map(observationOf),
+      keys.map((text) => {
+        const [instanceId, epoch] = text.split('/');
+        const w = workloads[text];
+        const parts = [...(w === undefined ? [] : [`workload ${text}`]), ...(debris[text] ?? [])];
+        const key = { instanceId: instanceId as WorkloadKey['instanceId'], epoch: Number(epoch) };
+        return { ...key, runs: w !== undefined && w.pid !== null, parts };
+      }),
     );
   }
 
+  pause(key: WorkloadKey, ctx: StepContext): Promise<void> {
+    return this.step(ctx, () => this.setPaused(key, true));
+  }
+
+  resume(key: WorkloadKey, ctx: StepContext): Promise<void> {
+    return this.step(ctx, () => this.setPaused(key, false));
+  }
+
+  private setPaused(key: WorkloadKey, paused: boolean): void {
+    const w = this.running(key);
+    if ((w.paused ?? false) === paused) return;
+    w.paused = paused;
+    this.host.changed(observationOf(w));
+  }
+
   async *logs(key: WorkloadKey, options: LogOptions, signal: AbortSignal): AsyncIterable<Uint8Array> {
-    const text = (): string => this.host.state.workloads[keyText(key)]?.log ?? '';
+    const text = (): string => this.workload(key)?.log ?? '';
     let seen = Math.max(0, text().length - (options.tailBytes ?? Infinity));
     const more = (): Buffer => {
       const bytes = Buffer.from(text().slice(seen));
@@ -293,28 +223,23 @@ export class SimulatedRuntime implements Runtime {
   }
 
   private running(key: WorkloadKey): SimulatedWorkload {
-    const workload = this.host.state.workloads[keyText(key)];
+    const workload = this.workload(key);
     if (workload === undefined || workload.pid === null)
       throw new RuntimeError('notPrepared', `${keyText(key)} does not run`);
     return workload;
   }
 
   limits(key: WorkloadKey): Promise<EnforcedLimits> {
-    const spec = this.host.state.workloads[keyText(key)]?.spec;
-    const guess = this.misbehave.has('limitsAreGuessed');
-    return Promise.resolve({
-      memoryBytes: spec === undefined ? null : spec.memoryMiB * 1024 * 1024 * (guess ? 2 : 1),
-      cpuMillis: spec?.cpuMillis ?? null,
-      pids: null,
-    });
+    const spec = this.workload(key)?.spec;
+    const memoryBytes = spec === undefined ? null : spec.memoryMiB * 1024 * 1024;
+    return Promise.resolve({ memoryBytes, cpuMillis: spec?.cpuMillis ?? null, pids: null });
   }
 
   /** A workload uses as much as its log is long. */
   usage(): Promise<(WorkloadKey & Usage)[]> {
-    const all = Object.values(this.host.state.workloads);
-    const counted = all.filter((w) => w.pid !== null || this.misbehave.has('usageOfTheDead'));
+    const running = Object.values(this.host.state.workloads).filter((w) => w.pid !== null);
     return Promise.resolve(
-      counted.map(({ spec, log }) => ({
+      running.map(({ spec, log }) => ({
         instanceId: spec.instanceId,
         epoch: spec.epoch,
         cpuMicros: log.length,
@@ -325,32 +250,23 @@ export class SimulatedRuntime implements Runtime {
     );
   }
 
-  private diskOf(spec: WorkloadSpec): string {
-    if (this.misbehave.has('writesAreShared')) return this.sharedDisk(spec);
-    if (this.misbehave.has('newEpochNewDisk') && spec.epoch > 1 && spec.epoch < 7)
-      return `${spec.rootVolume.id}-${spec.epoch}`;
-    return spec.rootVolume.id;
+  private workload(key: WorkloadKey): SimulatedWorkload | undefined {
+    return this.host.state.workloads[keyText(key)];
   }
 
-  /** Only under `writesAreShared`: the first volume that an image's instances made serves all of them. */
-  private sharedDisk(spec: WorkloadSpec): string {
-    const first = Object.values(this.host.state.workloads).find(
-      (w) => w.spec.image.digest === spec.image.digest,
-    );
-    return (first?.spec ?? spec).rootVolume.id;
+  private ofInstance({ instanceId }: WorkloadKey): SimulatedWorkload[] {
+    return Object.values(this.host.state.workloads).filter((w) => w.spec.instanceId === instanceId);
   }
 
   private admitEpoch(spec: WorkloadSpec): void {
-    const s = this.host.state;
-    const highest = s.highestEpoch[spec.instanceId] ?? 0;
-    if (spec.epoch < highest && !this.misbehave.has('lowerEpochAccepted'))
+    const highest = this.host.state.highestEpoch[spec.instanceId] ?? 0;
+    if (spec.epoch < highest)
       throw new RuntimeError('lowerEpoch', `epoch ${spec.epoch} is behind ${highest}`);
-    s.highestEpoch[spec.instanceId] = Math.max(highest, spec.epoch);
   }
 
-  private async step(ctx: StepContext, act: () => void): Promise<void> {
+  private async step(ctx: StepContext, act: () => void | Promise<void>): Promise<void> {
     ctx.signal.throwIfAborted();
     await Promise.resolve();
-    act();
+    await act();
   }
 }

@@ -49,7 +49,9 @@ export class ReportWriter {
       case 'refusedEpoch':
         return this.refusedEpoch(body);
       case 'unclaimed':
-        return this.unclaimed(body);
+        return this.hostEvent('host.unclaimedWorkload', body);
+      case 'orphan':
+        return this.hostEvent(body.sweptAt === null ? 'host.orphanFound' : 'host.orphanSwept', body);
     }
   }
 
@@ -120,8 +122,8 @@ export class ReportWriter {
     listChanged();
   }
 
-  /** It keeps running; an operator decides. The ledger keeps what was seen. */
-  private async unclaimed(body: Of<'unclaimed'>): Promise<void> {
+  /** What no list names: a workload keeps running, left-over parts are removed. The ledger keeps what was seen. */
+  private async hostEvent(type: string, body: Of<'unclaimed' | 'orphan'>): Promise<void> {
     const { store, hooks } = this.ports;
     const { kind: _kind, instanceId, ...data } = body;
     const actor = `host:${this.hostId}`;
@@ -129,7 +131,7 @@ export class ReportWriter {
       { actor, traceId: `${this.hostId}/${this.session}` },
       {
         class: 'observation',
-        type: 'host.unclaimedWorkload',
+        type,
         projectId: null,
         object: { kind: 'host', id: this.hostId, name: this.hostId },
         data: { instanceId, ...data },

@@ -75,6 +75,11 @@ export class ConmonLauncher implements Launcher {
     }
   }
 
+  get directories(): readonly string[] {
+    const { directory, command } = this.options;
+    return [directory, this.exitDirectory, this.sockets, join(directory, 'persist'), command.root];
+  }
+
   status(id: string): ReturnType<Launcher['status']> {
     return this.options.command.state(id);
   }

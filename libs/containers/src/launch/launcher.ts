@@ -45,6 +45,8 @@ export interface Launcher {
   exit(id: string): LaunchExit | null;
   /** Directory in which a file named by the id appears when a run ends. */
   readonly exitDirectory: string;
+  /** Directories with files that begin with the id of a run. */
+  readonly directories: readonly string[];
   /** Takes a container and its records away, killing it. Deleting what never was is no error. */
   delete(id: string): Promise<void>;
 }

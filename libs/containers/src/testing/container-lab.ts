@@ -116,19 +116,32 @@ export class ContainerLab {
     return (await this.pool.list()).map((volume) => volume.volumeId);
   }
 
-  /** What on the host carries this instance: files, mounts, cgroups, processes, links. Volumes are not among it. */
+  /**
+   * What on the host carries this instance: files, mounts, cgroups, processes, links. Volumes are not among it, nor is
+   * the memory of the highest epoch, which lives as long as the volume.
+   */
   leftovers(key: WorkloadKey): string[] {
     const id = key.instanceId;
     const files = readdirSync(this.root, { recursive: true, withFileTypes: true })
       .map((entry) => join(entry.parentPath, entry.name))
       .filter((path) => path.includes(id) && !path.startsWith(join(this.root, 'volumes')));
+    const volumes = readdirSync(join(this.root, 'volumes'));
+    const remembered = (path: string): boolean =>
+      path.startsWith(join(this.root, 'state', 'epochs')) &&
+      volumes.some((volume) => readFileSync(path, 'utf8').includes(volume));
     const held = readdirSync(join(this.root, 'state'))
       .filter((name) => name.endsWith('.json'))
       .filter((name) => readFileSync(join(this.root, 'state', name), 'utf8').includes(id));
     const mounted = mounts()
       .map((m) => m.target)
       .filter((target) => target.includes(id));
-    return [...files, ...held, ...mounted, ...cgroupsNamed(id), ...processesNamed(id)];
+    return [
+      ...files.filter((path) => !remembered(path)),
+      ...held,
+      ...mounted,
+      ...cgroupsNamed(id),
+      ...processesNamed(id),
+    ];
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,5 @@
 import { faultPoint } from '@berth/faults';
-import type { EnforcedLimits, StepContext, WorkloadKey } from '@berth/runtime';
+import type { EnforcedLimits, HeldParts, StepContext, WorkloadKey } from '@berth/runtime';
 import { LibvirtClient } from '../libvirt/client.js';
 import { LibvirtError } from '../libvirt/errors.js';
 import {
@@ -12,6 +12,7 @@ import {
 import { domainXml, ROOT_DISK } from '../machine/domain-xml.js';
 import type { MachineSpec } from '../machine/machine-spec.js';
 import { domainName, readMetadata } from '../machine/metadata.js';
+import { libvirtGroups, libvirtGroupsRemove } from './libvirt-groups.js';
 import { LibvirtMonitor } from './libvirt-monitor.js';
 import {
   StartRefused,
@@ -87,6 +88,16 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
     return own.filter((domain) => domain !== null);
   }
 
+  async inventory(held: HeldParts): Promise<void> {
+    const groups = await libvirtGroups();
+    const domains = await this.list();
+    for (const domain of domains) {
+      held.part(domain, `domain ${domain.name}`);
+      if (domain.power !== null) held.runs(domain);
+      for (const group of groups.get(domain.name) ?? []) held.part(domain, `cgroup ${group}`);
+    }
+  }
+
   pid(domain: OwnDomain): Promise<number | null> {
     return this.#processes.find(domain.uuid);
   }
@@ -145,9 +156,12 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
   async clear(key: WorkloadKey, ctx?: StepContext): Promise<void> {
     const bounds = ctx === undefined ? {} : callBounds(ctx);
     const domain = await this.find(key, ctx?.signal);
-    if (domain?.epoch !== key.epoch) return;
-    if (domain.power !== null) await unlessGone(this.#client.destroy(domain.ref, {}, bounds));
+    if (domain !== null && domain.epoch !== key.epoch) return;
+    if (domain !== null && domain.power !== null)
+      await unlessGone(this.#client.destroy(domain.ref, {}, bounds));
     await faultPoint('libvirt.destroyed', key.instanceId);
+    await libvirtGroupsRemove(domainName(this.options.hostTag, key.instanceId));
+    if (domain === null) return;
     await unlessGone(this.#client.undefine(domain.ref, bounds));
     await faultPoint('libvirt.undefined', key.instanceId);
   }

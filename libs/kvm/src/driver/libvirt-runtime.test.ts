@@ -92,6 +92,7 @@ describe('a machine under libvirt', () => {
         ensure: () => Promise.resolve(),
         attachTap: () => Promise.resolve({ ifname: tap }),
         detach: () => Promise.resolve(),
+        inventory: () => Promise.resolve([]),
         release: () => Promise.resolve(),
       },
     });
@@ -159,6 +160,7 @@ describe('an instance under one driver after the other', () => {
         return Promise.resolve({ ifname: tap });
       },
       detach: () => run('ip', ['link', 'del', tap]),
+      inventory: () => Promise.resolve([]),
       release: () => Promise.resolve(),
     };
     const dirs = Object.fromEntries(

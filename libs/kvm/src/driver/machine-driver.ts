@@ -1,5 +1,11 @@
 import type { Power, VolumeId } from '@berth/model';
-import { RuntimeError, type EnforcedLimits, type StepContext, type WorkloadKey } from '@berth/runtime';
+import {
+  RuntimeError,
+  type EnforcedLimits,
+  type HeldParts,
+  type StepContext,
+  type WorkloadKey,
+} from '@berth/runtime';
 import type { MachineSpec } from '../machine/machine-spec.js';
 import type { Account } from './qemu-account.js';
 
@@ -65,6 +71,8 @@ export interface MachineDriver<M extends Machine = Machine> {
   /** The instance's machine: the one that runs, of whatever epoch, else the one with the newest traces. */
   find(key: Pick<WorkloadKey, 'instanceId'>, signal?: AbortSignal): Promise<M | null>;
   list(): Promise<M[]>;
+  /** Adds what this driver finds on the host of any epoch, and which run. @throws when it cannot look everywhere. */
+  inventory(held: HeldParts): Promise<void>;
   pid(machine: M): Promise<number | null>;
   limits(machine: M): Promise<EnforcedLimits>;
   /** What its guest read from and wrote to its disks since it started, bytes. Null when it does not run any more. */

@@ -34,6 +34,8 @@ export interface NicAttacher {
     owner: { uid: number; gid: number },
   ): Promise<{ ifname: string }>;
   detach(key: WorkloadKey): Promise<unknown>;
+  /** Every nic of this host's workloads, by the links' own word. */
+  inventory(): Promise<readonly (WorkloadKey & { readonly ifname: string; readonly kind: 'tap' | 'veth' })[]>;
   release(networkId: NetworkId): Promise<unknown>;
 }
 

@@ -1,8 +1,8 @@
 import { watch } from 'node:fs';
-import { mkdir, open, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
+import { mkdir, open, readdir, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import type { LogOptions, WorkloadKey } from '@berth/runtime';
-import { removeEmpty } from './workload-record.js';
+import type { HeldParts, LogOptions, WorkloadKey } from '@berth/runtime';
+import { epochFiles, removeEpochFiles } from './epoch-files.js';
 
 const CHUNK = 64 * 1024;
 /** A rename of the log (rotation) may be missed between two watches; look again at least this often. */
@@ -21,9 +21,13 @@ export class SerialLogs {
     return this.path(key);
   }
 
-  async remove(key: WorkloadKey): Promise<void> {
-    for (const path of await this.#files(key)) await rm(path, { force: true });
-    await removeEmpty(dirname(this.path(key)));
+  remove(key: WorkloadKey): Promise<void> {
+    return removeEpochFiles(this.dir, key);
+  }
+
+  /** What lies here of any epoch. */
+  inventory(held: HeldParts): Promise<void> {
+    return epochFiles(this.dir, 'log', held);
   }
 
   /** Bytes as they were written, oldest first. With `follow` it ends when the signal fires. */

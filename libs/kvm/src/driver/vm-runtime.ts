@@ -4,8 +4,10 @@ import { bootId, processUsage } from '@berth/linux';
 import { storageErrorType } from '@berth/model';
 import type { AccelVerdict, ImageContent, Isolation, Usage, VolumeId } from '@berth/model';
 import {
+  HeldParts,
   RuntimeError,
   type EnforcedLimits,
+  type Held,
   type LogOptions,
   type Observation,
   type Runtime,
@@ -189,6 +191,18 @@ export class VmRuntime<M extends Machine> implements Runtime {
       for (const { instanceId, epoch } of known) keys.set(`${instanceId}/${epoch}`, { instanceId, epoch });
       const seen = await Promise.all([...keys.values()].map((key) => this.#settled(key)));
       return seen.filter((o) => o !== null);
+    });
+  }
+
+  async inventory(): Promise<Held[]> {
+    return hostFaults(async () => {
+      const held = new HeldParts();
+      await this.driver.inventory(held);
+      await this.#records.inventory(held);
+      await this.#logs.inventory(held);
+      for (const nic of await this.options.network.inventory())
+        if (nic.kind === 'tap') held.part(nic, `link ${nic.ifname}`);
+      return held.all();
     });
   }
 

@@ -1,9 +1,10 @@
-import { readdir, readFile, rm, rmdir, mkdir } from 'node:fs/promises';
+import { readFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic } from '@berth/linux';
 import { ExitInfo, InstanceId } from '@berth/model';
-import type { WorkloadKey } from '@berth/runtime';
+import type { HeldParts, WorkloadKey } from '@berth/runtime';
 import { z } from 'zod';
+import { epochFiles, listed, removeEpochFiles } from './epoch-files.js';
 
 /*
  * What no hypervisor remembers for us, one small file per incarnation. It is written before acting:
@@ -51,14 +52,17 @@ export class WorkloadRecords {
   }
 
   async remove(key: WorkloadKey): Promise<void> {
-    await rm(this.seedPath(key), { force: true });
-    await rm(this.#path(key), { force: true });
-    await removeEmpty(join(this.dir, key.instanceId));
+    await removeEpochFiles(this.dir, key);
+  }
+
+  /** What lies here of any epoch. */
+  inventory(held: HeldParts): Promise<void> {
+    return epochFiles(this.dir, 'record', held);
   }
 
   /** Epochs of an instance that have a record, in no order. */
   async epochs(instanceId: InstanceId): Promise<number[]> {
-    const names = await list(join(this.dir, instanceId));
+    const names = await listed(join(this.dir, instanceId));
     return names.flatMap((name) => {
       const epoch = /^(\d+)\.json$/.exec(name)?.[1];
       return epoch === undefined ? [] : [Number(epoch)];
@@ -67,7 +71,7 @@ export class WorkloadRecords {
 
   async all(): Promise<WorkloadRecord[]> {
     const records: WorkloadRecord[] = [];
-    for (const name of await list(this.dir)) {
+    for (const name of await listed(this.dir)) {
       const instanceId = InstanceId.safeParse(name);
       if (!instanceId.success) continue;
       for (const epoch of await this.epochs(instanceId.data)) {
@@ -80,24 +84,5 @@ export class WorkloadRecords {
 
   #path(key: WorkloadKey): string {
     return join(this.dir, key.instanceId, `${key.epoch}.json`);
-  }
-}
-
-async function list(dir: string): Promise<string[]> {
-  try {
-    return await readdir(dir);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw error;
-  }
-}
-
-/** Removes a directory unless something is still in it. */
-export async function removeEmpty(dir: string): Promise<void> {
-  try {
-    await rmdir(dir);
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? '';
-    if (!['ENOENT', 'ENOTEMPTY', 'EEXIST'].includes(code)) throw error;
   }
 }

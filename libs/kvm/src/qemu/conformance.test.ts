@@ -1,23 +1,19 @@
-import { behaviours, type ConformanceHarness } from '@berth/runtime/conformance';
-import { afterAll, describe, it } from 'vitest';
+import { conformanceCases } from '@berth/runtime/conformance';
+import { afterAll, beforeAll, describe, it } from 'vitest';
 import { QemuHost } from '../testing/host.js';
+import { vmHarness, VmSurroundings } from '../testing/vm-harness.js';
 
 const host = new QemuHost();
-afterAll(() => host.stop());
-
-const harness: ConformanceHarness = {
-  stepMs: 15_000,
-  runtime: () => Promise.resolve(host.runtime()),
-  spec: (kind) => Promise.resolve(host.spec(kind)),
-  crash: (_key, pid) => {
-    if (pid === null) throw new Error('a running machine has a process');
-    process.kill(pid, 'SIGKILL');
-    return Promise.resolve();
-  },
-  leftovers: (key) => Promise.resolve(host.leftovers(key)),
-  volumes: () => host.volumes(),
-};
+let around: VmSurroundings;
+beforeAll(async () => {
+  around = await VmSurroundings.make();
+});
+afterAll(async () => {
+  await host.stop();
+  await around.end();
+});
 
 describe('the VM runtime with QEMU processes of its own', () => {
-  it.each(behaviours.map((b) => [b.name, b] as const))('%s', (_name, behaviour) => behaviour.run(harness));
+  for (const { name, applies, run } of conformanceCases())
+    it.skipIf(!applies)(name, () => run(vmHarness(host, around)), 90_000);
 });

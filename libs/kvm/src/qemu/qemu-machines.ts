@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { faultPoint } from '@berth/faults';
 import {
   cgroupAdd,
+  cgroupChildren,
   cgroupCreate,
   cgroupKill,
   cgroupLimits,
@@ -12,8 +13,14 @@ import {
   run,
   signalProcess,
 } from '@berth/linux';
-import type { VolumeId } from '@berth/model';
-import { RuntimeError, type EnforcedLimits, type StepContext, type WorkloadKey } from '@berth/runtime';
+import { InstanceId, type VolumeId } from '@berth/model';
+import {
+  RuntimeError,
+  type EnforcedLimits,
+  type HeldParts,
+  type StepContext,
+  type WorkloadKey,
+} from '@berth/runtime';
 import { StartRefused, type MachineDriver, type MachineListener } from '../driver/machine-driver.js';
 import type { VmRuntimeOptions } from '../driver/ports.js';
 import type { Account } from '../driver/qemu-account.js';
@@ -111,6 +118,20 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
 
   list(): Promise<QemuMachine[]> {
     return this.#view.all();
+  }
+
+  async inventory(held: HeldParts): Promise<void> {
+    await this.#files.inventory(held);
+    for (const machine of await this.list()) {
+      if (machine.process !== null) held.part(machine, `process ${machine.process.pid}`);
+      if (machine.power !== null) held.runs(machine);
+    }
+    const prefix = `berth-qemu.${this.options.hostTag}.`;
+    for (const name of await cgroupChildren(null)) {
+      const [instance, epoch] = name.startsWith(prefix) ? name.slice(prefix.length).split('.') : [];
+      const instanceId = InstanceId.safeParse(instance).data;
+      if (instanceId !== undefined) held.part({ instanceId, epoch: Number(epoch) }, `cgroup ${name}`);
+    }
   }
 
   pid(machine: QemuMachine): Promise<number | null> {

@@ -116,6 +116,7 @@ describe('a machine in a QEMU of our own', () => {
         return Promise.resolve({ ifname: tap });
       },
       detach: () => run('ip', ['link', 'del', tap]),
+      inventory: () => Promise.resolve([]),
       release: () => Promise.resolve(),
     };
     const withNetwork = host.runtime({ network });

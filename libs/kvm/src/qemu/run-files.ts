@@ -1,10 +1,10 @@
-import { chown, mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { chown, mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hasCode, writeFileAtomic } from '@berth/linux';
 import { InstanceId } from '@berth/model';
-import { RuntimeError, type WorkloadKey } from '@berth/runtime';
+import { RuntimeError, type HeldParts, type WorkloadKey } from '@berth/runtime';
 import { z } from 'zod';
-import { removeEmpty } from '../driver/workload-record.js';
+import { epochFiles, listed, removeEpochFiles } from '../driver/epoch-files.js';
 
 /** What must be known of a QEMU process to find, ask and end it. */
 const ProcessRecord = z.strictObject({
@@ -59,10 +59,13 @@ export class RunFiles {
     return writeFileAtomic(this.#record(record), `${JSON.stringify(record)}\n`, { mode: 0o600 });
   }
 
-  async remove(key: WorkloadKey): Promise<void> {
-    await rm(join(this.dir, key.instanceId, String(key.epoch)), { recursive: true, force: true });
-    await rm(this.#record(key), { force: true });
-    await removeEmpty(join(this.dir, key.instanceId));
+  remove(key: WorkloadKey): Promise<void> {
+    return removeEpochFiles(this.dir, key);
+  }
+
+  /** What lies here of any epoch. */
+  inventory(held: HeldParts): Promise<void> {
+    return epochFiles(this.dir, 'run', held);
   }
 
   /** Epochs of an instance that left anything here, newest first. */
@@ -78,14 +81,5 @@ export class RunFiles {
 
   #record(key: WorkloadKey): string {
     return join(this.dir, key.instanceId, `${key.epoch}.json`);
-  }
-}
-
-async function listed(dir: string): Promise<string[]> {
-  try {
-    return await readdir(dir);
-  } catch (error) {
-    if (hasCode(error, 'ENOENT')) return [];
-    throw error;
   }
 }

@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { run } from '@berth/linux';
+import { cgroupChildren, cgroupCreate, run } from '@berth/linux';
 import type { Digest, InstanceId, VolumeId } from '@berth/model';
 import { type Runtime, type StepContext, type WorkloadKey, type WorkloadSpec } from '@berth/runtime';
 import { VolumePool } from '@berth/storage';
@@ -24,6 +24,8 @@ import {
   type QemuRuntime,
   type VmRuntimeOptions,
 } from '../index.js';
+import { domainName, metadataElement } from '../machine/metadata.js';
+import { renderXml, xml } from '../machine/xml.js';
 import { bootDisk } from './boot-sector.js';
 import { startLibvirtd, type TestLibvirtd } from './libvirtd.js';
 
@@ -48,6 +50,7 @@ export class VmHost {
         ensure: () => Promise.resolve(),
         attachTap: () => Promise.reject(new Error('this host has no networks')),
         detach: () => Promise.resolve(),
+        inventory: () => Promise.resolve([]),
         release: () => Promise.resolve(),
       },
       stateDir: join(this.dir, 'state'),
@@ -154,8 +157,23 @@ export class TestHost extends VmHost {
   async leftovers(key: WorkloadKey): Promise<string[]> {
     const found = this.files(key);
     const { stdout } = await run('virsh', ['-c', this.uri, 'list', '--all', '--name']);
-    if (stdout.includes(key.instanceId.slice(0, 8))) found.push(`domain of ${key.instanceId}`);
-    return found;
+    const mark = key.instanceId.slice(0, 8);
+    if (stdout.includes(mark)) found.push(`domain of ${key.instanceId}`);
+    const groups = (await cgroupChildren('machine')).filter((name) => name.includes(mark));
+    return [...found, ...groups.map((name) => `cgroup machine/${name}`)];
+  }
+
+  /** A domain that was defined and never ran. */
+  async driverDebris(spec: WorkloadSpec): Promise<void> {
+    const { instanceId, epoch, uuid } = spec;
+    const name = domainName('test-host', instanceId);
+    const metadata = metadataElement({ hostTag: 'test-host', instanceId, epoch });
+    const os = xml('os', {}, xml('type', { arch: 'x86_64', machine: 'q35' }, 'hvm'));
+    const parts = [xml('name', {}, name), xml('uuid', {}, uuid), xml('metadata', {}, metadata), os];
+    const path = join(this.dir, 'debris.xml');
+    const domain = xml('domain', { type: 'qemu' }, ...parts, xml('memory', { unit: 'MiB' }, '32'));
+    writeFileSync(path, renderXml(domain));
+    await run('virsh', ['-c', this.uri, 'define', path]);
   }
 
   /** What the real client needs to reach this host's libvirtd. */
@@ -188,6 +206,12 @@ export class QemuHost extends VmHost {
     }
     runtime.close();
     rmSync(this.dir, { recursive: true, force: true });
+  }
+
+  /** A start that was cut off when only its folder and its cgroup stood. */
+  async driverDebris({ instanceId, epoch }: WorkloadSpec): Promise<void> {
+    mkdirSync(join(this.dir, 'run', instanceId, String(epoch)), { recursive: true, mode: 0o711 });
+    await cgroupCreate(`berth-qemu.test-host.${instanceId}.${epoch}`);
   }
 
   /** Whatever carries the instance on this host: processes, cgroups and files; volumes apart. */

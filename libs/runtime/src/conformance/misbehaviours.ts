@@ -1,0 +1,324 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import type { Observation, Runtime, WorkloadKey } from '../runtime.js';
+import { keyText, observationOf, type SimulatedHost, type SimulatedWorkload } from '../simulated-host.js';
+
+/** Changes an honest runtime object so that it breaks one promise. Called once per object: `known` is its own memory. */
+type Twist = (rt: Runtime, host: SimulatedHost, known: Set<string>) => Partial<Runtime>;
+
+const of = (host: SimulatedHost, key: WorkloadKey): SimulatedWorkload | undefined =>
+  host.state.workloads[keyText(key)];
+
+const runs = (host: SimulatedHost, key: WorkloadKey): boolean => typeof of(host, key)?.pid === 'number';
+const ended = (host: SimulatedHost, key: WorkloadKey): boolean => (of(host, key)?.exit ?? null) !== null;
+
+/** Starts it again, whatever is true of it. */
+function startAgain(host: SimulatedHost, w: SimulatedWorkload | undefined): void {
+  if (w === undefined) return;
+  const disk = w.spec.rootVolume.id;
+  host.state.disks[disk] = (host.state.disks[disk] ?? 0) + 1;
+  w.pid = host.state.nextPid++;
+  w.exit = null;
+  w.log += `boots=${host.state.disks[disk]}\n`;
+}
+
+/** Every object gives its observations another look. */
+const observing = (rt: Runtime, look: (o: Observation) => Observation | null): Pick<Runtime, 'observe'> => ({
+  async *observe(signal) {
+    for await (const o of rt.observe(signal)) {
+      const seen = look(o);
+      if (seen !== null) yield seen;
+    }
+  },
+});
+const recovering = (rt: Runtime, look: (o: Observation) => Observation | null): Pick<Runtime, 'recover'> => ({
+  recover: async () => (await rt.recover()).map(look).filter((o) => o !== null),
+});
+const exitOf = (o: Observation, change: object): Observation =>
+  o.exit === null ? o : { ...o, exit: { ...o.exit, ...change } };
+
+/** For each promise a way to break it, by the promise's name: the proof that its test can fail. */
+export const misbehaviours: Readonly<Record<string, Twist>> = {
+  'prepare twice makes one volume and starts nothing': (rt, host, known) => ({
+    prepare: async (spec, ctx) => {
+      await rt.prepare(spec, ctx);
+      if (known.has(keyText(spec))) host.state.disks[`${spec.rootVolume.id}-2`] = 0;
+      known.add(keyText(spec));
+    },
+  }),
+  'a bad image is refused and nothing is left': (rt, host) => ({
+    prepare: (spec, ctx) => {
+      host.state.disks[spec.rootVolume.id] ??= 0;
+      return rt.prepare(spec, ctx);
+    },
+  }),
+  'a full pool refuses a new workload with noSpace and nothing is left': (rt, host) => ({
+    prepare: (spec, ctx) => {
+      host.state.disks[spec.rootVolume.id] ??= 0;
+      return rt.prepare(spec, ctx);
+    },
+  }),
+  'a full pool keeps nothing from starting that has its volume': (rt, host) => ({
+    prepare: (spec, ctx) => {
+      if (ended(host, spec)) delete host.state.disks[spec.rootVolume.id];
+      return rt.prepare(spec, ctx);
+    },
+  }),
+  'a start of what was never prepared is refused and leaves nothing': (rt) => ({
+    start: async (spec, ctx) => {
+      await rt.prepare(spec, ctx);
+      await rt.start(spec, ctx);
+    },
+  }),
+  'names made to break out of a text or a path reach nothing': (rt, host) => ({
+    prepare: async (spec, ctx) => {
+      await rt.prepare(spec, ctx);
+      if (spec.name.includes('/')) host.state.disks[spec.name] = 0;
+    },
+  }),
+
+  'start twice leaves one workload with the same pid': (rt, host) => ({
+    start: async (spec, ctx) => {
+      if (runs(host, spec)) startAgain(host, of(host, spec));
+      else await rt.start(spec, ctx);
+    },
+  }),
+  'two starts at once make one workload': (rt, host) => ({
+    start: async (spec, ctx) => {
+      const idle = of(host, spec)?.pid === null;
+      await wait(1);
+      if (idle) startAgain(host, of(host, spec));
+      else await rt.start(spec, ctx);
+    },
+  }),
+  'a start that is cut short, at whatever moment, is finished by the same call': (rt, host) => ({
+    start: async (spec, ctx) => {
+      if (ctx.signal.aborted) delete host.state.workloads[keyText(spec)];
+      await rt.start(spec, ctx);
+    },
+  }),
+  'a stop during a start is not lost': (rt) => ({
+    start: async (spec, ctx) => {
+      await wait(5);
+      await rt.start(spec, ctx);
+    },
+  }),
+  'starts and stops at once end in one or the other, and the next call is obeyed': (rt) => {
+    let stops = 0;
+    return {
+      stop: async (key, grace, ctx) => {
+        if ((stops += 1) !== 4) await rt.stop(key, grace, ctx);
+      },
+    };
+  },
+  'a crashed workload starts again in its epoch with its disk': (rt, host) => ({
+    start: async (spec, ctx) => {
+      if (of(host, spec)?.exit === null) await rt.start(spec, ctx);
+    },
+  }),
+
+  'the limits that the host enforces are the ones asked for': (rt) => ({
+    limits: async (key) => ({ ...(await rt.limits?.(key)), memoryBytes: 1, cpuMillis: 500, pids: null }),
+  }),
+  'what runs tells what it uses, and what ended does not': (rt, _host, known) => ({
+    usage: async () => {
+      const [one] = (await rt.usage?.()) ?? [];
+      if (one !== undefined) known.add(JSON.stringify(one));
+      return [...known].map((text) => JSON.parse(text) as typeof one).filter((u) => u !== undefined);
+    },
+  }),
+  'pause and resume keep the process, and twice is once': (rt, host) => ({
+    pause: async (key, ctx) => {
+      startAgain(host, of(host, key));
+      await rt.pause?.(key, ctx);
+    },
+  }),
+  'a paused workload stays paused over an agent restart, and can be asked to stop': (rt, host) => ({
+    stop: (key, grace, ctx) => rt.stop(key, of(host, key)?.paused === true ? 0 : grace, ctx),
+  }),
+  'a log that is followed gives what comes, and ends with its signal': (rt) => ({
+    logs: (key, options) => rt.logs?.(key, options, new AbortController().signal) ?? never(),
+  }),
+  'changes are observed each at least once and in their order, by every observer': (rt, _host, known) => ({
+    observe: (signal) => {
+      if (known.has('observer')) return never();
+      known.add('observer');
+      return rt.observe(signal);
+    },
+  }),
+  'a workload whose disk is full lives on, and writes again once there is room': (rt, host) => ({
+    start: async (spec, ctx) => {
+      await rt.start(spec, ctx);
+      if (of(host, spec)?.log.includes('no space') === true) host.end(spec, { reason: 'exited', code: 1 });
+    },
+  }),
+
+  'stop asks first, then forces a workload that does not listen': () => ({ stop: () => Promise.resolve() }),
+  'stop twice is stop once': (rt, host) => ({
+    stop: async (key, grace, ctx) => {
+      const w = of(host, key);
+      if (w !== undefined && w.exit !== null) w.exit = { ...w.exit, reason: 'killed' };
+      await rt.stop(key, grace, ctx);
+    },
+  }),
+  'a stop without grace does not ask': (rt) => ({ stop: (key, _grace, ctx) => rt.stop(key, 1, ctx) }),
+  'a stop that is cut short while it waits is finished by the next one': (rt, host) => ({
+    stop: async (key, grace, ctx) => {
+      await rt.stop(key, grace, ctx).catch(() => host.end(key, { reason: 'killed' }));
+    },
+  }),
+  'a workload that ends by itself is told with its reason and code': (rt) =>
+    recovering(rt, (o) => exitOf(o, { code: 0 })),
+  'a crash is seen as it happens, with its reason': (rt) =>
+    observing(rt, (o) => exitOf(o, { reason: 'exited' })),
+  'remove twice is remove once': (rt, _host, known) => ({
+    remove: async (key, ctx) => {
+      if (known.has(keyText(key))) throw new Error('already removed');
+      known.add(keyText(key));
+      await rt.remove(key, ctx);
+    },
+  }),
+  'remove of what never was is no error': (rt, host) => ({
+    remove: async (key, ctx) => {
+      if (of(host, key) === undefined) throw new Error('no such workload');
+      await rt.remove(key, ctx);
+    },
+  }),
+  'a removal ends what still runs': (rt, host) => ({
+    remove: async (key, ctx) => {
+      const ran = runs(host, key);
+      await rt.remove(key, ctx);
+      if (ran) host.state.debris[keyText(key)] = ['process'];
+    },
+  }),
+  'a removal that is cut short, at whatever moment, is finished by the next one': (rt, host) => ({
+    remove: async (key, ctx) => {
+      const before = host.state.debris[keyText(key)];
+      if (ctx.signal.aborted) host.state.debris[keyText(key)] = ['link'];
+      await rt.remove(key, ctx);
+      if (before !== undefined) host.state.debris[keyText(key)] = before;
+    },
+  }),
+  'the volume of a running workload is not deleted': (_rt, host) => ({
+    removeVolume: (id) => {
+      delete host.state.disks[id];
+      return Promise.resolve();
+    },
+  }),
+
+  'a lower epoch is refused after a higher one was seen': (rt, host) => ({
+    prepare: (spec, ctx) => {
+      delete host.state.highestEpoch[spec.instanceId];
+      return rt.prepare(spec, ctx);
+    },
+  }),
+  'a stopped instance keeps its disk over a new epoch': (rt, host) => ({
+    prepare: (spec, ctx) => {
+      if (spec.epoch > 1) delete host.state.disks[spec.rootVolume.id];
+      return rt.prepare(spec, ctx);
+    },
+  }),
+  'a second epoch does not start while the first one runs': (rt, host) => ({
+    start: async (spec, ctx) => {
+      if (spec.epoch > 1) startAgain(host, of(host, spec));
+      else await rt.start(spec, ctx);
+    },
+  }),
+  'the late removal of an ended epoch does the next one no harm': (rt, host) => ({
+    remove: async (key, ctx) => {
+      await rt.remove(key, ctx);
+      for (const w of Object.values(host.state.workloads))
+        if (w.spec.instanceId === key.instanceId) host.end(w.spec, { reason: 'killed' });
+    },
+  }),
+  "two instances of one image do not see each other's writes": (rt, host) => ({
+    prepare: async (spec, ctx) => {
+      await rt.prepare(spec, ctx);
+      host.state.disks[spec.rootVolume.id] = Math.max(...Object.values(host.state.disks));
+    },
+  }),
+  'two instances on one network have each its own nic, and keep it when the other goes': (rt, host) => ({
+    remove: async (key, ctx) => {
+      await rt.remove(key, ctx);
+      for (const w of Object.values(host.state.workloads)) w.macs = [];
+    },
+  }),
+
+  'after an agent restart what runs is adopted, and its later end is observed': (rt, _host, known) => ({
+    ...remembering(rt, known),
+    ...observing(rt, (o) => (known.has(keyText(o)) ? o : null)),
+  }),
+  'an end that came while no agent lived is seen afterwards, with its reason and code': (
+    rt,
+    _host,
+    known,
+  ) => ({
+    ...remembering(rt, known),
+    ...recovering(rt, (o) => (known.has(keyText(o)) ? o : exitOf(o, { reason: 'lost' }))),
+  }),
+  'a crash that came while no agent lived is none that the workload wanted': (rt, _host, known) => ({
+    ...remembering(rt, known),
+    ...recovering(rt, (o) => (known.has(keyText(o)) ? o : exitOf(o, { reason: 'exited' }))),
+  }),
+  'each step may be taken by another life of the agent': (rt, _host, known) => ({
+    ...remembering(rt, known),
+    start: async (spec, ctx) => {
+      if (!known.has(keyText(spec))) throw new Error('not prepared by me');
+      await rt.start(spec, ctx);
+    },
+  }),
+  'recover twice is recover once': (_rt, host) => ({
+    recover: async () => {
+      for (const w of Object.values(host.state.workloads)) if (w.pid === null) startAgain(host, w);
+      return Object.values(host.state.workloads).map(observationOf);
+    },
+  }),
+  'limits are told also by a new life of the agent': (rt, _host, known) => ({
+    ...remembering(rt, known),
+    limits: async (key) => {
+      const limits = (await rt.limits?.(key)) ?? { memoryBytes: null, cpuMillis: null, pids: null };
+      return known.has(keyText(key)) ? limits : { ...limits, memoryBytes: null };
+    },
+  }),
+  'logs outlive the agent and the run, and their tail can be asked for': (rt, _host, known) => ({
+    ...remembering(rt, known),
+    logs: (key, options, signal) =>
+      (known.has(keyText(key)) ? rt.logs?.(key, options, signal) : undefined) ?? nothing(),
+  }),
+  'a workload that no journal knows is reported, with its instance and epoch': (rt, _host, known) => ({
+    ...remembering(rt, known),
+    ...recovering(rt, (o) => (known.has(keyText(o)) ? o : null)),
+  }),
+  'the inventory holds what runs, what is only prepared and what ended, by instance and epoch': (rt) => ({
+    inventory: async () => (await rt.inventory()).filter((one) => one.runs),
+  }),
+  'what a killed agent left half-made is in the inventory, and a removal takes it away': (rt, host) => ({
+    inventory: async () => (await rt.inventory()).filter((one) => of(host, one) !== undefined),
+  }),
+  'what a killed agent left half-made does not stand in the way of a start': (rt, host) => ({
+    prepare: async (spec, ctx) => {
+      if (host.state.debris[keyText(spec)] !== undefined) throw new Error('there is something already');
+      await rt.prepare(spec, ctx);
+    },
+  }),
+};
+
+/** The object knows what it prepared itself. */
+function remembering(rt: Runtime, known: Set<string>): Pick<Runtime, 'prepare'> {
+  return {
+    prepare: (spec, ctx) => {
+      known.add(keyText(spec));
+      return rt.prepare(spec, ctx);
+    },
+  };
+}
+
+async function* nothing(): AsyncGenerator<never> {}
+
+async function* never(): AsyncGenerator<never> {
+  await new Promise(() => undefined);
+}
+
+/** The runtime with one promise broken. */
+export function misbehaving(rt: Runtime, host: SimulatedHost, twist: Twist): Runtime {
+  return Object.assign(Object.create(rt) as Runtime, twist(rt, host, new Set()));
+}

@@ -1,0 +1,97 @@
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import type { ExitInfo, Isolation } from '@berth/model';
+import type { Observation, WorkloadKey, WorkloadSpec } from './runtime.js';
+
+export interface SimulatedWorkload {
+  spec: WorkloadSpec;
+  pid: number | null;
+  exit: ExitInfo | null;
+  log: string;
+  paused?: boolean;
+  /** MACs of its nics. */
+  macs?: string[];
+}
+
+export interface HostState {
+  nextPid: number;
+  starts: number;
+  workloads: Record<string, SimulatedWorkload>;
+  highestEpoch: Record<string, number>;
+  /** Start counters on root disks, by volume id: the "guest's writes". */
+  disks: Record<string, number>;
+  /** Parts of epochs that no workload accounts for, as a killed agent leaves them. */
+  debris: Record<string, string[]>;
+}
+
+export const keyText = (k: WorkloadKey): string => `${k.instanceId}/${k.epoch}`;
+
+/**
+ * The machine below the simulated runtime: it outlives runtime objects, as a real host outlives its agent.
+ * With `file`, it also outlives the process.
+ */
+export class SimulatedHost {
+  readonly state: HostState;
+  readonly listeners = new Set<(o: Observation) => void>();
+
+  constructor(
+    readonly options: {
+      readonly now: () => Date;
+      readonly file?: string;
+      readonly isolations?: readonly Isolation[];
+    },
+  ) {
+    this.state = { ...empty(), ...this.load() };
+  }
+
+  private load(): Partial<HostState> {
+    if (this.options.file === undefined) return {};
+    try {
+      return JSON.parse(readFileSync(this.options.file, 'utf8')) as HostState;
+    } catch (e) {
+      if ((e as NodeJS.ErrnoException).code !== 'ENOENT') throw e;
+      return {};
+    }
+  }
+
+  /** Keeps the state and tells the observers. */
+  changed(o: Observation | null): void {
+    if (this.options.file !== undefined) {
+      writeFileSync(`${this.options.file}.tmp`, JSON.stringify(this.state));
+      renameSync(`${this.options.file}.tmp`, this.options.file);
+    }
+    if (o !== null) for (const l of this.listeners) l(o);
+  }
+
+  /** Ends a workload from outside, as a kill or a guest's own exit would. */
+  end(key: WorkloadKey, exit: Omit<ExitInfo, 'at'>): void {
+    const w = this.state.workloads[keyText(key)];
+    if (w === undefined || w.pid === null) return;
+    w.pid = null;
+    w.paused = false;
+    w.exit = { ...exit, at: this.options.now().toISOString() };
+    this.changed(observationOf(w));
+  }
+
+  /** A running workload says something. */
+  print(key: WorkloadKey, text: string): void {
+    const w = this.state.workloads[keyText(key)];
+    if (w !== undefined && w.pid !== null) w.log += text;
+  }
+}
+
+function empty(): HostState {
+  return { nextPid: 1000, starts: 0, workloads: {}, highestEpoch: {}, disks: {}, debris: {} };
+}
+
+export function observationOf(w: SimulatedWorkload): Observation {
+  const runs = w.pid !== null;
+  const phase = runs ? 'running' : w.exit === null ? 'preparing' : 'ended';
+  return {
+    instanceId: w.spec.instanceId,
+    epoch: w.spec.epoch,
+    phase,
+    power: !runs ? 'off' : w.paused === true ? 'paused' : 'running',
+    exit: w.exit,
+    pid: w.pid,
+  };
+}
