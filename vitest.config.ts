@@ -32,11 +32,23 @@ export default defineConfig({
         test: {
           name: 'whole',
           include: ['tests/**/*.test.ts'],
-          exclude: ['tests/kills/**'],
+          exclude: ['tests/kills/**', 'tests/kvm/**'],
           fileParallelism: false,
           testTimeout: 120_000,
           hookTimeout: 180_000,
           sequence: { groupOrder: 2 },
+        },
+      },
+      {
+        ...resolve,
+        test: {
+          // For hosts with VT-x or AMD-V only: `./berth test --kvm`.
+          name: 'kvm',
+          include: ['tests/kvm/**/*.test.ts'],
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 180_000,
+          sequence: { groupOrder: 4 },
         },
       },
       {

@@ -35,6 +35,11 @@ function verdict(device: string | null): AccelVerdict {
   return { verdict: 'unmeasured', reason: 'measured: not yet' };
 }
 
+/** Whether machines here are a boundary between tenants: emulation is none. */
+export function isTenantBoundary(kvm: AccelVerdict): boolean {
+  return kvm.verdict === 'usable';
+}
+
 /** Null when the device opens for reading and writing, else the error code. */
 export async function deviceFault(path = systemPaths.kvmDevice): Promise<string | null> {
   try {

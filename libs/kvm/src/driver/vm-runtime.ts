@@ -18,7 +18,7 @@ import {
   type WorkloadSpec,
 } from '@berth/runtime';
 import { AccelProbe } from '../accel/accel-probe.js';
-import { accelFacts } from '../accel/host-facts.js';
+import { accelFacts, isTenantBoundary } from '../accel/host-facts.js';
 import { InstanceLocks } from './instance-locks.js';
 import { StartRefused, type Machine, type MachineDriver } from './machine-driver.js';
 import { ObservationHub } from './observation-hub.js';
@@ -85,7 +85,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
     const factsWith = (verdict: AccelVerdict): RuntimeProbe['facts'] => ({
       cpu,
       accel: { kvm: verdict, tcg: true },
-      tenantBoundary: verdict.verdict === 'usable',
+      tenantBoundary: isTenantBoundary(verdict),
     });
     const known = await this.#accel.known();
     const facts = factsWith(known ?? kvm);
