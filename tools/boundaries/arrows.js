@@ -19,7 +19,7 @@ const rooms = {
   api: ['model', 'scheduler', 'link', 'images', 'migrations', 'faults'],
   agent: ['model', 'link', 'runtime', 'linux', 'images', 'storage', 'network', 'kvm', 'containers', 'faults'],
   cli: ['model', 'client'],
-  supervisor: ['model', 'linux', 'kvm'],
+  supervisor: ['model', 'linux', 'network', 'kvm'],
 };
 
 /** The same as constraints of @nx/enforce-module-boundaries. */

@@ -10,8 +10,6 @@ import { groupsRemove } from './cgroup-tree.js';
 import { Component } from './component.js';
 import { eachTried } from './fleet.js';
 import { configFrom, nameFromHostname } from './config.js';
-import { checksFrom, nodeSuffices, type Findings } from './doctor/findings.js';
-import { doctorText } from './doctor/command.js';
 import { cgroupDirs, labAddresses } from './lab.js';
 import { hostUuid } from './libvirt.js';
 import { postgresMajorFor } from './postgres.js';
@@ -143,74 +141,6 @@ describe('lab hosts', () => {
     expect(hostUuid('m\n', '/a')).toBe(hostUuid('m', '/a'));
     expect(hostUuid('m', '/a')).not.toBe(hostUuid('m', '/b'));
     expect(hostUuid('m', '/a')).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-8[0-9a-f]{3}-[0-9a-f]{12}$/);
-  });
-});
-
-const fine: Findings = {
-  ...{ node: 'v20.20.0', uid: 0, arch: 'x64', packagesMissing: [], memoryMiB: 8192, cpus: 4 },
-  ...{
-    diskFreeMiB: 100_000,
-    stateDir: '/var/lib',
-    kernel: '6.1',
-    cgroup: 'v2',
-    overlayfs: null,
-    idmappedMounts: null,
-  },
-  ...{
-    userNamespaces: null,
-    links: null,
-    tun: null,
-    nftables: null,
-    kvm: null,
-    cpuFlags: ['vmx'],
-    ipForward: true,
-  },
-  ...{
-    bridgeNfCall: null,
-    forwardDrops: false,
-    postgres: null,
-    libvirt: 'absent',
-    running: false,
-    portsTaken: [],
-  },
-};
-
-describe('the doctor', () => {
-  it('is content with a machine that has everything', () => {
-    expect(checksFrom(fine).filter((c) => c.verdict !== 'ok')).toEqual([]);
-  });
-  it.each([
-    ['packages', { packagesMissing: ['runc'] }, 'fail'],
-    ['user', { uid: 1000 }, 'fail'],
-    ['disk', { diskFreeMiB: 500 }, 'fail'],
-    ['disk', { diskFreeMiB: 5000 }, 'warn'],
-    ['kvm', { kvm: 'ENOENT', cpuFlags: [] }, 'warn'],
-    ['cgroups', { cgroup: 'none' }, 'fail'],
-    ['overlayfs', { overlayfs: 'no' }, 'fail'],
-    ['user namespaces', { userNamespaces: 'no' }, 'fail'],
-    ['idmapped mounts', { idmappedMounts: 'no' }, 'fail'],
-    ['veth, bridge', { links: 'no' }, 'fail'],
-    ['tun', { tun: 'no' }, 'fail'],
-    ['nftables', { nftables: 'no' }, 'fail'],
-    ['ip_forward', { ipForward: false }, 'warn'],
-    ['bridge filter', { forwardDrops: true, bridgeNfCall: true }, 'warn'],
-    ['postgres', { postgres: 'none' }, 'fail'],
-    ['libvirt', { libvirt: 'notInstalled' }, 'fail'],
-    ['port 7070', { portsTaken: [{ port: 7070, key: 'apiPort', reason: 'EADDRINUSE' }] }, 'fail'],
-    ['node', { node: 'v20.18.3' }, 'fail'],
-  ] as const)('says what to do about %s (%o)', (name, change, verdict) => {
-    const odd = checksFrom({ ...fine, ...(change as Partial<Findings>) }).filter((c) => c.verdict !== 'ok');
-    expect(odd.map((c) => [c.name, c.verdict])).toEqual([[name, verdict]]);
-    expect(odd[0]!.remedy).not.toBe('');
-    expect(doctorText(odd)).toContain(odd[0]!.remedy);
-  });
-  it('wants Node 20.19', () => {
-    expect(['v20.19.0', 'v22.1.0'].every(nodeSuffices)).toBe(true);
-    expect(nodeSuffices('v18.99.0')).toBe(false);
-  });
-  it('does not count the ports of a running Berth as taken', () => {
-    const portsTaken = [{ port: 7070, key: 'apiPort', reason: 'EADDRINUSE' }];
-    expect(checksFrom({ ...fine, running: true, portsTaken }).every((c) => c.verdict === 'ok')).toBe(true);
   });
 });
 

@@ -14,3 +14,4 @@ export * from './privileges.js';
 export { type CgroupMode, detectCgroups } from './cgroup-mounts.js';
 export * from './cgroups.js';
 export * from './machine-usage.js';
+export * from './clock.js';

@@ -28,6 +28,7 @@ export const c = {
   chroot: bind('int chroot(const char *path)'),
   prctl: bind('int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)'),
   capset: bind('int capset(void *header, void *data)'),
+  adjtimex: bind('int adjtimex(void *timex)'),
   socket: bind('int socket(int domain, int type, int protocol)'),
   bindSocket: bind('int bind(int fd, void *address, unsigned int length)'),
   setsockopt: bind('int setsockopt(int fd, int level, int name, void *value, unsigned int length)'),

@@ -1,3 +1,3 @@
 export * from './host-network.js';
 export * from './network-error.js';
-export { networkDomain, type NicIdentity, type NicOwner } from './network-names.js';
+export { BRIDGE_PREFIX, networkDomain, type NicIdentity, type NicOwner } from './network-names.js';

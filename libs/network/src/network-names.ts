@@ -1,6 +1,9 @@
 import { createHash } from 'node:crypto';
 import { InstanceId, NetworkId, NicId } from '@berth/model';
 
+/** What the names of all bridges of Berth begin with; firewalls of others are told to let these through. */
+export const BRIDGE_PREFIX = 'bb';
+
 /** The incarnation a nic belongs to. */
 export interface NicOwner {
   readonly instanceId: InstanceId;
@@ -26,7 +29,7 @@ export class NetworkNames {
   }
 
   bridge(networkId: NetworkId): string {
-    return this.name('bb', networkId);
+    return this.name(BRIDGE_PREFIX, networkId);
   }
 
   table(networkId: NetworkId): string {

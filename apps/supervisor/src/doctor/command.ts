@@ -1,8 +1,9 @@
 import type { Config } from '../config.js';
 import type { Paths } from '../paths.js';
 import { table } from '../table.js';
-import { checksFrom, type Check } from './findings.js';
-import { probeMachine } from './probes.js';
+import type { Check } from './check.js';
+import { checksFrom } from './findings.js';
+import { probeMachine } from './probes/probe.js';
 
 /** Prints every requirement. Exit code 1 when something keeps Berth from running. */
 export async function doctorCommand(paths: Paths, config: Config, json: boolean): Promise<number> {
