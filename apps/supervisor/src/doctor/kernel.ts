@@ -141,7 +141,7 @@ function optional(f: KernelFindings): Check[] {
       'vhost-vsock',
       f.vhostVsock,
       'note',
-      'not there: no vsock for virtual machines',
+      'not there: no vsock for virtual machines; Berth gives them none yet',
       'modprobe vhost_vsock',
     ),
     f.hugePages > 0
@@ -157,7 +157,7 @@ function optional(f: KernelFindings): Check[] {
       'project quota',
       f.projectQuota,
       'note',
-      'not on for the volumes: a container’s disk has no limit of its own',
+      'not on for the volumes: a limit on a container’s disk needs it; Berth sets none yet',
       'mount the file system of the volumes with prjquota (xfs, or ext4 made with -O quota,project)',
     ),
   ];
