@@ -10,4 +10,4 @@ export {
   type LayerStoreOptions,
   type StoredLayer,
 } from './layer-store.js';
-export { confined, type Bounds } from './confine.js';
+export { confined, confinedId, type Bounds } from './confine.js';

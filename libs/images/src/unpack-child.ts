@@ -1,11 +1,11 @@
 /**
  * Entry of the process that unpacks one layer. Started by the layer store with few capabilities; it loads its code,
- * enters the target directory by chroot, gives up that capability too, and only then reads the first byte.
+ * enters the target directory by chroot, becomes a user that nobody is, and only then reads the first byte.
  */
 import { writeSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
-import { chroot, dropCapabilities } from '@berth/linux';
+import { becomeUser, chroot } from '@berth/linux';
 import { ImageError } from './image-error.js';
 import { makeNode } from './node-make.js';
 import { readFault } from './tar-entries.js';
@@ -17,7 +17,7 @@ const input: Readable = process.stdin;
 
 async function unpack(): Promise<UnpackAnswer> {
   chroot(order.directory);
-  dropCapabilities(['chown', 'dac_override', 'fowner', 'fsetid']);
+  becomeUser(order.id, ['chown', 'dac_override', 'fowner', 'fsetid']);
   process.umask(0);
   const tar = order.gzip ? input.pipe(createGunzip()) : input;
   if (tar !== input) input.on('error', (e) => tar.destroy(e));

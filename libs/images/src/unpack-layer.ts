@@ -118,6 +118,7 @@ export class LayerUnpacker {
       if (kind === 'absent') {
         this.count(path);
         mkdirSync(this.at(path), { mode: 0o755 });
+        chownSync(this.at(path), 0, 0); // no entry states whose it is, and this process is not root
       }
       this.directories.add(path);
     }
@@ -219,8 +220,10 @@ export class LayerUnpacker {
   private finish(): void {
     for (const path of this.whiteouts) {
       const kind = this.kindOf(path);
-      if (kind === 'absent') this.makeNode(this.at(path), 'whiteout');
-      else if (kind === 'directory') this.hide(path);
+      if (kind === 'absent') {
+        this.makeNode(this.at(path), 'whiteout');
+        lchownSync(this.at(path), 0, 0);
+      } else if (kind === 'directory') this.hide(path);
     }
     for (const [path, time] of this.times) utimesSync(this.at(path), time, time);
   }

@@ -13,6 +13,8 @@ export interface LayerLimits {
 
 /** What the child is told, as JSON in its only argument. The layer comes on standard input. */
 export interface UnpackOrder {
+  /** User and group that the child becomes before it reads the first byte. */
+  readonly id: number;
   readonly directory: string;
   readonly gzip: boolean;
   readonly limits: LayerLimits;

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { writeFileAtomic } from '@berth/linux';
-import { confined } from './confine.js';
+import { confined, confinedId } from './confine.js';
 import { ImageError } from './image-error.js';
 import type { UnpackAnswer, UnpackOrder } from './unpack-protocol.js';
 
@@ -60,20 +60,19 @@ async function bundleChild(source: string): Promise<string> {
 export async function runUnpack(
   entry: string,
   blobPath: string,
-  order: UnpackOrder,
+  order: Omit<UnpackOrder, 'id'>,
   zstd: boolean,
 ): Promise<Extract<UnpackAnswer, { ok: true }>> {
   const { limits } = order;
-  // sys_chroot and setpcap are for the child's first two steps, after which it drops them.
-  const keep = ['chown', 'dac_override', 'fowner', 'fsetid', 'sys_chroot', 'setpcap'] as const;
-  const program = ['--max-old-space-size=192', entry, JSON.stringify(order)];
+  // The last three are for the child's first steps, in which it stops being root; no thread of it has them after that.
+  const keep = ['chown', 'dac_override', 'fowner', 'fsetid', 'sys_chroot', 'setuid', 'setgid'] as const;
+  const program = ['--max-old-space-size=192', entry, JSON.stringify({ ...order, id: confinedId() })];
   const seconds = Math.ceil(limits.timeoutMs / 1000);
   const bounds = { fileBytes: limits.tarBytes, cpuSeconds: seconds, openFiles: 128 };
   // Node reserves more address space than it uses: what it writes to is bounded.
-  const unpacker = confined(keep, { ...bounds, dataBytes: DATA_BYTES }, process.execPath, program);
-  const unzstd = confined([], { ...bounds, addressBytes: DATA_BYTES }, 'zstd', [
-    ...['-q', '-d', '-c', '--single-thread', '--memory=128MB'],
-  ]);
+  const unpacker = confined(keep, { ...bounds, dataBytes: DATA_BYTES }, process.execPath, program, 0);
+  const decompress = ['-q', '-d', '-c', '--single-thread', '--memory=128MB'];
+  const unzstd = confined([], { ...bounds, addressBytes: DATA_BYTES }, 'zstd', decompress, confinedId());
   const blob = await open(blobPath, 'r');
   const children: ChildProcess[] = [];
   let late = false;

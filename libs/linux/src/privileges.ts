@@ -1,5 +1,5 @@
 import { constants } from 'node:os';
-import { c, check, lastErrno } from './libc.js';
+import { c, check } from './libc.js';
 
 /** Capability numbers of <linux/capability.h>; the index is the number. */
 // prettier-ignore
@@ -13,10 +13,8 @@ export const CAPABILITIES = [
 ] as const;
 export type Capability = (typeof CAPABILITIES)[number];
 
-const PR_CAPBSET_DROP = 24;
-const PR_SET_NO_NEW_PRIVS = 38;
-const PR_CAP_AMBIENT = 47;
-const PR_CAP_AMBIENT_CLEAR_ALL = 4;
+const PR_SET_PDEATHSIG = 1;
+const PR_SET_KEEPCAPS = 8;
 const CAPABILITY_VERSION_3 = 0x20080522;
 
 /** chroot(2) and chdir to its root. Holds for the whole process, all threads. @throws SystemError. */
@@ -25,25 +23,23 @@ export function chroot(path: string): void {
   process.chdir('/');
 }
 
-/** No program started from here on can gain privileges (set-uid bits, file capabilities). This thread and its children. */
-export function setNoNewPrivileges(): void {
-  check(c.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 'prctl', 'PR_SET_NO_NEW_PRIVS');
+/**
+ * Makes the whole process, which must be root's, a user and group of this id, and leaves the *calling thread* these
+ * capabilities. Every other thread, libuv's and V8's, is left with none: the C library changes the user in all of them,
+ * and who is no longer root keeps capabilities only where that was asked for. Dies with its parent, as before.
+ * @throws SystemError.
+ */
+export function becomeUser(id: number, keep: readonly Capability[]): void {
+  check(c.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0), 'prctl', 'PR_SET_KEEPCAPS');
+  process.setgroups?.([]);
+  process.setgid?.(id);
+  process.setuid?.(id);
+  check(c.prctl(PR_SET_PDEATHSIG, constants.signals.SIGKILL, 0, 0, 0), 'prctl', 'PR_SET_PDEATHSIG');
+  capabilitiesSet(keep);
 }
 
-/**
- * Takes every capability but these from the *calling thread*. Capabilities belong to threads: libuv's pool keeps its
- * own, so a child that must be weak throughout is started through `withCapabilities`, and this narrows it further for
- * synchronous work. @throws SystemError.
- */
-export function dropCapabilities(keep: readonly Capability[]): void {
-  for (let number = 0; number < 64; number += 1) {
-    if (keep.includes(CAPABILITIES[number] as Capability)) continue;
-    if (c.prctl(PR_CAPBSET_DROP, number, 0, 0, 0) < 0) {
-      if (lastErrno() === constants.errno.EINVAL) break; // beyond the last one this kernel knows
-      check(-1, 'prctl', `PR_CAPBSET_DROP ${number}`);
-    }
-  }
-  check(c.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), 'prctl', 'PR_CAP_AMBIENT');
+/** Exactly these for the calling thread: capabilities belong to threads. */
+function capabilitiesSet(keep: readonly Capability[]): void {
   const mask = keep.reduce((bits, name) => bits | (1n << BigInt(CAPABILITIES.indexOf(name))), 0n);
   const header = Buffer.alloc(8); // version and pid 0: this thread
   header.writeUInt32LE(CAPABILITY_VERSION_3, 0);
@@ -57,17 +53,20 @@ export function dropCapabilities(keep: readonly Capability[]): void {
 }
 
 /**
- * Command line that starts a program as root with only these capabilities in any of its threads, and no way to gain
- * more: setpriv (util-linux) narrows the bounding set before the program is executed.
+ * Command line that starts a program as user and group `id`, in no other group, with only these capabilities in any of its
+ * threads, and no way to gain more: setpriv (util-linux) narrows the bounding set before the program is executed, and
+ * hands the capabilities over as ambient ones, which is how a user other than root can have any. It dies with its parent.
  */
 export function withCapabilities(
   keep: readonly Capability[],
+  id: number,
   command: string,
   args: readonly string[],
 ): { readonly command: string; readonly args: string[] } {
   const set = ['-all', ...keep.map((name) => `+${name}`)].join(',');
-  return {
-    command: 'setpriv',
-    args: ['--no-new-privs', '--inh-caps=-all', `--bounding-set=${set}`, '--', command, ...args],
-  };
+  const who = [`--reuid=${id}`, `--regid=${id}`, '--clear-groups'];
+  const may = [`--inh-caps=${set}`, `--ambient-caps=${set}`, `--bounding-set=${set}`];
+  // A change of user takes away the signal at the parent's death that was asked for before: asked for anew.
+  const end = ['--no-new-privs', '--pdeathsig=KILL'];
+  return { command: 'setpriv', args: [...who, ...end, ...may, '--', command, ...args] };
 }

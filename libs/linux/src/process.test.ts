@@ -115,8 +115,8 @@ test('a file is replaced whole with its mode, and a failure leaves the old one a
   expect(readdirSync(dir)).toEqual(['file']);
 });
 
-test('a program started with few capabilities has them in every thread and cannot gain more', async () => {
-  const { command, args } = withCapabilities(['chown', 'sys_chroot'], process.execPath, [
+test('a program started as another user with few capabilities has them in every thread and cannot gain more', async () => {
+  const { command, args } = withCapabilities(['chown', 'sys_chroot'], 251_658_233, process.execPath, [
     '-e',
     "const fs=require('fs');for(const t of fs.readdirSync('/proc/self/task'))console.log(fs.readFileSync(`/proc/self/task/${t}/status`,'utf8'))",
   ]);
@@ -126,4 +126,5 @@ test('a program started with few capabilities has them in every thread and canno
   expect(values('CapEff').length).toBeGreaterThan(1);
   expect(new Set([...values('CapEff'), ...values('CapBnd')])).toEqual(new Set(['0000000000040001']));
   expect(new Set(values('NoNewPrivs'))).toEqual(new Set(['1']));
+  expect(new Set([...values('Uid'), ...values('Gid')])).toEqual(new Set(['251658233']));
 });

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { chmod, lstat, mkdir, open, readdir, readFile, rename, rm, statfs } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { chmod, chown, lstat, mkdir, open, readdir, readFile, rename, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
-import { confined, ImageError, inspectDisk } from '@berth/images';
+import { confined, confinedId, ImageError, inspectDisk } from '@berth/images';
 import { CommandError, run, syncDirectory, writeFileAtomic } from '@berth/linux';
 import type { DiskFormat } from '@berth/model';
 import { DiskFormat as DiskFormatSchema, VolumeId } from '@berth/model';
@@ -80,7 +81,7 @@ export class VolumePool {
       const { base, sizeMiB } = request;
       await this.sizeCheck(request);
       await this.make({ kind: 'disk', volumeId, base: { ...base }, sizeMiB }, 0o711, (directory) =>
-        createOverlay(join(directory, 'disk.qcow2'), base, sizeMiB),
+        createOverlay(directory, base, sizeMiB),
       );
       return { path, format: 'qcow2' };
     });
@@ -254,37 +255,34 @@ export class VolumePool {
 }
 
 /**
- * An overlay made by qemu-img, confined and without a capability. It writes metadata only and, by `-u`, does not open the
- * base: our own reader has looked at that, and no program of QEMU reads a stranger's image before the guest's own QEMU does.
+ * The overlay `disk.qcow2` in this directory, made by qemu-img, which is confined, has no capability and is nobody on this
+ * host: the directory is lent to it. It writes metadata only and, by `-u`, does not open the base: our own reader has looked
+ * at that, and no program of QEMU reads a stranger's image before the guest's own QEMU does.
  * @throws StorageError hostFault
  */
-async function createOverlay(path: string, base: OverlayDiskRequest['base'], sizeMiB: number): Promise<void> {
+async function createOverlay(
+  directory: string,
+  base: OverlayDiskRequest['base'],
+  sizeMiB: number,
+): Promise<void> {
   const bounds = { addressBytes: 1024 * MIB, fileBytes: 1024 * MIB, cpuSeconds: 30, openFiles: 64 };
-  const create = [
-    'create',
-    '-q',
-    '-u',
-    '-f',
-    'qcow2',
-    '-F',
-    base.format,
-    '-b',
-    base.path,
-    '-o',
-    'compat=1.1',
-  ];
-  const program = confined([], bounds, 'qemu-img', [...create, path, `${sizeMiB}M`]);
+  const formats = ['-f', 'qcow2', '-F', base.format, '-b', base.path, '-o', 'compat=1.1'];
+  const create = ['create', '-q', '-u', ...formats, 'disk.qcow2', `${sizeMiB}M`];
+  const id = confinedId();
+  const { command, args } = confined([], bounds, 'qemu-img', create, id);
+  await chown(directory, id, id);
   try {
-    await run(program.command, program.args, {
-      timeoutMs: 60_000,
-      env: { PATH: process.env['PATH'] ?? '', LC_ALL: 'C' },
-    });
+    const env = { PATH: process.env['PATH'] ?? '', LC_ALL: 'C' };
+    await run(command, args, { timeoutMs: 60_000, env, cwd: directory });
   } catch (e) {
     if (!(e instanceof CommandError)) throw e;
     throw new StorageError('hostFault', e.message, 'Install qemu-utils; look at the disk.', { cause: e });
+  } finally {
+    await chown(directory, 0, 0);
   }
-  const file = await open(path, 'r+');
+  const file = await open(join(directory, 'disk.qcow2'), constants.O_RDWR | constants.O_NOFOLLOW);
   try {
+    await file.chown(0, 0);
     await file.chmod(0o600);
     await file.sync();
   } finally {
