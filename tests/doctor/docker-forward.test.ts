@@ -76,7 +76,7 @@ describe.each([
       rmSync(join(bin, name), { force: true });
       symlinkSync(`/usr/sbin/${target}`, join(bin, name));
     }
-    const own = ['--data-root', `${dir}/data`, '--exec-root', `${dir}/exec`, '--pidfile', '/run/docker.pid'];
+    const own = ['--data-root', `${dir}/data`, '--exec-root', '/run/docker', '--pidfile', '/run/docker.pid'];
     const socket = ['--host', `unix://${dir}/docker.sock`, '--storage-driver', 'vfs'];
     const apart = ['--mount', '--pid', '--fork', '--mount-proc', '--kill-child=KILL', '--'];
     const inRun = 'mount -t tmpfs none /run && exec dockerd "$@"';
