@@ -194,7 +194,7 @@ describe('kill -9 of a workload', () => {
     for (const i of instances) {
       const again = await nextRun(i.name, i.status.run ?? 0);
       expect(again.status.epoch).toBe(i.status.epoch);
-      expect(again.status.lastExit?.reason).toBe(i.spec.isolation === 'vm' ? 'guestCrash' : 'signalled');
+      expect(again.status.lastExit?.reason).toBe(i.spec.isolation === 'vm' ? 'hypervisorCrash' : 'signalled');
       await booted(i.name, 2);
     }
   });
@@ -221,7 +221,7 @@ describe('kill -9 of a workload', () => {
     for (const name of ['vm-never', 'c-never']) killed(victims.workload(await berth.get(name)).pid);
     const machineEnd = (await berth.state('vm-never', 'error')).status;
     const boxEnd = (await berth.state('c-never', 'error')).status;
-    expect(machineEnd.lastExit?.reason).toBe('guestCrash');
+    expect(machineEnd.lastExit?.reason).toBe('hypervisorCrash');
     expect(boxEnd.lastExit).toMatchObject({ reason: 'signalled', signal: 'SIGKILL' });
     await Promise.all(['vm-never', 'c-never'].map((n) => berth.act(n, 'start')));
     const again = await Promise.all(['vm-never', 'c-never'].map((n) => berth.state(n, 'running')));

@@ -27,6 +27,15 @@ export interface PlacementsOptions {
   readonly report: (body: ReportBody) => void;
 }
 
+/** Why an instance cannot be reached now, as the answer of a request. */
+export interface OutOfReach {
+  readonly refusal: { readonly status: 404 | 503; readonly body: { code: string; message: string } };
+}
+
+function outOfReach(status: 404 | 503, code: string, message: string): OutOfReach {
+  return { refusal: { status, body: { code, message } } };
+}
+
 const keyText = (key: WorkloadKey): string => `${key.instanceId}/${key.epoch}`;
 
 /** Leases come and go with the neighbours: they change nothing for a workload that has its own, and the host's networks keep them. */
@@ -314,12 +323,14 @@ export class Placements {
     return held;
   }
 
-  /** The newest epoch of an instance here, and who runs it. */
-  newest(instanceId: string): { key: WorkloadKey; runtime: Runtime } | { absent: string } {
+  /** The newest epoch of an instance here, and who runs it; or the answer to whoever wants to reach it. */
+  newest(instanceId: string): { key: WorkloadKey; runtime: Runtime } | OutOfReach {
     const own = [...this.workers.values()].filter((w) => w.key.instanceId === instanceId);
     const newest = own.sort((a, b) => b.key.epoch - a.key.epoch)[0];
-    if (newest === undefined) return { absent: 'no epoch of this instance is on this host' };
+    if (newest === undefined) return outOfReach(404, 'notFound', 'no epoch of this instance is on this host');
     const runtime = this.choice.of(newest.record);
-    return 'absent' in runtime ? runtime : { key: newest.key, runtime };
+    if (!('absent' in runtime)) return { key: newest.key, runtime };
+    const why = newest.unseen ? 'its agent is still starting' : 'its runtime is away';
+    return outOfReach(503, 'unavailable', `${why} (${runtime.absent})`);
   }
 }

@@ -15,7 +15,7 @@ import {
 } from '@berth/link';
 import type { AssignmentList } from '@berth/link';
 import type { HostId, InstanceId } from '@berth/model';
-import { SimulatedHost, SimulatedRuntime } from '@berth/runtime';
+import { type Runtime, SimulatedHost, SimulatedRuntime } from '@berth/runtime';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { HostNetworks } from './networks.js';
 import { ImageFetch } from './image-fetch.js';
@@ -44,14 +44,14 @@ class Agent {
     readonly machine: SimulatedHost,
   ) {}
 
-  async start(): Promise<void> {
+  async start(runtime: Runtime = new SimulatedRuntime(this.machine)): Promise<void> {
     this.stop = new AbortController();
     const { journal } = await Journal.open(join(this.dir, 'journal'), () => new Date());
     this.outbox = await Outbox.open(join(this.dir, 'reports'), (e) => {
       throw e;
     });
     const report = (body: Parameters<Outbox['put']>[0]): void => this.outbox.put(body);
-    const runtimes = new Runtimes([new SimulatedRuntime(this.machine)], systemClock, log);
+    const runtimes = new Runtimes([runtime], systemClock, log);
     const images = new ImageFetch({ has: () => Promise.resolve(true), put: () => Promise.resolve() }, report);
     const networks = new HostNetworks(null, systemClock, log);
     const common = { clock: systemClock, log, journal, images, bootId: 'b1' };
@@ -271,6 +271,30 @@ describe('a list', () => {
     expect(again).toHaveLength(1);
     h2.destroy();
   });
+});
+
+it('a log is out of reach, not unknown, while a new agent has not yet heard what its runtime holds', async () => {
+  const h2 = await agent.connect(1);
+  await put(h2, list(1, 1));
+  await readUntil(h2, 1, runs);
+  await agent.end();
+  const slow = new SimulatedRuntime(agent.machine);
+  let answer: () => void = () => undefined;
+  const held = new Promise<void>((resolve) => (answer = resolve));
+  const recover = slow.recover.bind(slow);
+  slow.recover = () => held.then(recover);
+  await agent.start(slow);
+  const next = await agent.connect(2);
+  const ask = (id: string) => send(next, { method: 'GET', path: `/logs/${id}?follow=0` });
+  const early = await ask(instanceId);
+  expect([early.status, JSON.parse(early.body.toString())]).toEqual([
+    503,
+    { code: 'unavailable', message: expect.stringMatching(/^its agent is still starting/) as string },
+  ]);
+  expect((await ask('00000000-0000-4000-8000-0000000000bb')).status).toBe(404);
+  answer();
+  await expect.poll(async () => (await ask(instanceId)).status).toBe(200);
+  next.destroy();
 });
 
 it('a line or a body beyond its bound is refused, not held', async () => {

@@ -151,7 +151,7 @@ class AgentSession {
 
   private logs(request: LinkRequest, instanceId: InstanceId): LinkAnswer {
     const newest = this.ports.placements.newest(instanceId);
-    if ('absent' in newest) return { status: 404, body: { code: 'notFound', message: newest.absent } };
+    if ('refusal' in newest) return newest.refusal;
     if (newest.runtime.logs === undefined)
       return { status: 501, body: { code: 'unsupported', message: 'this runtime keeps no logs' } };
     const tail = request.query.get('tailBytes');

@@ -32,7 +32,7 @@ export class Terminals {
         body: { code: 'rateLimited', message: `this host has ${atOnce} terminals open` },
       };
     const newest = this.placements.newest(instanceId);
-    if ('absent' in newest) return { status: 404, body: { code: 'notFound', message: newest.absent } };
+    if ('refusal' in newest) return newest.refusal;
     this.open += 1;
     request.stream.once('close', () => (this.open -= 1));
     const frames = terminalFrames(request.stream as AsyncIterable<Buffer>);

@@ -1561,6 +1561,7 @@ export interface components {
             | 'oomKilled'
             | 'guestShutdown'
             | 'guestCrash'
+            | 'hypervisorCrash'
             | 'stopped'
             | 'killed'
             | 'startFailed'

@@ -1,7 +1,7 @@
 import { watch } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { faultPoint } from '@berth/faults';
-import { bootId, cgroupUsage, isAlive } from '@berth/linux';
+import { bootId, cgroupUsage, isAlive, signalProcess } from '@berth/linux';
 import { type Observation, RuntimeError, type StepContext } from '@berth/runtime';
 import type { HostParts } from './host-parts.js';
 import { cgroupFrozen } from './isolation/cgroup-trees.js';
@@ -127,7 +127,7 @@ export class Runs {
     const monitor = record.run?.monitor;
     if (monitor === undefined) return;
     for (const end = Date.now() + STATUS_MS; isAlive(monitor); await wait(5))
-      if (Date.now() > end) return void process.kill(monitor.pid, 'SIGKILL');
+      if (Date.now() > end) return void signalProcess(monitor, 'SIGKILL');
   }
 
   /** The run's end is in the exit directory soon after its init is gone; a monitor that is gone too writes nothing. */

@@ -198,6 +198,7 @@ export const ExitInfo = z.strictObject({
     'oomKilled',
     'guestShutdown',
     'guestCrash',
+    'hypervisorCrash',
     'stopped',
     'killed',
     'startFailed',

@@ -97,7 +97,8 @@ export function streamFault(cause: unknown, what: string): BerthError {
   if (status === 400)
     return new BerthError('stateConflict', refusal.message ?? 'the host refused it', options);
   if (status === 429) return new BerthError('rateLimited', refusal.message ?? 'too many streams', options);
-  return new BerthError('unavailable', 'the host of this instance did not answer', options);
+  const words = status === 503 ? refusal.message : undefined;
+  return new BerthError('unavailable', words ?? 'the host of this instance did not answer', options);
 }
 
 /** The host's own words, which the link carries behind method, path and status. */

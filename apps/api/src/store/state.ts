@@ -154,6 +154,7 @@ export function isFailure(exit: ExitInfo): boolean {
     case 'startFailed':
     case 'oomKilled':
     case 'guestCrash':
+    case 'hypervisorCrash':
     case 'lost':
     case 'signalled':
       return true;

@@ -4,7 +4,14 @@ import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { faultPoint } from '@berth/faults';
-import { cgroupAdd, cgroupCreate, hasCode, processIdentity, type ProcessIdentity } from '@berth/linux';
+import {
+  cgroupAdd,
+  cgroupCreate,
+  cgroupKill,
+  hasCode,
+  processIdentity,
+  type ProcessIdentity,
+} from '@berth/linux';
 import {
   LaunchError,
   type LaunchExit,
@@ -62,7 +69,7 @@ export class ConmonLauncher implements Launcher {
       return { init, monitor };
     } catch (error) {
       child.kill('SIGKILL');
-      await this.abandon(request.id);
+      await this.abandon(request);
       throw error;
     }
   }
@@ -146,11 +153,9 @@ export class ConmonLauncher implements Launcher {
   }
 
   /** After a failed create: conmon itself must go too, or it would hold the log and the group. */
-  private async abandon(id: string): Promise<void> {
-    const pid = existsSync(this.pidFile(id)) ? Number(readFileSync(this.pidFile(id), 'utf8')) : 0;
+  private async abandon({ id, monitorCgroup }: LaunchRequest): Promise<void> {
     await this.delete(id).catch(() => undefined); // the first fault is the one to report
-    const identity = processIdentity(pid);
-    if (identity !== null) process.kill(identity.pid, 'SIGKILL');
+    await cgroupKill(monitorCgroup);
   }
 
   private get sockets(): string {

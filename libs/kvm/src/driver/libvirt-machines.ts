@@ -120,6 +120,7 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
   }
 
   async launch(machine: MachineSpec, _account: Account, ctx: StepContext): Promise<void> {
+    await this.ended(machine);
     const ref = await this.#client.define(domainXml(machine), callBounds(ctx));
     await faultPoint('libvirt.defined', machine.instanceId);
     try {
@@ -148,17 +149,18 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
     return unlessGone(this.#client.destroy(domain.ref, {}, callBounds(ctx)));
   }
 
-  /** libvirt reaps its processes by itself, and keeps the definition for a later look. */
-  ended(): Promise<void> {
-    return Promise.resolve();
+  /** libvirt keeps the definition for a later look, and of a guest that panicked also its process. */
+  async ended(key: WorkloadKey): Promise<void> {
+    const domain = await this.find(key);
+    if (domain?.power === null && domain.end === 'panicked')
+      await unlessGone(this.#client.destroy(domain.ref));
   }
 
   async clear(key: WorkloadKey, ctx?: StepContext): Promise<void> {
     const bounds = ctx === undefined ? {} : callBounds(ctx);
     const domain = await this.find(key, ctx?.signal);
     if (domain !== null && domain.epoch !== key.epoch) return;
-    if (domain !== null && domain.power !== null)
-      await unlessGone(this.#client.destroy(domain.ref, {}, bounds));
+    if (domain !== null) await unlessGone(this.#client.destroy(domain.ref, {}, bounds));
     await faultPoint('libvirt.destroyed', key.instanceId);
     await libvirtGroupsRemove(domainName(this.options.hostTag, key.instanceId));
     if (domain === null) return;
@@ -191,7 +193,8 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
       const { uuid, name } = ref;
       const stalled = state === DomainState.paused && reason === PausedReason.ioError;
       const storage = stalled ? await this.#storageFault(ref) : null;
-      return { instanceId, epoch, uuid, name, ref, power: powerOf(state), end: endOf(reason), storage };
+      const end = state === DomainState.crashed ? 'panicked' : endOf(reason);
+      return { instanceId, epoch, uuid, name, ref, power: powerOf(state), end, storage };
     } catch (error) {
       if (error instanceof LibvirtError && error.isNoDomain) return null;
       throw error;
@@ -213,7 +216,6 @@ function endOf(reason: number): MachineEnd {
     case ShutoffReason.destroyed:
       return 'destroyed';
     case ShutoffReason.crashed:
-      return 'panicked';
     case ShutoffReason.failed:
       return 'failed';
     case ShutoffReason.unknown:

@@ -1,11 +1,15 @@
+import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { readFileSync, statSync, writeFileSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
-import { createTap, run } from '@berth/linux';
+import { createTap, processIdentity, run } from '@berth/linux';
 import type { NetworkId, NicId } from '@berth/model';
 import type { Observation } from '@berth/runtime';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { eventually, qemuArguments, serialText, step, TestHost } from '../testing/host.js';
 import { createQemuRuntime } from '../index.js';
+import { QemuProcesses } from './qemu-process.js';
 import type { LibvirtRuntime } from './libvirt-runtime.js';
 
 let host: TestHost;
@@ -139,6 +143,89 @@ describe('the runtime beside others', () => {
     await runtime.stop(spec, 5, step());
     expect(await seen(spec)).toMatchObject({ phase: 'ended', exit: { reason: 'stopped' } });
     await runtime.remove(spec, step());
+  });
+
+  it('takes away the cgroup that stays when QEMU ended while libvirtd was dead, with its epoch', async () => {
+    const spec = await started('steady');
+    const { pid } = (await seen(spec)) ?? { pid: null };
+    const daemon = host.libvirtd.daemon();
+    process.kill(daemon, 'SIGSTOP');
+    process.kill(pid ?? 0, 'SIGKILL');
+    await expect.poll(() => processIdentity(pid ?? 0)).toBeNull();
+    await host.libvirtd.restart();
+    const end = await eventually('its end', async () => {
+      const o = await seen(spec);
+      return o?.phase === 'ended' ? o : undefined;
+    });
+    expect(end.exit?.reason).toBe('hypervisorCrash');
+    const held = (await runtime.inventory()).find((o) => o.instanceId === spec.instanceId);
+    expect(held?.runs).toBe(false);
+    expect(held?.parts.join()).toContain('cgroup machine/qemu-');
+    await runtime.remove(spec, step());
+    expect(await host.leftovers(spec)).toEqual([]);
+  });
+
+  it('says of a QEMU that was killed that it was QEMU which ended, not its guest', async () => {
+    const spec = await started('steady');
+    process.kill((await seen(spec))?.pid ?? 0, 'SIGKILL');
+    const end = await eventually('its end', async () => {
+      const o = await seen(spec);
+      return o?.phase === 'ended' ? o : undefined;
+    });
+    expect(end).toMatchObject({ power: 'crashed', exit: { reason: 'hypervisorCrash' } });
+    await runtime.remove(spec, step());
+  });
+
+  it('says of a guest that panicked that it did, also when nobody watched, and keeps no process of it', async () => {
+    const spec = host.spec('panic');
+    await runtime.prepare(spec, step());
+    await runtime.start(spec, step());
+    const later = host.runtime();
+    const end = await eventually('its end', async () => {
+      const o = (await later.recover()).find((one) => one.instanceId === spec.instanceId);
+      return o?.phase === 'ended' ? o : undefined;
+    });
+    expect(end).toMatchObject({
+      power: 'crashed',
+      exit: { reason: 'guestCrash', message: 'the guest kernel panicked' },
+    });
+    await eventually('QEMU is gone', async () =>
+      (await new QemuProcesses().find(spec.uuid)) === null ? true : undefined,
+    );
+    await later.start(spec, step());
+    await later.remove(spec, step());
+    expect(await host.leftovers(spec)).toEqual([]);
+  });
+
+  it('says of a run that began in an earlier boot that it ended with it', async () => {
+    const spec = await started('steady');
+    const record = join(host.dir, 'state', spec.instanceId, '1.json');
+    const before = JSON.parse(readFileSync(record, 'utf8')) as object;
+    writeFileSync(record, JSON.stringify({ ...before, bootId: '11111111-2222-3333-4444-555555555555' }));
+    expect(await seen(spec)).toMatchObject({ phase: 'running' });
+    process.kill((await seen(spec))?.pid ?? 0, 'SIGKILL');
+    const end = await eventually('its end', async () => {
+      const o = await seen(spec);
+      return o?.phase === 'ended' ? o : undefined;
+    });
+    expect(end.exit?.reason).toBe('hostBoot');
+    await runtime.remove(spec, step());
+  });
+
+  it('takes neither a dead QEMU that is not reaped nor another program for the machine of its UUID', async () => {
+    const uuid = randomUUID();
+    const args = `-S -nodefaults -display none -uuid ${uuid}`;
+    const script = `sh -c 'sleep 300' x -uuid ${uuid} & qemu-system-x86_64 ${args} & echo $!; exec sleep 300`;
+    const parent = spawn('sh', ['-c', script], { stdio: ['ignore', 'pipe', 'inherit'], detached: true });
+    try {
+      const pid = Number(String(((await once(parent.stdout, 'data')) as [Buffer])[0]));
+      await expect.poll(() => new QemuProcesses().find(uuid)).toBe(pid);
+      process.kill(pid, 'SIGKILL');
+      await expect.poll(() => readFileSync(`/proc/${pid}/stat`, 'utf8')).toMatch(/\) Z /);
+      expect(await new QemuProcesses().find(uuid)).toBeNull();
+    } finally {
+      process.kill(-(parent.pid ?? 0), 'SIGKILL');
+    }
   });
 
   it('says that an image is missing, and that prepare comes first', async () => {

@@ -21,7 +21,7 @@ export function exitOf(
     case 'panicked':
       return { reason: 'guestCrash', message: 'the guest kernel panicked', at };
     case 'failed':
-      return { reason: 'guestCrash', message: 'QEMU ended unexpectedly', at };
+      return { reason: 'hypervisorCrash', message: 'QEMU ended by a signal or a fault of its own', at };
     case 'lost':
     case 'unknown':
       return { reason: 'lost', message: 'it ended while nobody watched', at };

@@ -58,9 +58,17 @@ export class Settlement<M extends Machine> {
     }
     const phase = record === null ? 'ended' : idlePhase[record.state];
     const exit = record?.exit ?? null;
-    return { ...base, phase, power: exit?.reason === 'guestCrash' ? 'crashed' : 'off', exit, pid: null };
+    return {
+      ...base,
+      phase,
+      power: exit !== null && crashes.has(exit.reason) ? 'crashed' : 'off',
+      exit,
+      pid: null,
+    };
   }
 }
+
+const crashes: ReadonlySet<string> = new Set(['guestCrash', 'hypervisorCrash']);
 
 const idlePhase: Readonly<Record<WorkloadRecord['state'], Phase>> = {
   prepared: 'preparing',

@@ -32,7 +32,7 @@ export function domainXml(spec: MachineSpec): string {
       xml('clock', { offset: 'utc' }),
       xml('on_poweroff', {}, 'destroy'),
       xml('on_reboot', {}, 'restart'),
-      xml('on_crash', {}, 'destroy'),
+      xml('on_crash', {}, 'preserve'),
       devices(spec),
     ),
   );
@@ -76,7 +76,8 @@ function devices(spec: MachineSpec): XmlElement {
     xml('memballoon', { model: 'virtio', autodeflate: 'on' }),
     xml('controller', { type: 'usb', model: 'none' }),
     xml('video', {}, xml('model', { type: 'none' })),
-    // A guest that panics ends its run: libvirt then reports a crash and `on_crash` applies.
+    // A guest that panics ends its run. It is preserved until that is written down: else libvirt could not tell it from
+    // a QEMU that ended by itself.
     xml('panic', { model: 'isa' }),
   );
 }

@@ -244,7 +244,7 @@ describe('the end of a machine', () => {
     process.kill(pid, 'SIGKILL');
     runtime = host.runtime();
     expect(await ended(crashed)).toMatchObject({
-      exit: { reason: 'guestCrash', message: 'QEMU ended unexpectedly' },
+      exit: { reason: 'hypervisorCrash', message: 'QEMU ended by a signal or a fault of its own' },
     });
     await runtime.remove(asked, step());
     await runtime.remove(crashed, step());

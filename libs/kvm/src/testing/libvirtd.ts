@@ -10,6 +10,7 @@ import {
   openSync,
   closeSync,
   readFileSync,
+  readdirSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -22,6 +23,8 @@ export interface TestLibvirtd {
   /** Its read-write socket, reachable from outside its mount namespace. */
   readonly socket: string;
   readonly dir: string;
+  /** Pid of libvirtd itself. */
+  daemon(): number;
   /** Kills libvirtd only, as a crash would, and starts it again. */
   restart(): Promise<void>;
   /** Destroys what domains are left, ends both daemons by pid, and removes the directory. */
@@ -79,7 +82,7 @@ export async function startLibvirtd(options: { dir?: string } = {}): Promise<Tes
     await appears(again);
     await answers(socket, init, dir);
   };
-  return { socket, dir, restart, stop };
+  return { socket, dir, daemon: () => daemonOf(socket), restart, stop };
 }
 
 function prepareDirectories(dir: string): void {
@@ -104,6 +107,20 @@ function kvmNode(dir: string): string[] {
   execFileSync('mknod', ['-m', '0660', node, 'c', String((rdev >> 8) & 0xfff), String(rdev & 0xff)]);
   execFileSync('chgrp', ['kvm', node]);
   return [`${node}:/dev/kvm`];
+}
+
+/** The libvirtd that sees this socket as its own. */
+function daemonOf(socket: string): number {
+  const { ino } = statSync(socket);
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      if (!readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith('libvirtd\0')) continue;
+      if (statSync(`/proc/${pid}/root/run/libvirt/libvirt-sock`).ino === ino) return Number(pid);
+    } catch {
+      // Ended meanwhile, or has no such socket.
+    }
+  }
+  throw new Error('libvirtd is not found');
 }
 
 async function appears(path: string): Promise<void> {
