@@ -147,6 +147,7 @@ describe('lab hosts', () => {
 describe('tables', () => {
   it('line up columns and show spans in two units', () => {
     expect(table(['A', 'B'], [['xxx', 'y']])).toBe('A    B\nxxx  y');
+    expect(table(['A'], [['\u001b[2Jx\n\u009b\u202ey']])).toBe('A\n?[2Jx???y');
     expect([span(0), span(61_000), span(90_061_000)]).toEqual(['0s', '1m1s', '1d1h']);
   });
 });

@@ -1,5 +1,6 @@
-/** Rows of text in columns, for people. */
-export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+/** Rows of text in columns, for people. What a program said stands on its line and does not steer the terminal. */
+export function table(head: readonly string[], cells: readonly (readonly string[])[]): string {
+  const rows = cells.map((row) => row.map((cell) => cell.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, '?')));
   const widths = head.map((h, i) => Math.max(h.length, ...rows.map((r) => (r[i] ?? '').length)));
   const line = (cells: readonly string[]): string =>
     cells

