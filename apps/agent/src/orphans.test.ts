@@ -2,34 +2,13 @@ import type { ReportBody } from '@berth/link';
 import type { InstanceId } from '@berth/model';
 import { type Held, RuntimeError, SimulatedHost, SimulatedRuntime, type WorkloadKey } from '@berth/runtime';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import type { Clock } from './clock.js';
 import { Orphans } from './orphans.js';
+import { TestClock } from './testing/test-clock.js';
 
 const log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
 const key = { instanceId: '00000000-0000-4000-8000-0000000000aa' as InstanceId, epoch: 3 };
 const text = `${key.instanceId}/${key.epoch}`;
 const everyMs = 60_000;
-
-/** Time that passes when the test says so. */
-class TestClock implements Clock {
-  private ms = Date.parse('2026-01-01T00:00:00.000Z');
-  private sleepers: { readonly until: number; readonly wake: () => void }[] = [];
-  now = (): Date => new Date(this.ms);
-  random = (): number => 0;
-  sleep = (ms: number, signal?: AbortSignal): Promise<void> =>
-    new Promise((resolve) => {
-      if (signal?.aborted === true) return resolve();
-      this.sleepers.push({ until: this.ms + ms, wake: resolve });
-      signal?.addEventListener('abort', () => resolve(), { once: true });
-    });
-  async pass(ms: number): Promise<void> {
-    this.ms += ms;
-    const due = this.sleepers.filter((s) => s.until <= this.ms);
-    this.sleepers = this.sleepers.filter((s) => s.until > this.ms);
-    for (const one of due) one.wake();
-    for (let n = 0; n < 50; n += 1) await Promise.resolve();
-  }
-}
 
 /** A runtime whose inventory and removal can be made to fail. */
 class Faulty extends SimulatedRuntime {
