@@ -3,6 +3,7 @@ import { open } from 'node:fs/promises';
 import type { DiskFormat } from '@berth/model';
 import { ImageError } from './image-error.js';
 import { qcow2Inspect } from './qcow2-header.js';
+import { qcow2TablesCheck } from './qcow2-tables.js';
 
 export interface DiskFacts {
   readonly format: DiskFormat;
@@ -43,7 +44,20 @@ const REFUSED: readonly (readonly [string, number, string])[] = [
  * no known magic and is whole sectors long.
  * @throws ImageError unsupported (other formats, backing or data files, encryption, unknown features), badDisk, tooLarge
  */
-export async function inspectDisk(path: string): Promise<DiskFacts> {
+export function inspectDisk(path: string): Promise<DiskFacts> {
+  return inspect(path, false);
+}
+
+/**
+ * The same for an image that has just come: of a qcow2, its tables are read too, so that one that was cut short on its way
+ * is refused now and not by the guest.
+ * @throws ImageError as `inspectDisk`
+ */
+export function inspectNewDisk(path: string): Promise<DiskFacts> {
+  return inspect(path, true);
+}
+
+async function inspect(path: string, tables: boolean): Promise<DiskFacts> {
   const file = await open(path, 'r');
   try {
     const { size } = await file.stat();
@@ -53,6 +67,7 @@ export async function inspectDisk(path: string): Promise<DiskFacts> {
     const virtualSizeBytes = isQcow2 ? qcow2Inspect(head, size) : rawSize(size);
     if (virtualSizeBytes > MAX_VIRTUAL)
       throw new ImageError('tooLarge', 'the disk is larger than 64 TiB', 'Use a smaller disk.');
+    if (isQcow2 && tables) await qcow2TablesCheck(file, head, size);
     const virtualSizeMiB = Math.ceil(virtualSizeBytes / 2 ** 20);
     return { format: isQcow2 ? 'qcow2' : 'raw', virtualSizeBytes, virtualSizeMiB };
   } finally {

@@ -1,9 +1,18 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import {
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { inspectDisk } from './disk-inspect.js';
+import { inspectDisk, inspectNewDisk } from './disk-inspect.js';
 
 /** Disk images that mean harm, each with the code of its refusal: made from one honest image of 16 MiB. */
 let dir: string;
@@ -147,11 +156,61 @@ it.each(table)('refuses %s as %s', async (name, code, image) => {
   const path = join(dir, 'image');
   const bytes = image();
   writeFileSync(path, bytes);
-  await expect(inspectDisk(path), name).rejects.toMatchObject({ name: 'ImageError', code });
+  for (const inspect of [inspectDisk, inspectNewDisk])
+    await expect(inspect(path), name).rejects.toMatchObject({ name: 'ImageError', code });
   expect(readFileSync(path).equals(bytes)).toBe(true);
   expect(readdirSync(dir).sort()).toEqual(['honest', 'image', 'secret']);
 });
 
+/** 3 MiB of data, in forms whose tables look different. */
+const forms = [
+  '',
+  'cluster_size=512',
+  'cluster_size=2M',
+  'extended_l2=on',
+  'compat=0.10',
+  'preallocation=metadata',
+];
+const written = (options: string, ...more: string[]): string => {
+  const [source, path] = [join(dir, 'source'), join(dir, 'written')];
+  writeFileSync(source, randomBytes(3 << 20));
+  const form = options === '' ? [] : ['-o', options];
+  execFileSync('qemu-img', ['convert', '-q', '-f', 'raw', '-O', 'qcow2', ...form, ...more, source, path]);
+  rmSync(source);
+  return path;
+};
+
+it.each([
+  ...forms.map((form) => [form, []] as const),
+  ['', ['-c']],
+  ['compression_type=zstd', ['-c']],
+] as const)(
+  'takes an image whole, and cut short before its last cluster no more (%s %j)',
+  async (form, more) => {
+    const path = written(form, ...more);
+    const { size } = statSync(path);
+    expect(await inspectNewDisk(path)).toMatchObject({ format: 'qcow2', virtualSizeMiB: 3 });
+    for (const share of [0.8, 0.5, 0.2, 0.05]) {
+      truncateSync(path, Math.floor(size * share));
+      await expect(inspectNewDisk(path), `${share}`).rejects.toMatchObject({ code: 'badDisk' });
+    }
+    rmSync(path);
+  },
+);
+
+it.each([
+  ['a second-level table outside', at.l1Offset, 1n << 40n],
+  ['a second-level table between clusters', at.l1Offset, 0x10200n],
+  ['counts of references outside', at.refcountOffset, 1n << 40n],
+])('refuses %s in a new image', async (_, table, entry) => {
+  const path = join(dir, 'image');
+  const image = Buffer.from(honest);
+  image.writeBigUInt64BE(entry, Number(image.readBigUInt64BE(table)));
+  writeFileSync(path, image);
+  await expect(inspectNewDisk(path)).rejects.toMatchObject({ code: 'badDisk' });
+  rmSync(path);
+});
+
 it('takes the honest image that the others were made from', async () => {
-  expect(await inspectDisk(join(dir, 'honest'))).toMatchObject({ format: 'qcow2', virtualSizeMiB: 16 });
+  expect(await inspectNewDisk(join(dir, 'honest'))).toMatchObject({ format: 'qcow2', virtualSizeMiB: 16 });
 });

@@ -2,7 +2,7 @@ export { ImageError, type ImageErrorCode } from './image-error.js';
 export { BlobStore, BlobStaging, type PutOptions, type StoredBlob } from './blob-store.js';
 export { importArchive, type OciContent } from './archive-import.js';
 export { defaultArchiveLimits, type ArchiveLimits } from './staged-archive.js';
-export { inspectDisk, type DiskFacts } from './disk-inspect.js';
+export { inspectDisk, inspectNewDisk, type DiskFacts } from './disk-inspect.js';
 export {
   LayerStore,
   type LayerLimits,

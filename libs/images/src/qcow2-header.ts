@@ -17,11 +17,11 @@ const FEATURE_EXTENDED_L2 = 1n << 4n;
  * @throws ImageError unsupported, badDisk
  */
 export function qcow2Inspect(head: Buffer, fileBytes: number): number {
-  if (head.length < 72) throw bad('its header is cut off');
+  if (head.length < 72) throw qcow2Damaged('its header is cut off');
   const version = head.readUInt32BE(4);
   if (version !== 2 && version !== 3) throw unsupported(`has qcow version ${version}`);
   const clusterBits = head.readUInt32BE(20);
-  if (clusterBits < 9 || clusterBits > 21) throw bad(`it states clusters of 2^${clusterBits} bytes`);
+  if (clusterBits < 9 || clusterBits > 21) throw qcow2Damaged(`it states clusters of 2^${clusterBits} bytes`);
   if (head.readBigUInt64BE(8) !== 0n || head.readUInt32BE(16) !== 0) throw hasBackingFile();
   if (head.readUInt32BE(32) !== 0) throw unsupported('is encrypted');
   const headerBytes = version === 2 ? 72 : featuresCheck(head);
@@ -30,26 +30,26 @@ export function qcow2Inspect(head: Buffer, fileBytes: number): number {
   if (head.readUInt32BE(60) !== 0) throw unsupported('holds snapshots');
   const size = head.readBigUInt64BE(24);
   if (size === 0n || size % 512n !== 0n || size > BigInt(Number.MAX_SAFE_INTEGER))
-    throw bad(`it states a size of ${size} bytes`);
+    throw qcow2Damaged(`it states a size of ${size} bytes`);
   tablesCheck(head, fileBytes, size, clusterBits);
   return Number(size);
 }
 
 /** Version 3 fields. Returns the length of the header. */
 function featuresCheck(head: Buffer): number {
-  if (head.length < 104) throw bad('its header is cut off');
+  if (head.length < 104) throw qcow2Damaged('its header is cut off');
   const length = head.readUInt32BE(100);
   if (length < 104 || length % 8 !== 0 || length > head.length)
-    throw bad(`it states a header of ${length} bytes`);
+    throw qcow2Damaged(`it states a header of ${length} bytes`);
   const features = head.readBigUInt64BE(72);
   if ((features & FEATURE_DATA_FILE) !== 0n) throw unsupported('keeps its data in another file');
-  if ((features & FEATURE_CORRUPT) !== 0n) throw bad('it is marked as corrupt');
-  if ((features & FEATURE_DIRTY) !== 0n) throw bad('it was not closed cleanly');
+  if ((features & FEATURE_CORRUPT) !== 0n) throw qcow2Damaged('it is marked as corrupt');
+  if ((features & FEATURE_DIRTY) !== 0n) throw qcow2Damaged('it was not closed cleanly');
   const unknown = features & ~(FEATURE_COMPRESSION | FEATURE_EXTENDED_L2);
   if (unknown !== 0n) throw unsupported(`needs unknown features (0x${unknown.toString(16)})`);
   const compression = length > 104 ? head.readUInt8(104) : 0;
   const refcountOrder = head.readUInt32BE(96);
-  if (refcountOrder > 6) throw bad(`it states reference counts of 2^${refcountOrder} bits`);
+  if (refcountOrder > 6) throw qcow2Damaged(`it states reference counts of 2^${refcountOrder} bits`);
   if (compression > 1 || (compression !== 0) !== ((features & FEATURE_COMPRESSION) !== 0n))
     throw unsupported(`is compressed in an unknown way (${compression})`);
   return length;
@@ -66,7 +66,7 @@ function extensionsCheck(head: Buffer, start: number, clusterBytes: number): voi
     if (type === EXTENSION_ENCRYPTION) throw unsupported('is encrypted');
     if (type === EXTENSION_DATA_FILE) throw unsupported('keeps its data in another file');
     at += 8 + Math.ceil(length / 8) * 8;
-    if (at > clusterBytes) throw bad('its header extensions run out of the first cluster');
+    if (at > clusterBytes) throw qcow2Damaged('its header extensions run out of the first cluster');
   }
 }
 
@@ -82,11 +82,11 @@ function tablesCheck(head: Buffer, fileBytes: number, size: bigint, clusterBits:
     ['refcount table', refcountOffset, refcountBytes],
   ] as const)
     if (offset % cluster !== 0n || offset === 0n || length === 0n || offset + length > BigInt(fileBytes))
-      throw bad(`its ${what} lies outside of the file`);
+      throw qcow2Damaged(`its ${what} lies outside of the file`);
   // One L2 table fills a cluster with 8-byte entries (16-byte ones where they are extended), one per cluster.
   const extended = head.readUInt32BE(4) >= 3 && (head.readBigUInt64BE(72) & FEATURE_EXTENDED_L2) !== 0n;
   const perL1Entry = (cluster / (extended ? 16n : 8n)) * cluster;
-  if (l1Entries * perL1Entry < size) throw bad('its L1 table is too short for its size');
+  if (l1Entries * perL1Entry < size) throw qcow2Damaged('its L1 table is too short for its size');
 }
 
 function hasBackingFile(): ImageError {
@@ -105,7 +105,8 @@ function unsupported(why: string): ImageError {
   );
 }
 
-function bad(why: string): ImageError {
+/** The refusal of an image that is not whole. */
+export function qcow2Damaged(why: string): ImageError {
   return new ImageError(
     'badDisk',
     `the qcow2 image is damaged: ${why}`,

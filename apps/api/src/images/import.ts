@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import { ImageError, importArchive, inspectDisk, type ImageErrorCode } from '@berth/images';
+import { ImageError, importArchive, inspectNewDisk, type ImageErrorCode } from '@berth/images';
 import {
   BerthError,
   type ErrorCode,
@@ -72,7 +72,7 @@ async function contentOf(deps: Deps, kind: ImageKind, stream: Readable): Promise
   const staging = await deps.blobs.stage();
   try {
     const { digest, sizeBytes } = await staging.write(stream, { maxBytes });
-    const { format, virtualSizeMiB } = await inspectDisk(staging.path(digest) ?? deps.blobs.path(digest));
+    const { format, virtualSizeMiB } = await inspectNewDisk(staging.path(digest) ?? deps.blobs.path(digest));
     await staging.publish([digest]);
     return { kind: 'disk', digest, format, sizeBytes, virtualSizeMiB, blobs: [{ digest, sizeBytes }] };
   } finally {
