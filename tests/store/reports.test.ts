@@ -96,6 +96,26 @@ test('ended is final: a later report of the epoch does not bring it back', async
   expect(await everything()).toBe(before);
 });
 
+test('a machine that its host holds up is paused with the reason, and its driver stays known', async () => {
+  const status = async () => (await w.store.instanceById(instance.id))?.status;
+  expect(await status()).toMatchObject({ state: 'running', driver: null });
+  const full = { type: 'StorageError', reason: 'NoSpace', message: 'its disk is full', remedy: 'make space' };
+  const held = { ...base, driver: 'qemu', power: 'paused' as const };
+  await w.store.reportApply({ ...held, seq: 11, conditions: [full] });
+  expect(await status()).toMatchObject({
+    state: 'paused',
+    reason: 'its disk is full',
+    operationId: null,
+    driver: 'qemu',
+    conditions: [full],
+  });
+  // Without that condition a machine that should run and is paused is on its way.
+  await w.store.reportApply({ ...held, seq: 12 });
+  expect(await status()).toMatchObject({ state: 'resuming' });
+  await w.store.reportApply({ ...base, seq: 13 });
+  expect(await status()).toMatchObject({ state: 'running', reason: null, driver: 'qemu', conditions: [] });
+});
+
 test('reports of many lanes at once leave the highest one standing', async () => {
   const seqs = Array.from({ length: 30 }, (_, n) => 11 + ((n * 7) % 30));
   const power = (seq: number) => (seq === 40 ? ('paused' as const) : ('running' as const));
