@@ -46,17 +46,23 @@ export class RuntimeChoice {
     return this.choose(record);
   }
 
-  /** Every runtime that may hold something of the placement. @throws RuntimeError hostFault when one is absent */
-  holders(record: PlacementRecord): readonly Runtime[] {
+  /** The runtime that was chosen. @throws RuntimeError notPrepared before the choice, hostFault while it is absent */
+  chosen(record: PlacementRecord): Runtime {
     if (typeof record.runtime !== 'string')
-      return this.o.runtimes.ready(record.assignment.workload.isolation, 'any');
+      throw new RuntimeError('notPrepared', 'no runtime was chosen for it yet');
     const runtime = this.o.runtimes.named(record.runtime);
     if ('absent' in runtime)
       throw new RuntimeError(
         'hostFault',
-        `epoch ${record.assignment.epoch} was made by ${record.runtime}: ${runtime.absent}`,
+        `${record.runtime}, which has epoch ${record.assignment.epoch}, is away: ${runtime.absent}`,
       );
-    return [runtime];
+    return runtime;
+  }
+
+  /** Every runtime that may hold something of the placement. @throws RuntimeError hostFault */
+  holders(record: PlacementRecord): readonly Runtime[] {
+    if (typeof record.runtime === 'string') return [this.chosen(record)];
+    return this.o.runtimes.ready(record.assignment.workload.isolation);
   }
 
   /** This runtime holds the placement: it has it, if no other does. */

@@ -91,12 +91,9 @@ export class RuntimeSteps {
     }
   }
 
-  /** The runtime that has the placement. @throws RuntimeError hostFault when it is not there now */
+  /** @throws RuntimeError */
   private runtime(): Runtime {
-    const [runtime] = this.ports.choice.holders(this.facts.record);
-    if (runtime === undefined || typeof this.facts.record.runtime !== 'string')
-      throw new RuntimeError('notPrepared', 'no runtime was chosen for it yet');
-    return runtime;
+    return this.ports.choice.chosen(this.facts.record);
   }
 
   private async start(ctx: StepContext): Promise<void> {

@@ -93,11 +93,10 @@ export class Runtimes {
    * Whoever is the only one left need not be asked.
    */
   async choose(isolation: Isolation, driver: Driver): Promise<Runtime | Absent> {
-    const [first, ...others] = this.ready(isolation, driver);
-    if (first === undefined) return { absent: this.absence(isolation, driver) };
-    for (const [i, runtime] of [first, ...others].entries())
-      if (i === others.length || (await this.answers(runtime))) return runtime;
-    return first;
+    const fit = [...this.ready(isolation, driver)];
+    const last = fit.pop();
+    for (const runtime of fit) if (await this.answers(runtime)) return runtime;
+    return last ?? { absent: this.absence(isolation, driver) };
   }
 
   /** Why no runtime is ready for it. */
@@ -174,13 +173,13 @@ export class Runtimes {
         this.log.warn({ err, runtime: slot.runtime.name }, 'the runtime failed; it is asked again');
         slot.absent = err instanceof Error ? err.message : String(err);
       }
-      slot.answer();
       signal.removeEventListener('abort', stop);
       turn.abort();
-      if (slot.ready) {
-        slot.ready = false;
-        events.probed();
-      }
+      // Whoever waits for its first answer hears of it also when it is "no".
+      const news = slot.ready || !slot.hasAnswered;
+      slot.ready = false;
+      slot.answer();
+      if (news) events.probed();
       await this.clock.sleep(backoffMs(this.clock, attempt++, 500, 15_000), signal);
     }
   }
