@@ -1,0 +1,105 @@
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import type { Held, Runtime, WorkloadSpec } from '@berth/runtime';
+import type { createContainerRuntime } from './container-runtime.js';
+import { ContainerLab, context } from './testing/container-lab.js';
+import { workloadId } from './workload-record.js';
+
+/*
+ * A call is held at a fault point for ever, which is what a kill there leaves. Then its record goes too: what is left must
+ * be found by the parts alone, and taken away by a removal of a new runtime object. Only the doomed runtime has fault
+ * points. (Where conmon was just spawned only a real kill does what a kill does, because its pipe ends with our process:
+ * tests/kills has that.)
+ */
+const faults = mkdtempSync(join(tmpdir(), 'berth-half-made-'));
+// Not before the end of this process: whoever is held would go on.
+process.on('exit', () => rmSync(faults, { recursive: true, force: true }));
+
+async function doomedRuntimes(): Promise<typeof createContainerRuntime> {
+  vi.stubEnv('BERTH_FAULT_DIR', faults);
+  vi.resetModules();
+  const doomed = await import('./container-runtime.js');
+  vi.unstubAllEnvs();
+  return doomed.createContainerRuntime;
+}
+
+const STEADY = `trap 'exit 0' TERM; echo ready; while :; do sleep 60 & wait $!; done`;
+const PREPARE = [
+  'oci.prepare.recorded',
+  'oci.namespaces.made',
+  'oci.nics.attached',
+  'oci.layer.made',
+  'oci.root.mounted',
+];
+const START = ['oci.bundle.written', 'oci.created', 'oci.run.recorded'];
+const REMOVE = [
+  'oci.nics.detached',
+  'oci.root.unmounted',
+  'oci.cleared',
+  'oci.networks.released',
+  'oci.log.removed',
+];
+
+describe('what a kill leaves of a container whose record is lost', () => {
+  const lab = new ContainerLab();
+  let doomed: typeof createContainerRuntime;
+  beforeAll(async () => {
+    await lab.open();
+    doomed = await doomedRuntimes();
+  });
+  afterAll(() => lab.close());
+
+  /** Makes the call and returns once it is held at the point. */
+  async function killedAt(point: string, spec: WorkloadSpec, call: () => Promise<void>): Promise<void> {
+    const name = join(faults, `${point}@${spec.instanceId}`);
+    writeFileSync(`${name}.armed`, '');
+    let over: unknown = null;
+    call().then(
+      () => (over = new Error(`${point} was never reached`)),
+      (error: unknown) => (over = error),
+    );
+    await expect.poll(() => existsSync(`${name}.reached`) || over !== null, { timeout: 15_000 }).toBe(true);
+    expect(over).toBeNull();
+    rmSync(join(lab.root, 'state', 'workloads', `${workloadId(spec)}.json`), { force: true });
+  }
+
+  async function swept(spec: WorkloadSpec): Promise<void> {
+    const left = lab.leftovers(spec);
+    const later = lab.runtime();
+    const held = async (): Promise<Held | undefined> =>
+      (await later.inventory()).find((one) => one.instanceId === spec.instanceId);
+    if (left.length > 0) expect(await held(), left.join('\n')).toMatchObject({ epoch: 1, runs: false });
+    await later.remove(spec, context());
+    expect(lab.leftovers(spec)).toEqual([]);
+    expect(await held()).toBeUndefined();
+  }
+
+  async function prepared(): Promise<[Runtime, WorkloadSpec]> {
+    const [runtime, spec] = [doomed(lab.options), lab.spec(STEADY)];
+    await runtime.prepare(spec, context());
+    return [runtime, spec];
+  }
+
+  it.each(PREPARE)('at %s of a prepare is found and swept', async (point) => {
+    const spec = lab.spec(STEADY);
+    await killedAt(point, spec, () => doomed(lab.options).prepare(spec, context()));
+    await swept(spec);
+  });
+
+  it.each(START)('at %s of a start is found and swept, and never taken for one that runs', async (point) => {
+    const [runtime, spec] = await prepared();
+    await killedAt(point, spec, () => runtime.start(spec, context()));
+    await swept(spec);
+  });
+
+  it.each(REMOVE)('at %s of a removal is found and swept', async (point) => {
+    const [runtime, spec] = await prepared();
+    await runtime.start(spec, context());
+    await runtime.stop(spec, 0, context());
+    await runtime.start(spec, context());
+    await killedAt(point, spec, () => runtime.remove(spec, context()));
+    await swept(spec);
+  });
+});
