@@ -1,5 +1,4 @@
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Held, Runtime, WorkloadSpec } from '@berth/runtime';
@@ -13,15 +12,20 @@ import { workloadId } from './workload-record.js';
  * points. (Where conmon was just spawned only a real kill does what a kill does, because its pipe ends with our process:
  * tests/kills has that.)
  */
-const faults = mkdtempSync(join(tmpdir(), 'berth-half-made-'));
-// Not before the end of this process: whoever is held would go on.
-process.on('exit', () => rmSync(faults, { recursive: true, force: true }));
+const armed = new Set<string>();
+const reached = new Set<string>();
 
 async function doomedRuntimes(): Promise<typeof createContainerRuntime> {
-  vi.stubEnv('BERTH_FAULT_DIR', faults);
+  vi.doMock('@berth/faults', () => ({
+    faultPoint: (point: string, key: string): Promise<never> | undefined => {
+      if (!armed.has(`${point}@${key}`)) return undefined;
+      reached.add(`${point}@${key}`);
+      return new Promise(() => undefined);
+    },
+  }));
   vi.resetModules();
   const doomed = await import('./container-runtime.js');
-  vi.unstubAllEnvs();
+  vi.doUnmock('@berth/faults');
   return doomed.createContainerRuntime;
 }
 
@@ -53,14 +57,14 @@ describe('what a kill leaves of a container whose record is lost', () => {
 
   /** Makes the call and returns once it is held at the point. */
   async function killedAt(point: string, spec: WorkloadSpec, call: () => Promise<void>): Promise<void> {
-    const name = join(faults, `${point}@${spec.instanceId}`);
-    writeFileSync(`${name}.armed`, '');
+    const name = `${point}@${spec.instanceId}`;
+    armed.add(name);
     let over: unknown = null;
     call().then(
       () => (over = new Error(`${point} was never reached`)),
       (error: unknown) => (over = error),
     );
-    await expect.poll(() => existsSync(`${name}.reached`) || over !== null, { timeout: 15_000 }).toBe(true);
+    await expect.poll(() => reached.has(name) || over !== null, { timeout: 15_000 }).toBe(true);
     expect(over).toBeNull();
     rmSync(join(lab.root, 'state', 'workloads', `${workloadId(spec)}.json`), { force: true });
   }
