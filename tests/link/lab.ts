@@ -301,6 +301,7 @@ export class Host {
       BERTH_ROOT: this.dir,
       BERTH_API_LINK: `127.0.0.1:${port}`,
       BERTH_HOST_NAME: this.name,
+      BERTH_INVENTORY_SECONDS: '1',
     });
     this.running = runAgent(
       {

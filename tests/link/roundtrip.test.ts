@@ -133,6 +133,27 @@ describe('an instance over the link', () => {
     expect(host.machine.state.workloads[`${stranger}/1`]?.pid).not.toBeNull();
   });
 
+  it('of which only parts are left, which nobody knows, is told of and swept; its volume and what is known stay', async () => {
+    const lost = '33333333-3333-4333-8333-333333333333';
+    host.start(api.door.port, await api.joinToken());
+    const made = await api.create('web');
+    await api.untilState('web', 'running');
+    host.machine.state.disks['a-volume'] = 1;
+    host.machine.state.debris[`${lost}/4`] = ['link bt1', 'cgroup x'];
+    const told = async (): Promise<string[]> => {
+      await api.store.eventsNumber();
+      const events = await api.store.eventsRead('0', 1000);
+      const own = events.filter((e) => e.type.startsWith('host.orphan') && e.data['instanceId'] === lost);
+      for (const e of own) expect(e.data).toMatchObject({ epoch: 4, parts: ['link bt1', 'cgroup x'] });
+      return own.map((e) => e.type);
+    };
+    await until(told, (types) => types.length === 2, 'it is found and swept');
+    expect(await told()).toEqual(['host.orphanFound', 'host.orphanSwept']);
+    expect(host.machine.state.debris).toEqual({});
+    expect(host.machine.state.disks['a-volume']).toBe(1);
+    expect(host.machine.state.workloads[`${made.id}/1`]?.pid).not.toBeNull();
+  });
+
   it('has its name on the host’s network while it runs, and the network goes with the last instance', async () => {
     host.start(api.door.port, await api.joinToken());
     const names = (want: string[][]): Promise<string[][]> =>
