@@ -1,6 +1,9 @@
+import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
 const conditions = ['berth-source'];
+/** Compares the machine and the worker before and after each file. */
+const setupFiles = [fileURLToPath(new URL('tests/leaks/setup.ts', import.meta.url))];
 const resolve = {
   resolve: { conditions },
   ssr: { resolve: { conditions, externalConditions: conditions } },
@@ -21,6 +24,7 @@ export default defineConfig({
         ...resolve,
         test: {
           name: 'rooms',
+          setupFiles,
           include: ['{apps,libs}/*/src/**/*.test.ts', 'migrations/**/*.test.ts'],
           testTimeout: 30_000,
           hookTimeout: 60_000,
@@ -31,6 +35,7 @@ export default defineConfig({
         ...resolve,
         test: {
           name: 'whole',
+          setupFiles,
           include: ['tests/**/*.test.ts'],
           exclude: ['tests/kills/**', 'tests/kvm/**'],
           fileParallelism: false,
@@ -56,6 +61,7 @@ export default defineConfig({
         test: {
           // Being made: not part of `./berth test` until it has passed five times in a row (tests/kills/README.md).
           name: 'kills',
+          setupFiles,
           include: ['tests/kills/**/*.test.ts'],
           fileParallelism: false,
           testTimeout: 120_000,

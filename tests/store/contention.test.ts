@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
+import { build, stop } from 'esbuild';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ThrowawayPostgres } from '../support/postgres.js';
 import { startPostgres, withClient } from '../support/postgres.js';
@@ -43,6 +43,7 @@ beforeAll(async () => {
     conditions: ['berth-source'],
     external: ['pg', 'typeorm'],
   });
+  await stop();
   const code = readFileSync(locked, 'utf8');
   const patched = code.replace(lockStatement, '');
   expect(patched.length, 'the lock statement is in the bundle').toBeLessThan(code.length);

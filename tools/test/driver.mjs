@@ -2,12 +2,17 @@
 // of it. Spoken with over the IPC channel: { file } in; { ready } once, then { counts, skipped, ms, text } per file out.
 //
 //   usage (by machines.mjs): tools/test/machine node tools/test/driver.mjs [VITEST FLAG...]
+import { mkdtempSync } from 'node:fs';
 import { Writable } from 'node:stream';
 import { createVitest, parseCLI } from 'vitest/node';
 
 let text = '';
 const sink = new Writable({ write: (chunk, _, done) => done(void (text += chunk.toString())) });
+// Vitest pipes each worker into it, and a pipe ends what it leads to.
+sink.end = () => sink;
 const { options } = parseCLI(['vitest', 'run', ...process.argv.slice(2)]);
+// What vitest compiles is its own; the tests' temporary directory is theirs.
+process.env.TMPDIR = mkdtempSync('/.machine/vitest-');
 const reporter = { onUserConsoleLog: ({ content }) => void (text += content) };
 const vitest = await createVitest(
   'test',
@@ -15,6 +20,7 @@ const vitest = await createVitest(
   {},
   { stdout: sink, stderr: sink },
 );
+delete process.env.TMPDIR;
 
 /** What a test module came to. Failures are printed where they belong: under the name of their test or suite. */
 function counted(module) {

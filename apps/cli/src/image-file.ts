@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
-import { createReadStream, openAsBlob } from 'node:fs';
+import { createReadStream } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
+import { Readable } from 'node:stream';
 import type { BerthClient, Schemas } from '@berth/client';
 import { exitCodes, Failure } from './failure.js';
 
@@ -39,22 +40,30 @@ export async function imageImport(
   image: { readonly name: string; readonly kind: ImageKind },
   sent: (bytes: number, of: number) => void = () => undefined,
 ): Promise<Image> {
-  await fileCheck(file);
-  const blob = await openAsBlob(file);
+  const size = await fileCheck(file);
   let bytes = 0;
   const counting = new TransformStream<Uint8Array, Uint8Array>({
     transform: (chunk, out) => {
-      sent((bytes += chunk.byteLength), blob.size);
+      sent((bytes += chunk.byteLength), size);
       out.enqueue(chunk);
     },
   });
-  return (await api.imageUpload(project, image, blob.stream().pipeThrough(counting))).image;
+  const source = createReadStream(file);
+  try {
+    const body = (Readable.toWeb(source) as ReadableStream<Uint8Array>).pipeThrough(counting);
+    return (await api.imageUpload(project, image, body)).image;
+  } finally {
+    // An upload that is refused half-way is not read to its end.
+    source.destroy();
+  }
 }
 
-async function fileCheck(file: string): Promise<void> {
+/** Size of a file that can be uploaded. @throws Failure */
+async function fileCheck(file: string): Promise<number> {
   const found = await stat(file).catch((error: Error) => cannotRead(file, error.message));
   if (!found.isFile()) cannotRead(file, 'it is no regular file');
   if (found.size === 0) cannotRead(file, 'it is empty');
+  return found.size;
 }
 
 function cannotRead(file: string, why: string): never {

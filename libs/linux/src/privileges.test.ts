@@ -2,18 +2,19 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { buildSync } from 'esbuild';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { build, stop } from 'esbuild';
+import { afterAll, afterEach, beforeEach, expect, test } from 'vitest';
 import { run } from './index.js';
 
 const here = dirname(fileURLToPath(import.meta.url));
 let dir: string;
 beforeEach(() => (dir = mkdtempSync(join(tmpdir(), 'berth-test-privileges-'))));
 afterEach(() => rmSync(dir, { recursive: true }));
+afterAll(() => stop());
 
 /** Runs a script that imports this library in a process of its own: what it drops, it drops for good. */
 async function inChild(script: string): Promise<unknown> {
-  const bundle = buildSync({
+  const bundle = await build({
     stdin: { contents: script, resolveDir: here, loader: 'ts' },
     bundle: true,
     packages: 'external',

@@ -87,7 +87,7 @@ test('a command that fails, is unknown, too slow, too loud or aborted says which
   });
   expect(await reason(run('berth-no-such-program', []))).toMatchObject({ reason: 'spawn' });
   expect(await reason(run('sh', ['-c', 'kill -9 $$']))).toMatchObject({ reason: 'signal' });
-  // The grandchild holds the pipe: the call must end all the same.
+  // The grandchild holds the pipe: the call must end all the same, and the grandchild with it (the leak check looks).
   expect(await reason(run('sh', ['-c', 'sleep 2 & sleep 300'], { timeoutMs: 50 }))).toMatchObject({
     reason: 'timeout',
   });

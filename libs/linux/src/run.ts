@@ -1,11 +1,11 @@
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, writeSync } from 'node:fs';
 import { c, check } from './libc.js';
 
 export interface RunOptions {
   /** What the standard input holds: a file in memory, since some programs open /dev/stdin, which a socket refuses. */
   readonly input?: string | Uint8Array;
-  /** After this many milliseconds the command gets SIGKILL. Default 30,000. */
+  /** After this many milliseconds the command, and what it started, gets SIGKILL. Default 30,000. */
   readonly timeoutMs?: number;
   /** Bytes kept of each output stream; more is a fault and ends the command. Default 8 MiB. */
   readonly maxOutputBytes?: number;
@@ -79,12 +79,14 @@ export function run(command: string, args: readonly string[], options: RunOption
     stdio: [input ?? 'ignore', 'pipe', 'pipe'],
     env: options.env ?? { ...process.env, LC_ALL: 'C' },
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    // A process group of its own, so that ending it ends what it started.
+    detached: true,
   });
   if (input !== null) closeSync(input);
   const end = (reason: NonNullable<typeof ended>) => {
     ended ??= reason;
-    child.kill('SIGKILL');
-    // A grandchild may hold the pipes open: after the kill nothing more is read.
+    killGroup(child);
+    // A grandchild that left the group may hold the pipes open: after the kill nothing more is read.
     child.stdout?.destroy();
     child.stderr?.destroy();
   };
@@ -105,6 +107,12 @@ export function run(command: string, args: readonly string[], options: RunOption
     else fail(code === null ? 'signal' : 'exit', code);
   });
   return promise;
+}
+
+/** Only while the command itself has not been reaped: its pid, and with it the group's, may be another's after that. */
+function killGroup(child: ChildProcess): void {
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  process.kill(-child.pid, 'SIGKILL');
 }
 
 /** A file without a name, closed on exec, read from its start. Whoever spawns closes it. */

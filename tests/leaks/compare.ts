@@ -1,0 +1,30 @@
+import type { State } from './machine.js';
+
+/** One line for each thing that is different. */
+export type Leaks = readonly string[];
+
+/** What may stay from one file to the next, and why. Short, or the check says nothing. */
+const MAY_STAY: readonly { readonly kind: string; readonly what: RegExp; readonly why: string }[] = [
+  {
+    kind: 'cgroups',
+    what: /^\/sys\/fs\/cgroup\/([^/]+\/)?machine$/,
+    why: 'libvirt makes the parent of all machines once and keeps it',
+  },
+];
+
+/** Kinds of which something may also go: the processes of the file before end when they please. */
+const ONLY_ADDED = new Set(['processes', 'namespaces', 'open descriptors', 'listening sockets']);
+
+export function compare(before: State, after: State): Leaks {
+  const leaks: string[] = [];
+  for (const [kind, things] of Object.entries(after)) {
+    const earlier = before[kind] ?? new Map<string, string>();
+    const stays = (words: string): boolean => MAY_STAY.some((m) => m.kind === kind && m.what.test(words));
+    for (const [key, words] of things)
+      if (!earlier.has(key) && !stays(words)) leaks.push(`  left in ${kind}: ${words}`);
+    if (ONLY_ADDED.has(kind)) continue;
+    for (const [key, words] of earlier)
+      if (!things.has(key) && !stays(words)) leaks.push(`  gone from ${kind}: ${words}`);
+  }
+  return leaks;
+}
