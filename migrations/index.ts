@@ -2,6 +2,7 @@ import { initial } from './0001-initial.js';
 import { browserSessions } from './0002-browser-sessions.js';
 import { terminalTickets } from './0003-terminal-tickets.js';
 import { driver } from './0005-driver.js';
+import { idempotencyHolder } from './0006-idempotency-holder.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
 export interface Migration {
@@ -13,4 +14,10 @@ export interface Migration {
 }
 
 /** All steps in order. A released step is never edited: add the next one. */
-export const migrations: readonly Migration[] = [initial, browserSessions, terminalTickets, driver];
+export const migrations: readonly Migration[] = [
+  initial,
+  browserSessions,
+  terminalTickets,
+  driver,
+  idempotencyHolder,
+];

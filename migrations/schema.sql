@@ -197,6 +197,7 @@ CREATE TABLE public.idempotency_keys (
     lease_until timestamp with time zone NOT NULL,
     created_at timestamp with time zone NOT NULL,
     expires_at timestamp with time zone NOT NULL,
+    holder integer,
     CONSTRAINT idempotency_keys_check CHECK (((state = 'done'::text) = (status IS NOT NULL))),
     CONSTRAINT idempotency_keys_check1 CHECK (((state <> 'committed'::text) OR (operation_id IS NOT NULL))),
     CONSTRAINT idempotency_keys_state_check CHECK ((state = ANY (ARRAY['begun'::text, 'committed'::text, 'done'::text])))

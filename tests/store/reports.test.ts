@@ -2,7 +2,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest
 import type { ThrowawayPostgres } from '../support/postgres.js';
 import { startPostgres, withClient } from '../support/postgres.js';
 import type { TestHost, World } from './fixture.js';
-import { create, ctx, joinHost, openSession, place, world } from './fixture.js';
+import { create, ctx, ids, joinHost, openSession, place, world } from './fixture.js';
+import { openStore } from '../../apps/api/src/store/open.js';
 import type { Instance } from '@berth/model';
 import type { PlacementReport } from '../../apps/api/src/store/store.js';
 
@@ -153,4 +154,26 @@ test('a key whose process died before the commit is taken over, after it leads t
   w.clock.advance(31_000);
   expect(await w.store.idempotencyBegin(begin)).toEqual({ outcome: 'committed', operationId: operation.id });
   expect(await w.store.idempotencyAbandon('s', 'k')).toBe(false);
+});
+
+test('a key whose process died is free at once, with the same request only', async () => {
+  const dead = await openStore({ url: w.url, clock: w.clock, ids });
+  const begin = { scope: 's', key: 'dead', requestHash: 'h', leaseSeconds: 90, ttlSeconds: 3600 };
+  expect(await dead.idempotencyBegin(begin)).toEqual({ outcome: 'begun' });
+  expect(await w.store.idempotencyBegin(begin)).toEqual({ outcome: 'inProgress' });
+  await dead.close();
+  // The server notices the end of a session in its own time.
+  for (let free = false; !free;) free = (await w.store.idempotencyBegin(begin)).outcome === 'begun';
+  expect(await w.store.idempotencyBegin({ ...begin, requestHash: 'other' })).toEqual({ outcome: 'mismatch' });
+});
+
+test('of two that hold one key, because the first was thought dead, the second to commit is undone', async () => {
+  const begin = { scope: 's', key: 'both', requestHash: 'h', leaseSeconds: 90, ttlSeconds: 3600 };
+  await w.store.idempotencyBegin(begin);
+  const keyed = { ...ctx, idempotency: { scope: 's', key: 'both' } };
+  const stop = { projectId: w.projectId, name: 'a', verb: 'stop' as const, deadlineSeconds: 60 };
+  await w.store.instanceAct(keyed, stop);
+  const start = w.store.instanceAct(keyed, { ...stop, verb: 'start' });
+  await expect(start).rejects.toMatchObject({ code: 'idempotencyInProgress' });
+  expect((await w.store.instanceGet(w.projectId, 'a'))?.spec.desired).toBe('stopped');
 });

@@ -3,6 +3,7 @@ import pg from 'pg';
 import type { QueryResult, QueryResultRow } from 'pg';
 import type { DataSource } from 'typeorm';
 import type { Clock, IdSource } from './context.js';
+import type { Presence } from './presence.js';
 
 /** What every store function gets first. */
 export interface Db {
@@ -14,6 +15,8 @@ export interface Db {
   readonly ids: IdSource;
   readonly options: StoreOptions;
   readonly commitListeners: Set<() => void>;
+  /** That this process is there, for the others. */
+  readonly presence: Pick<Presence, 'holder'>;
 }
 
 export interface StoreOptions {
@@ -136,7 +139,10 @@ function translate(error: unknown): unknown {
   if (error instanceof BerthError) return error;
   const code = codeOf(error);
   const message = error instanceof Error ? error.message : '';
-  if (lost.test(code) || /Connection terminated|timeout exceeded when trying to connect/.test(message))
+  if (
+    lost.test(code) ||
+    /Connection terminated|is not queryable|timeout exceeded when trying to connect/.test(message)
+  )
     return new BerthError('unavailable', 'the database cannot be reached', {
       remedy: 'try again; `berth status` shows whether Postgres runs',
       cause: error,

@@ -1,11 +1,13 @@
 import type { Db } from './db.js';
 import { inTx, read } from './db.js';
+import { holderGone } from './presence.js';
 import type { IdempotencyBegin } from './rows.js';
 
 /*
- *   (none) -> begun -> committed -> done          begun, lease over (the process died) -> begun by the next
+ *   (none) -> begun -> committed -> done          begun, its holder gone or its lease over -> begun by the next
  * `committed` is written by the mutation's own transaction (operationWrite), so a crash before the answer was stored
- * still leads to one object. `begun` with a lease over means that transaction never committed.
+ * still leads to one object, also when the first one was only thought dead: whoever comes second finds the key committed.
+ * `begun` without a holder means that the transaction did not commit before the holder was gone.
  */
 
 interface KeyRow {
@@ -24,12 +26,14 @@ export async function idempotencyBegin(
   return inTx(db, async (tx) => {
     const after = (seconds: number): Date => new Date(tx.now.getTime() + seconds * 1000);
     const begun = await tx.changed(
-      `INSERT INTO idempotency_keys AS k (scope, key, request_hash, state, lease_until, created_at, expires_at)
-       VALUES ($1, $2, $3, 'begun', $4, $5, $6)
+      `INSERT INTO idempotency_keys AS k (scope, key, request_hash, state, lease_until, created_at, expires_at, holder)
+       VALUES ($1, $2, $3, 'begun', $4, $5, $6, $7)
        ON CONFLICT (scope, key) DO UPDATE SET request_hash = excluded.request_hash, state = 'begun', operation_id = NULL, status = NULL,
-         answer = NULL, headers = NULL, lease_until = excluded.lease_until, created_at = excluded.created_at, expires_at = excluded.expires_at
-       WHERE k.expires_at <= $5 OR (k.state = 'begun' AND k.lease_until <= $5 AND k.request_hash = excluded.request_hash)`,
-      [b.scope, b.key, b.requestHash, after(b.leaseSeconds), tx.now, after(b.ttlSeconds)],
+         answer = NULL, headers = NULL, lease_until = excluded.lease_until, created_at = excluded.created_at, expires_at = excluded.expires_at,
+         holder = excluded.holder
+       WHERE k.expires_at <= $5 OR (k.state = 'begun' AND k.request_hash = excluded.request_hash
+         AND (k.lease_until <= $5 OR ${holderGone('k.holder')}))`,
+      [b.scope, b.key, b.requestHash, after(b.leaseSeconds), tx.now, after(b.ttlSeconds), db.presence.holder],
     );
     if (begun > 0) return { outcome: 'begun' };
     const row = await tx.row<KeyRow & Record<string, unknown>>(

@@ -1,4 +1,4 @@
-import type pg from 'pg';
+import pg from 'pg';
 import { DataSource } from 'typeorm';
 import * as access from './access.js';
 import * as assignments from './assignments.js';
@@ -24,6 +24,7 @@ import { ledgerListen } from './listen.js';
 import * as meta from './meta.js';
 import * as operations from './operations.js';
 import * as placements from './placements.js';
+import { Presence } from './presence.js';
 import * as projects from './projects.js';
 import * as reports from './reports.js';
 import * as silence from './silence.js';
@@ -34,6 +35,17 @@ export interface OpenOptions extends Partial<Omit<StoreOptions, 'url'>> {
   readonly url: string;
   readonly clock: Clock;
   readonly ids: IdSource;
+}
+
+/**
+ * A connection that is lost may say so twice (what the server says, then its end), and the second time nobody listens any
+ * more, which would end the process. Whoever was asking is told by the query.
+ */
+class PooledClient extends pg.Client {
+  constructor(config?: pg.ClientConfig) {
+    super(config);
+    this.on('error', () => undefined);
+  }
 }
 
 /**
@@ -57,15 +69,25 @@ export async function openStore(options: OpenOptions): Promise<Store> {
       types: columnTypes,
       application_name: 'berth-api',
       connectionTimeoutMillis: 10_000,
+      Client: PooledClient,
     },
     poolErrorHandler: () => undefined, // an idle connection that broke is simply replaced
   });
   await orm.initialize();
   const { master } = orm.driver as unknown as { master: pg.Pool };
   const { clock, ids } = options;
-  const db: Db = { pool: master, orm, clock, ids, options: storeOptions, commitListeners: new Set() };
+  const presence = await Presence.begin(options.url, ids);
+  const db: Db = {
+    pool: master,
+    orm,
+    clock,
+    ids,
+    options: storeOptions,
+    commitListeners: new Set(),
+    presence,
+  };
   await meta.incarnationEnsure(db);
-  return bind(db);
+  return { ...bind(db), close: () => presence.close().then(() => orm.destroy()) };
 }
 
 type Bound<T> = {
@@ -80,7 +102,7 @@ function bindAll<T extends Record<string, (db: Db, ...args: never[]) => unknown>
   return Object.fromEntries(bound) as Bound<T>;
 }
 
-function bind(db: Db): Store {
+function bind(db: Db): Omit<Store, 'close'> {
   const { projectCreate, projectList, projectGet, networkList, networkGet, volumeList, volumeGet } = projects;
   const { hostOf: _hostOf, usedOf: _usedOf, ...hostReads } = hostRead;
   const { instanceGet, instanceById, instanceList, instanceRevisions } = instances;
@@ -108,7 +130,6 @@ function bind(db: Db): Store {
     ...bindAll(db, { instanceGet, instanceById, instanceList, instanceRevisions }),
     ...bindPlacement(db),
     ...bindLedger(db),
-    close: () => db.orm.destroy(),
   };
 }
 
