@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { createContainerRuntime } from '@berth/containers';
 import { BlobStore, LayerStore } from '@berth/images';
 import { AccelProbe, createKvmRuntime, createQemuRuntime } from '@berth/kvm';
-import { machineUsage } from '@berth/linux';
+import { machineUsage, temporariesRemove } from '@berth/linux';
 import { HostNetwork } from '@berth/network';
 import { SimulatedHost, SimulatedRuntime } from '@berth/runtime';
 import type { Runtime } from '@berth/runtime';
@@ -19,6 +19,7 @@ export type HostParts = Pick<AgentParts, 'runtimes' | 'blobs' | 'networks' | 'po
 export async function composeHost(settings: AgentSettings): Promise<HostParts> {
   const { stateDir, runDir, logDir } = settings;
   for (const dir of [stateDir, runDir, logDir]) await mkdir(dir, { recursive: true, mode: 0o755 });
+  await temporariesSweep(settings);
   const blobs = new BlobStore(join(stateDir, 'blobs'));
   await blobs.clean();
   if (settings.runtimes.includes('simulated')) return simulated(settings, blobs);
@@ -50,6 +51,12 @@ export async function composeHost(settings: AgentSettings): Promise<HostParts> {
     return (await volumes.freeMiB()) + Math.floor(used / 1024 / 1024);
   };
   return { runtimes, blobs, networks: network, poolMiB, machineUsage: () => machineUsage(stateDir) };
+}
+
+/** Records that an earlier agent was writing when it was killed. Disks, layers and mounted roots are not looked into. */
+async function temporariesSweep({ stateDir, runDir }: AgentSettings): Promise<void> {
+  const records = ['agent', 'network', 'containers', 'kvm', 'qemu'].map((name) => join(stateDir, name));
+  for (const dir of [...records, join(runDir, 'network'), join(runDir, 'qemu')]) await temporariesRemove(dir);
 }
 
 /** Short, and its own on a machine that carries several hosts. */

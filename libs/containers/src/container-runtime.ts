@@ -108,7 +108,7 @@ class ContainerRuntime implements Runtime {
       const found = await this.records.read(spec);
       if (found === null) throw new RuntimeError('notPrepared', `${workloadId(spec)} was not prepared`);
       const record = await this.use.runs.settle(found);
-      if (this.use.runs.alive(record)) return this.finishStart(record);
+      if (this.use.runs.alive(record) && (await this.finishStart(record))) return;
       await this.use.runs.monitorGone(record);
       const image = ociImage(spec);
       const base = await this.realise(spec, await this.layers(image, ctx.signal), ctx.watch);
@@ -286,30 +286,36 @@ class ContainerRuntime implements Runtime {
     }
   }
 
-  /** A start that was interrupted between create and start is finished. */
-  private async finishStart(record: WorkloadRecord): Promise<void> {
+  /** A start that was interrupted between create and start is finished. False where it has to begin anew. */
+  private async finishStart(record: WorkloadRecord): Promise<boolean> {
     const id = workloadId(record);
-    if ((await this.use.launcher.status(id))?.status === 'created') await this.use.launcher.start(id);
+    if ((await this.use.launcher.status(id))?.status === 'created') {
+      if (!this.use.runs.startable(record)) return false;
+      await this.use.launcher.start(id);
+    }
     this.publish(record);
+    return true;
   }
 
   /**
    * The container of a start that an earlier life of ours did not finish waits and never runs by itself: a recorded
-   * one is started, any other goes, so that it is neither taken for a running one nor left over.
+   * one with its monitor is started, any other goes, so that it is neither taken for a running one nor left over.
    */
   private startInterrupted(key: WorkloadKey): Promise<Observation> {
     return this.alone(key, async () => {
       const record = await this.records.read(key);
       if (record === null) throw new RuntimeError('hostFault', `the record of ${workloadId(key)} went away`);
-      if (this.use.runs.alive(record)) {
-        await this.finishStart(record);
-      } else {
-        await this.use.launcher.delete(workloadId(key));
-        const { cgroup, monitorCgroup } = this.parts.paths(key);
-        await cgroupKill(cgroup);
-        await cgroupKill(monitorCgroup);
-      }
-      return this.use.runs.observation(record);
+      const { runs } = this.use;
+      const alive = runs.alive(record);
+      if (alive && (await this.finishStart(record))) return runs.observation(record);
+      await this.use.launcher.delete(workloadId(key));
+      const { cgroup, monitorCgroup } = this.parts.paths(key);
+      await cgroupKill(cgroup);
+      await cgroupKill(monitorCgroup);
+      if (!alive) return runs.observation(record);
+      const next = { ...record, run: null };
+      await this.records.write(next);
+      return runs.observation(next);
     });
   }
 

@@ -31,6 +31,11 @@ export class Runs {
     return record.run !== null && record.exit === null && isAlive(record.run.init);
   }
 
+  /** Whether it waits for its start under a monitor: without one nobody keeps its output and its exit status. */
+  startable(record: WorkloadRecord): boolean {
+    return this.alive(record) && record.run !== null && isAlive(record.run.monitor);
+  }
+
   /** Launches a new run from the written bundle. @throws RuntimeError badImage with the OCI runtime's reason. */
   async launch(record: WorkloadRecord, signal: AbortSignal): Promise<WorkloadRecord> {
     const id = workloadId(record);
@@ -49,6 +54,7 @@ export class Runs {
       const next: WorkloadRecord = { ...record, run, stop: null, exit: null };
       await this.records.write(next);
       await faultPoint('oci.run.recorded', record.instanceId);
+      if (!this.startable(next)) throw new LaunchError('its monitor or its first process is gone');
       await this.launcher.start(id);
       await faultPoint('oci.started', record.instanceId);
       return next;

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { open, rename, rm } from 'node:fs/promises';
+import { open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
 /**
@@ -33,6 +33,22 @@ export async function writeFileAtomic(
 /** The file for which this name was a temporary one of `writeFileAtomic` (a kill leaves it behind), or null. */
 export function atomicTemporaryOf(name: string): string | null {
   return /^\.(.+)\.[0-9a-f]{12}\.tmp$/.exec(name)?.[1] ?? null;
+}
+
+/**
+ * Removes what {@link writeFileAtomic} left below a directory when its process was killed. Nobody else may be writing
+ * there. A directory that is not there has nothing.
+ */
+export async function temporariesRemove(dir: string): Promise<void> {
+  const entries = await readdir(dir, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw error;
+  });
+  for (const entry of entries) {
+    const path = join(dir, entry.name);
+    if (entry.isDirectory()) await temporariesRemove(path);
+    else if (entry.isFile() && atomicTemporaryOf(entry.name) !== null) await rm(path, { force: true });
+  }
 }
 
 /** Makes the names in a directory (a rename, a removal) durable. */

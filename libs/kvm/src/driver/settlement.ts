@@ -21,8 +21,13 @@ export class Settlement<M extends Machine> {
    */
   async settle(key: WorkloadKey, machine: M | null): Promise<WorkloadRecord | null> {
     const record = await this.records.read(key);
-    if (record === null || record.state === 'ended' || record.state === 'prepared') return record;
+    if (record === null || record.state === 'prepared') return record;
     const mine = machine?.epoch === key.epoch ? machine : null;
+    if (record.state === 'ended') {
+      // Written down by a life of ours that did not come to the rest.
+      if (mine !== null && mine.power === null) await this.driver.ended(key);
+      return record;
+    }
     if (mine !== null && mine.power !== null) return record;
     const end = mine?.end ?? 'unknown';
     if (!hasRun(record, end)) return record;

@@ -18,6 +18,8 @@ export interface QemuChild {
   readonly identity: ProcessIdentity;
   /** The end of what it said on its error output, for people. */
   readonly words: () => string;
+  /** Resolves when it has ended: with the signal, or null when it ended by itself. */
+  readonly ended: Promise<NodeJS.Signals | null>;
 }
 
 const MAX_WORDS = 16 * 1024;
@@ -58,10 +60,13 @@ export async function launchQemu(
   if (pid !== undefined) signalIfThere(pid, 'SIGSTOP');
   if (pid === undefined) throw await new Promise<Error>((resolve) => child.once('error', resolve));
   child.on('error', () => undefined);
+  const ended = new Promise<NodeJS.Signals | null>((resolve) =>
+    child.once('close', (_code, signal) => resolve(signal)),
+  );
   child.unref();
   const running = processIdentity(pid);
   if (running === null) throw new Error(await lastWords(child, words));
-  return { identity: running, words };
+  return { identity: running, words, ended };
 }
 
 function signalIfThere(pid: number, signal: NodeJS.Signals): void {

@@ -271,6 +271,10 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
       callBounds(ctx),
     );
     if (client !== null) return client;
+    const signal = await child.ended;
+    // Somebody ended it: that is no word of QEMU's on this machine, and the next attempt may go well.
+    if (signal !== null)
+      throw new RuntimeError('hostFault', `QEMU was ended by ${signal} before it answered`);
     throw new StartRefused(this.name, child.words() || 'QEMU ended before it answered');
   }
 

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { cgroupLimits, cgroupUsage, createTap, mounts, processIdentity, run } from '@berth/linux';
 import type { NetworkId, NicId } from '@berth/model';
@@ -214,6 +214,26 @@ describe('the end of a machine', () => {
     );
     runtime = host.runtime();
     expect(await ended(spec)).toMatchObject({ power: 'off', exit: { reason: 'guestShutdown' }, pid: null });
+    await runtime.remove(spec, step());
+    expect(host.leftovers(spec)).toEqual([]);
+  });
+
+  it('that an earlier life wrote down and did not come to clear away is cleared away', async () => {
+    const spec = host.spec('brief');
+    await runtime.prepare(spec, step());
+    await runtime.start(spec, step());
+    runtime.close();
+    await eventually('the guest speaks', async () =>
+      /boots=\d\n/.test(await serialText(runtime, spec)) ? true : undefined,
+    );
+    const path = join(host.dir, 'state', spec.instanceId, '1.json');
+    const exit = { reason: 'guestShutdown', at: new Date().toISOString() };
+    writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')), state: 'ended', exit }));
+    runtime = host.runtime();
+    await eventually('its QEMU is gone', async () => {
+      expect(await seen(spec)).toMatchObject({ phase: 'ended', exit });
+      return existsSync(join(host.dir, 'run', spec.instanceId)) ? undefined : true;
+    });
     await runtime.remove(spec, step());
     expect(host.leftovers(spec)).toEqual([]);
   });
