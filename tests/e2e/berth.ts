@@ -40,8 +40,14 @@ export class Berth {
     readonly base: string,
   ) {}
 
-  /** @param hosts number of hosts; all but the first have namespaces of their own */
-  static async up(hosts: number): Promise<Berth> {
+  /**
+   * @param hosts number of hosts; all but the first have namespaces of their own
+   * @param o further environment, and what to lay below the root before the first start
+   */
+  static async up(
+    hosts: number,
+    o: { readonly env?: (root: string) => NodeJS.ProcessEnv; readonly lay?: (root: string) => void } = {},
+  ): Promise<Berth> {
     const root = mkdtempSync(join(tmpdir(), 'berth-e2e-'));
     chmodSync(root, 0o711);
     const apiPort = await freePort();
@@ -53,7 +59,9 @@ export class Berth {
       BERTH_NO_INSTALL: '1',
       // A Berth that runs on this machine already has the default one.
       BERTH_NETWORK_SUPERNET: `10.${100 + (process.pid % 100)}.0.0/16`,
+      ...o.env?.(root),
     };
+    o.lay?.(root);
     const berth = new Berth(root, env, `http://127.0.0.1:${apiPort}`);
     await berth.run(['up', '--hosts', String(hosts)]);
     return berth;
@@ -154,6 +162,11 @@ export class Berth {
       (await this.call('GET', `${this.instances}/${name}`)).status === 404 ? true : undefined,
     );
   }
+}
+
+/** A deadline of a wait, longer by BERTH_TEST_PATIENCE where the machine is busy with other work. Milliseconds. */
+export function patience(ms: number): number {
+  return ms * Number(process.env['BERTH_TEST_PATIENCE'] ?? 1);
 }
 
 /** Asks again until there is an answer, or fails with what was seen last. */

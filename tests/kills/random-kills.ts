@@ -1,5 +1,7 @@
-import { until, type Berth } from '../e2e/berth.js';
-import { killed, type Victim, type Victims } from './victims.js';
+import { patience, until, type Berth } from '../e2e/berth.js';
+import type { Fleet } from './fleet.js';
+import { killed } from './processes.js';
+import type { Victims } from './victims.js';
 
 /** mulberry32: small, and the same on every machine. Numbers in [0, 1). */
 export function randomOf(seed: number): () => number {
@@ -14,14 +16,11 @@ export function randomOf(seed: number): () => number {
 
 export interface RandomKills {
   readonly seed: number;
-  /** Steps of the run; each is a kill or a wish. */
-  readonly steps: number;
+  readonly kills: number;
   /** No step begins after so many milliseconds, whatever the machine is busy with. */
   readonly budgetMs: number;
-  readonly machine: object;
-  readonly container: object;
-  readonly machines: number;
-  readonly containers: number;
+  /** One instance each. */
+  readonly specs: readonly object[];
 }
 
 /** What the last acknowledged request asked for. */
@@ -33,9 +32,6 @@ interface Wished {
   wish: Wish;
 }
 
-/** The supervisor's pause doubles with every end of a part within a minute, so none is killed more often than this. */
-const killsPerPart = 3;
-
 /**
  * Kills parts and workloads at random while instances are created, stopped, started, restarted and deleted at random.
  * Returns what was asked for: the last acknowledged wish of every instance there ever was.
@@ -45,22 +41,21 @@ export class RandomRun {
   readonly told: string[] = [];
   kills = 0;
   private readonly random: () => number;
-  private readonly partKills = new Map<Victim, number>();
   private readonly begun = Date.now();
 
   constructor(
     private readonly berth: Berth,
     private readonly victims: Victims,
+    private readonly fleet: Fleet,
     private readonly o: RandomKills,
   ) {
     this.random = randomOf(o.seed);
   }
 
   async run(): Promise<void> {
-    for (let i = 0; i < this.o.machines + this.o.containers; i++)
-      await this.create(i < this.o.machines ? this.o.machine : this.o.container);
-    for (let i = 0; i < this.o.steps && Date.now() - this.begun < this.o.budgetMs; i++) {
-      await (this.random() < 0.5 ? this.kill() : this.wish());
+    for (const spec of this.o.specs) await this.create(spec);
+    while (this.kills < this.o.kills && Date.now() - this.begun < this.o.budgetMs) {
+      await (this.random() < 0.6 ? this.kill() : this.wish());
       await new Promise((resolve) => setTimeout(resolve, 50 + this.random() * 400));
     }
   }
@@ -75,13 +70,16 @@ export class RandomRun {
 
   private async kill(): Promise<void> {
     if (this.random() < 0.4) {
-      const parts: Victim[] = ['agent', 'api', 'postgres', 'libvirtd'];
-      const part = this.pick(parts.filter((p) => (this.partKills.get(p) ?? 0) < killsPerPart));
+      const part = this.pick([
+        'api',
+        'postgres',
+        ...this.fleet.parts('agent'),
+        ...this.fleet.parts('libvirtd').slice(0, 1),
+      ]);
       if (part === undefined || !(await this.victims.kill(part))) return;
-      this.partKills.set(part, (this.partKills.get(part) ?? 0) + 1);
       this.tell(`kill ${part}`);
     } else {
-      const victim = this.pick(this.victims.running());
+      const victim = this.pick(this.fleet.running());
       if (victim === undefined || !killed(victim.pid)) return;
       this.tell(`kill ${victim.kind} of ${victim.of}`);
     }
@@ -91,7 +89,7 @@ export class RandomRun {
   private async wish(): Promise<void> {
     const there = this.wished.filter((w) => w.wish !== 'gone');
     const one = this.pick(there);
-    if (one === undefined) return this.create(this.o.container);
+    if (one === undefined) return;
     const chance = this.random();
     if (chance < 0.2) {
       await this.ask('DELETE', one, '', [404]);
@@ -128,7 +126,7 @@ export class RandomRun {
     let tries = 0;
     await until(
       `${method} ${where} is answered`,
-      45_000,
+      patience(60_000),
       async () => {
         tries += 1;
         try {

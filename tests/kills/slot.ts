@@ -1,0 +1,101 @@
+import type { Instance } from '@berth/model';
+import { patience, until, type Answer, type Berth } from '../e2e/berth.js';
+import type { LabHost } from './lab-host.js';
+import type { RuntimeName } from './steps.js';
+
+/** The boot sector counts in one character, which goes on after the digits. */
+const bootsOf = (text: string): number => (text.length > 1 ? Number(text) : text.charCodeAt(0) - 48);
+
+/** An instance of the kill table, and what is expected of it. */
+export class Slot {
+  /** The epoch that runs, or the last one that did; 0 before the first. */
+  epoch = 0;
+  runs = false;
+  gone = false;
+  /** How often its guest started on its disk. */
+  boots = 0;
+  /** Whether every start of it is known; not after its own processes were killed. */
+  counted = true;
+
+  constructor(
+    private readonly berth: Berth,
+    readonly runtime: RuntimeName,
+    readonly host: LabHost,
+    public instance: Instance,
+  ) {}
+
+  get name(): string {
+    return this.instance.name;
+  }
+
+  get path(): string {
+    return `${this.berth.instances}/${this.name}`;
+  }
+
+  /** Waits until it runs as that epoch. */
+  async untilRunning(epoch: number): Promise<void> {
+    this.epoch = epoch;
+    this.runs = true;
+    await this.until('running', ({ status }) => status.power === 'running' && status.epoch === epoch);
+  }
+
+  async untilStopped(): Promise<void> {
+    this.runs = false;
+    await this.until('stopped', ({ status }) => status.epoch === this.epoch);
+  }
+
+  async untilGone(): Promise<void> {
+    this.runs = false;
+    let last = '';
+    await until(
+      'it is gone',
+      patience(60_000),
+      async () => {
+        const answer = await this.ask<Instance>();
+        if (answer === null) return undefined;
+        const { status, body } = answer;
+        last = JSON.stringify(body.status ?? body);
+        return status === 404 ? true : undefined;
+      },
+      () => last,
+    );
+    this.gone = true;
+  }
+
+  /** Waits until its guest started so many times, by its log; returns how often it did. */
+  async booted(atLeast: number): Promise<number> {
+    let last = 0;
+    return until(
+      `it booted ${atLeast} times`,
+      patience(60_000),
+      async () => {
+        const answer = await this.ask<string>('/logs');
+        // A new agent may be asked before it, or its runtimes, are connected.
+        if (answer?.status !== 200) return undefined;
+        const { body } = answer;
+        last = Math.max(0, ...[...body.matchAll(/boots=(\d{2,}|.)/g)].map((m) => bootsOf(m[1] ?? '0')));
+        return last >= atLeast ? last : undefined;
+      },
+      () => `(it booted ${last} times)`,
+    );
+  }
+
+  /** Null while there is no API to ask. */
+  private ask<T>(below = ''): Promise<Answer<T> | null> {
+    return this.berth.call<T>('GET', this.path + below).catch(() => null);
+  }
+
+  private async until(state: string, holds: (instance: Instance) => boolean): Promise<void> {
+    await until(
+      `it is ${state}, epoch ${this.epoch}`,
+      patience(60_000),
+      async () => {
+        const answer = await this.ask<Instance>();
+        if (answer?.status !== 200) return undefined;
+        this.instance = answer.body;
+        return this.instance.status.state === state && holds(this.instance) ? true : undefined;
+      },
+      () => JSON.stringify(this.instance.status),
+    );
+  }
+}

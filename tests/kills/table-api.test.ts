@@ -1,0 +1,4 @@
+import { rowsOf } from './plan.js';
+import { killTable } from './table.js';
+
+killTable('api', rowsOf('api'));

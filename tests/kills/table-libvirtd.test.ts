@@ -1,0 +1,8 @@
+import { rowsOf } from './plan.js';
+import { killTable } from './table.js';
+
+// libvirtd and the workloads of the other runtimes are on different hosts, so they die in the same rounds.
+killTable('libvirtd', [
+  ...rowsOf('libvirtd'),
+  ...rowsOf('workload').filter((row) => row.runtime !== 'libvirt'),
+]);

@@ -1,0 +1,159 @@
+import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { FaultBench } from '../../libs/faults/src/testing/fault-bench.js';
+import { bootDisk } from '../../libs/kvm/src/testing/boot-sector.js';
+import { Berth, patience } from '../e2e/berth.js';
+import { samples } from '../e2e/machine.js';
+import { Fleet, layAgent } from './fleet.js';
+import { asWanted, KillTable } from './kill-table.js';
+import type { LabHost } from './lab-host.js';
+import { plan, type Row } from './plan.js';
+import { Slot } from './slot.js';
+import { runtimes, type RuntimeName } from './steps.js';
+import { Victims } from './victims.js';
+
+/*
+ * The kill table: every step of create, stop, start, restart and delete × whoever can die there × every runtime. Each row
+ * is held at its step by a fault point (ADR 11), the victim gets SIGKILL, and afterwards exactly what was wanted is there,
+ * once. Rows are held many at a time, so that one kill serves them all; the plan says which may be.
+ */
+const kept = new URL('../../.berth/', import.meta.url).pathname;
+/** Instances per runtime that are there at the same time. */
+const SLOTS = 8;
+const numbers: Readonly<Record<RuntimeName, number>> = { libvirt: 2, qemu: 3, oci: 4 };
+
+let berth: Berth;
+let table: KillTable;
+let hosts: Record<RuntimeName, LabHost>;
+let fleet: Fleet;
+let before: object;
+const names = {} as Record<RuntimeName, string>;
+
+function spec(runtime: RuntimeName, labels: Readonly<Record<string, string>>): object {
+  const common = {
+    restart: { policy: 'always', backoffSeconds: 1, maxBackoffSeconds: 2 },
+    placement: { selector: { runs: runtime, ...labels } },
+  };
+  if (runtime === 'oci')
+    return {
+      isolation: 'container',
+      image: 'busybox',
+      cpuMillis: 200,
+      memoryMiB: 32,
+      rootDisk: { sizeMiB: 16 },
+      ...common,
+    };
+  return { isolation: 'vm', image: 'steady', vcpus: 1, memoryMiB: 32, rootDisk: { sizeMiB: 8 }, ...common };
+}
+
+/** Each host has one runtime, so that what holds up one host holds up one runtime. */
+function lay(root: string): void {
+  const capacity = { cpuMillis: 64_000, memoryMiB: 16_384, diskMiB: 65_536 };
+  for (const runtime of runtimes)
+    layAgent(root, numbers[runtime], {
+      runtimes: [runtime],
+      labels: { runs: runtime },
+      vmStarts: 64,
+      capacity,
+    });
+}
+
+const label = async (runtime: RuntimeName, labels: Readonly<Record<string, string>>): Promise<void> => {
+  await berth.ok('PATCH', `/v1/hosts/${names[runtime]}`, { labels: { runs: runtime, ...labels } });
+};
+
+async function neighbour(runtime: RuntimeName): Promise<Slot> {
+  const { instance } = await berth.create(`neighbour-${runtime}`, spec(runtime, {}));
+  const slot = new Slot(berth, runtime, hosts[runtime], instance);
+  await slot.untilRunning(1);
+  slot.boots = await slot.booted(1);
+  return slot;
+}
+
+async function up(name: string): Promise<void> {
+  mkdirSync(kept, { recursive: true });
+  writeFileSync(join(kept, `kill-table-${name}.log`), '');
+  const images = await samples();
+  let bench: FaultBench | undefined;
+  berth = await Berth.up(4, {
+    lay,
+    env: (root) => {
+      bench = new FaultBench(join(root, 'faults'));
+      return { ...bench.env, BERTH_RESTART_PAUSE_MAX_SECONDS: '0.25' };
+    },
+  });
+  if (bench === undefined) throw new Error('there are no fault points');
+  const victims = new Victims(berth);
+  fleet = new Fleet(berth, victims, Object.values(numbers));
+  const [libvirt, qemu, oci] = fleet.hosts as [LabHost, LabHost, LabHost];
+  hosts = { libvirt, qemu, oci };
+  for (const host of await berth.hosts()) {
+    const runtime = runtimes.find((r) => host.labels['runs'] === r);
+    if (runtime !== undefined) names[runtime] = host.name;
+  }
+  const disk = join(berth.root, 'steady.img');
+  writeFileSync(disk, bootDisk('steady'));
+  await berth.image('busybox', 'oci', images.container);
+  await berth.image('steady', 'disk', disk);
+  const neighbours = await Promise.all(runtimes.map(neighbour));
+  before = await fleet.state();
+  table = new KillTable({
+    ...{ berth, bench, victims, hosts, spec, label, neighbours },
+    say: (line) => appendFileSync(join(kept, `kill-table-${name}.log`), `${line}\n`),
+  });
+}
+
+/**
+ * Declares the tests of these rows, and what runs them. The table is printed and kept as `.berth/kill-table-<name>.txt`;
+ * beside it a log tells of each round.
+ */
+export function killTable(name: string, rows: readonly Row[]): void {
+  beforeAll(() => up(name), patience(300_000));
+
+  afterAll(async () => {
+    const text = tableText(rows);
+    writeFileSync(join(kept, `kill-table-${name}.txt`), text);
+    console.log(text);
+    await berth?.down();
+  }, patience(180_000));
+
+  describe(`kill -9 of ${name}`, () => {
+    beforeAll(async () => {
+      for (const tasks of plan(rows, SLOTS)) await table.round(tasks);
+    }, patience(900_000));
+
+    it.each(rows as Row[])('$victim at $operation, $point, $runtime', (row) => {
+      expect(table.outcomes.get(row)).toBe(asWanted);
+    });
+
+    it(
+      'nothing is left over on any host',
+      async () => {
+        await table.cleared();
+        await fleet.untilLike(before);
+      },
+      patience(120_000),
+    );
+  });
+}
+
+/** One line per step and victim, one column per runtime. */
+function tableText(rows: readonly Row[]): string {
+  const lines = new Map<string, Partial<Record<RuntimeName, string>>>();
+  const put = (row: Row): void => {
+    const name = [row.operation, row.point, row.victim]
+      .map((word, i) => word.padEnd([8, 31, 9][i] ?? 0))
+      .join(' ');
+    lines.set(name, { ...lines.get(name), [row.runtime]: table?.outcomes.get(row) ?? 'not tried' });
+  };
+  for (const row of rows) put(row);
+  const head = [
+    'operation step                            victim   ',
+    ...runtimes.map((r) => r.padEnd(16)),
+  ].join(' ');
+  const body = [...lines].map(([name, found]) =>
+    [name, ...runtimes.map((runtime) => (found[runtime] ?? '-').padEnd(16))].join(' ').trimEnd(),
+  );
+  return `${[head, ...body].join('\n')}\n`;
+}
