@@ -165,9 +165,16 @@ describe('a virtual machine', () => {
       output('nsenter', '--target', String(init.pid), '--all', '--', '/bin/busybox', ...args);
     for (const target of ['guest', address]) {
       expect(await peer('ping', '-c', '1', '-W', '5', target)).toContain('1 packets received');
-      expect(
-        await peer('sh', '-c', `printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 5 ${target} 8080`),
-      ).toContain('nonce=vm-nonce');
+      // It says that it is ready a moment before its server listens.
+      await until(`${target} answers on its port`, 30_000, async () =>
+        (
+          await peer('sh', '-c', `printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 5 ${target} 8080`).catch(
+            () => '',
+          )
+        ).includes('nonce=vm-nonce')
+          ? true
+          : undefined,
+      );
     }
     await berth.act('guest', 'stop');
     await berth.state('guest', 'stopped');

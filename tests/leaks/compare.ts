@@ -10,6 +10,34 @@ const MAY_STAY: readonly { readonly kind: string; readonly what: RegExp; readonl
     what: /^\/sys\/fs\/cgroup\/([^/]+\/)?machine$/,
     why: 'libvirt makes the parent of all machines once and keeps it',
   },
+  {
+    kind: 'files',
+    what: new RegExp(
+      `^/run/libvirt(/${[
+        'common(/system\\.token)?',
+        'network(/autostarted|/nwfilter\\.leases)?',
+        'qemu(/autostarted|/dbus|/passt|/slirp)?',
+        'storage(/autostarted)?',
+        ...['hostdevmgr', 'interface', 'nodedev', 'nwfilter', 'nwfilter-binding', 'secrets'],
+      ].join('|/')})?$`,
+    ),
+    why: 'libvirtd makes its directories at its first start in a boot and keeps them',
+  },
+  {
+    kind: 'open descriptors',
+    what: /-> anon_inode:inotify$/,
+    why: 'libuv opens one at the first watch of a process and keeps it, whoever closes the watches',
+  },
+  {
+    kind: 'open descriptors',
+    what: /-> anon_inode:\[event(poll|fd)\]$/,
+    why: "threads of nx's native library, which ESLint's boundary rule loads into the worker",
+  },
+  {
+    kind: 'files',
+    what: /^\/(tmp\/\.nx|root\/\.cache\/swc-native-\d+|var\/lib\/containers\/cache)(\/|$)|^\/root\/\.cache$/,
+    why: 'caches of development tools: nx, swc, skopeo',
+  },
 ];
 
 /** Kinds of which something may also go: the processes of the file before end when they please. */

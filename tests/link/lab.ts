@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { build } from 'esbuild';
+import { build, stop } from 'esbuild';
 import { ImageContent } from '@berth/model';
 import type {
   Digest,
@@ -382,7 +382,9 @@ function agentBundle(): Promise<string> {
       js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
     },
     logLevel: 'error',
-  }).then(() => outfile);
+  })
+    .finally(() => stop())
+    .then(() => outfile);
   return bundled;
 }
 export async function dropBundle(): Promise<void> {

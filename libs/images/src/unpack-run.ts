@@ -28,7 +28,7 @@ export function unpackChildEntry(): Promise<string> {
 }
 
 async function bundleChild(source: string): Promise<string> {
-  const { build } = await import('esbuild');
+  const { build, stop } = await import('esbuild');
   const result = await build({
     entryPoints: [join(source, 'unpack-child.ts')],
     bundle: true,
@@ -38,6 +38,7 @@ async function bundleChild(source: string): Promise<string> {
     conditions: ['berth-source'],
     external: ['koffi'],
   });
+  await stop();
   const directory = join(source, '..', 'node_modules', '.cache');
   await mkdir(directory, { recursive: true });
   const [file] = result.outputFiles;

@@ -13,6 +13,7 @@ import { domainXml, ROOT_DISK } from '../machine/domain-xml.js';
 import type { MachineSpec } from '../machine/machine-spec.js';
 import { domainName, readMetadata } from '../machine/metadata.js';
 import { libvirtGroups, libvirtGroupsRemove } from './libvirt-groups.js';
+import { libvirtLogRemove } from './libvirt-log.js';
 import { LibvirtMonitor } from './libvirt-monitor.js';
 import {
   StartRefused,
@@ -162,9 +163,11 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
     if (domain !== null && domain.epoch !== key.epoch) return;
     if (domain !== null) await unlessGone(this.#client.destroy(domain.ref, {}, bounds));
     await faultPoint('libvirt.destroyed', key.instanceId);
-    await libvirtGroupsRemove(domainName(this.options.hostTag, key.instanceId));
-    if (domain === null) return;
+    const name = domainName(this.options.hostTag, key.instanceId);
+    await libvirtGroupsRemove(name);
+    if (domain === null) return libvirtLogRemove(name);
     await unlessGone(this.#client.undefine(domain.ref, bounds));
+    await libvirtLogRemove(name);
     await faultPoint('libvirt.undefined', key.instanceId);
   }
 

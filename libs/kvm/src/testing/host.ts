@@ -122,7 +122,7 @@ export class VmHost {
 
 /** A host with its own libvirtd. */
 export class TestHost extends VmHost {
-  readonly #runtimes: LibvirtRuntime[] = [];
+  #runtime: LibvirtRuntime | null = null;
 
   private constructor(
     dir: string,
@@ -137,20 +137,20 @@ export class TestHost extends VmHost {
   }
 
   async stop(): Promise<void> {
-    for (const runtime of this.#runtimes) runtime.close();
+    this.#runtime?.close();
     await this.libvirtd.stop();
     rmSync(this.dir, { recursive: true, force: true });
   }
 
-  /** A runtime as a newly started agent would make it. */
+  /** A runtime as a newly started agent would make it; the one before is gone, as its agent is. */
   runtime(overrides: Partial<KvmRuntimeOptions> = {}): LibvirtRuntime {
-    const runtime = createKvmRuntime({
+    this.#runtime?.close();
+    this.#runtime = createKvmRuntime({
       libvirtSocket: this.libvirtd.socket,
       ...this.parts(),
       ...overrides,
     });
-    this.#runtimes.push(runtime);
-    return runtime;
+    return this.#runtime;
   }
 
   /** Whatever carries the instance on this host: domain and files; volumes apart. */
