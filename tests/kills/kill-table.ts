@@ -48,6 +48,7 @@ export class KillTable {
   /** Labels that let instances onto a host, by slot. */
   private readonly gates = new Map<RuntimeName, Record<string, string>>();
   private made = 0;
+  private opening: Promise<void> = Promise.resolve();
 
   constructor(private readonly p: TableParts) {}
 
@@ -194,8 +195,12 @@ export class KillTable {
     return made;
   }
 
+  /** One after the other: a late answer must not take back the labels of a later one. */
   private openGate(runtime: RuntimeName): Promise<void> {
-    return this.p.label(runtime, this.gates.get(runtime) ?? {});
+    this.opening = this.opening
+      .catch(() => undefined)
+      .then(() => this.p.label(runtime, this.gates.get(runtime) ?? {}));
+    return this.opening;
   }
 
   /** Ends each victim once for all its rows and lets go of them; resolves when it serves again. */

@@ -50,7 +50,8 @@ export class LabHost {
       const args = procText(p.pid, 'cmdline').split('\0');
       const program = args[0]?.split('/').at(-1) ?? '';
       const after = (option: string): string => args[args.indexOf(option) + 1] ?? '';
-      if (program.startsWith('qemu-system-') && args.includes('-uuid'))
+      // Just spawned it is setpriv, on its way to become QEMU.
+      if (/^(qemu-system-.*|setpriv)$/.test(program) && args.includes('-uuid'))
         return [{ ...p, kind: 'qemu', of: after('-uuid') }];
       // conmon forks once for good; its parent is gone by the time the container runs.
       if (program === 'conmon') return [{ ...p, kind: 'conmon', of: after('--cid') }];
