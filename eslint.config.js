@@ -66,18 +66,18 @@ const restrictedImports = (...paths) => ['error', { paths: paths.flat(), pattern
 export default tseslint.config(
   { ignores: ['**/dist/**', '**/node_modules/**', '.nx/**', '.berth/**', 'coverage/**', '**/*.cjs'] },
   {
-    files: ['**/*.ts'],
+    files: ['**/*.ts', '**/*.tsx'],
     extends: [...tseslint.configs.recommended],
     plugins: { 'import-x': importX, '@nx': nx },
     languageOptions: { parserOptions: { ecmaVersion: 2023, sourceType: 'module' } },
     settings: {
       'import-x/resolver-next': [
         createTypeScriptImportResolver({
-          project: './tsconfig.json',
+          project: ['./tsconfig.json', './apps/dashboard/tsconfig.json'],
           conditionNames: ['berth-source', 'import', 'default'],
         }),
       ],
-      'import-x/parsers': { '@typescript-eslint/parser': ['.ts'] },
+      'import-x/parsers': { '@typescript-eslint/parser': ['.ts', '.tsx'] },
     },
     rules: {
       '@nx/enforce-module-boundaries': [

@@ -68,6 +68,18 @@ export const cases: Readonly<Record<string, RouteCase>> = {
     },
     bad: absent('/v1/projects/nowhere'),
   },
+  'GET /v1/projects/{project}/summary': {
+    good: async (api) => {
+      await api.instance();
+      const { body } = await api.call('get', '/v1/projects/alpha/summary', 'alpha:viewer').expect(200);
+      expect(body.instances).toContainEqual({
+        state: 'pending',
+        isolation: 'container',
+        count: expect.any(Number),
+      });
+    },
+    bad: absent('/v1/projects/nowhere/summary'),
+  },
   'POST /v1/projects/{project}/instances': {
     good: async (api) => {
       const instance = name();
@@ -90,6 +102,9 @@ export const cases: Readonly<Record<string, RouteCase>> = {
       const found = await listed(api, `${instances}?selector=tier=${made}&isolation=container&state=pending`);
       expect(found.items.map((i) => i['name'])).toEqual([made]);
       expect((await listed(api, `${instances}?selector=tier=other`)).items).toEqual([]);
+      const named = await listed(api, `${instances}?search=${made.slice(0, -1)}&limit=500`);
+      expect(named.items.map((i) => i['name'])).toContain(made);
+      expect((await listed(api, `${instances}?search=no-such-part`)).items).toEqual([]);
     },
     bad: (api) => refused(api.call('get', `${instances}?state=asleep`)),
   },

@@ -20,6 +20,7 @@ const rooms = {
   agent: ['model', 'link', 'runtime', 'linux', 'images', 'storage', 'network', 'kvm', 'containers', 'faults'],
   cli: ['model', 'client'],
   supervisor: ['model', 'linux', 'network', 'kvm'],
+  dashboard: ['model', 'client'],
 };
 
 /** The same as constraints of @nx/enforce-module-boundaries. */

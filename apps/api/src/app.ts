@@ -155,6 +155,7 @@ async function startCore(
         ...defaultHttpConfig,
         imageMaxBytes: config.uploadMaxMiB * 1024 * 1024,
         metricsAccess: config.metricsAccess,
+        dashboardDir: paths.dashboardDir,
       },
       wake: { scheduler: wake.scheduler, dispatch: (id) => wakeDispatch(id as HostId), ledger: numberEvents },
       every: (ms, task) => systemTimers.every(ms, task),

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { z } from 'zod';
 
@@ -55,6 +56,8 @@ export interface ApiPaths {
   readonly adminTokenFile: string;
   readonly masterKeyFile: string;
   readonly blobDir: string;
+  /** Built files of the dashboard. */
+  readonly dashboardDir: string;
 }
 
 /** @param root prefix of all folders (`BERTH_ROOT`); empty for the system's own */
@@ -64,6 +67,8 @@ export function apiPaths(root: string): ApiPaths {
     adminTokenFile: join(root, '/etc/berth/admin-token'),
     masterKeyFile: join(root, '/etc/berth/master-key'),
     blobDir: join(root, '/var/lib/berth/api/blobs'),
+    // Part of the installation, wherever the state is.
+    dashboardDir: fileURLToPath(new URL('../../dashboard/dist', import.meta.url)),
   };
 }
 

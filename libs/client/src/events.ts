@@ -13,6 +13,10 @@ export interface FollowOptions {
   readonly signal: AbortSignal;
   /** Called whenever a connection stands: what commits from now on is told. */
   readonly connected?: () => void;
+  /** Called whenever a connection was lost, or could not be made; the next one is tried after a wait. */
+  readonly lost?: () => void;
+  /** A connection that says nothing for this long, not even a heartbeat, is given up; never when absent, milliseconds. */
+  readonly silenceMs?: number;
   /** Waits between connections, milliseconds; the last one repeats. */
   readonly backoffMs?: readonly number[];
 }
@@ -40,6 +44,7 @@ export async function* followEvents(
       if (options.signal.aborted) return;
       if (error instanceof ProblemError && !error.retryable && error.code !== 'internal') throw error;
     }
+    if (!options.signal.aborted) options.lost?.();
     await pause(waits[Math.min(failures++, waits.length - 1)] ?? 5000, options.signal).catch(() => undefined);
   }
 }
@@ -55,12 +60,47 @@ async function* connection(
     if (options[key] !== undefined) url.searchParams.set(key, options[key]);
   const headers: Record<string, string> = { accept: 'text/event-stream' };
   if (last !== undefined) headers['last-event-id'] = last;
-  const response = await send(new Request(url, { headers, signal: options.signal }));
+  const silence = new Silence(options.silenceMs);
+  const signal = AbortSignal.any([options.signal, silence.signal]);
+  const response = await send(new Request(url, { headers, signal }));
   if (!response.ok) throw await errorOf(response);
   if (response.body === null) throw new UnreachableError('the event stream has no body', true);
   options.connected?.();
-  for await (const message of sseMessages(response.body)) {
-    if (message.event === 'problem') throw errorOfBody(response, message.data);
-    yield JSON.parse(message.data) as Event;
+  try {
+    for await (const message of sseMessages(response.body.pipeThrough(silence.listener()))) {
+      if (message.event === 'problem') throw errorOfBody(response, message.data);
+      yield JSON.parse(message.data) as Event;
+    }
+  } finally {
+    silence.end();
+  }
+}
+
+/** Gives a connection up that went quiet: a machine that slept, or a path that broke without a word. */
+class Silence {
+  private readonly stop = new AbortController();
+  private timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(private readonly ms: number | undefined) {}
+
+  get signal(): AbortSignal {
+    return this.stop.signal;
+  }
+  /** Passes bytes on; each one begins the wait anew. */
+  listener(): TransformStream<Uint8Array, Uint8Array> {
+    this.heard();
+    return new TransformStream({
+      transform: (chunk, controller) => {
+        this.heard();
+        controller.enqueue(chunk);
+      },
+    });
+  }
+  end(): void {
+    clearTimeout(this.timer);
+  }
+  private heard(): void {
+    this.end();
+    if (this.ms !== undefined) this.timer = setTimeout(() => this.stop.abort(), this.ms);
   }
 }

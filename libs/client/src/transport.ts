@@ -3,7 +3,10 @@ import { UnreachableError } from './problem.js';
 export interface ClientOptions {
   /** For example `http://127.0.0.1:7070`. */
   readonly baseUrl: string;
-  readonly token: string;
+  /** Absent in a browser, whose session cookie goes by itself. */
+  readonly token?: string;
+  /** The CSRF value of a browser's session, sent with mutations. */
+  readonly csrf?: () => string | null;
   /** For tests and browsers; the global one by default. */
   readonly fetch?: (request: Request) => Promise<Response>;
   /** Waits between tries, milliseconds; an empty list never repeats. */
@@ -28,7 +31,7 @@ export function transport(options: ClientOptions): (request: Request) => Promise
   const timeoutMs = options.answerTimeoutMs ?? 60_000;
   const newKey = options.newKey ?? (() => crypto.randomUUID());
   return async (request) => {
-    request.headers.set('authorization', `Bearer ${options.token}`);
+    identify(request, options);
     if (request.method === 'POST' && !request.headers.has('idempotency-key'))
       request.headers.set('idempotency-key', newKey());
     const repeatable = isRepeatable(request);
@@ -45,6 +48,12 @@ export function transport(options: ClientOptions): (request: Request) => Promise
     }
     return attempt(send, request, isUpload(request) ? null : timeoutMs);
   };
+}
+
+function identify(request: Request, { token, csrf }: ClientOptions): void {
+  if (token !== undefined) request.headers.set('authorization', `Bearer ${token}`);
+  const value = request.method === 'GET' ? null : (csrf?.() ?? null);
+  if (value !== null) request.headers.set('x-berth-csrf', value);
 }
 
 const isUpload = (request: Request): boolean =>

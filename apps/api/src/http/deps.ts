@@ -40,6 +40,8 @@ export interface HttpConfig {
   readonly metricsAccess: 'token' | 'loopback';
   /** Terminals: how often a client must answer, and after how long without a byte they end, milliseconds. */
   readonly terminal: { readonly pingMs: number; readonly idleMs: number };
+  /** The built dashboard; null: there is none to serve. */
+  readonly dashboardDir: string | null;
   /** How long each operation may take before it counts as failed, seconds. */
   readonly deadlineSeconds: { readonly start: number; readonly stop: number; readonly delete: number };
 }
@@ -50,6 +52,7 @@ export const defaultHttpConfig: HttpConfig = {
   session: { seconds: 12 * 3600, idleSeconds: 2 * 3600 },
   metricsAccess: 'token',
   terminal: { pingMs: 20_000, idleMs: 3_600_000 },
+  dashboardDir: null,
   deadlineSeconds: { start: 900, stop: 180, delete: 600 },
 };
 

@@ -9,6 +9,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import { openApiDocument } from '../openapi/document.js';
 import { controllers } from './controllers.js';
+import { installDashboard } from './dashboard.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { accessOf, callerOrNull, installGate, traceIdOf } from './gate.js';
 import { IdempotencyInterceptor } from './idempotency.js';
@@ -59,6 +60,7 @@ export async function createHttpApp(
   installGate(fastify, deps.store, deps.config);
   logRequests(fastify, deps.logger);
   meterRequests(fastify, deps.meters);
+  installDashboard(fastify, deps.config.dashboardDir);
   app.useGlobalFilters(new ProblemFilter(routes, deps.logger));
   app.useGlobalInterceptors(new IdempotencyInterceptor(deps));
   app.useGlobalPipes(new SchemaPipe());

@@ -23,6 +23,11 @@ const InstanceListQuery = z.strictObject({
   state: InstanceState.optional(),
   host: Name.optional().describe('Name of the host that runs it'),
   isolation: Isolation.optional(),
+  search: z
+    .string()
+    .regex(/^[-a-z0-9]{1,63}$/, 'must be letters, digits and "-", as names are')
+    .optional()
+    .describe('Part of the name'),
 });
 const Instances = listOf(Instance);
 const verbs = new Set<string>(['start', 'stop', 'restart', 'pause', 'resume'] satisfies Verb[]);

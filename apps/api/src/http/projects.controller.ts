@@ -1,4 +1,4 @@
-import { Name, Project } from '@berth/model';
+import { InstanceState, Isolation, Name, Project } from '@berth/model';
 import { Body, Controller, Get, Inject, Param, Post, Res } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
@@ -7,11 +7,18 @@ import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { setEtag } from './etag.js';
 import { Asking, type Caller } from './gate.js';
-import { found } from './project-scope.js';
+import { found, projectOf } from './project-scope.js';
 import { listOf } from './query.js';
 
 const ProjectCreate = z.strictObject({ name: Name }).meta({ id: 'ProjectCreate' });
 const Projects = listOf(Project);
+const Summary = z
+  .strictObject({
+    instances: z
+      .array(z.strictObject({ state: InstanceState, isolation: Isolation, count: z.int() }))
+      .describe('How many there are; what there is none of is left out'),
+  })
+  .meta({ id: 'ProjectSummary' });
 
 @Controller('v1/projects')
 export class ProjectsController {
@@ -56,5 +63,18 @@ export class ProjectsController {
     const project = found('project', name, await this.deps.store.projectGet(name));
     setEtag(reply, project);
     return project;
+  }
+
+  @Get(':project/summary')
+  @Action('instances.list', {
+    summary: 'Count the instances of a project by state and isolation',
+    answers: { 200: { description: 'Counts', schema: Summary } },
+  })
+  async summary(
+    @Asking() { principal }: Caller,
+    @Param('project') name: string,
+  ): Promise<z.infer<typeof Summary>> {
+    const projectId = await projectOf(this.deps.store, principal, name);
+    return { instances: [...(await this.deps.store.instanceCounts(projectId))] };
   }
 }

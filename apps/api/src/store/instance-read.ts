@@ -2,7 +2,7 @@ import type { Instance, InstanceId, InstanceSpec, NicStatus, ProjectId } from '@
 import type { Db, Tx } from './db.js';
 import { read } from './db.js';
 import { cursorRead, limitOf, pageOf } from './paging.js';
-import type { InstanceFilter, Page, RevisionRow } from './rows.js';
+import type { InstanceCount, InstanceFilter, Page, RevisionRow } from './rows.js';
 
 interface InstanceRow {
   id: string;
@@ -115,7 +115,7 @@ export async function instanceList(db: Db, filter: InstanceFilter): Promise<Page
     db,
     `${from} WHERE ($1::uuid IS NULL OR i.project_id = $1) AND i.labels @> $2 AND ($3::text IS NULL OR i.state = $3)
        AND ($4::text IS NULL OR h.name = $4) AND ($5::text IS NULL OR i.isolation = $5)
-       AND ($6::text IS NULL OR (pr.name, i.name) > ($6, $7))
+       AND ($6::text IS NULL OR (pr.name, i.name) > ($6, $7)) AND strpos(i.name, $9) > 0
      ORDER BY pr.name, i.name LIMIT $8`,
     [
       filter.projectId,
@@ -126,9 +126,20 @@ export async function instanceList(db: Db, filter: InstanceFilter): Promise<Page
       after?.[0] ?? null,
       after?.[1] ?? null,
       limit + 1,
+      filter.search ?? '',
     ],
   );
   return pageOf(rows, limit, (r) => [r.project, r.name], toInstance);
+}
+
+/** How many instances a project has, by state and isolation. */
+export async function instanceCounts(db: Db, projectId: ProjectId): Promise<readonly InstanceCount[]> {
+  return read<InstanceCount & Record<string, unknown>>(
+    db,
+    `SELECT state, isolation, count(*) AS count FROM instances WHERE project_id = $1
+     GROUP BY state, isolation ORDER BY state, isolation`,
+    [projectId],
+  );
 }
 
 export async function instanceRevisions(db: Db, id: InstanceId): Promise<readonly RevisionRow[]> {

@@ -105,7 +105,7 @@ function bindAll<T extends Record<string, (db: Db, ...args: never[]) => unknown>
 function bind(db: Db): Omit<Store, 'close'> {
   const { projectCreate, projectList, projectGet, networkList, networkGet, volumeList, volumeGet } = projects;
   const { hostOf: _hostOf, usedOf: _usedOf, ...hostReads } = hostRead;
-  const { instanceGet, instanceById, instanceList, instanceRevisions } = instances;
+  const { instanceGet, instanceById, instanceList, instanceCounts, instanceRevisions } = instances;
   const { snapshotRead: _snapshot, ...hostReaders } = hostReads;
   const { hostObject: _hostObject, ...hostWriters } = hosts;
   const { tokenColumns: _tokenColumns, ...accessWriters } = access;
@@ -127,7 +127,7 @@ function bind(db: Db): Omit<Store, 'close'> {
     ...bindAll(db, hostSessions),
     ...bindAll(db, images),
     ...bindAll(db, { imageForSpec, instanceCreate, instanceUpdate, instanceAct, instanceDelete }),
-    ...bindAll(db, { instanceGet, instanceById, instanceList, instanceRevisions }),
+    ...bindAll(db, { instanceGet, instanceById, instanceList, instanceCounts, instanceRevisions }),
     ...bindPlacement(db),
     ...bindLedger(db),
   };

@@ -236,6 +236,13 @@ export interface InstanceFilter extends PageRequest {
   /** Host name. */
   readonly host?: string;
   readonly isolation?: Isolation;
+  /** Part of the name. */
+  readonly search?: string;
+}
+export interface InstanceCount {
+  readonly state: InstanceState;
+  readonly isolation: Isolation;
+  readonly count: number;
 }
 export interface RevisionRow {
   readonly generation: number;

@@ -214,6 +214,8 @@ export interface InstanceStore {
   instanceGet(projectId: ProjectId, name: string): Promise<Instance | null>;
   instanceById(id: InstanceId): Promise<Instance | null>;
   instanceList(filter: rows.InstanceFilter): Promise<rows.Page<Instance>>;
+  /** By state and isolation; what there is none of is left out. */
+  instanceCounts(projectId: ProjectId): Promise<readonly rows.InstanceCount[]>;
   /** Newest first. */
   instanceRevisions(id: InstanceId): Promise<readonly rows.RevisionRow[]>;
 }

@@ -1,0 +1,157 @@
+import { answer, everyPage } from '@berth/client';
+import { infiniteQueryOptions, keepPreviousData, queryOptions } from '@tanstack/react-query';
+import { api } from './client.js';
+
+/*
+ * Every question the pages ask, under the keys that live/stale.ts invalidates. Nothing is asked again on a timer: what
+ * is here stays fresh until an event says otherwise.
+ */
+
+export interface InstanceFilter {
+  readonly state?: string | undefined;
+  readonly isolation?: string | undefined;
+  readonly host?: string | undefined;
+  readonly selector?: string | undefined;
+  readonly search?: string | undefined;
+}
+
+/** Rows of one page of a list. */
+export const pageSize = 50;
+
+export const projectsQuery = queryOptions({
+  queryKey: ['projects'],
+  queryFn: async () => (await answer(api.rest.GET('/v1/projects'))).items,
+});
+
+export const summaryQuery = (project: string) =>
+  queryOptions({
+    queryKey: ['summary', project],
+    queryFn: async () =>
+      (await answer(api.rest.GET('/v1/projects/{project}/summary', { params: { path: { project } } })))
+        .instances,
+  });
+
+export const hostsQuery = queryOptions({
+  queryKey: ['hosts'],
+  queryFn: async () => (await answer(api.rest.GET('/v1/hosts'))).items,
+});
+
+export const instancesQuery = (project: string, filter: InstanceFilter) =>
+  infiniteQueryOptions({
+    queryKey: ['instances', project, filter],
+    queryFn: ({ pageParam }) => {
+      const given = Object.fromEntries(Object.entries(filter).filter(([, v]) => v !== undefined && v !== ''));
+      const query = { ...given, limit: pageSize, ...(pageParam === null ? {} : { cursor: pageParam }) };
+      return answer(
+        api.rest.GET('/v1/projects/{project}/instances', { params: { path: { project }, query } }),
+      );
+    },
+    initialPageParam: null as string | null,
+    getNextPageParam: (page) => page.nextCursor,
+    placeholderData: keepPreviousData,
+  });
+
+export const instanceQuery = (project: string, name: string) =>
+  queryOptions({
+    queryKey: ['instance', project, name],
+    queryFn: () =>
+      answer(
+        api.rest.GET('/v1/projects/{project}/instances/{name}', { params: { path: { project, name } } }),
+      ),
+  });
+
+export const decisionsQuery = (project: string, name: string) =>
+  queryOptions({
+    queryKey: ['decisions', project, name],
+    queryFn: async () =>
+      (
+        await answer(
+          api.rest.GET('/v1/projects/{project}/instances/{name}/decisions', {
+            params: { path: { project, name }, query: { limit: 20 } },
+          }),
+        )
+      ).items,
+  });
+
+/** All that the ledger still has of one object, oldest first. */
+export const eventsQuery = (objectId: string) =>
+  queryOptions({
+    queryKey: ['events', objectId],
+    queryFn: async () => (await api.eventList({ objectId, limit: 1000 })).items,
+  });
+
+export const imagesQuery = (project: string) =>
+  queryOptions({
+    queryKey: ['images', project],
+    queryFn: () =>
+      everyPage((query) =>
+        answer(
+          api.rest.GET('/v1/projects/{project}/images', {
+            params: { path: { project }, query: { ...query, limit: 500 } },
+          }),
+        ),
+      ),
+  });
+
+export const networksQuery = (project: string) =>
+  queryOptions({
+    queryKey: ['networks', project],
+    queryFn: async () =>
+      (await answer(api.rest.GET('/v1/projects/{project}/networks', { params: { path: { project } } })))
+        .items,
+  });
+
+export const volumesQuery = (project: string) =>
+  queryOptions({
+    queryKey: ['volumes', project],
+    queryFn: async () =>
+      (await answer(api.rest.GET('/v1/projects/{project}/volumes', { params: { path: { project } } }))).items,
+  });
+
+export const operationsQuery = (project: string, state: string | undefined) =>
+  infiniteQueryOptions({
+    queryKey: ['operations', project, state ?? ''],
+    queryFn: ({ pageParam }) =>
+      answer(
+        api.rest.GET('/v1/operations', {
+          params: {
+            query: {
+              project,
+              limit: pageSize,
+              ...(state === undefined ? {} : { state: state as 'running' }),
+              ...(pageParam === null ? {} : { cursor: pageParam }),
+            },
+          },
+        }),
+      ),
+    initialPageParam: null as string | null,
+    getNextPageParam: (page) => page.nextCursor,
+    placeholderData: keepPreviousData,
+  });
+
+export const tokensQuery = queryOptions({
+  queryKey: ['tokens'],
+  queryFn: async () => (await answer(api.rest.GET('/v1/tokens'))).items,
+});
+
+/** Histories move with time and not with events: measured every 15 seconds on the hosts. */
+const metricsEveryMs = 30_000;
+
+export const instanceMetricsQuery = (project: string, name: string) =>
+  queryOptions({
+    queryKey: ['metrics', 'instance', project, name],
+    queryFn: () =>
+      answer(
+        api.rest.GET('/v1/projects/{project}/instances/{name}/metrics', {
+          params: { path: { project, name } },
+        }),
+      ),
+    refetchInterval: metricsEveryMs,
+  });
+
+export const hostMetricsQuery = (host: string) =>
+  queryOptions({
+    queryKey: ['metrics', 'host', host],
+    queryFn: () => answer(api.rest.GET('/v1/hosts/{host}/metrics', { params: { path: { host } } })),
+    refetchInterval: metricsEveryMs,
+  });

@@ -1,0 +1,39 @@
+import { answer } from '@berth/client';
+import { useMutation, useQueryClient, type QueryClient } from '@tanstack/react-query';
+import { api, type Instance } from '../api/client.js';
+import { instanceQuery } from '../api/queries.js';
+import type { Verb } from './verbs.js';
+
+type Where = Pick<Instance, 'project' | 'name'>;
+
+/** Shows what the API answered at once, without waiting for its events. */
+function show(client: QueryClient, { project, name }: Where, instance: Instance | null): void {
+  if (instance !== null) client.setQueryData(instanceQuery(project, name).queryKey, instance);
+  void client.invalidateQueries({ queryKey: ['instances', project] });
+}
+
+export function useAct(where: Where) {
+  const client = useQueryClient();
+  const { project, name } = where;
+  return useMutation({
+    mutationFn: (verb: Verb) =>
+      answer(
+        api.rest.POST('/v1/projects/{project}/instances/{name}/actions/{verb}', {
+          params: { path: { project, name, verb } },
+        }),
+      ),
+    onSuccess: ({ instance }) => show(client, where, instance),
+  });
+}
+
+export function useDelete(where: Where) {
+  const client = useQueryClient();
+  const { project, name } = where;
+  return useMutation({
+    mutationFn: () =>
+      answer(
+        api.rest.DELETE('/v1/projects/{project}/instances/{name}', { params: { path: { project, name } } }),
+      ),
+    onSuccess: ({ instance }) => show(client, where, instance),
+  });
+}

@@ -1,0 +1,251 @@
+import { Button, NativeSelect, SegmentedControl, Textarea, TextInput } from '@mantine/core';
+import { answer } from '@berth/client';
+import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
+import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router';
+import { useEffect, useState, type FormEvent } from 'react';
+import { api, type Image } from '../api/client.js';
+import { fieldSaid, said } from '../api/problem.js';
+import { imagesQuery, instanceQuery, networksQuery } from '../api/queries.js';
+import { Empty, Failure, Waiting } from '../parts/notices.js';
+import { Page, Panel } from '../parts/page.js';
+import { DecisionView } from './decision.js';
+import { bodyOf, firstDraft, kindFor, specOf, type Draft } from './form.js';
+
+export function InstanceCreate() {
+  const { project } = useParams({ from: '/inside/p/$project/create' });
+  const asked = useSearch({ from: '/inside/p/$project/create' }).image;
+  const images = useQuery(imagesQuery(project));
+  return (
+    <Page title="Create instance">
+      {images.error !== null && <Failure error={images.error} retry={() => void images.refetch()} />}
+      {images.data === undefined && images.error === null && <Waiting />}
+      {images.data?.length === 0 && (
+        <Empty title="There is no image to create an instance from">
+          <p className="flat">
+            <Link to="/p/$project/images" params={{ project }}>
+              Upload one first
+            </Link>
+            : an OCI archive for containers, or a qcow2 or raw disk for virtual machines.
+          </p>
+        </Empty>
+      )}
+      {images.data !== undefined && images.data.length > 0 && (
+        <Form project={project} images={images.data} asked={asked} />
+      )}
+    </Page>
+  );
+}
+
+function first(images: readonly Image[], asked: string | undefined): Draft {
+  const image = images.find((i) => i.name === asked) ?? images.find((i) => i.kind === 'oci') ?? images[0];
+  return { ...firstDraft, isolation: image?.kind === 'disk' ? 'vm' : 'container', image: image?.name ?? '' };
+}
+
+function Form({
+  project,
+  images,
+  asked,
+}: {
+  project: string;
+  images: readonly Image[];
+  asked: string | undefined;
+}) {
+  const client = useQueryClient();
+  const navigate = useNavigate();
+  const networks = useQuery(networksQuery(project)).data ?? [];
+  const [draft, setDraft] = useState(() => first(images, asked));
+  const change = (part: Partial<Draft>): void => setDraft((old) => ({ ...old, ...part }));
+  const create = useMutation({
+    mutationFn: () =>
+      answer(
+        api.rest.POST('/v1/projects/{project}/instances', {
+          params: { path: { project } },
+          body: bodyOf(draft),
+        }),
+      ),
+    onSuccess: ({ instance }) => {
+      if (instance !== null) client.setQueryData(instanceQuery(project, draft.name).queryKey, instance);
+      void navigate({ to: '/p/$project/instances/$name', params: { project, name: draft.name } });
+    },
+  });
+  const preview = usePreview(project, draft);
+  // What the API says of the spec while it is typed, and of the whole when it was sent.
+  const problem = said(create.error ?? preview.error);
+  const error = (pointer: string) => fieldSaid(problem.fields, pointer);
+  const field = (key: keyof Draft, label: string, pointer: string, more: object = {}) => (
+    <TextInput
+      label={label}
+      value={draft[key]}
+      error={error(pointer)}
+      onChange={(e) => change({ [key]: e.currentTarget.value })}
+      autoComplete="off"
+      spellCheck={false}
+      {...more}
+    />
+  );
+  const number = (key: keyof Draft, label: string, pointer: string, more: object = {}) =>
+    field(key, label, pointer, { inputMode: 'numeric', ...more });
+  const suited = images.filter((i) => i.kind === kindFor(draft.isolation));
+  const isolate = (isolation: Draft['isolation']): void => {
+    const image = images.find((i) => i.kind === kindFor(isolation))?.name ?? '';
+    change({ isolation, image });
+  };
+  const submit = (event: FormEvent): void => {
+    event.preventDefault();
+    create.mutate();
+  };
+  return (
+    <form className="create" onSubmit={submit}>
+      <div className="stack">
+        <Panel title="What">
+          <div className="fields">
+            {field('name', 'Name', '/name', {
+              required: true,
+              withAsterisk: false,
+              autoFocus: true,
+              description: 'Lower-case letters, digits and "-"; its host name inside',
+            })}
+            <div>
+              <span className="label" id="isolation-label">
+                Isolation
+              </span>
+              <SegmentedControl
+                aria-labelledby="isolation-label"
+                fullWidth
+                value={draft.isolation}
+                onChange={(v) => isolate(v as Draft['isolation'])}
+                data={[
+                  { value: 'container', label: 'Container' },
+                  { value: 'vm', label: 'Virtual machine' },
+                ]}
+              />
+            </div>
+            <NativeSelect
+              label="Image"
+              value={draft.image}
+              error={error('/spec/image')}
+              onChange={(e) => change({ image: e.currentTarget.value })}
+              data={
+                suited.length === 0
+                  ? [{ value: '', label: `no ${kindFor(draft.isolation)} image here` }]
+                  : suited.map((i) => i.name)
+              }
+            />
+            {field('labels', 'Labels', '/labels', { placeholder: 'tier=web,zone=a' })}
+          </div>
+        </Panel>
+        <Panel title="Size">
+          <div className="fields">
+            {draft.isolation === 'vm'
+              ? number('vcpus', 'Virtual processors', '/spec/vcpus')
+              : number('cpuMillis', 'Processor, thousandths', '/spec/cpuMillis', {
+                  placeholder: '100: a tenth of one',
+                })}
+            {number('memoryMiB', 'Memory, MiB', '/spec/memoryMiB')}
+            {number(
+              'diskMiB',
+              draft.isolation === 'vm' ? 'Root disk, MiB' : 'Writable layer, MiB',
+              '/spec/rootDisk',
+            )}
+          </div>
+        </Panel>
+        <Panel title="How">
+          <div className="fields">
+            <NativeSelect
+              label="Network"
+              value={draft.network}
+              error={error('/spec/nics')}
+              onChange={(e) => change({ network: e.currentTarget.value })}
+              data={[
+                ...networks.map((n) => ({ value: n.name, label: `${n.name} (${n.cidr})` })),
+                { value: '', label: 'none' },
+              ]}
+            />
+            <NativeSelect
+              label="When it ends"
+              value={draft.restart}
+              error={error('/spec/restart')}
+              onChange={(e) => change({ restart: e.currentTarget.value as Draft['restart'] })}
+              data={[
+                { value: 'never', label: 'leave it ended' },
+                { value: 'onFailure', label: 'restart on failure' },
+                { value: 'always', label: 'restart always' },
+              ]}
+            />
+            {field('selector', 'Only on hosts labelled', '/spec/placement', { placeholder: 'zone=a' })}
+            {draft.isolation === 'container' ? (
+              <>
+                {field('args', 'Arguments', '/spec/process/args', {
+                  placeholder: "the image's own",
+                  className: 'mono-input',
+                })}
+                <Textarea
+                  label="Environment"
+                  className="mono-input"
+                  placeholder={'KEY=value, one per line'}
+                  autosize={false}
+                  rows={3}
+                  value={draft.env}
+                  error={error('/spec/process/env')}
+                  onChange={(e) => change({ env: e.currentTarget.value })}
+                />
+              </>
+            ) : (
+              <Textarea
+                label="cloud-init user data"
+                className="mono-input"
+                placeholder="#cloud-config"
+                rows={4}
+                value={draft.userData}
+                error={error('/spec/userData')}
+                onChange={(e) => change({ userData: e.currentTarget.value })}
+              />
+            )}
+          </div>
+        </Panel>
+      </div>
+      <div className="stack create-side">
+        <Panel title="Where it would go">
+          {preview.data === undefined && preview.error === null && <Waiting rows={3} />}
+          {preview.error !== null && <Failure error={preview.error} />}
+          {preview.data !== undefined && preview.error === null && (
+            <div aria-live="polite">
+              <DecisionView decision={preview.data.decision} narrow />
+              {preview.data.decision.outcome === 'unplaced' && (
+                <p className="flat dim small">
+                  It can be created all the same: it waits, and starts as soon as a host fits.
+                </p>
+              )}
+            </div>
+          )}
+        </Panel>
+        {create.isError && <Failure error={create.error} />}
+        <Button type="submit" loading={create.isPending} fullWidth>
+          Create {draft.name}
+        </Button>
+      </div>
+    </form>
+  );
+}
+
+/** The decision that would be made, asked for when the typing pauses. The old one stays until the new one comes. */
+function usePreview(project: string, draft: Draft) {
+  const wanted = JSON.stringify(specOf(draft));
+  const [spec, setSpec] = useState(wanted);
+  useEffect(() => {
+    const timer = window.setTimeout(() => setSpec(wanted), 250);
+    return () => clearTimeout(timer);
+  }, [wanted]);
+  return useQuery({
+    queryKey: ['preview', project, spec],
+    queryFn: () =>
+      answer(
+        api.rest.POST('/v1/projects/{project}/decisions/preview', {
+          params: { path: { project } },
+          body: { spec: JSON.parse(spec) as ReturnType<typeof specOf> },
+        }),
+      ),
+    placeholderData: (old) => old,
+    gcTime: 0,
+  });
+}

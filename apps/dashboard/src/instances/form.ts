@@ -1,0 +1,109 @@
+import type { Schemas } from '@berth/client';
+
+type SpecInput = Schemas['InstanceCreate']['spec'];
+
+/** What the form holds: text as it was typed. */
+export interface Draft {
+  readonly name: string;
+  readonly isolation: 'container' | 'vm';
+  readonly image: string;
+  readonly vcpus: string;
+  readonly cpuMillis: string;
+  readonly memoryMiB: string;
+  readonly diskMiB: string;
+  readonly network: string;
+  readonly restart: 'never' | 'onFailure' | 'always';
+  readonly args: string;
+  readonly env: string;
+  readonly userData: string;
+  readonly labels: string;
+  readonly selector: string;
+}
+
+/** Small enough for any host, and what most images need. */
+export const firstDraft: Draft = {
+  name: '',
+  isolation: 'container',
+  image: '',
+  vcpus: '1',
+  cpuMillis: '',
+  memoryMiB: '128',
+  diskMiB: '1024',
+  network: 'default',
+  restart: 'never',
+  args: '',
+  env: '',
+  userData: '',
+  labels: '',
+  selector: '',
+};
+
+/** Kind of image that an isolation runs. */
+export const kindFor = (isolation: Draft['isolation']): 'oci' | 'disk' =>
+  isolation === 'vm' ? 'disk' : 'oci';
+
+/**
+ * The request's spec. Numbers that are none are sent as they were typed, so that the API names the field. Pure.
+ */
+export function specOf(draft: Draft): SpecInput {
+  const container = draft.isolation === 'container';
+  const args = wordsOf(draft.args);
+  const env = pairsOf(draft.env, '\n');
+  const process = { ...(args.length > 0 && { args }), ...(Object.keys(env).length > 0 && { env }) };
+  return {
+    isolation: draft.isolation,
+    image: draft.image,
+    ...(container ? {} : { vcpus: numberOf(draft.vcpus) }),
+    ...(container && draft.cpuMillis !== '' && { cpuMillis: numberOf(draft.cpuMillis) }),
+    memoryMiB: numberOf(draft.memoryMiB),
+    rootDisk: { sizeMiB: numberOf(draft.diskMiB) },
+    nics: draft.network === '' ? [] : [{ network: draft.network }],
+    restart: { policy: draft.restart },
+    ...(container && Object.keys(process).length > 0 && { process }),
+    ...(!container && draft.userData !== '' && { userData: draft.userData }),
+    ...(draft.selector.trim() !== '' && { placement: { selector: pairsOf(draft.selector, ',') } }),
+  } as SpecInput;
+}
+
+export function bodyOf(draft: Draft): Schemas['InstanceCreate'] {
+  return { name: draft.name, labels: pairsOf(draft.labels, ','), spec: specOf(draft) };
+}
+
+function numberOf(text: string): number {
+  return (/^\s*\d+\s*$/.test(text) ? Number(text) : text) as number;
+}
+
+/** `key=value`, several split by commas or lines; what has no `=` is a key without a value. */
+export function pairsOf(text: string, between: ',' | '\n'): Record<string, string> {
+  const parts = text
+    .split(between)
+    .map((p) => (between === ',' ? p.trim() : p.replace(/\r$/, '')))
+    .filter((p) => p.trim() !== '');
+  return Object.fromEntries(
+    parts.map((p) => {
+      const at = p.indexOf('=');
+      return at === -1 ? [p.trim(), ''] : [p.slice(0, at).trim(), p.slice(at + 1)];
+    }),
+  );
+}
+
+/** Words as a shell would split them, by blanks, with single and double quotes; nothing is expanded. */
+export function wordsOf(text: string): string[] {
+  const words: string[] = [];
+  let word: string | null = null;
+  let quote: string | null = null;
+  for (const c of text) {
+    if (quote !== null) {
+      if (c === quote) quote = null;
+      else word = (word ?? '') + c;
+    } else if (c === '"' || c === "'") {
+      quote = c;
+      word ??= '';
+    } else if (/\s/.test(c)) {
+      if (word !== null) words.push(word);
+      word = null;
+    } else word = (word ?? '') + c;
+  }
+  if (word !== null) words.push(word);
+  return words;
+}

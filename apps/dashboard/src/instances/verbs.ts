@@ -1,0 +1,18 @@
+import type { Instance } from '../api/client.js';
+
+export type Verb = 'start' | 'stop' | 'restart' | 'pause' | 'resume';
+
+/** What makes sense to ask of an instance now; the API decides again. Pure. */
+export function verbsFor(instance: Instance): Verb[] {
+  const { state, power } = instance.status;
+  if (state === 'deleting') return [];
+  if (state === 'paused') return ['resume', 'stop'];
+  const wanted = instance.spec.desired;
+  const ended = state === 'stopped' || state === 'error' || state === 'suspended';
+  if (ended) return ['start'];
+  const verbs: Verb[] = ['stop'];
+  if (state === 'running') verbs.push('restart');
+  if (state === 'running' && instance.spec.isolation === 'vm' && power === 'running' && wanted === 'running')
+    verbs.push('pause');
+  return verbs;
+}

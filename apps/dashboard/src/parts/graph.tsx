@@ -1,0 +1,79 @@
+import { useEffect, useRef } from 'react';
+import uPlot from 'uplot';
+import 'uplot/dist/uPlot.min.css';
+
+export interface Series {
+  readonly label: string;
+  readonly points: readonly (number | null)[];
+}
+
+/** A small plot of the last hour; the newest values stand in its title for everybody. */
+export function Graph({
+  title,
+  times,
+  series,
+  show,
+}: {
+  title: string;
+  times: readonly number[];
+  series: readonly Series[];
+  show: (n: number) => string;
+}) {
+  const place = useRef<HTMLDivElement>(null);
+  const measured = series.some((s) => s.points.some((p) => p !== null));
+  const newest = series.map((s) => {
+    const value = s.points.findLast((p) => p !== null);
+    return `${series.length > 1 ? `${s.label} ` : ''}${value === undefined || value === null ? 'not measured' : show(value)}`;
+  });
+  useEffect(() => {
+    const element = place.current;
+    if (element === null || !measured) return;
+    const styles = getComputedStyle(element);
+    const colour = (name: string): string => styles.getPropertyValue(name).trim();
+    const axis = {
+      stroke: colour('--dim'),
+      grid: { stroke: colour('--line'), width: 1 },
+      ticks: { show: false },
+      font: '11px system-ui',
+    };
+    const plot = new uPlot(
+      {
+        width: element.clientWidth,
+        height: 130,
+        legend: { show: false },
+        cursor: { y: false },
+        scales: { y: { range: (_u, _min, max) => [0, Math.max(max ?? 0, 0.001) * 1.15] } },
+        axes: [
+          { ...axis, space: 70 },
+          { ...axis, size: 70, values: (_u, ticks) => ticks.map(show), space: 34 },
+        ],
+        series: [
+          {},
+          ...series.map((s, i) => ({
+            label: s.label,
+            stroke: colour(i === 0 ? '--line-a' : '--line-b'),
+            width: 1.5,
+            ...(i === 0 ? { fill: colour('--fill-a') } : { dash: [4, 3] }),
+            points: { show: false },
+          })),
+        ],
+      },
+      [[...times], ...series.map((s) => [...s.points])] as uPlot.AlignedData,
+      element,
+    );
+    const watch = new ResizeObserver(() => plot.setSize({ width: element.clientWidth, height: 130 }));
+    watch.observe(element);
+    return () => {
+      watch.disconnect();
+      plot.destroy();
+    };
+  }, [times, series, show, measured]);
+  return (
+    <figure className="graph">
+      <figcaption>
+        {title} <span className="dim">{measured ? newest.join(', ') : 'nothing measured yet'}</span>
+      </figcaption>
+      <div ref={place} aria-hidden="true" />
+    </figure>
+  );
+}

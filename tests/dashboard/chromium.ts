@@ -1,0 +1,92 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
+
+const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+/** Debian's Chromium, headless, with a profile of its own that goes with it. */
+export function chromiumLaunch(): Promise<Browser> {
+  return chromium.launch({
+    executablePath: '/usr/bin/chromium',
+    args: [
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-dev-shm-usage',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+    ],
+  });
+}
+
+export interface Look {
+  readonly width: number;
+  readonly scheme: 'light' | 'dark';
+}
+
+/** A narrow phone and a wide screen, in both schemes. */
+export const looks: readonly Look[] = [
+  { width: 400, scheme: 'light' },
+  { width: 400, scheme: 'dark' },
+  { width: 1440, scheme: 'light' },
+  { width: 1440, scheme: 'dark' },
+];
+
+/** A window whose script errors and refused policies are collected. */
+export async function windowOpen(
+  browser: Browser,
+  { width, scheme }: Look,
+): Promise<{ context: BrowserContext; page: Page; complaints: string[] }> {
+  const context = await browser.newContext({
+    viewport: { width, height: 900 },
+    colorScheme: scheme,
+    reducedMotion: 'reduce',
+  });
+  const page = await context.newPage();
+  const complaints: string[] = [];
+  page.on('pageerror', (error) => complaints.push(String(error)));
+  page.on('console', (message) => {
+    if (message.type() === 'error' && !/status of (401|404|400|409|422)/.test(message.text()))
+      complaints.push(message.text());
+  });
+  return { context, page, complaints };
+}
+
+/** Signs in by the form, as a person would. */
+export async function signIn(page: Page, base: string, secret: string): Promise<void> {
+  await page.goto(`${base}/ui/`);
+  await page.getByLabel('Sign-in code or token').fill(secret);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.getByRole('heading', { name: 'Overview', level: 1 }).waitFor();
+}
+
+interface Violation {
+  readonly id: string;
+  readonly help: string;
+  readonly nodes: readonly { readonly html: string; readonly failureSummary: string }[];
+}
+
+/** What axe finds against WCAG 2.2 A and AA and good practice; empty when nothing. */
+export async function accessFaults(page: Page): Promise<string[]> {
+  await page.evaluate(axeSource);
+  const violations = await page.evaluate(async () => {
+    const { axe } = globalThis as unknown as { axe: { run(): Promise<{ violations: Violation[] }> } };
+    return (await axe.run()).violations;
+  });
+  const where = `${new URL(page.url()).pathname} at ${page.viewportSize()?.width}`;
+  return violations.map((v) => {
+    const nodes = v.nodes.map((n) => `  ${n.html}\n  ${n.failureSummary}`).join('\n');
+    return `${where}: ${v.id}: ${v.help}\n${nodes}`;
+  });
+}
+
+/** What is wider than the window, so that one would have to scroll sideways. */
+export async function widthFaults(page: Page): Promise<string[]> {
+  const [content, window] = await page.evaluate(() => {
+    const { document } = globalThis as unknown as {
+      document: { documentElement: { scrollWidth: number; clientWidth: number } };
+    };
+    return [document.documentElement.scrollWidth, document.documentElement.clientWidth] as const;
+  });
+  return content <= window ? [] : [`${page.url()} is ${content} wide in ${window}`];
+}

@@ -1,0 +1,95 @@
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+import type { Browser } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { accessFaults, chromiumLaunch, looks, signIn, widthFaults, windowOpen } from './chromium.js';
+import { Stage } from './stage.js';
+
+/*
+ * Every page of the built dashboard in a real browser, on the real HTTP application and Postgres. Where a host would act,
+ * `Api.settle` reports; tests/e2e/dashboard.test.ts has the real hosts.
+ * BERTH_SCREENSHOTS=1 also writes docs/screenshots.
+ */
+const dist = fileURLToPath(new URL('../../apps/dashboard/dist', import.meta.url));
+const shots = fileURLToPath(new URL('../../docs/screenshots', import.meta.url));
+const shooting = process.env['BERTH_SCREENSHOTS'] === '1';
+
+let stage: Stage;
+let browser: Browser;
+beforeAll(async () => {
+  [stage, browser] = await Promise.all([Stage.start(), chromiumLaunch()]);
+  if (shooting) mkdirSync(shots, { recursive: true });
+});
+afterAll(async () => {
+  await browser?.close();
+  await stage?.stop();
+});
+
+const inAlpha = '/ui/p/alpha';
+const pages: readonly (readonly [name: string, path: string, ready: string])[] = [
+  ['overview', inAlpha, 'text=Needs attention'],
+  ['instances', `${inAlpha}/instances`, 'td >> text=database'],
+  ['instances-filtered', `${inAlpha}/instances?state=error`, 'text=No instance fits'],
+  ['create', `${inAlpha}/create`, 'th >> text=Verdict'],
+  ['instance', `${inAlpha}/instances/web`, 'li >> text=since'],
+  ['log', `${inAlpha}/instances/web?tab=logs`, 'text=line 40 of'],
+  ['decision', `${inAlpha}/instances/giant?tab=decision`, 'th >> text=Verdict'],
+  ['events', `${inAlpha}/instances/web?tab=events`, 'td >> text=instance.created'],
+  ['spec', `${inAlpha}/instances/web?tab=spec`, 'text=backoffSeconds'],
+  ['instance-missing', `${inAlpha}/instances/nowhere`, 'text=There is no instance'],
+  ['images', `${inAlpha}/images`, 'td >> text=disk'],
+  ['networks', `${inAlpha}/networks`, 'td >> text=default'],
+  ['volumes', `${inAlpha}/volumes`, 'td >> text=root disk'],
+  ['operations', `${inAlpha}/operations`, 'td >> text=succeeded'],
+  ['hosts', '/ui/hosts', 'h2 >> text=h2'],
+  ['host', '/ui/hosts/h1', 'text=Boundary between tenants'],
+  ['tokens', '/ui/tokens', 'td >> text=alpha-viewer'],
+];
+
+describe.each(looks)('at $width px, $scheme', (look) => {
+  test('every page is accessible, fits its window, and no script or policy complains', async () => {
+    const { context, page, complaints } = await windowOpen(browser, look);
+    const shoot = async (name: string): Promise<void> => {
+      // All pages once, and of some also how they look dark and narrow.
+      const plain = look.width === 1440 && look.scheme === 'light';
+      const also = look.scheme === 'dark' && ['overview', 'instances', 'instance', 'create'].includes(name);
+      if (!shooting || !(plain || also)) return;
+      const path = join(shots, `${name}-${look.width}-${look.scheme}.png`);
+      await page.screenshot({ path, animations: 'disabled' });
+    };
+    await page.goto(`${stage.base}/ui/`);
+    await page.getByRole('button', { name: 'Sign in' }).waitFor();
+    const faults = await accessFaults(page);
+    await shoot('sign-in');
+    await signIn(page, stage.base, stage.token());
+    for (const [name, path, ready] of pages) {
+      await page.goto(stage.base + path);
+      await page.locator(ready).first().waitFor({ state: 'visible' });
+      await page.locator('[role=status][aria-label=Loading]').first().waitFor({ state: 'detached' });
+      faults.push(...(await accessFaults(page)), ...(await widthFaults(page)));
+      await shoot(name);
+    }
+    expect([...faults, ...complaints]).toEqual([]);
+    await context.close();
+  });
+});
+
+test('the first script is below 150 kB gzipped', () => {
+  const manifest = JSON.parse(readFileSync(join(dist, '.vite/manifest.json'), 'utf8')) as Record<
+    string,
+    { readonly file: string; readonly imports?: readonly string[] }
+  >;
+  const needed = new Set<string>();
+  const add = (key: string): void => {
+    if (needed.has(key)) return;
+    needed.add(key);
+    for (const next of manifest[key]?.imports ?? []) add(next);
+  };
+  add('index.html');
+  const bytes = [...needed].map(
+    (key) => gzipSync(readFileSync(join(dist, manifest[key]?.file ?? ''))).length,
+  );
+  expect(bytes.reduce((a, b) => a + b)).toBeLessThan(150_000);
+});

@@ -1,0 +1,63 @@
+import { fileURLToPath } from 'node:url';
+import type { AddressInfo } from 'node:net';
+import { defaultHttpConfig } from '../../apps/api/src/http/deps.js';
+import { Api, seedHost } from '../http/api.js';
+
+const dashboardDir = fileURLToPath(new URL('../../apps/dashboard/dist', import.meta.url));
+
+/** The real HTTP application with the built dashboard and something of everything to look at. */
+export class Stage {
+  private constructor(
+    readonly api: Api,
+    readonly base: string,
+  ) {}
+
+  static async start(): Promise<Stage> {
+    const api = await Api.start({
+      config: { ...defaultHttpConfig, imageMaxBytes: 4 * 1024 * 1024, dashboardDir },
+      wake: { scheduler: () => undefined, dispatch: () => undefined, ledger: () => void api.ledger.flush() },
+      logs: async function* (_instance, { follow }, signal) {
+        for (let i = 1; i <= 40; i++) yield Buffer.from(`\x1b[32mline\x1b[0m ${i} of what it printed\r\n`);
+        if (follow) await new Promise((resolve) => signal.addEventListener('abort', resolve));
+      },
+    });
+    const { port } = api.app.getHttpServer().address() as AddressInfo;
+    const stage = new Stage(api, `http://127.0.0.1:${port}`);
+    await stage.fill();
+    return stage;
+  }
+
+  token(as = 'all:admin'): string {
+    return this.api.tokens.get(as) as string;
+  }
+
+  /** A container and a machine that run, one that waits for memory, one that is stopped, and a silent host. */
+  private async fill(): Promise<void> {
+    const { api } = this;
+    const create = (name: string, spec: object, labels = {}) =>
+      api.call('post', '/v1/projects/alpha/instances').send({ name, labels, spec }).expect(202);
+    const container = { isolation: 'container', image: 'oci', memoryMiB: 128 };
+    await create('web', { ...container, restart: { policy: 'always' } }, { tier: 'web', zone: 'a' });
+    await create('database', {
+      isolation: 'vm',
+      image: 'disk',
+      vcpus: 2,
+      memoryMiB: 2048,
+      rootDisk: { sizeMiB: 4096 },
+    });
+    await create('worker', container);
+    await create('giant', { ...container, memoryMiB: 1_000_000 });
+    await api.settle();
+    await api.call('post', '/v1/projects/alpha/instances/worker/actions/stop').expect(202);
+    await api.settle();
+    const silent = await seedHost(api.store, 'h2');
+    await api.store.hostsSilentMark(-1_000_000);
+    await api.store.hostSeen(api.host.id, api.host.session);
+    void silent;
+    await api.ledger.flush();
+  }
+
+  stop(): Promise<void> {
+    return this.api.stop();
+  }
+}
