@@ -73,6 +73,7 @@ export default tseslint.config(
     settings: {
       'import-x/resolver-next': [
         createTypeScriptImportResolver({
+          noWarnOnMultipleProjects: true,
           project: ['./tsconfig.json', './apps/dashboard/tsconfig.json'],
           conditionNames: ['berth-source', 'import', 'default'],
         }),

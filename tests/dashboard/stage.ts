@@ -31,6 +31,12 @@ export class Stage {
     return this.api.tokens.get(as) as string;
   }
 
+  /** A sign-in code, as `./berth sign-in` prints one. */
+  async code(): Promise<string> {
+    const { body } = await this.api.call('post', '/v1/sign-in-codes').expect(201);
+    return (body as { secret: string }).secret;
+  }
+
   /** A container and a machine that run, one that waits for memory, one that is stopped, and a silent host. */
   private async fill(): Promise<void> {
     const { api } = this;
@@ -50,10 +56,9 @@ export class Stage {
     await api.settle();
     await api.call('post', '/v1/projects/alpha/instances/worker/actions/stop').expect(202);
     await api.settle();
-    const silent = await seedHost(api.store, 'h2');
+    await seedHost(api.store, 'h2');
     await api.store.hostsSilentMark(-1_000_000);
     await api.store.hostSeen(api.host.id, api.host.session);
-    void silent;
     await api.ledger.flush();
   }
 

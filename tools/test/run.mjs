@@ -73,6 +73,7 @@ if (args.length === 0) {
   const checks = await Promise.all([
     check('lint', bin('eslint'), ['.', '--max-warnings=0']),
     check('types', bin('tsc'), ['-p', 'tsconfig.json']),
+    check('types-dashboard', bin('tsc'), ['-p', 'apps/dashboard/tsconfig.json']),
     check('format', bin('prettier'), ['--check', '--log-level=warn', '.']),
     ...scripts.map((path) => check(`script-${basename(path)}`, 'bash', ['-n', join(root, path)])),
   ]);

@@ -557,6 +557,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/projects/{project}/summary': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Count the instances of a project by state and isolation */
+    get: operations['projectsSummary'];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/projects/{project}/volumes': {
     parameters: {
       query?: never;
@@ -2083,6 +2100,32 @@ export interface components {
     ProjectCreate: {
       name: string;
     };
+    ProjectSummary: {
+      /** @description How many there are; what there is none of is left out */
+      instances: {
+        count: number;
+        /** @enum {string} */
+        isolation: 'vm' | 'microvm' | 'container';
+        /** @enum {string} */
+        state:
+          | 'pending'
+          | 'running'
+          | 'paused'
+          | 'suspended'
+          | 'stopped'
+          | 'unknown'
+          | 'error'
+          | 'provisioning'
+          | 'starting'
+          | 'stopping'
+          | 'pausing'
+          | 'resuming'
+          | 'suspending'
+          | 'migrating'
+          | 'restoring'
+          | 'deleting';
+      }[];
+    };
     Session: {
       /** @description Name that operations and events carry */
       actor: string;
@@ -2884,6 +2927,8 @@ export interface operations {
         isolation?: 'vm' | 'microvm' | 'container';
         /** @description Rows of one page */
         limit?: number;
+        /** @description Part of the name */
+        search?: string;
         /** @description Labels that must all match: `key=value,key=value` */
         selector?: string;
         state?:
@@ -3376,6 +3421,29 @@ export interface operations {
         };
         content: {
           'application/json': components['schemas']['Network'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  projectsSummary: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Counts */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['ProjectSummary'];
         };
       };
       default: components['responses']['Problem'];

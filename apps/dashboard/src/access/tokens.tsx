@@ -124,7 +124,7 @@ function Make() {
         </Button>
       </form>
       {make.isError && <Failure error={make.error} />}
-      {make.data?.secret != null && (
+      {make.data !== undefined && make.data.secret !== null && (
         <p className="flat secret" role="status">
           <span>{make.data.name}, shown only now, valid for 90 days:</span>
           <code tabIndex={0}>{make.data.secret}</code>

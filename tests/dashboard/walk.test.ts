@@ -1,0 +1,90 @@
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { accessFaults, chromiumLaunch, signIn, windowOpen } from './chromium.js';
+import { Stage } from './stage.js';
+
+/*
+ * What a person does in one sitting, by mouse and keyboard, in one page that is never loaded again: what changes on the
+ * hosts has to arrive by the ledger's stream.
+ */
+let stage: Stage;
+let browser: Browser;
+beforeAll(async () => {
+  [stage, browser] = await Promise.all([Stage.start(), chromiumLaunch()]);
+});
+afterAll(async () => {
+  await browser?.close();
+  await stage?.stop();
+});
+
+const state = (page: Page, word: string) => page.locator('.page-title .state', { hasText: word });
+
+test('an instance is created, watched, read, stopped and deleted without a reload', async () => {
+  const { context, page, complaints } = await windowOpen(browser, { width: 1440, scheme: 'light' });
+  const faults: string[] = [];
+  await signIn(page, stage.base, await stage.code());
+  let loads = 0;
+  page.on('load', () => loads++);
+
+  await page.getByRole('link', { name: 'Instances' }).click();
+  await create(page, 'shop', 'Container');
+  await state(page, 'pending').waitFor();
+  await stage.api.settle();
+  await state(page, 'running').waitFor();
+  await page.getByRole('tab', { name: 'Log' }).click();
+  await page.getByRole('log').getByText('line 40 of what it printed').waitFor();
+
+  await page.getByRole('link', { name: 'Instances' }).click();
+  await create(page, 'ledger', 'Virtual machine');
+  await stage.api.settle();
+  await state(page, 'running').waitFor();
+  await page.getByRole('tab', { name: 'Serial output' }).click();
+  await page.getByRole('log').getByText('line 40 of what it printed').waitFor();
+
+  await page.getByRole('button', { name: 'Stop' }).click();
+  await state(page, 'stopping').waitFor();
+  await stage.api.settle();
+  await state(page, 'stopped').waitFor();
+  await page.getByRole('button', { name: 'Delete' }).click();
+  const dialog = page.getByRole('dialog', { name: 'Delete ledger?' });
+  const sure = dialog.getByRole('button', { name: 'Delete' });
+  await dialog.getByLabel('Type ledger to confirm').fill('ledge');
+  expect(await sure.isDisabled()).toBe(true);
+  faults.push(...(await accessFaults(page)));
+  await dialog.getByLabel('Type ledger to confirm').fill('ledger');
+  await sure.click();
+  await dialog.waitFor({ state: 'detached' });
+  await stage.api.settle();
+  await page.getByText('There is no instance ledger').waitFor();
+
+  expect([...faults, ...complaints]).toEqual([]);
+  expect(loads).toBe(0);
+  await context.close();
+});
+
+test('an instance that fits no host is told so before it is made, and why it waits after', async () => {
+  const { context, page, complaints } = await windowOpen(browser, { width: 400, scheme: 'dark' });
+  await signIn(page, stage.base, stage.token());
+  await page.goto(`${stage.base}/ui/p/alpha/create`);
+  await page.getByLabel('Name', { exact: true }).fill('whale');
+  await page.getByLabel('Memory, MiB').fill('900000');
+  await page.getByText('It can be created all the same').waitFor();
+  await page.getByRole('button', { name: 'Create whale' }).click();
+  await stage.api.settle();
+  const waits = page.locator('section', { has: page.getByRole('heading', { name: 'Why it waits' }) });
+  await waits.getByText('memory').first().waitFor();
+  await page.getByRole('tab', { name: 'Decision' }).click();
+  const verdict = page.getByRole('row', { name: /h1 fails memory/ });
+  await verdict.waitFor();
+  expect(await verdict.textContent()).toContain('900000');
+  expect(complaints).toEqual([]);
+  await context.close();
+});
+
+async function create(page: Page, name: string, isolation: string): Promise<void> {
+  await page.getByRole('link', { name: 'Create instance' }).click();
+  await page.getByLabel('Name', { exact: true }).fill(name);
+  await page.getByText(isolation, { exact: true }).click();
+  await page.getByRole('button', { name: `Create ${name}` }).click();
+  await page.getByRole('heading', { name, level: 1 }).waitFor();
+}
