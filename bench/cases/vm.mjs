@@ -1,0 +1,204 @@
+// POST to the line that the guest prints when it is ready: each driver against the same machine started by hand.
+//
+// The peers get the machine that we would have started: the domain XML of one of ours with another name, disk and serial
+// file, defined and started by virsh; and the arguments of one of our QEMU processes. The image is warm, every side makes its
+// own overlay with qemu-img, and nobody has a nic: the guest would wait for an address that only our networks give.
+import { copyFileSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { comparison, inTurn, now, pause } from '../measure.mjs';
+import { run } from '../programs.mjs';
+import { parts } from './container.mjs';
+
+const readyMark = 'nonce=';
+const bootLimitMs = 60_000;
+
+export const spec = (driver) => ({
+  isolation: 'vm',
+  image: 'tiny',
+  vcpus: 1,
+  memoryMiB: 128,
+  rootDisk: { sizeMiB: 64 },
+  nics: [],
+  userData: '#cloud-config\nnonce: bench\n',
+  placement: { driver },
+});
+
+export async function vm(bench) {
+  const { dir, pairs, limitMs, progress } = bench;
+  mkdirSync(join(dir, 'vm'), { recursive: true, mode: 0o711 });
+  const results = { comparisons: [], traces: [] };
+  for (const [driver, peerOf, aim] of [
+    ['libvirt', virsh, 1.02],
+    ['qemu', bareQemu, 1.05],
+  ]) {
+    const template = await templateOf(bench, driver);
+    const peer = await peerOf(bench, template);
+    const traces = [];
+    const ours = (round) =>
+      ourBoot(bench, driver, template, `bench-${driver}${round}`, round >= 2 ? traces : []);
+    const contenders = { berth: ours, [peer.name]: peer.boot };
+    const times = await inTurn(contenders, { rounds: pairs, limitMs: limitMs / 2, progress });
+    const what = `vm (${driver} driver): POST to ready line`;
+    results.comparisons.push(
+      comparison(what, times.berth, times[peer.name], `${peer.name}: ${peer.what}`, aim),
+    );
+    results.traces.push({ title: `A VM by the ${driver} driver, POST to running`, ...parts(traces) });
+  }
+  return results;
+}
+
+/** One of our machines, looked at while it runs: what the peers copy. */
+async function templateOf(bench, driver) {
+  const { berth, dir } = bench;
+  const name = `bench-${driver}-template`;
+  const { instance } = await berth.create(name, spec(driver));
+  const uuid = instance.uuid;
+  try {
+    const pid = await qemuPid(uuid);
+    const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(0, -1);
+    const xml =
+      driver === 'libvirt'
+        ? await run('virsh', ['-q', '-c', 'qemu:///system', 'dumpxml', '--inactive', uuid])
+        : null;
+    const text = xml ?? args.join(' ');
+    const find = (pattern, what) =>
+      pattern.exec(text)?.[0] ?? fail(`the machine of ${name} shows no ${what}`);
+    const serial = find(/\/[^'", ]*\/log\/[^'", ]+/, 'serial file');
+    const disk = find(/\/[^'", ]*\/volumes\/[^'", ]*/, 'disk');
+    const seed = find(/\/[^'", ]*seed[^'", ]*/, 'seed');
+    const keptSeed = join(dir, 'vm', `${driver}-seed.iso`);
+    copyFileSync(seed, keptSeed);
+    const info = JSON.parse(await run('qemu-img', ['info', '-U', '--output=json', disk]));
+    return {
+      ...{ uuid, id: instance.id, args, xml, serial, disk, seed, keptSeed, owner: statSync(disk).uid },
+      base: {
+        file: info['full-backing-filename'],
+        format: info['backing-filename-format'],
+        size: info['virtual-size'],
+      },
+    };
+  } finally {
+    await berth.delete(name);
+  }
+}
+
+async function qemuPid(uuid) {
+  for (const pid of (await run('pgrep', ['-f', uuid])).trim().split('\n'))
+    if (/qemu-system/.test(readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')[0])) return Number(pid);
+  return fail(`no QEMU has the uuid ${uuid}`);
+}
+
+/** Milliseconds from the POST to the line. The file of another instance differs from the template's by its id only. */
+async function ourBoot({ berth }, driver, template, name, traces) {
+  const begun = now();
+  const accepted = berth.create(name, spec(driver));
+  accepted.catch(() => undefined);
+  const { instance, operation } = await accepted;
+  const took = (await readyAt(template.serial.replace(template.id, instance.id))) - begun;
+  traces.push({ ...(await berth.trace(operation)), total: took });
+  await berth.delete(name);
+  return took;
+}
+
+/** When the file holds the line. */
+async function readyAt(file) {
+  const end = now() + bootLimitMs;
+  for (let size = 0; now() < end; await pause(1)) {
+    const found = statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+    if (found === size) continue;
+    size = found;
+    if (readFileSync(file, 'latin1').includes(readyMark)) return now();
+  }
+  return fail(
+    `${file} had no "${readyMark}" within ${bootLimitMs} ms: ${readFileSync(file, 'latin1').slice(-300)}`,
+  );
+}
+
+const overlay = ({ base }, file) =>
+  run('qemu-img', [
+    'create',
+    '-q',
+    '-f',
+    'qcow2',
+    '-b',
+    base.file,
+    '-F',
+    base.format,
+    file,
+    String(base.size),
+  ]);
+
+async function virsh({ dir }, template) {
+  const uri = ['-q', '-c', 'qemu:///system'];
+  return {
+    name: 'virsh',
+    what: 'qemu-img create + define + start of the same domain',
+    async boot(round) {
+      const [disk, serial, file] = ['qcow2', 'log', 'xml'].map((end) =>
+        join(dir, 'vm', `virsh-${round}.${end}`),
+      );
+      const uuid = crypto.randomUUID();
+      const document = template.xml
+        .replace(/<name>[^<]*<\/name>/, `<name>bench-${uuid}</name>`)
+        .replaceAll(template.uuid, uuid)
+        .replace(/<metadata>[\s\S]*<\/metadata>/, '')
+        .replaceAll(template.disk, disk)
+        .replaceAll(template.seed, template.keptSeed)
+        .replaceAll(template.serial, serial);
+      writeFileSync(file, document);
+      writeFileSync(serial, '');
+      try {
+        const begun = now();
+        await overlay(template, disk);
+        await run('virsh', [...uri, `define ${file}; start bench-${uuid}`]);
+        return (await readyAt(serial)) - begun;
+      } finally {
+        await run('virsh', [...uri, 'destroy', `bench-${uuid}`]).catch(() => undefined);
+        await run('virsh', [...uri, 'undefine', `bench-${uuid}`]).catch(() => undefined);
+        for (const path of [disk, serial, file]) rmSync(path, { force: true });
+      }
+    },
+  };
+}
+
+async function bareQemu({ dir }, template) {
+  return {
+    name: 'qemu',
+    what: 'qemu-img create + the same arguments',
+    async boot(round) {
+      const [disk, serial, socket] = ['qcow2', 'log', 'sock'].map((end) =>
+        join(dir, 'vm', `qemu-${round}.${end}`),
+      );
+      const args = template.args
+        .map((a) =>
+          a
+            .replaceAll(template.disk, disk)
+            .replaceAll(template.serial, serial)
+            .replaceAll(template.seed, template.keptSeed),
+        )
+        .map((a) => a.replace(/(\/[^,= ]*)(qmp[^,]*|\.sock)(?=,|$)/, socket))
+        // Ours waits for `cont` over QMP; nobody would say it here.
+        .filter((a) => a !== '-S');
+      const begun = now();
+      await overlay(template, disk);
+      const child = spawn(args[0], args.slice(1), { stdio: ['ignore', 'ignore', 'pipe'] });
+      let said = '';
+      child.stderr.on('data', (chunk) => (said += chunk));
+      const gone = new Promise((resolve) => child.once('exit', resolve));
+      try {
+        const early = gone.then(() => fail(`qemu ended: ${said.slice(-400)}`));
+        early.catch(() => undefined);
+        return (await Promise.race([readyAt(serial), early])) - begun;
+      } finally {
+        child.kill('SIGKILL');
+        await gone;
+        for (const path of [disk, serial, socket]) rmSync(path, { force: true });
+      }
+    },
+  };
+}
+
+function fail(message) {
+  throw new Error(message);
+}
