@@ -151,9 +151,19 @@ function domains(): Things {
     dirs.flatMap((dir) =>
       entries(dir)
         .filter((n) => n.endsWith('.xml'))
-        .map((name) => join(dir, name)),
+        .map((name) => join(dir, name))
+        .filter((path) => !onRealDisk(path)),
     ),
   );
+}
+
+/** Whether a file shines through from the real machine, where others may make and remove it meanwhile. */
+function onRealDisk(path: string): boolean {
+  return entries('/.machine/disks').some((name) => {
+    const disk = join('/.machine/disks', name);
+    const at = text(join(disk, 'at')).replace(/\/$/, '');
+    return path.startsWith(`${at}/`) && existsSync(join(disk, 'lower', path.slice(at.length)));
+  });
 }
 
 /** Loop devices are the kernel's, without a namespace: one whose file is on no disk of ours is a neighbour's. */
