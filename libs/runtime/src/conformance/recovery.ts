@@ -44,8 +44,9 @@ export const recovery: readonly Behaviour[] = [
       const second = await h.runtime();
       const { exit } = await ended(h, second, spec);
       assert.deepEqual({ reason: exit?.reason, code: exit?.code }, { code: undefined, ...h.briefEnd });
-      assert.deepEqual((await find(await h.runtime(), spec))?.exit, exit, 'once and for all');
-      await gone(h, second, spec);
+      const third = await h.runtime();
+      assert.deepEqual((await find(third, spec))?.exit, exit, 'once and for all');
+      await gone(h, third, spec);
     },
   },
   {
