@@ -57,6 +57,8 @@ export function libvirtdConfig(options: DaemonConfigOptions = {}): Config {
     auth_unix_ro: 'none',
     max_workers: 20,
     prio_workers: 5,
+    // All of a host's machines are asked for at once after a restart, over one connection; by default 5 may wait.
+    max_client_requests: 64,
     keepalive_interval: 5,
     keepalive_count: 5,
     log_level: 3,
