@@ -52,6 +52,7 @@ export async function demoRun(api: BerthClient, options: DemoOptions): Promise<v
   say(
     `Done in ${((Date.now() - begun) / 1000).toFixed(1)} s. API: ${options.address} (OpenAPI at /v1/openapi.json)`,
   );
+  say(`See:    ${options.address}/ui/ in a browser; ./berth sign-in gives a code for it`);
   say('Look:   ./berth get instances -o wide · ./berth logs web-vm · ./berth explain web-vm · virsh list');
   say('Stop:   ./berth down (instances run on) · ./berth down --instances stop (everything)');
 }

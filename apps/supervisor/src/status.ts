@@ -26,7 +26,7 @@ export function statusText(status: FleetStatus, now: number): string {
   ]);
   const head = ['COMPONENT', 'STATE', 'PID', 'UPTIME', 'RESTARTS', 'WHERE'];
   const first = status.up
-    ? `Berth is up with ${status.hosts} host(s). API: ${status.api}`
+    ? `Berth is up with ${status.hosts} host(s). API: ${status.api}\nDashboard: ${status.api}/ui/ (./berth sign-in gives a code for it)`
     : `Berth is not up: ${status.step}`;
   return `${first}\n\n${table(head, rows)}\n`;
 }

@@ -39,6 +39,7 @@ export async function upCommand(
   await untilUp(paths, begun + timeoutMs);
   const seconds = ((Date.now() - begun) / 1000).toFixed(1);
   say(`Berth is up after ${seconds} s. API: http://127.0.0.1:${config.apiPort}`);
+  say(`Dashboard: http://127.0.0.1:${config.apiPort}/ui/ (./berth sign-in gives a code for it)`);
 }
 
 async function portFree(port: number, key: string): Promise<void> {
