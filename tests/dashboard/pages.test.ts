@@ -2,9 +2,16 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
-import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { accessFaults, chromiumLaunch, looks, signIn, widthFaults, windowOpen } from './chromium.js';
+import {
+  accessFaults,
+  chromiumLaunch,
+  looks,
+  signIn,
+  widthFaults,
+  windowOpen,
+  type Chromium,
+} from './chromium.js';
 import { Stage } from './stage.js';
 
 /*
@@ -17,13 +24,14 @@ const shots = fileURLToPath(new URL('../../docs/screenshots', import.meta.url));
 const shooting = process.env['BERTH_SCREENSHOTS'] === '1';
 
 let stage: Stage;
-let browser: Browser;
+let chromium: Chromium;
 beforeAll(async () => {
-  [stage, browser] = await Promise.all([Stage.start(), chromiumLaunch()]);
+  stage = await Stage.start();
+  chromium = await chromiumLaunch();
   if (shooting) mkdirSync(shots, { recursive: true });
 });
 afterAll(async () => {
-  await browser?.close();
+  await chromium?.close();
   await stage?.stop();
 });
 
@@ -50,7 +58,7 @@ const pages: readonly (readonly [name: string, path: string, ready: string])[] =
 
 describe.each(looks)('at $width px, $scheme', (look) => {
   test('every page is accessible, fits its window, and no script or policy complains', async () => {
-    const { context, page, complaints } = await windowOpen(browser, look);
+    const { context, page, complaints } = await windowOpen(chromium, look);
     const shoot = async (name: string): Promise<void> => {
       // All pages once, and of some also how they look dark and narrow.
       const plain = look.width === 1440 && look.scheme === 'light';

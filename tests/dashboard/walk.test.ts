@@ -1,6 +1,6 @@
-import type { Browser, Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { accessFaults, chromiumLaunch, signIn, windowOpen } from './chromium.js';
+import { accessFaults, chromiumLaunch, signIn, windowOpen, type Chromium } from './chromium.js';
 import { Stage } from './stage.js';
 
 /*
@@ -8,25 +8,25 @@ import { Stage } from './stage.js';
  * hosts has to arrive by the ledger's stream.
  */
 let stage: Stage;
-let browser: Browser;
+let chromium: Chromium;
 beforeAll(async () => {
-  [stage, browser] = await Promise.all([Stage.start(), chromiumLaunch()]);
+  stage = await Stage.start();
+  chromium = await chromiumLaunch();
 });
 afterAll(async () => {
-  await browser?.close();
+  await chromium?.close();
   await stage?.stop();
 });
 
 const state = (page: Page, word: string) => page.locator('.page-title .state', { hasText: word });
 
 test('an instance is created, watched, read, stopped and deleted without a reload', async () => {
-  const { context, page, complaints } = await windowOpen(browser, { width: 1440, scheme: 'light' });
+  const { context, page, complaints } = await windowOpen(chromium, { width: 1440, scheme: 'light' });
   const faults: string[] = [];
   await signIn(page, stage.base, await stage.code());
   let loads = 0;
   page.on('load', () => loads++);
 
-  await page.getByRole('link', { name: 'Instances' }).click();
   await create(page, 'shop', 'Container');
   await state(page, 'pending').waitFor();
   await stage.api.settle();
@@ -34,7 +34,6 @@ test('an instance is created, watched, read, stopped and deleted without a reloa
   await page.getByRole('tab', { name: 'Log' }).click();
   await page.getByRole('log').getByText('line 40 of what it printed').waitFor();
 
-  await page.getByRole('link', { name: 'Instances' }).click();
   await create(page, 'ledger', 'Virtual machine');
   await stage.api.settle();
   await state(page, 'running').waitFor();
@@ -63,13 +62,14 @@ test('an instance is created, watched, read, stopped and deleted without a reloa
 });
 
 test('an instance that fits no host is told so before it is made, and why it waits after', async () => {
-  const { context, page, complaints } = await windowOpen(browser, { width: 400, scheme: 'dark' });
+  const { context, page, complaints } = await windowOpen(chromium, { width: 400, scheme: 'dark' });
   await signIn(page, stage.base, stage.token());
   await page.goto(`${stage.base}/ui/p/alpha/create`);
   await page.getByLabel('Name', { exact: true }).fill('whale');
   await page.getByLabel('Memory, MiB').fill('900000');
   await page.getByText('It can be created all the same').waitFor();
   await page.getByRole('button', { name: 'Create whale' }).click();
+  await state(page, 'pending').waitFor();
   await stage.api.settle();
   const waits = page.locator('section', { has: page.getByRole('heading', { name: 'Why it waits' }) });
   await waits.getByText('memory').first().waitFor();
@@ -82,7 +82,10 @@ test('an instance that fits no host is told so before it is made, and why it wai
 });
 
 async function create(page: Page, name: string, isolation: string): Promise<void> {
+  await page.getByRole('link', { name: 'Instances' }).click();
+  await page.getByRole('heading', { name: 'Instances', level: 1 }).waitFor();
   await page.getByRole('link', { name: 'Create instance' }).click();
+  await page.getByRole('heading', { name: 'Create instance', level: 1 }).waitFor();
   await page.getByLabel('Name', { exact: true }).fill(name);
   await page.getByText(isolation, { exact: true }).click();
   await page.getByRole('button', { name: `Create ${name}` }).click();

@@ -9,8 +9,10 @@ import {
   redirect,
 } from '@tanstack/react-router';
 import type { Live } from '../api/live.js';
+import { projectsQuery } from '../api/queries.js';
 import { sessionQuery } from '../api/session.js';
 import { Empty, Failure, Waiting } from '../parts/notices.js';
+import { projectChoose } from './project.js';
 import { Shell } from './shell.js';
 import { SignIn } from './sign-in.js';
 
@@ -59,8 +61,8 @@ const home = createRoute({
   getParentRoute: () => inside,
   path: '/',
   beforeLoad: async ({ context }) => {
-    const session = await context.client.ensureQueryData(sessionQuery);
-    const project = session?.project ?? localStorage.getItem('berth-project') ?? 'default';
+    const projects = await context.client.ensureQueryData(projectsQuery);
+    const project = projectChoose(projects.map((p) => p.name));
     throw redirect({ to: '/p/$project', params: { project } });
   },
 });

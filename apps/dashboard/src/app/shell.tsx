@@ -5,6 +5,7 @@ import { useLive, type LiveState } from '../api/live.js';
 import { projectsQuery } from '../api/queries.js';
 import { covers, sessionQuery, signOut } from '../api/session.js';
 import { Icon, type IconName } from '../parts/icons.js';
+import { projectChoose, projectRemember } from './project.js';
 import { SchemeToggle } from './scheme.js';
 
 /** Frame of every page: where one can go, who one is, and whether what is shown is live. */
@@ -107,9 +108,10 @@ const ofProject = [
 
 function Menu({ cluster, admin }: { cluster: boolean; admin: boolean }) {
   const params = useParams({ strict: false });
-  const project = params.project ?? localStorage.getItem('berth-project') ?? 'default';
+  const projects = useQuery(projectsQuery).data ?? [];
+  const project = params.project ?? projectChoose(projects.map((p) => p.name));
   useEffect(() => {
-    if (params.project !== undefined) localStorage.setItem('berth-project', params.project);
+    if (params.project !== undefined) projectRemember(params.project);
   }, [params.project]);
   return (
     <nav aria-label="Pages">

@@ -362,8 +362,12 @@ function Events({ instance }: { instance: Instance }) {
               <td className="dim nowrap">
                 <Time at={e.at} />
               </td>
-              <td>{e.type}</td>
-              <td className="dim">{eventText(e)}</td>
+              <td>
+                {e.type.replace(/\..*/, '.')}
+                <wbr />
+                {e.type.replace(/^[^.]*\./, '')}
+              </td>
+              <td className="dim anywhere">{eventText(e)}</td>
               <td className="from-m dim">{e.actor}</td>
             </tr>
           ))}

@@ -22,33 +22,37 @@ export function ConfirmByName(props: {
     if (typed === name) onConfirm();
   };
   return (
-    <Modal
-      opened={opened}
-      onClose={onClose}
-      title={title}
-      centered
-      closeButtonProps={{ 'aria-label': 'Close' }}
-    >
-      <form onSubmit={submit} className="stack">
-        {children}
-        <TextInput
-          label={`Type ${name} to confirm`}
-          value={typed}
-          onChange={(e) => setTyped(e.currentTarget.value)}
-          autoComplete="off"
-          spellCheck={false}
-          data-autofocus
-        />
-        {error !== null && <Failure error={error} />}
-        <div className="actions end">
-          <Button variant="default" onClick={onClose}>
-            Keep it
-          </Button>
-          <Button type="submit" color="red" disabled={typed !== name} loading={pending}>
-            {verb}
-          </Button>
+    <Modal.Root opened={opened} onClose={onClose} centered>
+      <Modal.Overlay />
+      <Modal.Content>
+        {/* Mantine's Modal.Header is a <header>: with the page's it would be a second banner. */}
+        <div className="dialog-head">
+          <Modal.Title>{title}</Modal.Title>
+          <Modal.CloseButton aria-label="Close" />
         </div>
-      </form>
-    </Modal>
+        <Modal.Body>
+          <form onSubmit={submit} className="stack">
+            {children}
+            <TextInput
+              label={`Type ${name} to confirm`}
+              value={typed}
+              onChange={(e) => setTyped(e.currentTarget.value)}
+              autoComplete="off"
+              spellCheck={false}
+              data-autofocus
+            />
+            {error !== null && <Failure error={error} />}
+            <div className="actions end">
+              <Button variant="default" onClick={onClose}>
+                Keep it
+              </Button>
+              <Button type="submit" color="red" disabled={typed !== name} loading={pending}>
+                {verb}
+              </Button>
+            </div>
+          </form>
+        </Modal.Body>
+      </Modal.Content>
+    </Modal.Root>
   );
 }
