@@ -4,8 +4,10 @@ export const now = () => performance.now();
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 let interrupted = false;
-/** Ctrl-C ends the measuring after the step under way, so that everything is cleaned up. */
-export const endOnInterrupt = () => process.on('SIGINT', () => (interrupted = true));
+/** Ctrl-C or SIGTERM ends the measuring after the step under way, so that everything is cleaned up. */
+export function endOnInterrupt() {
+  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => (interrupted = true));
+}
 
 /** Nearest-rank percentile of numbers. */
 export function percentile(numbers, p) {
@@ -67,6 +69,12 @@ export async function inTurn(contenders, { rounds, limitMs, progress }) {
   return times;
 }
 
+/** An aim is met or missed when the whole interval says so. */
+function verdict({ low, high }, aim) {
+  if (high <= aim) return 'met';
+  return low > aim ? 'missed' : 'open';
+}
+
 /** One line of the results: us against a peer. `aim` is the ratio not to be above, or null. */
 export function comparison(what, ours, peer, peerName, aim) {
   const ratio = medianInterval(ours.map((ms, i) => ms / peer[i]));
@@ -78,6 +86,6 @@ export function comparison(what, ours, peer, peerName, aim) {
     theirs: { p50: median(peer), p95: percentile(peer, 0.95) },
     ratio,
     aim,
-    met: aim === null ? null : ratio.median <= aim,
+    verdict: aim === null ? null : verdict(ratio, aim),
   };
 }

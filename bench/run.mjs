@@ -1,5 +1,5 @@
 // ./berth bench [name…] [--pairs N] [--write]: Berth side by side with its peers. Bounded in time; leaves nothing behind.
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,16 +9,17 @@ import { container } from './cases/container.mjs';
 import { density } from './cases/density.mjs';
 import { get, rate } from './cases/requests.mjs';
 import { startup } from './cases/startup.mjs';
-import { vm } from './cases/vm.mjs';
+import { vmLibvirt, vmQemu } from './cases/vm.mjs';
 import { endOnInterrupt } from './measure.mjs';
 import { run } from './programs.mjs';
-import { report } from './report.mjs';
+import { report, withResults } from './report.mjs';
 import { rootfsMake } from './rootfs.mjs';
 
 /** Each with the longest time its rounds may take: 13 minutes together. */
 const cases = {
   container: [container, 150],
-  vm: [vm, 360],
+  'vm-libvirt': [vmLibvirt, 180],
+  'vm-qemu': [vmQemu, 180],
   density: [density, 90],
   get: [get, 60],
   rate: [rate, 60],
@@ -27,7 +28,7 @@ const cases = {
 
 const usage = `usage: berth bench [${Object.keys(cases).join('|')} …] [--pairs N] [--write]
   --pairs N   rounds of each comparison, 30 when absent
-  --write     the page goes to docs/benchmarks.md as well
+  --write     the results go into docs/benchmarks.md as well, below "Results"
 `;
 const home = fileURLToPath(new URL('..', import.meta.url));
 const progress = (line) => process.stderr.write(`bench: ${line}\n`);
@@ -57,7 +58,7 @@ async function main() {
   process.stdout.write(page);
   if (!values.write) return;
   const file = join(home, 'docs/benchmarks.md');
-  writeFileSync(file, page);
+  writeFileSync(file, withResults(readFileSync(file, 'utf8'), page));
   await run(join(home, 'node_modules/.bin/prettier'), ['--write', '--log-level=warn', file]).catch(
     () => undefined,
   );
@@ -88,13 +89,12 @@ async function measured(names, pairs) {
           pairs,
           limitMs: seconds * 1000,
           progress,
-          skip: progress,
         }),
       );
     }
     return report(results, { date: new Date().toISOString().slice(0, 10), pairs });
   } finally {
-    await berth?.remove().catch((error) => progress(`cleaning up: ${error.message}`));
+    await berth?.remove().catch((error) => progress(`${berth.root} is left: ${error.message}`));
     rmSync(dir, { recursive: true, force: true });
   }
 }

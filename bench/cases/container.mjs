@@ -13,14 +13,16 @@ export const spec = {
   process: { command: ['/bin/busybox'], args: ['sleep', '86400'] },
 };
 
-export async function container({ berth, dir, rootfs, rootfsTar, pairs, limitMs, progress, skip }) {
+export async function container({ berth, dir, rootfs, rootfsTar, pairs, limitMs, progress }) {
   const peers = [];
+  const notes = [];
   try {
-    for (const peer of [docker, lxd, runc]) {
+    for (const [name, peer] of Object.entries({ docker, lxd, runc })) {
       try {
         peers.push({ ...(await peer.start(dir, rootfsTar, rootfs)), what: peer.what });
       } catch (error) {
-        skip(`a peer is left out: ${error.message}`);
+        notes.push(`Left out, it did not start: ${name}: ${error.message.split('\n')[0]}`);
+        progress(notes.at(-1));
       }
     }
     const traces = [];
@@ -42,6 +44,7 @@ export async function container({ berth, dir, rootfs, rootfsTar, pairs, limitMs,
       };
     const times = await inTurn(contenders, { rounds: pairs, limitMs, progress });
     return {
+      notes,
       comparisons: compared(times, peers),
       trace: { title: 'A container, POST to running', ...parts(traces) },
     };

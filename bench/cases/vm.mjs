@@ -24,28 +24,24 @@ export const spec = (driver) => ({
   placement: { driver },
 });
 
-export async function vm(bench) {
+export const vmLibvirt = (bench) => compared(bench, 'libvirt', virsh, 1.02);
+export const vmQemu = (bench) => compared(bench, 'qemu', bareQemu, 1.05);
+
+async function compared(bench, driver, peerOf, aim) {
   const { dir, pairs, limitMs, progress } = bench;
   mkdirSync(join(dir, 'vm'), { recursive: true, mode: 0o711 });
-  const results = { comparisons: [], traces: [] };
-  for (const [driver, peerOf, aim] of [
-    ['libvirt', virsh, 1.02],
-    ['qemu', bareQemu, 1.05],
-  ]) {
-    const template = await templateOf(bench, driver);
-    const peer = await peerOf(bench, template);
-    const traces = [];
-    const ours = (round) =>
-      ourBoot(bench, driver, template, `bench-${driver}${round}`, round >= 2 ? traces : []);
-    const contenders = { berth: ours, [peer.name]: peer.boot };
-    const times = await inTurn(contenders, { rounds: pairs, limitMs: limitMs / 2, progress });
-    const what = `vm (${driver} driver): POST to ready line`;
-    results.comparisons.push(
-      comparison(what, times.berth, times[peer.name], `${peer.name}: ${peer.what}`, aim),
-    );
-    results.traces.push({ title: `A VM by the ${driver} driver, POST to running`, ...parts(traces) });
-  }
-  return results;
+  const template = await templateOf(bench, driver);
+  const peer = await peerOf(bench, template);
+  const traces = [];
+  const ours = (round) =>
+    ourBoot(bench, driver, template, `bench-${driver}${round}`, round >= 2 ? traces : []);
+  const contenders = { berth: ours, [peer.name]: peer.boot };
+  const times = await inTurn(contenders, { rounds: pairs, limitMs, progress });
+  const what = `vm (${driver} driver): POST to ready line`;
+  return {
+    comparisons: [comparison(what, times.berth, times[peer.name], `${peer.name}: ${peer.what}`, aim)],
+    trace: { title: `A VM by the ${driver} driver, POST to ready line`, ...parts(traces) },
+  };
 }
 
 /** One of our machines, looked at while it runs: what the peers copy. */

@@ -1,9 +1,9 @@
 // runc alone: an overlay mount, create, start; all namespaces but the user's, the same limits, no bridge.
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import { run } from '../programs.mjs';
+import { run, unmountBelow } from '../programs.mjs';
 
 export const what = 'overlay mount + runc create + runc start';
 
@@ -44,7 +44,9 @@ export async function start(dir, _rootfsTar, rootfs) {
     pids: { limit: 4096 },
   };
   writeFileSync(join(base, 'config.json'), JSON.stringify(spec));
-  const shell = spawn('bash', ['-c', worker, 'bench', base, rootfs], { stdio: ['pipe', 'pipe', 'inherit'] });
+  // In a group of its own, or Ctrl-C would end it before its containers.
+  const options = { stdio: ['pipe', 'pipe', 'inherit'], detached: true };
+  const shell = spawn('bash', ['-c', worker, 'bench', base, rootfs], options);
   const lines = createInterface({ input: shell.stdout })[Symbol.asyncIterator]();
   const ask = async (line) => {
     shell.stdin.write(`${line}\n`);
@@ -62,9 +64,16 @@ export async function start(dir, _rootfsTar, rootfs) {
     },
     remove: (name) => ask(`remove ${name}`),
     async end() {
-      const gone = new Promise((resolve) => shell.once('exit', resolve));
-      shell.stdin.end();
-      await gone;
+      if (shell.exitCode === null && shell.signalCode === null) {
+        const gone = new Promise((resolve) => shell.once('exit', resolve));
+        shell.stdin.end();
+        await gone;
+      }
+      // What a round that failed left.
+      const state = join(base, 'state');
+      mkdirSync(state, { recursive: true });
+      for (const id of readdirSync(state)) await run('runc', ['--root', state, 'delete', '-f', id]);
+      await unmountBelow(base);
       rmSync(base, { recursive: true, force: true });
     },
   };

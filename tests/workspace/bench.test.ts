@@ -1,26 +1,68 @@
 import { describe, expect, it } from 'vitest';
 
 // The benchmarks are plain programs without types.
-const { comparison, inTurn, medianInterval } = (await import('../../bench/measure.mjs' as string)) as {
+const { comparison, inTurn, median, medianInterval, percentile, seeded } = (await import(
+  '../../bench/measure.mjs' as string
+)) as {
   comparison: (...args: unknown[]) => {
     ratio: { median: number; low: number; high: number };
-    met: boolean | null;
+    verdict: 'met' | 'missed' | 'open' | null;
   };
+  median: (numbers: number[]) => number;
+  percentile: (numbers: number[], p: number) => number;
+  seeded: (seed: number) => () => number;
   inTurn: (...args: unknown[]) => Promise<Record<string, number[]>>;
   medianInterval: (numbers: number[], seed?: number) => { median: number; low: number; high: number };
+};
+const { withResults } = (await import('../../bench/report.mjs' as string)) as {
+  withResults: (page: string, results: string) => string;
 };
 
 describe('the benchmarks', () => {
   it('compare within rounds: a slow moment of the machine that hits both is no difference', () => {
     const slow = [1, 1, 5, 1, 9, 1];
-    const { ratio, met } = comparison(
+    const { ratio, verdict } = comparison(
       'x',
       slow.map((s) => 50 * s),
       slow.map((s) => 100 * s),
       'peer',
       0.5,
     );
-    expect([ratio, met]).toEqual([{ median: 0.5, low: 0.5, high: 0.5 }, true]);
+    expect([ratio, verdict]).toEqual([{ median: 0.5, low: 0.5, high: 0.5 }, 'met']);
+  });
+  it('say that an aim is met or missed only when the whole interval does', () => {
+    const verdictOf = (...ours: number[]) =>
+      comparison(
+        'x',
+        ours,
+        ours.map(() => 1),
+        'peer',
+        1.05,
+      ).verdict;
+    expect(verdictOf(1, 1.01, 1.02, 1.03, 1.04)).toBe('met');
+    expect(verdictOf(1.06, 1.07, 1.08, 1.09, 1.1)).toBe('missed');
+    expect(verdictOf(1, 1.02, 1.03, 1.08, 1.1)).toBe('open');
+  });
+  it('take the middle of an even number of results, and the nearest rank for percentiles', () => {
+    expect([median([4, 1, 3, 2]), median([3, 1, 2])]).toEqual([2.5, 2]);
+    expect([percentile([4, 1, 3, 2], 0.5), percentile([4, 1, 3, 2], 0.95), percentile([7], 0)]).toEqual([
+      2, 4, 7,
+    ]);
+  });
+  it('cover the true median about as often as they claim', () => {
+    const random = seeded(7);
+    const trials = 40;
+    let covered = 0;
+    for (let i = 0; i < trials; i++) {
+      const { low, high } = medianInterval(Array.from({ length: 30 }, random), i);
+      if (low <= 0.5 && 0.5 <= high) covered++;
+    }
+    expect(covered / trials).toBeGreaterThanOrEqual(0.88);
+    expect(covered / trials).toBeLessThan(1);
+  });
+  it('replace the results of the page, and nothing else', () => {
+    const page = '# Benchmarks\n\nHow.\n\n## Results\n\nNone yet.\n';
+    expect(withResults(page, '## Results\n\nNew.\n')).toBe('# Benchmarks\n\nHow.\n\n## Results\n\nNew.\n');
   });
   it('give the same interval for the same results, and the median within it', () => {
     const numbers = [1, 2, 3, 4, 5, 6, 7, 8, 9, 30];
