@@ -69,8 +69,12 @@ export async function inTurn(contenders, { rounds, limitMs, progress }) {
   return times;
 }
 
-/** An aim is met or missed when the whole interval says so. */
-function verdict({ low, high }, aim) {
+/** Fewer decide nothing: their interval is too narrow for what it claims. */
+const pairsToDecide = 30;
+
+/** An aim is met or missed when there are pairs enough and the whole interval says so. */
+function verdict({ low, high }, pairs, aim) {
+  if (pairs < pairsToDecide) return 'open';
   if (high <= aim) return 'met';
   return low > aim ? 'missed' : 'open';
 }
@@ -86,6 +90,6 @@ export function comparison(what, ours, peer, peerName, aim) {
     theirs: { p50: median(peer), p95: percentile(peer, 0.95) },
     ratio,
     aim,
-    verdict: aim === null ? null : verdict(ratio, aim),
+    verdict: aim === null ? null : verdict(ratio, ours.length, aim),
   };
 }

@@ -15,11 +15,11 @@ import { run } from './programs.mjs';
 import { report, withResults } from './report.mjs';
 import { rootfsMake } from './rootfs.mjs';
 
-/** Each with the longest time its rounds may take: 13 minutes together. */
+/** Each with the longest time its rounds may take: 17 minutes together. */
 const cases = {
   container: [container, 150],
-  'vm-libvirt': [vmLibvirt, 180],
-  'vm-qemu': [vmQemu, 180],
+  'vm-libvirt': [vmLibvirt, 300],
+  'vm-qemu': [vmQemu, 300],
   density: [density, 90],
   get: [get, 60],
   rate: [rate, 60],
@@ -27,7 +27,7 @@ const cases = {
 };
 
 const usage = `usage: berth bench [${Object.keys(cases).join('|')} …] [--pairs N] [--write]
-  --pairs N   rounds of each comparison, 30 when absent
+  --pairs N   rounds of each comparison, 30 when absent; fewer decide nothing
   --write     the results go into docs/benchmarks.md as well, below "Results"
 `;
 const home = fileURLToPath(new URL('..', import.meta.url));
