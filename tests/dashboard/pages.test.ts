@@ -41,7 +41,7 @@ const pages: readonly (readonly [name: string, path: string, ready: string])[] =
   ['instances', `${inAlpha}/instances`, 'td >> text=database'],
   ['instances-filtered', `${inAlpha}/instances?state=error`, 'text=No instance fits'],
   ['create', `${inAlpha}/create`, 'th >> text=Verdict'],
-  ['instance', `${inAlpha}/instances/web`, 'li >> text=since'],
+  ['instance', `${inAlpha}/instances/web`, 'figure:has-text("Disk read") canvas'],
   ['log', `${inAlpha}/instances/web?tab=logs`, 'text=line 40 of'],
   ['decision', `${inAlpha}/instances/giant?tab=decision`, 'th >> text=Verdict'],
   ['events', `${inAlpha}/instances/web?tab=events`, 'td >> text=instance.created'],
@@ -52,7 +52,7 @@ const pages: readonly (readonly [name: string, path: string, ready: string])[] =
   ['volumes', `${inAlpha}/volumes`, 'td >> text=root disk'],
   ['operations', `${inAlpha}/operations`, 'td >> text=succeeded'],
   ['hosts', '/ui/hosts', 'h2 >> text=h2'],
-  ['host', '/ui/hosts/h1', 'text=Boundary between tenants'],
+  ['host', '/ui/hosts/h1', 'figure:has-text("Processor") canvas'],
   ['tokens', '/ui/tokens', 'td >> text=alpha-viewer'],
 ];
 

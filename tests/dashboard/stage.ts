@@ -1,7 +1,9 @@
 import { fileURLToPath } from 'node:url';
+import type { InstanceId } from '@berth/model';
 import type { AddressInfo } from 'node:net';
 import { defaultHttpConfig } from '../../apps/api/src/http/deps.js';
 import { Api, seedHost } from '../http/api.js';
+import { hourOfUsage } from './usage.js';
 
 const dashboardDir = fileURLToPath(new URL('../../apps/dashboard/dist', import.meta.url));
 
@@ -37,7 +39,7 @@ export class Stage {
     return (body as { secret: string }).secret;
   }
 
-  /** A container and a machine that run, one that waits for memory, one that is stopped, and a silent host. */
+  /** A container and a machine that run, one that waits for memory, one that is stopped, and a silent host; of the first an hour's use. */
   private async fill(): Promise<void> {
     const { api } = this;
     const create = (name: string, spec: object, labels = {}) =>
@@ -60,6 +62,8 @@ export class Stage {
     await api.store.hostsSilentMark(-1_000_000);
     await api.store.hostSeen(api.host.id, api.host.session);
     await api.ledger.flush();
+    const { body } = await api.call('get', '/v1/projects/alpha/instances/web').expect(200);
+    api.usage.take(api.host.id, hourOfUsage((body as { id: InstanceId }).id, Date.now()));
   }
 
   stop(): Promise<void> {

@@ -22,8 +22,8 @@ export function HostMetrics({ host }: { host: string }) {
   return (
     <div className="graphs">
       <Graph title="Processor" times={data.times} series={series.cpu} show={cpus} />
-      <Graph title="Memory" times={data.times} series={series.memory} show={bytes} />
-      <Graph title="Disk" times={data.times} series={series.disk} show={bytes} />
+      <Graph title="Memory" times={data.times} series={series.memory} show={bytes} binary />
+      <Graph title="Disk" times={data.times} series={series.disk} show={bytes} binary />
     </div>
   );
 }

@@ -218,7 +218,7 @@ function Table({ items, operator }: { items: readonly Instance[]; operator: bool
             <td className="from-l num">
               {cpus(cpuMillisOf(i.spec))}, {mib(i.spec.memoryMiB)}
             </td>
-            <td className="from-m dim">
+            <td className="from-m dim nowrap">
               <Time at={i.createdAt} />
             </td>
             {operator && (

@@ -31,9 +31,9 @@ export function InstanceMetrics({ project, name }: { project: string; name: stri
   return (
     <div className="graphs">
       <Graph title="Processor" times={data.times} series={series.cpu} show={cpus} />
-      <Graph title="Memory" times={data.times} series={series.memory} show={bytes} />
-      <Graph title="Network" times={data.times} series={series.network} show={perSecond} />
-      <Graph title="Disk" times={data.times} series={series.disk} show={perSecond} />
+      <Graph title="Memory" times={data.times} series={series.memory} show={bytes} binary />
+      <Graph title="Network" times={data.times} series={series.network} show={perSecond} binary />
+      <Graph title="Disk" times={data.times} series={series.disk} show={perSecond} binary />
     </div>
   );
 }

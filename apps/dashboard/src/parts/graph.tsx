@@ -7,17 +7,28 @@ export interface Series {
   readonly points: readonly (number | null)[];
 }
 
+const incrs = Array.from({ length: 50 }, (_, power) => 2 ** power);
+
+/** Hours and minutes here, of a Unix time in seconds. */
+const clock = (seconds: number): string => {
+  const at = new Date(seconds * 1000);
+  return [at.getHours(), at.getMinutes()].map((n) => String(n).padStart(2, '0')).join(':');
+};
+
 /** A small plot of the last hour; the newest values stand in its title for everybody. */
 export function Graph({
   title,
   times,
   series,
   show,
+  binary = false,
 }: {
   title: string;
   times: readonly number[];
   series: readonly Series[];
   show: (n: number) => string;
+  /** Ticks at powers of two, as bytes are shown. */
+  binary?: boolean;
 }) {
   const place = useRef<HTMLDivElement>(null);
   const measured = series.some((s) => s.points.some((p) => p !== null));
@@ -44,8 +55,8 @@ export function Graph({
         cursor: { y: false },
         scales: { y: { range: (_u, _min, max) => [0, Math.max(max ?? 0, 0.001) * 1.15] } },
         axes: [
-          { ...axis, space: 70 },
-          { ...axis, size: 70, values: (_u, ticks) => ticks.map(show), space: 34 },
+          { ...axis, space: 70, values: (_u, ticks) => ticks.map(clock) },
+          { ...axis, size: 70, values: (_u, ticks) => ticks.map(show), space: 34, ...(binary && { incrs }) },
         ],
         series: [
           {},
@@ -67,7 +78,7 @@ export function Graph({
       watch.disconnect();
       plot.destroy();
     };
-  }, [times, series, show, measured]);
+  }, [times, series, show, binary, measured]);
   return (
     <figure className="graph">
       <figcaption>
