@@ -57,7 +57,7 @@ function perInstance({ more, rows }) {
   return `### One way or the other
 
 The same programs as a container and as a machine with a kernel of its own. Memory and disk: growth of the whole machine over ${more}
-more instances, for each of them.
+more instances, for each of them. Each has a tenth of a processor.
 
 ${table(['as', 'POST to running, ms p50', 'memory, MiB each', 'disk, KiB each'], cells)}`;
 }
