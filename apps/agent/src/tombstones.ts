@@ -20,10 +20,14 @@ interface Order {
 }
 
 const stepMs = 60_000;
+/** Orders that are carried out at the same time. */
+const atOnce = 8;
 
 /** Carries out the orders to remove, again and again until they are done, and says so as often as they are listed. */
 export class Tombstones {
   private readonly orders = new Map<string, Order>();
+  /** By instance. */
+  private readonly underWay = new Map<string, Promise<void>>();
   private readonly wakeup = new Wakeup();
   private readonly life = new AbortController();
   private readonly loop: Promise<void>;
@@ -87,11 +91,37 @@ export class Tombstones {
     const { clock } = this.o;
     while (!this.life.signal.aborted) {
       const open = [...this.orders.values()].filter((order) => !order.done && order.worker === null);
-      for (const order of open) if (order.retryAt <= clock.now().getTime()) await this.attempt(order);
-      const due = open.filter((order) => !order.done && this.possible(order)).map((order) => order.retryAt);
+      for (const order of open) if (this.turn(order)) this.begin(order);
+      const due = open.filter((order) => this.waits(order)).map((order) => order.retryAt);
       const ms = due.length === 0 ? null : Math.max(50, Math.min(...due) - clock.now().getTime());
       await this.wakeup.wait(clock, ms, this.life.signal);
     }
+    await Promise.all(this.underWay.values());
+  }
+
+  /** One that hangs holds up only its own instance, whose orders are carried out one after the other. */
+  private turn(order: Order): boolean {
+    const { instanceId } = order.tombstone;
+    return (
+      !this.underWay.has(instanceId) &&
+      this.underWay.size < atOnce &&
+      order.retryAt <= this.o.clock.now().getTime() &&
+      this.possible(order) &&
+      this.runtimesFor(order).length > 0
+    );
+  }
+
+  private waits(order: Order): boolean {
+    return !order.done && this.possible(order) && !this.underWay.has(order.tombstone.instanceId);
+  }
+
+  private begin(order: Order): void {
+    const { instanceId } = order.tombstone;
+    const work = this.attempt(order).finally(() => {
+      this.underWay.delete(instanceId);
+      this.wakeup.wake();
+    });
+    this.underWay.set(instanceId, work);
   }
 
   private possible(order: Order): boolean {
@@ -106,7 +136,6 @@ export class Tombstones {
   private async attempt(order: Order): Promise<void> {
     const { clock, log } = this.o;
     const runtimes = this.runtimesFor(order);
-    if (runtimes.length === 0 || !this.possible(order)) return;
     const { tombstone } = order;
     const timer = new AbortController();
     const abort = new AbortController();
