@@ -38,6 +38,11 @@ const MAY_STAY: readonly { readonly kind: string; readonly what: RegExp; readonl
     what: /^\/(tmp\/\.nx|root\/\.cache\/swc-native-\d+|var\/lib\/containers\/cache)(\/|$)|^\/root\/\.cache$/,
     why: 'caches of development tools: nx, swc, skopeo',
   },
+  {
+    kind: 'files',
+    what: /^\/run\/xtables\.lock$/,
+    why: 'iptables makes its lock at its first call and keeps it',
+  },
 ];
 
 /** Kinds of which something may also go: the processes of the file before end when they please. */

@@ -67,8 +67,9 @@ async function boot(machine: string, disk: string, iso: string) {
     });
     child.once('exit', () => reject(new Error(`the guest ended: ${text}`)));
   });
+  // What is not read would keep the connection open.
   const powerdown = () =>
-    createConnection(qmp).end('{"execute":"qmp_capabilities"}\n{"execute":"system_powerdown"}\n');
+    createConnection(qmp).resume().end('{"execute":"qmp_capabilities"}\n{"execute":"system_powerdown"}\n');
   return { ready, powerdown, exited };
 }
 
