@@ -122,7 +122,7 @@ export class VmHost {
 
 /** A host with its own libvirtd. */
 export class TestHost extends VmHost {
-  #runtime: LibvirtRuntime | null = null;
+  readonly #runtimes: LibvirtRuntime[] = [];
 
   private constructor(
     dir: string,
@@ -137,20 +137,20 @@ export class TestHost extends VmHost {
   }
 
   async stop(): Promise<void> {
-    this.#runtime?.close();
+    for (const runtime of this.#runtimes) runtime.close();
     await this.libvirtd.stop();
     rmSync(this.dir, { recursive: true, force: true });
   }
 
-  /** A runtime as a newly started agent would make it; the one before is gone, as its agent is. */
+  /** A runtime as a newly started agent would make it; the ones before go on. */
   runtime(overrides: Partial<KvmRuntimeOptions> = {}): LibvirtRuntime {
-    this.#runtime?.close();
-    this.#runtime = createKvmRuntime({
+    const runtime = createKvmRuntime({
       libvirtSocket: this.libvirtd.socket,
       ...this.parts(),
       ...overrides,
     });
-    return this.#runtime;
+    this.#runtimes.push(runtime);
+    return runtime;
   }
 
   /** Whatever carries the instance on this host: domain and files; volumes apart. */
