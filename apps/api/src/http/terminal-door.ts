@@ -15,6 +15,8 @@ import { refuseTerminal } from './terminals.controller.js';
 export const terminalDoorPath = '/v1/console';
 /** Terminals of one API process. */
 const atOnce = 1000;
+/** How long a client may take to read why its terminal ended, when the API does; then its connection is cut. */
+const lastWordsMs = 1000;
 
 interface Admitted {
   readonly ticket: TerminalTicketRow;
@@ -35,6 +37,9 @@ export class TerminalDoor {
   });
   private readonly sessions = new Set<TerminalSession>();
   private readonly running = new Set<Promise<void>>();
+  /** Connections that asked for an upgrade: the server neither counts nor closes them any more. */
+  private readonly connections = new Set<Duplex>();
+  private emptied: () => void = () => undefined;
   private closing = false;
 
   constructor(
@@ -43,6 +48,11 @@ export class TerminalDoor {
   ) {
     server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
       socket.on('error', () => undefined);
+      this.connections.add(socket);
+      socket.once('close', () => {
+        this.connections.delete(socket);
+        if (this.connections.size === 0) this.emptied();
+      });
       void this.arrived(request, socket, head);
     });
   }
@@ -51,6 +61,20 @@ export class TerminalDoor {
     this.closing = true;
     for (const session of this.sessions) session.giveUp(ending());
     await Promise.all(this.running);
+    await this.lastWords();
+    for (const socket of this.connections) socket.destroy();
+  }
+
+  /** Resolves when every connection is closed, or had its time for that. */
+  private lastWords(): Promise<void> {
+    if (this.connections.size === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const stop = this.deps.every(lastWordsMs, () => this.emptied());
+      this.emptied = () => {
+        stop();
+        resolve();
+      };
+    });
   }
 
   private async arrived(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {

@@ -98,7 +98,11 @@ export class TerminalSession {
 
   private async carry(): Promise<object> {
     const { ticket, instance } = this.subject;
-    const host = await this.deps.terminals.open(instance, ticket.opens, this.over.signal);
+    const { signal } = this.over;
+    const host = await this.deps.terminals.open(instance, ticket.opens, signal);
+    // Whoever went away while it opened, or goes later, ends it: its words would be waited for in vain.
+    if (signal.aborted) host.close();
+    signal.addEventListener('abort', () => host.close(), { once: true });
     this.opened(host);
     this.tell({ type: 'opened' });
     for await (const saying of host.sayings()) {

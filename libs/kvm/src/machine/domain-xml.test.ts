@@ -61,7 +61,7 @@ describe('the XML writer', () => {
         expect(root?.getAttribute('k')).toBe(text);
         expect(root?.getElementsByTagName('b').item(0)?.textContent).toBe(`.${text}.`);
       }),
-      { numRuns: 10_000, examples: [['\u2028'], ['\u0085'], ['\t\r\n']] },
+      { numRuns: 10_000, examples: [['\u2028'], ['\u2029'], ['\u0085'], ['\t\r\n']] },
     );
   });
 

@@ -59,6 +59,7 @@ const entities: Readonly<Record<string, string>> = {
   // Line breaks for a reader that takes the document for XML 1.1.
   '\u0085': '&#133;',
   '\u2028': '&#8232;',
+  '\u2029': '&#8233;',
 };
 
 function escaped(text: string): string {
@@ -68,5 +69,5 @@ function escaped(text: string): string {
     const point = (illegal[0].codePointAt(0) ?? 0).toString(16).padStart(4, '0');
     throw new XmlError(`XML cannot carry the character U+${point.toUpperCase()}`);
   }
-  return text.replace(/[&<>"'\t\n\r\u0085\u2028]/g, (c) => entities[c] ?? c);
+  return text.replace(/[&<>"'\t\n\r\u0085\u2028\u2029]/g, (c) => entities[c] ?? c);
 }
