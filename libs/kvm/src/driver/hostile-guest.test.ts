@@ -26,7 +26,7 @@ beforeAll(async () => {
   writeFileSync(secret, Buffer.alloc(1024 * 1024, 'secret '), { mode: 0o666 });
 });
 afterAll(async () => {
-  drivers.qemu.close();
+  await drivers.qemu.close();
   await host.stop();
 });
 

@@ -13,4 +13,9 @@ export class InstanceLocks {
     this.#tails.set(instanceId, tail);
     return mine;
   }
+
+  /** Resolves when nothing is under way. */
+  async idle(): Promise<void> {
+    while (this.#tails.size > 0) await Promise.all(this.#tails.values());
+  }
 }

@@ -274,7 +274,7 @@ describe('an instance under one driver after the other', () => {
       await driver.remove(own, step());
     }
     await qemu.removeVolume(spec.rootVolume.id, step());
-    qemu.close();
+    await qemu.close();
   });
 });
 

@@ -34,7 +34,7 @@ describe.each(['libvirt', 'qemu'] as const)('a full file system below machines o
     begin();
   });
   afterAll(async () => {
-    runtime.close();
+    await runtime.close();
     await host.stop();
     await run('umount', [small]);
     rmSync(dir, { recursive: true });
@@ -87,7 +87,7 @@ describe.each(['libvirt', 'qemu'] as const)('a full file system below machines o
       conditions: [{ type: storageErrorType, reason: 'NoSpace', remedy: expect.any(String) as string }],
     });
     // A new agent finds the same; nothing is let go on while the pool is full.
-    runtime.close();
+    await runtime.close();
     begin();
     for (const spec of specs) await stalled(spec);
     const [free, held] = specs;

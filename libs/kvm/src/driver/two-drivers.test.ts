@@ -18,7 +18,7 @@ beforeAll(async () => {
   drivers = { libvirt: host.runtime(), qemu };
 });
 afterAll(async () => {
-  drivers.qemu.close();
+  await drivers.qemu.close();
   await host.stop();
 });
 

@@ -72,11 +72,12 @@ export class VmRuntime<M extends Machine> implements Runtime {
     return this.driver.name;
   }
 
-  /** Ends connections. Every machine runs on. */
-  close(): void {
+  /** Ends connections; resolves when nothing is written any more. Every machine runs on. */
+  async close(): Promise<void> {
     this.#accel.close();
     this.#storage.close();
     this.driver.close();
+    await this.#locks.idle();
   }
 
   /** What is known now. Whether KVM is worth anything may be measured later: `later` then gives the whole answer. */

@@ -208,7 +208,7 @@ describe('the end of a machine', () => {
     const spec = host.spec('brief');
     await runtime.prepare(spec, step());
     await runtime.start(spec, step());
-    runtime.close();
+    await runtime.close();
     await eventually('the guest speaks', async () =>
       /boots=\d\n/.test(await serialText(runtime, spec)) ? true : undefined,
     );
@@ -222,7 +222,7 @@ describe('the end of a machine', () => {
     const spec = host.spec('brief');
     await runtime.prepare(spec, step());
     await runtime.start(spec, step());
-    runtime.close();
+    await runtime.close();
     await eventually('the guest speaks', async () =>
       /boots=\d\n/.test(await serialText(runtime, spec)) ? true : undefined,
     );
@@ -242,7 +242,7 @@ describe('the end of a machine', () => {
     const spec = host.spec('panic');
     await runtime.prepare(spec, step());
     await runtime.start(spec, step());
-    runtime.close();
+    await runtime.close();
     runtime = host.runtime();
     expect(await ended(spec)).toMatchObject({
       power: 'crashed',
@@ -260,7 +260,7 @@ describe('the end of a machine', () => {
       exit: { reason: 'killed', message: 'destroyed from outside' },
     });
     const pid = await pidOf(crashed);
-    runtime.close();
+    await runtime.close();
     process.kill(pid, 'SIGKILL');
     runtime = host.runtime();
     expect(await ended(crashed)).toMatchObject({

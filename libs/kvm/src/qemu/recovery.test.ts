@@ -27,7 +27,7 @@ async function endedNaming(process: ProcessIdentity): Promise<WorkloadSpec> {
   await runtime.prepare(spec, step());
   await runtime.start(spec, step());
   const own = processIdentity((await seen(spec))?.pid ?? 0);
-  host.runtime().close();
+  await host.runtime().close();
   if (own === null) throw new Error('it does not run');
   signalProcess(own, 'SIGKILL');
   await expect.poll(() => isAlive(own)).toBe(false);

@@ -137,7 +137,7 @@ export class TestHost extends VmHost {
   }
 
   async stop(): Promise<void> {
-    for (const runtime of this.#runtimes) runtime.close();
+    await Promise.all(this.#runtimes.map((runtime) => runtime.close()));
     await this.libvirtd.stop();
     rmSync(this.dir, { recursive: true, force: true });
   }
@@ -192,7 +192,7 @@ export class QemuHost extends VmHost {
 
   /** A runtime as a newly started agent would make it; the one before is gone, as its agent is. */
   runtime(overrides: Partial<VmRuntimeOptions> = {}): QemuRuntime {
-    this.#runtime?.close();
+    void this.#runtime?.close();
     this.#runtime = createQemuRuntime({ ...this.parts(), ...overrides });
     return this.#runtime;
   }
@@ -204,7 +204,7 @@ export class QemuHost extends VmHost {
       await runtime.stop(seen, 0, step());
       await runtime.remove(seen, step());
     }
-    runtime.close();
+    await runtime.close();
     rmSync(this.dir, { recursive: true, force: true });
   }
 

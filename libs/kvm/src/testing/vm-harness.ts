@@ -14,7 +14,7 @@ import type { VmHost } from './host.js';
 
 /** A host that makes runtimes of one driver. */
 export interface DriverHost extends VmHost {
-  runtime(overrides?: Partial<VmRuntimeOptions>): Runtime & { close(): void };
+  runtime(overrides?: Partial<VmRuntimeOptions>): Runtime & { close(): Promise<void> };
   leftovers(key: WorkloadKey): Promise<string[]> | string[];
   /** Leaves what only this driver makes. */
   driverDebris(spec: WorkloadSpec): Promise<void>;
@@ -80,14 +80,14 @@ export function vmHarness(host: DriverHost, around: VmSurroundings): Conformance
     const own = (await network.inventory()).filter((nic) => nic.instanceId === key.instanceId);
     return own.map((nic) => `link ${nic.ifname}`);
   };
-  let latest: (Runtime & { close(): void }) | null = null;
+  let latest: (Runtime & { close(): Promise<void> }) | null = null;
   return {
     stepMs: 30_000,
-    runtime: () => {
+    runtime: async () => {
       // The one before is gone, as its agent is.
-      latest?.close();
+      await latest?.close();
       latest = host.runtime({ network });
-      return Promise.resolve(latest);
+      return latest;
     },
     spec: (kind) => Promise.resolve(spec(kind)),
     briefEnd: { reason: 'guestShutdown' },
