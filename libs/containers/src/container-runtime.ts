@@ -355,11 +355,12 @@ class ContainerRuntime implements Runtime {
     });
   }
 
-  private async look(key: WorkloadKey): Promise<void> {
-    const record = await this.records.read(key);
-    if (record === null) return;
-    const settled = await this.settle(record);
-    if ((await this.records.read(key)) !== null) this.publish(settled);
+  /** Says it in its turn: what was read earlier is never said after what was read later. */
+  private look(key: WorkloadKey): Promise<void> {
+    return this.alone(key, async () => {
+      const record = await this.records.read(key);
+      if (record !== null) this.publish(await this.use.runs.settle(record));
+    });
   }
 
   private watchExits(signal: AbortSignal): void {

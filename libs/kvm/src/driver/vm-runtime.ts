@@ -32,6 +32,9 @@ import { guard, hostFaults } from './step-bounds.js';
 import { StorageWatch } from './storage-watch.js';
 import { WorkloadRecords, type WorkloadRecord } from './workload-record.js';
 
+/** A look that failed is repeated so late: its driver may be away for a moment, or a call took too long. */
+const LOOK_AGAIN_MS = 1_000;
+
 type DiskImage = Extract<ImageContent, { kind: 'disk' }>;
 
 /**
@@ -48,6 +51,9 @@ export class VmRuntime<M extends Machine> implements Runtime {
   readonly #locks = new InstanceLocks();
   readonly #hub = new ObservationHub();
   readonly #storage: StorageWatch;
+  /** What could not be looked at, and is looked at again. */
+  readonly #again = new Map<string, NodeJS.Timeout>();
+  #closed = false;
 
   constructor(
     protected readonly driver: MachineDriver<M>,
@@ -63,7 +69,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
       goOn: (key, ctx) => this.#goOn(key, ctx),
     });
     driver.listen({
-      noticed: (key) => void this.#noticed(key).catch(() => this.#resync()),
+      noticed: (key) => this.#notice(key),
       resync: () => this.#resync(),
     });
   }
@@ -74,6 +80,8 @@ export class VmRuntime<M extends Machine> implements Runtime {
 
   /** Ends connections; resolves when nothing is written any more. Every machine runs on. */
   async close(): Promise<void> {
+    for (const timer of this.#again.values()) clearTimeout(timer);
+    this.#closed = true;
     this.#accel.close();
     this.#storage.close();
     this.driver.close();
@@ -187,10 +195,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
 
   async recover(): Promise<Observation[]> {
     return hostFaults(async () => {
-      const keys = new Map<string, WorkloadKey>();
-      const known = [...(await this.#records.all()), ...(await this.driver.list())];
-      for (const { instanceId, epoch } of known) keys.set(`${instanceId}/${epoch}`, { instanceId, epoch });
-      const seen = await Promise.all([...keys.values()].map((key) => this.#settled(key)));
+      const seen = await Promise.all((await this.#known()).map((key) => this.#settled(key)));
       return seen.filter((o) => o !== null);
     });
   }
@@ -274,7 +279,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
       const held = machine?.epoch === key.epoch && machine.storage !== null && paused !== true;
       if (held) await this.driver.resume(machine, ctx);
     });
-    await this.#noticed(key);
+    this.#notice(key);
   }
 
   async #refuseLowerEpoch(key: WorkloadKey): Promise<void> {
@@ -340,8 +345,20 @@ export class VmRuntime<M extends Machine> implements Runtime {
     });
   }
 
-  /** What is true of a workload now; its end is written down if that is new. */
-  #settled(key: WorkloadKey): Promise<Observation | null> {
+  /** Everything that a record or the driver tells of. */
+  async #known(): Promise<WorkloadKey[]> {
+    const keys = new Map<string, WorkloadKey>();
+    const known = [...(await this.#records.all()), ...(await this.driver.list())];
+    for (const { instanceId, epoch } of known)
+      keys.set(keyText({ instanceId, epoch }), { instanceId, epoch });
+    return [...keys.values()];
+  }
+
+  /**
+   * What is true of a workload now; its end is written down if that is new.
+   * @param say gets it in its turn: what was seen earlier is never said after what was seen later
+   */
+  #settled(key: WorkloadKey, say?: (seen: Observation) => void): Promise<Observation | null> {
     return this.#locks.run(key.instanceId, async () => {
       const machine = await this.driver.find(key);
       const record = await this.#settlement.settle(key, machine);
@@ -350,22 +367,38 @@ export class VmRuntime<M extends Machine> implements Runtime {
         key,
         (seen?.conditions ?? []).some((c) => c.type === storageErrorType),
       );
+      if (seen !== null) say?.(seen);
       return seen;
     });
   }
 
-  async #noticed(key: WorkloadKey): Promise<void> {
-    const seen = await this.#settled(key);
-    if (seen !== null) this.#hub.publish(seen);
+  /** Something happened to it. */
+  #notice({ instanceId, epoch }: WorkloadKey): void {
+    const key = { instanceId, epoch };
+    this.#settled(key, (seen) => this.#hub.publish(seen)).catch(() =>
+      this.#later(keyText(key), () => this.#notice(key)),
+    );
   }
 
+  /** Anything may have happened. Each is said as soon as it was looked at: one that takes long holds up no other. */
   #resync(): void {
-    // A failure here means that the connection is lost again; the next one resynchronises.
-    void this.recover()
-      .then((all) => all.forEach((o) => this.#hub.publish(o)))
-      .catch(() => undefined);
+    this.#known().then(
+      (keys) => keys.forEach((key) => this.#notice(key)),
+      () => this.#later('', () => this.#resync()),
+    );
+  }
+
+  #later(what: string, look: () => void): void {
+    if (this.#closed || this.#again.has(what)) return;
+    const due = (): void => {
+      this.#again.delete(what);
+      look();
+    };
+    this.#again.set(what, setTimeout(due, LOOK_AGAIN_MS).unref());
   }
 }
+
+const keyText = ({ instanceId, epoch }: WorkloadKey): string => `${instanceId}/${epoch}`;
 
 function runningOf<M extends Machine>(machine: M | null): M | null {
   return machine !== null && machine.power !== null ? machine : null;
