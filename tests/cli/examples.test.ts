@@ -65,6 +65,8 @@ beforeAll(async () => {
     expect(body.instance.status.state).toBe('running');
     operation = body.operation.id;
   }
+  const cache = { name: 'cache', spec: { isolation: 'container', image: 'busybox', memoryMiB: 64 } };
+  await lab.api.call('post', '/v1/projects/alpha/instances?wait=10').send(cache).expect(202);
 }, 120_000);
 afterAll(() => lab.stop());
 
@@ -81,7 +83,16 @@ describe('an example of --help', () => {
       .slice(2)
       .filter((word) => word === 'web' || word === 'db'))
       await bring(each, wanted[verb] ?? 'running');
-    const running = lab.begin(line, 'bash', { OPERATION: operation });
+    const terminal = /^berth (console|exec -it) /.exec(line);
+    const running =
+      terminal === null ? lab.begin(line, 'bash', { OPERATION: operation }) : lab.beginInTerminal(line);
+    if (terminal !== null) {
+      const [prompt, last] = terminal[1] === 'console' ? ['login: ', '\u001d'] : ['$ ', 'exit 0\r'];
+      await expect.poll(() => running.out, { timeout: 15_000 }).toContain(prompt);
+      running.type(last);
+      expect(await running.ended).toMatchObject({ code: 0 });
+      return;
+    }
     if (/ (-f|--follow|--watch)( |$)/.test(line) && !line.includes('berth create')) {
       await expect.poll(() => running.out, { timeout: 15_000 }).not.toBe('');
       running.interrupt();

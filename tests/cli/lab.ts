@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Api } from '../http/api.js';
+import { Guests } from './guests.js';
 
 const exec = promisify(execFile);
 const repository = fileURLToPath(new URL('../..', import.meta.url));
@@ -27,13 +28,15 @@ export class CliLab {
     readonly dir: string,
     readonly env: NodeJS.ProcessEnv,
     private readonly host: Settler,
+    readonly guests: Guests,
   ) {}
 
   static async start(): Promise<CliLab> {
     const dir = await mkdtemp(join(tmpdir(), 'berth-cli-'));
     const host = new Settler();
     const wake = { scheduler: host.wake, dispatch: host.wake, ledger: host.wake };
-    const api = await Api.start({ wake }, 'host-1');
+    const guests = new Guests();
+    const api = await Api.start({ wake, terminals: guests }, 'host-1');
     host.settle = () => api.settle();
     await facetsAdd(api, 'pause');
     const bin = join(dir, 'bin');
@@ -50,7 +53,7 @@ export class CliLab {
       BERTH_TOKEN: api.tokens.get('all:admin') ?? '',
       BERTH_PROJECT: 'alpha',
     };
-    return new CliLab(api, dir, env, host);
+    return new CliLab(api, dir, env, host, guests);
   }
 
   /** Runs a line of a shell until it ends. */
@@ -64,6 +67,21 @@ export class CliLab {
       cwd: this.dir,
       env: { ...this.env, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+    });
+    return new Running(child);
+  }
+
+  /**
+   * Starts a line of bash in a terminal of its own, 100 by 30, by util-linux's `script`. Its output comes as the terminal
+   * shows it; the exit code is the line's.
+   */
+  beginInTerminal(line: string): Running {
+    const sized = `stty cols 100 rows 30; ${line}`;
+    const child = spawn('script', ['-qefc', sized, '/dev/null'], {
+      cwd: this.dir,
+      env: { ...this.env, SHELL: '/bin/bash', TERM: 'xterm' },
+      stdio: ['pipe', 'pipe', 'pipe'],
       detached: true,
     });
     return new Running(child);
@@ -88,6 +106,10 @@ export class Running {
     this.ended = new Promise((resolve) =>
       child.once('close', (code) => resolve({ code, out: this.out, err: this.err })),
     );
+  }
+  /** Keys, where it runs in a terminal. */
+  type(keys: string): void {
+    this.child.stdin?.write(keys);
   }
   /** Ctrl-C. */
   interrupt(): void {

@@ -46,6 +46,8 @@ interface Place {
   readonly program: Command;
   readonly command: Command;
   readonly operands: readonly string[];
+  /** Whether a word may be an option: none is behind `--`. */
+  readonly options: boolean;
   /** An option that waits for its value. */
   readonly pending: Option | null;
   readonly project: string;
@@ -57,13 +59,18 @@ function walk(program: Command, asked: Completing): Place {
   let pending: Option | null = null;
   let project = asked.project;
   const operands: string[] = [];
+  let options = true;
   for (const word of asked.words.slice(0, -1)) {
     if (pending !== null) {
       if (pending.long === '--project') project = word;
       pending = null;
       continue;
     }
-    if (word.startsWith('-')) {
+    if (options && word === '--') {
+      options = false;
+      continue;
+    }
+    if (options && word.startsWith('-')) {
       const option = optionsOf(program, command).find((o) => o.short === word || o.long === word);
       if (option !== undefined && option.required) pending = option;
       continue;
@@ -72,7 +79,7 @@ function walk(program: Command, asked: Completing): Place {
     if (below === undefined || operands.length > 0) operands.push(word);
     else command = below;
   }
-  return { program, command, operands, pending, project };
+  return { program, command, operands, options, pending, project };
 }
 
 const optionsOf = (program: Command, command: Command): readonly Option[] => [
@@ -88,7 +95,8 @@ async function valuesOf(option: Option, at: Place, asked: Completing): Promise<s
 
 async function wordsOf(at: Place, partial: string, asked: Completing): Promise<string[]> {
   const { program, command, operands } = at;
-  if (partial.startsWith('-')) return [...optionsOf(program, command).map((o) => o.long ?? ''), '--help'];
+  if (at.options && partial.startsWith('-'))
+    return [...optionsOf(program, command).map((o) => o.long ?? ''), '--help'];
   if (command.commands.length > 0) {
     const below = command.commands.map((c) => c.name()).filter((name) => !name.startsWith('__'));
     return command === program ? [...below, ...machineCommands] : below;
@@ -106,6 +114,8 @@ async function wordsOf(at: Place, partial: string, asked: Completing): Promise<s
 
 function kindOfArgument(command: Command, operands: readonly string[]): KindName | 'tokens' | 'files' {
   const parent = command.parent?.parent === null ? '' : `${command.parent?.name() ?? ''} `;
+  // Programs and their arguments are the container's.
+  if (command.name() === 'exec' && operands.length > 0) return 'files';
   if (command.registeredArguments[0]?.name() === 'kind') return kindName(operands[0] ?? '') ?? 'files';
   return argumentKinds[`${parent}${command.name()}`] ?? (parent === '' ? 'instances' : 'files');
 }

@@ -19,7 +19,9 @@ ${fenced(helpOf(program))}
 ${codes}
 
 With \`-o json\` and \`-o yaml\` the objects are the API's own; what follows (\`--watch\`, \`events -f\`) prints one JSON
-document per line. What a command says to people goes to the standard error. No command needs a terminal or uses colours.
+document per line. What a command says to people goes to the standard error. Only \`console\` and \`exec -it\` need a terminal,
+and no command uses colours. \`exec\` ends with the exit code of its program, 128 + n after signal n; the codes above are those of
+a program that was not run. Ctrl-C ends the program of an \`exec\` that has no terminal.
 
 ${sections.join('\n')}`;
 }

@@ -36,6 +36,14 @@ export class Failure extends Error {
   }
 }
 
+/** A program that was run elsewhere has ended: the command ends with the same code, and says nothing. */
+export class ProgramEnded extends Error {
+  override name = 'ProgramEnded';
+  constructor(readonly exitCode: number) {
+    super(`ended with ${exitCode}`);
+  }
+}
+
 /** Any error as a failure of the command; one that nobody expected keeps its own message and stack. */
 export function failureFrom(error: unknown): Failure {
   if (error instanceof Failure) return error;

@@ -2,10 +2,12 @@ import { Command, CommanderError, Option } from 'commander';
 import { BerthClient } from '@berth/client';
 import { actCommands } from './commands/act.js';
 import { completionCommands } from './commands/completion.js';
+import { consoleCommands } from './commands/console.js';
 import { createCommands } from './commands/create.js';
 import { demoCommands } from './commands/demo.js';
 import { describeCommands } from './commands/describe.js';
 import { eventsCommands } from './commands/events.js';
+import { execCommands } from './commands/exec.js';
 import { explainCommands } from './commands/explain.js';
 import { getCommands } from './commands/get.js';
 import { hostCommands } from './commands/host.js';
@@ -16,7 +18,7 @@ import { projectCommands } from './commands/project.js';
 import { signInCommands } from './commands/sign-in.js';
 import { tokenCommands } from './commands/token.js';
 import { docsText } from './docs.js';
-import { exitCodes, exitMeanings, Failure, failureFrom } from './failure.js';
+import { exitCodes, exitMeanings, Failure, failureFrom, ProgramEnded } from './failure.js';
 import { httpSend } from './http-send.js';
 import { formats, type Format } from './output.js';
 import { examples, say, type Commands, type Session } from './session.js';
@@ -38,6 +40,8 @@ const groups: readonly Commands[] = [
   createCommands,
   actCommands,
   logsCommands,
+  consoleCommands,
+  execCommands,
   eventsCommands,
   operationCommands,
   imageCommands,
@@ -100,6 +104,7 @@ export async function cliRun(argv: readonly string[], env: NodeJS.ProcessEnv): P
     return exitCodes.ok;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
+    if (error instanceof ProgramEnded) return error.exitCode;
     const failure = failureFrom(error);
     if (failure.message !== '') process.stderr.write(`berth: ${plainText(failure.message)}\n`);
     if (!(error instanceof Failure) && env['BERTH_DEBUG'] !== undefined)

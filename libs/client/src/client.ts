@@ -20,6 +20,17 @@ export interface LogRequest {
   readonly signal?: AbortSignal;
 }
 
+/** What a terminal opens: the serial console of a VM, or a program in a container. */
+export type TerminalOpens =
+  { readonly console: Schemas['ConsoleOpen'] } | { readonly exec: Schemas['ExecOpen'] };
+
+export interface TerminalRequest {
+  readonly project: string;
+  readonly instance: string;
+  readonly opens: TerminalOpens;
+  readonly signal?: AbortSignal;
+}
+
 /**
  * Berth's REST API, typed by its OpenAPI document. `rest` is openapi-fetch on those types; hand its answers to
  * {@link answer} to get the body or a ProblemError. Streams have methods of their own.
@@ -82,6 +93,30 @@ export class BerthClient {
     const response = await this.send(new Request(url, signal === undefined ? {} : { signal }));
     if (!response.ok) throw await errorOf(response);
     return response.body ?? new ReadableStream({ start: (c) => c.close() });
+  }
+
+  /**
+   * Asks for a ticket. The result is the address of a WebSocket that carries the terminal (docs/api-streams.md): it works
+   * once, within 30 seconds. @throws ProblemError unsupported, stateConflict (does not run), unavailable, forbidden
+   */
+  async terminalAddress(request: TerminalRequest): Promise<URL> {
+    // None is in the answer to a repeat, when the first answer was lost: then one with a key of its own.
+    const secret = (await this.ticket(request)) ?? (await this.ticket(request));
+    if (secret === null) throw new UnreachableError('the API gave no ticket', true);
+    const url = this.url('/v1/console', { ticket: secret });
+    url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
+    return url;
+  }
+
+  private async ticket({ project, instance, opens, signal }: TerminalRequest): Promise<string | null> {
+    const params = { path: { project, name: instance } };
+    const init = { params, ...(signal === undefined ? {} : { signal }) };
+    const at = '/v1/projects/{project}/instances/{name}';
+    const call =
+      'console' in opens
+        ? this.rest.POST(`${at}/console`, { ...init, body: opens.console })
+        : this.rest.POST(`${at}/exec`, { ...init, body: opens.exec });
+    return (await answer(call)).secret;
   }
 
   private url(path: string, query: Readonly<Record<string, string>>): URL {

@@ -6,9 +6,12 @@ export {
   type EventQuery,
   type LogRequest,
   type Schemas,
+  type TerminalOpens,
+  type TerminalRequest,
 } from './client.js';
 export { followEvents, type FollowOptions } from './events.js';
-export { ProblemError, UnreachableError } from './problem.js';
+export { errorOf, ProblemError, UnreachableError } from './problem.js';
 export { sseMessages, type SseMessage } from './sse.js';
+export { inputMessages, orderMessage, terminalMessage, type TerminalMessage } from './terminal.js';
 export type { ClientOptions } from './transport.js';
 export type { components, operations, paths } from './schema.gen.js';

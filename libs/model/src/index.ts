@@ -9,3 +9,4 @@ export * from './network.js';
 export * from './operation.js';
 export * from './usage.js';
 export * from './terminal.js';
+export * from './terminal-channels.js';

@@ -10,12 +10,6 @@ import { ExitInfo, ProcessSpec } from './instance.js';
  *   text messages     JSON: `TerminalOrder` from the client, `TerminalNotice` from the API
  */
 
-/** First byte of a binary message. With a terminal, and on a console, all output is on `output`. */
-export const terminalChannels = { input: 0, output: 1, errorOutput: 2 } as const;
-
-/** Longest message either side may send, bytes; longer ones end the connection. */
-export const terminalMessageBytes = 64 * 1024;
-
 /** Most of the serial log that a console begins with, bytes. */
 export const scrollbackMaxBytes = 1024 * 1024;
 

@@ -1,0 +1,110 @@
+import type { Schemas } from '@berth/client';
+import type { TerminalEnd } from '@berth/model';
+import { escapeKey } from '../escape-key.js';
+import { exitCodes, Failure, ProgramEnded, type ExitCode } from '../failure.js';
+import { localSize, terminalLend } from '../local-terminal.js';
+import { append, examples, type Commands } from '../session.js';
+import { isTerminal } from '../terminal.js';
+import { TerminalLine } from '../terminal-line.js';
+
+interface ExecOptions {
+  readonly stdin: boolean;
+  readonly tty: boolean;
+  readonly env: string[];
+  readonly user?: string;
+  readonly workdir?: string;
+  readonly escape: string;
+}
+
+export const execCommands: Commands = (program, session) => {
+  const command = program
+    .command('exec <name> <command...>')
+    .description('run a program in a running container; ends with its exit code')
+    .option('-i, --stdin', 'hand on what comes on the standard input', false)
+    .option('-t, --tty', 'in a terminal of its own; -it is this terminal', false)
+    .option(
+      '-e, --env <name=value>',
+      'add to its environment; NAME alone takes the value from here',
+      append,
+      [],
+    )
+    .option('-u, --user <user>', "user[:group], by name or number; the container's own when absent")
+    .option('-w, --workdir <path>', "where it starts; the container's own when absent")
+    .option('--escape <key>', 'with -it, a key that leaves and ends the program, as ^]', 'none')
+    .action(async (name: string, words: string[], options: ExecOptions) => {
+      const key = escapeKey(options.escape);
+      if (options.stdin && options.tty && !isTerminal(process.stdin))
+        throw new Failure(
+          '-t needs a terminal, and the standard input is none\n  -> Leave -t out: berth exec -i …',
+          exitCodes.usage,
+        );
+      const s = session();
+      const opens = { exec: opening(words, options) };
+      const url = await s.api.terminalAddress({ project: s.project, instance: name, opens });
+      const attached = options.stdin && options.tty;
+      const end = await (attached
+        ? terminalLend(url, { escape: key, typing: true })
+        : piped(url, options.stdin));
+      if (end?.reason === 'exited') throw new ProgramEnded(end.code);
+      throw new Failure(...unended(name, end));
+    });
+  examples(
+    command,
+    `berth exec cache -- echo hello
+     berth exec -it cache -- sh
+     echo hello | berth exec -i cache -- cat
+     berth exec -e LANG=C -w /tmp cache -- env`,
+  );
+};
+
+function opening(command: readonly string[], options: ExecOptions): Schemas['ExecOpen'] {
+  const { tty, user, workdir, env } = options;
+  return {
+    command: [...command],
+    tty,
+    ...(tty ? { size: localSize() } : {}),
+    ...(env.length === 0 ? {} : { env: Object.fromEntries(env.map(variable)) }),
+    ...(user === undefined ? {} : { user }),
+    ...(workdir === undefined ? {} : { workdir }),
+  };
+}
+
+function variable(text: string): readonly [string, string] {
+  const at = text.indexOf('=');
+  if (at > 0) return [text.slice(0, at), text.slice(at + 1)];
+  const value = at === 0 ? undefined : process.env[text];
+  if (value === undefined)
+    throw new Failure(`--env ${text} has no value\n  -> Give NAME=value, or set NAME here`, exitCodes.usage);
+  return [text, value];
+}
+
+/** Without a terminal here: output and error output stay apart. Ctrl-C ends the program. */
+async function piped(url: URL, feeding: boolean): Promise<TerminalEnd | null> {
+  const line = await TerminalLine.connect(url, { output: process.stdout, errorOutput: process.stderr });
+  const interrupt = (): void => line.leave();
+  process.once('SIGINT', interrupt);
+  const feed = feeding ? inputFeed(line) : line.order({ type: 'endInput' });
+  try {
+    return await line.ended;
+  } finally {
+    process.off('SIGINT', interrupt);
+    if (feeding) process.stdin.destroy();
+    await feed;
+  }
+}
+
+async function inputFeed(line: TerminalLine): Promise<void> {
+  try {
+    for await (const chunk of process.stdin) await line.type(chunk as Buffer);
+  } catch (error) {
+    // The program ended before its input did.
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_STREAM_PREMATURE_CLOSE') throw error;
+  }
+  await line.order({ type: 'endInput' });
+}
+
+function unended(name: string, end: Exclude<TerminalEnd, { reason: 'exited' }> | null): [string, ExitCode] {
+  if (end === null) return ['left; the program is ended', exitCodes.interrupted];
+  if (end.reason === 'failed') return [`the program did not run: ${end.message}`, exitCodes.failed];
+  return [`${name} stopped running, and the program with it`, exitCodes.failed];
+}
