@@ -110,11 +110,21 @@ export function clientLink(socket: Duplex, events: SessionEvents): http2.ClientH
   return session;
 }
 
+/** How often a session that was destroyed and did not close is looked for, milliseconds. */
+const lookMs = 1_000;
+
 /** PINGs after silence; a PING without an answer ends the session. Reports the end once. */
 function watch(session: http2.Http2Session, socket: Duplex, events: SessionEvents): void {
   let reason: Error | null = null;
   let asked: NodeJS.Timeout | undefined;
-  const timer = setInterval(() => {
+  const over = (): void => {
+    clearInterval(pings);
+    clearInterval(looks);
+    clearTimeout(asked);
+    socket.destroy();
+    events.onClose(reason);
+  };
+  const pings = setInterval(() => {
     if (session.destroyed || asked !== undefined) return;
     asked = setTimeout(() => {
       session.destroy(new LinkError('timeout', 'the peer does not answer PINGs'));
@@ -130,15 +140,17 @@ function watch(session: http2.Http2Session, socket: Duplex, events: SessionEvent
       // The session is closing; its own end follows.
     }
   }, linkLimits.pingMs);
-  timer.unref();
+  pings.unref();
+  // A session whose peer died while a write to it was under way is destroyed, and node never says that it closed.
+  let stuck = false;
+  const looks = setInterval(() => {
+    if (stuck) session.emit('close');
+    stuck = session.destroyed;
+  }, lookMs);
+  looks.unref();
   session.on('error', (e: Error) => (reason ??= e));
   socket.on('error', (e: Error) => (reason ??= e));
-  session.once('close', () => {
-    clearInterval(timer);
-    clearTimeout(asked);
-    socket.destroy();
-    events.onClose(reason);
-  });
+  session.once('close', over);
   socket.once('close', () => session.destroy());
 }
 
