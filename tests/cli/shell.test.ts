@@ -116,6 +116,39 @@ test('several documents are created from the standard input, and each is waited 
   expect(out).toMatch(/^two: create succeeded/m);
 });
 
+describe('create --dry-run', () => {
+  const dry = (yaml: string, more = '') =>
+    lab.run(`printf -- '${yaml.replaceAll('\n', '\\n')}' | berth create -f - --dry-run ${more}`);
+  const named = (name: string, memoryMiB: number) =>
+    `name: ${name}\nspec: {isolation: container, image: oci, memoryMiB: ${memoryMiB}}\n`;
+
+  test('shows the decision for each document, and creates nothing', async () => {
+    const { code, out, err } = await dry(`${named('small', 64)}---\n${named('giant', 900_000)}`);
+    expect(code).toBe(0);
+    expect(out).toMatch(/^small: placed on host-1/);
+    expect(out).toMatch(/^HOST +VERDICT +FILTER/m);
+    expect(out).toMatch(/^giant: no host/m);
+    expect(out).toMatch(/^host-1 +refused +memory +900000/m);
+    expect(err).toContain('judged by itself');
+    expect(await lab.run('berth get instance small')).toMatchObject({ code: 4 });
+  });
+  test('is refused where creating would be', async () => {
+    expect(await dry(named('db', 64))).toMatchObject({ code: 5, err: expect.stringContaining('nameTaken') });
+    expect(await dry('spec: {isolation: container, image: oci, memoryMiB: 64}')).toMatchObject({
+      code: 5,
+      err: expect.stringContaining('/name'),
+    });
+    expect(await dry(named('x', 1))).toMatchObject({
+      code: 5,
+      err: expect.stringContaining('/spec/memoryMiB'),
+    });
+  });
+  test('gives the decision of the API as JSON', async () => {
+    const { out } = await dry(named('small', 64), '-o json');
+    expect(JSON.parse(out)).toMatchObject({ decision: { outcome: 'placed', host: 'host-1' } });
+  });
+});
+
 test('describe tells state, conditions, decision and events of an instance', async () => {
   const { out } = await lab.run('berth describe instance web-2');
   for (const part of [

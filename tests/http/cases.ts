@@ -528,8 +528,13 @@ export const cases: Readonly<Record<string, RouteCase>> = {
           .set('idempotency-key', name())
           .send({ spec: { ...spec, ...change } })
           .expect(200);
+      const taken = await api.instance();
       const before = await api.counts();
       expect((await ask({})).body.decision).toMatchObject({ outcome: 'placed', host: 'h1' });
+      await api
+        .call('post', '/v1/projects/alpha/decisions/preview', 'alpha:viewer')
+        .send({ name: taken, spec })
+        .expect(409);
       const { body } = await ask({ memoryMiB: 1_000_000 });
       expect(body.decision).toMatchObject({
         outcome: 'unplaced',

@@ -8,7 +8,7 @@ type HostVerdict = Decision['best'][number];
 const head = ['HOST', 'VERDICT', 'FILTER', 'NEED', 'HAVE', 'SCORE', 'FREE'];
 
 /** A decision for people: the outcome, then every host with its verdict and the numbers behind it. */
-export function decisionText(d: Omit<Decision, 'id'>): string {
+export function decisionText(d: Omit<Decision, 'id' | 'instanceId'>): string {
   const hosts = d.verdicts ?? [...d.best, ...d.nearest];
   const rows = [...hosts].sort((a, b) => (b.score ?? -1) - (a.score ?? -1)).map(verdictRow);
   const partial = d.verdicts === null ? `\n(${hosts.length} of ${d.considered} hosts shown)\n` : '\n';

@@ -1014,6 +1014,11 @@ export interface components {
       };
     };
     DecisionPreviewRequest: {
+      labels?: {
+        [key: string]: string;
+      };
+      /** @description Refused where it is taken; a form may ask before it has one */
+      name?: string;
       spec: {
         cpuMillis?: number;
         /**

@@ -3,6 +3,7 @@ import {
   DecisionId,
   type InstanceId,
   InstanceSpec,
+  Labels,
   Name,
   Operation,
   OperationId,
@@ -11,6 +12,7 @@ import { Body, Controller, Get, Inject, Param, Post, Query } from '@nestjs/commo
 import { z } from 'zod';
 import { refuseImpossible } from '../instances/requests.js';
 import { missing, seesProject } from '../access/principal.js';
+import { nameTaken } from '../store/refusals.js';
 import { Action } from './action.js';
 import { DecisionPreview, HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
@@ -85,7 +87,13 @@ export class DecisionsController {
   }
 }
 
-const DecisionPreviewRequest = z.strictObject({ spec: InstanceSpec }).meta({ id: 'DecisionPreviewRequest' });
+const DecisionPreviewRequest = z
+  .strictObject({
+    name: Name.optional().describe('Refused where it is taken; a form may ask before it has one'),
+    labels: Labels.optional(),
+    spec: InstanceSpec,
+  })
+  .meta({ id: 'DecisionPreviewRequest' });
 
 /** Where an instance would go, asked before there is one. */
 @Controller('v1/projects/:project/decisions')
@@ -101,10 +109,12 @@ export class DecisionPreviewsController {
   async preview(
     @Asking() { principal }: Caller,
     @Param('project') project: string,
-    @Body({ schema: DecisionPreviewRequest }) { spec }: z.infer<typeof DecisionPreviewRequest>,
+    @Body({ schema: DecisionPreviewRequest }) { name, spec }: z.infer<typeof DecisionPreviewRequest>,
   ): Promise<DecisionPreview> {
     const projectId = await projectOf(this.deps.store, principal, project);
     await refuseImpossible(this.deps.store, spec);
+    if (name !== undefined && (await this.deps.store.instanceGet(projectId, name)) !== null)
+      throw nameTaken('instance', name);
     return this.deps.preview(spec, await this.deps.store.imageForSpec(projectId, spec));
   }
 }
