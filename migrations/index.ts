@@ -3,6 +3,7 @@ import { browserSessions } from './0002-browser-sessions.js';
 import { terminalTickets } from './0003-terminal-tickets.js';
 import { driver } from './0005-driver.js';
 import { idempotencyHolder } from './0006-idempotency-holder.js';
+import { terminalTicketEnvelope } from './0008-terminal-ticket-envelope.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
 export interface Migration {
@@ -20,4 +21,5 @@ export const migrations: readonly Migration[] = [
   terminalTickets,
   driver,
   idempotencyHolder,
+  terminalTicketEnvelope,
 ];

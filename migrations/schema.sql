@@ -526,8 +526,10 @@ CREATE TABLE public.terminal_tickets (
     hash text NOT NULL,
     token_id uuid NOT NULL,
     instance_id uuid NOT NULL,
-    opens jsonb NOT NULL,
-    expires_at timestamp with time zone NOT NULL
+    opens jsonb,
+    expires_at timestamp with time zone NOT NULL,
+    envelope text,
+    session_id uuid
 );
 
 --
@@ -1411,6 +1413,13 @@ ALTER TABLE ONLY public.snapshots
 
 ALTER TABLE ONLY public.terminal_tickets
     ADD CONSTRAINT terminal_tickets_instance_id_fkey FOREIGN KEY (instance_id) REFERENCES public.instances(id) ON DELETE CASCADE;
+
+--
+-- Name: terminal_tickets terminal_tickets_session_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.terminal_tickets
+    ADD CONSTRAINT terminal_tickets_session_id_fkey FOREIGN KEY (session_id) REFERENCES public.browser_sessions(id) ON DELETE CASCADE;
 
 --
 -- Name: terminal_tickets terminal_tickets_token_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -

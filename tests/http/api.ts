@@ -1,13 +1,14 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { BlobStore } from '@berth/images';
 import type { Capabilities, Digest, HostId, ImageContent, ProjectId, Role } from '@berth/model';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { pino } from 'pino';
 import supertest from 'supertest';
 import { makeSecret } from '../../apps/api/src/access/secret.js';
+import { MasterKey } from '../../apps/api/src/dispatch/master-key.js';
 import { defaultHttpConfig, type HttpDeps } from '../../apps/api/src/http/deps.js';
 import { createHttpApp } from '../../apps/api/src/http/http-app.js';
 import { startLedger } from '../../apps/api/src/ledger/sequencer.js';
@@ -125,6 +126,7 @@ export class Api {
         terminal: { pingMs: 500, idleMs: 60_000 },
       },
       caFingerprint: 'ab'.repeat(32),
+      masterKey: new MasterKey(randomBytes(32)),
       logger: pino({ level: 'silent' }),
       logs: async function* () {
         yield Buffer.from('first line\n');

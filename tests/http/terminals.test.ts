@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { defaultHttpConfig } from '../../apps/api/src/http/deps.js';
 import { withClient } from '../support/postgres.js';
 import { Api } from './api.js';
+import { Browser } from './browser.js';
 import { EchoTerminals, type EchoTerminal } from './echo-terminals.js';
 import { TestTerminal, until } from './test-terminal.js';
 
@@ -92,6 +93,23 @@ describe('a ticket', () => {
     expect(stored.join()).not.toContain(secret.slice('berthticket_'.length));
     (await connect(secret)).close();
     expect((await rows()).length).toBe(stored.length - 1);
+  });
+
+  test('keeps what it opens in an envelope that opens no other ticket', async () => {
+    const name = await container();
+    const exec = { command: ['psql', '--password=hunter3'], env: { PASSWORD: 'hunter4' }, user: 'web' };
+    const [first, second] = [await ticket(name, 'exec', exec), await ticket(name, 'exec')];
+    const stored = await withClient(api.url, async (c) => {
+      const { rows } = await c.query<{ row: string }>('SELECT t::text AS row FROM terminal_tickets t');
+      return rows.map((r) => r.row).join();
+    });
+    expect(stored).not.toMatch(/hunter|PASSWORD|psql/);
+    await withClient(api.url, (c) =>
+      c.query('UPDATE terminal_tickets SET envelope = (SELECT max(envelope) FROM terminal_tickets)'),
+    );
+    const both = await Promise.allSettled([connect(first), connect(second)]);
+    expect(both.filter((b) => b.status === 'fulfilled').length).toBeLessThan(2);
+    for (const b of both) if (b.status === 'fulfilled') b.value.close();
   });
 
   test('is good for thirty seconds, and then says what to do', async () => {
@@ -325,6 +343,38 @@ describe('terminals of an API', () => {
     const idle = await watched({ pingMs: 20, idleMs: 100 });
     expect(await problem(await shell(idle))).toBe('gone');
     await idle.stop();
+  });
+
+  test('end at once when the browser signs out, and its tickets with it; those of others stay', async () => {
+    // No ping comes: the ledger tells.
+    const quiet = await watched({ pingMs: 3_600_000, idleMs: 3_600_000 });
+    const [mine, other] = [
+      await Browser.signIn(quiet, 'alpha:operator'),
+      await Browser.signIn(quiet, 'alpha:operator'),
+    ];
+    const name = await quiet.instance();
+    await quiet.settle();
+    const { port: at } = quiet.app.getHttpServer().address() as AddressInfo;
+    const open = (secret: string) => TestTerminal.open(`ws://127.0.0.1:${at}/v1/console?ticket=${secret}`);
+    const exec = async (browser: Browser): Promise<string> => {
+      const path = `/v1/projects/alpha/instances/${name}/exec`;
+      return (
+        await browser
+          .call('post', path)
+          .send({ command: ['sh'] })
+          .expect(201)
+      ).body.secret as string;
+    };
+    const [first, second] = [await open(await exec(mine)), await open(await exec(other))];
+    for (const terminal of [first, second]) await terminal.notice('opened');
+    const unspent = await exec(mine);
+    await mine.call('delete', '/v1/session').expect(204);
+    expect(await problem(first)).toBe('unauthenticated');
+    await expect(open(unspent)).rejects.toThrow('401');
+    second.type(Buffer.from('still here'));
+    await until(() => second.output.toString() === 'still here', 'the other goes on');
+    second.close();
+    await quiet.stop();
   });
 
   test('end with their token, when the client does not answer pings, and with the API', async () => {

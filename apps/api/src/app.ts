@@ -99,7 +99,8 @@ async function startCore(
       }),
     logger,
   );
-  const authority = await Authority.open(store, await MasterKey.open(paths.masterKeyFile), systemClock);
+  const masterKey = await MasterKey.open(paths.masterKeyFile);
+  const authority = await Authority.open(store, masterKey, systemClock);
   const hooks: DispatchHooks = {
     ledger: numberEvents,
     scheduler: () => scheduling.wake(),
@@ -140,6 +141,7 @@ async function startCore(
       clock: systemClock,
       ids: randomIds,
       logger,
+      masterKey,
       caFingerprint: authority.fingerprint,
       usage,
       meters,

@@ -3,6 +3,7 @@ import { Decision, HostVerdict, type Instance, type InstanceSpec, type TerminalO
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import type { HostTerminal } from '../dispatch/host-terminal.js';
+import type { MasterKey } from '../dispatch/master-key.js';
 import type { Ledger } from '../ledger/ledger.js';
 import type { Exposition } from '../metrics/exposition.js';
 import type { Meters } from '../metrics/meters.js';
@@ -74,6 +75,8 @@ export interface HttpDeps {
   /** SHA-256 of the CA certificate's DER, lower-case hex; join tokens pin it. */
   readonly caFingerprint: string;
   readonly logger: Logger;
+  /** Envelopes what must not stand in the database as it is. */
+  readonly masterKey: Pick<MasterKey, 'seal' | 'open'>;
   /** What was used in the last hour. */
   readonly usage: Pick<UsageHistory, 'instance' | 'host'>;
   readonly meters: Pick<Meters, 'request'>;

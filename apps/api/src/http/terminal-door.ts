@@ -3,12 +3,12 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { BerthError, terminalMessageBytes, type Instance, type Problem } from '@berth/model';
 import { WebSocketServer } from 'ws';
-import { hashSecret } from '../access/secret.js';
-import type { TerminalTicketRow, TokenRow } from '../store/store.js';
+import type { TokenRow } from '../store/store.js';
 import type { HttpDeps } from './deps.js';
 import { traceIdOf } from './gate.js';
 import { asBerthError, problemOf } from './problems.js';
 import { TerminalSession } from './terminal-session.js';
+import { terminalTicketTake, type TerminalTicketTaken } from './terminal-ticket.js';
 import { refuseTerminal } from './terminals.controller.js';
 
 /** Where tickets are spent. */
@@ -19,7 +19,7 @@ const atOnce = 1000;
 const lastWordsMs = 1000;
 
 interface Admitted {
-  readonly ticket: TerminalTicketRow;
+  readonly ticket: TerminalTicketTaken;
   readonly token: TokenRow;
   readonly instance: Instance;
 }
@@ -40,6 +40,8 @@ export class TerminalDoor {
   /** Connections that asked for an upgrade: the server neither counts nor closes them any more. */
   private readonly connections = new Set<Duplex>();
   private emptied: () => void = () => undefined;
+  /** Fires when no terminal is left. */
+  private idle: AbortController | null = null;
   private closing = false;
 
   constructor(
@@ -83,12 +85,7 @@ export class TerminalDoor {
       const admitted = await this.admit(request);
       this.sockets.handleUpgrade(request, socket, head, (ws) => {
         const session = new TerminalSession(ws, { ...admitted, traceId }, this.deps);
-        this.sessions.add(session);
-        const run = session.run().finally(() => {
-          this.sessions.delete(session);
-          this.running.delete(run);
-        });
-        this.running.add(run);
+        this.begin(session);
         if (this.closing) session.giveUp(ending());
       });
     } catch (thrown) {
@@ -96,6 +93,35 @@ export class TerminalDoor {
       if (error.code === 'internal')
         this.deps.logger.error({ traceId, err: thrown }, 'an upgrade could not be served');
       refuse(socket, problemOf(error, traceId));
+    }
+  }
+
+  private begin(session: TerminalSession): void {
+    this.sessions.add(session);
+    const run = session.run().finally(() => {
+      this.sessions.delete(session);
+      this.running.delete(run);
+      if (this.sessions.size > 0) return;
+      this.idle?.abort();
+      this.idle = null;
+    });
+    this.running.add(run);
+    if (this.idle !== null) return;
+    this.idle = new AbortController();
+    // What it misses (a database that is away), the pings of each terminal find.
+    void this.followTokens(this.idle.signal).catch(() => undefined);
+  }
+
+  /** While there are terminals: sign-outs and revocations, of every API process, are told by the ledger. */
+  private async followTokens(signal: AbortSignal): Promise<void> {
+    const { ledger } = this.deps;
+    let cursor = await ledger.head();
+    while (await ledger.waitFor(cursor, signal)) {
+      const head = await ledger.head();
+      const events = await ledger.read(cursor, 1000, { classes: ['audit'], objectKind: 'token' });
+      const tokens = new Set(events.map((event) => event.object.id));
+      for (const session of this.sessions) if (tokens.has(session.tokenId)) void session.check();
+      cursor = head;
     }
   }
 
@@ -111,7 +137,7 @@ export class TerminalDoor {
     if (this.sessions.size >= atOnce)
       throw new BerthError('rateLimited', `this API has ${atOnce} terminals open`);
     const secret = url.searchParams.get('ticket') ?? '';
-    const ticket = await this.deps.store.terminalTicketTake(hashSecret(secret));
+    const ticket = await terminalTicketTake(this.deps, secret);
     const token = ticket === null ? null : await this.deps.store.tokenFindById(ticket.tokenId);
     const instance = ticket === null ? null : await this.deps.store.instanceById(ticket.instanceId);
     if (ticket === null || token === null || instance === null)

@@ -6,9 +6,10 @@ import {
   type TerminalNotice,
 } from '@berth/model';
 import type { RawData, WebSocket } from 'ws';
-import type { RequestContext, TerminalTicketRow, TokenRow } from '../store/store.js';
+import type { RequestContext, TokenRow } from '../store/store.js';
 import type { HttpDeps, OpenTerminal } from './deps.js';
 import { asBerthError, problemOf } from './problems.js';
+import type { TerminalTicketTaken } from './terminal-ticket.js';
 
 /** Input that waits for the host; beyond it the client is not read from, bytes. */
 const inputRoom = 256 * 1024;
@@ -20,7 +21,7 @@ const pingsMissed = 2;
 const closeCodes = { done: 1000, goingAway: 1001, refused: 1008, failed: 1011 } as const;
 
 export interface TerminalSubject {
-  readonly ticket: TerminalTicketRow;
+  readonly ticket: TerminalTicketTaken;
   readonly token: TokenRow;
   readonly instance: Instance;
   readonly traceId: string;
@@ -180,13 +181,33 @@ export class TerminalSession {
           remedy: 'Connect again with a new ticket.',
         }),
       );
-    const token = await this.deps.store.tokenFindById(this.subject.token.id).catch(() => undefined);
-    if (token === null)
-      this.giveUp(
-        new BerthError('unauthenticated', 'The token of this terminal was revoked or has expired.', {
-          remedy: 'Connect again with a valid token.',
-        }),
-      );
+    await this.check();
+  }
+
+  /** Whose token it speaks for. */
+  get tokenId(): string {
+    return this.subject.ticket.tokenId;
+  }
+
+  /** Ends it when the token, or the browser session, that asked for it is over. A database that is away ends nothing. */
+  async check(): Promise<void> {
+    const why = await this.revoked().catch(() => null);
+    if (why !== null) this.giveUp(new BerthError('unauthenticated', why.detail, { remedy: why.remedy }));
+  }
+
+  private async revoked(): Promise<{ detail: string; remedy: string } | null> {
+    const { store, config } = this.deps;
+    const { sessionId } = this.subject.ticket;
+    if ((await store.tokenFindById(this.tokenId)) === null)
+      return {
+        detail: 'The token of this terminal was revoked or has expired.',
+        remedy: 'Connect again with a valid token.',
+      };
+    if (sessionId === null) return null;
+    const session = await store.browserSessionSeeById(sessionId, config.session.idleSeconds);
+    return session !== null
+      ? null
+      : { detail: 'The browser session of this terminal is over.', remedy: 'Sign in again.' };
   }
 
   private tell(notice: TerminalNotice, close?: number): void {
@@ -211,7 +232,7 @@ export class TerminalSession {
 }
 
 /** The command is told; values of variables may be secrets. */
-function shownInAudit(opens: TerminalTicketRow['opens']): object {
+function shownInAudit(opens: TerminalTicketTaken['opens']): object {
   if (opens.kind === 'console') return { readOnly: opens.readOnly };
   const { command, tty, user, workdir, env } = opens;
   return { command, tty, user: user ?? null, workdir: workdir ?? null, env: Object.keys(env ?? {}) };

@@ -2,14 +2,11 @@ import { BerthError, ConsoleOpen, ExecOpen, type Instance, type TerminalOpen } f
 import { Body, Controller, Get, Inject, Param, Post, Query, Res } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
-import { makeSecret } from '../access/secret.js';
 import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
 import { addressName, found, projectOf } from './project-scope.js';
-
-/** A ticket is for whoever goes on at once. */
-const ticketSeconds = 30;
+import { terminalTicketMake } from './terminal-ticket.js';
 
 const TerminalTicket = z
   .strictObject({
@@ -67,7 +64,7 @@ export class TerminalsController {
     opens: TerminalOpen,
     reply: FastifyReply,
   ): Promise<TerminalTicket> {
-    const { store, clock, terminals } = this.deps;
+    const { store, terminals } = this.deps;
     const projectId = await projectOf(store, principal, project);
     const instance = found(
       'instance',
@@ -76,12 +73,8 @@ export class TerminalsController {
     );
     refuseTerminal(instance, opens.kind);
     terminals.refuseAway(instance);
-    const { plain, hash } = makeSecret('berthticket_');
-    const expiresAt = new Date(clock.now().getTime() + ticketSeconds * 1000);
-    const { tokenId } = principal;
-    await store.terminalTicketCreate({ hash, tokenId, instanceId: instance.id, opens, expiresAt });
     void reply.header('cache-control', 'no-store');
-    return { secret: plain, expiresAt: expiresAt.toISOString() };
+    return terminalTicketMake(this.deps, principal, instance.id, opens);
   }
 }
 

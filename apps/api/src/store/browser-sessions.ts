@@ -36,9 +36,27 @@ export async function browserSessionCreate(
  * The session behind a cookie, marked as seen now. Null when it is unknown, over, idle for too long, or its token is.
  * One guarded statement writes at most once a minute, so that a busy page costs reads.
  */
-export async function browserSessionSee(
+export function browserSessionSee(
   db: Db,
   hash: string,
+  idleSeconds: number,
+): Promise<BrowserSessionRow | null> {
+  return see(db, 'hash', hash, idleSeconds);
+}
+
+/** The same for what goes on beyond a request, as a terminal does. */
+export function browserSessionSeeById(
+  db: Db,
+  id: string,
+  idleSeconds: number,
+): Promise<BrowserSessionRow | null> {
+  return see(db, 'id', id, idleSeconds);
+}
+
+async function see(
+  db: Db,
+  column: 'hash' | 'id',
+  value: string,
   idleSeconds: number,
 ): Promise<BrowserSessionRow | null> {
   const now = db.clock.now();
@@ -47,8 +65,8 @@ export async function browserSessionSee(
     db,
     `SELECT s.id AS "sessionId", s.expires_at AS "sessionExpiresAt", s.seen_at AS "seenAt", ${tokenColumns}
      FROM browser_sessions s JOIN tokens t ON t.id = s.token_id LEFT JOIN projects p ON p.id = t.project_id
-     WHERE s.hash = $1 AND s.expires_at > $2 AND s.seen_at > $3 AND ${alive(2)}`,
-    [hash, now, idleSince],
+     WHERE s.${column} = $1 AND s.expires_at > $2 AND s.seen_at > $3 AND ${alive(2)}`,
+    [value, now, idleSince],
   );
   if (row === undefined) return null;
   const { sessionId, sessionExpiresAt, seenAt, ...token } = row;

@@ -20,7 +20,6 @@ import type {
   ProjectId,
   Resources,
   Role,
-  TerminalOpen,
   VolumeId,
 } from '@berth/model';
 
@@ -255,8 +254,11 @@ export interface RevisionRow {
 /** What a ticket opens, where, and who asked for it. */
 export interface TerminalTicketRow {
   readonly tokenId: string;
+  /** The browser session that asked; null for a token. */
+  readonly sessionId: string | null;
   readonly instanceId: InstanceId;
-  readonly opens: TerminalOpen;
+  /** What it opens, sealed with the master key. */
+  readonly envelope: string;
 }
 
 export type IdempotencyBegin =

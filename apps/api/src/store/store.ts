@@ -78,6 +78,7 @@ export interface BrowserSessionStore {
   ): Promise<rows.BrowserSessionRow>;
   /** Marks it as seen. Null when it is unknown, over, unseen for `idleSeconds`, or its token is revoked or expired. */
   browserSessionSee(hash: string, idleSeconds: number): Promise<rows.BrowserSessionRow | null>;
+  browserSessionSeeById(id: string, idleSeconds: number): Promise<rows.BrowserSessionRow | null>;
   /** False when it was over already. */
   browserSessionEnd(ctx: RequestContext, session: rows.BrowserSessionRow): Promise<boolean>;
   signInCodeCreate(

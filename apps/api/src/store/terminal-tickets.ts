@@ -1,4 +1,4 @@
-import type { InstanceId, TerminalOpen } from '@berth/model';
+import type { InstanceId } from '@berth/model';
 import type { Db } from './db.js';
 import { inTx, read } from './db.js';
 import type { TerminalTicketRow } from './rows.js';
@@ -9,8 +9,9 @@ export async function terminalTicketCreate(
 ): Promise<void> {
   await inTx(db, (tx) =>
     tx.changed(
-      `INSERT INTO terminal_tickets (hash, token_id, instance_id, opens, expires_at) VALUES ($1, $2, $3, $4, $5)`,
-      [ticket.hash, ticket.tokenId, ticket.instanceId, JSON.stringify(ticket.opens), ticket.expiresAt],
+      `INSERT INTO terminal_tickets (hash, token_id, session_id, instance_id, envelope, expires_at)
+       VALUES ($1, $2, $3, $4, $5, $6)`,
+      [ticket.hash, ticket.tokenId, ticket.sessionId, ticket.instanceId, ticket.envelope, ticket.expiresAt],
     ),
   );
 }
@@ -20,14 +21,19 @@ export async function terminalTicketTake(db: Db, hash: string): Promise<Terminal
   return inTx(db, async (tx) => {
     const row = await tx.row<{
       token_id: string;
+      session_id: string | null;
       instance_id: InstanceId;
-      opens: TerminalOpen;
+      envelope: string | null;
       expires_at: Date;
-    }>(`DELETE FROM terminal_tickets WHERE hash = $1 RETURNING token_id, instance_id, opens, expires_at`, [
-      hash,
-    ]);
-    if (row === null || row.expires_at <= tx.now) return null;
-    return { tokenId: row.token_id, instanceId: row.instance_id, opens: row.opens };
+    }>(
+      `DELETE FROM terminal_tickets WHERE hash = $1
+       RETURNING token_id, session_id, instance_id, envelope, expires_at`,
+      [hash],
+    );
+    // Without an envelope it was made by an API of before, beside this one.
+    if (row === null || row.envelope === null || row.expires_at <= tx.now) return null;
+    const { token_id: tokenId, session_id: sessionId, instance_id: instanceId, envelope } = row;
+    return { tokenId, sessionId, instanceId, envelope };
   });
 }
 
