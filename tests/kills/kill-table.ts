@@ -34,12 +34,8 @@ interface Trial {
 export const asWanted = 'as wanted, once';
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-/** Works at all of them at once; what fails is that one's fault. */
-async function each(trials: readonly Trial[], work: (trial: Trial) => Promise<void>): Promise<void> {
-  const attempt = (t: Trial): Promise<void> =>
-    work(t).catch((error: unknown) => void (t.fault ??= messageOf(error)));
-  await Promise.all(trials.filter((t) => t.fault === null).map(attempt));
-}
+/** What takes longer is told in the log of the rounds, ms. */
+const SLOW_MS = 15_000;
 
 /** Runs the rounds of a plan: holds every row at its step, kills once, lets go, and looks at every instance. */
 export class KillTable {
@@ -56,7 +52,7 @@ export class KillTable {
   async round(tasks: readonly Task[]): Promise<void> {
     const begun = Date.now();
     const trials = tasks.map((task): Trial => ({ task, held: null, fault: null }));
-    await each(trials, (t) => this.stand(t));
+    await this.each('to stand where it begins', trials, (t) => this.stand(t));
     const before = this.untouched(trials);
     for (const phase of [0, 1, 2, 3]) await this.hold(trials.filter((t) => phaseOf(t.task) === phase));
     const reached = Date.now();
@@ -65,7 +61,7 @@ export class KillTable {
     });
     for (const t of trials) this.release(t);
     const served = Date.now();
-    await each(trials, (t) => this.settled(t));
+    await this.each('to settle', trials, (t) => this.settled(t));
     await this.compared(trials);
     const moved = movedOf(before, this.untouched(trials));
     for (const t of trials) {
@@ -80,7 +76,21 @@ export class KillTable {
         `settled after ${Date.now() - served} ms`,
     );
     for (const { task, fault } of trials.filter((t) => t.fault !== null))
-      this.p.say(`   ${task.slot}: ${task.operation} at ${task.row?.point ?? 'no step'}: ${fault}`);
+      this.p.say(`   ${nameOf({ task })}: ${fault}`);
+  }
+
+  /** Works at all of them at once; what fails is that one's fault. */
+  private async each(
+    what: string,
+    trials: readonly Trial[],
+    work: (trial: Trial) => Promise<void>,
+  ): Promise<void> {
+    const attempt = async (t: Trial): Promise<void> => {
+      const begun = Date.now();
+      await work(t).catch((error: unknown) => void (t.fault ??= messageOf(error)));
+      if (Date.now() - begun > SLOW_MS) this.p.say(`   ${nameOf(t)}: ${what} took ${Date.now() - begun} ms`);
+    };
+    await Promise.all(trials.filter((t) => t.fault === null).map(attempt));
   }
 
   /** The instance stands where the operation is possible, also when an earlier row lost it. */
@@ -103,10 +113,12 @@ export class KillTable {
 
   /** Asks for what these trials are about, and waits until each is held at its step. */
   private async hold(trials: readonly Trial[]): Promise<void> {
-    await each(trials, (t) => (t.task.operation === 'create' ? this.askCreate(t) : this.ask(t)));
+    await this.each('to ask', trials, (t) =>
+      t.task.operation === 'create' ? this.askCreate(t) : this.ask(t),
+    );
     const creating = trials.filter((t) => t.task.operation === 'create').map((t) => t.task.runtime);
     await Promise.all([...new Set(creating)].map((runtime) => this.openGate(runtime)));
-    await each(trials, async (t) => {
+    await this.each('to come to its step', trials, async (t) => {
       if (t.task.row?.key === 'tombstone') await this.passTombstone(t);
       await this.reached(t);
     });
@@ -208,7 +220,7 @@ export class KillTable {
     const { victims, hosts } = this.p;
     const armed = trials.filter((t) => t.held !== null && t.fault === null);
     const parts = new Set<string>();
-    await each(armed, async (t) => {
+    await this.each('to be killed', armed, async (t) => {
       const { victim, runtime } = t.task.row ?? { victim: null, runtime: t.task.runtime };
       if (victim === 'workload' || victim === 'conmon') await this.killWorkload(t, victim);
       else if (victim === 'api' || victim === 'postgres') parts.add(victim);
@@ -302,6 +314,9 @@ export class KillTable {
     );
   }
 }
+
+const nameOf = ({ task }: Pick<Trial, 'task'>): string =>
+  `${task.slot}: ${task.operation} at ${task.row?.point ?? 'no step'}`;
 
 const ofSlot = ({ instance, runtime }: Slot): string => (runtime === 'oci' ? instance.id : instance.uuid);
 

@@ -25,3 +25,26 @@ export const systemTimers: Timers = {
 export const systemPause: Pause = {
   sleep: (ms, signal) => wait(ms, undefined, signal === undefined ? {} : { signal }).catch(() => undefined),
 };
+
+/**
+ * Does the work with a signal that fires when `gone` does, or after `ms` milliseconds. The timer is one of our own:
+ * `AbortSignal.any` holds its sources weakly, and one of `AbortSignal.timeout` may be collected before it fires
+ * (nodejs/node issue 57736).
+ */
+export async function withTimeLimit<T>(
+  gone: AbortSignal,
+  ms: number,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const over = new AbortController();
+  const end = (): void => over.abort();
+  const timer = setTimeout(end, ms);
+  gone.addEventListener('abort', end, { once: true });
+  if (gone.aborted) end();
+  try {
+    return await work(over.signal);
+  } finally {
+    clearTimeout(timer);
+    gone.removeEventListener('abort', end);
+  }
+}

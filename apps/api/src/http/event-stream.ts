@@ -1,6 +1,7 @@
 import type { Event, Problem } from '@berth/model';
 import type { Ledger } from '../ledger/ledger.js';
 import type { EventFilter } from '../store/store.js';
+import { withTimeLimit } from '../system-clock.js';
 
 export interface Follow {
   readonly after: string;
@@ -47,7 +48,7 @@ export async function* eventStream(
 
 /** False when nothing came within one heartbeat. */
 async function waited(ledger: Ledger, cursor: string, follow: Follow): Promise<boolean> {
-  return ledger.waitFor(cursor, AbortSignal.any([follow.gone, AbortSignal.timeout(follow.heartbeatMs)]));
+  return withTimeLimit(follow.gone, follow.heartbeatMs, (signal) => ledger.waitFor(cursor, signal));
 }
 
 function max(a: string, b: string): string {

@@ -3,6 +3,7 @@ import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
 import { etagOf } from './etag.js';
 import type { HttpDeps } from './deps.js';
+import { withTimeLimit } from '../system-clock.js';
 
 const over = new Set<Operation['state']>(['succeeded', 'failed', 'cancelled', 'superseded']);
 
@@ -22,15 +23,16 @@ export async function operationSettled(
   gone: AbortSignal,
 ): Promise<Operation> {
   if (waitSeconds === 0 || over.has(operation.state)) return operation;
-  const until = AbortSignal.any([gone, AbortSignal.timeout(waitSeconds * 1000)]);
-  let latest = operation;
-  while (!until.aborted) {
-    const cursor = await deps.ledger.head();
-    latest = (await deps.store.operationGet(null, operation.id)) ?? latest;
-    if (over.has(latest.state)) return latest;
-    await deps.ledger.waitFor(cursor, until);
-  }
-  return latest;
+  return withTimeLimit(gone, waitSeconds * 1000, async (until) => {
+    let latest = operation;
+    while (!until.aborted) {
+      const cursor = await deps.ledger.head();
+      latest = (await deps.store.operationGet(null, operation.id)) ?? latest;
+      if (over.has(latest.state)) return latest;
+      await deps.ledger.waitFor(cursor, until);
+    }
+    return latest;
+  });
 }
 
 /** The answer to a mutation of an instance: waits if asked, names the operation in `Location`. */

@@ -17,9 +17,13 @@ export async function askToEnd<M extends Machine>(
   isOff: () => Promise<boolean>,
 ): Promise<boolean> {
   if (machine.power === 'paused') await driver.resume(machine, ctx);
-  const grace = AbortSignal.any([ctx.signal, AbortSignal.timeout(graceSeconds * 1000)]);
   const watching = new AbortController();
-  const changes = hub.subscribe(AbortSignal.any([grace, watching.signal]));
+  const end = (): void => watching.abort();
+  // A timer of our own: one of `AbortSignal.timeout` may be collected before it fires (nodejs/node issue 57736).
+  const grace = setTimeout(end, graceSeconds * 1000);
+  ctx.signal.addEventListener('abort', end, { once: true });
+  if (ctx.signal.aborted) end();
+  const changes = hub.subscribe(watching.signal);
   const press = (): void => void driver.press(machine).catch(() => undefined);
   // A guest that is still booting does not hear the first press.
   const again = setInterval(press, AGAIN_MS);
@@ -32,6 +36,8 @@ export async function askToEnd<M extends Machine>(
     return false;
   } finally {
     clearInterval(again);
-    watching.abort();
+    clearTimeout(grace);
+    ctx.signal.removeEventListener('abort', end);
+    end();
   }
 }

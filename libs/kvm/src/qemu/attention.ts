@@ -6,7 +6,7 @@ interface Watched {
   alive(key: WorkloadKey): Promise<boolean>;
   /** Opens the session again. False when QEMU does not answer. */
   reached(key: WorkloadKey): Promise<boolean>;
-  /** The machine must be looked at: its process ended, or a new session may have missed events. */
+  /** The machine must be looked at: its process ended, a new session may have missed events, or its state was a guess. */
   gone(key: WorkloadKey): void;
   /** Regular work. */
   tick(): Promise<void>;
@@ -22,12 +22,24 @@ const SLOWEST_LOOK_MS = 1_000;
  */
 export class Attention {
   readonly #life = new AbortController();
+  readonly #later = new Set<string>();
   #ticking = false;
 
   constructor(private readonly watched: Watched) {}
 
   lost(key: WorkloadKey): void {
     void this.#follow(key).catch(() => this.#again(key));
+  }
+
+  /** Its state is not known for certain now. What QEMU said meanwhile may have been missed, and it says nothing twice. */
+  later({ instanceId, epoch }: WorkloadKey, ms: number): void {
+    const text = `${instanceId}/${epoch}`;
+    if (this.#later.has(text)) return;
+    this.#later.add(text);
+    void this.#sleep(ms).then(() => {
+      this.#later.delete(text);
+      if (!this.#life.signal.aborted) this.watched.gone({ instanceId, epoch });
+    });
   }
 
   /** Begins the regular work. */

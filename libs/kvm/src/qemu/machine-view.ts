@@ -31,6 +31,8 @@ export class MachineView {
   constructor(
     private readonly files: RunFiles,
     private readonly sessions: QmpSessions,
+    /** What was said of it is a guess: it is to be looked at again after so many milliseconds. */
+    private readonly unsure: (key: WorkloadKey, afterMs: number) => void,
   ) {}
 
   /** The instance's machine that runs, of whatever epoch, else the newest. */
@@ -99,6 +101,7 @@ export class MachineView {
       // A process that does not answer still holds the machine's disk, so the machine is not off.
       const power = last?.power ?? 'running';
       this.#last.set(idOf(key), { power, until: performance.now() + STUCK_MS });
+      this.unsure(key, STUCK_MS);
       return { power, end: 'unknown', storage: null };
     }
   }

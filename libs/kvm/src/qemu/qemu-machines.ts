@@ -73,7 +73,7 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
       },
       closed: (key) => this.#attention.lost(key),
     });
-    this.#view = new MachineView(this.#files, this.#sessions);
+    this.#view = new MachineView(this.#files, this.#sessions, (key, ms) => this.#attention.later(key, ms));
     this.#attention = new Attention({
       alive: async (key) => (await this.#view.process(key)).process !== null,
       reached: async (key) => (await this.#session(key)) !== null,

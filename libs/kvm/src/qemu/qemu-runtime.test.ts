@@ -279,4 +279,24 @@ describe('the end of a machine', () => {
     expect(await seen(spec)).toMatchObject({ phase: 'ended', exit: { reason: 'killed' } });
     await runtime.remove(spec, step());
   });
+
+  it('is heard of although QEMU did not answer just before it', async () => {
+    const spec = await started('steady');
+    const leave = new AbortController();
+    const heard = (async (): Promise<Observation | undefined> => {
+      for await (const o of runtime.observe(leave.signal))
+        if (o.instanceId === spec.instanceId && o.phase === 'ended') return o;
+      return undefined;
+    })();
+    const pid = (await seen(spec))?.pid ?? 0;
+    process.kill(pid, 'SIGSTOP');
+    expect(await seen(spec)).toMatchObject({ phase: 'running', pid });
+    process.kill(pid, 'SIGCONT');
+    // Its end comes while it is still taken for stuck. The time of grace is longer than this test may take.
+    const stopping = runtime.stop(spec, 60, step(90_000));
+    expect(await heard).toMatchObject({ exit: { reason: 'stopped' } });
+    leave.abort();
+    await stopping;
+    await runtime.remove(spec, step());
+  });
 });
