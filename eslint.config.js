@@ -33,6 +33,12 @@ const ambientImports = [
 /** No shell, ever: programs are spawned with argument arrays. */
 const shellSyntax = [
   {
+    // nodejs/node issue 57736
+    selector:
+      "CallExpression[callee.object.name='AbortSignal'][callee.property.name='any'] CallExpression[callee.property.name='timeout']",
+    message: 'Node may collect the timeout before it fires; use a timer of your own',
+  },
+  {
     selector: "Property[key.name='shell']:not([value.value=false])",
     message: 'No shell: spawn the program with an array of arguments.',
   },

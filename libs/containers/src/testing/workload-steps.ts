@@ -13,10 +13,23 @@ export async function find(runtime: Runtime, key: WorkloadKey): Promise<Observat
   return (await runtime.recover()).find((o) => o.instanceId === key.instanceId && o.epoch === key.epoch);
 }
 
+/** Ends what is waited for, at the latest after a quarter of a minute. */
+function leaving(): { readonly signal: AbortSignal; readonly abort: () => void } {
+  const leave = new AbortController();
+  const timer = setTimeout(() => leave.abort(), 15_000).unref();
+  return {
+    signal: leave.signal,
+    abort: () => {
+      clearTimeout(timer);
+      leave.abort();
+    },
+  };
+}
+
 /** The observation of an end: from events, or at once where it has ended before we looked. */
 export async function untilEnded(runtime: Runtime, key: WorkloadKey): Promise<Observation> {
-  const leave = new AbortController();
-  const events = runtime.observe(AbortSignal.any([leave.signal, AbortSignal.timeout(15_000)]));
+  const leave = leaving();
+  const events = runtime.observe(leave.signal);
   try {
     const now = await find(runtime, key);
     if (now?.phase === 'ended') return now;
@@ -37,13 +50,9 @@ export async function logText(runtime: Runtime, key: WorkloadKey): Promise<strin
 
 /** Follows the log until it holds a text. */
 export async function logUntil(runtime: Runtime, key: WorkloadKey, wanted: string): Promise<string> {
-  const leave = new AbortController();
+  const leave = leaving();
   let text = '';
-  const logs = runtime.logs?.(
-    key,
-    { follow: true },
-    AbortSignal.any([leave.signal, AbortSignal.timeout(15_000)]),
-  );
+  const logs = runtime.logs?.(key, { follow: true }, leave.signal);
   for await (const chunk of logs ?? []) {
     text += Buffer.from(chunk).toString('utf8');
     if (text.includes(wanted)) break;
