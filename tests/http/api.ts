@@ -86,6 +86,8 @@ export class Api {
     readonly host: { id: HostId; name: string; session: number },
     readonly projects: Readonly<Record<'alpha' | 'beta', ProjectId>>,
     readonly usage: UsageHistory,
+    /** Reads of the ledger for event streams. */
+    readonly ledgerReads: Readonly<Record<'tail' | 'backlog', number>>,
   ) {
     // No agent of supertest: it would keep cookies from one request for the next.
     this.http = supertest(app.getHttpServer());
@@ -97,10 +99,12 @@ export class Api {
     const url = await freshDatabase(postgres.url);
     await migrate(url);
     const store = await openStore({ url, clock: storeClock, ids });
+    const ledgerReads = { tail: 0, backlog: 0 };
     const ledger = startLedger({
       store,
       every: () => () => undefined,
       onError: (error) => console.error(error),
+      onRead: (part) => (ledgerReads[part] += 1),
     });
     const blobDir = await mkdtemp(join(tmpdir(), 'berth-http-'));
     const projects = { alpha: await seedProject(store, 'alpha'), beta: await seedProject(store, 'beta') };
@@ -144,7 +148,7 @@ export class Api {
     });
     await app.getHttpAdapter().getInstance().ready();
     await app.listen(0, '127.0.0.1');
-    const api = new Api(app, store, ledger, postgres, url, blobDir, host, projects, usage);
+    const api = new Api(app, store, ledger, postgres, url, blobDir, host, projects, usage, ledgerReads);
     for (const role of ['admin', 'operator', 'viewer'] as const)
       for (const project of [null, 'alpha', 'beta'] as const)
         api.tokens.set(`${project ?? 'all'}:${role}`, await api.tokenMake(role, project));

@@ -52,12 +52,14 @@ describe('GET /v1/events as server-sent events', () => {
   });
 
   test('a quiet stream carries comments, so that nobody in between closes it', async () => {
-    const response = await stream({}, '?objectKind=nothing');
+    const head = await api.ledger.flush();
+    const response = await stream({}, '?objectId=none');
     const text: string[] = [];
     const decoder = new TextDecoder();
     for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>)
       if (text.push(decoder.decode(chunk)) === 3) break;
-    expect(text.join('')).toBe(': connected\n\n: \n\n: \n\n');
+    const still = `: still here\nid: ${head}\n\n`;
+    expect(text.join('')).toBe(`: connected\nid: ${head}\n\n${still}${still}`);
   });
 
   test('a token of one project sees its events and no other', async () => {
@@ -72,7 +74,7 @@ describe('GET /v1/events as server-sent events', () => {
 
   test('a stream ends when its token is revoked', async () => {
     const { body } = await api.call('post', '/v1/tokens').send({ name: 'short', role: 'viewer' }).expect(201);
-    const response = await stream({ authorization: `Bearer ${body.secret}` }, '?objectKind=nothing');
+    const response = await stream({ authorization: `Bearer ${body.secret}` }, '?objectId=none');
     await api.call('delete', `/v1/tokens/${body.id}`).expect(204);
     const [last] = await take(1, sseMessages(response.body as ReadableStream<Uint8Array>));
     expect(last?.event).toBe('problem');
@@ -178,7 +180,15 @@ describe('the client', () => {
 test('a position whose events were trimmed is gone, and the client does not try for ever', async () => {
   await api.settle();
   await api.store.eventsTrim(new Date(Date.now() + 1000));
-  expect((await stream({ 'last-event-id': '0' })).status).toBe(410);
+  const refused = await stream({ 'last-event-id': '0' });
+  expect(refused.status).toBe(410);
+  const head = api.ledger.head();
+  expect(await refused.json()).toMatchObject({
+    code: 'gone',
+    detail: expect.stringMatching(/^Events up to position \d+ are no longer kept\.$/),
+    remedy: `list the objects again, then read on from position ${head}`,
+  });
+  expect((await client().eventList({ class: 'lifecycle' })).next).toBe(head);
   const signal = AbortSignal.timeout(20_000);
   await expect(take(1, client().events({ after: '0', signal }))).rejects.toMatchObject({ code: 'gone' });
 });

@@ -122,7 +122,7 @@ describe('an instance over the link', () => {
     });
     const told = async (): Promise<number> => {
       await api.store.eventsNumber();
-      const events = await api.store.eventsRead('0', 1000);
+      const { events } = await api.store.eventsRead('0', 1000);
       return events.filter((e) => e.type === 'host.unclaimedWorkload' && e.data['instanceId'] === stranger)
         .length;
     };
@@ -142,7 +142,7 @@ describe('an instance over the link', () => {
     host.machine.state.debris[`${lost}/4`] = ['link bt1', 'cgroup x'];
     const told = async (): Promise<string[]> => {
       await api.store.eventsNumber();
-      const events = await api.store.eventsRead('0', 1000);
+      const { events } = await api.store.eventsRead('0', 1000);
       const own = events.filter((e) => e.type.startsWith('host.orphan') && e.data['instanceId'] === lost);
       for (const e of own) expect(e.data).toMatchObject({ epoch: 4, parts: ['link bt1', 'cgroup x'] });
       return own.map((e) => e.type);

@@ -25,7 +25,8 @@ const codeOf = (work: Promise<unknown>): Promise<string> =>
   );
 async function audit(): Promise<string[]> {
   await w.store.eventsNumber();
-  return (await w.store.eventsRead('0', 1000, { classes: ['audit'] })).map((e) => e.type);
+  const { events } = await w.store.eventsRead('0', 1000, { classes: ['audit'] });
+  return events.map((e) => e.type);
 }
 
 describe('a host that is updated', () => {

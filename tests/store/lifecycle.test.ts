@@ -69,8 +69,8 @@ describe('create', () => {
       { generation: 1, actor: 'token:test' },
     ]);
     await w.store.eventsNumber();
-    const types = (await w.store.eventsRead('0', 100, { objectId: change.instance.id })).map((e) => e.type);
-    expect(types).toEqual(['instance.created']);
+    const { events } = await w.store.eventsRead('0', 100, { objectId: change.instance.id });
+    expect(events.map((e) => e.type)).toEqual(['instance.created']);
   });
 
   test.each([

@@ -46,15 +46,17 @@ export async function startApi(config: ApiConfig, paths: ApiPaths, logger: Logge
     ids: randomIds,
     networkSupernet: config.networkSupernet,
   });
+  const meters = new Meters();
   const ledger = startLedger({
     store,
     every: (ms, tick) => systemTimers.every(ms, tick),
-    onError: (err) => logger.warn({ err }, 'events could not be numbered; the next commit tries again'),
+    onError: (err) => logger.warn({ err }, 'the ledger could not go on; the next commit tries again'),
+    onRead: (part) => meters.ledgerRead(part),
   });
   await firstAccessEnsure({ store, ids: randomIds, tokenFile: paths.adminTokenFile });
   const blobs = new BlobStore(paths.blobDir);
   await blobs.clean();
-  const core = await startCore(config, paths, logger, store, ledger, blobs);
+  const core = await startCore(config, paths, logger, { store, ledger, blobs, meters });
   const http = await createHttpApp({ ...core.httpDeps, ledger, blobs });
   await http.listen(config.apiPort, config.apiAddress);
   logger.info({ address: config.apiAddress, port: config.apiPort }, 'the REST API listens');
@@ -70,17 +72,22 @@ export async function startApi(config: ApiConfig, paths: ApiPaths, logger: Logge
   };
 }
 
+/** What stands before the rest. */
+interface Parts {
+  readonly store: Store;
+  readonly ledger: Ledger;
+  readonly blobs: BlobStore;
+  readonly meters: Meters;
+}
+
 /** Scheduling, dispatch and reconcile, and how they wake each other. */
 async function startCore(
   config: ApiConfig,
   paths: ApiPaths,
   logger: Logger,
-  store: Store,
-  ledger: Ledger,
-  blobs: BlobStore,
+  { store, ledger, blobs, meters }: Parts,
 ): Promise<{ httpDeps: Omit<HttpDeps, 'ledger' | 'blobs'>; stop: () => Promise<void> }> {
   let door: AgentsDoor | null = null;
-  const meters = new Meters();
   const traces = new Traces(systemTicks);
   const usage = new UsageHistory(systemClock, config.usageHistories);
   const wakeDispatch = (hostId: HostId): void => door?.wake(hostId);

@@ -12,7 +12,7 @@ export interface Selection {
 /** A kind of object that can be listed and shown. */
 export interface Kind<T = never> {
   /** Kind of the ledger's objects whose events tell of a change; null for kinds that any event may concern. */
-  readonly object: string | null;
+  readonly object: NonNullable<EventQuery['objectKind']> | null;
   readonly columns: readonly Column<T>[];
   list(api: BerthClient, selection: Selection): Promise<T[]>;
   get(api: BerthClient, project: string, name: string): Promise<T>;
@@ -125,7 +125,7 @@ export const operations: Kind<Schemas['Operation']> = {
 
 export const events: Kind<Event> = {
   object: null,
-  list: (api, { project, limit }) => eventsNewest(api, { project }, limit),
+  list: async (api, { project, limit }) => (await eventsNewest(api, { project }, limit)).events,
   get: () => Promise.reject(new Failure('events are listed, not shown alone', exitCodes.usage)),
   columns: [
     { head: 'POSITION', cell: (e) => e.position },
@@ -202,14 +202,18 @@ export function kindOf(text: string): Kind<unknown> & { readonly name: KindName 
   );
 }
 
-/** The ledger reads forward; the newest are the last `limit` of it. */
-export async function eventsNewest(api: BerthClient, filter: EventQuery, limit: number): Promise<Event[]> {
+/** The ledger reads forward; the newest are the last `limit` of it. `next` is where to go on. */
+export async function eventsNewest(
+  api: BerthClient,
+  filter: EventQuery,
+  limit: number,
+): Promise<{ readonly events: Event[]; readonly next: string }> {
   let kept: Event[] = [];
-  let after = '0';
+  let from: { after?: string } = {};
   for (;;) {
-    const page = await api.eventList({ ...filter, after, limit: 1000 });
+    const page = await api.eventList({ ...filter, ...from, limit: 1000 });
     kept = [...kept, ...page.items].slice(-limit);
-    if (page.items.length < 1000) return kept;
-    after = page.next;
+    if (page.items.length < 1000) return { events: kept, next: page.next };
+    from = { after: page.next };
   }
 }

@@ -1,4 +1,4 @@
-import type { Event, EventClass } from '@berth/model';
+import type { Event, EventClass, EventObjectKind } from '@berth/model';
 import { errorOf, errorOfBody, ProblemError, UnreachableError } from './problem.js';
 import { sseMessages } from './sse.js';
 import { pause } from './transport.js';
@@ -8,7 +8,7 @@ export interface FollowOptions {
   readonly after?: string;
   readonly project?: string;
   readonly class?: EventClass;
-  readonly objectKind?: string;
+  readonly objectKind?: EventObjectKind;
   readonly objectId?: string;
   readonly signal: AbortSignal;
   /** Called whenever a connection stands: what commits from now on is told. */
@@ -31,13 +31,14 @@ export async function* followEvents(
   options: FollowOptions,
 ): AsyncGenerator<Event> {
   const waits = options.backoffMs ?? [100, 400, 1600, 5000];
-  let last = options.after;
+  const place: Place = { last: options.after };
   let failures = 0;
   while (!options.signal.aborted) {
     try {
-      for await (const event of connection(baseUrl, send, options, last)) {
+      for await (const event of connection(baseUrl, send, options, place)) {
         failures = 0;
-        last = event.position;
+        // Before the yield: who stops here has seen it.
+        place.last = event.position;
         yield event;
       }
     } catch (error) {
@@ -49,17 +50,22 @@ export async function* followEvents(
   }
 }
 
+/** All up to here was seen, or does not pass the filter. */
+interface Place {
+  last: string | undefined;
+}
+
 async function* connection(
   baseUrl: string,
   send: (request: Request) => Promise<Response>,
   options: FollowOptions,
-  last: string | undefined,
+  place: Place,
 ): AsyncGenerator<Event> {
   const url = new URL(`${baseUrl}/v1/events`);
   for (const key of ['project', 'class', 'objectKind', 'objectId'] as const)
     if (options[key] !== undefined) url.searchParams.set(key, options[key]);
   const headers: Record<string, string> = { accept: 'text/event-stream' };
-  if (last !== undefined) headers['last-event-id'] = last;
+  if (place.last !== undefined) headers['last-event-id'] = place.last;
   const silence = new Silence(options.silenceMs);
   const signal = AbortSignal.any([options.signal, silence.signal]);
   const response = await send(new Request(url, { headers, signal }));
@@ -67,7 +73,10 @@ async function* connection(
   if (response.body === null) throw new UnreachableError('the event stream has no body', true);
   options.connected?.();
   try {
-    for await (const message of sseMessages(response.body.pipeThrough(silence.listener()))) {
+    const isAt = (id: string): void => void (place.last = id);
+    // Node forgets the signal of a request once the request is collected; the pipe keeps it.
+    const body = response.body.pipeThrough(silence.listener(), { signal });
+    for await (const message of sseMessages(body, isAt)) {
       if (message.event === 'problem') throw errorOfBody(response, message.data);
       yield JSON.parse(message.data) as Event;
     }

@@ -2378,20 +2378,30 @@ export interface operations {
   eventsRead: {
     parameters: {
       query?: {
-        /** @description Position to go on from; a list without it begins at the first event, a stream at now */
+        /** @description Position to go on from; a list without it begins at the first event that is kept, a stream at now */
         after?: string;
         class?: 'audit' | 'lifecycle' | 'observation';
         /** @description Events of one page; a stream has no end */
         limit?: number;
+        /** @description Only of the object with this id */
         objectId?: string;
-        /** @description For example instance */
-        objectKind?: string;
+        objectKind?:
+          | 'host'
+          | 'image'
+          | 'instance'
+          | 'joinToken'
+          | 'network'
+          | 'project'
+          | 'roleBinding'
+          | 'token'
+          | 'volume';
+        /** @description Only of this project; events of the cluster belong to none */
         project?: string;
       };
       header?: {
         /** @description `text/event-stream` asks for the stream */
         accept?: string;
-        /** @description Position to go on from; goes before `after`. 410 when events after it were trimmed */
+        /** @description Position to go on from; goes before `after`. 410 when events after it were trimmed, or it is of a database that was replaced */
         'last-event-id'?: string;
       };
       path?: never;
@@ -2407,7 +2417,7 @@ export interface operations {
         content: {
           'application/json': {
             items: components['schemas']['Event'][];
-            /** @description Send as `after` for what comes next */
+            /** @description Send as `after`, or as Last-Event-ID of a stream, for what comes next */
             next: string;
           };
           'text/event-stream': string;

@@ -8,13 +8,20 @@ export interface SseMessage {
 /** Longest line taken before a stream counts as broken, characters. */
 const maxLine = 8 * 1024 * 1024;
 
-/** Messages of an event stream; comment lines are left out. @throws Error on a line without end */
-export async function* sseMessages(body: ReadableStream<Uint8Array>): AsyncGenerator<SseMessage> {
+/**
+ * Messages of an event stream; comment lines are left out. An id without data is no message: it says where the stream is.
+ * @throws Error on a line without end
+ */
+export async function* sseMessages(
+  body: ReadableStream<Uint8Array>,
+  isAt: (id: string) => void = () => undefined,
+): AsyncGenerator<SseMessage> {
   let id: string | null = null;
   let event = '';
   let data: string[] = [];
   for await (const line of lines(body)) {
     if (line === '') {
+      if (data.length === 0 && id !== null) isAt(id);
       if (data.length > 0) yield { id, event: event === '' ? 'message' : event, data: data.join('\n') };
       event = '';
       data = [];

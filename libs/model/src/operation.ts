@@ -59,6 +59,20 @@ export type Trace = z.infer<typeof Trace>;
 export const EventClass = z.enum(['audit', 'lifecycle', 'observation']);
 export type EventClass = z.infer<typeof EventClass>;
 
+/** Kinds of objects that the ledger tells of, or may tell of. */
+export const EventObjectKind = z.enum([
+  'host',
+  'image',
+  'instance',
+  'joinToken',
+  'network',
+  'project',
+  'roleBinding',
+  'token',
+  'volume',
+]);
+export type EventObjectKind = z.infer<typeof EventObjectKind>;
+
 /** One row of the ledger. `position` is dense enough to resume from, and is set after commit by the sequencer. */
 export const Event = z
   .strictObject({

@@ -35,6 +35,8 @@ export interface HttpConfig {
   readonly imageMaxBytes: number;
   /** Comment line on quiet event streams, so that proxies keep them open, milliseconds. */
   readonly heartbeatMs: number;
+  /** An event stream whose client takes nothing for this long, though there is something for it, is dropped, milliseconds. */
+  readonly stalledMs: number;
   /** A browser's session ends after this long, and sooner when nothing of it was heard for `idleSeconds`. */
   readonly session: { readonly seconds: number; readonly idleSeconds: number };
   /** Who may read /metrics: tokens with the action, or also everybody on this machine without one. */
@@ -50,6 +52,7 @@ export interface HttpConfig {
 export const defaultHttpConfig: HttpConfig = {
   imageMaxBytes: 64 * 1024 ** 3,
   heartbeatMs: 15_000,
+  stalledMs: 30_000,
   session: { seconds: 12 * 3600, idleSeconds: 2 * 3600 },
   metricsAccess: 'token',
   terminal: { pingMs: 20_000, idleMs: 3_600_000 },
@@ -79,7 +82,7 @@ export interface HttpDeps {
   readonly masterKey: Pick<MasterKey, 'seal' | 'open'>;
   /** What was used in the last hour. */
   readonly usage: Pick<UsageHistory, 'instance' | 'host'>;
-  readonly meters: Pick<Meters, 'request'>;
+  readonly meters: Pick<Meters, 'request' | 'eventStreams' | 'eventStreamDropped'>;
   readonly traces: Pick<Traces, 'now' | 'begin' | 'request' | 'get'>;
   readonly metrics: Pick<Exposition, 'text' | 'contentType'>;
   /** Log bytes of an instance's newest placement. @throws BerthError stateConflict, unavailable */

@@ -26,7 +26,7 @@ export async function operationSettled(
   return withTimeLimit(gone, waitSeconds * 1000, async (until) => {
     let latest = operation;
     while (!until.aborted) {
-      const cursor = await deps.ledger.head();
+      const cursor = deps.ledger.head();
       latest = (await deps.store.operationGet(null, operation.id)) ?? latest;
       if (over.has(latest.state)) return latest;
       await deps.ledger.waitFor(cursor, until);

@@ -114,14 +114,11 @@ export class TerminalDoor {
 
   /** While there are terminals: sign-outs and revocations, of every API process, are told by the ledger. */
   private async followTokens(signal: AbortSignal): Promise<void> {
-    const { ledger } = this.deps;
-    let cursor = await ledger.head();
-    while (await ledger.waitFor(cursor, signal)) {
-      const head = await ledger.head();
-      const events = await ledger.read(cursor, 1000, { classes: ['audit'], objectKind: 'token' });
-      const tokens = new Set(events.map((event) => event.object.id));
+    const follower = await this.deps.ledger.follow(null, { classes: ['audit'], objectKind: 'token' });
+    while (!signal.aborted && !follower.over) {
+      const tokens = new Set((await follower.take()).map(({ event }) => event.object.id));
       for (const session of this.sessions) if (tokens.has(session.tokenId)) void session.check();
-      cursor = head;
+      await follower.wait(signal);
     }
   }
 

@@ -1,4 +1,4 @@
-import { collectDefaultMetrics, Counter, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 
 /** What is counted as it happens. Names and units follow Prometheus: base units, `_total` on counters. */
 export class Meters {
@@ -35,12 +35,30 @@ export class Meters {
     registers: [this.registry],
   });
 
+  private readonly streams = new Gauge({
+    name: 'berth_event_streams',
+    help: 'Event streams that are open.',
+    registers: [this.registry],
+  });
+  private readonly streamsDropped = new Counter({
+    name: 'berth_event_streams_dropped_total',
+    help: 'Event streams that were dropped because their client took nothing for long.',
+    registers: [this.registry],
+  });
+  private readonly ledgerReads = new Counter({
+    name: 'berth_ledger_reads_total',
+    help: 'Reads of the ledger for event streams: of its tail for all of them, of the backlog for one that is behind.',
+    labelNames: ['part'] as const,
+    registers: [this.registry],
+  });
+
   constructor() {
     collectDefaultMetrics({ register: this.registry });
     // Gauges that are named like counters: promtool complains of them, and each has its sum by type beside it.
     for (const what of ['handles', 'requests', 'resources'])
       this.registry.removeSingleMetric(`nodejs_active_${what}_total`);
     for (const outcome of ['placed', 'unplaced', 'lost']) this.attempts.inc({ outcome }, 0);
+    for (const part of ['tail', 'backlog']) this.ledgerReads.inc({ part }, 0);
   }
 
   /** @param route the address as it was declared, never as it was sent: its values have no bound */
@@ -54,6 +72,15 @@ export class Meters {
   pass(outcomes: { readonly placed: number; readonly unplaced: number; readonly lost: number }): void {
     for (const outcome of ['placed', 'unplaced', 'lost'] as const)
       this.attempts.inc({ outcome }, outcomes[outcome]);
+  }
+  eventStreams(open: number): void {
+    this.streams.set(open);
+  }
+  eventStreamDropped(): void {
+    this.streamsDropped.inc();
+  }
+  ledgerRead(part: 'tail' | 'backlog'): void {
+    this.ledgerReads.inc({ part });
   }
   pinged(milliseconds: number): void {
     this.roundTrip.observe(milliseconds / 1000);

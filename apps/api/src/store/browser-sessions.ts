@@ -137,6 +137,6 @@ export async function browserSessionsTrim(db: Db): Promise<number> {
 }
 
 function audit(tx: Tx, ctx: RequestContext, type: string, token: TokenRow): Promise<void> {
-  const object = { kind: 'token', id: token.id, name: token.name };
+  const object = { kind: 'token', id: token.id, name: token.name } as const;
   return eventsWrite(tx, ctx, [{ class: 'audit', type, projectId: token.projectId, object }]);
 }

@@ -3,7 +3,7 @@ import { BerthError } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
 import { inTx, read } from './db.js';
-import type { EventDraft, EventFilter } from './store.js';
+import type { EventDraft, EventFilter, EventPage } from './store.js';
 
 /** Writes events in the caller's transaction. They get their position after the commit, from the sequencer. */
 export async function eventsWrite(tx: Tx, ctx: RequestContext, drafts: readonly EventDraft[]): Promise<void> {
@@ -80,23 +80,26 @@ interface EventRow {
   data: Record<string, unknown>;
 }
 
+/**
+ * One statement, so one snapshot: what is kept, what was numbered and the rows all belong to the same moment, and a gap
+ * can never look like an end.
+ */
 export async function eventsRead(
   db: Db,
-  cursor: string,
+  cursor: string | null,
   limit: number,
   filter: EventFilter = {},
-): Promise<readonly Event[]> {
-  const position = cursorPosition(cursor);
-  const onlyAudit = filter.classes !== undefined && filter.classes.every((c) => c === 'audit');
-  if (!onlyAudit) await refuseTrimmed(db, position);
-  const rows = await read<EventRow>(
+): Promise<EventPage> {
+  const after = cursor === null ? null : cursorPosition(cursor);
+  const rows = await read<Span & (EventRow | { position: null })>(
     db,
-    `SELECT position, at, class, type, project, object_kind, object_id, object_name, actor, trace_id, operation_id, data
-     FROM events WHERE position > $1 AND ($3::text IS NULL OR project = $3) AND ($4::text[] IS NULL OR class = ANY ($4))
-       AND ($5::text IS NULL OR object_kind = $5) AND ($6::text IS NULL OR object_id = $6)
-     ORDER BY position LIMIT $2`,
+    `SELECT h.trimmed, h.position AS head, e.* FROM ledger_head h LEFT JOIN LATERAL (
+       SELECT position, at, class, type, project, object_kind, object_id, object_name, actor, trace_id, operation_id, data
+       FROM events WHERE position > $1 AND ($3::text IS NULL OR project = $3) AND ($4::text[] IS NULL OR class = ANY ($4))
+         AND ($5::text IS NULL OR object_kind = $5) AND ($6::text IS NULL OR object_id = $6)
+       ORDER BY position LIMIT $2) e ON true ORDER BY e.position`,
     [
-      position,
+      after ?? 0,
       limit,
       filter.project ?? null,
       filter.classes ?? null,
@@ -104,9 +107,28 @@ export async function eventsRead(
       filter.objectId ?? null,
     ],
   );
-  // Trimming may have happened between the two statements: a gap must not look like an end.
-  if (!onlyAudit) await refuseTrimmed(db, position);
-  return rows.map(toEvent);
+  const span = rows[0] ?? { head: 0, trimmed: 0 };
+  if (after !== null) refuseOutside(after, span, filter);
+  const events = rows.filter((row) => row.position !== null).map((row) => toEvent(row as EventRow));
+  const last = events.at(-1)?.position;
+  return { events, through: last !== undefined && events.length === limit ? last : String(span.head) };
+}
+
+/** The head, once it is known that a reader may go on from `cursor`. */
+export async function eventsCheck(db: Db, cursor: string | null, filter: EventFilter = {}): Promise<string> {
+  const after = cursor === null ? null : cursorPosition(cursor);
+  const [span] = await read<Span & Record<string, unknown>>(
+    db,
+    'SELECT trimmed, position AS head FROM ledger_head',
+  );
+  const { head, trimmed } = span ?? { head: 0, trimmed: 0 };
+  if (after !== null) refuseOutside(after, { head, trimmed }, filter);
+  return String(head);
+}
+
+interface Span {
+  readonly head: number;
+  readonly trimmed: number;
 }
 
 function cursorPosition(cursor: string): number {
@@ -116,15 +138,18 @@ function cursorPosition(cursor: string): number {
   });
 }
 
-async function refuseTrimmed(db: Db, position: number): Promise<void> {
-  const [head] = await read<{ trimmed: number; position: number }>(
-    db,
-    'SELECT trimmed, position FROM ledger_head',
-  );
-  if (head !== undefined && position < head.trimmed)
-    throw new BerthError('gone', `events up to position ${head.trimmed} are no longer kept`, {
-      remedy: `list the objects again, then read on from position ${head.position}`,
-    });
+/** Of what was trimmed nothing was audit; and what was never given can only come from a ledger that was lost. */
+function refuseOutside(after: number, { head, trimmed }: Span, filter: EventFilter): void {
+  const remedy = `list the objects again, then read on from position ${head}`;
+  const onlyAudit = filter.classes !== undefined && filter.classes.every((c) => c === 'audit');
+  if (after < trimmed && !onlyAudit)
+    throw new BerthError('gone', `events up to position ${trimmed} are no longer kept`, { remedy });
+  if (after > head)
+    throw new BerthError(
+      'gone',
+      `position ${after} was never given, the newest is ${head}: the database was restored from a backup`,
+      { remedy },
+    );
 }
 
 function toEvent(row: EventRow): Event {
@@ -140,11 +165,6 @@ function toEvent(row: EventRow): Event {
     operationId: row.operation_id as Event['operationId'],
     data: row.data,
   };
-}
-
-export async function eventsHead(db: Db): Promise<string> {
-  const [head] = await read<{ position: number }>(db, 'SELECT position FROM ledger_head');
-  return String(head?.position ?? 0);
 }
 
 /** Class audit is never trimmed, and neither is what has no position yet. */

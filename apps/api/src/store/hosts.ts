@@ -7,7 +7,11 @@ import { eventsWrite } from './events.js';
 import { hostOf } from './host-read.js';
 import { matchVersion, nameTaken, notFound } from './refusals.js';
 
-export const hostObject = (h: { id: string; name: string }) => ({ kind: 'host', id: h.id, name: h.name });
+export const hostObject = (h: { id: string; name: string }) => ({
+  kind: 'host' as const,
+  id: h.id,
+  name: h.name,
+});
 
 interface JoinToken {
   id: string;

@@ -150,11 +150,11 @@ function bindPlacement(db: Db) {
 }
 
 function bindLedger(db: Db) {
-  const { eventInsert, eventsNumber, eventsRead, eventsHead, eventsTrim } = events;
+  const { eventInsert, eventsNumber, eventsRead, eventsCheck, eventsTrim } = events;
   const { storeIncarnation, caGet, caInit, ping } = meta;
   return {
     ...bindAll(db, idempotency),
-    ...bindAll(db, { eventInsert, eventsNumber, eventsRead, eventsHead, eventsTrim, ledgerListen }),
+    ...bindAll(db, { eventInsert, eventsNumber, eventsRead, eventsCheck, eventsTrim, ledgerListen }),
     ...bindAll(db, { storeIncarnation, caGet, caInit, ping, figuresRead }),
     onCommit: (listener: () => void) => {
       db.commitListeners.add(listener);

@@ -6,6 +6,7 @@ import type {
   Digest,
   Event,
   EventClass,
+  EventObjectKind,
   Host,
   HostId,
   Image,
@@ -344,26 +345,39 @@ export interface EventFilter {
   readonly objectKind?: string;
   readonly objectId?: string;
 }
+/** Some events in order, and how far the ledger was looked through for them. */
+export interface EventPage {
+  readonly events: readonly Event[];
+  /** Position to go on from: of the last event of a full page, else the head at that moment. */
+  readonly through: string;
+}
 export interface EventStore {
   /** Records an event that belongs to no other writer. */
   eventInsert(ctx: RequestContext, event: EventDraft): Promise<void>;
   /** Numbers committed rows; returns the head. Only the ledger calls it. */
   eventsNumber(): Promise<{ numbered: number; head: string }>;
-  /** Rows after `cursor`, in order. @throws gone when rows after the cursor were trimmed */
-  eventsRead(cursor: string, limit: number, filter?: EventFilter): Promise<readonly Event[]>;
-  eventsHead(): Promise<string>;
+  /**
+   * Rows after `cursor`, in order; with null, from the first that is kept. @throws gone when rows after the cursor were
+   * trimmed, or the cursor is of a ledger that was lost; invalid when it is no position
+   */
+  eventsRead(cursor: string | null, limit: number, filter?: EventFilter): Promise<EventPage>;
+  /** Position of the newest numbered event. @throws as {@link EventStore.eventsRead} would for this cursor */
+  eventsCheck(cursor: string | null, filter?: EventFilter): Promise<string>;
   /** Drops lifecycle and observation events older than `before`; audit stays. Returns how many went. */
   eventsTrim(before: Date): Promise<number>;
   /** Calls back after each commit of this process that wrote events. Returns the unsubscribe. */
   onCommit(listener: () => void): () => void;
-  /** One dedicated LISTEN connection that reconnects; `wake` also fires after each reconnect. Ends with the signal. */
-  ledgerListen(wake: () => void, signal: AbortSignal): Promise<void>;
+  /**
+   * One dedicated LISTEN connection that reconnects: `heard` gets the head that some process numbered up to, and null after
+   * each connect, when some may have been missed. Ends with the signal.
+   */
+  ledgerListen(heard: (head: string | null) => void, signal: AbortSignal): Promise<void>;
 }
 export interface EventDraft {
   readonly class: EventClass;
   readonly type: string;
   readonly projectId: ProjectId | null;
-  readonly object: { readonly kind: string; readonly id: string; readonly name: string };
+  readonly object: { readonly kind: EventObjectKind; readonly id: string; readonly name: string };
   readonly operationId?: string | null;
   readonly data?: Record<string, unknown>;
 }

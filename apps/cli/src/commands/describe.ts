@@ -98,8 +98,8 @@ async function storyText(s: Session, instance: Instance): Promise<string> {
       throw error;
     },
   );
-  const filter = { project: s.project, objectKind: 'instance', objectId: instance.id };
-  const newest = await eventsNewest(s.api, filter, 20);
+  const filter = { project: s.project, objectKind: 'instance', objectId: instance.id } as const;
+  const { events: newest } = await eventsNewest(s.api, filter, 20);
   const why = decision === null ? ' none yet\n' : `\n${indented(decisionText(decision))}`;
   return `\nDecision:${why}\nEvents:\n${indented(listText(newest, events.columns, 'table'))}`;
 }

@@ -31,7 +31,8 @@ export const eventsCommands: Commands = (program, session) => {
       const s = session();
       const filter = await filterOf(s, options);
       if (options.follow) return eventsFollow(s, filter, options.limit);
-      say(listText(await eventsNewest(s.api, filter, options.limit), kind.columns, s.format));
+      const { events } = await eventsNewest(s.api, filter, options.limit);
+      say(listText(events, kind.columns, s.format));
     });
   examples(
     events,
@@ -53,12 +54,11 @@ async function filterOf(s: Session, options: EventsOptions): Promise<Filter> {
 /** The newest events, then what comes, until Ctrl-C. In JSON and YAML each is one line. @throws Failure interrupted */
 export async function eventsFollow(s: Session, filter: Filter, limit: number): Promise<void> {
   await untilInterrupted(async (signal) => {
-    const before = await eventsNewest(s.api, filter, limit);
-    const show = shower(s, before);
-    before.forEach(show);
-    // Without an event so far the ledger is read from its beginning, so that none between the two requests is lost.
-    const after = before.at(-1)?.position ?? '0';
-    for await (const event of s.api.events({ ...defined(filter), after, signal })) show(event);
+    const { events, next } = await eventsNewest(s.api, filter, limit);
+    const show = shower(s, events);
+    events.forEach(show);
+    // From where the list ended, so that none between the two requests is lost.
+    for await (const event of s.api.events({ ...defined(filter), after: next, signal })) show(event);
   });
 }
 
