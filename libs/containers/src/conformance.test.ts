@@ -68,6 +68,7 @@ describe('the container runtime', () => {
       const links = Netlink.with(`/proc/${pid}/ns/net`, (netlink) => netlink.links());
       return Promise.resolve(links.filter((l) => l.name.startsWith('eth')).map((l) => l.mac ?? ''));
     },
+    exitsWith: (code) => ['sh', '-c', `exit ${code}`],
     volumes: () => lab.volumes(),
     fullPool: () => {
       const volumes = new VolumePool({ dir: join(lab.root, 'volumes'), reserveMiB: 2 ** 30 });

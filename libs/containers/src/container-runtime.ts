@@ -1,7 +1,7 @@
 import { rmSync, watch } from 'node:fs';
 import { join } from 'node:path';
 import { faultPoint } from '@berth/faults';
-import type { Usage, VolumeId } from '@berth/model';
+import type { ExecOpen, ExitInfo, Usage, VolumeId } from '@berth/model';
 import { cgroupBlockBytes, cgroupKill, cgroupLimits, cgroupUsage, hasCode } from '@berth/linux';
 import {
   type EnforcedLimits,
@@ -14,10 +14,12 @@ import {
   type StepContext,
   type Stopwatch,
   timed,
+  type Terminal,
   type WorkloadKey,
   type WorkloadSpec,
 } from '@berth/runtime';
 import { processPlan, stopSignal } from './bundle/process.js';
+import { Execs } from './exec/execs.js';
 import { HostParts, type OciImage } from './host-parts.js';
 import { cgroupFrozen, cgroupRemoveEmpty } from './isolation/cgroup-trees.js';
 import { passable } from './isolation/rootfs.js';
@@ -55,6 +57,7 @@ class ContainerRuntime implements Runtime {
 
   private readonly parts: HostParts;
   private readonly records: RecordStore;
+  private readonly execs: Execs;
   private readonly ranges: UidRanges;
   private readonly locks = new KeyedLock();
   private readonly hub: ObservationHub;
@@ -65,13 +68,14 @@ class ContainerRuntime implements Runtime {
   constructor(private readonly options: ContainerRuntimeOptions) {
     this.parts = new HostParts(options);
     this.records = new RecordStore(options.stateDir);
+    this.execs = new Execs(this.parts);
     this.ranges = new UidRanges(join(options.stateDir, 'uid-ranges.json'));
     this.stock = new Inventory(options, this.parts.cgroupParent);
     this.hub = new ObservationHub((signal) => this.watchExits(signal));
   }
 
   probe(): Promise<RuntimeProbe> {
-    return probe(this.options, ['pause', 'logs', 'limits']);
+    return probe(this.options, ['pause', 'logs', 'exec', 'limits']);
   }
 
   prepare(spec: WorkloadSpec, ctx: StepContext): Promise<void> {
@@ -177,8 +181,11 @@ class ContainerRuntime implements Runtime {
 
   async recover(): Promise<Observation[]> {
     const seen = new Map<string, Observation>();
-    for (const record of await this.records.list())
+    for (const record of await this.records.list()) {
+      if (record.run !== null && this.use.runs.alive(record))
+        await this.execs.sweep(record, record.run.init.pid);
       seen.set(workloadId(record), this.use.runs.observation(await this.settle(record)));
+    }
     for (const found of await this.use.launcher.list()) {
       const key = workloadKey(found.id);
       if (key === null) continue;
@@ -207,6 +214,20 @@ class ContainerRuntime implements Runtime {
 
   readonly logs = (key: WorkloadKey, options: LogOptions, signal: AbortSignal): AsyncIterable<Uint8Array> =>
     logRead(this.parts.paths(key).log, options, signal);
+
+  readonly exec = (key: WorkloadKey, open: ExecOpen, signal: AbortSignal): Promise<Terminal> =>
+    this.alone(key, async () => {
+      signal.throwIfAborted();
+      const id = workloadId(key);
+      const record = await this.records.read(key);
+      if (record === null || !this.use.runs.alive(record))
+        throw new RuntimeError('notPrepared', `${id} does not run`);
+      if (cgroupFrozen(this.parts.paths(key).cgroup))
+        throw new RuntimeError('notPrepared', `${id} is paused`, { remedy: 'resume it first' });
+      const end = async (): Promise<ExitInfo | null> =>
+        (await this.use.runs.endingWith(record)) ? (await this.settle(record)).exit : null;
+      return this.execs.begin(key, open, this.use.launcher, end, signal);
+    });
 
   readonly limits = async (key: WorkloadKey): Promise<EnforcedLimits> => {
     try {

@@ -1,15 +1,18 @@
 import { mkdirSync, rmSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { faultPoint } from '@berth/faults';
-import type { ImageContent, NetworkId } from '@berth/model';
-import { Netlink, cgroupRemove, writeFileAtomic } from '@berth/linux';
+import type { ExecOpen, ImageContent, NetworkId } from '@berth/model';
+import { Netlink, cgroupRemove, hasCode, writeFileAtomic } from '@berth/linux';
 import { RuntimeError, type Stopwatch, timed, type WorkloadKey, type WorkloadSpec } from '@berth/runtime';
 import { bundleConfig } from './bundle/config.js';
 import { guestFileRead } from './bundle/guest-file.js';
 import { IDENTITY_FILES, guestIdentityWrite } from './bundle/guest-identity.js';
 import { guestRootCheck } from './bundle/guest-root.js';
+import type { OciConfig } from './bundle/oci-types.js';
 import { processPlan } from './bundle/process.js';
-import { userResolve } from './bundle/user.js';
+import { type AccountFiles, userResolve } from './bundle/user.js';
+import { type ExecProcess, execProcess } from './exec/exec-plan.js';
 import { swapAccounting } from './isolation/cgroup-trees.js';
 import { type NamespacePaths, namespacesEnsure, namespacesRemove } from './isolation/namespaces.js';
 import { CONTAINER_CAPABILITIES, hostBounds } from './isolation/privileges.js';
@@ -36,9 +39,13 @@ export interface PartPaths {
   readonly cgroup: string;
   readonly monitorCgroup: string;
   readonly log: string;
+  /** Files of its execs: one of the process, one of its pid. */
+  readonly execs: string;
 }
 
 const DEFAULT_PIDS = 4096;
+/** In a bundle: the image's account files as they were at the start. */
+const ACCOUNTS = 'accounts.json';
 
 /** Everything of a container on the host but its processes: namespaces, nics, root mount, bundle. */
 export class HostParts {
@@ -67,6 +74,7 @@ export class HostParts {
       cgroup: `${this.cgroupParent}/${id}`,
       monitorCgroup: `${this.cgroupParent}/${id}.monitor`,
       log: join(logDir, `${id}.log`),
+      execs: join(runDir, 'execs', id),
     };
   }
 
@@ -136,12 +144,11 @@ export class HostParts {
   async bundleWrite(spec: WorkloadSpec, image: OciImage, base: number): Promise<void> {
     const paths = this.paths(spec);
     const plan = processPlan(image.process, spec.process, spec.name);
-    const user = inImage(() => {
+    const { user, accounts } = inImage(() => {
       guestRootCheck(paths.rootfs, IDENTITY_FILES, plan.cwd);
-      return userResolve(plan.user, {
-        passwd: guestFileRead(paths.rootfs, '/etc/passwd'),
-        group: guestFileRead(paths.rootfs, '/etc/group'),
-      });
+      const passwd = guestFileRead(paths.rootfs, '/etc/passwd');
+      const group = guestFileRead(paths.rootfs, '/etc/group');
+      return { user: userResolve(plan.user, { passwd, group }), accounts: { passwd, group } };
     });
     const profile = await seccompProfileRead(this.options.seccompProfile ?? SECCOMP_PROFILE);
     const network = spec.nics[0]?.networkId;
@@ -170,7 +177,24 @@ export class HostParts {
       seccomp: seccompRender(profile, machine(), CONTAINER_CAPABILITIES),
       bounds: hostBounds(),
     });
+    await writeFileAtomic(join(paths.bundle, ACCOUNTS), JSON.stringify(accounts));
     await writeFileAtomic(join(paths.bundle, 'config.json'), JSON.stringify(config, null, 1));
+  }
+
+  /**
+   * The process of an exec, from the bundle of the run. Names are those that the image had at the start: the guest may
+   * have changed its files since, and they cannot be read safely while it runs.
+   * @throws RuntimeError badImage, unsupported for a user where an earlier version started the run
+   */
+  async execProcess(key: WorkloadKey, open: ExecOpen): Promise<ExecProcess> {
+    const { bundle } = this.paths(key);
+    const read = async <T>(name: string): Promise<T> =>
+      JSON.parse(await readFile(join(bundle, name), 'utf8')) as T;
+    const user =
+      open.user === undefined
+        ? null
+        : userResolve(open.user, await read<AccountFiles>(ACCOUNTS).catch(noAccounts));
+    return execProcess(await read<OciConfig>('config.json'), user, open);
   }
 
   /** Takes away what `realise` and `bundleWrite` made; no process may be left. Repeating it is no error. */
@@ -183,6 +207,7 @@ export class HostParts {
     namespacesRemove(paths.namespaces);
     rmSync(paths.bundle, { recursive: true, force: true });
     rmSync(paths.scratch, { recursive: true, force: true });
+    rmSync(paths.execs, { recursive: true, force: true });
     await cgroupRemove(paths.cgroup);
     await cgroupRemove(paths.monitorCgroup);
   }
@@ -199,6 +224,17 @@ function inImage<T>(look: () => T): T {
       remedy: 'mend the image; a guest that changed its own disk like this needs a new instance',
     });
   }
+}
+
+function noAccounts(error: unknown): never {
+  if (!hasCode(error, 'ENOENT')) throw error;
+  throw new RuntimeError(
+    'unsupported',
+    'this run was started by an earlier version, which kept no account files',
+    {
+      remedy: 'leave out the user, or restart the instance',
+    },
+  );
 }
 
 function machine(): SeccompMachine {

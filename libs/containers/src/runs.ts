@@ -11,6 +11,8 @@ import { type RecordStore, type WorkloadRecord, workloadId } from './workload-re
 
 /** How long the monitor may take from the end of the container to the written status, ms. */
 const STATUS_MS = 3000;
+/** From the end of the others in a container to that of its first process, ms. */
+const ENDING_MS = 500;
 /** Kept of a step's time for forcing what did not heed its grace time, ms. */
 const FORCE_MS = 2000;
 
@@ -29,6 +31,16 @@ export class Runs {
   /** Whether the record's run still runs, by the identity of its init. */
   alive(record: WorkloadRecord): boolean {
     return record.run !== null && record.exit === null && isAlive(record.run.init);
+  }
+
+  /**
+   * Whether the record's run has ended or ends now: the kernel kills the others of a pid namespace a moment before its
+   * first process is gone.
+   */
+  async endingWith(record: WorkloadRecord): Promise<boolean> {
+    for (const end = Date.now() + ENDING_MS; this.alive(record); await wait(5))
+      if (Date.now() > end) return false;
+    return true;
   }
 
   /** Whether it waits for its start under a monitor: without one nobody keeps its output and its exit status. */

@@ -15,3 +15,4 @@ export { type CgroupMode, detectCgroups } from './cgroup-mounts.js';
 export * from './cgroups.js';
 export * from './machine-usage.js';
 export * from './clock.js';
+export * from './pty.js';

@@ -38,6 +38,7 @@ export const c = {
   ioctlNumber: libc.func('ioctl', 'int', ['int', 'unsigned long', 'unsigned long']) as (
     ...args: unknown[]
   ) => number,
+  dup: bind('int dup(int fd)'),
   memfdCreate: bind('int memfd_create(const char *name, unsigned int flags)'),
   openTree: libc.func('syscall', 'long', ['long', 'int', 'str', 'unsigned int']) as (
     ...args: unknown[]

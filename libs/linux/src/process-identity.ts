@@ -21,6 +21,20 @@ export function bootId(): string {
  * The pid is read in this process's pid namespace.
  */
 export function processIdentity(pid: number): ProcessIdentity | null {
+  return processKin(pid)?.identity ?? null;
+}
+
+/** A running process with what it comes from. */
+export interface ProcessKin {
+  readonly identity: ProcessIdentity;
+  /** Pid of its parent; 0 where that is in no pid namespace that is seen from here. */
+  readonly parent: number;
+  /** Pid of the process that began its session (setsid(2)), which may be gone. */
+  readonly session: number;
+}
+
+/** Like `processIdentity`, with parent and session. */
+export function processKin(pid: number): ProcessKin | null {
   if (!Number.isSafeInteger(pid) || pid <= 0) return null;
   let stat: string;
   try {
@@ -30,17 +44,25 @@ export function processIdentity(pid: number): ProcessIdentity | null {
     throw error;
   }
   const parsed = parseStat(stat);
-  return parsed === null || parsed.dead ? null : { pid, startTime: parsed.startTime, bootId: bootId() };
+  if (parsed === null || parsed.dead) return null;
+  const { startTime, parent, session } = parsed;
+  return { identity: { pid, startTime, bootId: bootId() }, parent, session };
 }
 
-/** Reads state and start time out of a stat line. The command name may hold spaces and brackets: the last `)` ends it. */
-export function parseStat(stat: string): { dead: boolean; startTime: number } | null {
+/** Reads what is needed out of a stat line. The command name may hold spaces and brackets: the last `)` ends it. */
+export function parseStat(
+  stat: string,
+): { dead: boolean; startTime: number; parent: number; session: number } | null {
   const end = stat.lastIndexOf(')');
   if (end < 0) return null;
   const fields = stat.slice(end + 2).split(' ');
-  const startTime = Number(fields[19]);
+  const [parent, session, startTime] = [fields[1], fields[3], fields[19]].map(Number) as [
+    number,
+    number,
+    number,
+  ];
   if (fields[0] === undefined || !Number.isSafeInteger(startTime)) return null;
-  return { dead: 'ZXx'.includes(fields[0]), startTime };
+  return { dead: 'ZXx'.includes(fields[0]), startTime, parent, session };
 }
 
 /** Whether exactly this process still runs. */

@@ -59,7 +59,12 @@ test('a stat line is read whatever the command calls itself', () => {
       fc.nat(),
       (name, state, start) => {
         const line = `1 (${name}) ${state} ${'7 '.repeat(18)}${start} 7 7\n`;
-        expect(parseStat(line)).toEqual({ dead: state === 'Z' || state === 'X', startTime: start });
+        expect(parseStat(line)).toEqual({
+          dead: 'ZX'.includes(state),
+          startTime: start,
+          parent: 7,
+          session: 7,
+        });
       },
     ),
   );

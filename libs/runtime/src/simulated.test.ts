@@ -72,6 +72,7 @@ function harness(broken?: string): ConformanceHarness {
       host.state.debris[keyText(spec)] = ['link'];
       return Promise.resolve();
     },
+    exitsWith: (code) => ['exit', String(code)],
     macs: (key) => Promise.resolve(host.state.workloads[keyText(key)]?.macs ?? []),
     volumes: () => Promise.resolve(Object.keys(host.state.disks)),
     fullPool: () => runtime(true),

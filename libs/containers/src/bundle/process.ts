@@ -27,10 +27,7 @@ export function processPlan(image: ImageProcess, wanted: ProcessSpec | null, hos
   const all = [...command, ...args];
   if (all.length === 0 || all[0] === '')
     throw new RuntimeError('badImage', 'the image names no command', { remedy: 'set process.command' });
-  if (all.some((arg) => arg.includes('\0')))
-    throw new RuntimeError('badImage', 'an argument of the command holds a NUL character', {
-      remedy: 'set process.command and process.args without it',
-    });
+  argumentsCheck(all);
   return {
     args: all,
     env: mergeEnv([DEFAULT_PATH, `HOSTNAME=${hostname}`], image.env, entriesOf(wanted?.env)),
@@ -39,8 +36,16 @@ export function processPlan(image: ImageProcess, wanted: ProcessSpec | null, hos
   };
 }
 
+/** @throws RuntimeError badImage for what no program can be given. */
+export function argumentsCheck(args: readonly string[]): void {
+  if (args.some((arg) => arg.includes('\0')))
+    throw new RuntimeError('badImage', 'an argument of the command holds a NUL character', {
+      remedy: 'give the command and its arguments without it',
+    });
+}
+
 /** Later lists override earlier ones by name; the order of first appearance stays. */
-function mergeEnv(...lists: readonly (readonly string[])[]): string[] {
+export function mergeEnv(...lists: readonly (readonly string[])[]): string[] {
   const merged = new Map<string, string>();
   for (const entry of lists.flat()) {
     const name = entry.split('=', 1)[0] ?? '';
@@ -54,7 +59,7 @@ function entriesOf(env: Readonly<Record<string, string>> | undefined): string[] 
 }
 
 /** Runtimes have let a working directory in /proc reach the host's files through a leaked descriptor (CVE-2024-21626). */
-function workdir(path: string): string {
+export function workdir(path: string): string {
   const clean = posix.normalize(path);
   if (!clean.startsWith('/') || clean.includes('\0') || /^\/(proc|sys|dev)(\/|$)/.test(clean))
     throw new RuntimeError('badImage', `the working directory ${JSON.stringify(path)} cannot be used`, {

@@ -103,6 +103,10 @@ export class ConmonLauncher implements Launcher {
     return this.options.command.resume(id);
   }
 
+  exec(id: string, files: { readonly process: string; readonly pid: string }): readonly string[] {
+    return this.options.command.exec(id, files);
+  }
+
   exit(id: string): LaunchExit | null {
     try {
       const status = Number(readFileSync(join(this.exitDirectory, id), 'utf8').trim());

@@ -41,6 +41,8 @@ export interface Launcher {
   kill(id: string, signal: string): Promise<void>;
   pause(id: string): Promise<void>;
   resume(id: string): Promise<void>;
+  /** Program and arguments that run a process of a file (OCI `process`) in a running container, and relay its streams. */
+  exec(id: string, files: { readonly process: string; readonly pid: string }): readonly string[];
   /** The recorded end of the current run, or null while there is none. */
   exit(id: string): LaunchExit | null;
   /** Directory in which a file named by the id appears when a run ends. */

@@ -27,6 +27,21 @@ export class OciCommand {
     );
   }
 
+  /** Program and arguments that run a process of a file in a running container, and relay its streams. */
+  exec(id: string, files: { readonly process: string; readonly pid: string }): string[] {
+    return [
+      this.program,
+      '--root',
+      this.root,
+      'exec',
+      '--process',
+      files.process,
+      '--pid-file',
+      files.pid,
+      id,
+    ];
+  }
+
   async delete(id: string): Promise<void> {
     await this.run('delete', '--force', id).catch(unless(/does not exist/i));
   }

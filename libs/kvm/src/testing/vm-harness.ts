@@ -106,6 +106,7 @@ export function vmHarness(host: DriverHost, around: VmSurroundings): Conformance
       mkdirSync(join(host.dir, 'state', of.instanceId, `${of.epoch}.seed.iso.AbCdEf`));
       await host.driverDebris(of);
     },
+    exitsWith: () => [],
     macs: (_key, pid) => Promise.resolve(macsOf(pid)),
     volumes: () => host.volumes(),
     fullPool: () => {

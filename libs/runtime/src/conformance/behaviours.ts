@@ -5,6 +5,7 @@ import { living } from './living.js';
 import { preparing } from './preparing.js';
 import { recovery } from './recovery.js';
 import { starting } from './starting.js';
+import { execs } from './terminals.js';
 
 export type { Behaviour, ConformanceHarness, SmallPool, WorkloadKind } from './harness.js';
 
@@ -13,6 +14,7 @@ export const behaviours: readonly Behaviour[] = [
   ...preparing,
   ...starting,
   ...living,
+  ...execs,
   ...ending,
   ...epochs,
   ...recovery,
@@ -22,6 +24,11 @@ export interface ConformanceCase extends Behaviour {
   /** False for what means nothing to a runtime; its name says why. */
   readonly applies: boolean;
 }
+
+/** For a runtime that puts no processes into what it runs: `conformanceCases(withoutExec)`. */
+export const withoutExec: Readonly<Record<string, string>> = Object.fromEntries(
+  execs.map(({ name }) => [name, 'a machine is reached by its console']),
+);
 
 /**
  * The cases of one runtime. A behaviour that means nothing to it is named with the reason, and stays in sight.

@@ -37,6 +37,8 @@ export interface ConformanceHarness {
   fullPool(): Promise<Runtime>;
   /** A small pool with a workload that soon fills it. */
   smallPool(): Promise<SmallPool>;
+  /** The command of a process that ends at once with this code. */
+  exitsWith(code: number): string[];
   /** How long one step may take here, ms. */
   readonly stepMs: number;
 }

@@ -1,5 +1,6 @@
+import assert from 'node:assert/strict';
 import { setTimeout as wait } from 'node:timers/promises';
-import type { Observation, Runtime, WorkloadKey } from '../runtime.js';
+import type { Observation, Runtime, Terminal, WorkloadKey } from '../runtime.js';
 import { keyText, observationOf, type SimulatedHost, type SimulatedWorkload } from '../simulated-host.js';
 
 /** Changes an honest runtime object so that it breaks one promise. Called once per object: `known` is its own memory. */
@@ -35,6 +36,14 @@ const recovering = (rt: Runtime, look: (o: Observation) => Observation | null): 
 });
 const exitOf = (o: Observation, change: object): Observation =>
   o.exit === null ? o : { ...o, exit: { ...o.exit, ...change } };
+
+/** Every process that is put into a workload has a terminal with this change. */
+const putting = (rt: Runtime, change: Partial<Terminal>): Pick<Runtime, 'exec'> => ({
+  exec: async (key, open, signal) => {
+    assert.ok(rt.exec);
+    return Object.assign(await rt.exec(key, open, signal), change);
+  },
+});
 
 /** For each promise a way to break it, by the promise's name: the proof that its test can fail. */
 export const misbehaviours: Readonly<Record<string, Twist>> = {
@@ -151,6 +160,13 @@ export const misbehaviours: Readonly<Record<string, Twist>> = {
       if (of(host, spec)?.log.includes('no space') === true) host.end(spec, { reason: 'exited', code: 1 });
     },
   }),
+
+  'a process put into a workload reads what is typed, and its code is told': (rt) =>
+    putting(rt, { ended: Promise.resolve({ reason: 'exited', code: 0 }) }),
+  'a process that cannot be put into a workload is told of with the reason': (rt) =>
+    putting(rt, { ended: Promise.resolve({ reason: 'exited', code: 127 }) }),
+  'a process put into a workload ends with its terminal, and with the workload': (rt) =>
+    putting(rt, { close: () => undefined }),
 
   'stop asks first, then forces a workload that does not listen': () => ({ stop: () => Promise.resolve() }),
   'stop twice is stop once': (rt, host) => ({

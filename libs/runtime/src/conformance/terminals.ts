@@ -1,0 +1,111 @@
+import assert from 'node:assert/strict';
+import type { ExecOpen, TerminalEnd } from '@berth/model';
+import type { Runtime, Terminal, WorkloadKey } from '../runtime.js';
+import type { Behaviour, ConformanceHarness } from './harness.js';
+import { context, eventually, gone, refused, upAndHeard } from './steps.js';
+
+/** Programs that are put into what runs. */
+export const execs: readonly Behaviour[] = [
+  {
+    name: 'a process put into a workload reads what is typed, and its code is told',
+    run: async (h) => {
+      const rt = await h.runtime();
+      const spec = await h.spec('steady');
+      await upAndHeard(h, rt, spec);
+      const cat = await exec(h, rt, spec, { command: ['cat'] });
+      await cat.type('one ');
+      await cat.until('one ');
+      await cat.type('two');
+      await cat.until('one two');
+      cat.terminal.endInput();
+      assert.deepEqual(await cat.end(), { reason: 'exited', code: 0 });
+      const seven = await exec(h, rt, spec, { command: h.exitsWith(7) });
+      assert.deepEqual(await seven.end(), { reason: 'exited', code: 7 });
+      await gone(h, rt, spec);
+    },
+  },
+  {
+    name: 'a process that cannot be put into a workload is told of with the reason',
+    run: async (h) => {
+      const rt = await h.runtime();
+      const spec = await h.spec('steady');
+      await refused('exec before the start', ['notPrepared'], async () => {
+        await exec(h, rt, spec, { command: ['cat'] });
+      });
+      await upAndHeard(h, rt, spec);
+      const end = await (await exec(h, rt, spec, { command: ['no-such-program'] })).end();
+      assert.ok(end?.reason === 'failed' && end.message.includes('no-such-program'), JSON.stringify(end));
+      await gone(h, rt, spec);
+    },
+  },
+  {
+    name: 'a process put into a workload ends with its terminal, and with the workload',
+    run: async (h) => {
+      const rt = await h.runtime();
+      const spec = await h.spec('steady');
+      const { pid } = await upAndHeard(h, rt, spec);
+      for (const tty of [false, true]) {
+        const closed = await exec(h, rt, spec, { command: ['cat'], tty });
+        await closed.type('here\n');
+        await closed.until('here');
+        closed.terminal.close();
+        assert.equal(await closed.end(), null);
+      }
+      assert.equal((await rt.recover()).find((o) => o.instanceId === spec.instanceId)?.pid, pid);
+      const left = await exec(h, rt, spec, { command: ['cat'] });
+      await left.type('here');
+      await left.until('here');
+      await rt.stop(spec, 20, context(h));
+      const end = await left.end();
+      assert.ok(end?.reason === 'workloadEnded' && end.exit?.reason === 'stopped', JSON.stringify(end));
+      await refused('exec after the end', ['notPrepared'], async () => {
+        await exec(h, rt, spec, { command: ['cat'] });
+      });
+      await gone(h, rt, spec);
+    },
+  },
+];
+
+async function exec(
+  h: ConformanceHarness,
+  rt: Runtime,
+  key: WorkloadKey,
+  open: Partial<ExecOpen> & Pick<ExecOpen, 'command'>,
+): Promise<Screen> {
+  assert.ok(rt.exec, 'the runtime has the exec facet');
+  return new Screen(h, await rt.exec(key, { tty: false, ...open }, AbortSignal.timeout(4 * h.stepMs)));
+}
+
+/** A terminal that is read as it comes. */
+export class Screen {
+  text = '';
+  private readonly read: Promise<void>;
+  private over = false;
+
+  constructor(
+    private readonly h: ConformanceHarness,
+    readonly terminal: Terminal,
+  ) {
+    this.read = (async () => {
+      for await (const { bytes } of terminal.output) this.text += Buffer.from(bytes).toString('latin1');
+      this.over = true;
+    })();
+  }
+
+  type(text: string): Promise<void> {
+    return this.terminal.write(Buffer.from(text));
+  }
+
+  async until(wanted: string): Promise<void> {
+    await eventually(this.h, `${JSON.stringify(wanted)} on the terminal`, () =>
+      Promise.resolve(this.text.includes(wanted) ? true : undefined),
+    );
+  }
+
+  /** How it ended, once all is read. */
+  async end(): Promise<TerminalEnd | null> {
+    await eventually(this.h, 'the end of the terminal', () => Promise.resolve(this.over ? true : undefined));
+    await this.read;
+    return this.terminal.ended;
+  }
+}

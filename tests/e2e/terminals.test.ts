@@ -1,0 +1,78 @@
+import type { ExecOpen } from '@berth/model';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { TestTerminal, until as soon } from '../http/test-terminal.js';
+import { Berth } from './berth.js';
+import { samples } from './machine.js';
+
+/* Terminals the way of a user: a ticket, a WebSocket, the link, and a real container or machine at its end. */
+let berth: Berth;
+
+beforeAll(async () => {
+  const images = await samples();
+  berth = await Berth.up(1);
+  await berth.image('busybox', 'oci', images.container);
+}, 300_000);
+afterAll(() => berth?.down(), 120_000);
+
+async function opened(name: string, kind: 'console' | 'exec', body: object): Promise<TestTerminal> {
+  const { secret } = await berth.ok<{ secret: string }>('POST', `${berth.instances}/${name}/${kind}`, body);
+  const url = `${berth.base.replace('http', 'ws')}/v1/console?ticket=${secret}`;
+  const terminal = await TestTerminal.open(url);
+  await terminal.notice('opened');
+  return terminal;
+}
+const shows = (terminal: TestTerminal, text: string): Promise<boolean> =>
+  soon(() => terminal.output.includes(text), `${JSON.stringify(text)} on the terminal`);
+
+describe('exec in a container', () => {
+  const exec = (open: Partial<ExecOpen>): Promise<TestTerminal> => opened('box', 'exec', open);
+  beforeAll(async () => {
+    await berth.create('box', {
+      isolation: 'container',
+      image: 'busybox',
+      memoryMiB: 64,
+      rootDisk: { sizeMiB: 64 },
+      process: { command: ['/bin/sh', '-c', 'while :; do sleep 60; done'] },
+    });
+    await berth.state('box', 'running');
+  }, 90_000);
+
+  it('has a shell with a terminal of a size, and its code is told and written down', async () => {
+    const shell = await exec({ command: ['sh'], tty: true, size: { columns: 100, rows: 40 } });
+    shell.type(Buffer.from('stty size\n'));
+    await shows(shell, '40 100\r\n');
+    shell.order({ type: 'resize', columns: 90, rows: 30 });
+    shell.type(Buffer.from('stty size; exit 3\n'));
+    expect(await shell.closed).toBe(1000);
+    expect(shell.output.toString()).toContain('30 90\r\n');
+    expect(shell.notices.at(-1)).toEqual({ type: 'exit', end: { reason: 'exited', code: 3 } });
+    await soon(async () => {
+      const { items } = await berth.ok<{ items: { type: string; data: unknown }[] }>(
+        'GET',
+        '/v1/events?class=audit&limit=1000',
+      );
+      return items.some((e) => e.type === 'exec.ended' && JSON.stringify(e.data).includes('"exitCode":3'));
+    }, 'the event of its end');
+  });
+
+  it('carries a pipe: input to its end, and two outputs', async () => {
+    const pipe = await exec({ command: ['sh', '-c', 'cat; echo done >&2'] });
+    const sent = Buffer.from(Uint8Array.from({ length: 60_000 }, (_, i) => i % 256));
+    pipe.type(sent);
+    pipe.order({ type: 'endInput' });
+    expect(await pipe.closed).toBe(1000);
+    expect(pipe.output.equals(sent)).toBe(true);
+    expect(pipe.errorOutput.toString()).toBe('done\n');
+  });
+
+  it('ends when its client leaves', async () => {
+    const left = await exec({ command: ['sh', '-c', 'echo here; exec sleep 4719'], tty: true });
+    await shows(left, 'here');
+    left.terminate();
+    await soon(async () => {
+      const look = await exec({ command: ['ps', 'w'] });
+      await look.closed;
+      return look.output.includes('ps w') && !look.output.includes('sleep 4719');
+    }, 'the end of what ran');
+  });
+});
