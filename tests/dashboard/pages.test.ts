@@ -42,6 +42,8 @@ const pages: readonly (readonly [name: string, path: string, ready: string])[] =
   ['instances-filtered', `${inAlpha}/instances?state=error`, 'text=No instance fits'],
   ['create', `${inAlpha}/create`, 'th >> text=Verdict'],
   ['instance', `${inAlpha}/instances/web`, 'figure:has-text("Disk read") canvas'],
+  ['terminal-choice', `${inAlpha}/instances/web?tab=terminal`, 'button >> text=Open a terminal'],
+  ['terminal-off', `${inAlpha}/instances/worker?tab=terminal`, 'text=It is stopped'],
   ['log', `${inAlpha}/instances/web?tab=logs`, 'text=line 40 of'],
   ['decision', `${inAlpha}/instances/giant?tab=decision`, 'th >> text=Verdict'],
   ['events', `${inAlpha}/instances/web?tab=events`, 'td >> text=instance.created'],

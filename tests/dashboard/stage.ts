@@ -2,6 +2,7 @@ import { fileURLToPath } from 'node:url';
 import type { InstanceId } from '@berth/model';
 import type { AddressInfo } from 'node:net';
 import { defaultHttpConfig } from '../../apps/api/src/http/deps.js';
+import { Guests } from '../cli/guests.js';
 import { Api, seedHost } from '../http/api.js';
 import { hourOfUsage } from './usage.js';
 
@@ -12,10 +13,13 @@ export class Stage {
   private constructor(
     readonly api: Api,
     readonly base: string,
+    readonly guests: Guests,
   ) {}
 
   static async start(): Promise<Stage> {
+    const guests = new Guests();
     const api = await Api.start({
+      terminals: guests,
       config: { ...defaultHttpConfig, imageMaxBytes: 4 * 1024 * 1024, dashboardDir },
       wake: { scheduler: () => undefined, dispatch: () => undefined, ledger: () => void api.ledger.flush() },
       logs: async function* (_instance, { follow }, signal) {
@@ -24,7 +28,7 @@ export class Stage {
       },
     });
     const { port } = api.app.getHttpServer().address() as AddressInfo;
-    const stage = new Stage(api, `http://127.0.0.1:${port}`);
+    const stage = new Stage(api, `http://127.0.0.1:${port}`, guests);
     await stage.fill();
     return stage;
   }

@@ -9,7 +9,7 @@ import {
   windowOpen,
   type Chromium,
 } from '../dashboard/chromium.js';
-import { Berth } from './berth.js';
+import { Berth, patience } from './berth.js';
 import { samples } from './machine.js';
 
 /*
@@ -63,6 +63,10 @@ async function remove(page: Page, name: string): Promise<void> {
   await page.getByText(`There is no instance ${name}`).waitFor({ timeout: 60_000 });
 }
 
+/** What the screen of the terminal shows. */
+const screen = (page: Page) =>
+  expect.poll(() => page.locator('.xterm-rows').innerText(), { timeout: patience(60_000) });
+
 describe.each(looks)('the dashboard at $width px, $scheme', (look) => {
   const id = `${look.width}-${look.scheme}`;
   let context: BrowserContext;
@@ -83,6 +87,15 @@ describe.each(looks)('the dashboard at $width px, $scheme', (look) => {
     await page.getByRole('tab', { name: 'Log' }).click();
     await expect.poll(() => page.getByRole('log').innerText(), { timeout: 30_000 }).not.toBe('');
     const faults = [...(await accessFaults(page)), ...(await widthFaults(page))];
+    await page.getByRole('tab', { name: 'Terminal' }).click();
+    await page.getByRole('button', { name: 'Open a terminal' }).click();
+    await screen(page).toMatch(/[#$] *$/m);
+    // What is typed is not what is looked for: only the shell puts the two together.
+    await page.keyboard.type('echo "$(hostname)-${COLUMNS:-is}-$((6 * 7))"\n');
+    await screen(page).toMatch(new RegExp(`${name}-\\d*(is)?-42`));
+    faults.push(...(await accessFaults(page)), ...(await widthFaults(page)));
+    await page.keyboard.type('exit 3\n');
+    await page.getByText('The program ended with code 3.').waitFor();
     await page.getByRole('button', { name: 'Stop' }).click();
     await state(page, 'stopped').waitFor({ timeout: 60_000 });
     await remove(page, name);

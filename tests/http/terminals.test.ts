@@ -296,6 +296,22 @@ describe('a terminal', () => {
     await until(() => host.closed, 'the host is told');
   });
 
+  test('a client that says hold gets nothing more until it goes on, though it reads', async () => {
+    const [terminal, host] = await opened(await container(), 'exec');
+    terminal.order({ type: 'hold' });
+    // In order: once the resize has arrived, so has the hold.
+    terminal.order({ type: 'resize', columns: 1, rows: 1 });
+    await until(() => host.orders.length === 1, 'the order arrives');
+    for (let i = 0; i < 5; i++) host.say({ channel: 'output', bytes: Buffer.from(`${i}`) });
+    await until(() => host.unsaid === 4, 'the first is taken and held');
+    expect(terminal.output.toString()).toBe('');
+    terminal.order({ type: 'goOn' });
+    await until(() => terminal.output.toString() === '01234', 'all of it comes');
+    terminal.order({ type: 'hold' });
+    terminal.terminate();
+    await until(() => host.closed, 'one that is held ends with its client');
+  });
+
   test('a client that reads nothing holds the host up', async () => {
     const [terminal, host] = await opened(await container(), 'exec');
     terminal.socket.pause();
@@ -312,7 +328,7 @@ describe('a terminal', () => {
     // The kernel's socket buffers hold some megabytes of it.
     expect(taken * bytes.length).toBeLessThan(16 * 1024 * 1024);
     terminal.socket.resume();
-    await until(() => terminal.output.length === 1000 * bytes.length, 'all of it comes');
+    await until(() => terminal.outputBytes === 1000 * bytes.length, 'all of it comes');
     terminal.close();
   });
 });

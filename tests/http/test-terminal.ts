@@ -1,4 +1,4 @@
-import { TerminalNotice, terminalChannels, type TerminalOrder } from '@berth/model';
+import { TerminalNotice, terminalChannels, type TerminalFlow, type TerminalOrder } from '@berth/model';
 import { WebSocket } from 'ws';
 
 /** Asks until the answer is good; fails when the deadline passes. */
@@ -50,6 +50,13 @@ export class TestTerminal {
   get output(): Buffer {
     return this.channel(terminalChannels.output);
   }
+  /** Length of the output, for where there is much of it. */
+  get outputBytes(): number {
+    return this.pieces.reduce(
+      (sum, p) => sum + (p.channel === terminalChannels.output ? p.bytes.length : 0),
+      0,
+    );
+  }
   get errorOutput(): Buffer {
     return this.channel(terminalChannels.errorOutput);
   }
@@ -62,7 +69,7 @@ export class TestTerminal {
     this.socket.send(Buffer.concat([Buffer.from([terminalChannels.input]), bytes]));
   }
 
-  order(order: TerminalOrder): void {
+  order(order: TerminalOrder | TerminalFlow): void {
     this.socket.send(JSON.stringify(order));
   }
 

@@ -1,6 +1,7 @@
 import {
   terminalChannels,
   terminalMessageBytes,
+  type TerminalFlow,
   type TerminalNotice,
   type TerminalOrder,
 } from '@berth/model';
@@ -29,4 +30,4 @@ export function inputMessages(bytes: Uint8Array): Uint8Array<ArrayBuffer>[] {
   });
 }
 
-export const orderMessage = (order: TerminalOrder): string => JSON.stringify(order);
+export const orderMessage = (order: TerminalOrder | TerminalFlow): string => JSON.stringify(order);

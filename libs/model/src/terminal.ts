@@ -7,7 +7,7 @@ import { ExitInfo, ProcessSpec } from './instance.js';
  * asked for with a POST and spent on `GET /v1/console?ticket=…`, upgraded to a WebSocket (RFC 6455) that carries
  *
  *   binary messages   one byte that names the channel, then bytes as they are: see `terminalChannels`
- *   text messages     JSON: `TerminalOrder` from the client, `TerminalNotice` from the API
+ *   text messages     JSON: `TerminalOrder` and `TerminalFlow` from the client, `TerminalNotice` from the API
  */
 
 /** Most of the serial log that a console begins with, bytes. */
@@ -67,13 +67,23 @@ export const TerminalEnd = z.discriminatedUnion('reason', [
 ]);
 export type TerminalEnd = z.infer<typeof TerminalEnd>;
 
-/** Text messages of the client. */
+/** Text messages of the client for its host. */
 export const TerminalOrder = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('resize'), ...TerminalSize.shape }),
   /** Nothing more will be typed: the process reads the end of its input. No effect with a terminal. */
   z.strictObject({ type: z.literal('endInput') }),
 ]);
 export type TerminalOrder = z.infer<typeof TerminalOrder>;
+
+/**
+ * Text messages of a client that cannot stop reading its WebSocket, as browsers: after `hold` the API sends no more output,
+ * which holds the program up, until `goOn`. They go no further than the API.
+ */
+export const TerminalFlow = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('hold') }),
+  z.strictObject({ type: z.literal('goOn') }),
+]);
+export type TerminalFlow = z.infer<typeof TerminalFlow>;
 
 /** Text messages of the API. `exit` and `problem` are the last one before the close. */
 export const TerminalNotice = z.discriminatedUnion('type', [

@@ -1,5 +1,6 @@
 import {
   BerthError,
+  TerminalFlow,
   TerminalOrder,
   terminalChannels,
   type Instance,
@@ -41,6 +42,9 @@ export class TerminalSession {
   private waiting = 0;
   private unanswered = 0;
   private typing: Promise<void> = Promise.resolve();
+  /** Resolves when the client takes output. */
+  private flowing: Promise<void> = Promise.resolve();
+  private goOn: (() => void) | null = null;
   /** Resolves with null when it never opens. Input that comes before waits for it. */
   private readonly opening: Promise<OpenTerminal | null>;
   private opened: (host: OpenTerminal | null) => void = () => undefined;
@@ -53,6 +57,7 @@ export class TerminalSession {
   ) {
     this.lastByteAt = deps.clock.now().getTime();
     this.opening = new Promise((resolve) => (this.opened = resolve));
+    this.over.signal.addEventListener('abort', () => this.flow('goOn'), { once: true });
     ws.on('error', () => this.over.abort());
     ws.on('close', () => this.over.abort());
     ws.on('pong', () => (this.unanswered = 0));
@@ -120,10 +125,12 @@ export class TerminalSession {
   }
 
   /** Resolves when the bytes have left for the client: a slow one is not run away from. */
-  private send(channel: 'output' | 'errorOutput', bytes: Buffer): Promise<void> {
+  private async send(channel: 'output' | 'errorOutput', bytes: Buffer): Promise<void> {
+    await this.flowing;
     const message = Buffer.concat([Buffer.from([terminalChannels[channel]]), bytes]);
-    return new Promise((resolve, reject) => {
+    await new Promise<void>((resolve, reject) => {
       const gone = (): void => reject(new Error('the client has gone'));
+      if (this.over.signal.aborted) return gone();
       this.over.signal.addEventListener('abort', gone, { once: true });
       this.ws.send(message, { binary: true }, (error) => {
         this.over.signal.removeEventListener('abort', gone);
@@ -136,8 +143,15 @@ export class TerminalSession {
   private heard(data: RawData, binary: boolean): void {
     const bytes = data as Buffer;
     this.lastByteAt = this.deps.clock.now().getTime();
+    const flow = binary ? null : TerminalFlow.safeParse(jsonOf(bytes));
+    // Not in the order of the input: a program that waits to be read from may not read before.
+    if (flow?.success === true) return this.flow(flow.data.type);
     this.waiting += bytes.length;
-    if (this.waiting > inputRoom) this.ws.pause();
+    if (this.waiting > inputRoom) {
+      this.ws.pause();
+      // Nothing is heard now, so no "go on" either.
+      this.flow('goOn');
+    }
     this.typing = this.typing
       .then(() => (binary ? this.type(bytes) : this.obey(bytes)))
       .catch((error: unknown) => this.giveUp(asBerthError(error)))
@@ -145,6 +159,14 @@ export class TerminalSession {
         this.waiting -= bytes.length;
         if (this.waiting <= inputRoom && this.ws.isPaused) this.ws.resume();
       });
+  }
+
+  private flow(to: TerminalFlow['type']): void {
+    if (to === 'goOn') {
+      this.goOn?.();
+      this.goOn = null;
+    } else if (this.goOn === null && !this.over.signal.aborted)
+      this.flowing = new Promise((resolve) => (this.goOn = resolve));
   }
 
   private async type(bytes: Buffer): Promise<void> {
@@ -158,7 +180,7 @@ export class TerminalSession {
 
   private async obey(bytes: Buffer): Promise<void> {
     const order = TerminalOrder.safeParse(jsonOf(bytes));
-    if (!order.success) throw refused('A text message is a JSON order: resize or endInput.');
+    if (!order.success) throw refused('A text message is a JSON order: resize, endInput, hold or goOn.');
     await this.whenOpen((host) => host.order(order.data));
   }
 

@@ -15,6 +15,7 @@ import { DecisionView } from './decision.js';
 import { eventText } from './event-text.js';
 import { Logs } from './logs.js';
 import { cpuMillisOf } from './size.js';
+import { InstanceTerminal } from './terminal.js';
 import { stretchesOf } from './timeline.js';
 
 const InstanceMetrics = lazy(() => import('./metrics.js').then((m) => ({ default: m.InstanceMetrics })));
@@ -61,6 +62,7 @@ export function InstancePage() {
 function tabsOf(instance: Instance): readonly (readonly [string, string])[] {
   return [
     ['overview', 'Overview'],
+    ['terminal', instance.spec.isolation === 'container' ? 'Terminal' : 'Console'],
     ['logs', instance.spec.isolation === 'container' ? 'Log' : 'Serial output'],
     ['decision', 'Decision'],
     ['events', 'Events'],
@@ -110,6 +112,7 @@ function Tabs({ instance }: { instance: Instance }) {
       </div>
       <div id="tab-panel" role="tabpanel" aria-labelledby={`tab-${chosen}`}>
         {chosen === 'overview' && <Overview instance={instance} />}
+        {chosen === 'terminal' && <InstanceTerminal instance={instance} key={instance.id} />}
         {chosen === 'logs' && <Logs instance={instance} />}
         {chosen === 'decision' && <Decisions instance={instance} />}
         {chosen === 'events' && <Events instance={instance} />}
