@@ -2,6 +2,7 @@ import type { Instance } from '@berth/model';
 import type { FaultBench } from '../../libs/faults/src/testing/fault-bench.js';
 import { patience, until, type Berth } from '../e2e/berth.js';
 import { defectsOf } from './defects.js';
+import type { GuestKind } from './images.js';
 import { workloadKind, type LabHost, type Running } from './lab-host.js';
 import type { Row, Task } from './plan.js';
 import { killed, living } from './processes.js';
@@ -15,7 +16,11 @@ export interface TableParts {
   readonly victims: Victims;
   readonly hosts: Readonly<Record<RuntimeName, LabHost>>;
   /** Spec of an instance that fits only its runtime's host, and that only with these further labels. */
-  readonly spec: (runtime: RuntimeName, labels: Readonly<Record<string, string>>) => object;
+  readonly spec: (
+    runtime: RuntimeName,
+    labels: Readonly<Record<string, string>>,
+    kind: GuestKind,
+  ) => Promise<object>;
   /** Sets the further labels of the runtime's host. */
   readonly label: (runtime: RuntimeName, labels: Readonly<Record<string, string>>) => Promise<void>;
   /** They run all the time, and nothing is asked of them. */
@@ -136,13 +141,21 @@ export class KillTable {
     const { operation, row } = t.task;
     const slot = this.slot(t);
     if (row !== null) this.arm(t, row, slot);
+    if (operation === 'crash') return this.crash(slot);
     const asked =
       operation === 'delete'
         ? berth.ok('DELETE', slot.path)
-        : berth.ok('POST', `${slot.path}/actions/${operation}`, {});
+        : berth.ok('POST', `${slot.path}/actions/${operation === 'kill' ? 'stop' : operation}`, {});
     // Who is held in the request itself gets no answer, or one that the kill cuts off.
     if (row?.key === 'name') asked.catch(() => undefined);
     else await asked;
+  }
+
+  /** It ends by itself, as far as Berth can tell. */
+  private crash(slot: Slot): Promise<void> {
+    const { pid } = slot.host.workload(slot.instance);
+    if (!killed(pid)) throw new Error('there was no workload to kill');
+    return this.dead(workloadKind(slot.instance), [pid]);
   }
 
   /** A tombstone's id is known once it is written, so the agent is held before it carries that out. */
@@ -188,7 +201,7 @@ export class KillTable {
     const { berth, bench, hosts } = this.p;
     t.held = { point: row.point, key: name };
     bench.arm(t.held.point, t.held.key);
-    berth.create(name, this.p.spec(runtime, {})).catch(() => undefined);
+    berth.create(name, await this.p.spec(runtime, {}, kindOf(t.task))).catch(() => undefined);
     const instance = await until(`${name} is stored`, patience(30_000), async () => {
       const { status, body } = await berth.call<Instance>('GET', `${berth.instances}/${name}`);
       return status === 200 ? body : undefined;
@@ -197,10 +210,11 @@ export class KillTable {
   }
 
   /** @param gate label without which the host does not fit; its value is the instance's name */
-  private async create({ slot, runtime }: Task, gate: Readonly<Record<string, string>>): Promise<Slot> {
+  private async create(task: Task, gate: Readonly<Record<string, string>>): Promise<Slot> {
     const { berth, hosts } = this.p;
+    const { slot, runtime } = task;
     const name = gate[slot] ?? '';
-    const { instance } = await berth.create(name, this.p.spec(runtime, gate));
+    const { instance } = await berth.create(name, await this.p.spec(runtime, gate, kindOf(task)));
     const made = new Slot(berth, runtime, hosts[runtime], instance);
     this.slots.set(slot, made);
     this.gates.set(runtime, { ...this.gates.get(runtime), ...gate });
@@ -237,8 +251,15 @@ export class KillTable {
     slot.counted = false;
     const found = slot.host.of(slot.instance, kind).filter(({ pid }) => killed(pid));
     if (found.length === 0) throw new Error(`there was no ${kind} to kill`);
-    await until(`${kind} is dead`, patience(20_000), () =>
-      Promise.resolve(found.some(({ pid }) => living(pid)) ? undefined : true),
+    await this.dead(
+      kind,
+      found.map(({ pid }) => pid),
+    );
+  }
+
+  private async dead(what: string, pids: readonly number[]): Promise<void> {
+    await until(`${what} is dead`, patience(20_000), () =>
+      Promise.resolve(pids.some(living) ? undefined : true),
     );
   }
 
@@ -246,15 +267,15 @@ export class KillTable {
   private async settled(t: Trial): Promise<void> {
     const slot = this.slot(t);
     const { operation } = t.task;
-    if (operation === 'stop') return slot.untilStopped();
+    if (operation === 'stop' || operation === 'kill') return slot.untilStopped();
     if (operation === 'delete') return slot.untilGone();
-    await slot.untilRunning(slot.epoch + 1);
+    await (operation === 'crash' ? slot.untilNextRun() : slot.untilRunning(slot.epoch + 1));
     // Its output may be lost with its monitor.
     if (t.task.row?.victim === 'conmon') return;
     const before = slot.counted ? slot.boots : 0;
     slot.boots = await slot.booted(before + 1);
     const { run } = slot.instance.status;
-    if (slot.counted && (slot.boots !== before + 1 || run !== 1))
+    if (slot.counted && (slot.boots !== before + 1 || run !== slot.run))
       throw new Error(`it is run ${run}, and its guest booted ${slot.boots - before} times`);
   }
 
@@ -313,6 +334,14 @@ export class KillTable {
       }),
     );
   }
+}
+
+/** Slots of stubborn guests have it before their names. */
+export const STUBBORN = 'stubborn-';
+
+function kindOf({ slot, row }: Task): GuestKind {
+  if (slot.startsWith(STUBBORN)) return 'stubborn';
+  return row?.point.startsWith('agent.fetchImage.') === true ? 'fresh' : 'steady';
 }
 
 const nameOf = ({ task }: Pick<Trial, 'task'>): string =>

@@ -19,14 +19,16 @@ export interface Task {
 type State = 'none' | 'running' | 'stopped';
 const possible: Readonly<Record<State, readonly Operation[]>> = {
   none: ['create'],
-  running: ['stop', 'restart', 'delete'],
+  running: ['stop', 'kill', 'restart', 'crash', 'delete'],
   stopped: ['start'],
 };
 const after: Readonly<Record<Operation, State>> = {
   create: 'running',
   stop: 'stopped',
+  kill: 'stopped',
   start: 'running',
   restart: 'running',
+  crash: 'running',
   delete: 'none',
 };
 
@@ -44,8 +46,9 @@ const lanesOf = (row: Row): string[] =>
  * Rounds in which every row has its turn once: in each round every slot does at most one operation, and no two rows of a
  * round hold up the same lane. The last rounds delete what is left. Pure; the same rows give the same rounds.
  * @param slots instances per runtime
+ * @param kind begins the names of the slots
  */
-export function plan(rows: readonly Row[], slots: number): Task[][] {
+export function plan(rows: readonly Row[], slots: number, kind = ''): Task[][] {
   const left = new Map(runtimes.map((runtime) => [runtime, rows.filter((row) => row.runtime === runtime)]));
   const states = new Map<string, State>();
   const rounds: Task[][] = [];
@@ -54,7 +57,7 @@ export function plan(rows: readonly Row[], slots: number): Task[][] {
     const round: Task[] = [];
     for (let i = 0; i < slots; i++)
       for (const runtime of runtimes) {
-        const slot = `${runtime}-${i}`;
+        const slot = `${kind}${runtime}-${i}`;
         const state = states.get(slot) ?? 'none';
         const task = next(slot, runtime, state, left.get(runtime) ?? [], lanes);
         if (task === null) continue;

@@ -11,6 +11,8 @@ export class Slot {
   /** The epoch that runs, or the last one that did; 0 before the first. */
   epoch = 0;
   runs = false;
+  /** The number of its run within the epoch. */
+  run = 1;
   gone = false;
   /** How often its guest started on its disk. */
   boots = 0;
@@ -36,7 +38,18 @@ export class Slot {
   async untilRunning(epoch: number): Promise<void> {
     this.epoch = epoch;
     this.runs = true;
+    this.run = 1;
     await this.until('running', ({ status }) => status.power === 'running' && status.epoch === epoch);
+  }
+
+  /** Waits until the run after this one runs, of the same epoch. */
+  async untilNextRun(): Promise<void> {
+    this.run += 1;
+    await this.until(
+      'running',
+      ({ status }) =>
+        status.power === 'running' && status.epoch === this.epoch && (status.run ?? 0) >= this.run,
+    );
   }
 
   async untilStopped(): Promise<void> {

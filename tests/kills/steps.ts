@@ -6,7 +6,8 @@
 export const runtimes = ['libvirt', 'qemu', 'oci'] as const;
 export type RuntimeName = (typeof runtimes)[number];
 
-export const operations = ['create', 'stop', 'start', 'restart', 'delete'] as const;
+/** `kill`: a stop that the workload does not heed. `crash`: it ends by itself and is run again. */
+export const operations = ['create', 'stop', 'kill', 'start', 'restart', 'crash', 'delete'] as const;
 export type Operation = (typeof operations)[number];
 
 /** `workload`: QEMU; of containers the init or, as `conmon`, its monitor. */
@@ -69,6 +70,10 @@ function controlSteps(operation: Operation): [string, Up, Draft?][] {
   switch (operation) {
     case 'create':
       return [request, placement, ...listUp, ...reportUp];
+    // Nobody asks for a crash; a kill begins as a stop.
+    case 'kill':
+    case 'crash':
+      return [];
     case 'stop':
       return [request, ...listDown, ...reportDown];
     // The reports of a start are those of a create, and those of a restart are those of a stop and a create.
@@ -106,9 +111,13 @@ function workerSteps(operation: Operation): [string, Up, Draft?][] {
   const cleared = around('clearPredecessors', 'down', 'down');
   switch (operation) {
     case 'create':
-      return upward;
+      return [...around('fetchImage', 'down', 'down'), ...upward];
     case 'stop':
       return downward;
+    case 'kill':
+      return [];
+    case 'crash':
+      return around('beginRun', 'down', 'down');
     case 'start':
       return [...cleared, ...upward];
     case 'restart':
@@ -159,6 +168,13 @@ const ending: Readonly<Record<RuntimeName, [string, Up, Draft?][]>> = {
   ],
 };
 
+const killingVm = [...all('up', 'vm.kill.recorded'), ...all('down', 'vm.destroyed')];
+const killing: Readonly<Record<RuntimeName, [string, Up, Draft?][]>> = {
+  libvirt: killingVm,
+  qemu: killingVm,
+  oci: [...all('up', 'oci.kill.recorded'), ...all('down', 'oci.killed')],
+};
+
 const clearing: Readonly<Record<RuntimeName, [string, Up, Draft?][]>> = {
   libvirt: all(
     'down',
@@ -180,6 +196,10 @@ function driverSteps(operation: Operation, runtime: RuntimeName): [string, Up, D
       return launching[runtime];
     case 'stop':
       return ending[runtime];
+    case 'kill':
+      return killing[runtime];
+    case 'crash':
+      return all('down', runtime === 'oci' ? 'oci.end.recorded' : 'vm.end.recorded');
     case 'restart':
       return [...ending[runtime], ...clearing[runtime], ...launching[runtime]];
     case 'delete':
@@ -215,24 +235,19 @@ function stepsOf(operation: Operation, runtime: RuntimeName, source: Source): St
   }));
 }
 
-/**
- * Which steps are tried with which victim. All of them with every victim would be the same code under the same kill
- * again and again: a driver's launch is the same in create, start and restart, so it is held in create for every victim
- * and in restart for those that take part in it; a workload is killed where it is.
- */
+/** Which steps are tried with which victim: all at which it can die. libvirtd takes part in no step of the API. */
 export function stepsFor(victim: VictimName, runtime: RuntimeName): Step[] {
-  const from = (sources: readonly Source[], within: readonly Operation[] = operations): Step[] =>
-    sources.flatMap((source) => within.flatMap((operation) => stepsOf(operation, runtime, source)));
+  const from = (...sources: readonly Source[]): Step[] =>
+    sources.flatMap((source) => operations.flatMap((operation) => stepsOf(operation, runtime, source)));
   switch (victim) {
     case 'agent':
-      return [...from(['control', 'worker']), ...from(['driver'], ['create', 'stop', 'restart', 'delete'])];
     case 'api':
     case 'postgres':
-      return [...from(['control', 'worker']), ...from(['driver'], ['create', 'stop', 'delete'])];
+      return from('control', 'worker', 'driver');
     case 'libvirtd':
-      return runtime === 'libvirt' ? from(['worker', 'driver'], ['create', 'stop', 'restart', 'delete']) : [];
+      return runtime === 'libvirt' ? from('worker', 'driver') : [];
     case 'workload':
     case 'conmon':
-      return from(['control', 'worker', 'driver']).filter((step) => step.there.includes(victim));
+      return from('control', 'worker', 'driver').filter((step) => step.there.includes(victim));
   }
 }

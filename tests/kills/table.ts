@@ -2,13 +2,12 @@ import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { FaultBench } from '../../libs/faults/src/testing/fault-bench.js';
-import { bootDisk } from '../../libs/kvm/src/testing/boot-sector.js';
 import { Berth, patience } from '../e2e/berth.js';
-import { samples } from '../e2e/machine.js';
 import { Fleet, layAgent } from './fleet.js';
-import { asWanted, KillTable } from './kill-table.js';
+import { type GuestKind, KillImages } from './images.js';
+import { asWanted, KillTable, STUBBORN } from './kill-table.js';
 import type { LabHost } from './lab-host.js';
-import { plan, type Row } from './plan.js';
+import { plan, type Row, type Task } from './plan.js';
 import { Slot } from './slot.js';
 import { runtimes, type RuntimeName } from './steps.js';
 import { Victims } from './victims.js';
@@ -24,27 +23,26 @@ const SLOTS = 8;
 const numbers: Readonly<Record<RuntimeName, number>> = { libvirt: 2, qemu: 3, oci: 4 };
 
 let berth: Berth;
+let images: KillImages;
 let table: KillTable;
 let hosts: Record<RuntimeName, LabHost>;
 let fleet: Fleet;
 let before: object;
 const names = {} as Record<RuntimeName, string>;
 
-function spec(runtime: RuntimeName, labels: Readonly<Record<string, string>>): object {
+async function spec(
+  runtime: RuntimeName,
+  labels: Readonly<Record<string, string>>,
+  kind: GuestKind,
+): Promise<object> {
   const common = {
+    image: await images.name(runtime, kind),
     restart: { policy: 'always', backoffSeconds: 1, maxBackoffSeconds: 2 },
     placement: { selector: { runs: runtime, ...labels } },
   };
   if (runtime === 'oci')
-    return {
-      isolation: 'container',
-      image: 'busybox',
-      cpuMillis: 200,
-      memoryMiB: 32,
-      rootDisk: { sizeMiB: 16 },
-      ...common,
-    };
-  return { isolation: 'vm', image: 'steady', vcpus: 1, memoryMiB: 32, rootDisk: { sizeMiB: 8 }, ...common };
+    return { isolation: 'container', cpuMillis: 200, memoryMiB: 32, rootDisk: { sizeMiB: 16 }, ...common };
+  return { isolation: 'vm', vcpus: 1, memoryMiB: 32, rootDisk: { sizeMiB: 8 }, ...common };
 }
 
 /** Each host has one runtime, so that what holds up one host holds up one runtime. */
@@ -64,7 +62,7 @@ const label = async (runtime: RuntimeName, labels: Readonly<Record<string, strin
 };
 
 async function neighbour(runtime: RuntimeName): Promise<Slot> {
-  const { instance } = await berth.create(`neighbour-${runtime}`, spec(runtime, {}));
+  const { instance } = await berth.create(`neighbour-${runtime}`, await spec(runtime, {}, 'steady'));
   const slot = new Slot(berth, runtime, hosts[runtime], instance);
   await slot.untilRunning(1);
   slot.boots = await slot.booted(1);
@@ -74,7 +72,6 @@ async function neighbour(runtime: RuntimeName): Promise<Slot> {
 async function up(name: string): Promise<void> {
   mkdirSync(kept, { recursive: true });
   writeFileSync(join(kept, `kill-table-${name}.log`), '');
-  const images = await samples();
   let bench: FaultBench | undefined;
   berth = await Berth.up(4, {
     lay,
@@ -92,10 +89,7 @@ async function up(name: string): Promise<void> {
     const runtime = runtimes.find((r) => host.labels['runs'] === r);
     if (runtime !== undefined) names[runtime] = host.name;
   }
-  const disk = join(berth.root, 'steady.img');
-  writeFileSync(disk, bootDisk('steady'));
-  await berth.image('busybox', 'oci', images.container);
-  await berth.image('steady', 'disk', disk);
+  images = new KillImages(berth);
   const neighbours = await Promise.all(runtimes.map(neighbour));
   before = await fleet.state();
   table = new KillTable({
@@ -120,7 +114,7 @@ export function killTable(name: string, rows: readonly Row[]): void {
 
   describe(`kill -9 of ${name}`, () => {
     beforeAll(async () => {
-      for (const tasks of plan(rows, SLOTS)) await table.round(tasks);
+      for (const tasks of rounds(rows)) await table.round(tasks);
     }, patience(900_000));
 
     it.each(rows as Row[])('$victim at $operation, $point, $runtime', (row) => {
@@ -136,6 +130,13 @@ export function killTable(name: string, rows: readonly Row[]): void {
       patience(120_000),
     );
   });
+}
+
+/** A guest that heeds no stop takes part in nothing else. */
+function rounds(rows: readonly Row[]): Task[][] {
+  const kills = rows.filter((row) => row.operation === 'kill');
+  const others = rows.filter((row) => row.operation !== 'kill');
+  return [...plan(others, SLOTS), ...plan(kills, SLOTS, STUBBORN)];
 }
 
 /** One line per step and victim, one column per runtime. */

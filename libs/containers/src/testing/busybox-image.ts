@@ -41,8 +41,13 @@ export interface ImageChange {
   readonly config?: Readonly<Record<string, unknown>>;
 }
 
-/** Imports a small OCI image into the blob store: this machine's static busybox, two users, one script as its command. */
+/** Imports `busyboxArchive` into the blob store. */
 export async function busyboxImage(blobs: BlobStore, change: ImageChange = {}): Promise<OciContent> {
+  return importArchive(Readable.from([await busyboxArchive(change)], { objectMode: false }), blobs);
+}
+
+/** A small OCI image as an archive: this machine's static busybox, two users, one script as its command. */
+export async function busyboxArchive(change: ImageChange = {}): Promise<Buffer> {
   const layers = [await tar(busyboxLayer()), ...(change.layer ? [await tar(change.layer)] : [])];
   const zipped = layers.map((layer) => gzipSync(layer));
   const [busyboxDiffId, ...diffIds] = layers.map(digest);
@@ -59,7 +64,7 @@ export async function busyboxImage(blobs: BlobStore, change: ImageChange = {}): 
     layers: zipped.map((layer) => described('application/vnd.oci.image.layer.v1.tar+gzip', layer)),
   });
   const target = described('application/vnd.oci.image.manifest.v1+json', manifest);
-  const archive = await tar([
+  return tar([
     { name: 'oci-layout', content: json({ imageLayoutVersion: '1.0.0' }) },
     { name: 'index.json', content: json({ schemaVersion: 2, manifests: [target] }) },
     ...[...zipped, config, manifest].map((blob) => ({
@@ -67,7 +72,6 @@ export async function busyboxImage(blobs: BlobStore, change: ImageChange = {}): 
       content: blob,
     })),
   ]);
-  return importArchive(Readable.from([archive], { objectMode: false }), blobs);
 }
 
 function busyboxLayer(): LayerEntry[] {
