@@ -20,6 +20,8 @@ import { Victims } from './victims.js';
 const kept = new URL('../../.berth/', import.meta.url).pathname;
 /** Instances per runtime that are there at the same time. */
 const SLOTS = 8;
+/** The same of guests that heed no stop: each costs a time of grace. */
+const STUBBORN_SLOTS = 2;
 const numbers: Readonly<Record<RuntimeName, number>> = { libvirt: 2, qemu: 3, oci: 4 };
 
 let berth: Berth;
@@ -136,7 +138,7 @@ export function killTable(name: string, rows: readonly Row[]): void {
 function rounds(rows: readonly Row[]): Task[][] {
   const kills = rows.filter((row) => row.operation === 'kill');
   const others = rows.filter((row) => row.operation !== 'kill');
-  return [...plan(others, SLOTS), ...plan(kills, SLOTS, STUBBORN)];
+  return [...plan(others, SLOTS), ...plan(kills, STUBBORN_SLOTS, STUBBORN)];
 }
 
 /** One line per step and victim, one column per runtime. */

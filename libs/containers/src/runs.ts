@@ -103,7 +103,8 @@ export class Runs {
     const id = workloadId(record);
     let now = await this.settle(record);
     if (!this.alive(now)) return now;
-    if (graceSeconds > 0) {
+    // Whoever begins anew does not grant the time of grace again.
+    if (graceSeconds > 0 && now.stop?.forced !== true) {
       now = { ...now, stop: now.stop ?? { forced: false } };
       await this.records.write(now);
       await faultPoint('oci.stop.recorded', now.instanceId);

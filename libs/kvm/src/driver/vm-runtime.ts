@@ -143,11 +143,12 @@ export class VmRuntime<M extends Machine> implements Runtime {
 
   async stop(key: WorkloadKey, graceSeconds: number, ctx: StepContext): Promise<void> {
     await hostFaults(async () => {
-      const machine = await this.#intend(key, graceSeconds > 0 ? 'stop' : 'kill');
-      if (machine === null) return;
+      const asked = await this.#intend(key, graceSeconds > 0 ? 'stop' : 'kill');
+      if (asked === null) return;
+      const { machine, intent } = asked;
       await faultPoint('vm.stop.recorded', key.instanceId);
       const isOff = async (): Promise<boolean> => (await this.#settled(machine))?.phase === 'ended';
-      if (graceSeconds > 0 && (await askToEnd(this.driver, this.#hub, machine, graceSeconds, ctx, isOff)))
+      if (intent === 'stop' && (await askToEnd(this.driver, this.#hub, machine, graceSeconds, ctx, isOff)))
         return;
       guard(ctx);
       if ((await this.#intend(key, 'kill')) === null) return;
@@ -328,8 +329,14 @@ export class VmRuntime<M extends Machine> implements Runtime {
     throw new RuntimeError('unsupported', `KVM is ${verdict} on this host: ${reason}`);
   }
 
-  /** Writes down what we are about to ask. Null when it does not run any more; its end is then written down. */
-  #intend(key: WorkloadKey, intent: 'stop' | 'kill'): Promise<M | null> {
+  /**
+   * Writes down what we are about to ask. A kill stays one: whoever begins anew does not grant the time of grace again.
+   * Null when it does not run any more; its end is then written down.
+   */
+  #intend(
+    key: WorkloadKey,
+    wished: 'stop' | 'kill',
+  ): Promise<{ readonly machine: M; readonly intent: 'stop' | 'kill' } | null> {
     return this.#locks.run(key.instanceId, async () => {
       const machine = await this.driver.find(key);
       const running = runningOf(machine);
@@ -340,8 +347,9 @@ export class VmRuntime<M extends Machine> implements Runtime {
         return null;
       }
       const record = (await this.#records.read(key)) ?? adoptedRecord(running);
+      const intent = record.intent === 'kill' ? 'kill' : wished;
       await this.#records.write({ ...record, state: 'started', intent });
-      return running;
+      return { machine: running, intent };
     });
   }
 
