@@ -31,7 +31,7 @@ const ambientImports = [
 ];
 
 /** No shell, ever: programs are spawned with argument arrays. */
-const shellSyntax = [
+const bannedSyntax = [
   {
     // nodejs/node issue 57736
     selector:
@@ -98,7 +98,7 @@ export default tseslint.config(
       ],
       'import-x/no-cycle': ['error', { ignoreExternal: true, maxDepth: Infinity }],
       'no-restricted-imports': restrictedImports(storeImports),
-      'no-restricted-syntax': ['error', ...shellSyntax],
+      'no-restricted-syntax': ['error', ...bannedSyntax],
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
       'no-control-regex': 'error',
       'no-eval': 'error',
@@ -111,7 +111,7 @@ export default tseslint.config(
     rules: {
       'no-restricted-properties': ['error', ...ambient],
       'no-restricted-globals': ['error', ...ambientNames],
-      'no-restricted-syntax': ['error', ...shellSyntax, ...ambientSyntax],
+      'no-restricted-syntax': ['error', ...bannedSyntax, ...ambientSyntax],
       'no-restricted-imports': restrictedImports(storeImports, ambientImports),
     },
   },

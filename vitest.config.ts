@@ -37,7 +37,7 @@ export default defineConfig({
           name: 'whole',
           setupFiles,
           include: ['tests/**/*.test.ts'],
-          exclude: ['tests/kills/**', 'tests/kvm/**'],
+          exclude: ['tests/kvm/**'],
           fileParallelism: false,
           testTimeout: 120_000,
           hookTimeout: 180_000,
@@ -50,19 +50,6 @@ export default defineConfig({
           // For hosts with VT-x or AMD-V only: `./berth test --kvm`.
           name: 'kvm',
           include: ['tests/kvm/**/*.test.ts'],
-          fileParallelism: false,
-          testTimeout: 120_000,
-          hookTimeout: 180_000,
-          sequence: { groupOrder: 4 },
-        },
-      },
-      {
-        ...resolve,
-        test: {
-          // Being made: not part of `./berth test` until it has passed five times in a row (tests/kills/README.md).
-          name: 'kills',
-          setupFiles,
-          include: ['tests/kills/**/*.test.ts'],
           fileParallelism: false,
           testTimeout: 120_000,
           hookTimeout: 180_000,

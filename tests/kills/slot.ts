@@ -34,12 +34,16 @@ export class Slot {
     return `${this.berth.instances}/${this.name}`;
   }
 
-  /** Waits until it runs as that epoch. */
+  /**
+   * Waits until it runs as that epoch, or as a later one: a placement that its silent host was never told of is taken
+   * back and made anew. That it began once and no more is what its count of boots says.
+   */
   async untilRunning(epoch: number): Promise<void> {
     this.epoch = epoch;
     this.runs = true;
     this.run = 1;
-    await this.until('running', ({ status }) => status.power === 'running' && status.epoch === epoch);
+    await this.until('running', ({ status }) => status.power === 'running' && (status.epoch ?? 0) >= epoch);
+    this.epoch = this.instance.status.epoch ?? epoch;
   }
 
   /** Waits until the run after this one runs, of the same epoch. */
