@@ -1,7 +1,7 @@
 import type { ExecOpen } from '@berth/model';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TestTerminal, until as soon } from '../http/test-terminal.js';
-import { Berth } from './berth.js';
+import { Berth, until } from './berth.js';
 import { samples } from './machine.js';
 
 /* Terminals the way of a user: a ticket, a WebSocket, the link, and a real container or machine at its end. */
@@ -11,6 +11,7 @@ beforeAll(async () => {
   const images = await samples();
   berth = await Berth.up(1);
   await berth.image('busybox', 'oci', images.container);
+  await berth.image('tiny', 'disk', images.disk);
 }, 300_000);
 afterAll(() => berth?.down(), 120_000);
 
@@ -75,4 +76,40 @@ describe('exec in a container', () => {
       return look.output.includes('ps w') && !look.output.includes('sleep 4719');
     }, 'the end of what ran');
   });
+});
+
+describe.each(['qemu', 'libvirt'] as const)('the serial console of a machine under %s', (driver) => {
+  const name = `vm-${driver}`;
+
+  it('has a shell for all who watch, and begins with what was printed before', async () => {
+    await berth.create(name, {
+      isolation: 'vm',
+      image: 'tiny',
+      vcpus: 1,
+      memoryMiB: 128,
+      rootDisk: { sizeMiB: 64 },
+      placement: { driver },
+    });
+    await berth.state(name, 'running');
+    await until(`${name} has booted`, 60_000, async () =>
+      (await berth.logs(name)).includes('boots=1') ? true : undefined,
+    );
+    const [one, two] = [await opened(name, 'console', {}), await opened(name, 'console', {})];
+    const reader = await opened(name, 'console', { readOnly: true });
+    for (const each of [one, two, reader]) await shows(each, 'boots=1');
+    one.order({ type: 'resize', columns: 90, rows: 30 });
+    await until('its shell answers', 60_000, () => {
+      one.type(Buffer.from('echo answer=$((6 * 7))\r'));
+      return Promise.resolve(one.output.includes('answer=42') ? true : undefined);
+    });
+    for (const each of [two, reader]) await shows(each, 'answer=42');
+    two.type(Buffer.from('echo also=$((7 * 7))\r'));
+    for (const each of [one, reader]) await shows(each, 'also=49');
+    expect(await berth.logs(name)).toContain('also=49');
+    for (const each of [one, two]) each.close();
+    await berth.act(name, 'stop');
+    expect(await reader.closed).toBe(1000);
+    expect(reader.notices.at(-1)).toMatchObject({ type: 'exit', end: { reason: 'workloadEnded' } });
+    await berth.delete(name);
+  }, 180_000);
 });

@@ -16,3 +16,4 @@ export * from './cgroups.js';
 export * from './machine-usage.js';
 export * from './clock.js';
 export * from './pty.js';
+export * from './fifo.js';

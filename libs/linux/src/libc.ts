@@ -39,6 +39,7 @@ export const c = {
     ...args: unknown[]
   ) => number,
   dup: bind('int dup(int fd)'),
+  mkfifo: bind('int mkfifo(const char *path, unsigned int mode)'),
   memfdCreate: bind('int memfd_create(const char *name, unsigned int flags)'),
   openTree: libc.func('syscall', 'long', ['long', 'int', 'str', 'unsigned int']) as (
     ...args: unknown[]

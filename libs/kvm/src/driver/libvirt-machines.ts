@@ -1,5 +1,13 @@
+import type { Socket } from 'node:net';
+import { join } from 'node:path';
 import { faultPoint } from '@berth/faults';
-import type { EnforcedLimits, HeldParts, StepContext, WorkloadKey } from '@berth/runtime';
+import {
+  type EnforcedLimits,
+  type HeldParts,
+  RuntimeError,
+  type StepContext,
+  type WorkloadKey,
+} from '@berth/runtime';
 import { LibvirtClient } from '../libvirt/client.js';
 import { LibvirtError } from '../libvirt/errors.js';
 import {
@@ -12,6 +20,7 @@ import {
 import { domainXml, ROOT_DISK } from '../machine/domain-xml.js';
 import type { MachineSpec } from '../machine/machine-spec.js';
 import { domainName, readMetadata } from '../machine/metadata.js';
+import { epochFiles, removeEpochFiles } from './epoch-files.js';
 import { libvirtGroups, libvirtGroupsRemove } from './libvirt-groups.js';
 import { libvirtLogRemove } from './libvirt-log.js';
 import { LibvirtMonitor } from './libvirt-monitor.js';
@@ -25,8 +34,12 @@ import {
 } from './machine-driver.js';
 import type { KvmRuntimeOptions } from './ports.js';
 import { qemuAccount, type Account } from './qemu-account.js';
-import { cpuCapMillis, QemuProcesses } from './qemu-process.js';
+import { argumentsOf, cpuCapMillis, QemuProcesses } from './qemu-process.js';
+import { serialInput } from './serial-input.js';
 import { callBounds, unlessGone } from './step-bounds.js';
+
+/** What libvirt calls the chardev of the first serial port. */
+const SERIAL_ALIAS = 'charserial0';
 
 const CAPABILITIES_MS = 120_000;
 
@@ -41,7 +54,9 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
   readonly #client: LibvirtClient;
   readonly #processes = new QemuProcesses();
 
-  constructor(private readonly options: Pick<KvmRuntimeOptions, 'libvirtSocket' | 'hostTag' | 'qemuUser'>) {
+  constructor(
+    private readonly options: Pick<KvmRuntimeOptions, 'libvirtSocket' | 'hostTag' | 'qemuUser' | 'runDir'>,
+  ) {
     this.#client = new LibvirtClient({ socketPath: options.libvirtSocket });
   }
 
@@ -90,6 +105,7 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
   }
 
   async inventory(held: HeldParts): Promise<void> {
+    await epochFiles(this.options.runDir, 'run', held);
     const groups = await libvirtGroups();
     const domains = await this.list();
     for (const domain of domains) {
@@ -134,6 +150,21 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
     }
   }
 
+  async serial(domain: OwnDomain): Promise<Socket> {
+    const pid = await this.pid(domain);
+    const out = pid === null ? null : serialOutput(await argumentsOf(pid));
+    if (out === null)
+      throw new RuntimeError(
+        'unsupported',
+        'libvirt gave this machine no serial port that could take input',
+        {
+          remedy: 'open the console read-only',
+        },
+      );
+    const pipe = join(this.options.runDir, domain.instanceId, `${domain.epoch}.in`);
+    return serialInput(this.monitor(domain), { chardev: SERIAL_ALIAS, out, pipe }, await this.account());
+  }
+
   press(domain: OwnDomain): Promise<void> {
     return unlessGone(this.#client.shutdown(domain.ref));
   }
@@ -160,9 +191,10 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
   async clear(key: WorkloadKey, ctx?: StepContext): Promise<void> {
     const bounds = ctx === undefined ? {} : callBounds(ctx);
     const domain = await this.find(key, ctx?.signal);
-    if (domain !== null && domain.epoch !== key.epoch) return;
+    if (domain !== null && domain.epoch !== key.epoch) return removeEpochFiles(this.options.runDir, key);
     if (domain !== null) await unlessGone(this.#client.destroy(domain.ref, {}, bounds));
     await faultPoint('libvirt.destroyed', key.instanceId);
+    await removeEpochFiles(this.options.runDir, key);
     const name = domainName(this.options.hostTag, key.instanceId);
     await libvirtGroupsRemove(name);
     if (domain === null) return libvirtLogRemove(name);
@@ -209,6 +241,12 @@ function powerOf(state: number): Machine['power'] {
   if (state === DomainState.shutoff || state === DomainState.crashed) return null;
   if (state === DomainState.paused) return 'paused';
   return state === DomainState.suspended ? 'suspended' : 'running';
+}
+
+/** What the first serial port writes to, by QEMU's arguments: a descriptor that libvirt gave it. Null when it is another. */
+function serialOutput(args: readonly string[]): string | null {
+  const chardev = args.find((arg) => arg.startsWith(`file,id=${SERIAL_ALIAS},`));
+  return /,path=(\/dev\/fdset\/\d+),append=on$/.exec(chardev ?? '')?.[1] ?? null;
 }
 
 /** Of a domain that is shut off. */

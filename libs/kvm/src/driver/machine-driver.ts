@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import type { Power, VolumeId } from '@berth/model';
 import {
   RuntimeError,
@@ -80,6 +81,8 @@ export interface MachineDriver<M extends Machine = Machine> {
 
   /** Starts it. Nothing of the instance runs. @throws StartRefused when nothing runs and nothing is left. */
   launch(machine: MachineSpec, account: Account, ctx: StepContext): Promise<void>;
+  /** A connection to the first serial port of a machine that runs, for what is typed: see serial-input.ts. */
+  serial(machine: M): Promise<Socket>;
   /** Presses the power button. */
   press(machine: M): Promise<void>;
   pause(machine: M, ctx: StepContext): Promise<void>;

@@ -21,12 +21,16 @@ export class ObservationHub {
       wake?.();
     };
     this.#readers.add(reader);
-    const abort = (): void => wake?.();
-    signal.addEventListener('abort', abort, { once: true });
     const leave = (): void => {
       this.#readers.delete(reader);
       signal.removeEventListener('abort', abort);
     };
+    // Also when nobody ever began to read.
+    const abort = (): void => {
+      leave();
+      wake?.();
+    };
+    signal.addEventListener('abort', abort, { once: true });
     return (async function* () {
       try {
         while (!signal.aborted) {

@@ -30,8 +30,16 @@ export class SerialLogs {
     return epochFiles(this.dir, 'log', held);
   }
 
-  /** Bytes as they were written, oldest first. With `follow` it ends when the signal fires. */
-  async *read(key: WorkloadKey, options: LogOptions, signal: AbortSignal): AsyncIterable<Uint8Array> {
+  /**
+   * Bytes as they were written, oldest first. With `follow` it ends when the signal fires, or with the log as it is when
+   * `finish` fires.
+   */
+  async *read(
+    key: WorkloadKey,
+    options: LogOptions,
+    signal: AbortSignal,
+    finish?: AbortSignal,
+  ): AsyncIterable<Uint8Array> {
     const path = this.path(key);
     const files = await this.#files(key);
     let skip =
@@ -45,7 +53,7 @@ export class SerialLogs {
       }
     }
     if (!options.follow) yield* wholeFile(path, skip, signal);
-    else yield* followed(path, skip, signal);
+    else yield* followed(path, skip, signal, finish);
   }
 
   /** Oldest first: the highest rotation number, down to the file that is written now. */
@@ -104,12 +112,19 @@ async function* rest(
   }
 }
 
-async function* followed(path: string, from: number, signal: AbortSignal): AsyncIterable<Uint8Array> {
-  const changes = watchDirectory(dirname(path), signal);
+async function* followed(
+  path: string,
+  from: number,
+  signal: AbortSignal,
+  finish?: AbortSignal,
+): AsyncIterable<Uint8Array> {
+  const wakers = finish === undefined ? [signal] : [signal, finish];
+  const changes = watchDirectory(dirname(path), AbortSignal.any(wakers));
   const place = { at: from };
   let file: FileHandle | null = null;
   try {
     while (!signal.aborted) {
+      const last = finish?.aborted === true;
       file ??= await openOptional(path);
       if (file !== null) {
         yield* rest(file, place, signal);
@@ -124,6 +139,7 @@ async function* followed(path: string, from: number, signal: AbortSignal): Async
           if (there !== null) continue;
         } else if (here.size < place.at) place.at = 0;
       }
+      if (last) return;
       await changes.next();
     }
   } finally {

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { faultPoint } from '@berth/faults';
 import { bootId, processUsage } from '@berth/linux';
 import { storageErrorType } from '@berth/model';
-import type { AccelVerdict, ImageContent, Isolation, Usage, VolumeId } from '@berth/model';
+import type { AccelVerdict, ConsoleOpen, ImageContent, Isolation, Usage, VolumeId } from '@berth/model';
 import {
   HeldParts,
   RuntimeError,
@@ -13,12 +13,14 @@ import {
   type Runtime,
   type RuntimeProbe,
   type StepContext,
+  type Terminal,
   timed,
   type WorkloadKey,
   type WorkloadSpec,
 } from '@berth/runtime';
 import { AccelProbe } from '../accel/accel-probe.js';
 import { accelFacts, isTenantBoundary } from '../accel/host-facts.js';
+import { ConsoleTerminal } from './console-terminal.js';
 import { InstanceLocks } from './instance-locks.js';
 import { StartRefused, type Machine, type MachineDriver } from './machine-driver.js';
 import { ObservationHub } from './observation-hub.js';
@@ -26,6 +28,7 @@ import type { VmRuntimeOptions } from './ports.js';
 import { askToEnd } from './power-button.js';
 import { diskImage, Preparation } from './preparation.js';
 import { machineWith } from './qemu-process.js';
+import { SerialLine } from './serial-line.js';
 import { SerialLogs } from './serial-log.js';
 import { adoptedRecord, Settlement } from './settlement.js';
 import { guard, hostFaults } from './step-bounds.js';
@@ -51,6 +54,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
   readonly #locks = new InstanceLocks();
   readonly #hub = new ObservationHub();
   readonly #storage: StorageWatch;
+  readonly #lines = new Map<string, SerialLine>();
   /** What could not be looked at, and is looked at again. */
   readonly #again = new Map<string, NodeJS.Timeout>();
   #closed = false;
@@ -84,6 +88,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
     this.#closed = true;
     this.#accel.close();
     this.#storage.close();
+    for (const line of this.#lines.values()) line.close();
     this.driver.close();
     await this.#locks.idle();
   }
@@ -100,7 +105,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
     const facts = factsWith(known ?? kvm);
     try {
       const versions = await this.driver.versions();
-      const base = { ok: true, reason: null, facets: ['pause', 'logs', 'limits'] } as const;
+      const base = { ok: true, reason: null, facets: ['pause', 'logs', 'console', 'limits'] } as const;
       const now: RuntimeProbe = { ...base, facts: { ...facts, versions } };
       if (known !== null) return now;
       const measured = this.#accel.verdict();
@@ -170,6 +175,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
         await faultPoint('vm.log.removed', key.instanceId);
         await this.#records.remove(key);
         this.#storage.forget(key);
+        this.#lines.delete(keyText(key));
       }),
     );
   }
@@ -233,6 +239,48 @@ export class VmRuntime<M extends Machine> implements Runtime {
 
   logs(key: WorkloadKey, options: LogOptions, signal: AbortSignal): AsyncIterable<Uint8Array> {
     return this.#logs.read(key, options, signal);
+  }
+
+  async console(key: WorkloadKey, open: ConsoleOpen, signal: AbortSignal): Promise<Terminal> {
+    // Listened to before it is looked at: an end in between is not missed.
+    const watching = new AbortController();
+    const changes = this.#hub.subscribe(AbortSignal.any([signal, watching.signal]));
+    try {
+      this.driver.watch();
+      const line = await hostFaults(async () => {
+        await this.running(key);
+        return open.readOnly ? null : this.#lineOf(key);
+      });
+      const terminal = new ConsoleTerminal(
+        {
+          line,
+          bytes: (finish, until) =>
+            this.#logs.read(key, { follow: true, tailBytes: open.scrollbackBytes }, until, finish),
+          machineEnd: async () => {
+            for await (const o of changes)
+              if (o.instanceId === key.instanceId && (o.epoch !== key.epoch || o.phase === 'ended'))
+                return o.exit;
+            return null;
+          },
+        },
+        signal,
+      );
+      void terminal.ended.then(() => watching.abort());
+      return terminal;
+    } catch (error) {
+      watching.abort();
+      throw error;
+    }
+  }
+
+  /** All who type at a machine share one line, which is entered here. */
+  async #lineOf(key: WorkloadKey): Promise<SerialLine> {
+    const text = keyText(key);
+    const line =
+      this.#lines.get(text) ?? new SerialLine(async () => this.driver.serial(await this.running(key)));
+    this.#lines.set(text, line);
+    await line.enter();
+    return line;
   }
 
   async limits(key: WorkloadKey): Promise<EnforcedLimits> {

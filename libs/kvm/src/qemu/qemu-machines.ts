@@ -1,4 +1,5 @@
 import { chmod, chown, stat } from 'node:fs/promises';
+import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { faultPoint } from '@berth/faults';
 import {
@@ -21,9 +22,11 @@ import {
   type StepContext,
   type WorkloadKey,
 } from '@berth/runtime';
+import { InstanceLocks } from '../driver/instance-locks.js';
 import { StartRefused, type MachineDriver, type MachineListener } from '../driver/machine-driver.js';
 import type { VmRuntimeOptions } from '../driver/ports.js';
 import type { Account } from '../driver/qemu-account.js';
+import { serialInput, type SerialPort, serialSwap } from '../driver/serial-input.js';
 import { callBounds } from '../driver/step-bounds.js';
 import type { MachineSpec } from '../machine/machine-spec.js';
 import type { QmpClient } from '../qmp/client.js';
@@ -61,6 +64,8 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
   readonly #sessions: QmpSessions;
   readonly #attention: Attention;
   readonly #view: MachineView;
+  /** Rotations of a log and connections to its port, one after another. */
+  readonly #serialLocks = new InstanceLocks();
   #listener: MachineListener | null = null;
 
   constructor(private readonly options: VmRuntimeOptions) {
@@ -192,6 +197,18 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
     }
   }
 
+  async serial(machine: QemuMachine): Promise<Socket> {
+    const client = await this.monitor(machine);
+    const { uid, serialLog } = machine.record;
+    return this.#serialLocks.run(machine.instanceId, () =>
+      serialInput(client, this.#serialPort(machine, serialLog), { uid, gid: uid }),
+    );
+  }
+
+  #serialPort(key: WorkloadKey, out: string): SerialPort {
+    return { chardev: SERIAL_CHARDEV, out, pipe: this.#files.serialPipe(key) };
+  }
+
   async press(machine: QemuMachine): Promise<void> {
     await this.#ask(machine, 'system_powerdown');
   }
@@ -303,10 +320,9 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
       const { serialLog, uid } = machine.record;
       const client = await this.#session(machine);
       if (client === null) continue;
-      await rotate(serialLog, uid, async (out) => {
-        const backend = { type: 'file', data: { out, append: true } } as const;
-        await client.execute('chardev-change', { id: SERIAL_CHARDEV, backend });
-      });
+      await this.#serialLocks.run(machine.instanceId, () =>
+        rotate(serialLog, uid, (out) => serialSwap(client, this.#serialPort(machine, out))),
+      );
     }
   }
 }

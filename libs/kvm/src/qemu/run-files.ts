@@ -23,14 +23,19 @@ export type ProcessRecord = z.infer<typeof ProcessRecord>;
 const MAX_SOCKET_PATH = 107;
 
 /**
- * Files of running QEMUs, gone with a reboot: `<dir>/<instance>/<epoch>.json`, which only root may touch, and the
- * directory `<dir>/<instance>/<epoch>/`, which only that QEMU and root may enter, with its QMP socket.
+ * Files of running QEMUs, gone with a reboot: `<dir>/<instance>/<epoch>.json`, which only root may touch, the
+ * pipe `<epoch>.in` for what is typed, and the directory `<dir>/<instance>/<epoch>/`, which only that QEMU and root may enter, with its QMP socket.
  */
 export class RunFiles {
   constructor(private readonly dir: string) {}
 
   socketPath(key: WorkloadKey): string {
     return join(this.dir, key.instanceId, String(key.epoch), 'qmp');
+  }
+
+  /** What is typed at the first serial port: see serial-input.ts. */
+  serialPipe(key: WorkloadKey): string {
+    return join(this.dir, key.instanceId, `${key.epoch}.in`);
   }
 
   /** Makes the directory for QEMU. @throws RuntimeError hostFault where the socket's path would be too long. */

@@ -52,6 +52,28 @@ const heedPowerButton = [
   ...[0xeb, 0xed], // jmp wait
 ];
 
+/** The same, and says back what comes in at COM1. */
+const sayBack = [
+  ...[0xba, ...word(PM.enable), 0xb8, 0x00, 0x01, 0xef], // mov dx, enable; mov ax, button; out dx, ax
+  0xf4, // wait: hlt
+  ...[0xba, ...word(COM1 + 5), 0xec, 0xa8, 0x01, 0x74, 0x07], // again: mov dx, line status; in al, dx; test al, 1; jz +7
+  ...[0xba, ...word(COM1), 0xec, 0xee, 0xeb, 0xf1], // mov dx, COM1; in al, dx; out dx, al; jmp again
+  ...[0xba, ...word(PM.status), 0xed, 0xf6, 0xc4, 0x01, 0x74, 0xe7], // mov dx, status; in ax, dx; test ah, button; jz wait
+  ...[0xba, ...word(PM.control), 0xb8, 0x00, 0x20, 0xef, 0xeb, 0xde], // mov dx, control; mov ax, sleep enable; out dx, ax; jmp wait
+];
+
+/** Writes lines of 64 times one letter, a to z and again, as fast as COM1 takes them. */
+const talk = [
+  ...[0xb3, 0x61], // again: mov bl, 'a'
+  ...[0xb9, 0x40, 0x00], // line: mov cx, 64
+  ...[0x88, 0xd8, 0xe8, 0x10, 0x00, 0xe2, 0xf9], // next: mov al, bl; call put; loop next
+  ...[0xb0, 0x0a, 0xe8, 0x09, 0x00], // mov al, '\n'; call put
+  ...[0xfe, 0xc3, 0x80, 0xfb, 0x7b, 0x72, 0xea, 0xeb, 0xe6], // inc bl; cmp bl, 'z' + 1; jb line; jmp again
+  ...[0x88, 0xc4, 0xba, ...word(COM1 + 5)], // put: mov ah, al; mov dx, line status
+  ...[0xec, 0xa8, 0x20, 0x74, 0xfb], // full: in al, dx; test al, transmitter empty; jz full
+  ...[0xba, ...word(COM1), 0x88, 0xe0, 0xee, 0xc3], // mov dx, COM1; mov al, ah; out dx, al; ret
+];
+
 const ignoreEverything = [0xf4, 0xeb, 0xfd]; // wait: hlt; jmp wait
 
 /** Turns itself off without being asked. */
@@ -92,7 +114,8 @@ const overwrite = (_at: number, text: number): number[] => [
 ];
 
 const endings = {
-  steady: heedPowerButton,
+  steady: sayBack,
+  talker: talk,
   stubborn: ignoreEverything,
   brief: powerOff,
   panic,

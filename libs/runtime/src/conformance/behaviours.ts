@@ -5,7 +5,7 @@ import { living } from './living.js';
 import { preparing } from './preparing.js';
 import { recovery } from './recovery.js';
 import { starting } from './starting.js';
-import { execs } from './terminals.js';
+import { consoles, execs } from './terminals.js';
 
 export type { Behaviour, ConformanceHarness, SmallPool, WorkloadKind } from './harness.js';
 
@@ -14,6 +14,7 @@ export const behaviours: readonly Behaviour[] = [
   ...preparing,
   ...starting,
   ...living,
+  ...consoles,
   ...execs,
   ...ending,
   ...epochs,
@@ -28,6 +29,11 @@ export interface ConformanceCase extends Behaviour {
 /** For a runtime that puts no processes into what it runs: `conformanceCases(withoutExec)`. */
 export const withoutExec: Readonly<Record<string, string>> = Object.fromEntries(
   execs.map(({ name }) => [name, 'a machine is reached by its console']),
+);
+
+/** For a runtime of workloads without a serial port: `conformanceCases(withoutConsole)`. */
+export const withoutConsole: Readonly<Record<string, string>> = Object.fromEntries(
+  consoles.map(({ name }) => [name, 'a container has no serial port']),
 );
 
 /**

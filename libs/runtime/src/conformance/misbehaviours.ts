@@ -37,6 +37,11 @@ const recovering = (rt: Runtime, look: (o: Observation) => Observation | null): 
 const exitOf = (o: Observation, change: object): Observation =>
   o.exit === null ? o : { ...o, exit: { ...o.exit, ...change } };
 
+function opened(rt: Runtime, ...args: Parameters<NonNullable<Runtime['console']>>): Promise<Terminal> {
+  assert.ok(rt.console);
+  return rt.console(...args);
+}
+
 /** Every process that is put into a workload has a terminal with this change. */
 const putting = (rt: Runtime, change: Partial<Terminal>): Pick<Runtime, 'exec'> => ({
   exec: async (key, open, signal) => {
@@ -161,6 +166,26 @@ export const misbehaviours: Readonly<Record<string, Twist>> = {
     },
   }),
 
+  'a console begins with what was printed before, and carries what is typed, also to a later life of the agent':
+    (rt) => ({
+      console: (key, open, signal) => opened(rt, key, { ...open, scrollbackBytes: 0 }, signal),
+    }),
+  'all consoles of a workload show the same, and all but a read-only one take what is typed': (
+    rt,
+    _host,
+    known,
+  ) => ({
+    console: async (key, open, signal) => {
+      const terminal = await opened(rt, key, open, signal);
+      if (known.has('console')) return Object.assign(terminal, { write: () => Promise.resolve() });
+      known.add('console');
+      return terminal;
+    },
+  }),
+  'a console that nobody reads holds nothing up, and ends with the workload after its last words': (rt) => ({
+    console: async (key, open, signal) =>
+      Object.assign(await opened(rt, key, open, signal), { ended: Promise.resolve(null) }),
+  }),
   'a process put into a workload reads what is typed, and its code is told': (rt) =>
     putting(rt, { ended: Promise.resolve({ reason: 'exited', code: 0 }) }),
   'a process that cannot be put into a workload is told of with the reason': (rt) =>

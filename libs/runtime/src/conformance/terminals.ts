@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { ExecOpen, TerminalEnd } from '@berth/model';
+import type { ConsoleOpen, ExecOpen, TerminalEnd } from '@berth/model';
 import type { Runtime, Terminal, WorkloadKey } from '../runtime.js';
 import type { Behaviour, ConformanceHarness } from './harness.js';
 import { context, eventually, gone, refused, upAndHeard } from './steps.js';
@@ -65,6 +65,88 @@ export const execs: readonly Behaviour[] = [
     },
   },
 ];
+
+/** The serial console. */
+export const consoles: readonly Behaviour[] = [
+  {
+    name: 'a console begins with what was printed before, and carries what is typed, also to a later life of the agent',
+    run: async (h) => {
+      const rt = await h.runtime();
+      const spec = await h.spec('steady');
+      await refused('a console before the start', ['notPrepared'], async () => {
+        await connect(h, rt, spec);
+      });
+      await upAndHeard(h, rt, spec);
+      const screen = await connect(h, rt, spec);
+      await screen.until('boots=1');
+      await screen.type('first');
+      await screen.until('first');
+      screen.terminal.close();
+      assert.equal(await screen.end(), null);
+      const later = await h.runtime();
+      const again = await connect(h, later, spec, { scrollbackBytes: 5 });
+      await again.until('first');
+      await again.type('second');
+      await again.until('firstsecond');
+      assert.equal(again.text, 'firstsecond', 'what nobody watched was kept, and nothing came twice');
+      again.terminal.close();
+      await gone(h, later, spec);
+    },
+  },
+  {
+    name: 'all consoles of a workload show the same, and all but a read-only one take what is typed',
+    run: async (h) => {
+      const rt = await h.runtime();
+      const spec = await h.spec('steady');
+      await upAndHeard(h, rt, spec);
+      const [one, two] = [await connect(h, rt, spec), await connect(h, rt, spec)];
+      const reader = await connect(h, rt, spec, { readOnly: true });
+      await one.type('one');
+      for (const screen of [one, two, reader]) await screen.until('one');
+      one.terminal.close();
+      await two.type('two');
+      for (const screen of [two, reader]) await screen.until('two');
+      for (const screen of [two, reader]) screen.terminal.close();
+      await gone(h, rt, spec);
+    },
+  },
+  {
+    name: 'a console that nobody reads holds nothing up, and ends with the workload after its last words',
+    run: async (h) => {
+      const rt = await h.runtime();
+      const spec = await h.spec('steady');
+      await upAndHeard(h, rt, spec);
+      assert.ok(rt.console, 'the runtime has the console facet');
+      const open = { readOnly: false, scrollbackBytes: 1024 };
+      const unread = await rt.console(spec, open, AbortSignal.timeout(4 * h.stepMs));
+      const screen = await connect(h, rt, spec);
+      await screen.type('last words');
+      await screen.until('last words');
+      await rt.stop(spec, 0, context(h));
+      const end = await screen.end();
+      assert.ok(end?.reason === 'workloadEnded' && end.exit?.reason === 'killed', JSON.stringify(end));
+      const kept = new Screen(h, unread);
+      assert.deepEqual(await kept.end(), end);
+      assert.ok(kept.text.endsWith('last words'), 'all of it is there for a late reader');
+      for (const { terminal } of [screen, kept]) terminal.close();
+      await refused('a console after the end', ['notPrepared'], async () => {
+        await connect(h, rt, spec);
+      });
+      await gone(h, rt, spec);
+    },
+  },
+];
+
+async function connect(
+  h: ConformanceHarness,
+  rt: Runtime,
+  key: WorkloadKey,
+  open: Partial<ConsoleOpen> = {},
+): Promise<Screen> {
+  assert.ok(rt.console, 'the runtime has the console facet');
+  const whole = { readOnly: false, scrollbackBytes: 65_536, ...open };
+  return new Screen(h, await rt.console(key, whole, AbortSignal.timeout(4 * h.stepMs)));
+}
 
 async function exec(
   h: ConformanceHarness,
