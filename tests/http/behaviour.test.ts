@@ -75,7 +75,7 @@ describe('Idempotency-Key', () => {
     const first = await send().expect(202);
     await withClient(api.url, (c) =>
       c.query(
-        `UPDATE idempotency_keys SET state = 'committed', answer = NULL, status = NULL WHERE key = $1`,
+        `UPDATE idempotency_keys SET state = 'committed', answer = NULL, status = NULL, holder = 0 WHERE key = $1`,
         [key],
       ),
     );

@@ -133,6 +133,29 @@ describe('the client', () => {
     expect(rows[0].n).toBe(1);
   });
 
+  test('waits for a first try that is under way, as it is after a lost answer', async () => {
+    let sent = 0;
+    const early = new BerthClient({
+      baseUrl,
+      token: token(),
+      backoffMs: [1, 1],
+      fetch: async (request) => {
+        if (request.method !== 'POST' || ++sent > 1) return fetch(request);
+        const problem = { status: 409, code: 'idempotencyInProgress' };
+        return Response.json(problem, {
+          status: 409,
+          headers: { 'content-type': 'application/problem+json' },
+        });
+      },
+    });
+    await answer(early.rest.POST('/v1/projects', { body: { name: 'later' } }));
+    expect(sent).toBe(2);
+    await expect(answer(early.rest.POST('/v1/projects', { body: { name: 'later' } }))).rejects.toMatchObject({
+      code: 'nameTaken',
+    });
+    expect(sent).toBe(3);
+  });
+
   test('throws the problem document as an error with its code', async () => {
     const params = { path: { project: 'alpha', name: 'nowhere' } };
     const failure = await answer(

@@ -1,18 +1,8 @@
 import { patience, until, type Berth } from '../e2e/berth.js';
+import { chanceOf } from '../support/chance.js';
 import type { Fleet } from './fleet.js';
 import { killed } from './processes.js';
 import type { Victims } from './victims.js';
-
-/** mulberry32: small, and the same on every machine. Numbers in [0, 1). */
-export function randomOf(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
 
 export interface RandomKills {
   readonly seed: number;
@@ -49,7 +39,7 @@ export class RandomRun {
     private readonly fleet: Fleet,
     private readonly o: RandomKills,
   ) {
-    this.random = randomOf(o.seed);
+    this.random = chanceOf(o.seed);
   }
 
   async run(): Promise<void> {

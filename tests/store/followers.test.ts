@@ -4,6 +4,7 @@ import type { Follower, Ledger } from '../../apps/api/src/ledger/ledger.js';
 import { startLedger } from '../../apps/api/src/ledger/sequencer.js';
 import { openStore } from '../../apps/api/src/store/open.js';
 import type { EventDraft, EventFilter, Store } from '../../apps/api/src/store/store.js';
+import { chanceOf, dice, seedOfRun } from '../support/chance.js';
 import { startPostgres, withClient, type ThrowawayPostgres } from '../support/postgres.js';
 import { ctx, ids, migratedDatabase, TestClock } from './fixture.js';
 
@@ -42,17 +43,6 @@ afterEach(async () => {
 const kinds = ['instance', 'host', 'token'] as const;
 const classes = ['audit', 'lifecycle', 'observation'] as const;
 const projects = ['p0', 'p1'] as const;
-
-/** The same numbers for the same seed (mulberry32). */
-function chance(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) % below;
-  };
-}
 
 const draft = (name: string, more: Partial<EventDraft> = {}): EventDraft => ({
   class: 'lifecycle',
@@ -96,10 +86,9 @@ async function chosen(after: string, filter: EventFilter): Promise<string[]> {
 }
 
 describe('followers', () => {
-  const seed = Number(process.env['BERTH_SEED'] ?? Math.trunc(Math.random() * 2 ** 31));
+  const seed = seedOfRun();
   test(`get what their filter chooses, once and in order, from anywhere and at any pace (BERTH_SEED=${seed})`, async () => {
-    const below = chance(seed);
-    const pick = <T>(of: readonly T[]): T => of[below(of.length)] as T;
+    const { below, pick } = dice(chanceOf(seed));
     const made = await Promise.all(projects.map((name) => store.projectCreate(ctx, { name })));
     let over = false;
     const random = (n: number): EventDraft =>

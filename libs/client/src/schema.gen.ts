@@ -2584,7 +2584,7 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description The first answer under this key is kept for a day and replayed */
+        /** @description One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body */
         'idempotency-key'?: string;
       };
       path?: never;
@@ -2741,7 +2741,7 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description The first answer under this key is kept for a day and replayed */
+        /** @description One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body */
         'idempotency-key'?: string;
       };
       path?: never;
@@ -2856,7 +2856,7 @@ export interface operations {
         name: string;
       };
       header?: {
-        /** @description The first answer under this key is kept for a day and replayed */
+        /** @description One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body */
         'idempotency-key'?: string;
       };
       path: {
@@ -2995,7 +2995,7 @@ export interface operations {
         wait?: number;
       };
       header?: {
-        /** @description The first answer under this key is kept for a day and replayed */
+        /** @description One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body */
         'idempotency-key'?: string;
       };
       path: {
@@ -3130,7 +3130,7 @@ export interface operations {
         wait?: number;
       };
       header?: {
-        /** @description The first answer under this key is kept for a day and replayed */
+        /** @description One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body */
         'idempotency-key'?: string;
         /** @description ETag that was read; 412 when the object has changed since */
         'if-match'?: string;
@@ -3164,7 +3164,7 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description The first answer under this key is kept for a day and replayed */
+        /** @description One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body */
         'idempotency-key'?: string;
       };
       path: {
@@ -3250,7 +3250,7 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description The first answer under this key is kept for a day and replayed */
+        /** @description One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body */
         'idempotency-key'?: string;
       };
       path: {
@@ -3586,7 +3586,7 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description The first answer under this key is kept for a day and replayed */
+        /** @description One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body */
         'idempotency-key'?: string;
       };
       path?: never;
@@ -3635,7 +3635,7 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description The first answer under this key is kept for a day and replayed */
+        /** @description One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body */
         'idempotency-key'?: string;
       };
       path?: never;

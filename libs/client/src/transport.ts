@@ -24,7 +24,7 @@ const defaultBackoff = [100, 400, 1600];
 
 /**
  * `fetch` that carries the token, gives every POST an Idempotency-Key, and so may repeat GETs and POSTs whose answer was
- * lost or that met a 503. PUT, PATCH, DELETE and uploads are sent once. @throws UnreachableError
+ * lost, that met a 503, or whose first try is still under way. PUT, PATCH, DELETE and uploads are sent once. @throws UnreachableError
  */
 export function transport(options: ClientOptions): (request: Request) => Promise<Response> {
   const send = options.fetch ?? ((request: Request) => fetch(request));
@@ -42,7 +42,7 @@ export function transport(options: ClientOptions): (request: Request) => Promise
         if (request.signal.aborted || (error instanceof UnreachableError && error.silent)) throw error;
         return null;
       });
-      if (response !== null && response.status !== 503) return response;
+      if (response !== null && !(await isForLater(response))) return response;
       await response?.body?.cancel();
       await pause(wait, request.signal);
     }
@@ -54,6 +54,16 @@ function identify(request: Request, { token, csrf }: ClientOptions): void {
   if (token !== undefined) request.headers.set('authorization', `Bearer ${token}`);
   const value = request.method === 'GET' ? null : (csrf?.() ?? null);
   if (value !== null) request.headers.set('x-berth-csrf', value);
+}
+
+/** Whether the same request is answered later: also when the first one under its key has not ended yet. */
+async function isForLater(response: Response): Promise<boolean> {
+  if (response.status !== 409) return response.status === 503;
+  const body = (await response
+    .clone()
+    .json()
+    .catch(() => null)) as { code?: unknown } | null;
+  return body?.code === 'idempotencyInProgress';
 }
 
 const isUpload = (request: Request): boolean =>

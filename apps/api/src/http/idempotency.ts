@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto';
+import { faultPoint } from '@berth/faults';
 import { BerthError, type InstanceId, type OperationId } from '@berth/model';
 import type { CallHandler, ExecutionContext, NestInterceptor } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { firstValueFrom, from, of, type Observable } from 'rxjs';
+import type { KeptAnswer, RequestContext } from '../store/store.js';
 import type { HttpDeps } from './deps.js';
 import { accessOf, callerOrNull, callerSet } from './gate.js';
-import { accepted, type Accepted } from './operation-wait.js';
+import { accepted } from './operation-wait.js';
 
 /** A live request renews nothing, so the lease covers the longest one: `?wait=60`, or an upload. Seconds. */
 const lease = { request: 90, upload: 3600 };
@@ -15,6 +17,28 @@ const keptHeaders = ['location', 'etag'] as const;
 interface Held {
   readonly scope: string;
   readonly key: string;
+}
+
+/**
+ * The context for the store's writer that makes what a POST is answered with: the answer is kept in the same transaction, so
+ * that no crash can part the two. `bodyOf` may be called again, and may set headers.
+ */
+export function answering<T>(
+  reply: FastifyReply,
+  context: RequestContext,
+  bodyOf: (made: T) => unknown,
+): RequestContext {
+  if (context.idempotency === undefined) return context;
+  const answerOf = (made: unknown): KeptAnswer => kept(reply, bodyOf(made as T));
+  return { ...context, idempotency: { ...context.idempotency, answerOf } };
+}
+
+function kept(reply: FastifyReply, answer: unknown): KeptAnswer {
+  const headers = keptHeaders.flatMap((name) => {
+    const value = reply.getHeader(name);
+    return typeof value === 'string' ? [[name, value] as const] : [];
+  });
+  return { status: reply.statusCode, answer: withoutSecret(answer), headers: Object.fromEntries(headers) };
 }
 
 /**
@@ -69,6 +93,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
   /** Runs the handler and keeps its answer. */
   private async first(reply: FastifyReply, held: Held, next: CallHandler): Promise<unknown> {
     let answer: unknown;
+    await faultPoint('api.key.begun', held.key);
     try {
       answer = await firstValueFrom(next.handle());
     } catch (error) {
@@ -76,31 +101,23 @@ export class IdempotencyInterceptor implements NestInterceptor {
       await this.deps.store.idempotencyAbandon(held.scope, held.key).catch(() => false);
       throw error;
     }
-    await this.complete(reply, held, answer);
+    await faultPoint('api.key.committed', held.key);
+    // What was kept with the work is the same, without its secret.
+    await this.deps.store.idempotencyComplete({ ...held, ...kept(reply, answer) });
+    await faultPoint('api.key.kept', held.key);
     return answer;
   }
 
   /** The work was committed, and the process died before it answered: answers from the operation. */
-  private async rebuilt(reply: FastifyReply, held: Held, id: string, gone: AbortSignal): Promise<Accepted> {
+  private async rebuilt(reply: FastifyReply, held: Held, id: string, gone: AbortSignal): Promise<unknown> {
     const operation = await this.deps.store.operationGet(null, id as OperationId);
     if (operation === null) throw new Error(`operation ${id} of a committed request is not stored`);
     const instance = await this.deps.store.instanceById(operation.target.id as InstanceId);
     const answer = await accepted(this.deps, reply, { operation, instance }, { seconds: 0, gone });
-    await this.complete(reply, held, answer);
-    return answer;
-  }
-
-  private async complete(reply: FastifyReply, held: Held, answer: unknown): Promise<void> {
-    const headers = keptHeaders.flatMap((name) => {
-      const value = reply.getHeader(name);
-      return typeof value === 'string' ? [[name, value]] : [];
-    });
-    await this.deps.store.idempotencyComplete({
-      ...held,
-      status: reply.statusCode,
-      answer: withoutSecret(answer),
-      headers: Object.fromEntries(headers) as Record<string, string>,
-    });
+    // Of several that make it again, all give the one that was kept first.
+    const first = await this.deps.store.idempotencyComplete({ ...held, ...kept(reply, answer) });
+    for (const [name, value] of Object.entries(first.headers)) void reply.header(name, value);
+    return first.answer;
   }
 }
 

@@ -8,6 +8,7 @@ import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { setEtag } from './etag.js';
 import { Asking, type Caller } from './gate.js';
+import { answering } from './idempotency.js';
 import { addressName, found, projectOf } from './project-scope.js';
 import { listOf, Page } from './query.js';
 
@@ -45,10 +46,13 @@ export class ImagesController {
         remedy: 'Send it with Content-Type: application/octet-stream.',
       });
     const upload = { projectId, ...query };
-    const imported = await imageImport(this.deps, asking.context, upload, request.body);
-    void reply.header('location', `/v1/projects/${project}/images/${imported.image.name}`);
-    setEtag(reply, imported.image);
-    return imported;
+    const answer = (imported: z.infer<typeof Imported>): z.infer<typeof Imported> => {
+      void reply.header('location', `/v1/projects/${project}/images/${imported.image.name}`);
+      setEtag(reply, imported.image);
+      return imported;
+    };
+    const context = answering(reply, asking.context, answer);
+    return answer(await imageImport(this.deps, context, upload, request.body));
   }
 
   @Get()

@@ -8,6 +8,7 @@ import type { JoinTokenRow } from '../store/store.js';
 import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
+import { answering } from './idempotency.js';
 import { listOf } from './query.js';
 
 const JoinToken = z
@@ -57,11 +58,14 @@ export class JoinTokensController {
     const { plain, hash } = makeSecret('berthjoin_');
     const expiresAt = new Date(this.deps.clock.now().getTime() + body.expiresInSeconds * 1000);
     const { hostName, labels } = body;
-    const row = await this.deps.store.joinTokenCreate(context, { hash, hostName, labels, expiresAt });
+    const { caFingerprint } = this.deps;
+    const secret = formatJoinToken({ secret: plain, caFingerprint });
+    const answer = (row: JoinTokenRow): z.infer<typeof JoinTokenCreated> => ({ ...shown(row), secret });
+    const token = { hash, hostName, labels, expiresAt };
+    const row = await this.deps.store.joinTokenCreate(answering(reply, context, answer), token);
     this.deps.wake.ledger();
     void reply.header('cache-control', 'no-store');
-    const { caFingerprint } = this.deps;
-    return { ...shown(row), secret: formatJoinToken({ secret: plain, caFingerprint }) };
+    return answer(row);
   }
 
   @Get()

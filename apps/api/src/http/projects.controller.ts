@@ -7,6 +7,7 @@ import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { setEtag } from './etag.js';
 import { Asking, type Caller } from './gate.js';
+import { answering } from './idempotency.js';
 import { found, projectOf } from './project-scope.js';
 import { listOf } from './query.js';
 
@@ -34,11 +35,14 @@ export class ProjectsController {
     @Body({ schema: ProjectCreate }) body: z.infer<typeof ProjectCreate>,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<Project> {
-    const project = await this.deps.store.projectCreate(asking.context, body);
+    const answer = (project: Project): Project => {
+      void reply.header('location', `/v1/projects/${project.name}`);
+      setEtag(reply, project);
+      return project;
+    };
+    const project = await this.deps.store.projectCreate(answering(reply, asking.context, answer), body);
     this.deps.wake.ledger();
-    void reply.header('location', `/v1/projects/${project.name}`);
-    setEtag(reply, project);
-    return project;
+    return answer(project);
   }
 
   @Get()

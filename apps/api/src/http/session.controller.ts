@@ -11,6 +11,7 @@ import type { TokenRow } from '../store/store.js';
 import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, traceIdOf, type Caller } from './gate.js';
+import { answering } from './idempotency.js';
 
 const SignIn = z
   .strictObject({
@@ -174,9 +175,14 @@ export class SignInCodesController {
       throw new BerthError('forbidden', 'A session cannot make sign-in codes; its token can.', withToken);
     const { plain, hash } = makeSignInCode();
     const expiresAt = new Date(this.deps.clock.now().getTime() + codeSeconds * 1000);
-    await this.deps.store.signInCodeCreate(context, { hash, tokenId: principal.tokenId, expiresAt });
+    const answer = { secret: plain, expiresAt: expiresAt.toISOString() };
+    const code = { hash, tokenId: principal.tokenId, expiresAt };
+    await this.deps.store.signInCodeCreate(
+      answering(reply, context, () => answer),
+      code,
+    );
     this.deps.wake.ledger();
     void reply.header('cache-control', 'no-store');
-    return { secret: plain, expiresAt: expiresAt.toISOString() };
+    return answer;
   }
 }

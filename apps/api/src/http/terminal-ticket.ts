@@ -1,7 +1,9 @@
 import { TerminalOpen, type InstanceId } from '@berth/model';
 import { hashSecret, makeSecret } from '../access/secret.js';
-import type { Principal } from '../access/principal.js';
+import type { FastifyReply } from 'fastify';
 import type { HttpDeps } from './deps.js';
+import type { Caller } from './gate.js';
+import { answering } from './idempotency.js';
 
 /** A ticket is for whoever goes on at once. */
 const ticketSeconds = 30;
@@ -23,7 +25,8 @@ const purpose = (hash: string): string => `terminal ticket ${hash}`;
 /** Keeps a ticket for half a minute, what it opens in an envelope: commands and environments carry secrets. */
 export async function terminalTicketMake(
   { store, clock, masterKey }: Deps,
-  { tokenId, session }: Principal,
+  { principal: { tokenId, session }, context }: Pick<Caller, 'principal' | 'context'>,
+  reply: FastifyReply,
   instanceId: InstanceId,
   opens: TerminalOpen,
 ): Promise<{ readonly secret: string; readonly expiresAt: string }> {
@@ -31,8 +34,13 @@ export async function terminalTicketMake(
   const expiresAt = new Date(clock.now().getTime() + ticketSeconds * 1000);
   const envelope = masterKey.seal(JSON.stringify(opens), purpose(hash));
   const sessionId = session?.id ?? null;
-  await store.terminalTicketCreate({ hash, tokenId, sessionId, instanceId, envelope, expiresAt });
-  return { secret: plain, expiresAt: expiresAt.toISOString() };
+  const body = { secret: plain, expiresAt: expiresAt.toISOString() };
+  const ticket = { hash, tokenId, sessionId, instanceId, envelope, expiresAt };
+  await store.terminalTicketCreate(
+    answering(reply, context, () => body),
+    ticket,
+  );
+  return body;
 }
 
 /** Takes a ticket away. Null when it is unknown, spent or expired, or was enveloped with another master key. */

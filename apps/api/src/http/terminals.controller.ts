@@ -58,14 +58,14 @@ export class TerminalsController {
   }
 
   private async ticket(
-    { principal }: Caller,
+    asking: Caller,
     project: string,
     name: string,
     opens: TerminalOpen,
     reply: FastifyReply,
   ): Promise<TerminalTicket> {
     const { store, terminals } = this.deps;
-    const projectId = await projectOf(store, principal, project);
+    const projectId = await projectOf(store, asking.principal, project);
     const instance = found(
       'instance',
       name,
@@ -74,7 +74,7 @@ export class TerminalsController {
     refuseTerminal(instance, opens.kind);
     terminals.refuseAway(instance);
     void reply.header('cache-control', 'no-store');
-    return terminalTicketMake(this.deps, principal, instance.id, opens);
+    return terminalTicketMake(this.deps, asking, reply, instance.id, opens);
   }
 }
 

@@ -8,6 +8,7 @@ import type { TokenRow } from '../store/store.js';
 import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
+import { answering } from './idempotency.js';
 import { addressId, projectFilter } from './project-scope.js';
 import { listOf } from './query.js';
 
@@ -71,10 +72,11 @@ export class TokensController {
     const { plain, hash } = makeSecret('berth_');
     const expiresAt = later(this.deps.clock.now(), body.expiresInSeconds);
     const token = { name: body.name, hash, projectId, role: body.role, expiresAt };
-    const row = await this.deps.store.tokenCreate(context, token);
+    const answer = (row: TokenRow): z.infer<typeof TokenCreated> => ({ ...shown(row), secret: plain });
+    const row = await this.deps.store.tokenCreate(answering(reply, context, answer), token);
     this.deps.wake.ledger();
     void reply.header('cache-control', 'no-store');
-    return { ...shown(row), secret: plain };
+    return answer(row);
   }
 
   @Get()

@@ -37,7 +37,7 @@ export async function imageImport(
     throw new BerthError('nameTaken', `There is an image "${upload.name}" already.`, {
       remedy: 'Choose another name; images are immutable.',
     });
-  // Its own trail, not the key's: a key is tied to an operation only where the operation is the whole answer.
+  // Its own trail, not the key's: the answer is kept with the image.
   const { idempotency: _, ...trail } = ctx;
   const operation = await deps.store.operationStart(trail, {
     projectId: upload.projectId,
@@ -47,14 +47,10 @@ export async function imageImport(
   });
   try {
     const content = await contentOf(deps, upload.kind, stream);
-    const image = await deps.store.imageInsert(ctx, {
-      projectId: upload.projectId,
-      name: upload.name,
-      content,
-    });
-    await deps.store.operationFinish(operation.id, null);
+    const { projectId, name } = upload;
+    const made = await deps.store.imageImported(ctx, { projectId, name, content, operationId: operation.id });
     deps.wake.ledger();
-    return { operation: (await deps.store.operationGet(upload.projectId, operation.id)) ?? operation, image };
+    return made;
   } catch (thrown) {
     const error = asImportError(thrown);
     await deps.store.operationFinish(operation.id, {

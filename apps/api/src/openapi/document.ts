@@ -90,7 +90,10 @@ function parametersOf(route: Route, book: SchemaBook): Json[] {
   });
   const headers: Record<string, string> = {
     ...(route.method === 'POST' && route.action !== 'public' && doc(route).readOnly !== true
-      ? { 'idempotency-key': 'The first answer under this key is kept for a day and replayed' }
+      ? {
+          'idempotency-key':
+            'One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body',
+        }
       : {}),
     ...(doc(route).ifMatch === true
       ? { 'if-match': 'ETag that was read; 412 when the object has changed since' }

@@ -5,6 +5,7 @@ import type { Db } from './db.js';
 import { inTx, mapped, read } from './db.js';
 import { JoinTokenEntity, RoleBindingEntity } from './entities.js';
 import { eventsWrite } from './events.js';
+import { keyAnswer } from './keyed.js';
 import type { JoinTokenRow, RoleBindingRow, TokenRow } from './rows.js';
 
 /** Columns of a {@link TokenRow} from `tokens t` and its project `p`. */
@@ -35,6 +36,7 @@ export async function tokenCreate(
     ]);
     const row = await tx.row<TokenRecord>(`${tokens} WHERE t.id = $1`, [id]);
     if (row === null) throw new Error('the token just written is missing');
+    await keyAnswer(tx, ctx, row);
     return row;
   });
 }
@@ -172,14 +174,10 @@ export async function joinTokenCreate(
         object: { kind: 'joinToken', id, name: token.hostName ?? 'any' },
       },
     ]);
-    return {
-      id,
-      hostName: token.hostName,
-      labels: token.labels,
-      createdAt: tx.now,
-      expiresAt: token.expiresAt,
-      consumedAt: null,
-    };
+    const { hostName, labels, expiresAt } = token;
+    const row: JoinTokenRow = { id, hostName, labels, createdAt: tx.now, expiresAt, consumedAt: null };
+    await keyAnswer(tx, ctx, row);
+    return row;
   });
 }
 

@@ -3,6 +3,7 @@ import type { Db, Tx } from './db.js';
 import { inTx, read } from './db.js';
 import { eventsWrite } from './events.js';
 import { tokenColumns } from './access.js';
+import { keyAnswer } from './keyed.js';
 import type { BrowserSessionRow, TokenRow } from './rows.js';
 
 type TokenRecord = TokenRow & Record<string, unknown>;
@@ -106,6 +107,7 @@ export async function signInCodeCreate(
       [code.tokenId],
     );
     if (token !== null) await audit(tx, ctx, 'signInCode.created', token);
+    await keyAnswer(tx, ctx, null);
   });
 }
 

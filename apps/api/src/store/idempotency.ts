@@ -1,3 +1,4 @@
+import type { KeptAnswer } from './context.js';
 import type { Db } from './db.js';
 import { inTx, read } from './db.js';
 import { holderGone } from './presence.js';
@@ -5,9 +6,11 @@ import type { IdempotencyBegin } from './rows.js';
 
 /*
  *   (none) -> begun -> committed -> done          begun, its holder gone or its lease over -> begun by the next
- * `committed` is written by the mutation's own transaction (operationWrite), so a crash before the answer was stored
- * still leads to one object, also when the first one was only thought dead: whoever comes second finds the key committed.
- * `begun` without a holder means that the transaction did not commit before the holder was gone.
+ *           begun -> done
+ * `committed` (with an operation) and `done` (with the answer) are written by the mutation's own transaction (keyed.ts), so
+ * a crash before the answer was sent still leads to one object, also when the first one was only thought dead: whoever comes
+ * second finds the key no longer begun. While the holder of a committed key lives, the answer is its to give, since only it
+ * knows how long it was asked to wait; after it, the answer is made of the operation.
  */
 
 interface KeyRow {
@@ -17,6 +20,7 @@ interface KeyRow {
   status: number | null;
   answer: unknown;
   headers: Record<string, string> | null;
+  left: boolean;
 }
 
 export async function idempotencyBegin(
@@ -37,14 +41,16 @@ export async function idempotencyBegin(
     );
     if (begun > 0) return { outcome: 'begun' };
     const row = await tx.row<KeyRow & Record<string, unknown>>(
-      `SELECT request_hash, state, operation_id, status, answer, headers FROM idempotency_keys WHERE scope = $1 AND key = $2`,
-      [b.scope, b.key],
+      `SELECT request_hash, state, operation_id, status, answer, headers,
+         k.lease_until <= $3 OR ${holderGone('k.holder')} AS left
+       FROM idempotency_keys k WHERE scope = $1 AND key = $2`,
+      [b.scope, b.key, tx.now],
     );
     if (row === null) return { outcome: 'inProgress' };
     if (row.request_hash !== b.requestHash) return { outcome: 'mismatch' };
     if (row.state === 'done')
       return { outcome: 'replay', status: row.status ?? 200, answer: row.answer, headers: row.headers ?? {} };
-    if (row.state === 'committed' && row.operation_id !== null)
+    if (row.state === 'committed' && row.operation_id !== null && row.left)
       return { outcome: 'committed', operationId: row.operation_id };
     return { outcome: 'inProgress' };
   });
@@ -52,15 +58,20 @@ export async function idempotencyBegin(
 
 export async function idempotencyComplete(
   db: Db,
-  d: { scope: string; key: string; status: number; answer: unknown; headers: Record<string, string> },
-): Promise<boolean> {
-  const rows = await read(
+  d: { scope: string; key: string } & KeptAnswer,
+): Promise<KeptAnswer> {
+  await read(
     db,
     `UPDATE idempotency_keys SET state = 'done', status = $3, answer = $4, headers = $5
-     WHERE scope = $1 AND key = $2 AND state <> 'done' RETURNING 1`,
+     WHERE scope = $1 AND key = $2 AND state <> 'done'`,
     [d.scope, d.key, d.status, JSON.stringify(d.answer ?? null), JSON.stringify(d.headers)],
   );
-  return rows.length > 0;
+  const [kept] = await read<KeptAnswer & Record<string, unknown>>(
+    db,
+    `SELECT status, answer, headers FROM idempotency_keys WHERE scope = $1 AND key = $2 AND state = 'done'`,
+    [d.scope, d.key],
+  );
+  return kept ?? d;
 }
 
 /** Only what never committed can be given up. */

@@ -1,9 +1,11 @@
-import type { Digest, HostId, Image, ImageContent, ProjectId } from '@berth/model';
+import type { Digest, HostId, Image, ImageContent, Operation, OperationId, ProjectId } from '@berth/model';
 import { BerthError } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
 import { inTx, isDuplicate, read } from './db.js';
 import { eventsWrite } from './events.js';
+import { keyAnswer } from './keyed.js';
+import { operationEnd, operationOf } from './operations.js';
 import { cursorRead, limitOf, pageOf } from './paging.js';
 import { nameTaken, notFound } from './refusals.js';
 import type { Page, PageRequest } from './rows.js';
@@ -40,33 +42,57 @@ const toImage = (r: ImageRow): Image => ({
   createdAt: r.created_at.toISOString(),
 });
 
-export async function imageInsert(
+interface ImageDraft {
+  readonly projectId: ProjectId;
+  readonly name: string;
+  readonly content: ImageContent;
+}
+
+export function imageInsert(db: Db, ctx: RequestContext, image: ImageDraft): Promise<Image> {
+  return unlessTaken(image.name, () => inTx(db, (tx) => imageWrite(tx, ctx, image)));
+}
+
+export function imageImported(
   db: Db,
   ctx: RequestContext,
-  image: { projectId: ProjectId; name: string; content: ImageContent },
-): Promise<Image> {
+  image: ImageDraft & { readonly operationId: OperationId },
+): Promise<{ operation: Operation; image: Image }> {
+  return unlessTaken(image.name, () =>
+    inTx(db, async (tx) => {
+      const written = await imageWrite(tx, ctx, image);
+      await operationEnd(tx, ctx, image.operationId, { state: 'succeeded' });
+      const made = { operation: await operationOf(tx, image.operationId), image: written };
+      await keyAnswer(tx, ctx, made);
+      return made;
+    }),
+  );
+}
+
+async function imageWrite(tx: Tx, ctx: RequestContext, image: ImageDraft): Promise<Image> {
   const { content, name, projectId } = image;
   const sizeBytes = content.blobs.reduce((sum, b) => sum + b.sizeBytes, 0);
+  const id = tx.ids.uuid();
+  await tx.changed(
+    `INSERT INTO images (id, project_id, name, kind, digest, size_bytes, content, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+    [id, projectId, name, content.kind, content.digest, sizeBytes, JSON.stringify(content), tx.now],
+  );
+  await eventsWrite(tx, ctx, [
+    {
+      class: 'audit',
+      type: 'image.created',
+      projectId,
+      object: { kind: 'image', id, name },
+      data: { digest: content.digest },
+    },
+  ]);
+  const row = await tx.row<Row>(`${from} WHERE i.id = $1`, [id]);
+  if (row === null) throw new Error('the image just written is missing');
+  return toImage(row);
+}
+
+async function unlessTaken<T>(name: string, work: () => Promise<T>): Promise<T> {
   try {
-    return await inTx(db, async (tx) => {
-      const id = tx.ids.uuid();
-      await tx.changed(
-        `INSERT INTO images (id, project_id, name, kind, digest, size_bytes, content, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-        [id, projectId, name, content.kind, content.digest, sizeBytes, JSON.stringify(content), tx.now],
-      );
-      await eventsWrite(tx, ctx, [
-        {
-          class: 'audit',
-          type: 'image.created',
-          projectId,
-          object: { kind: 'image', id, name },
-          data: { digest: content.digest },
-        },
-      ]);
-      const row = await tx.row<Row>(`${from} WHERE i.id = $1`, [id]);
-      if (row === null) throw new Error('the image just written is missing');
-      return toImage(row);
-    });
+    return await work();
   } catch (error) {
     if (isDuplicate(error, 'images_project_id_name_key')) throw nameTaken('image', name);
     throw error;

@@ -1,9 +1,9 @@
-import { BerthError } from '@berth/model';
 import type { FieldError, Operation, OperationId, ProjectId } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
 import { inTx, read } from './db.js';
 import { eventsWrite } from './events.js';
+import { keyCommit } from './keyed.js';
 import { cursorRead, limitOf, pageOf } from './paging.js';
 import type { Page, PageRequest } from './rows.js';
 
@@ -85,20 +85,8 @@ export async function operationWrite(
       finished ? tx.now : null,
     ],
   );
-  if (ctx.idempotency !== undefined) await keyCommit(tx, ctx.idempotency, id);
+  await keyCommit(tx, ctx, id);
   return id;
-}
-
-/** @throws idempotencyInProgress when a repeat of the request took the key over and was faster; then this one must undo. */
-async function keyCommit(tx: Tx, { scope, key }: { scope: string; key: string }, id: string): Promise<void> {
-  const committed = await tx.changed(
-    `UPDATE idempotency_keys SET state = 'committed', operation_id = $3 WHERE scope = $1 AND key = $2 AND state = 'begun'`,
-    [scope, key, id],
-  );
-  if (committed === 0)
-    throw new BerthError('idempotencyInProgress', 'A repeat of this request was carried out in its place.', {
-      remedy: 'Repeat the request once more to get its answer.',
-    });
 }
 
 export const deadlineAfter = (tx: Tx, seconds: number): Date => new Date(tx.now.getTime() + seconds * 1000);

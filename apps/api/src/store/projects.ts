@@ -5,6 +5,7 @@ import type { Db, Tx } from './db.js';
 import { inTx, isDuplicate, mapped, read } from './db.js';
 import { NetworkEntity, ProjectEntity } from './entities.js';
 import { eventsWrite } from './events.js';
+import { keyAnswer } from './keyed.js';
 import { nameTaken } from './refusals.js';
 
 type ProjectRow = Project & { id: ProjectId };
@@ -42,7 +43,9 @@ export async function projectCreate(
           object: { kind: 'project', id, name: project.name },
         },
       ]);
-      return { id, name: project.name, resourceVersion: 1, createdAt: tx.now.toISOString() };
+      const made = { id, name: project.name, resourceVersion: 1, createdAt: tx.now.toISOString() };
+      await keyAnswer(tx, ctx, made);
+      return made;
     });
   } catch (error) {
     if (isDuplicate(error, 'projects_name_key')) throw nameTaken('project', project.name);

@@ -23,7 +23,7 @@ import type {
   Role,
   Volume,
 } from '@berth/model';
-import type { RequestContext } from './context.js';
+import type { KeptAnswer, RequestContext } from './context.js';
 import type * as rows from './rows.js';
 
 /*
@@ -93,6 +93,7 @@ export interface BrowserSessionStore {
 /** Tickets for consoles and exec. `hash` is the SHA-256 of the ticket in hex; the ticket itself never comes here. */
 export interface TerminalTicketStore {
   terminalTicketCreate(
+    ctx: RequestContext,
     ticket: rows.TerminalTicketRow & { readonly hash: string; readonly expiresAt: Date },
   ): Promise<void>;
   /** Takes a ticket away: null when it is unknown, spent or expired. */
@@ -161,6 +162,11 @@ export interface ImageStore {
     ctx: RequestContext,
     image: { projectId: ProjectId; name: string; content: ImageContent },
   ): Promise<Image>;
+  /** The same at the end of an import, whose operation succeeds with it. @throws nameTaken */
+  imageImported(
+    ctx: RequestContext,
+    image: { projectId: ProjectId; name: string; content: ImageContent; operationId: OperationId },
+  ): Promise<{ operation: Operation; image: Image }>;
   imageGet(projectId: ProjectId, name: string): Promise<Image | null>;
   imageList(projectId: ProjectId, page?: rows.PageRequest): Promise<rows.Page<Image>>;
   /** @throws notFound, inUse (names the instances) */
@@ -327,13 +333,8 @@ export interface IdempotencyStore {
     leaseSeconds: number;
     ttlSeconds: number;
   }): Promise<rows.IdempotencyBegin>;
-  idempotencyComplete(done: {
-    scope: string;
-    key: string;
-    status: number;
-    answer: unknown;
-    headers: Record<string, string>;
-  }): Promise<boolean>;
+  /** Keeps an answer, unless one is kept: resolves with the one that is. */
+  idempotencyComplete(done: { scope: string; key: string } & KeptAnswer): Promise<KeptAnswer>;
   /** Nothing was done: the key may be used again. */
   idempotencyAbandon(scope: string, key: string): Promise<boolean>;
 }
@@ -413,4 +414,4 @@ export interface Store
   close(): Promise<void>;
 }
 export type * from './rows.js';
-export type { Clock, IdSource, RequestContext } from './context.js';
+export type { Clock, IdSource, KeptAnswer, RequestContext } from './context.js';

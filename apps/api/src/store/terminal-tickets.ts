@@ -1,19 +1,23 @@
 import type { InstanceId } from '@berth/model';
+import type { RequestContext } from './context.js';
 import type { Db } from './db.js';
 import { inTx, read } from './db.js';
+import { keyAnswer } from './keyed.js';
 import type { TerminalTicketRow } from './rows.js';
 
 export async function terminalTicketCreate(
   db: Db,
+  ctx: RequestContext,
   ticket: TerminalTicketRow & { readonly hash: string; readonly expiresAt: Date },
 ): Promise<void> {
-  await inTx(db, (tx) =>
-    tx.changed(
+  await inTx(db, async (tx) => {
+    await tx.changed(
       `INSERT INTO terminal_tickets (hash, token_id, session_id, instance_id, envelope, expires_at)
        VALUES ($1, $2, $3, $4, $5, $6)`,
       [ticket.hash, ticket.tokenId, ticket.sessionId, ticket.instanceId, ticket.envelope, ticket.expiresAt],
-    ),
-  );
+    );
+    await keyAnswer(tx, ctx, null);
+  });
 }
 
 /** Its row goes as it is taken: of two that come with one ticket, one finds it. */
