@@ -38,7 +38,7 @@ it('a QEMU without one of them is found out', () => {
   const schema = answer.schema.filter(({ name }) => name !== 'query-uuid');
   expect(missing({ schema })).toEqual(['query-uuid']);
   const renamed = JSON.parse(JSON.stringify(answer.schema).replaceAll('"backend"', '"other"')) as unknown;
-  expect(missing({ schema: renamed })).toEqual(['chardev-change.backend']);
+  expect(missing({ schema: renamed })).toEqual(['chardev-add.backend', 'chardev-change.backend']);
 });
 
 it('every command that the sources send is among those in use', () => {

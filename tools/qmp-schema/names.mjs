@@ -12,7 +12,9 @@ export const used = {
   'query-name': [],
   'query-uuid': [],
   'query-memory-size-summary': [],
+  'chardev-add': ['id', 'backend'],
   'chardev-change': ['id', 'backend'],
+  'query-chardev': [],
   'query-block': [],
   'query-blockstats': ['query-nodes'],
 };
@@ -69,9 +71,7 @@ export const soon = [
   'balloon',
   'query-balloon',
   // what a guest shows and is typed
-  'chardev-add',
   'chardev-remove',
-  'query-chardev',
   'screendump',
   'send-key',
   'query-vnc',

@@ -14,7 +14,9 @@ export interface QmpCommands {
   'query-name': { args: undefined; result: QueryNameResult };
   'query-uuid': { args: undefined; result: QueryUuidResult };
   'query-memory-size-summary': { args: undefined; result: QueryMemorySizeSummaryResult };
-  'chardev-change': { args: ChardevChangeArguments; result: ChardevChangeResult };
+  'chardev-add': { args: ChardevAddArguments; result: ChardevAddResult };
+  'chardev-change': { args: ChardevChangeArguments; result: ChardevAddResult };
+  'query-chardev': { args: undefined; result: readonly QueryChardevResult[] };
   'query-block': { args: undefined; result: readonly QueryBlockResult[] };
   'query-blockstats': {
     args: QueryBlockstatsArguments | undefined;
@@ -75,9 +77,7 @@ export interface QmpCommands {
   'block-export-del': { args: BlockExportDelArguments; result: Record<string, never> };
   balloon: { args: BalloonArguments; result: Record<string, never> };
   'query-balloon': { args: undefined; result: QueryBalloonResult };
-  'chardev-add': { args: ChardevAddArguments; result: ChardevChangeResult };
   'chardev-remove': { args: ChardevRemoveArguments; result: Record<string, never> };
-  'query-chardev': { args: undefined; result: readonly QueryChardevResult[] };
   screendump: { args: ScreendumpArguments; result: Record<string, never> };
   'send-key': { args: SendKeyArguments; result: Record<string, never> };
   'query-vnc': { args: undefined; result: QueryVncResult };
@@ -181,12 +181,21 @@ export interface QueryMemorySizeSummaryResult {
   readonly 'base-memory': number;
   readonly 'plugged-memory'?: number;
 }
+export interface ChardevAddArguments {
+  readonly id: string;
+  readonly backend: ChardevAddArgumentsBackend;
+}
+export interface ChardevAddResult {
+  readonly pty?: string;
+}
 export interface ChardevChangeArguments {
   readonly id: string;
-  readonly backend: ChardevChangeArgumentsBackend;
+  readonly backend: ChardevAddArgumentsBackend;
 }
-export interface ChardevChangeResult {
-  readonly pty?: string;
+export interface QueryChardevResult {
+  readonly label: string;
+  readonly filename: string;
+  readonly 'frontend-open': boolean;
 }
 export interface QueryBlockResult {
   readonly device: string;
@@ -668,17 +677,8 @@ export interface BalloonArguments {
 export interface QueryBalloonResult {
   readonly actual: number;
 }
-export interface ChardevAddArguments {
-  readonly id: string;
-  readonly backend: ChardevChangeArgumentsBackend;
-}
 export interface ChardevRemoveArguments {
   readonly id: string;
-}
-export interface QueryChardevResult {
-  readonly label: string;
-  readonly filename: string;
-  readonly 'frontend-open': boolean;
 }
 export interface ScreendumpArguments {
   readonly filename: string;
@@ -884,29 +884,29 @@ export type QueryStatusResultStatus =
   | 'watchdog'
   | 'guest-panicked'
   | 'colo';
-export type ChardevChangeArgumentsBackend =
-  | ({ readonly type: 'file' } & ChardevChangeArgumentsBackendFile)
-  | ({ readonly type: 'serial' } & ChardevChangeArgumentsBackendSerial)
-  | ({ readonly type: 'parallel' } & ChardevChangeArgumentsBackendSerial)
-  | ({ readonly type: 'pipe' } & ChardevChangeArgumentsBackendSerial)
-  | ({ readonly type: 'socket' } & ChardevChangeArgumentsBackendSocket)
-  | ({ readonly type: 'udp' } & ChardevChangeArgumentsBackendUdp)
-  | ({ readonly type: 'pty' } & ChardevChangeArgumentsBackendPty)
-  | ({ readonly type: 'null' } & ChardevChangeArgumentsBackendPty)
-  | ({ readonly type: 'mux' } & ChardevChangeArgumentsBackendMux)
-  | ({ readonly type: 'msmouse' } & ChardevChangeArgumentsBackendPty)
-  | ({ readonly type: 'wctablet' } & ChardevChangeArgumentsBackendPty)
-  | ({ readonly type: 'braille' } & ChardevChangeArgumentsBackendPty)
-  | ({ readonly type: 'testdev' } & ChardevChangeArgumentsBackendPty)
-  | ({ readonly type: 'stdio' } & ChardevChangeArgumentsBackendStdio)
-  | ({ readonly type: 'console' } & ChardevChangeArgumentsBackendPty)
-  | ({ readonly type: 'spicevmc' } & ChardevChangeArgumentsBackendSpicevmc)
-  | ({ readonly type: 'spiceport' } & ChardevChangeArgumentsBackendSpiceport)
-  | ({ readonly type: 'qemu-vdagent' } & ChardevChangeArgumentsBackendQemuVdagent)
-  | ({ readonly type: 'dbus' } & ChardevChangeArgumentsBackendDbus)
-  | ({ readonly type: 'vc' } & ChardevChangeArgumentsBackendVc)
-  | ({ readonly type: 'ringbuf' } & ChardevChangeArgumentsBackendRingbuf)
-  | ({ readonly type: 'memory' } & ChardevChangeArgumentsBackendRingbuf);
+export type ChardevAddArgumentsBackend =
+  | ({ readonly type: 'file' } & ChardevAddArgumentsBackendFile)
+  | ({ readonly type: 'serial' } & ChardevAddArgumentsBackendSerial)
+  | ({ readonly type: 'parallel' } & ChardevAddArgumentsBackendSerial)
+  | ({ readonly type: 'pipe' } & ChardevAddArgumentsBackendSerial)
+  | ({ readonly type: 'socket' } & ChardevAddArgumentsBackendSocket)
+  | ({ readonly type: 'udp' } & ChardevAddArgumentsBackendUdp)
+  | ({ readonly type: 'pty' } & ChardevAddArgumentsBackendPty)
+  | ({ readonly type: 'null' } & ChardevAddArgumentsBackendPty)
+  | ({ readonly type: 'mux' } & ChardevAddArgumentsBackendMux)
+  | ({ readonly type: 'msmouse' } & ChardevAddArgumentsBackendPty)
+  | ({ readonly type: 'wctablet' } & ChardevAddArgumentsBackendPty)
+  | ({ readonly type: 'braille' } & ChardevAddArgumentsBackendPty)
+  | ({ readonly type: 'testdev' } & ChardevAddArgumentsBackendPty)
+  | ({ readonly type: 'stdio' } & ChardevAddArgumentsBackendStdio)
+  | ({ readonly type: 'console' } & ChardevAddArgumentsBackendPty)
+  | ({ readonly type: 'spicevmc' } & ChardevAddArgumentsBackendSpicevmc)
+  | ({ readonly type: 'spiceport' } & ChardevAddArgumentsBackendSpiceport)
+  | ({ readonly type: 'qemu-vdagent' } & ChardevAddArgumentsBackendQemuVdagent)
+  | ({ readonly type: 'dbus' } & ChardevAddArgumentsBackendDbus)
+  | ({ readonly type: 'vc' } & ChardevAddArgumentsBackendVc)
+  | ({ readonly type: 'ringbuf' } & ChardevAddArgumentsBackendRingbuf)
+  | ({ readonly type: 'memory' } & ChardevAddArgumentsBackendRingbuf);
 export type QueryBlockResultIoStatus = 'ok' | 'failed' | 'nospace';
 export interface QueryBlockstatsResultStats {
   readonly rd_bytes: number;
@@ -1857,44 +1857,44 @@ export type GuestPanickedDataInfo =
   | ({ readonly type: 's390' } & GuestPanickedDataInfoS390);
 export type BlockIoErrorDataOperation = 'read' | 'write';
 export type BlockIoErrorDataAction = 'ignore' | 'report' | 'stop';
-export interface ChardevChangeArgumentsBackendFile {
-  readonly data: ChardevChangeArgumentsBackendFileData;
+export interface ChardevAddArgumentsBackendFile {
+  readonly data: ChardevAddArgumentsBackendFileData;
 }
-export interface ChardevChangeArgumentsBackendSerial {
-  readonly data: ChardevChangeArgumentsBackendSerialData;
+export interface ChardevAddArgumentsBackendSerial {
+  readonly data: ChardevAddArgumentsBackendSerialData;
 }
-export interface ChardevChangeArgumentsBackendSocket {
-  readonly data: ChardevChangeArgumentsBackendSocketData;
+export interface ChardevAddArgumentsBackendSocket {
+  readonly data: ChardevAddArgumentsBackendSocketData;
 }
-export interface ChardevChangeArgumentsBackendUdp {
-  readonly data: ChardevChangeArgumentsBackendUdpData;
+export interface ChardevAddArgumentsBackendUdp {
+  readonly data: ChardevAddArgumentsBackendUdpData;
 }
-export interface ChardevChangeArgumentsBackendPty {
-  readonly data: ChardevChangeArgumentsBackendPtyData;
+export interface ChardevAddArgumentsBackendPty {
+  readonly data: ChardevAddArgumentsBackendPtyData;
 }
-export interface ChardevChangeArgumentsBackendMux {
-  readonly data: ChardevChangeArgumentsBackendMuxData;
+export interface ChardevAddArgumentsBackendMux {
+  readonly data: ChardevAddArgumentsBackendMuxData;
 }
-export interface ChardevChangeArgumentsBackendStdio {
-  readonly data: ChardevChangeArgumentsBackendStdioData;
+export interface ChardevAddArgumentsBackendStdio {
+  readonly data: ChardevAddArgumentsBackendStdioData;
 }
-export interface ChardevChangeArgumentsBackendSpicevmc {
-  readonly data: ChardevChangeArgumentsBackendSpicevmcData;
+export interface ChardevAddArgumentsBackendSpicevmc {
+  readonly data: ChardevAddArgumentsBackendSpicevmcData;
 }
-export interface ChardevChangeArgumentsBackendSpiceport {
-  readonly data: ChardevChangeArgumentsBackendSpiceportData;
+export interface ChardevAddArgumentsBackendSpiceport {
+  readonly data: ChardevAddArgumentsBackendSpiceportData;
 }
-export interface ChardevChangeArgumentsBackendQemuVdagent {
-  readonly data: ChardevChangeArgumentsBackendQemuVdagentData;
+export interface ChardevAddArgumentsBackendQemuVdagent {
+  readonly data: ChardevAddArgumentsBackendQemuVdagentData;
 }
-export interface ChardevChangeArgumentsBackendDbus {
-  readonly data: ChardevChangeArgumentsBackendDbusData;
+export interface ChardevAddArgumentsBackendDbus {
+  readonly data: ChardevAddArgumentsBackendDbusData;
 }
-export interface ChardevChangeArgumentsBackendVc {
-  readonly data: ChardevChangeArgumentsBackendVcData;
+export interface ChardevAddArgumentsBackendVc {
+  readonly data: ChardevAddArgumentsBackendVcData;
 }
-export interface ChardevChangeArgumentsBackendRingbuf {
-  readonly data: ChardevChangeArgumentsBackendRingbufData;
+export interface ChardevAddArgumentsBackendRingbuf {
+  readonly data: ChardevAddArgumentsBackendRingbufData;
 }
 export interface QueryBlockstatsResultStatsTimedStats {
   readonly interval_length: number;
@@ -2178,19 +2178,19 @@ export interface GuestPanickedDataInfoS390 {
   readonly 'psw-addr': number;
   readonly reason: GuestPanickedDataInfoS390Reason;
 }
-export interface ChardevChangeArgumentsBackendFileData {
+export interface ChardevAddArgumentsBackendFileData {
   readonly logfile?: string;
   readonly logappend?: boolean;
   readonly in?: string;
   readonly out: string;
   readonly append?: boolean;
 }
-export interface ChardevChangeArgumentsBackendSerialData {
+export interface ChardevAddArgumentsBackendSerialData {
   readonly logfile?: string;
   readonly logappend?: boolean;
   readonly device: string;
 }
-export interface ChardevChangeArgumentsBackendSocketData {
+export interface ChardevAddArgumentsBackendSocketData {
   readonly logfile?: string;
   readonly logappend?: boolean;
   readonly addr: NbdServerStartArgumentsAddr;
@@ -2204,48 +2204,48 @@ export interface ChardevChangeArgumentsBackendSocketData {
   readonly websocket?: boolean;
   readonly reconnect?: number;
 }
-export interface ChardevChangeArgumentsBackendUdpData {
+export interface ChardevAddArgumentsBackendUdpData {
   readonly logfile?: string;
   readonly logappend?: boolean;
   readonly remote: NbdServerStartArgumentsAddr;
   readonly local?: NbdServerStartArgumentsAddr;
 }
-export interface ChardevChangeArgumentsBackendPtyData {
+export interface ChardevAddArgumentsBackendPtyData {
   readonly logfile?: string;
   readonly logappend?: boolean;
 }
-export interface ChardevChangeArgumentsBackendMuxData {
+export interface ChardevAddArgumentsBackendMuxData {
   readonly logfile?: string;
   readonly logappend?: boolean;
   readonly chardev: string;
 }
-export interface ChardevChangeArgumentsBackendStdioData {
+export interface ChardevAddArgumentsBackendStdioData {
   readonly logfile?: string;
   readonly logappend?: boolean;
   readonly signal?: boolean;
 }
-export interface ChardevChangeArgumentsBackendSpicevmcData {
+export interface ChardevAddArgumentsBackendSpicevmcData {
   readonly logfile?: string;
   readonly logappend?: boolean;
   readonly type: string;
 }
-export interface ChardevChangeArgumentsBackendSpiceportData {
+export interface ChardevAddArgumentsBackendSpiceportData {
   readonly logfile?: string;
   readonly logappend?: boolean;
   readonly fqdn: string;
 }
-export interface ChardevChangeArgumentsBackendQemuVdagentData {
+export interface ChardevAddArgumentsBackendQemuVdagentData {
   readonly logfile?: string;
   readonly logappend?: boolean;
   readonly mouse?: boolean;
   readonly clipboard?: boolean;
 }
-export interface ChardevChangeArgumentsBackendDbusData {
+export interface ChardevAddArgumentsBackendDbusData {
   readonly logfile?: string;
   readonly logappend?: boolean;
   readonly name: string;
 }
-export interface ChardevChangeArgumentsBackendVcData {
+export interface ChardevAddArgumentsBackendVcData {
   readonly logfile?: string;
   readonly logappend?: boolean;
   readonly width?: number;
@@ -2253,7 +2253,7 @@ export interface ChardevChangeArgumentsBackendVcData {
   readonly cols?: number;
   readonly rows?: number;
 }
-export interface ChardevChangeArgumentsBackendRingbufData {
+export interface ChardevAddArgumentsBackendRingbufData {
   readonly logfile?: string;
   readonly logappend?: boolean;
   readonly size?: number;
