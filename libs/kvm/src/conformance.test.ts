@@ -1,4 +1,4 @@
-import { conformanceCases, withoutExec } from '@berth/runtime/conformance';
+import { conformanceCases } from '@berth/runtime/conformance';
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { TestHost } from './testing/host.js';
 import { vmHarness, VmSurroundings } from './testing/vm-harness.js';
@@ -15,6 +15,5 @@ afterAll(async () => {
 });
 
 describe('the VM runtime on a real libvirtd', () => {
-  for (const { name, applies, run } of conformanceCases(withoutExec))
-    it.skipIf(!applies)(name, () => run(vmHarness(host, around)), 90_000);
+  for (const { name, run } of conformanceCases('exec')) it(name, () => run(vmHarness(host, around)), 90_000);
 });

@@ -1,4 +1,4 @@
-import { conformanceCases, withoutExec } from '@berth/runtime/conformance';
+import { conformanceCases } from '@berth/runtime/conformance';
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { QemuHost } from '../testing/host.js';
 import { vmHarness, VmSurroundings } from '../testing/vm-harness.js';
@@ -14,6 +14,5 @@ afterAll(async () => {
 });
 
 describe('the VM runtime with QEMU processes of its own', () => {
-  for (const { name, applies, run } of conformanceCases(withoutExec))
-    it.skipIf(!applies)(name, () => run(vmHarness(host, around)), 90_000);
+  for (const { name, run } of conformanceCases('exec')) it(name, () => run(vmHarness(host, around)), 90_000);
 });

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { ending } from './ending.js';
 import { epochs } from './epochs.js';
 import type { Behaviour } from './harness.js';
@@ -21,31 +22,22 @@ export const behaviours: readonly Behaviour[] = [
   ...recovery,
 ];
 
-export interface ConformanceCase extends Behaviour {
-  /** False for what means nothing to a runtime; its name says why. */
-  readonly applies: boolean;
-}
+/** What not every runtime has. */
+type Facet = 'console' | 'exec';
 
-/** For a runtime that puts no processes into what it runs: `conformanceCases(withoutExec)`. */
-export const withoutExec: Readonly<Record<string, string>> = Object.fromEntries(
-  execs.map(({ name }) => [name, 'a machine is reached by its console']),
-);
+/** The promises of a facet that is left out: it is not offered. */
+const lacking = (facet: Facet): Behaviour => ({
+  name: `it has no ${facet}, and does not say that it has`,
+  run: async (h) => {
+    const runtime = await h.runtime();
+    assert.equal(runtime[facet], undefined);
+    assert.ok(!(await runtime.probe()).facets.includes(facet));
+  },
+});
 
-/** For a runtime of workloads without a serial port: `conformanceCases(withoutConsole)`. */
-export const withoutConsole: Readonly<Record<string, string>> = Object.fromEntries(
-  consoles.map(({ name }) => [name, 'a container has no serial port']),
-);
-
-/**
- * The cases of one runtime. A behaviour that means nothing to it is named with the reason, and stays in sight.
- * @throws Error for a reason that belongs to no behaviour.
- */
-export function conformanceCases(doesNotApply: Readonly<Record<string, string>> = {}): ConformanceCase[] {
-  for (const name of Object.keys(doesNotApply))
-    if (!behaviours.some((b) => b.name === name)) throw new Error(`there is no behaviour "${name}"`);
-  return behaviours.map((b) => {
-    const reason = doesNotApply[b.name];
-    if (reason === undefined) return { ...b, applies: true };
-    return { ...b, applies: false, name: `${b.name} (does not apply: ${reason})` };
-  });
+/** The cases of one runtime; of a facet it lacks, that it does not offer it. */
+export function conformanceCases(lacks: Facet | null = null): readonly Behaviour[] {
+  if (lacks === null) return behaviours;
+  const ofFacet = { console: consoles, exec: execs }[lacks];
+  return [...behaviours.filter((b) => !ofFacet.includes(b)), lacking(lacks)];
 }
