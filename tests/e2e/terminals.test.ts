@@ -1,6 +1,7 @@
 import type { ExecOpen } from '@berth/model';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TestTerminal, until as soon } from '../http/test-terminal.js';
+import { killed, processes, procText } from '../kills/processes.js';
 import { Berth, until } from './berth.js';
 import { samples } from './machine.js';
 
@@ -66,16 +67,34 @@ describe('exec in a container', () => {
     expect(pipe.errorOutput.toString()).toBe('done\n');
   });
 
+  const runs = async (text: string): Promise<boolean> => {
+    const look = await exec({ command: ['ps', 'w'] });
+    await look.closed;
+    expect(look.output.toString()).toContain('ps w');
+    return look.output.includes(text);
+  };
+
   it('ends when its client leaves', async () => {
     const left = await exec({ command: ['sh', '-c', 'echo here; exec sleep 4719'], tty: true });
     await shows(left, 'here');
     left.terminate();
-    await soon(async () => {
-      const look = await exec({ command: ['ps', 'w'] });
-      await look.closed;
-      return look.output.includes('ps w') && !look.output.includes('sleep 4719');
-    }, 'the end of what ran');
+    await soon(async () => !(await runs('sleep 4719')), 'the end of what ran');
   });
+
+  it('ends with the agent, and the next one takes away what ran', async () => {
+    const orphan = await exec({ command: ['sh', '-c', 'trap "" HUP; echo here; sleep 4720'] });
+    await shows(orphan, 'here');
+    const agent = processes().find(
+      ({ pid }) =>
+        procText(pid, 'cmdline').includes('apps/agent/dist/main.js') &&
+        procText(pid, 'environ').includes(berth.root),
+    );
+    expect(agent !== undefined && killed(agent.pid)).toBe(true);
+    await orphan.closed;
+    expect(orphan.notices.at(-1)?.type).toBe('problem');
+    const left = await until('the next agent', 60_000, () => runs('sleep 4720').catch(() => undefined));
+    expect(left).toBe(false);
+  }, 90_000);
 });
 
 describe.each(['qemu', 'libvirt'] as const)('the serial console of a machine under %s', (driver) => {
