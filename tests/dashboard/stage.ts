@@ -22,10 +22,7 @@ export class Stage {
       terminals: guests,
       config: { ...defaultHttpConfig, imageMaxBytes: 4 * 1024 * 1024, dashboardDir },
       wake: { scheduler: () => undefined, dispatch: () => undefined, ledger: () => void api.ledger.flush() },
-      logs: async function* (_instance, { follow }, signal) {
-        for (let i = 1; i <= 40; i++) yield Buffer.from(`\x1b[32mline\x1b[0m ${i} of what it printed\r\n`);
-        if (follow) await new Promise((resolve) => signal.addEventListener('abort', resolve));
-      },
+      logs: async (_instance, { follow }, signal) => printed(follow, signal),
     });
     const { port } = api.app.getHttpServer().address() as AddressInfo;
     const stage = new Stage(api, `http://127.0.0.1:${port}`, guests);
@@ -73,4 +70,10 @@ export class Stage {
   stop(): Promise<void> {
     return this.api.stop();
   }
+}
+
+/** What every instance of the stage has printed. */
+async function* printed(follow: boolean, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  for (let i = 1; i <= 40; i++) yield Buffer.from(`\x1b[32mline\x1b[0m ${i} of what it printed\r\n`);
+  if (follow) await new Promise((resolve) => signal.addEventListener('abort', resolve));
 }

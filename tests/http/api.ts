@@ -1,5 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
+import { Readable } from 'node:stream';
 import { join } from 'node:path';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { BlobStore } from '@berth/images';
@@ -132,10 +133,7 @@ export class Api {
       caFingerprint: 'ab'.repeat(32),
       masterKey: new MasterKey(randomBytes(32)),
       logger: pino({ level: 'silent' }),
-      logs: async function* () {
-        yield Buffer.from('first line\n');
-        yield Buffer.from('second line\n');
-      },
+      logs: () => Promise.resolve(Readable.from([Buffer.from('first line\n'), Buffer.from('second line\n')])),
       terminals: new EchoTerminals(),
       every: (ms, task) => {
         const timer = setInterval(task, ms);

@@ -188,12 +188,12 @@ async function startCore(
   };
 }
 
-async function* instanceLogs(
+async function instanceLogs(
   door: AgentsDoor,
   instance: Instance,
   options: { readonly tailBytes?: number; readonly follow: boolean },
   signal: AbortSignal,
-): AsyncGenerator<Uint8Array> {
+): Promise<AsyncIterable<Uint8Array>> {
   const host = instance.status.host;
   if (host === null)
     throw new BerthError('stateConflict', `${instance.name} was never placed, so it has no log yet`, {
@@ -203,7 +203,7 @@ async function* instanceLogs(
     throw new BerthError('unavailable', `the host ${host.name} of ${instance.name} is not connected`, {
       remedy: 'Look at GET /v1/hosts; its agent connects again by itself when it runs.',
     });
-  for await (const chunk of await door.logs(host.id, instance.id, options, signal)) yield chunk as Uint8Array;
+  return door.logs(host.id, instance.id, options, signal);
 }
 
 async function volumeHostOf(store: Store, instance: Instance): Promise<HostId | null> {

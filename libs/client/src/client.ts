@@ -1,6 +1,7 @@
 import type { Event } from '@berth/model';
 import createClient, { type Client } from 'openapi-fetch';
 import { followEvents, type FollowOptions } from './events.js';
+import { followLog, type FollowLogOptions, type LogAnswer, type LogPiece } from './logs.js';
 import { errorOf, errorOfBody, ProblemError, UnreachableError } from './problem.js';
 import type { components, paths } from './schema.gen.js';
 import { transport, type ClientOptions } from './transport.js';
@@ -82,17 +83,53 @@ export class BerthClient {
     return (await response.json()) as Schemas['Imported'];
   }
 
-  /** What an instance printed. @throws ProblemError */
+  /** What an instance printed. With `follow` it ends when the connection does: see {@link followLog}. @throws ProblemError */
   async logs(request: LogRequest): Promise<ReadableStream<Uint8Array>> {
-    const { project, instance, follow, tailBytes, signal } = request;
+    return (await this.logOpen(request)).body;
+  }
+
+  /** What an instance prints, over lost connections and into each next epoch; see {@link followLog}. */
+  followLog(
+    of: { readonly project: string; readonly instance: string },
+    options: FollowLogOptions,
+  ): AsyncGenerator<LogPiece> {
+    const params = { path: { project: of.project, name: of.instance } };
+    const get = (signal: AbortSignal): Promise<Schemas['Instance']> =>
+      answer(this.rest.GET('/v1/projects/{project}/instances/{name}', { params, signal }));
+    return followLog(
+      {
+        open: (from, signal) => this.logOpen({ ...of, ...from, follow: true, signal }),
+        epoch: async (signal) => {
+          const { epoch, phase } = (await get(signal)).status;
+          return phase === null || phase === 'assigned' ? null : epoch;
+        },
+        changes: async (changed, signal) => {
+          const { id } = await get(signal);
+          const about = { project: of.project, objectKind: 'instance' as const, objectId: id };
+          // What happened before a connection stands is not told.
+          for await (const _ of this.events({ ...about, connected: changed, signal })) changed();
+        },
+      },
+      options,
+    );
+  }
+
+  private async logOpen(request: LogRequest & { readonly after?: string }): Promise<LogAnswer> {
+    const { project, instance, follow, tailBytes, after, signal } = request;
     const path = `/v1/projects/${segment(project)}/instances/${segment(instance)}/logs`;
     const url = this.url(path, {
       ...(follow === undefined ? {} : { follow: String(follow) }),
       ...(tailBytes === undefined ? {} : { tailBytes: String(tailBytes) }),
+      ...(after === undefined ? {} : { after }),
     });
     const response = await this.send(new Request(url, signal === undefined ? {} : { signal }));
     if (!response.ok) throw await errorOf(response);
-    return response.body ?? new ReadableStream({ start: (c) => c.close() });
+    const [epoch, offset] = (response.headers.get('berth-log-start') ?? '').split('.').map(Number);
+    return {
+      start: epoch === undefined || offset === undefined ? null : { epoch, offset },
+      gap: response.headers.get('berth-log-gap') === 'true',
+      body: response.body ?? new ReadableStream({ start: (c) => c.close() }),
+    };
   }
 
   /**

@@ -3307,6 +3307,8 @@ export interface operations {
   instanceDetailsLogs: {
     parameters: {
       query?: {
+        /** @description Go on where an earlier reading broke off; the beginning when its epoch is over */
+        after?: string;
         /** @description Stay and send what comes */
         follow?: boolean;
         /** @description Begin this many bytes before the end; all that is kept when absent */
@@ -3324,6 +3326,10 @@ export interface operations {
       /** @description Bytes as they were printed */
       200: {
         headers: {
+          /** @description `true` where bytes are missing before the first: the host has dropped them */
+          'berth-log-gap'?: string;
+          /** @description `<epoch>.<offset>` of the first byte when it is followed or goes on; absent while a new epoch begins */
+          'berth-log-start'?: string;
           [name: string]: unknown;
         };
         content: {

@@ -10,3 +10,4 @@ export * from './operation.js';
 export * from './usage.js';
 export * from './terminal.js';
 export * from './terminal-channels.js';
+export * from './log-place.js';

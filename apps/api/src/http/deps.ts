@@ -85,12 +85,12 @@ export interface HttpDeps {
   readonly meters: Pick<Meters, 'request' | 'eventStreams' | 'eventStreamDropped'>;
   readonly traces: Pick<Traces, 'now' | 'begin' | 'request' | 'get'>;
   readonly metrics: Pick<Exposition, 'text' | 'contentType'>;
-  /** Log bytes of an instance's newest placement. @throws BerthError stateConflict, unavailable */
+  /** Log bytes of an instance's newest placement; resolves once the host opened it. @throws BerthError stateConflict, unavailable */
   logs(
     instance: Instance,
     options: { readonly tailBytes?: number; readonly follow: boolean },
     signal: AbortSignal,
-  ): AsyncIterable<Uint8Array>;
+  ): Promise<AsyncIterable<Uint8Array>>;
   readonly terminals: Terminals;
   /** Calls back again and again until the returned function is called. */
   readonly every: (milliseconds: number, task: () => void) => () => void;

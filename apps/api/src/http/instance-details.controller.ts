@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream';
-import { Decision, type Instance, InstanceSpec, Labels, Name } from '@berth/model';
+import { Decision, type Instance, InstanceSpec, Labels, Name, placeParse } from '@berth/model';
 import { Controller, Get, Inject, Param, Query, Res } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
@@ -7,6 +7,7 @@ import { missing } from '../access/principal.js';
 import { Action } from './action.js';
 import { Explanation, HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
+import { logOpen } from './log-follow.js';
 import { addressName, found, projectOf } from './project-scope.js';
 import { flag, listOf, wholeNumber } from './query.js';
 
@@ -31,6 +32,11 @@ const LogsQuery = z.strictObject({
   tailBytes: wholeNumber(0, 1024 ** 3)
     .optional()
     .describe('Begin this many bytes before the end; all that is kept when absent'),
+  after: z
+    .string()
+    .refine((text) => placeParse(text) !== null, 'must be a place as docs/api-streams.md tells')
+    .optional()
+    .describe('Go on where an earlier reading broke off; the beginning when its epoch is over'),
 });
 
 /** What can be asked of one instance beside itself: why it is where it is, what it prints, what it was. */
@@ -88,7 +94,17 @@ export class InstanceDetailsController {
   @Get('logs')
   @Action('instances.logs', {
     summary: 'Read what the instance printed: serial output or process output',
-    answers: { 200: { description: 'Bytes as they were printed', stream: 'text/plain; charset=utf-8' } },
+    answers: {
+      200: {
+        description: 'Bytes as they were printed',
+        stream: 'text/plain; charset=utf-8',
+        headers: {
+          'berth-log-start':
+            '`<epoch>.<offset>` of the first byte when it is followed or goes on; absent while a new epoch begins',
+          'berth-log-gap': '`true` where bytes are missing before the first: the host has dropped them',
+        },
+      },
+    },
   })
   async logs(
     @Asking() asking: Caller,
@@ -98,15 +114,14 @@ export class InstanceDetailsController {
     @Res() reply: FastifyReply,
   ): Promise<void> {
     const instance = await this.instance(asking, project, name);
-    const { follow, tailBytes } = query;
-    const options = tailBytes === undefined ? { follow } : { follow, tailBytes };
-    const bytes = this.deps.logs(instance, options, asking.gone)[Symbol.asyncIterator]();
-    // The first bytes are awaited here, so that a refusal can still be a problem document. A quiet log that is
-    // followed would hold the header back: it goes out at once.
-    const first = follow ? null : await bytes.next();
-    const stream = Readable.from(continued(first, bytes), { objectMode: false });
+    const after = query.after === undefined ? null : placeParse(query.after);
+    const log = await logOpen(this.deps, instance, { ...query, after }, asking.gone);
+    const stream = Readable.from(log.bytes, { objectMode: false });
     void reply.header('content-type', 'text/plain; charset=utf-8').header('cache-control', 'no-store');
-    if (follow) reply.raw.once('pipe', () => reply.raw.flushHeaders());
+    if (log.start !== null) void reply.header('berth-log-start', `${log.start.epoch}.${log.start.offset}`);
+    if (log.gap) void reply.header('berth-log-gap', 'true');
+    // A quiet log that is followed would hold the header back: it goes out at once.
+    if (query.follow) reply.raw.once('pipe', () => reply.raw.flushHeaders());
     await reply.send(stream);
   }
 
@@ -132,17 +147,5 @@ export class InstanceDetailsController {
       name,
       await this.deps.store.instanceGet(projectId, addressName('instance', name)),
     );
-  }
-}
-
-async function* continued(
-  first: IteratorResult<Uint8Array> | null,
-  rest: AsyncIterator<Uint8Array>,
-): AsyncGenerator<Uint8Array> {
-  try {
-    for (let next = first ?? (await rest.next()); next.done !== true; next = await rest.next())
-      yield next.value;
-  } finally {
-    await rest.return?.();
   }
 }
