@@ -110,6 +110,13 @@ describe.each(looks)('the dashboard at $width px, $scheme', (look) => {
     await expect
       .poll(() => page.getByRole('log').innerText(), { timeout: 60_000 })
       .toMatch(/Linux|login|ready/i);
+    await page.getByRole('tab', { name: 'Console' }).click();
+    await page.getByRole('button', { name: 'Open the console' }).click();
+    // What was printed before comes first; whether a guest listens to its serial port is its own affair.
+    await screen(page).toMatch(/Linux|login|ready/i);
+    await page.getByText('connected', { exact: true }).waitFor();
+    const faults = [...(await accessFaults(page)), ...(await widthFaults(page))];
+    expect(faults).toEqual([]);
     await page.getByRole('button', { name: 'Stop' }).click();
     await state(page, 'stopped').waitFor({ timeout: 60_000 });
     await remove(page, name);
