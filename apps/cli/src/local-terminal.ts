@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import type { TerminalEnd, TerminalSize } from '@berth/model';
 import { untilEscape, type EscapeKey } from './escape-key.js';
 import { TerminalLine } from './terminal-line.js';
@@ -70,6 +71,8 @@ function lend(line: TerminalLine, { escape, typing }: Lending, modes: TerminalMo
     process.kill(process.pid, signal);
   };
   stdin.setRawMode(true);
+  // Node leaves "\n" becoming "\r\n" on, which spoils programs that move the cursor. Its way back undoes this too.
+  spawnSync('stty', ['-opost'], { stdio: ['inherit', 'ignore', 'ignore'] });
   stdin.on('data', typed).resume();
   stdout.on('resize', resized);
   for (const signal of endings) process.once(signal, end);

@@ -1,0 +1,65 @@
+import { execFile, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { Berth } from './berth.js';
+import { samples } from './machine.js';
+
+/* `berth exec` in a real container, by runc. */
+const command = fileURLToPath(new URL('../../apps/cli/dist/main.js', import.meta.url));
+
+let berth: Berth;
+let env: NodeJS.ProcessEnv;
+beforeAll(async () => {
+  const images = await samples();
+  berth = await Berth.up(1);
+  await berth.image('busybox', 'oci', images.container);
+  await berth.create('box', {
+    isolation: 'container',
+    image: 'busybox',
+    memoryMiB: 64,
+    rootDisk: { sizeMiB: 16 },
+    process: { command: ['sleep', '1000000'] },
+  });
+  await berth.state('box', 'running');
+  const token = readFileSync(join(berth.root, 'etc/berth/admin-token'), 'utf8').trim();
+  env = { ...process.env, BERTH_API: berth.base, BERTH_TOKEN: token, BERTH: command, NODE: process.execPath };
+}, 300_000);
+afterAll(() => berth?.down(), 120_000);
+
+/** A line of bash, in which `$NODE $BERTH` is the command. */
+function run(line: string): Promise<{ code: number; out: string; err: string }> {
+  return new Promise((resolve) =>
+    execFile('bash', ['-c', line], { env, timeout: 60_000 }, (error, out, err) =>
+      resolve({ code: error === null ? 0 : Number(error.code), out, err }),
+    ),
+  );
+}
+
+it('keeps outputs apart, passes the exit code, input, environment and directory', async () => {
+  const said = await run(
+    `$NODE $BERTH exec -e A=b -w /tmp box -- sh -c 'echo "$A $PWD $(hostname)"; echo bad >&2; exit 7'`,
+  );
+  expect(said).toEqual({ code: 7, out: 'b /tmp box\n', err: 'bad\n' });
+  const piped = await run(
+    'head -c 3000000 /dev/zero | tee >(sha256sum >&2) | $NODE $BERTH exec -i box -- sha256sum',
+  );
+  expect([piped.code, piped.out]).toEqual([0, piped.err]);
+});
+
+it('-it is a terminal of the size of this one', async () => {
+  const line = 'stty cols 90 rows 33; "$NODE" "$BERTH" exec -it box -- sh';
+  const shell = spawn('script', ['-qefc', line, '/dev/null'], { env: { ...env, SHELL: '/bin/bash' } });
+  let out = '';
+  shell.stdout.on('data', (bytes: Buffer) => (out += bytes.toString()));
+  const closed = new Promise((resolve) => shell.once('close', resolve));
+  await expect.poll(() => out, { timeout: 30_000 }).toMatch(/[#$] /);
+  shell.stdin.write('tty; stty size; echo $((6 * 7)); exit 5\r');
+  expect(await closed).toBe(5);
+  expect(out).toMatch(/\/dev\/(pts\/\d+|console)/);
+  expect(out).toMatch(/^33 90\r$/m);
+  expect(out).toMatch(/^42\r$/m);
+  // What comes from inside is shown as it is.
+  expect(out).not.toContain('\r\r');
+});
