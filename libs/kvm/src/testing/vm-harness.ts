@@ -72,6 +72,17 @@ export class VmSurroundings {
   }
 }
 
+type Life = Runtime & { close(): Promise<void> };
+const lives = new WeakMap<DriverHost, Life>();
+
+/** A runtime over the host. The one before is gone, as its agent is: two would write the same records. */
+async function nextLife(host: DriverHost, options: Partial<VmRuntimeOptions>): Promise<Life> {
+  await lives.get(host)?.close();
+  const life = host.runtime(options);
+  lives.set(host, life);
+  return life;
+}
+
 /** The conformance harness of a VM driver. */
 export function vmHarness(host: DriverHost, around: VmSurroundings): ConformanceHarness {
   const { network } = around;
@@ -80,15 +91,9 @@ export function vmHarness(host: DriverHost, around: VmSurroundings): Conformance
     const own = (await network.inventory()).filter((nic) => nic.instanceId === key.instanceId);
     return own.map((nic) => `link ${nic.ifname}`);
   };
-  let latest: (Runtime & { close(): Promise<void> }) | null = null;
   return {
     stepMs: 30_000,
-    runtime: async () => {
-      // The one before is gone, as its agent is.
-      await latest?.close();
-      latest = host.runtime({ network });
-      return latest;
-    },
+    runtime: () => nextLife(host, { network }),
     spec: (kind) => Promise.resolve(spec(kind)),
     briefEnd: { reason: 'guestShutdown' },
     crash: (_key, pid) => {
@@ -111,21 +116,21 @@ export function vmHarness(host: DriverHost, around: VmSurroundings): Conformance
     volumes: () => host.volumes(),
     fullPool: () => {
       const volumes = new VolumePool({ dir: join(host.dir, 'volumes'), reserveMiB: 2 ** 30 });
-      return Promise.resolve(host.runtime({ network, volumes }));
+      return nextLife(host, { network, volumes });
     },
-    smallPool: () => {
+    smallPool: async () => {
       const volumes = new VolumePool({ dir: around.small, reserveMiB: 0 });
       const writer = spec('writer');
       const sizeMiB = (2 * WRITTEN.count * WRITTEN.bytes) / 2 ** 20;
-      return Promise.resolve({
-        runtime: host.runtime({ network, volumes }),
+      return {
+        runtime: await nextLife(host, { network, volumes }),
         spec: { ...writer, rootVolume: { ...writer.rootVolume, sizeMiB } },
         full: (seen) => seen.conditions?.some((c) => c.type === storageErrorType) === true,
         enlarge: async () => void (await around.enlarge()),
         // It says its line once at the start and once at the end.
         wroteAll: (log) => log.split('boots=').length === 3,
         end: () => Promise.resolve(),
-      });
+      };
     },
   };
 }
