@@ -85,22 +85,26 @@ async function settled(run: RandomRun): Promise<void> {
     'every instance is as it was wished last',
     patience(120_000),
     async () => {
-      const { items } = await berth.ok<{ items: Instance[] }>('GET', `${berth.instances}?limit=200`);
-      const states = new Map(items.map((i) => [i.name, i.status]));
-      waits = run.wished.flatMap(({ name, wish }) => {
-        const now = states.get(name);
-        const reached =
-          now?.state === 'running' && now.power !== 'running' ? 'restarting' : (now?.state ?? 'gone');
-        return reached === wish ? [] : [`${name} is ${reached}, wished ${wish}: ${JSON.stringify(now)}`];
-      });
-      const hosts = await berth.hosts();
-      waits.push(
-        ...hosts.filter((h) => h.state !== 'ready').map((h) => `${h.name} is ${h.state}: ${h.reason}`),
-      );
+      // The last kill may have been of who is asked.
+      waits = await waitsOf(run).catch((error: unknown) => [String(error)]);
       return waits.length === 0 ? true : undefined;
     },
     () => waits.join('\n'),
   );
   const runs = run.wished.filter((w) => w.wish === 'running').map((w) => w.name);
   await fleet.onceEach(await Promise.all(runs.map((n) => berth.get(n))), false);
+}
+
+/** What is not as it was wished last. */
+async function waitsOf(run: RandomRun): Promise<string[]> {
+  const { items } = await berth.ok<{ items: Instance[] }>('GET', `${berth.instances}?limit=200`);
+  const states = new Map(items.map((i) => [i.name, i.status]));
+  const instances = run.wished.flatMap(({ name, wish }) => {
+    const now = states.get(name);
+    const reached =
+      now?.state === 'running' && now.power !== 'running' ? 'restarting' : (now?.state ?? 'gone');
+    return reached === wish ? [] : [`${name} is ${reached}, wished ${wish}: ${JSON.stringify(now)}`];
+  });
+  const hosts = (await berth.hosts()).filter((h) => h.state !== 'ready');
+  return [...instances, ...hosts.map((h) => `${h.name} is ${h.state}: ${h.reason}`)];
 }
