@@ -125,15 +125,20 @@ class Settler {
 
   readonly wake = (): void => {
     this.wanted = true;
-    this.turn ??= this.turns().finally(() => (this.turn = null));
+    this.turn ??= this.turns();
   };
   async idle(): Promise<void> {
     while (this.turn !== null) await this.turn;
   }
   private async turns(): Promise<void> {
-    while (this.wanted) {
-      this.wanted = false;
-      await this.settle();
+    try {
+      while (this.wanted) {
+        this.wanted = false;
+        await this.settle();
+      }
+    } finally {
+      // At once after the last look at what is wanted: a wake in between would be lost.
+      this.turn = null;
     }
   }
 }
