@@ -135,10 +135,16 @@ export class Outbox {
 
   private touch(subject: string): void {
     this.dirty.add(subject);
+    this.flushOn();
+  }
+
+  private flushOn(): void {
     this.flushing ??= this.flush()
       .catch(this.onFault)
       .finally(() => {
         this.flushing = null;
+        // Touched after the last look, or left by a fault.
+        if (this.dirty.size > 0) this.flushOn();
       });
   }
 
