@@ -265,7 +265,8 @@ async function createOverlay(
   base: OverlayDiskRequest['base'],
   sizeMiB: number,
 ): Promise<void> {
-  const bounds = { addressBytes: 1024 * MIB, fileBytes: 1024 * MIB, cpuSeconds: 30, openFiles: 64 };
+  // Each of its threads may reserve 72 MiB of addresses, for its stack and its heap, without using them.
+  const bounds = { addressBytes: 8192 * MIB, fileBytes: 1024 * MIB, cpuSeconds: 30, openFiles: 64 };
   const formats = ['-f', 'qcow2', '-F', base.format, '-b', base.path, '-o', 'compat=1.1'];
   const create = ['create', '-q', '-u', ...formats, 'disk.qcow2', `${sizeMiB}M`];
   const id = confinedId();

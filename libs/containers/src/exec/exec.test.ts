@@ -228,7 +228,11 @@ describe('a process put into a container', () => {
       return session.out;
     };
     let seen = '';
-    for (const end = Date.now() + 20_000; new Set((seen = await written()).split('\n')).size > 2;)
+    const still = async (): Promise<boolean> => {
+      seen = await written();
+      return seen !== '' && new Set(seen.split('\n')).size <= 2;
+    };
+    for (const end = Date.now() + 20_000; !(await still());)
       if (Date.now() > end) throw new Error(`it writes on: ${seen}`);
     for (let more = 0; more < 400 * 1024;) {
       const piece = await pieces.next();
