@@ -16,7 +16,7 @@ import { type ExecProcess, execProcess } from './exec/exec-plan.js';
 import { swapAccounting } from './isolation/cgroup-trees.js';
 import { type NamespacePaths, namespacesEnsure, namespacesRemove } from './isolation/namespaces.js';
 import { CONTAINER_CAPABILITIES, hostBounds } from './isolation/privileges.js';
-import { rootfsMount, rootfsUnmount } from './isolation/rootfs.js';
+import { rootfsMount, rootfsUnmount, scratchClear } from './isolation/rootfs.js';
 import {
   type SeccompMachine,
   SECCOMP_PROFILE,
@@ -206,7 +206,7 @@ export class HostParts {
     await faultPoint('oci.root.unmounted', key.instanceId);
     namespacesRemove(paths.namespaces);
     rmSync(paths.bundle, { recursive: true, force: true });
-    rmSync(paths.scratch, { recursive: true, force: true });
+    scratchClear(paths.scratch);
     rmSync(paths.execs, { recursive: true, force: true });
     await cgroupRemove(paths.cgroup);
     await cgroupRemove(paths.monitorCgroup);

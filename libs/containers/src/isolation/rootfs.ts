@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, lstatSync, mkdirSync, rmSync, rmdirSync, statSync } from 'node:fs';
+import { chmodSync, chownSync, lstatSync, mkdirSync, readdirSync, rmdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { MNT, MS, hasCode, idmappedMount, mount, mounts, umount, umountAll } from '@berth/linux';
 import { RuntimeError } from '@berth/runtime';
@@ -36,6 +36,7 @@ export function rootfsMount(request: RootfsRequest): void {
   chownSync(parent, 0, request.base);
   chmodSync(parent, 0o710);
   ownUpper(request.upper, request.base);
+  scratchClear(request.scratch);
   const lowers: string[] = [];
   try {
     withUserNamespace(request.namespaces, (fd) => {
@@ -48,9 +49,20 @@ export function rootfsMount(request: RootfsRequest): void {
     });
     mount('overlay', request.target, 'overlay', MS.NODEV, options(lowers, request));
   } finally {
-    for (const lower of lowers) umount(lower, MNT.DETACH | MNT.NOFOLLOW);
-    rmSync(request.scratch, { recursive: true, force: true });
+    scratchClear(request.scratch);
   }
+}
+
+/**
+ * Unmounts the layers below a scratch directory and removes it. A process that was killed between their mounts and that
+ * of the root leaves them, once or several times over. Removing what never was is no error.
+ */
+export function scratchClear(scratch: string): void {
+  for (const { target } of mounts())
+    if (dirname(target) === scratch) umount(target, MNT.DETACH | MNT.NOFOLLOW);
+  // Not recursive: what is still mounted there is a layer, which others use.
+  for (const name of namesIn(scratch)) removeEmpty(join(scratch, name));
+  removeEmpty(scratch);
 }
 
 /** Whether something is mounted there. */
@@ -107,6 +119,15 @@ export function passable(directory: string): void {
         remedy: `chmod o+x ${at}`,
       });
     if (at === dirname(at)) return;
+  }
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    if (!hasCode(error, 'ENOENT')) throw error;
+    return [];
   }
 }
 
