@@ -1,18 +1,13 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { busyboxArchive } from '../../libs/containers/src/testing/busybox-image.js';
+import { guestScripts } from '../../libs/containers/src/testing/guest-scripts.js';
 import { bootDisk } from '../../libs/kvm/src/testing/boot-sector.js';
 import type { Berth } from '../e2e/berth.js';
 import type { RuntimeName } from './steps.js';
 
 /** `stubborn` never heeds a polite stop; `fresh` is steady, under a digest that no host has yet. */
 export type GuestKind = 'steady' | 'stubborn' | 'fresh';
-
-const COUNT = 'n=$(cat /boots 2>/dev/null || echo 0); n=$((n + 1)); echo $n > /boots; echo boots=$n';
-const scripts = {
-  steady: `trap 'exit 0' TERM; ${COUNT}; while :; do sleep 1 & wait $!; done`,
-  stubborn: `${COUNT}; while :; do sleep 1; done`,
-};
 
 /** What the instances of the kill table run. Each start adds one to a counter on the root disk and says `boots=<n>`. */
 export class KillImages {
@@ -34,7 +29,7 @@ export class KillImages {
     const guest = kind === 'stubborn' ? 'stubborn' : 'steady';
     const mark = Buffer.from(name);
     const file = join(this.berth.root, `${name}.image`);
-    const config = { Cmd: [scripts[guest]], Labels: { name } };
+    const config = { Cmd: [guestScripts[guest]], Labels: { name } };
     writeFileSync(file, what === 'oci' ? await busyboxArchive({ config }) : bootDisk(guest, mark));
     await this.berth.image(name, what, file);
     return name;

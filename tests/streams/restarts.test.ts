@@ -1,13 +1,10 @@
 import type { Event, EventClass, EventObjectKind, ProjectId } from '@berth/model';
 import { answer, type BerthClient } from '@berth/client';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { openStore } from '../../apps/api/src/store/open.js';
 import type { EventFilter, Store } from '../../apps/api/src/store/store.js';
 import { patience, until } from '../e2e/berth.js';
-import { ids } from '../store/fixture.js';
-import { ApiProcess } from '../support/api-process.js';
+import { type ApiOnPostgres, apiOnPostgres, type ApiProcess } from '../support/api-process.js';
 import { chanceOf, dice, seedOfRun } from '../support/chance.js';
-import { freshDatabase, startPostgres, type ThrowawayPostgres } from '../support/postgres.js';
 
 /*
  * The ledger grows by two writers: the store's own one (`eventInsert`, a transaction each, ten at a time, in this process, which
@@ -18,20 +15,14 @@ import { freshDatabase, startPostgres, type ThrowawayPostgres } from '../support
 const restarts = 20;
 const written = 10_000;
 
-let postgres: ThrowawayPostgres;
+let lab: ApiOnPostgres;
 let store: Store;
 let api: ApiProcess;
 beforeAll(async () => {
-  postgres = await startPostgres();
-  const url = await freshDatabase(postgres.url);
-  api = await ApiProcess.start(url);
-  store = await openStore({ url, clock: { now: () => new Date() }, ids, poolSize: 12 });
+  lab = await apiOnPostgres();
+  ({ api, store } = lab);
 }, 60_000);
-afterAll(async () => {
-  await api.stop();
-  await store.close();
-  await postgres.stop();
-}, 60_000);
+afterAll(() => lab.stop(), 60_000);
 
 type Filter = {
   project?: string;

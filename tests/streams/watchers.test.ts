@@ -1,12 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { request, type IncomingMessage } from 'node:http';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { openStore } from '../../apps/api/src/store/open.js';
 import type { Store } from '../../apps/api/src/store/store.js';
 import { patience, until } from '../e2e/berth.js';
-import { ids } from '../store/fixture.js';
-import { ApiProcess } from '../support/api-process.js';
-import { freshDatabase, startPostgres, type ThrowawayPostgres } from '../support/postgres.js';
+import { type ApiOnPostgres, apiOnPostgres, type ApiProcess } from '../support/api-process.js';
 
 /* Five hundred clients of one real API process: what they get, and what they cost. */
 
@@ -15,20 +12,16 @@ const written = 200;
 /** What 500 streams may add to the API process, MiB: a socket, a place and one write each. */
 const memoryMiB = 160;
 
-let postgres: ThrowawayPostgres;
+let lab: ApiOnPostgres;
 let store: Store;
 let api: ApiProcess;
 beforeAll(async () => {
-  postgres = await startPostgres();
-  const url = await freshDatabase(postgres.url);
-  api = await ApiProcess.start(url);
-  store = await openStore({ url, clock: { now: () => new Date() }, ids, poolSize: 12 });
+  lab = await apiOnPostgres();
+  ({ api, store } = lab);
 }, 60_000);
 afterAll(async () => {
   for (const watcher of watchers) watcher.end();
-  await api.stop();
-  await store.close();
-  await postgres.stop();
+  await lab.stop();
 }, 60_000);
 
 /** A client that reads as fast as it can, and keeps the positions of what it got. */

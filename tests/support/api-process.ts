@@ -4,6 +4,10 @@ import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BerthClient } from '@berth/client';
+import { openStore } from '../../apps/api/src/store/open.js';
+import type { Store } from '../../apps/api/src/store/store.js';
+import { ids } from '../store/fixture.js';
+import { freshDatabase, startPostgres } from './postgres.js';
 
 const program = new URL('../../apps/api/dist/main.js', import.meta.url).pathname;
 
@@ -101,4 +105,25 @@ export class ApiProcess {
     await this.end('SIGTERM');
     rmSync(this.root, { recursive: true, force: true });
   }
+}
+
+export interface ApiOnPostgres {
+  readonly api: ApiProcess;
+  /** Writes to the same database, from this process. */
+  readonly store: Store;
+  stop(): Promise<void>;
+}
+
+/** The real API on a Postgres of its own. */
+export async function apiOnPostgres(): Promise<ApiOnPostgres> {
+  const postgres = await startPostgres();
+  const url = await freshDatabase(postgres.url);
+  const api = await ApiProcess.start(url);
+  const store = await openStore({ url, clock: { now: () => new Date() }, ids, poolSize: 12 });
+  const stop = async (): Promise<void> => {
+    await api.stop();
+    await store.close();
+    await postgres.stop();
+  };
+  return { api, store, stop };
 }

@@ -1,5 +1,5 @@
 import type { ReportBody } from '@berth/link';
-import type { Held, Runtime, WorkloadKey } from '@berth/runtime';
+import { keyText, type Held, type Runtime, type WorkloadKey } from '@berth/runtime';
 import type { Clock } from './clock.js';
 import type { AgentLog } from './log.js';
 import type { Runtimes } from './runtimes.js';
@@ -37,8 +37,6 @@ interface Found extends Held {
 const stepMs = 60_000;
 /** Parts that a report names; a message is bounded. */
 const partsTold = 32;
-
-const keyText = ({ instanceId, epoch }: WorkloadKey): string => `${instanceId}/${epoch}`;
 
 /** Looks for orphans at intervals, and has them removed. */
 export class Orphans {

@@ -1,7 +1,7 @@
 import { faultPoint, faultPoints } from '@berth/faults';
 import type { Assignment, AssignmentList, Refusal, ReportBody, Tombstone } from '@berth/link';
 import type { Digest, HostNetworkSpec, Isolation, NetworkId } from '@berth/model';
-import type { Observation, Runtime, WorkloadKey } from '@berth/runtime';
+import { keyText, type Observation, type Runtime, type WorkloadKey } from '@berth/runtime';
 import type { Clock } from './clock.js';
 import { Slots } from './clock.js';
 import type { ImageFetch } from './image-fetch.js';
@@ -35,8 +35,6 @@ export interface OutOfReach {
 function outOfReach(status: 404 | 503, code: string, message: string): OutOfReach {
   return { refusal: { status, body: { code, message } } };
 }
-
-const keyText = (key: WorkloadKey): string => `${key.instanceId}/${key.epoch}`;
 
 /** Leases come and go with the neighbours: they change nothing for a workload that has its own, and the host's networks keep them. */
 const withoutLeases = ({ id, project, name, cidr, gateway }: HostNetworkSpec): object => ({

@@ -1,6 +1,6 @@
 import type { UsageAnswer } from '@berth/link';
 import type { HostUsage, InstanceUsage, Traffic, UsageSample } from '@berth/model';
-import type { WorkloadKey } from '@berth/runtime';
+import { keyText } from '@berth/runtime';
 import type { Clock } from './clock.js';
 import type { AgentLog } from './log.js';
 import type { NetworkKeeper } from './networks.js';
@@ -23,8 +23,6 @@ const keptLines = 100_000;
 const answerLines = 20_000;
 /** Of one sample; a host holds no more (AssignmentList). */
 const mostInstances = 10_000;
-
-const keyText = (key: WorkloadKey): string => `${key.instanceId}/${key.epoch}`;
 
 /**
  * Looks at what this host and its instances use, and keeps the last hour in memory, so that an API that was away or was

@@ -8,23 +8,8 @@ import { VolumePool } from '@berth/storage';
 import { HostParts } from './host-parts.js';
 import { UidRanges } from './isolation/uid-ranges.js';
 import { ContainerLab } from './testing/container-lab.js';
+import { guestScripts } from './testing/guest-scripts.js';
 import { workloadId } from './workload-record.js';
-
-/** Counts its starts on its root disk and says so. */
-const COUNT = 'n=$(cat /boots 2>/dev/null || echo 0); n=$((n + 1)); echo $n > /boots; echo boots=$n';
-const WAIT = 'while :; do sleep 60 & wait $!; done';
-const scripts = {
-  steady: `trap 'exit 0' TERM; ${COUNT}; ${WAIT}`,
-  stubborn: `trap '' TERM; ${COUNT}; while :; do sleep 1; done`,
-  brief: `${COUNT}; sleep 0.1; exit 7`,
-  badImage: '',
-  writer: `
-    ${COUNT}; n=0
-    while [ $n -lt 24 ]; do
-      if dd if=/dev/zero of=/f$n bs=1M count=1 2>/dev/null; then n=$((n + 1)); else echo full; sleep 0.2; fi
-    done
-    echo wrote all; ${WAIT}`,
-};
 
 describe('the container runtime', () => {
   const lab = new ContainerLab();
@@ -53,7 +38,7 @@ describe('the container runtime', () => {
     stepMs: 20_000,
     runtime: () => Promise.resolve(lab.runtime()),
     spec: (kind) => {
-      const spec = lab.spec(scripts[kind]);
+      const spec = lab.spec(guestScripts[kind]);
       return Promise.resolve(kind === 'badImage' ? { ...spec, image: lab.badImage } : spec);
     },
     briefEnd: { reason: 'exited', code: 7 },
@@ -80,7 +65,7 @@ describe('the container runtime', () => {
       await run('mount', ['-t', 'tmpfs', '-o', 'size=8m,mode=0700', 'berth-test', dir]);
       return {
         runtime: lab.runtime({ volumes: new VolumePool({ dir, reserveMiB: 0 }) }),
-        spec: lab.spec(scripts.writer, { memoryMiB: 128 }),
+        spec: lab.spec(guestScripts.writer, { memoryMiB: 128 }),
         full: (_seen, log) => log.includes('full\n'),
         enlarge: async () => void (await run('mount', ['-o', 'remount,size=64m', dir])),
         wroteAll: (log) => log.includes('wrote all\n'),

@@ -17,6 +17,7 @@ import {
   type Terminal,
   type WorkloadKey,
   type WorkloadSpec,
+  KeyedLock,
 } from '@berth/runtime';
 import { processPlan, stopSignal } from './bundle/process.js';
 import { Execs } from './exec/execs.js';
@@ -25,7 +26,6 @@ import { cgroupFrozen, cgroupRemoveEmpty } from './isolation/cgroup-trees.js';
 import { passable } from './isolation/rootfs.js';
 import { UidRanges } from './isolation/uid-ranges.js';
 import { Inventory } from './inventory.js';
-import { KeyedLock } from './keyed-lock.js';
 import type { Launcher } from './launch/launcher.js';
 import { launcherFind } from './launch/launcher-find.js';
 import { layerFault } from './room-faults.js';

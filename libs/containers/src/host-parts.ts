@@ -4,7 +4,14 @@ import { join } from 'node:path';
 import { faultPoint } from '@berth/faults';
 import type { ExecOpen, ImageContent, NetworkId } from '@berth/model';
 import { Netlink, cgroupRemove, hasCode, writeFileAtomic } from '@berth/linux';
-import { RuntimeError, type Stopwatch, timed, type WorkloadKey, type WorkloadSpec } from '@berth/runtime';
+import {
+  RuntimeError,
+  type Stopwatch,
+  timed,
+  type WorkloadKey,
+  type WorkloadSpec,
+  KeyedLock,
+} from '@berth/runtime';
 import { bundleConfig } from './bundle/config.js';
 import { guestFileRead } from './bundle/guest-file.js';
 import { IDENTITY_FILES, guestIdentityWrite } from './bundle/guest-identity.js';
@@ -23,7 +30,6 @@ import {
   seccompProfileRead,
   seccompRender,
 } from './isolation/seccomp.js';
-import { KeyedLock } from './keyed-lock.js';
 import type { ContainerRuntimeOptions } from './ports.js';
 import { volumeFault } from './room-faults.js';
 import { workloadId } from './workload-record.js';

@@ -1,4 +1,5 @@
 export * from './errno.js';
+export * from './names-in.js';
 export * from './run.js';
 export * from './atomic-file.js';
 export * from './process-identity.js';

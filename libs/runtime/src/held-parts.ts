@@ -1,4 +1,4 @@
-import type { Held, WorkloadKey } from './runtime.js';
+import { type Held, keyText, type WorkloadKey } from './runtime.js';
 
 /** Puts together what is found of each epoch in many places. */
 export class HeldParts {
@@ -17,7 +17,7 @@ export class HeldParts {
   }
 
   private of(key: WorkloadKey): { runs: boolean; parts: string[] } {
-    const text = `${key.instanceId}/${key.epoch}`;
+    const text = keyText(key);
     const known = this.found.get(text) ?? { key, runs: false, parts: [] };
     this.found.set(text, known);
     return known;

@@ -1,3 +1,4 @@
+export { KeyedLock } from './keyed-lock.js';
 export * from './runtime.js';
 export * from './stopwatch.js';
 export { HeldParts } from './held-parts.js';

@@ -28,6 +28,9 @@ export interface WorkloadKey {
   readonly epoch: number;
 }
 
+/** A key as text, for maps and messages. */
+export const keyText = ({ instanceId, epoch }: WorkloadKey): string => `${instanceId}/${epoch}`;
+
 /** A resolved nic: MAC and address come from IPAM and stay for the instance's life. */
 export interface WorkloadNic {
   readonly id: NicId;

@@ -1,6 +1,6 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import type { ExitInfo, Isolation } from '@berth/model';
-import type { Observation, WorkloadKey, WorkloadSpec } from './runtime.js';
+import { keyText, type Observation, type WorkloadKey, type WorkloadSpec } from './runtime.js';
 
 export interface SimulatedWorkload {
   spec: WorkloadSpec;
@@ -22,8 +22,6 @@ export interface HostState {
   /** Parts of epochs that no workload accounts for, as a killed agent leaves them. */
   debris: Record<string, string[]>;
 }
-
-export const keyText = (k: WorkloadKey): string => `${k.instanceId}/${k.epoch}`;
 
 /**
  * The machine below the simulated runtime: it outlives runtime objects, as a real host outlives its agent.

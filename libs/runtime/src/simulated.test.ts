@@ -8,8 +8,8 @@ import {
   type WorkloadKind,
 } from './conformance/behaviours.js';
 import { misbehaving, misbehaviours } from './conformance/misbehaviours.js';
-import type { Runtime, WorkloadSpec } from './runtime.js';
-import { SimulatedHost, keyText } from './simulated-host.js';
+import { keyText, type Runtime, type WorkloadSpec } from './runtime.js';
+import { SimulatedHost } from './simulated-host.js';
 import { SimulatedRuntime } from './simulated.js';
 
 const digest = `sha256:${'a'.repeat(64)}` as Digest;

@@ -1,20 +1,21 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { ConsoleOpen, ExecOpen, ExitInfo, Isolation, Usage } from '@berth/model';
-import { RuntimeError } from './runtime.js';
-import type {
-  EnforcedLimits,
-  Held,
-  LogOptions,
-  Observation,
-  Runtime,
-  RuntimeProbe,
-  StepContext,
-  Terminal,
-  WorkloadKey,
-  WorkloadSpec,
+import {
+  RuntimeError,
+  keyText,
+  type EnforcedLimits,
+  type Held,
+  type LogOptions,
+  type Observation,
+  type Runtime,
+  type RuntimeProbe,
+  type StepContext,
+  type Terminal,
+  type WorkloadKey,
+  type WorkloadSpec,
 } from './runtime.js';
 import { SimulatedConsole, SimulatedProcess } from './simulated-terminal.js';
-import { keyText, observationOf, type SimulatedHost, type SimulatedWorkload } from './simulated-host.js';
+import { observationOf, type SimulatedHost, type SimulatedWorkload } from './simulated-host.js';
 
 /**
  * A runtime without a hypervisor, for tests of everything above the Runtime interface. Arguments of the process steer it:

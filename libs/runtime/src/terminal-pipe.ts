@@ -1,3 +1,4 @@
+import type { Writable } from 'node:stream';
 import type { TerminalOutput } from './runtime.js';
 
 const roomBytes = 256 * 1024;
@@ -48,4 +49,22 @@ export class TerminalPipe implements AsyncIterable<TerminalOutput> {
       this.cut();
     }
   }
+}
+
+/** Writes; resolves when there is room for more, the stream is closed, or the signal fires. */
+export async function writeWithRoom(
+  stream: Writable,
+  bytes: Uint8Array,
+  signal?: AbortSignal,
+): Promise<void> {
+  if (stream.write(bytes)) return;
+  await new Promise<void>((resolve) => {
+    const done = (): void => {
+      stream.off('drain', done).off('close', done);
+      signal?.removeEventListener('abort', done);
+      resolve();
+    };
+    stream.once('drain', done).once('close', done);
+    signal?.addEventListener('abort', done, { once: true });
+  });
 }

@@ -8,7 +8,8 @@ export type ExecProcess = Omit<OciProcess, 'terminal'> & {
   readonly consoleSize?: { readonly width: number; readonly height: number };
 };
 
-const usualSize: TerminalSize = { columns: 80, rows: 24 };
+/** Of a terminal that nobody gave a size. */
+export const usualSize: TerminalSize = { columns: 80, rows: 24 };
 
 /**
  * The container's own process with another program: the same capabilities, limits and no_new_privs; seccomp, namespaces

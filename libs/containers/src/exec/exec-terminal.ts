@@ -6,8 +6,9 @@ import { ReadStream } from 'node:tty';
 import { promisify } from 'node:util';
 import { hasCode, type ProcessKin, ptyOpen, ptyResize, signalProcess } from '@berth/linux';
 import type { ExecOpen, ExitInfo, TerminalEnd, TerminalSize } from '@berth/model';
-import { type Terminal, type TerminalOutput, TerminalPipe } from '@berth/runtime';
+import { type Terminal, type TerminalOutput, TerminalPipe, writeWithRoom } from '@berth/runtime';
 import { runtimeWords } from '../launch/conmon.js';
+import { usualSize } from './exec-plan.js';
 import { groupMembers, killAll } from './exec-processes.js';
 
 /** Of what the OCI runtime says before the process runs, bytes. */
@@ -56,7 +57,7 @@ export class ExecTerminal implements Terminal {
     signal: AbortSignal,
   ) {
     const { open } = request;
-    const pty = open.tty ? ptyOpen(open.size ?? { columns: 80, rows: 24 }) : null;
+    const pty = open.tty ? ptyOpen(open.size ?? usualSize) : null;
     const end = pty?.slave ?? 'pipe';
     this.child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...request.command], {
       cwd: '/',
@@ -90,14 +91,7 @@ export class ExecTerminal implements Terminal {
     const { input } = this;
     if (input !== null) return (this.typing = this.typing.then(() => this.type(input, bytes)));
     const { stdin } = this.child;
-    if (stdin === null || !stdin.writable || stdin.write(bytes)) return;
-    await new Promise<void>((resolve) => {
-      const done = (): void => {
-        stdin.off('drain', done).off('close', done);
-        resolve();
-      };
-      stdin.once('drain', done).once('close', done);
-    });
+    if (stdin?.writable === true) await writeWithRoom(stdin, bytes);
   }
 
   endInput(): void {

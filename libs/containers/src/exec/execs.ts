@@ -1,6 +1,6 @@
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { hasCode } from '@berth/linux';
+import { namesIn } from '@berth/linux';
 import type { ExecOpen, ExitInfo } from '@berth/model';
 import { RuntimeError, type Terminal, type WorkloadKey } from '@berth/runtime';
 import type { HostParts } from '../host-parts.js';
@@ -54,14 +54,5 @@ export class Execs {
     });
     for (const file of namesIn(execs))
       if (!this.own.has(file.split('.')[0] ?? '')) rmSync(join(execs, file), { force: true });
-  }
-}
-
-function namesIn(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch (error) {
-    if (hasCode(error, 'ENOENT')) return [];
-    throw error;
   }
 }

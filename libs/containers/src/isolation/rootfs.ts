@@ -1,6 +1,6 @@
-import { chmodSync, chownSync, lstatSync, mkdirSync, readdirSync, rmdirSync, statSync } from 'node:fs';
+import { chmodSync, chownSync, lstatSync, mkdirSync, rmdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { MNT, MS, hasCode, idmappedMount, mount, mounts, umount, umountAll } from '@berth/linux';
+import { MNT, MS, hasCode, idmappedMount, mount, mounts, umount, umountAll, namesIn } from '@berth/linux';
 import { RuntimeError } from '@berth/runtime';
 import { type NamespacePaths, withUserNamespace } from './namespaces.js';
 
@@ -119,15 +119,6 @@ export function passable(directory: string): void {
         remedy: `chmod o+x ${at}`,
       });
     if (at === dirname(at)) return;
-  }
-}
-
-function namesIn(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch (error) {
-    if (!hasCode(error, 'ENOENT')) throw error;
-    return [];
   }
 }
 

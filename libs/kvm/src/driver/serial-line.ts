@@ -1,3 +1,4 @@
+import { writeWithRoom } from '@berth/runtime';
 import type { Socket } from 'node:net';
 
 /** From the last user's leave to the end of the connection, ms: a guest may be slow to take what was typed. */
@@ -37,16 +38,7 @@ export class SerialLine {
   /** Resolves when there is room for more, or the signal fires. What a machine that ended was sent is lost. */
   async write(bytes: Uint8Array, signal: AbortSignal): Promise<void> {
     const socket = await this.#connected();
-    if (signal.aborted || socket.write(bytes)) return;
-    await new Promise<void>((resolve) => {
-      const done = (): void => {
-        socket.off('drain', done).off('close', done);
-        signal.removeEventListener('abort', done);
-        resolve();
-      };
-      socket.once('drain', done).once('close', done);
-      signal.addEventListener('abort', done, { once: true });
-    });
+    if (!signal.aborted) await writeWithRoom(socket, bytes, signal);
   }
 
   /** Anew after a machine ended and was started again. */

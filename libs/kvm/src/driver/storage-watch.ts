@@ -1,5 +1,5 @@
 import { storageErrorType, type Condition } from '@berth/model';
-import type { StepContext, WorkloadKey } from '@berth/runtime';
+import { keyText, type StepContext, type WorkloadKey } from '@berth/runtime';
 import type { StorageFault } from './machine-driver.js';
 
 interface Watched {
@@ -45,14 +45,14 @@ export class StorageWatch {
 
   /** What was seen of a machine. */
   saw(key: WorkloadKey, stalled: boolean): void {
-    const known = this.#machines.get(textOf(key));
+    const known = this.#machines.get(keyText(key));
     if (!stalled) {
       if (known !== undefined) known.stalled = false;
       return;
     }
     if (known === undefined) {
       const { lookMs } = this.times;
-      this.#machines.set(textOf(key), { key, stalled, letGoAt: -Infinity, waitMs: lookMs });
+      this.#machines.set(keyText(key), { key, stalled, letGoAt: -Infinity, waitMs: lookMs });
     } else if (!known.stalled) {
       known.stalled = true;
       known.waitMs = Math.min(known.waitMs * 2, this.times.longestMs);
@@ -62,7 +62,7 @@ export class StorageWatch {
 
   /** Nothing of it is left. */
   forget(key: WorkloadKey): void {
-    this.#machines.delete(textOf(key));
+    this.#machines.delete(keyText(key));
   }
 
   close(): void {
@@ -97,10 +97,6 @@ export class StorageWatch {
     }, this.times.lookMs);
     this.#timer.unref();
   }
-}
-
-function textOf(key: WorkloadKey): string {
-  return `${key.instanceId}/${key.epoch}`;
 }
 
 const texts: Readonly<Record<StorageFault, Omit<Condition, 'type' | 'since'>>> = {

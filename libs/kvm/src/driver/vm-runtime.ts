@@ -17,11 +17,12 @@ import {
   timed,
   type WorkloadKey,
   type WorkloadSpec,
+  KeyedLock,
+  keyText,
 } from '@berth/runtime';
 import { AccelProbe } from '../accel/accel-probe.js';
 import { accelFacts, isTenantBoundary } from '../accel/host-facts.js';
 import { ConsoleTerminal } from './console-terminal.js';
-import { InstanceLocks } from './instance-locks.js';
 import { StartRefused, type Machine, type MachineDriver } from './machine-driver.js';
 import { ObservationHub } from './observation-hub.js';
 import type { VmRuntimeOptions } from './ports.js';
@@ -51,7 +52,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
   readonly #logs: SerialLogs;
   readonly #preparation: Preparation;
   readonly #settlement: Settlement<M>;
-  readonly #locks = new InstanceLocks();
+  readonly #locks = new KeyedLock();
   readonly #hub = new ObservationHub();
   readonly #storage: StorageWatch;
   readonly #lines = new Map<string, SerialLine>();
@@ -453,8 +454,6 @@ export class VmRuntime<M extends Machine> implements Runtime {
     this.#again.set(what, setTimeout(due, LOOK_AGAIN_MS).unref());
   }
 }
-
-const keyText = ({ instanceId, epoch }: WorkloadKey): string => `${instanceId}/${epoch}`;
 
 function runningOf<M extends Machine>(machine: M | null): M | null {
   return machine !== null && machine.power !== null ? machine : null;

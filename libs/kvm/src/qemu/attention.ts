@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import type { WorkloadKey } from '@berth/runtime';
+import { keyText, type WorkloadKey } from '@berth/runtime';
 
 interface Watched {
   /** Whether the machine's process is there. */
@@ -33,7 +33,7 @@ export class Attention {
 
   /** Its state is not known for certain now. What QEMU said meanwhile may have been missed, and it says nothing twice. */
   later({ instanceId, epoch }: WorkloadKey, ms: number): void {
-    const text = `${instanceId}/${epoch}`;
+    const text = keyText({ instanceId, epoch });
     if (this.#later.has(text)) return;
     this.#later.add(text);
     void this.#sleep(ms).then(() => {

@@ -1,6 +1,6 @@
 import { isAlive, type ProcessIdentity } from '@berth/linux';
 import type { InstanceId } from '@berth/model';
-import type { WorkloadKey } from '@berth/runtime';
+import { keyText, type WorkloadKey } from '@berth/runtime';
 import type { Machine, StorageFault } from '../driver/machine-driver.js';
 import type { QmpClient } from '../qmp/client.js';
 import { QmpTransportError } from '../qmp/commands.js';
@@ -76,7 +76,7 @@ export class MachineView {
     const base = { instanceId, epoch, uuid, name, record, process: identity };
     // Without a recorded process it was never let go.
     if (record.process === null) return { ...base, power: null, end: 'unknown', storage: null };
-    const end = this.#quit.has(idOf(key)) ? 'destroyed' : 'failed';
+    const end = this.#quit.has(keyText(key)) ? 'destroyed' : 'failed';
     if (identity === null) return { ...base, power: null, end, storage: null };
     return { ...base, ...(await this.#status(key, identity)), process: identity };
   }
@@ -85,22 +85,22 @@ export class MachineView {
     key: WorkloadKey,
     identity: ProcessIdentity,
   ): Promise<Pick<Machine, 'power' | 'end' | 'storage'>> {
-    const last = this.#last.get(idOf(key));
+    const last = this.#last.get(keyText(key));
     if (last !== undefined && last.until > performance.now())
       return { power: last.power, end: 'unknown', storage: null };
     try {
       const client = await this.sessions.get(key, this.files.socketPath(key));
       const { status } = await client.execute('query-status', undefined, { timeoutMs: STATUS_MS });
       const state = stateOf(status);
-      this.#last.set(idOf(key), { power: state.power, until: 0 });
+      this.#last.set(keyText(key), { power: state.power, until: 0 });
       return { ...state, storage: status === 'io-error' ? await storageFault(client) : null };
     } catch (error) {
       if (!(error instanceof QmpTransportError)) throw error;
       if (!isAlive(identity))
-        return { power: null, end: this.#quit.has(idOf(key)) ? 'destroyed' : 'failed', storage: null };
+        return { power: null, end: this.#quit.has(keyText(key)) ? 'destroyed' : 'failed', storage: null };
       // A process that does not answer still holds the machine's disk, so the machine is not off.
       const power = last?.power ?? 'running';
-      this.#last.set(idOf(key), { power, until: performance.now() + STUCK_MS });
+      this.#last.set(keyText(key), { power, until: performance.now() + STUCK_MS });
       this.unsure(key, STUCK_MS);
       return { power, end: 'unknown', storage: null };
     }
@@ -108,13 +108,13 @@ export class MachineView {
 
   /** QEMU said that somebody asks it to quit; its end will not be a crash. */
   toldToQuit(key: WorkloadKey): void {
-    this.#quit.add(idOf(key));
+    this.#quit.add(keyText(key));
   }
 
   /** Nothing of it is left. */
   forget(key: WorkloadKey): void {
-    this.#quit.delete(idOf(key));
-    this.#last.delete(idOf(key));
+    this.#quit.delete(keyText(key));
+    this.#last.delete(keyText(key));
   }
 }
 
@@ -122,8 +122,4 @@ export class MachineView {
 async function storageFault(client: QmpClient): Promise<StorageFault> {
   const disks = await client.execute('query-block', undefined, { timeoutMs: STATUS_MS });
   return disks.some((disk) => disk['io-status'] === 'nospace') ? 'noSpace' : 'writeFailed';
-}
-
-function idOf(key: WorkloadKey): string {
-  return `${key.instanceId}/${key.epoch}`;
 }

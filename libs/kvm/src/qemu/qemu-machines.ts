@@ -21,8 +21,8 @@ import {
   type HeldParts,
   type StepContext,
   type WorkloadKey,
+  KeyedLock,
 } from '@berth/runtime';
-import { InstanceLocks } from '../driver/instance-locks.js';
 import { StartRefused, type MachineDriver, type MachineListener } from '../driver/machine-driver.js';
 import type { VmRuntimeOptions } from '../driver/ports.js';
 import type { Account } from '../driver/qemu-account.js';
@@ -65,7 +65,7 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
   readonly #attention: Attention;
   readonly #view: MachineView;
   /** Rotations of a log and connections to its port, one after another. */
-  readonly #serialLocks = new InstanceLocks();
+  readonly #serialLocks = new KeyedLock();
   #listener: MachineListener | null = null;
 
   constructor(private readonly options: VmRuntimeOptions) {

@@ -1,7 +1,7 @@
 import { connect, type Socket } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import { isAlive, type ProcessIdentity } from '@berth/linux';
-import type { WorkloadKey } from '@berth/runtime';
+import { keyText, type WorkloadKey } from '@berth/runtime';
 import { QmpClient } from '../qmp/client.js';
 import { QmpTransportError } from '../qmp/commands.js';
 import type { QmpEvent } from '../qmp/messages.js';
@@ -25,7 +25,7 @@ export class QmpSessions {
 
   /** The machine's session. @throws QmpTransportError, QmpError when QEMU does not answer. */
   get(key: WorkloadKey, socketPath: string): Promise<QmpClient> {
-    const id = `${key.instanceId}/${key.epoch}`;
+    const id = keyText(key);
     const known = this.#open.get(id);
     if (known !== undefined) return known;
     if (this.#ended) return Promise.reject(new QmpTransportError('closed', 'the driver was closed'));

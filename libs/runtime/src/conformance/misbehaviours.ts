@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as wait } from 'node:timers/promises';
-import type { Observation, Runtime, Terminal, WorkloadKey } from '../runtime.js';
-import { keyText, observationOf, type SimulatedHost, type SimulatedWorkload } from '../simulated-host.js';
+import { keyText, type Observation, type Runtime, type Terminal, type WorkloadKey } from '../runtime.js';
+import { observationOf, type SimulatedHost, type SimulatedWorkload } from '../simulated-host.js';
 
 /** Changes an honest runtime object so that it breaks one promise. Called once per object: `known` is its own memory. */
 type Twist = (rt: Runtime, host: SimulatedHost, known: Set<string>) => Partial<Runtime>;

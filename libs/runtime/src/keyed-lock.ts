@@ -1,16 +1,16 @@
-/** Runs what concerns one instance one after another. */
-export class InstanceLocks {
+/** One piece of work at a time for each key, in the order asked. */
+export class KeyedLock {
   readonly #tails = new Map<string, Promise<unknown>>();
 
-  run<T>(instanceId: string, work: () => Promise<T>): Promise<T> {
-    const before = this.#tails.get(instanceId) ?? Promise.resolve();
+  run<T>(key: string, work: () => Promise<T>): Promise<T> {
+    const before = this.#tails.get(key) ?? Promise.resolve();
     const mine = before.then(work, work);
     const tail = mine
       .catch(() => undefined)
       .finally(() => {
-        if (this.#tails.get(instanceId) === tail) this.#tails.delete(instanceId);
+        if (this.#tails.get(key) === tail) this.#tails.delete(key);
       });
-    this.#tails.set(instanceId, tail);
+    this.#tails.set(key, tail);
     return mine;
   }
 
