@@ -1,4 +1,4 @@
-import type { HostVerdict } from '@berth/model';
+import type { Decision, HostVerdict } from '@berth/model';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Berth, output, until } from './berth.js';
 import { containerInit, hostState, samples } from './machine.js';
@@ -20,6 +20,7 @@ beforeAll(async () => {
   expect(hosts.map((h) => h.state)).toEqual(['ready', 'ready']);
   first = hosts.map((h) => h.name).sort((a, b) => a.length - b.length)[0] ?? '';
   await berth.ok('PATCH', `/v1/hosts/${first}`, { labels: { where: 'here' } });
+  await imageOnBoth();
   before = await hostState(berth.root);
 }, 300_000);
 
@@ -34,6 +35,20 @@ const small = {
 };
 const here = { placement: { selector: { where: 'here' } } };
 const machine = { isolation: 'vm', image: 'tiny', vcpus: 1, memoryMiB: 128, rootDisk: { sizeMiB: 64 } };
+
+/** Has both hosts hold the image and say so: a host that has it is worth more than one that is a little emptier. */
+async function imageOnBoth(): Promise<void> {
+  const cpuMillis = ((await berth.hosts())[0]?.capacity?.cpuMillis ?? 0) - 50;
+  const names = ['first-1', 'first-2'];
+  for (const name of names) await berth.create(name, { ...small, cpuMillis });
+  await Promise.all(names.map((n) => berth.state(n, 'running')));
+  await Promise.all(names.map((n) => berth.delete(n)));
+  await until('both hosts hold the image', 30_000, async () => {
+    const path = '/v1/projects/default/decisions/preview';
+    const { decision } = await berth.ok<{ decision: Decision }>('POST', path, { spec: small });
+    return decision.verdicts?.every((v) => v.scores['image'] === 1) === true ? true : undefined;
+  });
+}
 
 /** Waits until a pending instance says why. */
 async function reason(name: string, wanted: RegExp): Promise<void> {

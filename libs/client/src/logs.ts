@@ -70,8 +70,7 @@ export async function* followLog(source: LogSource, options: FollowLogOptions): 
         if (newest.deleted) return;
         if (reader.drained) continue;
       } catch (error) {
-        if (signal.aborted) return;
-        if (newest.deleted) return;
+        if (signal.aborted || newest.deleted) return;
         if (!reader.began) throw error;
         if (error instanceof ProblemError && !error.retryable && error.code !== 'internal') {
           if (error.status === 404) return;

@@ -7,9 +7,9 @@ const found = (place: Parameters<typeof placeText>[0], log: Uint8Array, cut = 10
   for (let at = 0; at < log.length; at += cut) search.feed(log.subarray(at, at + cut));
   return search.found;
 };
-/** A log in which no two windows are alike. */
+/** A log in which no two windows are alike. Its shortest lines have seven bytes. */
 const logOf = (length: number): Uint8Array => {
-  const lines = Array.from({ length: Math.ceil(length / 8) }, (_, i) => `line ${i}\n`).join('');
+  const lines = Array.from({ length: Math.ceil(length / 7) }, (_, i) => `line ${i}\n`).join('');
   return new TextEncoder().encode(lines).subarray(0, length);
 };
 

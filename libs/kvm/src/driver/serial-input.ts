@@ -40,14 +40,22 @@ export async function serialInput(qmp: QmpExecutor, port: SerialPort, account: A
     // Opened for both directions, since there is no `<pipe>.in`: that does not wait.
     await qmp.execute('chardev-add', { id: HOLD, backend: { type: 'pipe', data: { device: port.pipe } } });
   }
-  await serialSwap(qmp, port);
+  await chardevSwap(qmp, port, true);
   const fd = openedForWriting(port.pipe);
   return new Socket({ fd, readable: false, writable: true });
 }
 
 /** Gives a serial port this log to append to; what it reads stays. */
-export async function serialSwap(qmp: QmpExecutor, { chardev, out, pipe }: SerialPort): Promise<void> {
-  const input = (await isHeld(qmp)) ? { in: pipe } : {};
+export async function serialSwap(qmp: QmpExecutor, port: SerialPort): Promise<void> {
+  await chardevSwap(qmp, port, await isHeld(qmp));
+}
+
+async function chardevSwap(
+  qmp: QmpExecutor,
+  { chardev, out, pipe }: SerialPort,
+  typed: boolean,
+): Promise<void> {
+  const input = typed ? { in: pipe } : {};
   const backend = { type: 'file', data: { out, append: true, ...input } } as const;
   await qmp.execute('chardev-change', { id: chardev, backend });
 }
