@@ -3,6 +3,9 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { run } from './programs.mjs';
 
+/** What a container runs: it waits, and ends at once when it is asked to, so that a round is soon over. */
+export const idle = ['/bin/busybox', 'sh', '-c', "trap 'exit 0' TERM; /bin/busybox sleep 86400 & wait"];
+
 export async function rootfsMake(dir, archive) {
   const [layout, rootfs, rootfsTar] = ['oci', 'rootfs', 'rootfs.tar'].map((name) => join(dir, name));
   for (const folder of [layout, rootfs]) mkdirSync(folder, { mode: 0o755 });

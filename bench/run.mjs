@@ -15,11 +15,11 @@ import { run } from './programs.mjs';
 import { report, withResults } from './report.mjs';
 import { rootfsMake } from './rootfs.mjs';
 
-/** Each with the longest time its rounds may take: 17 minutes together. */
+/** Each with the longest time its rounds may take: 22 minutes together. */
 const cases = {
-  container: [container, 150],
-  'vm-libvirt': [vmLibvirt, 300],
-  'vm-qemu': [vmQemu, 300],
+  container: [container, 300],
+  'vm-libvirt': [vmLibvirt, 360],
+  'vm-qemu': [vmQemu, 360],
   density: [density, 90],
   get: [get, 60],
   rate: [rate, 60],

@@ -3,6 +3,7 @@ import { comparison, inTurn, median, now } from '../measure.mjs';
 import * as docker from '../peers/docker.mjs';
 import * as lxd from '../peers/lxd.mjs';
 import * as runc from '../peers/runc.mjs';
+import { idle } from '../rootfs.mjs';
 
 export const spec = {
   isolation: 'container',
@@ -10,7 +11,7 @@ export const spec = {
   cpuMillis: 500,
   memoryMiB: 64,
   rootDisk: { sizeMiB: 16 },
-  process: { command: ['/bin/busybox'], args: ['sleep', '86400'] },
+  process: { command: idle.slice(0, 1), args: idle.slice(1) },
 };
 
 export async function container({ berth, dir, rootfs, rootfsTar, pairs, limitMs, progress }) {

@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { now } from '../measure.mjs';
 import { client, isolatedDaemon, unmountBelow, until } from '../programs.mjs';
+import { idle } from '../rootfs.mjs';
 
 export const what = 'POST create + POST start + GET says Running';
 
@@ -40,7 +41,7 @@ export async function start(dir, rootfsTar) {
 
 function containers(call) {
   const limits = { Memory: 64 << 20, NanoCpus: 5e8, PidsLimit: 4096, NetworkMode: 'bridge' };
-  const body = { Image: 'bench:1', Cmd: ['/bin/busybox', 'sleep', '86400'], HostConfig: limits };
+  const body = { Image: 'bench:1', Cmd: idle, HostConfig: limits };
   return {
     async run(name) {
       const begun = now();

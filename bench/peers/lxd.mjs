@@ -3,6 +3,7 @@ import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:
 import { join } from 'node:path';
 import { now } from '../measure.mjs';
 import { client, isolatedDaemon, run, unmountBelow, until } from '../programs.mjs';
+import { idle } from '../rootfs.mjs';
 
 // LXD 5.0 starts in a second operation.
 export const what = 'POST instance + wait + PUT start + wait + GET says Running';
@@ -89,7 +90,7 @@ async function unifiedImage(dir, rootfsTar) {
   await run('tar', ['-xf', rootfsTar, '-C', join(work, 'rootfs')]);
   mkdirSync(join(work, 'rootfs/sbin'), { recursive: true });
   rmSync(join(work, 'rootfs/sbin/init'), { force: true });
-  writeFileSync(join(work, 'rootfs/sbin/init'), '#!/bin/sh\nexec /bin/busybox sleep 86400\n');
+  writeFileSync(join(work, 'rootfs/sbin/init'), `#!/bin/sh\n${idle.at(-1)}\n`);
   chmodSync(join(work, 'rootfs/sbin/init'), 0o755);
   writeFileSync(
     join(work, 'metadata.yaml'),

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { run, unmountBelow } from '../programs.mjs';
+import { idle } from '../rootfs.mjs';
 
 export const what = 'overlay mount + runc create + runc start';
 
@@ -35,7 +36,7 @@ export async function start(dir, _rootfsTar, rootfs) {
   await run('runc', ['spec', '--bundle', base]);
   const spec = JSON.parse(readFileSync(join(base, 'config.json'), 'utf8'));
   spec.process.terminal = false;
-  spec.process.args = ['/bin/busybox', 'sleep', '86400'];
+  spec.process.args = idle;
   spec.root = { path: 'rootfs', readonly: false };
   spec.linux.resources = {
     ...spec.linux.resources,
