@@ -115,12 +115,12 @@ async function bring(name: string, state: 'running' | 'paused' | 'stopped'): Pro
       .poll(async () => (seen = (await lab.api.call('get', path).expect(200)).body.status.state), {
         timeout: 10_000,
       })
-      .toMatch(/^(running|paused|stopped)$/);
+      .toMatch(/^(running|paused|suspended|stopped)$/);
     return seen;
   };
   const before = await now();
   if (before === state) return;
-  if (before === 'paused') await act('resume').expect(202);
+  if (before === 'paused' || before === 'suspended') await act('resume').expect(202);
   if (before === 'stopped') await act('start').expect(202);
   if (state === 'paused') await act('pause').expect(202);
   if (state === 'stopped') await act('stop').expect(202);

@@ -179,6 +179,13 @@ describe('what cannot be done is refused with its reason', () => {
     expect(await api.counts()).toEqual(before);
   });
 
+  test('a container is not suspended', async () => {
+    const name = await api.instance();
+    await api.settle();
+    const { body } = await api.call('post', `${instances}/${name}/actions/suspend`).expect(422);
+    expect(body).toMatchObject({ code: 'unsupported', remedy: expect.stringContaining('Pause it') });
+  });
+
   test('pausing on a host whose runtimes cannot pause', async () => {
     const name = await api.instance();
     await api.settle();

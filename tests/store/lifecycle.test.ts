@@ -20,7 +20,7 @@ afterEach(() => w?.store.close());
 
 const named = (name: string) => w.store.instanceGet(w.projectId, name);
 const operation = (id: string) => w.store.operationGet(w.projectId, id as never);
-const act = (verb: 'start' | 'stop' | 'restart' | 'pause' | 'resume', name = 'a') =>
+const act = (verb: 'start' | 'stop' | 'restart' | 'pause' | 'resume' | 'suspend', name = 'a') =>
   w.store.instanceAct(ctx, { projectId: w.projectId, name, verb, deadlineSeconds: 60 });
 const remove = (name = 'a') =>
   w.store.instanceDelete(ctx, { projectId: w.projectId, name, deadlineSeconds: 60 });
@@ -192,6 +192,56 @@ describe('the way from pending to running and back', () => {
       state: 'running',
     });
     expect((await w.store.instanceById(id))?.status.epoch).toBe(1);
+  });
+
+  test('suspend and resume keep the epoch and its room; a stop discards the memory', async () => {
+    const { id, epoch } = await running();
+    const at = (power: 'running' | 'suspended') =>
+      report(w, host, { instance: { id }, epoch, phase: 'running', power });
+    const asked = await act('suspend');
+    expect(asked.instance.status.state).toBe('suspending');
+    expect((await w.store.assignmentsRead(host.id))?.assignments[0]?.wanted).toBe('suspended');
+    expect(await at('suspended')).toMatchObject({ state: 'suspended', freed: false });
+    expect(await operation(asked.operation.id)).toMatchObject({ state: 'succeeded' });
+    // Asked again, it is so already.
+    expect((await act('suspend')).operation.state).toBe('succeeded');
+    for (const verb of ['pause', 'restart'] as const)
+      await expect(act(verb)).rejects.toMatchObject({
+        code: 'stateConflict',
+        options: { remedy: expect.stringContaining('resume it first') as string },
+      });
+    const resume = await act('resume');
+    expect(resume.instance.status.state).toBe('restoring');
+    expect(await at('running')).toMatchObject({ state: 'running' });
+    expect(await operation(resume.operation.id)).toMatchObject({ state: 'succeeded' });
+    await act('suspend');
+    await at('suspended');
+    // A start of what is suspended is no new run.
+    expect((await act('start')).instance).toMatchObject({ runGeneration: 1, status: { state: 'restoring' } });
+    await act('suspend');
+    expect((await act('stop')).instance.status.state).toBe('stopping');
+    const exit = { reason: 'stopped', at: w.clock.now().toISOString() } as const;
+    expect(await report(w, host, { instance: { id }, epoch, phase: 'ended', exit })).toMatchObject({
+      state: 'stopped',
+      freed: true,
+    });
+    await expect(act('suspend')).rejects.toMatchObject({
+      code: 'stateConflict',
+      options: { remedy: 'start it first' },
+    });
+  });
+
+  test('a machine that ends before it is suspended fails the operation, not the instance', async () => {
+    const { id, epoch } = await running();
+    const asked = await act('suspend');
+    const exit = { reason: 'guestShutdown', at: w.clock.now().toISOString() } as const;
+    expect(await report(w, host, { instance: { id }, epoch, phase: 'ended', exit })).toMatchObject({
+      state: 'stopped',
+    });
+    expect(await operation(asked.operation.id)).toMatchObject({
+      state: 'failed',
+      error: { code: 'stateConflict', message: 'the workload ended before it could be suspended' },
+    });
   });
 
   test('what ends by itself stays stopped and is not placed again', async () => {

@@ -17,6 +17,12 @@ export const used = {
   'query-chardev': [],
   'query-block': [],
   'query-blockstats': ['query-nodes'],
+  'query-cpus-fast': [],
+  'qom-get': ['path', 'property'],
+  'migrate-set-parameters': ['max-bandwidth'],
+  migrate: ['uri'],
+  migrate_cancel: [],
+  'query-migrate': [],
 };
 
 /** Commands that what comes next needs. */
@@ -29,12 +35,10 @@ export const soon = [
   'netdev_add',
   'netdev_del',
   'query-hotpluggable-cpus',
-  'query-cpus-fast',
   'query-memory-devices',
   'query-pci',
   'getfd',
   'closefd',
-  'qom-get',
   'qom-set',
   'qom-list',
   // disks, their copies and snapshots
@@ -76,13 +80,9 @@ export const soon = [
   'send-key',
   'query-vnc',
   // moving
-  'migrate',
   'migrate-incoming',
   'migrate-continue',
-  'migrate_cancel',
   'migrate-set-capabilities',
-  'migrate-set-parameters',
-  'query-migrate',
   // power
   'system_reset',
   'system_wakeup',

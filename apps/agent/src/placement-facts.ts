@@ -107,6 +107,13 @@ export class PlacementFacts {
     this.conditions = this.conditions.filter((c) => c.type !== storageErrorType);
   }
 
+  /** Its memory is on disk: what was made for it to run is to be made again before it goes on. */
+  suspended(): void {
+    this.power = 'suspended';
+    this.conditions = [];
+    this.prepared = false;
+  }
+
   private exited(exit: ExitInfo, assumed: boolean): void {
     this.record.exit = exit;
     this.exitAssumed = assumed;

@@ -59,7 +59,7 @@ function phaseOf({ record, power }: PlacementFacts, action: Action['kind']): Pha
 function restartingOf({ record, power, restartsInARow }: PlacementFacts): Condition | null {
   const { exit, assignment, run, ended, lastExit } = record;
   const cause = exit ?? lastExit;
-  const up = power === 'running' || power === 'paused';
+  const up = power === 'running' || power === 'paused' || power === 'suspended';
   if (ended || up || cause === null || (exit === null && run === 1) || assignment.wanted === 'stopped')
     return null;
   const until = exit === null ? null : restartAt(assignment.workload.restart, restartsInARow, exit);

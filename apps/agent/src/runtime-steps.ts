@@ -12,6 +12,7 @@ const limitsMs: Partial<Record<RuntimeAction, number>> = {
   fetchImage: 3_600_000,
   prepare: 600_000,
   start: 180_000,
+  suspend: 600_000,
 };
 const otherMs = 60_000;
 
@@ -78,6 +79,10 @@ export class RuntimeSteps {
       case 'resume':
         await this.runtime().resume?.(facts.key, ctx);
         facts.power = 'running';
+        return;
+      case 'suspend':
+        await this.runtime().suspend?.(facts.spec, ctx);
+        facts.suspended();
         return;
       case 'stop':
         await this.runtime().stop(facts.key, facts.record.assignment.stopGraceSeconds, ctx);

@@ -27,7 +27,7 @@ const exits: fc.Arbitrary<ExitInfo> = fc.record({
 });
 const wanteds: fc.Arbitrary<Wanted> = fc.record({
   epoch: fc.integer({ min: 1, max: 3 }),
-  power: fc.constantFrom('running' as const, 'paused' as const, 'stopped' as const),
+  power: fc.constantFrom('running' as const, 'paused' as const, 'suspended' as const, 'stopped' as const),
   removed: fc.boolean(),
   restart: policies,
 });
@@ -39,7 +39,7 @@ const observeds: fc.Arbitrary<Observed> = fc
     predecessors: fc.constantFrom('none' as const, 'ended' as const, 'alive' as const),
     ended: fc.boolean(),
     run: fc.integer({ min: 1, max: 5 }),
-    power: fc.constantFrom('off' as const, 'running' as const, 'paused' as const, 'crashed' as const),
+    power: fc.constantFrom(...(['off', 'running', 'paused', 'suspended', 'crashed'] as const)),
     exit: fc.option(exits),
     imagePresent: fc.boolean(),
     prepared: fc.boolean(),
@@ -47,12 +47,13 @@ const observeds: fc.Arbitrary<Observed> = fc
     retryAt: fc.option(fc.integer({ min: start, max: start + 20_000 })),
     fatal: fc.option(fc.constant('bad image')),
     canPause: fc.boolean(),
+    canSuspend: fc.boolean(),
     held: fc.boolean(),
   })
   .map((o) => ({
     ...o,
     held: o.held && o.power === 'paused',
-    exit: o.power === 'running' || o.power === 'paused' ? null : o.exit,
+    exit: ['running', 'paused', 'suspended'].includes(o.power) ? null : o.exit,
   }));
 
 /** A host that does what it is told. Time passes only when a wait asks for it. */
@@ -82,6 +83,8 @@ function obey(seen: Observed, action: Action): Observed {
       return { ...seen, power: 'running' };
     case 'pause':
       return { ...seen, power: 'paused', held: false };
+    case 'suspend':
+      return { ...seen, power: 'suspended', held: false, prepared: false };
     case 'stop':
       return { ...seen, power: 'off', exit: exit('stopped') };
     case 'end':
@@ -118,8 +121,10 @@ describe('step', () => {
         if (seen.ended || action.kind === 'remove') return;
         expect(wanted.power).not.toBe('stopped');
         expect(wanted.epoch).toBeGreaterThanOrEqual(seen.highestEpoch);
-        expect(seen.power).toBe(seen.canPause ? wanted.power : seen.power);
-        expect(['running', 'paused']).toContain(seen.power);
+        const can = { running: true, paused: seen.canPause, suspended: seen.canSuspend, stopped: true };
+        if (can[wanted.power] && (wanted.power !== 'running' || seen.canPause))
+          expect(seen.power).toBe(wanted.power);
+        expect(['running', 'paused', 'suspended']).toContain(seen.power);
       }),
       { numRuns: 2000 },
     );
@@ -177,6 +182,36 @@ describe('step', () => {
         const up = { ...wanted, epoch: seen.highestEpoch, removed: false };
         expect(step({ ...up, power: 'running' }, held).kind).toBe('none');
         expect(step({ ...up, power: 'paused' }, held).kind).toBe(seen.canPause ? 'pause' : 'none');
+      }),
+    );
+  });
+
+  it('prepares what is suspended before it brings it back, in the same run, and starts nothing else for it', () => {
+    fc.assert(
+      fc.property(wanteds, observeds, (wanted, seen) => {
+        const up: Wanted = { ...wanted, epoch: seen.highestEpoch, removed: false };
+        let now: Observed = {
+          ...seen,
+          power: 'suspended',
+          held: false,
+          ended: false,
+          exit: null,
+          prepared: false,
+        };
+        now = { ...now, predecessors: 'none', retryAt: null };
+        const kinds: string[] = [];
+        for (let action = step(up, now); action.kind !== 'none' && kinds.length < 9; action = step(up, now)) {
+          kinds.push(action.kind);
+          now = obey(now, action);
+        }
+        const back = [...(seen.imagePresent ? [] : ['fetchImage']), 'prepare', 'start'];
+        const wants = {
+          running: back,
+          paused: [...back, ...(seen.canPause ? ['pause'] : [])],
+          suspended: [],
+          stopped: ['stop', 'end'],
+        };
+        expect(kinds).toEqual(wants[up.power]);
       }),
     );
   });

@@ -10,11 +10,12 @@ import type { ExitInfo, Power, RestartPolicy } from '@berth/model';
  *    running     -> clearPredecessors -> fetchImage -> prepare -> start -> none
  *                     ^                                             |
  *                     +------- beginRun (run + 1, after back-off) <-+ run ended, policy says restart; else end
+ *    suspended   -> as running, then suspend -> none; from there to running again by fetchImage, prepare, start
  */
 
 export interface Wanted {
   readonly epoch: number;
-  readonly power: 'running' | 'paused' | 'stopped';
+  readonly power: 'running' | 'paused' | 'suspended' | 'stopped';
   /** A tombstone names this epoch. */
   readonly removed: boolean;
   readonly restart: RestartPolicy;
@@ -45,6 +46,7 @@ export interface Observed {
   /** A failure that no repeat can mend. */
   readonly fatal: string | null;
   readonly canPause: boolean;
+  readonly canSuspend: boolean;
   /** The runtime paused it, and lets it go on by itself. */
   readonly held: boolean;
 }
@@ -60,6 +62,7 @@ export type Action =
   | { readonly kind: 'start' }
   | { readonly kind: 'pause' }
   | { readonly kind: 'resume' }
+  | { readonly kind: 'suspend' }
   | { readonly kind: 'stop' }
   | { readonly kind: 'end'; readonly exit: Omit<ExitInfo, 'at'> | null }
   | { readonly kind: 'remove' };
@@ -94,6 +97,8 @@ function stopping(seen: Observed): Action {
 }
 
 function powered(wanted: Wanted, seen: Observed): Action {
+  if (seen.power === 'suspended') return wanted.power === 'suspended' ? none : starting(seen);
+  if (wanted.power === 'suspended') return seen.canSuspend ? (later(seen) ?? { kind: 'suspend' }) : none;
   // A pause is told to the runtime also while it holds the workload: it must not let it go on then.
   if (wanted.power === 'paused' && (seen.power === 'running' || seen.held) && seen.canPause)
     return later(seen) ?? { kind: 'pause' };

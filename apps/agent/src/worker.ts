@@ -187,6 +187,7 @@ export class Worker implements Predecessor {
       retryAt: retry.at,
       fatal: retry.fatal,
       held: facts.held,
+      canSuspend: !('absent' in runtime) && runtime.suspend !== undefined,
       canPause: !('absent' in runtime) && runtime.pause !== undefined && runtime.resume !== undefined,
     };
   }
@@ -213,7 +214,7 @@ export class Worker implements Predecessor {
   }
 
   private abandonPointless(): void {
-    const upward = ['fetchImage', 'prepare', 'start', 'resume', 'pause'].includes(this.action);
+    const upward = ['fetchImage', 'prepare', 'start', 'resume', 'pause', 'suspend'].includes(this.action);
     if (upward && this.pointless())
       this.steps.abandon(new RuntimeError('deadline', 'it is no longer wanted'));
   }

@@ -379,7 +379,7 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    /** start, stop, restart, pause or resume an instance */
+    /** start, stop, restart, pause, resume or suspend an instance */
     post: operations['instancesAct'];
     delete?: never;
     options?: never;
@@ -2036,7 +2036,16 @@ export interface components {
       id: string;
       /** @enum {string} */
       kind:
-        'create' | 'update' | 'start' | 'stop' | 'restart' | 'pause' | 'resume' | 'delete' | 'imageImport';
+        | 'create'
+        | 'update'
+        | 'start'
+        | 'stop'
+        | 'restart'
+        | 'pause'
+        | 'resume'
+        | 'suspend'
+        | 'delete'
+        | 'imageImport';
       progress: number;
       project: string;
       /** @enum {string} */

@@ -74,5 +74,5 @@ describe('the container runtime', () => {
     },
   };
 
-  for (const { name, run } of conformanceCases('console')) it(name, () => run(harness), 60_000);
+  for (const { name, run } of conformanceCases('console', 'suspend')) it(name, () => run(harness), 60_000);
 });

@@ -59,7 +59,7 @@ export const Assignment = z.strictObject({
   epoch,
   /** Instance generation the workload was rendered from. */
   revision: z.int().min(1),
-  wanted: z.enum(['running', 'paused', 'stopped']),
+  wanted: z.enum(['running', 'paused', 'suspended', 'stopped']),
   /** Seconds the guest gets to end by itself before it is forced. */
   stopGraceSeconds: z.int().min(0).max(3600),
   workload: Workload,

@@ -10,6 +10,7 @@ export const OperationKind = z.enum([
   'restart',
   'pause',
   'resume',
+  'suspend',
   'delete',
   'imageImport',
 ]);

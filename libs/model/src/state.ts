@@ -24,6 +24,9 @@ export const transitions: Readonly<Record<InstanceState, readonly InstanceState[
     'running',
   ],
   provisioning: [
+    'restoring',
+    'suspended',
+    'suspending',
     'paused',
     'pausing',
     'resuming',
@@ -37,6 +40,9 @@ export const transitions: Readonly<Record<InstanceState, readonly InstanceState[
     'unknown',
   ],
   starting: [
+    'restoring',
+    'suspended',
+    'suspending',
     'pausing',
     'resuming',
     'running',
@@ -50,6 +56,8 @@ export const transitions: Readonly<Record<InstanceState, readonly InstanceState[
     'provisioning',
   ],
   running: [
+    'restoring',
+    'suspended',
     'resuming',
     'stopping',
     'stopped',
@@ -64,14 +72,80 @@ export const transitions: Readonly<Record<InstanceState, readonly InstanceState[
     'pending',
     'provisioning',
   ],
-  pausing: ['paused', 'running', 'stopping', 'stopped', 'deleting', 'error', 'unknown'],
-  paused: ['pausing', 'resuming', 'running', 'stopping', 'stopped', 'deleting', 'error', 'unknown'],
-  resuming: ['running', 'paused', 'stopping', 'stopped', 'deleting', 'error', 'unknown'],
-  suspending: ['suspended', 'running', 'stopped', 'deleting', 'error', 'unknown'],
-  suspended: ['pending', 'restoring', 'starting', 'stopped', 'stopping', 'deleting', 'error', 'unknown'],
-  restoring: ['running', 'suspended', 'stopped', 'deleting', 'error', 'unknown'],
+  pausing: [
+    'restoring',
+    'suspending',
+    'paused',
+    'running',
+    'stopping',
+    'stopped',
+    'deleting',
+    'error',
+    'unknown',
+  ],
+  paused: [
+    'restoring',
+    'suspending',
+    'pausing',
+    'resuming',
+    'running',
+    'stopping',
+    'stopped',
+    'deleting',
+    'error',
+    'unknown',
+  ],
+  resuming: [
+    'restoring',
+    'suspending',
+    'running',
+    'paused',
+    'stopping',
+    'stopped',
+    'deleting',
+    'error',
+    'unknown',
+  ],
+  suspending: [
+    'paused',
+    'pausing',
+    'resuming',
+    'stopping',
+    'suspended',
+    'running',
+    'stopped',
+    'deleting',
+    'error',
+    'unknown',
+  ],
+  suspended: [
+    'running',
+    'suspending',
+    'pending',
+    'restoring',
+    'starting',
+    'stopped',
+    'stopping',
+    'deleting',
+    'error',
+    'unknown',
+  ],
+  restoring: [
+    'paused',
+    'pausing',
+    'resuming',
+    'stopping',
+    'running',
+    'suspended',
+    'stopped',
+    'deleting',
+    'error',
+    'unknown',
+  ],
   migrating: ['running', 'stopping', 'stopped', 'deleting', 'error', 'unknown'],
   stopping: [
+    'restoring',
+    'suspending',
     'paused',
     'pausing',
     'resuming',
@@ -99,6 +173,8 @@ export const transitions: Readonly<Record<InstanceState, readonly InstanceState[
   ],
   error: ['pending', 'provisioning', 'starting', 'running', 'stopping', 'stopped', 'deleting', 'unknown'],
   unknown: [
+    'restoring',
+    'suspending',
     'pausing',
     'resuming',
     'pending',
@@ -157,14 +233,14 @@ export function deriveState(i: StateInputs): InstanceState {
   if (i.deleting) return 'deleting';
   const p = i.placement;
   const wantsRun = i.desired === 'running' || i.desired === 'paused';
-  if (p === null) return wantsRun ? 'pending' : i.desired === 'suspended' ? 'suspended' : 'stopped';
+  if (p === null) return wantsRun ? 'pending' : 'stopped';
   if (p.phase !== 'ended' && p.hostSilent) return 'unknown';
   if (p.phase === 'ended') {
     if (wantsRun && i.runGeneration > p.runGeneration) return 'pending';
     return p.failed ? 'error' : 'stopped';
   }
   // A newer runGeneration ends this epoch first, then a new one is placed.
-  if (!wantsRun || i.runGeneration > p.runGeneration) return 'stopping';
+  if (i.desired === 'stopped' || i.runGeneration > p.runGeneration) return 'stopping';
   if (p.restarting === true && p.phase !== 'running' && p.phase !== 'stopping') return 'running';
   switch (p.phase) {
     case 'assigned':
@@ -173,11 +249,21 @@ export function deriveState(i: StateInputs): InstanceState {
     case 'starting':
       return 'starting';
     case 'running':
-      if (p.power === 'paused') return i.desired === 'paused' || p.held === true ? 'paused' : 'resuming';
-      return i.desired === 'paused' ? 'pausing' : 'running';
+      return runningState(i.desired, p);
     case 'stopping':
       return 'stopping';
   }
+}
+
+/** Of an epoch that is up, or whose memory is on disk. */
+function runningState(
+  desired: Desired,
+  { power, held }: NonNullable<StateInputs['placement']>,
+): InstanceState {
+  if (power === 'suspended') return desired === 'suspended' ? 'suspended' : 'restoring';
+  if (desired === 'suspended') return 'suspending';
+  if (power === 'paused') return desired === 'paused' || held === true ? 'paused' : 'resuming';
+  return desired === 'paused' ? 'pausing' : 'running';
 }
 
 /** States that must name an operation and a deadline. */

@@ -134,7 +134,10 @@ export interface Runtime {
    */
   prepare(spec: WorkloadSpec, ctx: StepContext): Promise<void>;
 
-  /** Starts a prepared workload, or returns when it runs already. @throws RuntimeError notPrepared, deadline, lowerEpoch. */
+  /**
+   * Starts a prepared workload, or returns when it runs already. One that is suspended goes on where it was.
+   * @throws RuntimeError notPrepared, deadline, lowerEpoch
+   */
   start(spec: WorkloadSpec, ctx: StepContext): Promise<void>;
 
   /** Asks the guest to end, and forces it after `graceSeconds`. Returns when it is gone; a workload that does not run is stopped. */
@@ -165,6 +168,13 @@ export interface Runtime {
   /** Facets: present only where the runtime can do it. */
   readonly pause?: (key: WorkloadKey, ctx: StepContext) => Promise<void>;
   readonly resume?: (key: WorkloadKey, ctx: StepContext) => Promise<void>;
+  /**
+   * Writes a running workload's memory beside its root volume and ends it: its power is then `suspended`, also after the
+   * host was booted again. `start` brings it back, in the same run; `stop`, `remove` and `removeVolume` discard the
+   * memory. Whatever fails before the memory is whole leaves it running or paused.
+   * @throws RuntimeError notPrepared when it does not run, noSpace, deadline
+   */
+  readonly suspend?: (spec: WorkloadSpec, ctx: StepContext) => Promise<void>;
   /** Serial output or process output from the first byte kept; `follow` goes on until the signal fires. */
   readonly logs?: (key: WorkloadKey, options: LogOptions, signal: AbortSignal) => AsyncIterable<Uint8Array>;
   /**

@@ -8,6 +8,8 @@ export interface SimulatedWorkload {
   exit: ExitInfo | null;
   log: string;
   paused?: boolean;
+  /** Its memory is on disk; it has no process. */
+  suspended?: boolean;
   /** MACs of its nics. */
   macs?: string[];
 }
@@ -63,9 +65,10 @@ export class SimulatedHost {
   /** Ends a workload from outside, as a kill or a guest's own exit would. */
   end(key: WorkloadKey, exit: Omit<ExitInfo, 'at'>): void {
     const w = this.state.workloads[keyText(key)];
-    if (w === undefined || w.pid === null) return;
+    if (w === undefined || (w.pid === null && w.suspended !== true)) return;
     w.pid = null;
     w.paused = false;
+    w.suspended = false;
     w.exit = { ...exit, at: this.options.now().toISOString() };
     this.changed(observationOf(w));
   }
@@ -83,12 +86,13 @@ function empty(): HostState {
 
 export function observationOf(w: SimulatedWorkload): Observation {
   const runs = w.pid !== null;
-  const phase = runs ? 'running' : w.exit === null ? 'preparing' : 'ended';
+  const suspended = w.suspended === true;
+  const phase = runs || suspended ? 'running' : w.exit === null ? 'preparing' : 'ended';
   return {
     instanceId: w.spec.instanceId,
     epoch: w.spec.epoch,
     phase,
-    power: !runs ? 'off' : w.paused === true ? 'paused' : 'running',
+    power: suspended ? 'suspended' : !runs ? 'off' : w.paused === true ? 'paused' : 'running',
     exit: w.exit,
     pid: w.pid,
   };

@@ -104,9 +104,12 @@ describe('the conformance suite', () => {
     await expect(b.run(harness(name))).rejects.toThrow();
   });
 
-  it.each(['console', 'exec'] as const)('asks of a runtime without %s that it offers none', async (facet) => {
-    const lacking = conformanceCases(facet).at(-1);
-    await expect(lacking?.run(harness())).rejects.toThrow();
-    expect(conformanceCases(facet).length).toBeLessThan(behaviours.length);
-  });
+  it.each(['console', 'exec', 'suspend'] as const)(
+    'asks of a runtime without %s that it offers none',
+    async (facet) => {
+      const lacking = conformanceCases(facet).at(-1);
+      await expect(lacking?.run(harness())).rejects.toThrow();
+      expect(conformanceCases(facet).length).toBeLessThan(behaviours.length);
+    },
+  );
 });

@@ -37,7 +37,7 @@ export class SimulatedRuntime implements Runtime {
     return Promise.resolve({
       ok: true,
       reason: null,
-      facets: ['pause', 'logs', 'limits', 'console', 'exec'],
+      facets: ['pause', 'suspend', 'logs', 'limits', 'console', 'exec'],
       facts: {},
     });
   }
@@ -75,7 +75,8 @@ export class SimulatedRuntime implements Runtime {
       const other = this.ofInstance(spec).find((o) => o.pid !== null);
       if (other !== undefined)
         throw new RuntimeError('hostFault', `epoch ${other.spec.epoch} of this instance still runs`);
-      this.begin(w);
+      if (w.suspended === true) this.goOn(w);
+      else this.begin(w);
     });
   }
 
@@ -94,9 +95,16 @@ export class SimulatedRuntime implements Runtime {
     if (code !== undefined) this.host.end(w.spec, { reason: 'exited', code: Number(code) });
   }
 
+  private goOn(w: SimulatedWorkload): void {
+    w.suspended = false;
+    w.pid = this.host.state.nextPid++;
+    this.host.changed(observationOf(w));
+  }
+
   stop(key: WorkloadKey, graceSeconds: number, ctx: StepContext): Promise<void> {
     return this.step(ctx, async () => {
       const w = this.workload(key);
+      if (w?.suspended === true) return this.host.end(key, { reason: 'stopped' });
       if (w === undefined || w.pid === null) return;
       const stubborn = w.spec.process?.args?.includes('sim:stubborn') ?? false;
       if (stubborn) await wait(graceSeconds * 1000, undefined, { signal: ctx.signal });
@@ -170,6 +178,17 @@ export class SimulatedRuntime implements Runtime {
     return this.step(ctx, () => this.setPaused(key, false));
   }
 
+  suspend(spec: WorkloadSpec, ctx: StepContext): Promise<void> {
+    return this.step(ctx, () => {
+      if (this.workload(spec)?.suspended === true) return;
+      const w = this.running(spec);
+      w.pid = null;
+      w.paused = false;
+      w.suspended = true;
+      this.host.changed(observationOf(w));
+    });
+  }
+
   private setPaused(key: WorkloadKey, paused: boolean): void {
     const w = this.running(key);
     if ((w.paused ?? false) === paused) return;
@@ -219,7 +238,7 @@ export class SimulatedRuntime implements Runtime {
   /** When the workload's run ends; never when the signal fires before. */
   private async endOf(key: WorkloadKey, signal: AbortSignal): Promise<ExitInfo | null> {
     for await (const o of this.observe(signal))
-      if (keyText(o) === keyText(key) && o.phase !== 'running') return o.exit;
+      if (keyText(o) === keyText(key) && (o.phase !== 'running' || o.power === 'suspended')) return o.exit;
     return new Promise(() => undefined);
   }
 

@@ -47,7 +47,7 @@ const MIB = 2 ** 20;
 
 /**
  * Root volumes of one host, one directory per volume id: `volume.json` and either `disk.qcow2` (an overlay on a base
- * image) or `upper` and `work` (a container's writable layer). A volume appears by rename when it is whole. Files are
+ * image; with `memory` beside it while its machine is suspended) or `upper` and `work` (a container's writable layer). A volume appears by rename when it is whole. Files are
  * named by volume id only; no name of a user comes near a path or a command.
  */
 export class VolumePool {
@@ -114,6 +114,11 @@ export class VolumePool {
       }
       return { upper: join(this.dir, volumeId, 'upper'), work: join(this.dir, volumeId, 'work') };
     });
+  }
+
+  /** Where the memory of a machine that is suspended lies: with its disk, and it goes with it. */
+  memoryPath(volumeId: VolumeId): string {
+    return join(this.dir, VolumeId.parse(volumeId), 'memory');
   }
 
   /** Deletes a volume and all it holds; deleting what is not here is no error. The caller knows that nothing uses it. */

@@ -30,7 +30,7 @@ const InstanceListQuery = z.strictObject({
     .describe('Part of the name'),
 });
 const Instances = listOf(Instance);
-const verbs = new Set<string>(['start', 'stop', 'restart', 'pause', 'resume'] satisfies Verb[]);
+const verbs = new Set<string>(['start', 'stop', 'restart', 'pause', 'resume', 'suspend'] satisfies Verb[]);
 
 const acceptedAnswer: Readonly<Record<number, Answer>> = {
   202: {
@@ -124,7 +124,7 @@ export class InstancesController {
 
   @Post(':name/actions/:verb')
   @Action('instances.act', {
-    summary: 'start, stop, restart, pause or resume an instance',
+    summary: 'start, stop, restart, pause, resume or suspend an instance',
     answers: acceptedAnswer,
     ifMatch: true,
   })

@@ -21,10 +21,10 @@ export function refuseUnsupported(spec: InstanceSpec, hosts: readonly Host[]): v
   if (spec.desired === 'suspended')
     throw refuse(
       '/spec/desired',
-      'no runtime of this version can suspend',
-      'Use paused (kept in memory) or stopped (disk kept).',
+      'nothing can be suspended before it ran',
+      'Use running, and the action suspend later; or stopped.',
     );
-  if (spec.desired === 'paused' && !canPause(spec.isolation, hosts))
+  if (spec.desired === 'paused' && !canOn(spec.isolation, 'pause', hosts))
     throw refuse(
       '/spec/desired',
       `no host can pause isolation ${spec.isolation}`,
@@ -34,15 +34,22 @@ export function refuseUnsupported(spec: InstanceSpec, hosts: readonly Host[]): v
 
 /** Refuses an action that the instance's host cannot do. @throws unsupported */
 export function refuseVerb(verb: Verb, isolation: Isolation, host: Host | null): void {
-  if (verb !== 'pause' && verb !== 'resume') return;
-  if (host !== null && !canPause(isolation, [host]))
+  if (verb === 'suspend' && isolation === 'container')
+    throw new BerthError('unsupported', "A container cannot be suspended: its memory is the kernel's.", {
+      remedy: 'Pause it, which keeps its memory and uses no processor, or stop it.',
+    });
+  const facet = facets[verb];
+  if (facet !== undefined && host !== null && !canOn(isolation, facet, [host]))
     throw new BerthError('unsupported', `Host ${host.name} cannot ${verb} isolation ${isolation}.`, {
       remedy: 'Stop the instance instead; GET /v1/hosts shows the facets of each host.',
     });
 }
 
-function canPause(isolation: Isolation, hosts: readonly Host[]): boolean {
+/** What a host must be able to do for a verb. */
+const facets: Partial<Record<Verb, string>> = { pause: 'pause', resume: 'pause', suspend: 'suspend' };
+
+function canOn(isolation: Isolation, facet: string, hosts: readonly Host[]): boolean {
   return hosts.some(
-    ({ capabilities: c }) => c !== null && c.isolation[isolation]?.ok === true && c.facets.includes('pause'),
+    ({ capabilities: c }) => c !== null && c.isolation[isolation]?.ok === true && c.facets.includes(facet),
   );
 }

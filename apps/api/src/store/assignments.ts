@@ -122,7 +122,7 @@ async function leaseRevision(tx: Tx, assignmentRev: number): Promise<number> {
 }
 
 function toAssignment(p: PlacedRow): AssignmentRow {
-  const wanted = p.deleting || !p.current ? 'stopped' : p.desired === 'suspended' ? 'stopped' : p.desired;
+  const wanted = p.deleting || !p.current ? 'stopped' : p.desired;
   return {
     instanceId: p.instance_id,
     epoch: p.epoch,

@@ -120,7 +120,7 @@ export async function instanceUpdate(
         throw invalidField(
           `/spec/${field}`,
           'cannot change after creation',
-          field === 'desired' ? 'use the actions start, stop and pause' : 'create another instance',
+          field === 'desired' ? 'use the actions start, stop, pause and suspend' : 'create another instance',
         );
     if (!same(spec.rootDisk, i.spec.rootDisk))
       throw invalidField('/spec/rootDisk', 'cannot change after creation', 'create another instance');
@@ -173,16 +173,25 @@ function wish(i: Locked, verb: Verb): { desired: Desired; newRun: boolean } {
     case 'stop':
       return { desired: 'stopped', newRun: false };
     case 'restart':
+      if (live(i) && i.power === 'suspended')
+        throw new BerthError('stateConflict', `instance "${i.name}" is suspended`, {
+          remedy: 'resume it first; or stop it, which discards its memory, and start it',
+        });
       return { desired: 'running', newRun: true };
     case 'start': {
-      // A run that waits or lives already is what was asked for; one that was told to stop needs a successor.
-      const wanted = i.desired === 'running' || i.desired === 'paused';
+      // A run that waits, lives or is suspended already is what was asked for; one that was told to stop needs a successor.
+      const wanted = i.desired !== 'stopped';
       const under = wanted && (current || i.p_generation < i.run_generation);
       return { desired: 'running', newRun: !under };
     }
     case 'pause':
     case 'resume':
-      if (!current || i.phase !== 'running' || (i.desired !== 'running' && i.desired !== 'paused'))
+    case 'suspend':
+      if (verb === 'pause' && i.desired === 'suspended')
+        throw new BerthError('stateConflict', `instance "${i.name}" is suspended, or about to be`, {
+          remedy: 'resume it first',
+        });
+      if (!current || i.phase !== 'running' || i.desired === 'stopped')
         throw new BerthError(
           'stateConflict',
           `instance "${i.name}" does not run, so there is nothing to ${verb}`,
@@ -190,9 +199,11 @@ function wish(i: Locked, verb: Verb): { desired: Desired; newRun: boolean } {
             remedy: 'start it first',
           },
         );
-      return { desired: verb === 'pause' ? 'paused' : 'running', newRun: false };
+      return { desired: desiredBy[verb], newRun: false };
   }
 }
+
+const desiredBy = { pause: 'paused', resume: 'running', suspend: 'suspended' } as const;
 
 export async function instanceAct(
   db: Db,

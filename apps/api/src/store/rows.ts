@@ -157,7 +157,7 @@ export interface AssignmentRow {
   readonly generation: number;
   readonly spec: InstanceSpec;
   readonly image: ImageContent;
-  readonly wanted: 'running' | 'paused' | 'stopped';
+  readonly wanted: Desired;
   readonly rootVolume: { readonly id: VolumeId; readonly sizeMiB: number };
   readonly nics: readonly {
     readonly id: NicId;
@@ -280,5 +280,4 @@ export interface CaMaterial {
   readonly certificatePem: string;
   readonly keyEnvelope: string;
 }
-export type Verb = 'start' | 'stop' | 'restart' | 'pause' | 'resume';
-export type WantedDesired = Extract<Desired, 'running' | 'stopped' | 'paused'>;
+export type Verb = 'start' | 'stop' | 'restart' | 'pause' | 'resume' | 'suspend';

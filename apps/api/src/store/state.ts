@@ -75,7 +75,7 @@ export async function stateRefresh(
             runGeneration: i.p_generation,
             hostSilent: i.silent_since !== null,
             // What the user asked to end has not failed, however it ended.
-            failed: failed && (i.desired === 'running' || i.desired === 'paused'),
+            failed: failed && i.desired !== 'stopped',
             restarting,
             held: i.p_conditions.some((c) => c.type === storageErrorType),
           },
@@ -252,13 +252,16 @@ function settlement(i: Inputs, next: InstanceState): OperationEnd | null {
             error: { code: 'startFailed', message: reasonOf(i, next, []) ?? 'the workload failed' },
           };
     case 'pause':
-      if (next === 'paused') return done;
+    case 'suspend': {
+      const asked = i.op_kind === 'pause' ? 'paused' : 'suspended';
+      if (next === asked) return done;
       return next === 'stopped' || next === 'error'
         ? {
             state: 'failed',
-            error: { code: 'stateConflict', message: 'the workload ended before it could be paused' },
+            error: { code: 'stateConflict', message: `the workload ended before it could be ${asked}` },
           }
         : null;
+    }
     case 'stop':
       return next === 'stopped' ? done : null;
     default:

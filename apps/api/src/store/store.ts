@@ -207,8 +207,9 @@ export interface InstanceStore {
     },
   ): Promise<rows.InstanceChange>;
   /**
-   * start, stop, restart, pause, resume. Supersedes an operation under way. A wish that is already met answers with an
-   * operation that succeeded. @throws notFound, preconditionFailed, stateConflict (deleting; pause or resume of what does not run)
+   * start, stop, restart, pause, resume, suspend. Supersedes an operation under way. A wish that is already met answers with an
+   * operation that succeeded. @throws notFound, preconditionFailed, stateConflict (deleting; pause, resume or suspend of what does not run; pause or restart of
+   * what is suspended)
    */
   instanceAct(
     ctx: RequestContext,

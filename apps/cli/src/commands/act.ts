@@ -7,7 +7,8 @@ const verbs = {
   stop: 'stop instances: the guest is asked, then forced',
   restart: 'stop and start instances',
   pause: 'pause virtual machines, which keep their memory',
-  resume: 'let paused virtual machines go on',
+  resume: 'let paused or suspended virtual machines go on',
+  suspend: 'write the memory of virtual machines to disk and end their processes',
 } as const;
 
 export const actCommands: Commands = (program, session) => {

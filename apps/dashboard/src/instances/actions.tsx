@@ -13,6 +13,7 @@ const icons: Readonly<Record<Verb, IconName>> = {
   restart: 'restart',
   pause: 'pause',
   resume: 'play',
+  suspend: 'moon',
 };
 const capital = (verb: string): string => verb.charAt(0).toUpperCase() + verb.slice(1);
 

@@ -1,6 +1,6 @@
 import type { Instance } from '../api/client.js';
 
-export type Verb = 'start' | 'stop' | 'restart' | 'pause' | 'resume';
+export type Verb = 'start' | 'stop' | 'restart' | 'pause' | 'resume' | 'suspend';
 
 /** What makes sense to ask of an instance now; the API decides again. Pure. */
 export function verbsFor(instance: Instance): Verb[] {
@@ -8,11 +8,12 @@ export function verbsFor(instance: Instance): Verb[] {
   if (state === 'deleting') return [];
   if (state === 'paused') return ['resume', 'stop'];
   const wanted = instance.spec.desired;
-  const ended = state === 'stopped' || state === 'error' || state === 'suspended';
+  if (state === 'suspended') return ['resume', 'stop'];
+  const ended = state === 'stopped' || state === 'error';
   if (ended) return ['start'];
   const verbs: Verb[] = ['stop'];
   if (state === 'running') verbs.push('restart');
   if (state === 'running' && instance.spec.isolation === 'vm' && power === 'running' && wanted === 'running')
-    verbs.push('pause');
+    verbs.push('pause', 'suspend');
   return verbs;
 }

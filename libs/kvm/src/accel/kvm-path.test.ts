@@ -32,6 +32,7 @@ async function machine(): Promise<string[]> {
     hostTag: 'h1',
     uuid: '0b0f7c0e-6f0e-4a54-8a4e-2f8b6a3f9d10',
     accel: 'kvm',
+    machineType: 'q35',
     vcpus: 1,
     cpuMillis: null,
     memoryMiB: 32,
@@ -40,7 +41,7 @@ async function machine(): Promise<string[]> {
     nics: [],
     serialLog,
   };
-  return machineArguments(spec, { qmpSocket: join(dir, 'qmp'), tapDescriptors: [] });
+  return machineArguments(spec, { qmpSocket: join(dir, 'qmp'), tapDescriptors: [], memoryDescriptor: null });
 }
 
 /** Runs it until its guest speaks. Null when QEMU refused, with its words. */

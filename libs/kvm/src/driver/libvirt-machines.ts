@@ -32,6 +32,7 @@ import {
   type MachineListener,
   type StorageFault,
 } from './machine-driver.js';
+import type { MemoryTarget } from './memory-images.js';
 import type { KvmRuntimeOptions } from './ports.js';
 import { qemuAccount, type Account } from './qemu-account.js';
 import { argumentsOf, cpuCapMillis, QemuProcesses } from './qemu-process.js';
@@ -137,11 +138,28 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
   }
 
   async launch(machine: MachineSpec, _account: Account, ctx: StepContext): Promise<void> {
+    await this.#launch(machine, (ref) => this.#client.create(ref, callBounds(ctx)), ctx);
+  }
+
+  async save(domain: OwnDomain, { path }: MemoryTarget, ctx: StepContext): Promise<void> {
+    await this.#client.save(domain.ref, path, callBounds(ctx));
+  }
+
+  async restore(machine: MachineSpec, _account: Account, path: string, ctx: StepContext): Promise<void> {
+    await this.#launch(machine, () => this.#client.restore(path, callBounds(ctx)), ctx);
+  }
+
+  /** Defines it, so that libvirt tells of it also when it is off, and starts it. */
+  async #launch(
+    machine: MachineSpec,
+    start: (ref: DomainRef) => Promise<unknown>,
+    ctx: StepContext,
+  ): Promise<void> {
     await this.ended(machine);
     const ref = await this.#client.define(domainXml(machine), callBounds(ctx));
     await faultPoint('libvirt.defined', machine.instanceId);
     try {
-      await this.#client.create(ref, callBounds(ctx));
+      await start(ref);
       await faultPoint('libvirt.created', machine.instanceId);
     } catch (error) {
       if (!(error instanceof LibvirtError)) throw error;
@@ -237,10 +255,10 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
   }
 }
 
+/** A guest that sleeps (ACPI S3) runs: that is its own doing, and it wakes by itself. */
 function powerOf(state: number): Machine['power'] {
   if (state === DomainState.shutoff || state === DomainState.crashed) return null;
-  if (state === DomainState.paused) return 'paused';
-  return state === DomainState.suspended ? 'suspended' : 'running';
+  return state === DomainState.paused ? 'paused' : 'running';
 }
 
 /** What the first serial port writes to, by QEMU's arguments: a descriptor that libvirt gave it. Null when it is another. */
@@ -259,6 +277,8 @@ function endOf(reason: number): MachineEnd {
     case ShutoffReason.crashed:
     case ShutoffReason.failed:
       return 'failed';
+    case ShutoffReason.saved:
+      return 'saved';
     case ShutoffReason.unknown:
       return 'unknown';
     default:

@@ -8,10 +8,12 @@ import {
   type WorkloadKey,
 } from '@berth/runtime';
 import type { MachineSpec } from '../machine/machine-spec.js';
+import type { QmpExecutor } from '../qmp/commands.js';
+import type { MemoryTarget } from './memory-images.js';
 import type { Account } from './qemu-account.js';
 
-/** How a machine's last run ended: `lost` when its driver cannot tell how, `unknown` when it may never have run. */
-export type MachineEnd = 'guestOff' | 'destroyed' | 'panicked' | 'failed' | 'lost' | 'unknown';
+/** How a machine's last run ended: `saved` when its memory was written to a file, `lost` when its driver cannot tell how, `unknown` when it may never have run. */
+export type MachineEnd = 'guestOff' | 'destroyed' | 'panicked' | 'failed' | 'saved' | 'lost' | 'unknown';
 
 /** What a disk lacks: room on the host, or that a write succeeds. */
 export type StorageFault = 'noSpace' | 'writeFailed';
@@ -23,7 +25,9 @@ export interface Machine extends WorkloadKey {
   /** For people and messages. */
   readonly name: string;
   /** Null when its guest is off. */
-  readonly power: Exclude<Power, 'off' | 'crashed'> | null;
+  readonly power: Extract<Power, 'running' | 'paused'> | null;
+  /** It does not answer, so its power is a guess: whatever it does, it holds its disk. */
+  readonly guessed?: true;
   /** Meaningful while `power` is null. */
   readonly end: MachineEnd;
   /** Why QEMU paused it by itself: its disk could not be written. Null when it runs, or is paused for another reason. */
@@ -87,6 +91,18 @@ export interface MachineDriver<M extends Machine = Machine> {
   press(machine: M): Promise<void>;
   pause(machine: M, ctx: StepContext): Promise<void>;
   resume(machine: M, ctx: StepContext): Promise<void>;
+  /** QMP of a machine that runs. @throws when it does not answer */
+  monitor(machine: M): QmpExecutor | Promise<QmpExecutor>;
+  /**
+   * Writes its memory to a new file. After it the machine is off, or its guest stands still and is not to go on; when it
+   * fails, the guest stands still and can go on. Whoever repeats it while it is under way is refused.
+   */
+  save(machine: M, target: MemoryTarget, ctx: StepContext): Promise<void>;
+  /**
+   * Like `launch`, with the memory in this file and the machine type it came from; the guest stands still.
+   * @throws StartRefused when nothing runs and nothing is left.
+   */
+  restore(machine: MachineSpec, account: Account, path: string, ctx: StepContext): Promise<void>;
   /** Ends it without asking the guest. One that is off already is no error. */
   destroy(machine: M, ctx: StepContext): Promise<void>;
   /** Its end is written down: what was kept only to tell of it may go. */

@@ -22,6 +22,7 @@ export function exitOf(
       return { reason: 'guestCrash', message: 'the guest kernel panicked', at };
     case 'failed':
       return { reason: 'hypervisorCrash', message: 'QEMU ended by a signal or a fault of its own', at };
+    case 'saved':
     case 'lost':
     case 'unknown':
       return { reason: 'lost', message: 'it ended while nobody watched', at };
@@ -30,5 +31,9 @@ export function exitOf(
 
 /** Whether a machine that is off tells of a run that ended; one that was only defined says `unknown`. */
 export function hasRun(record: Pick<WorkloadRecord, 'state'>, end: MachineEnd): boolean {
-  return record.state === 'started' || (record.state === 'starting' && end !== 'unknown');
+  return (
+    record.state === 'started' ||
+    record.state === 'suspending' ||
+    (record.state === 'starting' && end !== 'unknown')
+  );
 }

@@ -21,6 +21,8 @@ export interface DiskVolumes {
     sizeMiB: number;
   }): Promise<{ path: string; format: 'qcow2' }>;
   remove(volumeId: VolumeId): Promise<unknown>;
+  /** Where a volume's memory image lies while its machine is suspended; only root may read it. */
+  memoryPath(volumeId: VolumeId): string;
   /** Free space above the pool's reserve. */
   freeMiB(): Promise<number>;
 }

@@ -10,9 +10,12 @@ import type { VmRuntimeOptions } from './ports.js';
 import { checkReachable, type Account } from './qemu-account.js';
 import type { SerialLogs } from './serial-log.js';
 import { guard } from './step-bounds.js';
-import type { WorkloadRecord, WorkloadRecords } from './workload-record.js';
+import type { MachineShape, WorkloadRecord, WorkloadRecords } from './workload-record.js';
 
 type DiskImage = Extract<ImageContent, { kind: 'disk' }>;
+
+/** QEMU's newest machine of this kind: the version is fixed for as long as a machine runs. */
+const MACHINE_TYPE = 'q35';
 
 /** What a machine needs on the host before it can start, whoever starts it: networks, root disk, seed, log, record. */
 export class Preparation {
@@ -53,12 +56,12 @@ export class Preparation {
     await faultPoint('vm.seed.written', spec.instanceId);
   }
 
-  /** The machine as data, its nics attached for `account`. */
+  /** The machine as data, its nics attached for `account`. @param shape what is not as the spec says */
   async machine(
     spec: WorkloadSpec,
     image: DiskImage,
     account: Account,
-    accel: MachineSpec['accel'],
+    shape: Pick<MachineSpec, 'accel'> & Partial<MachineShape>,
   ): Promise<MachineSpec> {
     const nics: MachineNic[] = [];
     for (const nic of spec.nics) {
@@ -74,10 +77,11 @@ export class Preparation {
       title: `${spec.project}/${spec.name}`,
       hostTag: this.options.hostTag,
       uuid: spec.uuid,
-      accel,
-      vcpus: spec.vcpus,
       cpuMillis: spec.cpuMillis,
+      machineType: MACHINE_TYPE,
+      vcpus: spec.vcpus,
       memoryMiB: spec.memoryMiB,
+      ...shape,
       disk: { path, base: { path: basePath, format: image.format }, cache: await cacheMode(path) },
       seedPath: this.records.seedPath(spec),
       nics,
@@ -118,6 +122,7 @@ function freshRecord(spec: WorkloadSpec): WorkloadRecord {
     bootId: null,
     paused: false,
     exit: null,
+    memory: null,
   };
 }
 

@@ -5,6 +5,7 @@ import type { Observation, WorkloadKey } from '@berth/runtime';
 import type { Machine, MachineDriver } from './machine-driver.js';
 import { exitOf, hasRun } from './machine-end.js';
 import { storageCondition } from './storage-watch.js';
+import { isSuspended, isSuspending, type Suspension } from './suspension.js';
 import type { WorkloadRecord, WorkloadRecords } from './workload-record.js';
 
 /** What machines and records together say of a workload. */
@@ -12,6 +13,7 @@ export class Settlement<M extends Machine> {
   constructor(
     private readonly driver: MachineDriver<M>,
     private readonly records: WorkloadRecords,
+    private readonly suspension: Suspension<M>,
     private readonly now: () => Date,
   ) {}
 
@@ -26,17 +28,21 @@ export class Settlement<M extends Machine> {
     if (record.state === 'ended') {
       // Written down by a life of ours that did not come to the rest.
       if (mine !== null && mine.power === null) await this.driver.ended(key);
+      await this.suspension.forget(record);
       return record;
     }
+    if (isSuspended(record)) return this.suspension.settle(record, mine);
     if (mine !== null && mine.power !== null) return record;
     const end = mine?.end ?? 'unknown';
+    if (end === 'saved' && isSuspending(record)) return this.suspension.complete(record);
     if (!hasRun(record, end)) return record;
     const exit = exitOf(record, end, { bootId: bootId(), at: this.now().toISOString() });
     const ended: WorkloadRecord = { ...record, state: 'ended', exit };
     await this.records.write(ended);
     await faultPoint('vm.end.recorded', key.instanceId);
+    await this.suspension.forget(ended);
     await this.driver.ended(key);
-    return ended;
+    return { ...ended, memory: null };
   }
 
   /** The hypervisor refused the start: keep the reason. */
@@ -54,6 +60,7 @@ export class Settlement<M extends Machine> {
     const mine = machine?.epoch === key.epoch ? machine : null;
     if (mine === null && record === null) return null;
     const base = { instanceId: key.instanceId, epoch: key.epoch };
+    if (isSuspended(record)) return { ...base, phase: 'running', power: 'suspended', exit: null, pid: null };
     if (mine !== null && mine.power !== null) {
       const phase: Phase = record !== null && record.intent !== 'none' ? 'stopping' : 'running';
       const pid = await this.driver.pid(mine);
@@ -79,11 +86,22 @@ const idlePhase: Readonly<Record<WorkloadRecord['state'], Phase>> = {
   prepared: 'preparing',
   starting: 'starting',
   started: 'ended',
+  suspending: 'ended',
+  suspended: 'running',
+  restoring: 'running',
   ended: 'ended',
 };
 
 /** Record of a running machine whose own was lost. */
 export function adoptedRecord({ instanceId, epoch, uuid, power, storage }: Machine): WorkloadRecord {
   const paused = power === 'paused' && storage === null;
-  return { instanceId, epoch, uuid, state: 'started', intent: 'none', bootId: bootId(), paused, exit: null };
+  const now = {
+    state: 'started',
+    intent: 'none',
+    bootId: bootId(),
+    paused,
+    exit: null,
+    memory: null,
+  } as const;
+  return { instanceId, epoch, uuid, ...now };
 }

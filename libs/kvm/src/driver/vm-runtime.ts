@@ -25,6 +25,7 @@ import { accelFacts, isTenantBoundary } from '../accel/host-facts.js';
 import { ConsoleTerminal } from './console-terminal.js';
 import { StartRefused, type Machine, type MachineDriver } from './machine-driver.js';
 import { ObservationHub } from './observation-hub.js';
+import { MemoryImages } from './memory-images.js';
 import type { VmRuntimeOptions } from './ports.js';
 import { askToEnd } from './power-button.js';
 import { diskImage, Preparation } from './preparation.js';
@@ -34,10 +35,13 @@ import { SerialLogs } from './serial-log.js';
 import { adoptedRecord, Settlement } from './settlement.js';
 import { guard, hostFaults } from './step-bounds.js';
 import { StorageWatch } from './storage-watch.js';
+import { isSuspended, isSuspending, Suspension } from './suspension.js';
 import { WorkloadRecords, type WorkloadRecord } from './workload-record.js';
 
 /** A look that failed is repeated so late: its driver may be away for a moment, or a call took too long. */
 const LOOK_AGAIN_MS = 1_000;
+
+const facets = ['pause', 'suspend', 'logs', 'console', 'limits'] as const;
 
 type DiskImage = Extract<ImageContent, { kind: 'disk' }>;
 
@@ -51,6 +55,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
   readonly #records: WorkloadRecords;
   readonly #logs: SerialLogs;
   readonly #preparation: Preparation;
+  readonly #suspension: Suspension<M>;
   readonly #settlement: Settlement<M>;
   readonly #locks = new KeyedLock();
   readonly #hub = new ObservationHub();
@@ -68,7 +73,10 @@ export class VmRuntime<M extends Machine> implements Runtime {
     this.#records = new WorkloadRecords(options.stateDir);
     this.#logs = new SerialLogs(options.logDir);
     this.#preparation = new Preparation(options, this.#records, this.#logs);
-    this.#settlement = new Settlement(driver, this.#records, options.now ?? (() => new Date()));
+    const now = options.now ?? (() => new Date());
+    const images = new MemoryImages(options.volumes);
+    this.#suspension = new Suspension(driver, this.#records, images, this.#preparation, now);
+    this.#settlement = new Settlement(driver, this.#records, this.#suspension, now);
     this.#storage = new StorageWatch({
       freeMiB: () => options.volumes.freeMiB(),
       goOn: (key, ctx) => this.#goOn(key, ctx),
@@ -106,7 +114,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
     const facts = factsWith(known ?? kvm);
     try {
       const versions = await this.driver.versions();
-      const base = { ok: true, reason: null, facets: ['pause', 'logs', 'console', 'limits'] } as const;
+      const base = { ok: true, reason: null, facets } as const;
       const now: RuntimeProbe = { ...base, facts: { ...facts, versions } };
       if (known !== null) return now;
       const measured = this.#accel.verdict();
@@ -132,6 +140,10 @@ export class VmRuntime<M extends Machine> implements Runtime {
         await this.#refuseLowerEpoch(spec);
         const machine = await this.driver.find(spec, ctx.signal);
         const running = runningOf(machine);
+        if (running === null || running.epoch === spec.epoch) {
+          const suspended = await this.#settlement.settle(spec, machine);
+          if (isSuspended(suspended)) return this.#suspension.restore(spec, image, suspended, ctx);
+        }
         if (running?.epoch === spec.epoch) return;
         if (running !== null)
           throw new RuntimeError('hostFault', `epoch ${running.epoch} of this instance still runs`);
@@ -149,7 +161,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
 
   async stop(key: WorkloadKey, graceSeconds: number, ctx: StepContext): Promise<void> {
     await hostFaults(async () => {
-      const asked = await this.#intend(key, graceSeconds > 0 ? 'stop' : 'kill');
+      const asked = await this.#intend(key, graceSeconds > 0 ? 'stop' : 'kill', ctx);
       if (asked === null) return;
       const { machine, intent } = asked;
       await faultPoint('vm.stop.recorded', key.instanceId);
@@ -157,7 +169,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
       if (intent === 'stop' && (await askToEnd(this.driver, this.#hub, machine, graceSeconds, ctx, isOff)))
         return;
       guard(ctx);
-      if ((await this.#intend(key, 'kill')) === null) return;
+      if ((await this.#intend(key, 'kill', ctx)) === null) return;
       await faultPoint('vm.kill.recorded', key.instanceId);
       await this.driver.destroy(machine, ctx);
       await faultPoint('vm.destroyed', key.instanceId);
@@ -174,6 +186,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
         await faultPoint('vm.nics.detached', key.instanceId);
         await this.#logs.remove(key);
         await faultPoint('vm.log.removed', key.instanceId);
+        await this.#suspension.removed(key);
         await this.#records.remove(key);
         this.#storage.forget(key);
         this.#lines.delete(keyText(key));
@@ -236,6 +249,20 @@ export class VmRuntime<M extends Machine> implements Runtime {
         if (machine.power === 'paused') await this.driver.resume(machine, ctx);
       }),
     );
+  }
+
+  async suspend(spec: WorkloadSpec, ctx: StepContext): Promise<void> {
+    await this.#locks.run(spec.instanceId, () =>
+      hostFaults(async () => {
+        const machine = await this.driver.find(spec, ctx.signal);
+        const record = await this.#settlement.settle(spec, machine);
+        if (isSuspended(record)) return;
+        const running = runningOn(spec, machine);
+        await this.#suspension.suspend(running, record ?? adoptedRecord(running), spec, ctx);
+        this.#lines.delete(keyText(spec));
+      }),
+    );
+    this.#notice(spec);
   }
 
   logs(key: WorkloadKey, options: LogOptions, signal: AbortSignal): AsyncIterable<Uint8Array> {
@@ -308,16 +335,20 @@ export class VmRuntime<M extends Machine> implements Runtime {
 
   /** @throws RuntimeError notPrepared when it does not run. */
   protected async running(key: WorkloadKey): Promise<M> {
-    const machine = runningOf(await this.driver.find(key));
-    if (machine?.epoch === key.epoch) return machine;
-    throw new RuntimeError('notPrepared', 'the instance does not run here');
+    return runningOn(key, await this.driver.find(key));
   }
 
   /** Writes the wish down before it is carried out: a machine paused on purpose is not to be taken for a stalled one. */
   async #wishPaused(key: WorkloadKey, paused: boolean): Promise<M> {
     const machine = await this.running(key);
     const record = (await this.#records.read(key)) ?? adoptedRecord(machine);
-    if (record.paused !== paused) await this.#records.write({ ...record, paused });
+    if (isSuspended(record)) throw new RuntimeError('notPrepared', 'the instance is suspended');
+    // To be suspended is no longer asked for.
+    const wished = isSuspending(record)
+      ? ({ ...record, state: 'started', paused } as const)
+      : { ...record, paused };
+    if (record.paused !== paused || isSuspending(record)) await this.#records.write(wished);
+    await this.#suspension.forget(wished);
     return machine;
   }
 
@@ -347,7 +378,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
   async #run(spec: WorkloadSpec, image: DiskImage, before: WorkloadRecord, ctx: StepContext): Promise<void> {
     const account = await this.driver.account(spec.rootVolume.id);
     const accel = await this.#accelOf(spec);
-    const machine = await this.#preparation.machine(spec, image, account, accel);
+    const machine = await this.#preparation.machine(spec, image, account, { accel });
     const starting: WorkloadRecord = {
       ...before,
       state: 'starting',
@@ -385,10 +416,16 @@ export class VmRuntime<M extends Machine> implements Runtime {
   #intend(
     key: WorkloadKey,
     wished: 'stop' | 'kill',
+    ctx: StepContext,
   ): Promise<{ readonly machine: M; readonly intent: 'stop' | 'kill' } | null> {
     return this.#locks.run(key.instanceId, async () => {
       const machine = await this.driver.find(key);
       const running = runningOf(machine);
+      const suspended = await this.#records.read(key);
+      if (isSuspended(suspended)) {
+        await this.#suspension.discard(suspended, ctx);
+        return null;
+      }
       if (running?.epoch !== key.epoch) {
         const record = await this.#settlement.settle(key, machine);
         // A start that never came to run: there is nothing that could still end.
@@ -453,6 +490,13 @@ export class VmRuntime<M extends Machine> implements Runtime {
     };
     this.#again.set(what, setTimeout(due, LOOK_AGAIN_MS).unref());
   }
+}
+
+/** @throws RuntimeError notPrepared when it does not run. */
+function runningOn<M extends Machine>(key: WorkloadKey, machine: M | null): M {
+  const running = runningOf(machine);
+  if (running?.epoch === key.epoch) return running;
+  throw new RuntimeError('notPrepared', 'the instance does not run here');
 }
 
 function runningOf<M extends Machine>(machine: M | null): M | null {

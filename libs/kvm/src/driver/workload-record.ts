@@ -1,7 +1,7 @@
 import { readFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic } from '@berth/linux';
-import { ExitInfo, InstanceId } from '@berth/model';
+import { ExitInfo, InstanceId, VolumeId } from '@berth/model';
 import type { HeldParts, WorkloadKey } from '@berth/runtime';
 import { z } from 'zod';
 import { epochFiles, listed, removeEpochFiles } from './epoch-files.js';
@@ -10,14 +10,33 @@ import { epochFiles, listed, removeEpochFiles } from './epoch-files.js';
  * What no hypervisor remembers for us, one small file per incarnation. It is written before acting:
  *
  *   prepared -> starting -> started -> ended
- *                  ^                     |
- *                  +---------------------+   another run of the same epoch
+ *                  ^         |   ^       |
+ *                  +---------|---|-------+   another run of the same epoch
+ *                            v   |
+ *                    suspending  restoring
+ *                            |   ^
+ *                            v   |
+ *                          suspended         its memory image is whole, and its guest does not run
  */
+
+/** What a machine's memory fits. */
+export const MachineShape = z.strictObject({
+  accel: z.enum(['kvm', 'tcg']),
+  /** With its version, as its QEMU calls it: `pc-q35-7.2`. */
+  machineType: z.string().regex(/^[a-z0-9][a-z0-9.-]{0,63}$/),
+  vcpus: z.int().min(1),
+  memoryMiB: z.int().min(1),
+});
+export type MachineShape = z.infer<typeof MachineShape>;
+
+/** The memory of a machine that is or was about to be suspended. The image lies with the volume. */
+const MemoryRecord = MachineShape.extend({ volumeId: VolumeId });
+export type MemoryRecord = z.infer<typeof MemoryRecord>;
 const WorkloadRecord = z.strictObject({
   instanceId: InstanceId,
   epoch: z.int().min(1),
   uuid: z.uuid(),
-  state: z.enum(['prepared', 'starting', 'started', 'ended']),
+  state: z.enum(['prepared', 'starting', 'started', 'suspending', 'suspended', 'restoring', 'ended']),
   /** What we asked of the running workload; it tells a wanted end from one by itself. */
   intent: z.enum(['none', 'stop', 'kill']),
   /** Boot of the host during which the last run began. */
@@ -25,6 +44,8 @@ const WorkloadRecord = z.strictObject({
   /** It was asked to pause: then nothing but a wish lets it go on. */
   paused: z.boolean().default(false),
   exit: ExitInfo.nullable(),
+  /** Set from `suspending` on until the guest goes on or its memory is discarded. */
+  memory: MemoryRecord.nullable().default(null),
 });
 export type WorkloadRecord = z.infer<typeof WorkloadRecord>;
 

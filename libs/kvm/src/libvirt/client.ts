@@ -44,6 +44,8 @@ export interface NodeInfo {
 /** Flags of undefine: managed save, snapshots' metadata, NVRAM, checkpoints' metadata go as well. */
 const UNDEFINE_ALL = 1 | 2 | 4 | 16;
 const DESTROY_GRACEFUL = 1;
+/** Of save and restore: the guest stands still when it is back. */
+const SAVE_PAUSED = 4;
 const FIRST_BACKOFF_MS = 50;
 const LONGEST_BACKOFF_MS = 5_000;
 const MODEL_CHARS = 32;
@@ -143,6 +145,17 @@ export class LibvirtClient extends EventEmitter<ClientEvents> {
 
   async resume(domain: DomainRef, options?: CallOptions): Promise<void> {
     await this.#callLong(Remote.resume, domainArgs(domain), options);
+  }
+
+  /** Writes a domain's memory to a file that the daemon makes, and ends it. Events: SUSPENDED, then STOPPED. */
+  async save(domain: DomainRef, path: string, options?: CallOptions): Promise<void> {
+    await this.#callLong(Remote.save, domainArgs(domain).string(path).bool(false).uint(SAVE_PAUSED), options);
+  }
+
+  /** Starts the domain of a file that `save` wrote, paused. */
+  async restore(path: string, options?: CallOptions): Promise<void> {
+    // No other document than the one in the file.
+    await this.#callLong(Remote.restore, new XdrWriter().string(path).bool(false).uint(SAVE_PAUSED), options);
   }
 
   /** Removes the definition and all that the daemon keeps with it, NVRAM included. */

@@ -53,6 +53,8 @@ export const Remote = {
   create: 196,
   getState: 212,
   undefine: 231,
+  save: 232,
+  restore: 233,
   destroy: 234,
   diskErrors: 263,
   listAll: 273,

@@ -14,6 +14,7 @@ const spec: MachineSpec = {
   hostTag: 'h1',
   uuid: '0b0f7c0e-6f0e-4a54-8a4e-2f8b6a3f9d10',
   accel: 'tcg',
+  machineType: 'q35',
   vcpus: 2,
   cpuMillis: 1500,
   memoryMiB: 64,

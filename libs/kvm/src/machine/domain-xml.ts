@@ -24,7 +24,7 @@ export function domainXml(spec: MachineSpec): string {
       xml(
         'os',
         {},
-        xml('type', { arch: 'x86_64', machine: 'q35' }, 'hvm'),
+        xml('type', { arch: 'x86_64', machine: spec.machineType }, 'hvm'),
         xml('bios', { useserial: 'no', rebootTimeout: 0 }),
       ),
       xml('features', {}, xml('acpi'), xml('apic')),

@@ -10,6 +10,8 @@ export interface MachineSpec {
   /** SMBIOS UUID, for life. */
   readonly uuid: string;
   readonly accel: 'kvm' | 'tcg';
+  /** QEMU's name of the machine: `q35`, or with the version that a saved memory came from. */
+  readonly machineType: string;
   readonly vcpus: number;
   /** Cap of all vCPUs and the emulator together, in thousandths of a processor; null for none. */
   readonly cpuMillis: number | null;

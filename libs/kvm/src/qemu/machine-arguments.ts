@@ -7,6 +7,8 @@ export interface ProcessPlaces {
   readonly qmpSocket: string;
   /** Descriptor number of each nic's tap in the new process, in the order of the nics: QEMU cannot open taps. */
   readonly tapDescriptors: readonly number[];
+  /** Descriptor of a file with the memory of an earlier QEMU; null for a machine that boots. */
+  readonly memoryDescriptor: number | null;
 }
 
 /**
@@ -22,7 +24,8 @@ export function machineArguments(spec: MachineSpec, places: ProcessPlaces): stri
     '-S',
     ...sandbox,
     ...option('-action', null, { reboot: 'reset', shutdown: 'pause', panic: 'pause' }),
-    ...option('-machine', 'q35', {
+    ...option('-machine', null, {
+      type: spec.machineType,
       accel: spec.accel,
       usb: false,
       vmport: false,
@@ -46,6 +49,7 @@ export function machineArguments(spec: MachineSpec, places: ProcessPlaces): stri
     ...option('-device', 'virtio-rng-pci', { rng: 'entropy' }),
     ...option('-device', 'virtio-balloon-pci', { 'deflate-on-oom': true }),
     ...option('-device', 'pvpanic'),
+    ...(places.memoryDescriptor === null ? [] : ['-incoming', `fd:${places.memoryDescriptor}`]),
   ];
 }
 

@@ -84,10 +84,10 @@ export class MachineView {
   async #status(
     key: WorkloadKey,
     identity: ProcessIdentity,
-  ): Promise<Pick<Machine, 'power' | 'end' | 'storage'>> {
+  ): Promise<Pick<Machine, 'power' | 'end' | 'storage' | 'guessed'>> {
     const last = this.#last.get(keyText(key));
     if (last !== undefined && last.until > performance.now())
-      return { power: last.power, end: 'unknown', storage: null };
+      return { power: last.power, guessed: true, end: 'unknown', storage: null };
     try {
       const client = await this.sessions.get(key, this.files.socketPath(key));
       const { status } = await client.execute('query-status', undefined, { timeoutMs: STATUS_MS });
@@ -102,7 +102,7 @@ export class MachineView {
       const power = last?.power ?? 'running';
       this.#last.set(keyText(key), { power, until: performance.now() + STUCK_MS });
       this.unsure(key, STUCK_MS);
-      return { power, end: 'unknown', storage: null };
+      return { power, guessed: true, end: 'unknown', storage: null };
     }
   }
 

@@ -26,6 +26,7 @@ const spec: MachineSpec = {
   hostTag: 'h1',
   uuid: '0b0f7c0e-6f0e-4a54-8a4e-2f8b6a3f9d10',
   accel: 'tcg',
+  machineType: 'q35',
   vcpus: 2,
   cpuMillis: 1500,
   memoryMiB: 64,
@@ -34,7 +35,7 @@ const spec: MachineSpec = {
   nics: [{ mac: '52:54:00:01:02:03', tap: 'bt-1' }],
   serialLog: '/l/1.log',
 };
-const places = { qmpSocket: '/r/qmp', tapDescriptors: [3] };
+const places = { qmpSocket: '/r/qmp', tapDescriptors: [3], memoryDescriptor: null };
 
 describe('an option of QEMU', () => {
   it('is read by QEMU as it was written, whatever the values', () => {

@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { closeSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import {
@@ -30,13 +30,14 @@ const KILL_MS = 10_000;
  * Starts QEMU in a session of its own, as `uid` with no capability, no other group than `groups` and no way to gain
  * more; it outlives this process. It stands still, at its very beginning, until SIGCONT. Its error output is a pipe: after
  * our end QEMU's words go nowhere, and cost nothing.
- * @param taps names of taps, which become descriptors 3, 4, … @throws Error when it cannot be started.
+ * @param inherited names of taps, then paths of files to read, which become descriptors 3, 4, …
+ * @throws Error when it cannot be started.
  */
 export async function launchQemu(
   program: string,
   args: readonly string[],
   who: { readonly uid: number; readonly groups: readonly number[] },
-  taps: readonly string[],
+  inherited: { readonly taps: readonly string[]; readonly files: readonly string[] },
 ): Promise<QemuChild> {
   const identity = [`--reuid=${who.uid}`, `--regid=${who.uid}`];
   const groups = who.groups.length === 0 ? '--clear-groups' : `--groups=${who.groups.join(',')}`;
@@ -44,7 +45,8 @@ export async function launchQemu(
   const descriptors: number[] = [];
   let child: ChildProcess;
   try {
-    for (const tap of taps) descriptors.push(openTap(tap));
+    for (const tap of inherited.taps) descriptors.push(openTap(tap));
+    for (const path of inherited.files) descriptors.push(openSync(path, 'r'));
     child = spawn('setpriv', [...identity, groups, ...weak, '--', program, ...args], {
       detached: true,
       cwd: '/',

@@ -1,6 +1,7 @@
 import { chmod, chown, stat } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import { faultPoint } from '@berth/faults';
 import {
   cgroupAdd,
@@ -24,10 +25,11 @@ import {
   KeyedLock,
 } from '@berth/runtime';
 import { StartRefused, type MachineDriver, type MachineListener } from '../driver/machine-driver.js';
+import type { MemoryTarget } from '../driver/memory-images.js';
 import type { VmRuntimeOptions } from '../driver/ports.js';
 import type { Account } from '../driver/qemu-account.js';
 import { serialInput, type SerialPort, serialSwap } from '../driver/serial-input.js';
-import { callBounds } from '../driver/step-bounds.js';
+import { callBounds, guard } from '../driver/step-bounds.js';
 import type { MachineSpec } from '../machine/machine-spec.js';
 import type { QmpClient } from '../qmp/client.js';
 import { QmpTransportError } from '../qmp/commands.js';
@@ -38,6 +40,7 @@ import { endProcess, launchQemu, type QemuChild } from './process.js';
 import { QmpSessions } from './qmp-sessions.js';
 import { RunFiles, type ProcessRecord } from './run-files.js';
 import { MachineView, type QemuMachine } from './machine-view.js';
+import { saveMemory } from './memory-stream.js';
 import { livePower, quitReasons } from './run-state.js';
 import { forgetRotation, openedFor, rotate } from './serial-rotation.js';
 import { VmUids } from './vm-uids.js';
@@ -45,6 +48,8 @@ import { VmUids } from './vm-uids.js';
 const PROGRAM = 'qemu-system-x86_64';
 /** Threads of a QEMU beside its processors': its pool for disks has 64 at most, migration takes up to 255. */
 const MAX_OTHER_THREADS = 512;
+/** Between two looks at a QEMU that reads its memory. */
+const LOADING_MS = 10;
 
 /**
  * Machines whose QEMU we start ourselves. Each is a detached process of its own user, cgroup and session, found again
@@ -164,6 +169,33 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
   }
 
   async launch(spec: MachineSpec, account: Account, ctx: StepContext): Promise<void> {
+    await this.#launch(spec, account, null, ctx, (client) =>
+      client.execute('cont', undefined, callBounds(ctx)),
+    );
+  }
+
+  async save(machine: QemuMachine, target: MemoryTarget, ctx: StepContext): Promise<void> {
+    const client = await this.monitor(machine);
+    const { status } = await client.execute('query-status', undefined, callBounds(ctx));
+    // An attempt before this one came to its end, but not to its record. QEMU moves no memory twice, unless it had it since.
+    if (status === 'postmigrate') await client.execute('cont', undefined, callBounds(ctx));
+    await client.execute('stop', undefined, callBounds(ctx));
+    const way = { socketPath: this.#files.memorySocket(machine), uid: machine.record.uid };
+    await saveMemory(client, way, target, ctx);
+  }
+
+  async restore(spec: MachineSpec, account: Account, path: string, ctx: StepContext): Promise<void> {
+    await this.#launch(spec, account, path, ctx, (client, child) => this.#loaded(client, child, ctx));
+  }
+
+  /** @param memory file with the memory of an earlier QEMU; null when it boots. @param go what makes it ready */
+  async #launch(
+    spec: MachineSpec,
+    account: Account,
+    memory: string | null,
+    ctx: StepContext,
+    go: (client: QmpClient, child: QemuChild) => Promise<unknown>,
+  ): Promise<void> {
     await this.clear(spec);
     const at = (step: string) => faultPoint(`qemu.${step}`, spec.instanceId);
     try {
@@ -177,7 +209,7 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
         pids: spec.vcpus + MAX_OTHER_THREADS,
       });
       await at('cgroup.made');
-      const child = await this.#spawn(spec, account);
+      const child = await this.#spawn(spec, account, memory);
       await at('spawned');
       await cgroupAdd(this.#cgroup(spec), child.identity.pid).catch((error: unknown) => {
         // It ended already; why is what the greeting finds out.
@@ -189,7 +221,7 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
       await at('pid.recorded');
       const client = await this.#greet(spec, child, ctx);
       await at('greeted');
-      await client.execute('cont', undefined, callBounds(ctx));
+      await go(client, child);
       await at('continued');
     } catch (error) {
       await this.clear(spec);
@@ -267,15 +299,16 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
     await rotate(spec.serialLog, uid, () => Promise.resolve());
   }
 
-  async #spawn(spec: MachineSpec, { uid }: Account): Promise<QemuChild> {
+  async #spawn(spec: MachineSpec, { uid }: Account, memory: string | null): Promise<QemuChild> {
     const places = {
       qmpSocket: this.#files.socketPath(spec),
       tapDescriptors: spec.nics.map((_nic, i) => 3 + i),
+      memoryDescriptor: memory === null ? null : 3 + spec.nics.length,
     };
     const groups = spec.accel === 'kvm' ? [(await stat('/dev/kvm')).gid] : [];
     const args = machineArguments(spec, places);
-    const taps = spec.nics.map((nic) => nic.tap);
-    return launchQemu(PROGRAM, args, { uid, groups }, taps).catch((cause: Error) => {
+    const inherited = { taps: spec.nics.map((nic) => nic.tap), files: memory === null ? [] : [memory] };
+    return launchQemu(PROGRAM, args, { uid, groups }, inherited).catch((cause: Error) => {
       throw new StartRefused(this.name, cause.message, cause);
     });
   }
@@ -293,6 +326,22 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
     if (signal !== null)
       throw new RuntimeError('hostFault', `QEMU was ended by ${signal} before it answered`);
     throw new StartRefused(this.name, child.words() || 'QEMU ended before it answered');
+  }
+
+  /** Waits until the guest's memory is there; the guest stands still then. @throws StartRefused */
+  async #loaded(client: QmpClient, child: QemuChild, ctx: StepContext): Promise<void> {
+    try {
+      for (;;) {
+        const { status } = await client.execute('query-status', undefined, callBounds(ctx));
+        if (status !== 'inmigrate') return;
+        guard(ctx);
+        await wait(LOADING_MS);
+      }
+    } catch (error) {
+      if (!(error instanceof QmpTransportError) || error.fault !== 'closed') throw error;
+      await child.ended;
+      throw new StartRefused(this.name, child.words() || 'QEMU ended while it read the memory', error);
+    }
   }
 
   async #ask(

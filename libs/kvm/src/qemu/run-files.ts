@@ -33,6 +33,11 @@ export class RunFiles {
     return join(this.dir, key.instanceId, String(key.epoch), 'qmp');
   }
 
+  /** Where QEMU sends its memory: see memory-stream.ts. */
+  memorySocket(key: WorkloadKey): string {
+    return join(this.dir, key.instanceId, String(key.epoch), 'mem');
+  }
+
   /** What is typed at the first serial port: see serial-input.ts. */
   serialPipe(key: WorkloadKey): string {
     return join(this.dir, key.instanceId, `${key.epoch}.in`);

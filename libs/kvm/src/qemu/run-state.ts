@@ -21,9 +21,9 @@ export function stateOf(status: QueryStatusResult['status']): Pick<Machine, 'pow
   switch (status) {
     case 'running':
     case 'colo':
-      return { power: 'running', end: 'unknown' };
+    // A guest that sleeps (ACPI S3) runs: that is its own doing, and it wakes by itself.
     case 'suspended':
-      return { power: 'suspended', end: 'unknown' };
+      return { power: 'running', end: 'unknown' };
     case 'shutdown':
       return { power: null, end: 'guestOff' };
     case 'guest-panicked':

@@ -22,6 +22,15 @@ export interface QmpCommands {
     args: QueryBlockstatsArguments | undefined;
     result: readonly QueryBlockstatsResult[];
   };
+  'query-cpus-fast': { args: undefined; result: readonly QueryCpusFastResult[] };
+  'qom-get': { args: QomGetArguments; result: unknown };
+  'migrate-set-parameters': {
+    args: MigrateSetParametersArguments | undefined;
+    result: Record<string, never>;
+  };
+  migrate: { args: MigrateArguments; result: Record<string, never> };
+  migrate_cancel: { args: undefined; result: Record<string, never> };
+  'query-migrate': { args: undefined; result: QueryMigrateResult };
   device_add: { args: DeviceAddArguments & Readonly<Record<string, unknown>>; result: Record<string, never> };
   device_del: { args: DeviceDelArguments; result: Record<string, never> };
   'object-add': { args: ObjectAddArguments; result: Record<string, never> };
@@ -29,12 +38,10 @@ export interface QmpCommands {
   netdev_add: { args: NetdevAddArguments; result: Record<string, never> };
   netdev_del: { args: NetdevDelArguments; result: Record<string, never> };
   'query-hotpluggable-cpus': { args: undefined; result: readonly QueryHotpluggableCpusResult[] };
-  'query-cpus-fast': { args: undefined; result: readonly QueryCpusFastResult[] };
   'query-memory-devices': { args: undefined; result: readonly QueryMemoryDevicesResult[] };
   'query-pci': { args: undefined; result: readonly QueryPciResult[] };
   getfd: { args: GetfdArguments; result: Record<string, never> };
   closefd: { args: ClosefdArguments; result: Record<string, never> };
-  'qom-get': { args: QomGetArguments; result: unknown };
   'qom-set': { args: QomSetArguments; result: Record<string, never> };
   'qom-list': { args: QomListArguments; result: readonly QomListResult[] };
   'blockdev-add': { args: BlockdevAddArguments; result: Record<string, never> };
@@ -81,16 +88,9 @@ export interface QmpCommands {
   screendump: { args: ScreendumpArguments; result: Record<string, never> };
   'send-key': { args: SendKeyArguments; result: Record<string, never> };
   'query-vnc': { args: undefined; result: QueryVncResult };
-  migrate: { args: MigrateArguments; result: Record<string, never> };
   'migrate-incoming': { args: MigrateIncomingArguments; result: Record<string, never> };
   'migrate-continue': { args: MigrateContinueArguments; result: Record<string, never> };
-  migrate_cancel: { args: undefined; result: Record<string, never> };
   'migrate-set-capabilities': { args: MigrateSetCapabilitiesArguments; result: Record<string, never> };
-  'migrate-set-parameters': {
-    args: MigrateSetParametersArguments | undefined;
-    result: Record<string, never>;
-  };
-  'query-migrate': { args: undefined; result: QueryMigrateResult };
   system_reset: { args: undefined; result: Record<string, never> };
   system_wakeup: { args: undefined; result: Record<string, never> };
   quit: { args: undefined; result: Record<string, never> };
@@ -219,6 +219,105 @@ export interface QueryBlockstatsResult {
   readonly parent?: QueryBlockstatsResult;
   readonly backing?: QueryBlockstatsResult;
 }
+export type QueryCpusFastResult = {
+  readonly 'cpu-index': number;
+  readonly 'qom-path': string;
+  readonly 'thread-id': number;
+  readonly props?: QueryCpusFastResultProps;
+} & (
+  | ({ readonly target: 's390x' } & QueryCpusFastResultS390x)
+  | {
+      readonly target:
+        | 'aarch64'
+        | 'alpha'
+        | 'arm'
+        | 'avr'
+        | 'cris'
+        | 'hppa'
+        | 'i386'
+        | 'loongarch64'
+        | 'm68k'
+        | 'microblaze'
+        | 'microblazeel'
+        | 'mips'
+        | 'mips64'
+        | 'mips64el'
+        | 'mipsel'
+        | 'nios2'
+        | 'or1k'
+        | 'ppc'
+        | 'ppc64'
+        | 'riscv32'
+        | 'riscv64'
+        | 'rx'
+        | 'sh4'
+        | 'sh4eb'
+        | 'sparc'
+        | 'sparc64'
+        | 'tricore'
+        | 'x86_64'
+        | 'xtensa'
+        | 'xtensaeb';
+    }
+);
+export interface QomGetArguments {
+  readonly path: string;
+  readonly property: string;
+}
+export interface MigrateSetParametersArguments {
+  readonly 'announce-initial'?: number;
+  readonly 'announce-max'?: number;
+  readonly 'announce-rounds'?: number;
+  readonly 'announce-step'?: number;
+  readonly 'compress-level'?: number;
+  readonly 'compress-threads'?: number;
+  readonly 'compress-wait-thread'?: boolean;
+  readonly 'decompress-threads'?: number;
+  readonly 'throttle-trigger-threshold'?: number;
+  readonly 'cpu-throttle-initial'?: number;
+  readonly 'cpu-throttle-increment'?: number;
+  readonly 'cpu-throttle-tailslow'?: boolean;
+  readonly 'tls-creds'?: MigrateSetParametersArgumentsTlsCreds;
+  readonly 'tls-hostname'?: MigrateSetParametersArgumentsTlsCreds;
+  readonly 'tls-authz'?: MigrateSetParametersArgumentsTlsCreds;
+  readonly 'max-bandwidth'?: number;
+  readonly 'downtime-limit'?: number;
+  readonly 'x-checkpoint-delay'?: number;
+  readonly 'block-incremental'?: boolean;
+  readonly 'multifd-channels'?: number;
+  readonly 'xbzrle-cache-size'?: number;
+  readonly 'max-postcopy-bandwidth'?: number;
+  readonly 'max-cpu-throttle'?: number;
+  readonly 'multifd-compression'?: MigrateSetParametersArgumentsMultifdCompression;
+  readonly 'multifd-zlib-level'?: number;
+  readonly 'multifd-zstd-level'?: number;
+  readonly 'block-bitmap-mapping'?: readonly MigrateSetParametersArgumentsBlockBitmapMapping[];
+}
+export interface MigrateArguments {
+  readonly uri: string;
+  readonly blk?: boolean;
+  readonly inc?: boolean;
+  readonly detach?: boolean;
+  readonly resume?: boolean;
+}
+export interface QueryMigrateResult {
+  readonly status?: QueryMigrateResultStatus;
+  readonly ram?: QueryMigrateResultRam;
+  readonly disk?: QueryMigrateResultRam;
+  readonly vfio?: QueryMigrateResultVfio;
+  readonly 'xbzrle-cache'?: QueryMigrateResultXbzrleCache;
+  readonly 'total-time'?: number;
+  readonly 'expected-downtime'?: number;
+  readonly downtime?: number;
+  readonly 'setup-time'?: number;
+  readonly 'cpu-throttle-percentage'?: number;
+  readonly 'error-desc'?: string;
+  readonly 'blocked-reasons'?: readonly string[];
+  readonly 'postcopy-blocktime'?: number;
+  readonly 'postcopy-vcpu-blocktime'?: readonly number[];
+  readonly compression?: QueryMigrateResultCompression;
+  readonly 'socket-address'?: readonly QueryMigrateResultSocketAddress[];
+}
 export interface DeviceAddArguments {
   readonly driver: string;
   readonly bus?: string;
@@ -296,50 +395,9 @@ export interface NetdevDelArguments {
 export interface QueryHotpluggableCpusResult {
   readonly type: string;
   readonly 'vcpus-count': number;
-  readonly props: QueryHotpluggableCpusResultProps;
+  readonly props: QueryCpusFastResultProps;
   readonly 'qom-path'?: string;
 }
-export type QueryCpusFastResult = {
-  readonly 'cpu-index': number;
-  readonly 'qom-path': string;
-  readonly 'thread-id': number;
-  readonly props?: QueryHotpluggableCpusResultProps;
-} & (
-  | ({ readonly target: 's390x' } & QueryCpusFastResultS390x)
-  | {
-      readonly target:
-        | 'aarch64'
-        | 'alpha'
-        | 'arm'
-        | 'avr'
-        | 'cris'
-        | 'hppa'
-        | 'i386'
-        | 'loongarch64'
-        | 'm68k'
-        | 'microblaze'
-        | 'microblazeel'
-        | 'mips'
-        | 'mips64'
-        | 'mips64el'
-        | 'mipsel'
-        | 'nios2'
-        | 'or1k'
-        | 'ppc'
-        | 'ppc64'
-        | 'riscv32'
-        | 'riscv64'
-        | 'rx'
-        | 'sh4'
-        | 'sh4eb'
-        | 'sparc'
-        | 'sparc64'
-        | 'tricore'
-        | 'x86_64'
-        | 'xtensa'
-        | 'xtensaeb';
-    }
-);
 export type QueryMemoryDevicesResult =
   | ({ readonly type: 'dimm' } & QueryMemoryDevicesResultDimm)
   | ({ readonly type: 'nvdimm' } & QueryMemoryDevicesResultDimm)
@@ -355,10 +413,6 @@ export interface GetfdArguments {
 }
 export interface ClosefdArguments {
   readonly fdname: string;
-}
-export interface QomGetArguments {
-  readonly path: string;
-  readonly property: string;
 }
 export interface QomSetArguments {
   readonly path: string;
@@ -698,68 +752,14 @@ export interface QueryVncResult {
   readonly auth?: string;
   readonly clients?: readonly QueryVncResultClients[];
 }
-export interface MigrateArguments {
-  readonly uri: string;
-  readonly blk?: boolean;
-  readonly inc?: boolean;
-  readonly detach?: boolean;
-  readonly resume?: boolean;
-}
 export interface MigrateIncomingArguments {
   readonly uri: string;
 }
 export interface MigrateContinueArguments {
-  readonly state: MigrateContinueArgumentsState;
+  readonly state: QueryMigrateResultStatus;
 }
 export interface MigrateSetCapabilitiesArguments {
   readonly capabilities: readonly MigrateSetCapabilitiesArgumentsCapabilities[];
-}
-export interface MigrateSetParametersArguments {
-  readonly 'announce-initial'?: number;
-  readonly 'announce-max'?: number;
-  readonly 'announce-rounds'?: number;
-  readonly 'announce-step'?: number;
-  readonly 'compress-level'?: number;
-  readonly 'compress-threads'?: number;
-  readonly 'compress-wait-thread'?: boolean;
-  readonly 'decompress-threads'?: number;
-  readonly 'throttle-trigger-threshold'?: number;
-  readonly 'cpu-throttle-initial'?: number;
-  readonly 'cpu-throttle-increment'?: number;
-  readonly 'cpu-throttle-tailslow'?: boolean;
-  readonly 'tls-creds'?: MigrateSetParametersArgumentsTlsCreds;
-  readonly 'tls-hostname'?: MigrateSetParametersArgumentsTlsCreds;
-  readonly 'tls-authz'?: MigrateSetParametersArgumentsTlsCreds;
-  readonly 'max-bandwidth'?: number;
-  readonly 'downtime-limit'?: number;
-  readonly 'x-checkpoint-delay'?: number;
-  readonly 'block-incremental'?: boolean;
-  readonly 'multifd-channels'?: number;
-  readonly 'xbzrle-cache-size'?: number;
-  readonly 'max-postcopy-bandwidth'?: number;
-  readonly 'max-cpu-throttle'?: number;
-  readonly 'multifd-compression'?: MigrateSetParametersArgumentsMultifdCompression;
-  readonly 'multifd-zlib-level'?: number;
-  readonly 'multifd-zstd-level'?: number;
-  readonly 'block-bitmap-mapping'?: readonly MigrateSetParametersArgumentsBlockBitmapMapping[];
-}
-export interface QueryMigrateResult {
-  readonly status?: MigrateContinueArgumentsState;
-  readonly ram?: QueryMigrateResultRam;
-  readonly disk?: QueryMigrateResultRam;
-  readonly vfio?: QueryMigrateResultVfio;
-  readonly 'xbzrle-cache'?: QueryMigrateResultXbzrleCache;
-  readonly 'total-time'?: number;
-  readonly 'expected-downtime'?: number;
-  readonly downtime?: number;
-  readonly 'setup-time'?: number;
-  readonly 'cpu-throttle-percentage'?: number;
-  readonly 'error-desc'?: string;
-  readonly 'blocked-reasons'?: readonly string[];
-  readonly 'postcopy-blocktime'?: number;
-  readonly 'postcopy-vcpu-blocktime'?: readonly number[];
-  readonly compression?: QueryMigrateResultCompression;
-  readonly 'socket-address'?: readonly QueryMigrateResultSocketAddress[];
 }
 export interface QueryVersionResult {
   readonly qemu: QueryVersionResultQemu;
@@ -861,7 +861,7 @@ export interface NicRxFilterChangedData {
   readonly path: string;
 }
 export interface MigrationData {
-  readonly status: MigrateContinueArgumentsState;
+  readonly status: QueryMigrateResultStatus;
 }
 export interface MigrationPassData {
   readonly pass: number;
@@ -986,6 +986,83 @@ export type QueryBlockstatsResultDriverSpecific =
         | 'vpc'
         | 'vvfat';
     };
+export interface QueryCpusFastResultS390x {
+  readonly 'cpu-state': QueryCpusFastResultS390xCpuState;
+}
+export interface QueryCpusFastResultProps {
+  readonly 'node-id'?: number;
+  readonly 'socket-id'?: number;
+  readonly 'die-id'?: number;
+  readonly 'cluster-id'?: number;
+  readonly 'core-id'?: number;
+  readonly 'thread-id'?: number;
+}
+export type MigrateSetParametersArgumentsTlsCreds = string | null;
+export type MigrateSetParametersArgumentsMultifdCompression = 'none' | 'zlib' | 'zstd';
+export interface MigrateSetParametersArgumentsBlockBitmapMapping {
+  readonly 'node-name': string;
+  readonly alias: string;
+  readonly bitmaps: readonly MigrateSetParametersArgumentsBlockBitmapMappingBitmaps[];
+}
+export type QueryMigrateResultStatus =
+  | 'none'
+  | 'setup'
+  | 'cancelling'
+  | 'cancelled'
+  | 'active'
+  | 'postcopy-active'
+  | 'postcopy-paused'
+  | 'postcopy-recover'
+  | 'completed'
+  | 'failed'
+  | 'colo'
+  | 'pre-switchover'
+  | 'device'
+  | 'wait-unplug';
+export interface QueryMigrateResultRam {
+  readonly transferred: number;
+  readonly remaining: number;
+  readonly total: number;
+  readonly duplicate: number;
+  readonly skipped: number;
+  readonly normal: number;
+  readonly 'normal-bytes': number;
+  readonly 'dirty-pages-rate': number;
+  readonly mbps: number;
+  readonly 'dirty-sync-count': number;
+  readonly 'postcopy-requests': number;
+  readonly 'page-size': number;
+  readonly 'multifd-bytes': number;
+  readonly 'pages-per-second': number;
+  readonly 'precopy-bytes': number;
+  readonly 'downtime-bytes': number;
+  readonly 'postcopy-bytes': number;
+  readonly 'dirty-sync-missed-zero-copy': number;
+}
+export interface QueryMigrateResultVfio {
+  readonly transferred: number;
+}
+export interface QueryMigrateResultXbzrleCache {
+  readonly 'cache-size': number;
+  readonly bytes: number;
+  readonly pages: number;
+  readonly 'cache-miss': number;
+  readonly 'cache-miss-rate': number;
+  readonly 'encoding-rate': number;
+  readonly overflow: number;
+}
+export interface QueryMigrateResultCompression {
+  readonly pages: number;
+  readonly busy: number;
+  readonly 'busy-rate': number;
+  readonly 'compressed-size': number;
+  readonly 'compression-rate': number;
+}
+export type QueryMigrateResultSocketAddress =
+  | ({ readonly type: 'inet' } & QueryMigrateResultSocketAddressInet)
+  | ({ readonly type: 'unix' } & QueryMigrateResultSocketAddressUnix)
+  | ({ readonly type: 'vsock' } & QueryMigrateResultSocketAddressVsock)
+  | ({ readonly type: 'fd' } & QueryMigrateResultSocketAddressFd);
 export interface ObjectAddArgumentsAuthzList {
   readonly policy?: ObjectAddArgumentsAuthzListPolicy;
   readonly rules?: readonly ObjectAddArgumentsAuthzListRules[];
@@ -1291,7 +1368,7 @@ export interface NetdevAddArgumentsUser {
   readonly bootfile?: string;
   readonly dhcpstart?: string;
   readonly dns?: string;
-  readonly dnssearch?: readonly NetdevAddArgumentsUserDnssearch[];
+  readonly dnssearch?: readonly QueryMigrateResultSocketAddressFd[];
   readonly domainname?: string;
   readonly 'ipv6-prefix'?: string;
   readonly 'ipv6-prefixlen'?: number;
@@ -1299,8 +1376,8 @@ export interface NetdevAddArgumentsUser {
   readonly 'ipv6-dns'?: string;
   readonly smb?: string;
   readonly smbserver?: string;
-  readonly hostfwd?: readonly NetdevAddArgumentsUserDnssearch[];
-  readonly guestfwd?: readonly NetdevAddArgumentsUserDnssearch[];
+  readonly hostfwd?: readonly QueryMigrateResultSocketAddressFd[];
+  readonly guestfwd?: readonly QueryMigrateResultSocketAddressFd[];
   readonly 'tftp-server-name'?: string;
 }
 export interface NetdevAddArgumentsTap {
@@ -1380,17 +1457,6 @@ export interface NetdevAddArgumentsVhostVdpa {
   readonly vhostfd?: string;
   readonly queues?: number;
   readonly 'x-svq'?: boolean;
-}
-export interface QueryHotpluggableCpusResultProps {
-  readonly 'node-id'?: number;
-  readonly 'socket-id'?: number;
-  readonly 'die-id'?: number;
-  readonly 'cluster-id'?: number;
-  readonly 'core-id'?: number;
-  readonly 'thread-id'?: number;
-}
-export interface QueryCpusFastResultS390x {
-  readonly 'cpu-state': QueryCpusFastResultS390xCpuState;
 }
 export interface QueryMemoryDevicesResultDimm {
   readonly data: QueryMemoryDevicesResultDimmData;
@@ -1619,7 +1685,7 @@ export interface BlockdevAddArgumentsReplication {
   readonly 'top-id'?: string;
 }
 export interface BlockdevAddArgumentsSsh {
-  readonly server: BlockdevAddArgumentsSshServer;
+  readonly server: QueryMigrateResultSocketAddressInet;
   readonly path: string;
   readonly user?: string;
   readonly 'host-key-check'?: BlockdevAddArgumentsSshHostKeyCheck;
@@ -1762,76 +1828,10 @@ export interface QueryVncResultClients {
   readonly x509_dname?: string;
   readonly sasl_username?: string;
 }
-export type MigrateContinueArgumentsState =
-  | 'none'
-  | 'setup'
-  | 'cancelling'
-  | 'cancelled'
-  | 'active'
-  | 'postcopy-active'
-  | 'postcopy-paused'
-  | 'postcopy-recover'
-  | 'completed'
-  | 'failed'
-  | 'colo'
-  | 'pre-switchover'
-  | 'device'
-  | 'wait-unplug';
 export interface MigrateSetCapabilitiesArgumentsCapabilities {
   readonly capability: MigrateSetCapabilitiesArgumentsCapabilitiesCapability;
   readonly state: boolean;
 }
-export type MigrateSetParametersArgumentsTlsCreds = string | null;
-export type MigrateSetParametersArgumentsMultifdCompression = 'none' | 'zlib' | 'zstd';
-export interface MigrateSetParametersArgumentsBlockBitmapMapping {
-  readonly 'node-name': string;
-  readonly alias: string;
-  readonly bitmaps: readonly MigrateSetParametersArgumentsBlockBitmapMappingBitmaps[];
-}
-export interface QueryMigrateResultRam {
-  readonly transferred: number;
-  readonly remaining: number;
-  readonly total: number;
-  readonly duplicate: number;
-  readonly skipped: number;
-  readonly normal: number;
-  readonly 'normal-bytes': number;
-  readonly 'dirty-pages-rate': number;
-  readonly mbps: number;
-  readonly 'dirty-sync-count': number;
-  readonly 'postcopy-requests': number;
-  readonly 'page-size': number;
-  readonly 'multifd-bytes': number;
-  readonly 'pages-per-second': number;
-  readonly 'precopy-bytes': number;
-  readonly 'downtime-bytes': number;
-  readonly 'postcopy-bytes': number;
-  readonly 'dirty-sync-missed-zero-copy': number;
-}
-export interface QueryMigrateResultVfio {
-  readonly transferred: number;
-}
-export interface QueryMigrateResultXbzrleCache {
-  readonly 'cache-size': number;
-  readonly bytes: number;
-  readonly pages: number;
-  readonly 'cache-miss': number;
-  readonly 'cache-miss-rate': number;
-  readonly 'encoding-rate': number;
-  readonly overflow: number;
-}
-export interface QueryMigrateResultCompression {
-  readonly pages: number;
-  readonly busy: number;
-  readonly 'busy-rate': number;
-  readonly 'compressed-size': number;
-  readonly 'compression-rate': number;
-}
-export type QueryMigrateResultSocketAddress =
-  | ({ readonly type: 'inet' } & BlockdevAddArgumentsSshServer)
-  | ({ readonly type: 'unix' } & QueryMigrateResultSocketAddressUnix)
-  | ({ readonly type: 'vsock' } & QueryMigrateResultSocketAddressVsock)
-  | ({ readonly type: 'fd' } & NetdevAddArgumentsUserDnssearch);
 export interface QueryVersionResultQemu {
   readonly major: number;
   readonly minor: number;
@@ -1924,6 +1924,35 @@ export interface QueryBlockstatsResultDriverSpecificNvme {
   readonly 'aligned-accesses': number;
   readonly 'unaligned-accesses': number;
 }
+export type QueryCpusFastResultS390xCpuState =
+  'uninitialized' | 'stopped' | 'check-stop' | 'operating' | 'load';
+export interface MigrateSetParametersArgumentsBlockBitmapMappingBitmaps {
+  readonly name: string;
+  readonly alias: string;
+  readonly transform?: MigrateSetParametersArgumentsBlockBitmapMappingBitmapsTransform;
+}
+export interface QueryMigrateResultSocketAddressInet {
+  readonly host: string;
+  readonly port: string;
+  readonly numeric?: boolean;
+  readonly to?: number;
+  readonly ipv4?: boolean;
+  readonly ipv6?: boolean;
+  readonly 'keep-alive'?: boolean;
+  readonly mptcp?: boolean;
+}
+export interface QueryMigrateResultSocketAddressUnix {
+  readonly path: string;
+  readonly abstract?: boolean;
+  readonly tight?: boolean;
+}
+export interface QueryMigrateResultSocketAddressVsock {
+  readonly cid: string;
+  readonly port: string;
+}
+export interface QueryMigrateResultSocketAddressFd {
+  readonly str: string;
+}
 export type ObjectAddArgumentsAuthzListPolicy = 'deny' | 'allow';
 export interface ObjectAddArgumentsAuthzListRules {
   readonly match: string;
@@ -1958,11 +1987,6 @@ export interface ObjectAddArgumentsThrottleGroupLimits {
   readonly 'iops-size'?: number;
 }
 export type ObjectAddArgumentsTlsCredsAnonEndpoint = 'client' | 'server';
-export interface NetdevAddArgumentsUserDnssearch {
-  readonly str: string;
-}
-export type QueryCpusFastResultS390xCpuState =
-  'uninitialized' | 'stopped' | 'check-stop' | 'operating' | 'load';
 export interface QueryMemoryDevicesResultDimmData {
   readonly id?: string;
   readonly addr: number;
@@ -2063,16 +2087,6 @@ export interface BlockdevAddArgumentsRbdServer {
   readonly port: string;
 }
 export type BlockdevAddArgumentsReplicationMode = 'primary' | 'secondary';
-export interface BlockdevAddArgumentsSshServer {
-  readonly host: string;
-  readonly port: string;
-  readonly numeric?: boolean;
-  readonly to?: number;
-  readonly ipv4?: boolean;
-  readonly ipv6?: boolean;
-  readonly 'keep-alive'?: boolean;
-  readonly mptcp?: boolean;
-}
 export type BlockdevAddArgumentsSshHostKeyCheck =
   | ({ readonly mode: 'hash' } & BlockdevAddArgumentsSshHostKeyCheckHash)
   | { readonly mode: 'none' | 'known_hosts' };
@@ -2110,7 +2124,7 @@ export interface TransactionArgumentsActionsDriveBackup {
 }
 export type TransactionArgumentsPropertiesCompletionMode = 'individual' | 'grouped';
 export interface NbdServerStartArgumentsAddrInet {
-  readonly data: BlockdevAddArgumentsSshServer;
+  readonly data: QueryMigrateResultSocketAddressInet;
 }
 export interface NbdServerStartArgumentsAddrUnix {
   readonly data: QueryMigrateResultSocketAddressUnix;
@@ -2119,7 +2133,7 @@ export interface NbdServerStartArgumentsAddrVsock {
   readonly data: QueryMigrateResultSocketAddressVsock;
 }
 export interface NbdServerStartArgumentsAddrFd {
-  readonly data: NetdevAddArgumentsUserDnssearch;
+  readonly data: QueryMigrateResultSocketAddressFd;
 }
 export type BlockExportAddArgumentsNbdBitmaps = string | BlockDirtyBitmapRemoveArguments;
 export type BlockExportAddArgumentsFuseAllowOther = 'off' | 'on' | 'auto';
@@ -2151,20 +2165,6 @@ export type MigrateSetCapabilitiesArgumentsCapabilitiesCapability =
   | 'background-snapshot'
   | 'zero-copy-send'
   | 'postcopy-preempt';
-export interface MigrateSetParametersArgumentsBlockBitmapMappingBitmaps {
-  readonly name: string;
-  readonly alias: string;
-  readonly transform?: MigrateSetParametersArgumentsBlockBitmapMappingBitmapsTransform;
-}
-export interface QueryMigrateResultSocketAddressUnix {
-  readonly path: string;
-  readonly abstract?: boolean;
-  readonly tight?: boolean;
-}
-export interface QueryMigrateResultSocketAddressVsock {
-  readonly cid: string;
-  readonly port: string;
-}
 export interface GuestPanickedDataInfoHyperV {
   readonly arg1: number;
   readonly arg2: number;
@@ -2257,6 +2257,9 @@ export interface ChardevAddArgumentsBackendRingbufData {
   readonly logfile?: string;
   readonly logappend?: boolean;
   readonly size?: number;
+}
+export interface MigrateSetParametersArgumentsBlockBitmapMappingBitmapsTransform {
+  readonly persistent?: boolean;
 }
 export type ObjectAddArgumentsAuthzListRulesFormat = 'exact' | 'glob';
 export interface QueryPciResultDevicesPciBridgeBus {
@@ -2543,9 +2546,6 @@ export type SendKeyArgumentsKeysQcodeData =
   | 'ac_bookmarks'
   | 'lang1'
   | 'lang2';
-export interface MigrateSetParametersArgumentsBlockBitmapMappingBitmapsTransform {
-  readonly persistent?: boolean;
-}
 export type GuestPanickedDataInfoS390Reason =
   'unknown' | 'disabled-wait' | 'extint-loop' | 'pgmint-loop' | 'opint-loop';
 export interface QueryPciResultDevicesPciBridgeBusIoRange {

@@ -6,6 +6,7 @@ import { living } from './living.js';
 import { preparing } from './preparing.js';
 import { recovery } from './recovery.js';
 import { starting } from './starting.js';
+import { suspending } from './suspending.js';
 import { consoles, execs } from './terminals.js';
 
 export type { Behaviour, ConformanceHarness, SmallPool, WorkloadKind } from './harness.js';
@@ -15,6 +16,7 @@ export const behaviours: readonly Behaviour[] = [
   ...preparing,
   ...starting,
   ...living,
+  ...suspending,
   ...consoles,
   ...execs,
   ...ending,
@@ -23,7 +25,7 @@ export const behaviours: readonly Behaviour[] = [
 ];
 
 /** What not every runtime has. */
-type Facet = 'console' | 'exec';
+type Facet = 'console' | 'exec' | 'suspend';
 
 /** The promises of a facet that is left out: it is not offered. */
 const lacking = (facet: Facet): Behaviour => ({
@@ -35,9 +37,10 @@ const lacking = (facet: Facet): Behaviour => ({
   },
 });
 
-/** The cases of one runtime; of a facet it lacks, that it does not offer it. */
-export function conformanceCases(lacks: Facet | null = null): readonly Behaviour[] {
-  if (lacks === null) return behaviours;
-  const ofFacet = { console: consoles, exec: execs }[lacks];
-  return [...behaviours.filter((b) => !ofFacet.includes(b)), lacking(lacks)];
+const ofFacet = { console: consoles, exec: execs, suspend: suspending } as const;
+
+/** The cases of one runtime; of each facet it lacks, that it does not offer it. */
+export function conformanceCases(...lacks: readonly Facet[]): readonly Behaviour[] {
+  const lacked = new Set(lacks.flatMap((facet) => ofFacet[facet]));
+  return [...behaviours.filter((b) => !lacked.has(b)), ...lacks.map(lacking)];
 }

@@ -149,6 +149,49 @@ export const misbehaviours: Readonly<Record<string, Twist>> = {
   'a paused workload stays paused over an agent restart, and can be asked to stop': (rt, host) => ({
     stop: (key, grace, ctx) => rt.stop(key, of(host, key)?.paused === true ? 0 : grace, ctx),
   }),
+  'what is suspended has no process, and goes on where it was': (rt, host) => ({
+    start: async (spec, ctx) => {
+      // The memory is forgotten: it boots.
+      if (of(host, spec)?.suspended === true) startAgain(host, of(host, spec));
+      await rt.start(spec, ctx);
+    },
+  }),
+  'what is suspended stays so over an agent restart, and the next agent brings it back': (rt, host) => ({
+    recover: () => {
+      for (const w of Object.values(host.state.workloads)) w.suspended = false;
+      return rt.recover();
+    },
+  }),
+  'a paused workload can be suspended, and a suspended one not be paused': (rt, host) => ({
+    pause: async (key, ctx) => {
+      if (of(host, key)?.suspended !== true) await rt.pause?.(key, ctx);
+    },
+  }),
+  'a stop of what is suspended discards its memory: the next run boots': (rt, host) => ({
+    stop: async (key, grace, ctx) => {
+      const kept = of(host, key)?.suspended;
+      await rt.stop(key, grace, ctx);
+      const w = of(host, key);
+      if (w !== undefined && kept === true) w.suspended = true;
+    },
+  }),
+  'what is suspended can be removed, and nothing is left': (rt, host) => ({
+    remove: async (key, ctx) => {
+      if (of(host, key)?.suspended !== true && (of(host, key)?.exit ?? null) === null)
+        await rt.remove(key, ctx);
+    },
+  }),
+  'what does not run cannot be suspended': (rt, host) => ({
+    suspend: async (spec, ctx) => {
+      if (runs(host, spec)) await rt.suspend?.(spec, ctx);
+    },
+  }),
+  'a suspend that is given up can be taken back, or finished': (rt, host) => ({
+    suspend: async (spec, ctx) => {
+      if (ctx.signal.aborted) host.end(spec, { reason: 'killed' });
+      await rt.suspend?.(spec, ctx);
+    },
+  }),
   'a log that is followed gives what comes, and ends with its signal': (rt) => ({
     logs: (key, options) => rt.logs?.(key, options, new AbortController().signal) ?? never(),
   }),

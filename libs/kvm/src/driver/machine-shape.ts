@@ -1,0 +1,24 @@
+import { RuntimeError } from '@berth/runtime';
+import type { ExecuteOptions, QmpExecutor } from '../qmp/commands.js';
+import { MachineShape } from './workload-record.js';
+
+const MIB = 2 ** 20;
+
+/**
+ * What a QEMU that is to take over this one's memory must have in common with it (QEMU QMP reference: `query-kvm`,
+ * `query-cpus-fast`, `query-memory-size-summary`, and the type of `/machine`). @throws RuntimeError hostFault
+ */
+export async function machineShape(qmp: QmpExecutor, bounds: ExecuteOptions): Promise<MachineShape> {
+  const kvm = await qmp.execute('query-kvm', undefined, bounds);
+  const cpus = await qmp.execute('query-cpus-fast', undefined, bounds);
+  const memory = await qmp.execute('query-memory-size-summary', undefined, bounds);
+  const type = await qmp.execute('qom-get', { path: '/machine', property: 'type' }, bounds);
+  const shape = MachineShape.safeParse({
+    accel: kvm.enabled ? 'kvm' : 'tcg',
+    machineType: String(type).replace(/-machine$/, ''),
+    vcpus: cpus.length,
+    memoryMiB: memory['base-memory'] / MIB,
+  });
+  if (shape.success) return shape.data;
+  throw new RuntimeError('hostFault', `QEMU does not say what it is: ${shape.error.message}`);
+}

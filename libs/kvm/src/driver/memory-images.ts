@@ -1,0 +1,72 @@
+import { open, rename, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { syncDirectory } from '@berth/linux';
+import type { VolumeId } from '@berth/model';
+import { RuntimeError } from '@berth/runtime';
+import type { DiskVolumes } from './ports.js';
+
+const MIB = 2 ** 20;
+
+/** A file that is to be made. */
+export interface MemoryTarget {
+  readonly path: string;
+  /** All that the pool has above its reserve: a QEMU that a guest took over is no reason to fill the host's disk. */
+  readonly limitBytes: number;
+}
+
+/**
+ * Memory of suspended machines, one file beside a root disk, named by its volume. It is written under another name and
+ * gets its own when it is whole, so a file of that name can be restored from.
+ */
+export class MemoryImages {
+  constructor(private readonly volumes: Pick<DiskVolumes, 'memoryPath' | 'freeMiB'>) {}
+
+  /** Where an image is, once it is whole. */
+  path(volumeId: VolumeId): string {
+    return this.volumes.memoryPath(volumeId);
+  }
+
+  /** Where a new one is to be written: nothing is there. @throws RuntimeError noSpace when it may not fit. */
+  async begin(volumeId: VolumeId, memoryMiB: number): Promise<MemoryTarget> {
+    await this.discard(volumeId);
+    const free = await this.volumes.freeMiB();
+    if (free < memoryMiB)
+      throw new RuntimeError(
+        'noSpace',
+        `its memory of ${memoryMiB} MiB needs room; the pool has ${free} MiB`,
+        {
+          remedy: 'Delete instances or images that are not needed, or stop the machine instead.',
+        },
+      );
+    return { path: this.#unfinished(volumeId), limitBytes: free * MIB };
+  }
+
+  /** The new one is whole: from now on it is the image. Repeating it is no error. */
+  async complete(volumeId: VolumeId): Promise<void> {
+    const path = this.path(volumeId);
+    const file = await open(this.#unfinished(volumeId), 'r+').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return null;
+      throw error;
+    });
+    if (file === null) return;
+    try {
+      await file.chown(0, 0);
+      await file.chmod(0o600);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(this.#unfinished(volumeId), path);
+    await syncDirectory(dirname(path));
+  }
+
+  /** Removes what there is, whole or not. */
+  async discard(volumeId: VolumeId): Promise<void> {
+    await rm(this.path(volumeId), { force: true });
+    await rm(this.#unfinished(volumeId), { force: true });
+  }
+
+  #unfinished(volumeId: VolumeId): string {
+    return `${this.path(volumeId)}.part`;
+  }
+}
