@@ -48,6 +48,9 @@ async function bodyOf(req: IncomingMessage): Promise<unknown> {
   return JSON.parse(text);
 }
 
+/** No daemon, or one that ended before, after or while it was asked. */
+const gone: ReadonlySet<string> = new Set(['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE']);
+
 /** Asks the daemon; null when none listens. @throws Error when it refuses. */
 export function controlAsk(
   socket: string,
@@ -68,8 +71,7 @@ export function controlAsk(
     });
     req.on('timeout', () => req.destroy(new Error('the supervisor did not answer within 5 s')));
     req.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED' || error.code === 'ECONNRESET')
-        resolve(null);
+      if (gone.has(error.code ?? '')) resolve(null);
       else reject(error);
     });
     req.end(body === undefined ? undefined : JSON.stringify(body));
