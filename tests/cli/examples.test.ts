@@ -65,6 +65,11 @@ beforeAll(async () => {
     expect(body.instance.status.state).toBe('running');
     operation = body.operation.id;
   }
+  const agent = { isolation: 'vm', image: 'disk', memoryMiB: 64, userData: '#sim:agent' };
+  await lab.api
+    .call('post', '/v1/projects/alpha/instances?wait=10')
+    .send({ name: 'debian', spec: agent })
+    .expect(202);
   const cache = { name: 'cache', spec: { isolation: 'container', image: 'busybox', memoryMiB: 64 } };
   await lab.api.call('post', '/v1/projects/alpha/instances?wait=10').send(cache).expect(202);
 }, 120_000);

@@ -37,6 +37,7 @@ class Guest extends EchoTerminal {
         this.exit(0);
       },
       sh: () => this.print(`${open.size?.columns}x${open.size?.rows}$ `),
+      uname: () => this.print('6.1.0\n').exit(0),
       cat: () => undefined,
       sleep: () => this.print('asleep\n'),
     };

@@ -6,11 +6,12 @@ import { CliLab, type Running } from './lab.js';
 const instances = '/v1/projects/alpha/instances';
 const container = { isolation: 'container', image: 'oci', memoryMiB: 64 };
 const machine = { isolation: 'vm', image: 'disk', vcpus: 1, memoryMiB: 64, rootDisk: { sizeMiB: 64 } };
+const withAgent = { ...machine, userData: '#sim:agent' };
 
 let lab: CliLab;
 beforeAll(async () => {
   lab = await CliLab.start();
-  for (const [name, spec] of Object.entries({ box: container, vm: machine, off: machine }))
+  for (const [name, spec] of Object.entries({ box: container, vm: machine, agent: withAgent, off: machine }))
     await lab.api.call('post', `${instances}?wait=10`).send({ name, spec }).expect(202);
   await lab.api.call('post', `${instances}/off/actions/stop?wait=10`).expect(202);
 }, 120_000);
@@ -153,6 +154,14 @@ describe('berth exec', () => {
       err: 'berth: box stopped running, and the program with it\n',
     });
   });
+  test('runs a program in a machine by its guest agent, and tells what that says of the guest', async () => {
+    expect(await lab.run('berth exec agent -- both')).toEqual({ code: 3, out: 'out\n', err: 'err\n' });
+    const { code, out } = await lab.run('berth guest agent');
+    expect([code, out]).toEqual([0, expect.stringContaining('10.1.2.3/24 on eth0, 52:54:00:01:02:03')]);
+    expect(out).toContain('Debian GNU/Linux');
+    const described = await lab.run('berth get instances');
+    expect(described.out).not.toContain('agent in its guest');
+  });
   test('says why the host refused it', async () => {
     lab.guests.refusal = new BerthError('stateConflict', 'the image has no user "nobody2"');
     const { code, err } = await lab.run('berth exec -u nobody2 box -- id');
@@ -161,7 +170,10 @@ describe('berth exec', () => {
   });
   test.each([
     ['berth exec box -- nonsense', 1, 'did not run: nonsense: not found'],
-    ['berth exec vm -- ls', 5, 'no program can be put into it'],
+    ['berth exec vm -- ls', 5, 'No guest agent answers in vm'],
+    ['berth guest vm', 5, 'No guest agent answers in vm'],
+    ['berth guest box', 5, 'is a container'],
+    ['berth exec -t agent -- ls', 5, 'gives a program a terminal'],
     ['berth exec -it box -- sh', 2, '-t needs a terminal'],
     ['berth exec -e NOTHING box -- env', 2, '--env NOTHING has no value'],
     ['berth exec box', 2, "missing required argument 'command'"],

@@ -77,6 +77,18 @@ export class Berth {
     return stdout + stderr;
   }
 
+  /** Runs `./berth …`, however it ends. */
+  try(args: readonly string[]): Promise<{ code: number; out: string; err: string }> {
+    return new Promise((resolve, reject) => {
+      const options = { env: this.env, timeout: 300_000, maxBuffer: 16 * 1024 * 1024 };
+      execFile(join(repository, 'berth'), args, options, (error, out, err) => {
+        if (error === null) resolve({ code: 0, out, err });
+        else if (typeof error.code === 'number') resolve({ code: error.code, out, err });
+        else reject(error);
+      });
+    });
+  }
+
   /** Deletes what a failed test left, ends everything, and removes the root. */
   async down(): Promise<void> {
     const { items } = await this.ok<{ items: Instance[] }>('GET', this.instances);

@@ -4,7 +4,8 @@ import { Readable } from 'node:stream';
 import { join } from 'node:path';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { BlobStore } from '@berth/images';
-import type { Capabilities, Digest, HostId, ImageContent, ProjectId, Role } from '@berth/model';
+import { agentConnectedType } from '@berth/model';
+import type { Capabilities, Digest, GuestInfo, HostId, ImageContent, ProjectId, Role } from '@berth/model';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { pino } from 'pino';
 import supertest from 'supertest';
@@ -47,6 +48,21 @@ const diskContent: ImageContent = {
   sizeBytes: 1000,
   virtualSizeMiB: 64,
   blobs: [{ digest: digest(500), sizeBytes: 1000 }],
+};
+
+/** What a host reports of a machine whose user data has `sim:agent`, and what its agent then says. */
+const agent = { type: agentConnectedType, reason: 'Answers', message: 'the agent in its guest answers' };
+export const guestInfo: GuestInfo = {
+  agentVersion: '7.2.0',
+  hostname: 'inside',
+  os: { id: 'debian', name: 'Debian GNU/Linux', version: '12', kernel: '6.1.0', machine: 'x86_64' },
+  interfaces: [
+    {
+      name: 'eth0',
+      mac: '52:54:00:01:02:03',
+      addresses: [{ family: 'ipv4', address: '10.1.2.3', prefixLength: 24 }],
+    },
+  ],
 };
 
 const capabilities: Capabilities = {
@@ -135,6 +151,7 @@ export class Api {
       logger: pino({ level: 'silent' }),
       logs: () => Promise.resolve(Readable.from([Buffer.from('first line\n'), Buffer.from('second line\n')])),
       terminals: new EchoTerminals(),
+      guest: () => Promise.resolve(guestInfo),
       every: (ms, task) => {
         const timer = setInterval(task, ms);
         return () => clearInterval(timer);
@@ -199,6 +216,7 @@ export class Api {
         phase: a.wanted === 'stopped' ? 'ended' : 'running',
         power: a.wanted === 'stopped' ? 'off' : a.wanted,
         exit: a.wanted !== 'stopped' ? null : { reason: 'stopped', at: new Date().toISOString() },
+        conditions: a.wanted !== 'stopped' && a.spec.userData?.includes('sim:agent') === true ? [agent] : [],
         observedAt: new Date(),
       });
     for (let done = false; !done;) {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { expect } from 'vitest';
-import { seedHost, type Api } from './api.js';
+import { guestInfo, seedHost, type Api } from './api.js';
 import { Browser } from './browser.js';
 
 /** A request that must be refused; it is sent when the test has counted the rows. */
@@ -152,6 +152,19 @@ export const cases: Readonly<Record<string, RouteCase>> = {
       const made = await api.instance();
       await api.settle();
       return refused(api.call('post', `${instances}/${made}/exec`).send({ command: [] }));
+    },
+  },
+  'GET /v1/projects/{project}/instances/{name}/guest': {
+    good: async (api) => {
+      const made = await api.instance('alpha', { isolation: 'vm', image: 'disk', userData: '#sim:agent' });
+      await api.settle();
+      const { body } = await api.call('get', `${instances}/${made}/guest`, 'alpha:viewer').expect(200);
+      expect(body).toEqual(guestInfo);
+    },
+    bad: async (api) => {
+      const made = await api.instance('alpha', { isolation: 'vm', image: 'disk' });
+      await api.settle();
+      return absent(`${instances}/${made}/guest`)(api);
     },
   },
   'GET /v1/console': {

@@ -127,7 +127,7 @@ describe('a ticket', () => {
 
   test.each([
     ['console', 'container', 'unsupported', 422],
-    ['exec', 'vm', 'unsupported', 422],
+    ['exec', 'vm', 'stateConflict', 409],
   ] as const)('is not given for %s of a %s', async (kind, isolation, code, status) => {
     const name = isolation === 'vm' ? await vm() : await container();
     const path = `/v1/projects/alpha/instances/${name}/${kind}`;
@@ -137,6 +137,19 @@ describe('a ticket', () => {
       .expect(status);
     expect(body.code).toBe(code);
     expect(body.remedy).toMatch(/POST …\/(exec|console)/);
+  });
+
+  test('runs a program in a machine whose guest agent answers, but none in a terminal or as somebody', async () => {
+    const name = await api.instance('alpha', { isolation: 'vm', image: 'disk', userData: '#sim:agent' });
+    await api.settle();
+    const path = `/v1/projects/alpha/instances/${name}/exec`;
+    expect(await ticket(name, 'exec', { command: ['id'], env: { A: '1' } })).toMatch(/^berthticket_/);
+    const { body } = await api
+      .call('post', path)
+      .send({ command: ['id'], tty: true, user: 'web', workdir: '/tmp' })
+      .expect(422);
+    expect(body.errors.map((e: { path: string }) => e.path)).toEqual(['/tty', '/user', '/workdir']);
+    for (const { remedy } of body.errors) expect(remedy).toMatch(/^Leave it out/);
   });
 
   test('is not given for what does not run, to a viewer, or where the host is away', async () => {

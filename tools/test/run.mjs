@@ -68,7 +68,13 @@ for (const [signal, code] of Object.entries({ SIGINT: 130, SIGTERM: 143, SIGHUP:
     stop.abort();
   });
 
-let passed = await check('samples', join(root, 'tools/samples/build'), [env.BERTH_SAMPLES]);
+// Made once, and for whoever needs it: it takes a minute or two.
+const needsDebian =
+  projects.includes('whole') &&
+  (args.length === 0 ||
+    args.some((part) => !part.startsWith('-') && 'tests/e2e/debian.test.ts'.includes(part)));
+const samplesArgs = [...(needsDebian ? ['--debian'] : []), env.BERTH_SAMPLES];
+let passed = await check('samples', join(root, 'tools/samples/build'), samplesArgs);
 if (args.length === 0) {
   const checks = await Promise.all([
     check('lint', bin('eslint'), ['.', '--max-warnings=0']),

@@ -19,6 +19,7 @@ import type { AgentLog } from './log.js';
 import type { Outbox } from './outbox.js';
 import type { Placements } from './placements.js';
 import type { UsageSampler } from './usage-sampler.js';
+import { refusalOf } from './refusal.js';
 import { Terminals } from './terminals.js';
 
 export interface SessionPorts {
@@ -83,6 +84,8 @@ class AgentSession {
         return { status: 200, body: this.ports.usage.since(Number(request.query.get('after')) || 0) };
       case 'GET logs':
         return this.logs(request, parsePart(InstanceId, tail));
+      case 'GET guest':
+        return this.guest(request, parsePart(InstanceId, tail));
       case 'POST terminals':
         return this.terminals.serve(request, parsePart(InstanceId, tail));
       default:
@@ -147,6 +150,20 @@ class AgentSession {
   private acknowledge(ack: Ack): LinkAnswer {
     this.ports.outbox.acknowledge(ack.session, ack.seq);
     return { status: 204 };
+  }
+
+  /** What the guest of an instance's newest epoch says of itself. */
+  private async guest(request: LinkRequest, instanceId: InstanceId): Promise<LinkAnswer> {
+    const newest = this.ports.placements.newest(instanceId);
+    if ('refusal' in newest) return newest.refusal;
+    const { guest, name } = newest.runtime;
+    if (guest === undefined)
+      return { status: 501, body: { code: 'unsupported', message: `${name} asks no agents in guests` } };
+    try {
+      return { status: 200, body: await guest.info(newest.key, request.signal) };
+    } catch (error) {
+      return refusalOf(error);
+    }
   }
 
   private logs(request: LinkRequest, instanceId: InstanceId): LinkAnswer {

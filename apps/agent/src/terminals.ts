@@ -3,15 +3,13 @@ import type { LinkAnswer, LinkRequest, TerminalFrame } from '@berth/link';
 import { TerminalOpen, TerminalOrder, terminalChannels } from '@berth/model';
 import type { InstanceId } from '@berth/model';
 import { RuntimeError } from '@berth/runtime';
-import type { Runtime, Terminal } from '@berth/runtime';
+import type { Runtime, Terminal, WorkloadKey } from '@berth/runtime';
 import type { AgentLog } from './log.js';
 import type { Placements } from './placements.js';
+import { refusalOf } from './refusal.js';
 
 /** Terminals of one host at a time: each holds a stream of the link, which lists, reports and logs need too. */
 const atOnce = 96;
-
-/** How a runtime's refusal is told to the API. */
-const refusals: Partial<Record<string, number>> = { notPrepared: 409, unsupported: 501, badImage: 400 };
 
 /**
  * The agent's side of consoles and exec: opens what the request's first frame asks for, and carries frames both ways
@@ -42,22 +40,20 @@ export class Terminals {
       this.feed(frames, terminal).catch((err: unknown) => this.log.debug({ err }, 'a terminal lost its API'));
       return { status: 200, body: answer(terminal) };
     } catch (error) {
-      if (!(error instanceof RuntimeError)) throw error;
-      const status = refusals[error.code] ?? 500;
-      const { code, message, remedy } = error;
-      return { status, body: { code, message, ...(remedy === null ? {} : { remedy }) } };
+      return refusalOf(error);
     }
   }
 
   private begin(
     runtime: Runtime,
-    key: Parameters<NonNullable<Runtime['console']>>[0],
+    key: WorkloadKey,
     wanted: TerminalOpen,
     signal: AbortSignal,
   ): Promise<Terminal> {
     if (wanted.kind === 'console' && runtime.console !== undefined)
       return runtime.console(key, wanted, signal);
     if (wanted.kind === 'exec' && runtime.exec !== undefined) return runtime.exec(key, wanted, signal);
+    if (wanted.kind === 'exec' && runtime.guest !== undefined) return runtime.guest.exec(key, wanted, signal);
     throw new RuntimeError('unsupported', `the runtime ${runtime.name} of this host has no ${wanted.kind}`);
   }
 

@@ -6,7 +6,7 @@ import type { ApiConfig, ApiPaths } from './config.js';
 import { AgentsDoor } from './dispatch/agents-door.js';
 import { Authority } from './dispatch/authority.js';
 import type { DispatchHooks } from './dispatch/hooks.js';
-import { hostTerminals } from './dispatch/host-terminals.js';
+import { hostGuest, hostTerminals } from './dispatch/host-terminals.js';
 import { MasterKey } from './dispatch/master-key.js';
 import { firstAccessEnsure } from './first-access.js';
 import { defaultHttpConfig, type HttpDeps } from './http/deps.js';
@@ -169,6 +169,7 @@ async function startCore(
       wake: { scheduler: wake.scheduler, dispatch: (id) => wakeDispatch(id as HostId), ledger: numberEvents },
       every: (ms, task) => systemTimers.every(ms, task),
       terminals: hostTerminals(agents),
+      guest: (instance) => hostGuest(agents, instance),
       logs: (instance, options, signal) => instanceLogs(agents, instance, options, signal),
       explain: async (instance, host) =>
         explain(

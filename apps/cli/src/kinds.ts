@@ -1,4 +1,5 @@
 import { answer, everyPage, type BerthClient, type EventQuery, type Schemas } from '@berth/client';
+import { troublesOf } from '@berth/model';
 import { exitCodes, Failure } from './failure.js';
 import { age, bytes, type Column } from './output.js';
 import { suggestion } from './suggest.js';
@@ -23,8 +24,9 @@ type Event = Schemas['Event'];
 
 /** What keeps an instance from what is wanted of it: its reason, or else its newest condition. Null when all is well. */
 export function reasonOf({ spec, status }: Instance): string | null {
-  if (status.state === spec.desired && status.conditions.length === 0) return null;
-  const newest = [...status.conditions].sort((a, b) => Date.parse(b.since) - Date.parse(a.since))[0];
+  const troubles = troublesOf(status.conditions);
+  if (status.state === spec.desired && troubles.length === 0) return null;
+  const newest = troubles.sort((a, b) => Date.parse(b.since) - Date.parse(a.since))[0];
   return status.reason ?? newest?.message ?? null;
 }
 

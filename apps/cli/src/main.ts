@@ -10,6 +10,7 @@ import { eventsCommands } from './commands/events.js';
 import { execCommands } from './commands/exec.js';
 import { explainCommands } from './commands/explain.js';
 import { getCommands } from './commands/get.js';
+import { guestCommands } from './commands/guest.js';
 import { hostCommands } from './commands/host.js';
 import { imageCommands } from './commands/image.js';
 import { logsCommands } from './commands/logs.js';
@@ -42,6 +43,7 @@ const groups: readonly Commands[] = [
   logsCommands,
   consoleCommands,
   execCommands,
+  guestCommands,
   eventsCommands,
   operationCommands,
   imageCommands,

@@ -447,7 +447,7 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    /** Ask for a ticket that runs a program in a running container */
+    /** Ask for a ticket that runs a program in a running container, or by the guest agent in a running VM */
     post: operations['terminalsExec'];
     delete?: never;
     options?: never;
@@ -464,6 +464,23 @@ export interface paths {
     };
     /** Ask the scheduler where the instance would go now, and why not elsewhere */
     get: operations['instanceDetailsExplain'];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/v1/projects/{project}/instances/{name}/guest': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Ask the agent in the guest of a running VM what system it is, and what addresses it has */
+    get: operations['instanceDetailsGuest'];
     put?: never;
     post?: never;
     delete?: never;
@@ -1141,22 +1158,22 @@ export interface components {
     ExecOpen: {
       /** @description Program and arguments; no shell is put in between */
       command: string[];
-      /** @description Added to the container's own */
+      /** @description Added to the container's own; in a VM the whole environment, with a PATH */
       env?: {
         [key: string]: string;
       };
       /** @description Of the terminal at its beginning; 80 by 24 when absent */
       size?: components['schemas']['TerminalSize'];
       /**
-       * @description With a terminal; its output is one stream then
+       * @description With a terminal; its output is one stream then. Containers only
        * @default false
        */
       tty?: boolean;
-      /** @description The container's own when absent */
+      /** @description The container's own when absent. Containers only */
       user?: string;
       /**
        * Format: starts_with
-       * @description The container's own when absent
+       * @description The container's own when absent. Containers only
        */
       workdir?: string;
     };
@@ -1328,6 +1345,27 @@ export interface components {
         scores: {
           [key: string]: number;
         };
+      } | null;
+    };
+    GuestInfo: {
+      agentVersion: string;
+      hostname: string | null;
+      interfaces: {
+        addresses: {
+          address: string;
+          /** @enum {string} */
+          family: 'ipv4' | 'ipv6';
+          prefixLength: number;
+        }[];
+        mac: string | null;
+        name: string;
+      }[];
+      os: {
+        id: string | null;
+        kernel: string | null;
+        machine: string | null;
+        name: string | null;
+        version: string | null;
       } | null;
     };
     Health: {
@@ -3308,6 +3346,30 @@ export interface operations {
         };
         content: {
           'application/json': components['schemas']['Explanation'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  instanceDetailsGuest: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description In the words of the guest, asked now */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['GuestInfo'];
         };
       };
       default: components['responses']['Problem'];

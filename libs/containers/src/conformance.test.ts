@@ -74,5 +74,6 @@ describe('the container runtime', () => {
     },
   };
 
-  for (const { name, run } of conformanceCases('console', 'suspend')) it(name, () => run(harness), 60_000);
+  for (const { name, run } of conformanceCases('console', 'suspend', 'guest'))
+    it(name, () => run(harness), 60_000);
 });

@@ -3,8 +3,9 @@ import { Problem } from './errors.js';
 import { ExitInfo, ProcessSpec } from './instance.js';
 
 /*
- * Terminals: the serial console of a virtual machine, and processes started in a running container (exec). A ticket is
- * asked for with a POST and spent on `GET /v1/console?ticket=…`, upgraded to a WebSocket (RFC 6455) that carries
+ * Terminals: the serial console of a virtual machine, and programs started in a running container or, by the agent in its
+ * guest, in a running virtual machine (exec). A ticket is asked for with a POST and spent on `GET /v1/console?ticket=…`,
+ * upgraded to a WebSocket (RFC 6455) that carries
  *
  *   binary messages   one byte that names the channel, then bytes as they are: see `terminalChannels`
  *   text messages     JSON: `TerminalOrder` and `TerminalFlow` from the client, `TerminalNotice` from the API
@@ -40,11 +41,14 @@ export const ExecOpen = z
       .max(256)
       .refine((c) => c[0] !== '', 'must begin with a program')
       .describe('Program and arguments; no shell is put in between'),
-    tty: z.boolean().default(false).describe('With a terminal; its output is one stream then'),
+    tty: z
+      .boolean()
+      .default(false)
+      .describe('With a terminal; its output is one stream then. Containers only'),
     size: TerminalSize.optional().describe('Of the terminal at its beginning; 80 by 24 when absent'),
-    env: env.describe("Added to the container's own"),
-    user: user.describe("The container's own when absent"),
-    workdir: workdir.describe("The container's own when absent"),
+    env: env.describe("Added to the container's own; in a VM the whole environment, with a PATH"),
+    user: user.describe("The container's own when absent. Containers only"),
+    workdir: workdir.describe("The container's own when absent. Containers only"),
   })
   .meta({ id: 'ExecOpen' });
 export type ExecOpen = z.infer<typeof ExecOpen>;

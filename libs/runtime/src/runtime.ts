@@ -4,6 +4,7 @@ import type {
   ConsoleOpen,
   ExecOpen,
   ExitInfo,
+  GuestInfo,
   HostNetworkSpec,
   ImageContent,
   InstanceId,
@@ -80,7 +81,7 @@ export interface Observation extends WorkloadKey {
   readonly pid: number | null;
   /**
    * What keeps it from its work, as the host knows it. With one of type `StorageError` it is paused and the runtime lets
-   * it go on by itself.
+   * it go on by itself. One of type `AgentConnected` is good news: its guest agent answers.
    */
   readonly conditions?: readonly Omit<Condition, 'since'>[];
 }
@@ -101,6 +102,8 @@ export type RuntimeErrorCode =
   | 'deadline'
   | 'notPrepared'
   | 'unsupported'
+  /** The agent in the guest does not answer, or makes no sense. */
+  | 'agentAway'
   | 'hostFault';
 
 /** An expected failure of a step. After it, nothing half-made is left of that step. */
@@ -187,10 +190,27 @@ export interface Runtime {
    * process ends with its terminal. @throws RuntimeError notPrepared when it does not run, badImage (no such user)
    */
   readonly exec?: (key: WorkloadKey, open: ExecOpen, signal: AbortSignal) => Promise<Terminal>;
+  /** What is done through an agent inside the guest. */
+  readonly guest?: GuestFacet;
   /** The limits the host really enforces. */
   readonly limits?: (key: WorkloadKey) => Promise<EnforcedLimits>;
   /** What every workload that runs has used. One that ends meanwhile is left out. */
   readonly usage?: () => Promise<readonly (WorkloadKey & Usage)[]>;
+}
+
+/**
+ * What the agent in a guest does for us. It belongs to whoever owns the guest, so its answers are bounded and nothing
+ * but what was asked depends on them. Each is refused at once while no agent answers. @throws RuntimeError notPrepared when
+ * it does not run, agentAway
+ */
+export interface GuestFacet {
+  /** What the guest says of itself. */
+  info(key: WorkloadKey, signal: AbortSignal): Promise<GuestInfo>;
+  /**
+   * A program in the guest, run by its agent with the agent's rights (root's). It begins when its input has ended, its
+   * output comes when it has, and both are bounded. It has no terminal. @throws RuntimeError unsupported
+   */
+  exec(key: WorkloadKey, open: ExecOpen, signal: AbortSignal): Promise<Terminal>;
 }
 
 export interface RuntimeProbe {

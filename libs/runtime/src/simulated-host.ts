@@ -1,5 +1,5 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
-import type { ExitInfo, Isolation } from '@berth/model';
+import { agentConnectedType, type ExitInfo, type Isolation } from '@berth/model';
 import { keyText, type Observation, type WorkloadKey, type WorkloadSpec } from './runtime.js';
 
 export interface SimulatedWorkload {
@@ -95,5 +95,11 @@ export function observationOf(w: SimulatedWorkload): Observation {
     power: suspended ? 'suspended' : !runs ? 'off' : w.paused === true ? 'paused' : 'running',
     exit: w.exit,
     pid: w.pid,
+    ...(runs && hasAgent(w) ? { conditions: [answering] } : {}),
   };
 }
+
+/** An agent is in its guest. */
+export const hasAgent = (w: SimulatedWorkload): boolean => w.spec.userData?.includes('sim:agent') === true;
+
+const answering = { type: agentConnectedType, reason: 'Answers', message: 'the agent in its guest answers' };

@@ -1,9 +1,10 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import type { ConsoleOpen, ExecOpen, ExitInfo, Isolation, Usage } from '@berth/model';
+import type { ConsoleOpen, ExecOpen, ExitInfo, GuestInfo, Isolation, Usage } from '@berth/model';
 import {
   RuntimeError,
   keyText,
   type EnforcedLimits,
+  type GuestFacet,
   type Held,
   type LogOptions,
   type Observation,
@@ -15,12 +16,12 @@ import {
   type WorkloadSpec,
 } from './runtime.js';
 import { SimulatedConsole, SimulatedProcess } from './simulated-terminal.js';
-import { observationOf, type SimulatedHost, type SimulatedWorkload } from './simulated-host.js';
+import { hasAgent, observationOf, type SimulatedHost, type SimulatedWorkload } from './simulated-host.js';
 
 /**
  * A runtime without a hypervisor, for tests of everything above the Runtime interface. Arguments of the process steer it:
  * `sim:stubborn` heeds no polite stop, `sim:exit=<code>` ends by itself at once, `sim:fills` fills its disk. An image
- * whose architecture is `bad` is refused.
+ * whose architecture is `bad` is refused. User data `sim:agent` puts an agent into the guest.
  */
 export class SimulatedRuntime implements Runtime {
   readonly name: string = 'simulated';
@@ -37,7 +38,7 @@ export class SimulatedRuntime implements Runtime {
     return Promise.resolve({
       ok: true,
       reason: null,
-      facets: ['pause', 'suspend', 'logs', 'limits', 'console', 'exec'],
+      facets: ['pause', 'suspend', 'logs', 'limits', 'console', 'exec', 'guest'],
       facts: {},
     });
   }
@@ -233,6 +234,36 @@ export class SimulatedRuntime implements Runtime {
       this.running(key);
       return new SimulatedProcess(open, this.endOf(key, signal), signal);
     });
+  }
+
+  /** An agent that has the programs of `exec`. */
+  readonly guest: GuestFacet = {
+    info: async (key) => {
+      const { spec } = this.withAgent(key);
+      const addresses = (ipv4: string): GuestInfo['interfaces'][number]['addresses'] => [
+        { family: 'ipv4', address: ipv4, prefixLength: 24 },
+      ];
+      return Promise.resolve({
+        agentVersion: 'simulated',
+        hostname: spec.name,
+        os: null,
+        interfaces: spec.nics.map(({ mac, ipv4 }, i) => ({
+          name: `eth${i}`,
+          mac,
+          addresses: addresses(ipv4),
+        })),
+      });
+    },
+    exec: async (key, open, signal) => {
+      this.withAgent(key);
+      return Promise.resolve(new SimulatedProcess(open, this.endOf(key, signal), signal));
+    },
+  };
+
+  private withAgent(key: WorkloadKey): SimulatedWorkload {
+    const workload = this.running(key);
+    if (hasAgent(workload)) return workload;
+    throw new RuntimeError('agentAway', 'no agent answers in the guest', { remedy: 'Install one.' });
   }
 
   /** When the workload's run ends; never when the signal fires before. */

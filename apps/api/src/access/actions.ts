@@ -23,6 +23,7 @@ export const actions = {
   'instances.explain': rule('viewer'),
   'instances.logs': rule('viewer'),
   'instances.metrics': rule('viewer'),
+  'instances.guest': rule('viewer'),
   'instances.console': rule('operator'),
   'instances.exec': rule('operator'),
   'images.import': rule('operator'),

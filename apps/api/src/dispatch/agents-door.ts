@@ -4,7 +4,7 @@ import tls from 'node:tls';
 import type { TLSSocket } from 'node:tls';
 import { LinkError, agentDoor, clientLink, joinDoor, keyFingerprint, linkLimits } from '@berth/link';
 import { BerthError } from '@berth/model';
-import type { HostId, InstanceId, TerminalOpen } from '@berth/model';
+import type { GuestInfo, HostId, InstanceId, TerminalOpen } from '@berth/model';
 import type { Clock } from '../store/store.js';
 import { HostLink } from './host-link.js';
 import type { HostLinkPorts } from './host-link.js';
@@ -129,6 +129,18 @@ export class AgentsDoor {
       return await this.linkOf(hostId).terminal(instanceId, open, signal);
     } catch (cause) {
       throw streamFault(cause, open.kind);
+    }
+  }
+
+  /**
+   * What the guest of an instance's newest epoch on a host says of itself.
+   * @throws BerthError unavailable (not connected here), notFound, stateConflict (does not run, no agent), unsupported
+   */
+  async guest(hostId: HostId, instanceId: InstanceId): Promise<GuestInfo> {
+    try {
+      return await this.linkOf(hostId).guest(instanceId);
+    } catch (cause) {
+      throw streamFault(cause, 'guest');
     }
   }
 

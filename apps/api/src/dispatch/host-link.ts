@@ -13,6 +13,7 @@ import {
   sendForStream,
   UsageAnswer,
 } from '@berth/link';
+import { GuestInfo } from '@berth/model';
 import type { Digest, HostId, InstanceId, TerminalOpen } from '@berth/model';
 import type { Store } from '../store/store.js';
 import { listFaults } from './fault-names.js';
@@ -316,12 +317,18 @@ export class HostLink {
     return HostTerminal.open(this.h2, instanceId, open, signal);
   }
 
+  /** What the guest of an instance's newest epoch on this host says of itself. @throws LinkError status */
+  async guest(instanceId: InstanceId): Promise<GuestInfo> {
+    return parseMessage(GuestInfo, (await this.request('GET', `/guest/${instanceId}`)).body);
+  }
+
   private async request(method: string, path: string, body?: object): Promise<{ body: Buffer }> {
     const answer = await send(this.h2, { method, path, ...(body === undefined ? {} : { body }) });
     if (answer.status < 300) return answer;
     throw new LinkError(
       'status',
-      `${method} ${path}: ${answer.status} ${answer.body.toString('utf8').slice(0, 500)}`,
+      `${method} ${path}: ${answer.status} ${answer.body.toString('utf8').slice(0, 2_000)}`,
+      { status: answer.status },
     );
   }
 }

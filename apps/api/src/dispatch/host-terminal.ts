@@ -82,7 +82,11 @@ export class HostTerminal {
   }
 }
 
-const HostRefusal = z.object({ message: z.string(), remedy: z.string().optional() });
+const HostRefusal = z.object({
+  code: z.string().optional(),
+  message: z.string(),
+  remedy: z.string().optional(),
+});
 
 /** Why a host gave no stream, for whoever asked for it. */
 export function streamFault(cause: unknown, what: string): BerthError {
@@ -93,6 +97,8 @@ export function streamFault(cause: unknown, what: string): BerthError {
   if (status === 404) return new BerthError('notFound', `the host has no ${what} of this instance`, options);
   if (status === 501)
     return new BerthError('unsupported', refusal.message ?? `the driver has no ${what}`, options);
+  if (status === 409 && refusal.code === 'agentAway')
+    return new BerthError('stateConflict', refusal.message ?? 'no agent answers in the guest', options);
   if (status === 409) return new BerthError('stateConflict', 'the instance does not run', options);
   if (status === 400)
     return new BerthError('stateConflict', refusal.message ?? 'the host refused it', options);
@@ -102,7 +108,7 @@ export function streamFault(cause: unknown, what: string): BerthError {
 }
 
 /** The host's own words, which the link carries behind method, path and status. */
-function refusalOf(cause: unknown): { message?: string | undefined; remedy?: string | undefined } {
+function refusalOf(cause: unknown): Partial<z.infer<typeof HostRefusal>> {
   const text = cause instanceof LinkError ? /\{.*\}$/s.exec(cause.message)?.[0] : undefined;
   if (text === undefined) return {};
   try {

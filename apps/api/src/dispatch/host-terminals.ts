@@ -1,28 +1,41 @@
-import { BerthError, type Instance, type TerminalOpen } from '@berth/model';
+import { BerthError, type GuestInfo, type Instance, type TerminalOpen } from '@berth/model';
 import type { AgentsDoor } from './agents-door.js';
 import type { HostTerminal } from './host-terminal.js';
+
+type Door = Pick<AgentsDoor, 'connected' | 'terminal' | 'guest'>;
+
+/** The host of an instance, on which something is asked of it. @throws BerthError stateConflict, unavailable */
+function hostOf(
+  door: Pick<Door, 'connected'>,
+  { name, status }: Instance,
+): NonNullable<Instance['status']['host']> {
+  if (status.host === null) throw new BerthError('stateConflict', `${name} is on no host`);
+  if (door.connected().includes(status.host.id)) return status.host;
+  throw new BerthError(
+    'unavailable',
+    `the host ${status.host.name} of ${name} is not connected to this API`,
+    {
+      remedy: 'Look at GET /v1/hosts; its agent connects again by itself when it runs.',
+    },
+  );
+}
+
+/** What a guest says of itself. @throws BerthError stateConflict, unavailable, unsupported */
+export async function hostGuest(door: Door, instance: Instance): Promise<GuestInfo> {
+  return door.guest(hostOf(door, instance).id, instance.id);
+}
 
 /**
  * Terminals of instances on the hosts whose links this process holds. With several API processes, a ticket is asked for
  * and spent at the one that the host is connected to.
  */
-export function hostTerminals(door: Pick<AgentsDoor, 'connected' | 'terminal'>): {
+export function hostTerminals(door: Door): {
   refuseAway(instance: Instance): void;
   open(instance: Instance, open: TerminalOpen, signal: AbortSignal): Promise<HostTerminal>;
 } {
-  const hostOf = ({ name, status }: Instance): NonNullable<Instance['status']['host']> => {
-    if (status.host === null) throw new BerthError('stateConflict', `${name} is on no host`);
-    if (door.connected().includes(status.host.id)) return status.host;
-    throw new BerthError(
-      'unavailable',
-      `the host ${status.host.name} of ${name} is not connected to this API`,
-      {
-        remedy: 'Look at GET /v1/hosts; its agent connects again by itself when it runs.',
-      },
-    );
-  };
   return {
-    refuseAway: (instance) => void hostOf(instance),
-    open: async (instance, open, signal) => door.terminal(hostOf(instance).id, instance.id, open, signal),
+    refuseAway: (instance) => void hostOf(door, instance),
+    open: async (instance, open, signal) =>
+      door.terminal(hostOf(door, instance).id, instance.id, open, signal),
   };
 }

@@ -1,5 +1,12 @@
 import type { BlobStore } from '@berth/images';
-import { Decision, HostVerdict, type Instance, type InstanceSpec, type TerminalOpen } from '@berth/model';
+import {
+  Decision,
+  HostVerdict,
+  type GuestInfo,
+  type Instance,
+  type InstanceSpec,
+  type TerminalOpen,
+} from '@berth/model';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import type { HostTerminal } from '../dispatch/host-terminal.js';
@@ -92,6 +99,8 @@ export interface HttpDeps {
     signal: AbortSignal,
   ): Promise<AsyncIterable<Uint8Array>>;
   readonly terminals: Terminals;
+  /** What the guest of a running VM says of itself. @throws BerthError stateConflict (no agent), unavailable, unsupported */
+  guest(instance: Instance): Promise<GuestInfo>;
   /** Calls back again and again until the returned function is called. */
   readonly every: (milliseconds: number, task: () => void) => () => void;
   /** Judges hosts for an instance as of now. @throws BerthError notFound (no such host) */

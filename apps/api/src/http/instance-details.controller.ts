@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream';
-import { Decision, type Instance, InstanceSpec, Labels, Name, placeParse } from '@berth/model';
+import { Decision, GuestInfo, type Instance, InstanceSpec, Labels, Name, placeParse } from '@berth/model';
 import { Controller, Get, Inject, Param, Query, Res } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
@@ -7,6 +7,7 @@ import { missing } from '../access/principal.js';
 import { Action } from './action.js';
 import { Explanation, HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
+import { refuseGuest } from './guest-refusal.js';
 import { logOpen } from './log-follow.js';
 import { addressName, found, projectOf } from './project-scope.js';
 import { flag, listOf, wholeNumber } from './query.js';
@@ -123,6 +124,21 @@ export class InstanceDetailsController {
     // A quiet log that is followed would hold the header back: it goes out at once.
     if (query.follow) reply.raw.once('pipe', () => reply.raw.flushHeaders());
     await reply.send(stream);
+  }
+
+  @Get('guest')
+  @Action('instances.guest', {
+    summary: 'Ask the agent in the guest of a running VM what system it is, and what addresses it has',
+    answers: { 200: { description: 'In the words of the guest, asked now', schema: GuestInfo } },
+  })
+  async guest(
+    @Asking() asking: Caller,
+    @Param('project') project: string,
+    @Param('name') name: string,
+  ): Promise<GuestInfo> {
+    const instance = await this.instance(asking, project, name);
+    refuseGuest(instance);
+    return this.deps.guest(instance);
   }
 
   @Get('revisions')

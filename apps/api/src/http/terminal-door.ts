@@ -141,7 +141,7 @@ export class TerminalDoor {
       throw new BerthError('unauthenticated', 'The ticket is unknown, spent or expired.', {
         remedy: 'Ask for a new one and use it at once: POST …/instances/{name}/console or …/exec.',
       });
-    refuseTerminal(instance, ticket.opens.kind);
+    refuseTerminal(instance, ticket.opens);
     return { ticket, token, instance };
   }
 }

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
+import { refuseGuest, refuseGuestExec, refuseStopped } from './guest-refusal.js';
 import { addressName, found, projectOf } from './project-scope.js';
 import { terminalTicketMake } from './terminal-ticket.js';
 
@@ -22,7 +23,7 @@ const ticketAnswer = {
   201: { description: 'A ticket that works once, for 30 seconds', schema: TerminalTicket },
 };
 
-/** Tickets for the serial console of a VM and for processes in a container; the WebSocket they are spent on is beside. */
+/** Tickets for the serial console of a VM and for programs in an instance; the WebSocket they are spent on is beside. */
 @Controller('v1/projects/:project/instances/:name')
 export class TerminalsController {
   constructor(@Inject(HTTP_DEPS) private readonly deps: HttpDeps) {}
@@ -44,7 +45,8 @@ export class TerminalsController {
 
   @Post('exec')
   @Action('instances.exec', {
-    summary: 'Ask for a ticket that runs a program in a running container',
+    summary:
+      'Ask for a ticket that runs a program in a running container, or by the guest agent in a running VM',
     answers: ticketAnswer,
   })
   async exec(
@@ -71,7 +73,7 @@ export class TerminalsController {
       name,
       await store.instanceGet(projectId, addressName('instance', name)),
     );
-    refuseTerminal(instance, opens.kind);
+    refuseTerminal(instance, opens);
     terminals.refuseAway(instance);
     void reply.header('cache-control', 'no-store');
     return terminalTicketMake(this.deps, asking, reply, instance.id, opens);
@@ -79,19 +81,17 @@ export class TerminalsController {
 }
 
 /** What this instance has no such terminal for, now or ever. @throws BerthError unsupported, stateConflict */
-export function refuseTerminal({ name, spec, status }: Instance, kind: TerminalOpen['kind']): void {
-  if (kind === 'console' && spec.isolation === 'container')
+export function refuseTerminal(instance: Instance, opens: TerminalOpen): void {
+  const { name, spec } = instance;
+  if (opens.kind === 'console' && spec.isolation === 'container')
     throw new BerthError('unsupported', `${name} is a container and has no serial console.`, {
       remedy: 'Run a program in it instead: POST …/exec, or read what it prints: GET …/logs.',
     });
-  if (kind === 'exec' && spec.isolation !== 'container')
-    throw new BerthError('unsupported', `${name} is a machine of its own: no program can be put into it.`, {
-      remedy: 'Use its serial console: POST …/console.',
-    });
-  if (status.state !== 'running' && status.state !== 'paused')
-    throw new BerthError('stateConflict', `${name} is ${status.state} and not running.`, {
-      remedy: 'Start it first, and wait until its state is running.',
-    });
+  if (opens.kind === 'exec' && spec.isolation !== 'container') {
+    refuseGuestExec(opens);
+    return refuseGuest(instance);
+  }
+  refuseStopped(instance);
 }
 
 const TicketQuery = z.strictObject({

@@ -8,7 +8,7 @@ import type {
   Power,
   ProjectId,
 } from '@berth/model';
-import { deriveState, storageErrorType, transition, transitionalStates } from '@berth/model';
+import { deriveState, storageErrorType, transition, transitionalStates, troublesOf } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Tx } from './db.js';
 import { eventsWrite, instanceObject } from './events.js';
@@ -221,7 +221,7 @@ function reasonOf(i: Inputs, next: InstanceState, conditions: readonly Condition
 
 /** A host that is not heard outweighs what it said before. */
 function obstacleOf(conditions: readonly Condition[]): string | null {
-  return (conditions.find((c) => c.type === 'HostUnreachable') ?? conditions[0])?.message ?? null;
+  return (conditions.find((c) => c.type === 'HostUnreachable') ?? troublesOf(conditions)[0])?.message ?? null;
 }
 
 function exitText(exit: ExitInfo): string {

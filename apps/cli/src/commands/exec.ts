@@ -19,9 +19,11 @@ interface ExecOptions {
 export const execCommands: Commands = (program, session) => {
   const command = program
     .command('exec <name> <command...>')
-    .description('run a program in a running container; ends with its exit code')
+    .description(
+      'run a program in a running container, or by the guest agent in a VM; ends with its exit code',
+    )
     .option('-i, --stdin', 'hand on what comes on the standard input', false)
-    .option('-t, --tty', 'in a terminal of its own; -it is this terminal', false)
+    .option('-t, --tty', 'in a terminal of its own; -it is this terminal. Containers only', false)
     .option(
       '-e, --env <name=value>',
       'add to its environment; NAME alone takes the value from here',
@@ -53,7 +55,8 @@ export const execCommands: Commands = (program, session) => {
     `berth exec cache -- echo hello
      berth exec -it cache -- sh
      echo hello | berth exec -i cache -- cat
-     berth exec -e LANG=C -w /tmp cache -- env`,
+     berth exec -e LANG=C -w /tmp cache -- env
+     berth exec debian -- uname -r`,
   );
 };
 

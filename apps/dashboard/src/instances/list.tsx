@@ -1,3 +1,4 @@
+import { troublesOf } from '@berth/model';
 import { Button } from '@mantine/core';
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router';
@@ -205,7 +206,7 @@ function Table({ items, operator }: { items: readonly Instance[]; operator: bool
             </td>
             <td>
               <State state={i.status.state} />
-              {i.status.conditions.map((c) => (
+              {troublesOf(i.status.conditions).map((c) => (
                 <span className="chip" key={c.type} title={c.message}>
                   {c.type}
                 </span>

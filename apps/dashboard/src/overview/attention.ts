@@ -1,3 +1,4 @@
+import { troublesOf } from '@berth/model';
 import type { Host, Instance } from '../api/client.js';
 
 /** Something an operator should look at, with what to do. */
@@ -17,7 +18,7 @@ const remedies: Readonly<Record<string, string>> = {
 
 /** What is wrong with an instance, or null when nothing is. Pure. */
 export function instanceTrouble({ name, status }: Instance): Trouble | null {
-  const [condition] = status.conditions;
+  const [condition] = troublesOf(status.conditions);
   const { state } = status;
   const asks = state === 'error' || state === 'unknown' || (state === 'pending' && status.reason !== null);
   if (condition !== undefined)

@@ -41,7 +41,12 @@ async function machine(): Promise<string[]> {
     nics: [],
     serialLog,
   };
-  return machineArguments(spec, { qmpSocket: join(dir, 'qmp'), tapDescriptors: [], memoryDescriptor: null });
+  return machineArguments(spec, {
+    qmpSocket: join(dir, 'qmp'),
+    agentSocket: join(dir, 'ga'),
+    tapDescriptors: [],
+    memoryDescriptor: null,
+  });
 }
 
 /** Runs it until its guest speaks. Null when QEMU refused, with its words. */

@@ -19,8 +19,10 @@ import {
 } from '../libvirt/protocol.js';
 import { domainXml, ROOT_DISK } from '../machine/domain-xml.js';
 import type { MachineSpec } from '../machine/machine-spec.js';
-import { domainName, readMetadata } from '../machine/metadata.js';
+import type { QgaTransport } from '../qga/transport.js';
+import { domainName, readAgentPort, readMetadata } from '../machine/metadata.js';
 import { epochFiles, removeEpochFiles } from './epoch-files.js';
+import { LibvirtAgent } from './libvirt-agent.js';
 import { libvirtGroups, libvirtGroupsRemove } from './libvirt-groups.js';
 import { libvirtLogRemove } from './libvirt-log.js';
 import { LibvirtMonitor } from './libvirt-monitor.js';
@@ -71,11 +73,13 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
   }
 
   listen(listener: MachineListener): void {
-    const lifecycle = async (ref: DomainRef): Promise<void> => {
+    const changed = async (ref: DomainRef): Promise<void> => {
       const domain = await this.#own(ref);
       if (domain !== null) listener.noticed(domain);
     };
-    this.#client.on('lifecycle', ({ domain }) => void lifecycle(domain).catch(() => listener.resync()));
+    const noticed = (ref: DomainRef): void => void changed(ref).catch(() => listener.resync());
+    this.#client.on('lifecycle', ({ domain }) => noticed(domain));
+    this.#client.on('agent', noticed);
     this.#client.on('resync', () => listener.resync());
   }
 
@@ -183,6 +187,10 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
     return serialInput(this.monitor(domain), { chardev: SERIAL_ALIAS, out, pipe }, await this.account());
   }
 
+  agent(domain: OwnDomain): QgaTransport {
+    return new LibvirtAgent(this.#client, domain.ref);
+  }
+
   press(domain: OwnDomain): Promise<void> {
     return unlessGone(this.#client.shutdown(domain.ref));
   }
@@ -239,7 +247,8 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
   async #own(ref: DomainRef): Promise<OwnDomain | null> {
     if (!ref.name.startsWith('berth-')) return null;
     try {
-      const metadata = readMetadata(await this.#client.xml(ref, { inactive: true }));
+      const document = await this.#client.xml(ref);
+      const metadata = readMetadata(document);
       if (metadata?.hostTag !== this.options.hostTag) return null;
       const { state, reason } = await this.#client.state(ref);
       const { instanceId, epoch } = metadata;
@@ -247,7 +256,9 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
       const stalled = state === DomainState.paused && reason === PausedReason.ioError;
       const storage = stalled ? await this.#storageFault(ref) : null;
       const end = state === DomainState.crashed ? 'panicked' : endOf(reason);
-      return { instanceId, epoch, uuid, name, ref, power: powerOf(state), end, storage };
+      const power = powerOf(state);
+      const agentPort = power !== null && readAgentPort(document);
+      return { instanceId, epoch, uuid, name, ref, power, end, storage, agentPort };
     } catch (error) {
       if (error instanceof LibvirtError && error.isNoDomain) return null;
       throw error;

@@ -7,6 +7,7 @@ import {
   type StepContext,
   type WorkloadKey,
 } from '@berth/runtime';
+import type { QgaTransport } from '../qga/transport.js';
 import type { MachineSpec } from '../machine/machine-spec.js';
 import type { QmpExecutor } from '../qmp/commands.js';
 import type { MemoryTarget } from './memory-images.js';
@@ -32,6 +33,8 @@ export interface Machine extends WorkloadKey {
   readonly end: MachineEnd;
   /** Why QEMU paused it by itself: its disk could not be written. Null when it runs, or is paused for another reason. */
   readonly storage: StorageFault | null;
+  /** Its guest has opened the port of the guest agent. Whether an agent answers there is another question. */
+  readonly agentPort: boolean;
 }
 
 /** The hypervisor said no, so nothing runs. */
@@ -87,6 +90,8 @@ export interface MachineDriver<M extends Machine = Machine> {
   launch(machine: MachineSpec, account: Account, ctx: StepContext): Promise<void>;
   /** A connection to the first serial port of a machine that runs, for what is typed: see serial-input.ts. */
   serial(machine: M): Promise<Socket>;
+  /** The way to the agent in the guest of a machine that runs. */
+  agent(machine: M): QgaTransport;
   /** Presses the power button. */
   press(machine: M): Promise<void>;
   pause(machine: M, ctx: StepContext): Promise<void>;

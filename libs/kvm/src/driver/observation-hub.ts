@@ -1,4 +1,5 @@
-import type { Observation } from '@berth/runtime';
+import type { ExitInfo } from '@berth/model';
+import type { Observation, WorkloadKey } from '@berth/runtime';
 
 /** Most observations a slow reader may have waiting; the oldest go first, a resynchronisation follows anyway. */
 const MAX_WAITING = 10_000;
@@ -46,4 +47,14 @@ export class ObservationHub {
       }
     })();
   }
+}
+
+/** How the run of a workload ended, by what is told of it; null when nothing more is told before. */
+export async function endAmong(
+  changes: AsyncIterable<Observation>,
+  key: WorkloadKey,
+): Promise<ExitInfo | null> {
+  for await (const o of changes)
+    if (o.instanceId === key.instanceId && (o.epoch !== key.epoch || o.phase === 'ended')) return o.exit;
+  return null;
 }

@@ -1,7 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { expect, it } from 'vitest';
-import type { Machine, MachineDriver } from './machine-driver.js';
+import type { Machine } from './machine-driver.js';
 import { ObservationHub } from './observation-hub.js';
 import { askToEnd } from './power-button.js';
 
@@ -9,10 +9,10 @@ setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as () => void;
 
 const machine = { instanceId: 'i', epoch: 1, power: 'running' } as unknown as Machine;
-const driver = { press: () => Promise.resolve() } as unknown as MachineDriver;
+const asking = { press: () => Promise.resolve(), resume: () => Promise.resolve() };
 const asked = (graceSeconds: number, signal: AbortSignal): Promise<boolean> => {
   const ctx = { signal, deadline: Date.now() + 60_000 };
-  return askToEnd(driver, new ObservationHub(), machine, graceSeconds, ctx, () => Promise.resolve(false));
+  return askToEnd(asking, new ObservationHub(), machine, graceSeconds, ctx, () => Promise.resolve(false));
 };
 
 it('the time of grace ends, also when memory is collected meanwhile', async () => {

@@ -28,6 +28,7 @@ const machine = (power: Machine['power']): Machine => {
     power,
     end: 'guestOff',
     storage: null,
+    agentPort: false,
   };
 };
 

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { faultPoint } from '@berth/faults';
-import { bootId, processUsage } from '@berth/linux';
+import { bootId } from '@berth/linux';
 import { storageErrorType } from '@berth/model';
 import type { AccelVerdict, ConsoleOpen, ImageContent, Isolation, Usage, VolumeId } from '@berth/model';
 import {
@@ -23,9 +23,11 @@ import {
 import { AccelProbe } from '../accel/accel-probe.js';
 import { accelFacts, isTenantBoundary } from '../accel/host-facts.js';
 import { ConsoleTerminal } from './console-terminal.js';
+import { GuestAgents } from './guest-agents.js';
 import { StartRefused, type Machine, type MachineDriver } from './machine-driver.js';
-import { ObservationHub } from './observation-hub.js';
 import { MemoryImages } from './memory-images.js';
+import { endAmong, ObservationHub } from './observation-hub.js';
+import { machinesUsage } from './machines-usage.js';
 import type { VmRuntimeOptions } from './ports.js';
 import { askToEnd } from './power-button.js';
 import { diskImage, Preparation } from './preparation.js';
@@ -41,7 +43,7 @@ import { WorkloadRecords, type WorkloadRecord } from './workload-record.js';
 /** A look that failed is repeated so late: its driver may be away for a moment, or a call took too long. */
 const LOOK_AGAIN_MS = 1_000;
 
-const facets = ['pause', 'suspend', 'logs', 'console', 'limits'] as const;
+const facets = ['pause', 'suspend', 'logs', 'console', 'limits', 'guest'] as const;
 
 type DiskImage = Extract<ImageContent, { kind: 'disk' }>;
 
@@ -60,6 +62,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
   readonly #locks = new KeyedLock();
   readonly #hub = new ObservationHub();
   readonly #storage: StorageWatch;
+  readonly guest: GuestAgents;
   readonly #lines = new Map<string, SerialLine>();
   /** What could not be looked at, and is looked at again. */
   readonly #again = new Map<string, NodeJS.Timeout>();
@@ -81,6 +84,18 @@ export class VmRuntime<M extends Machine> implements Runtime {
       freeMiB: () => options.volumes.freeMiB(),
       goOn: (key, ctx) => this.#goOn(key, ctx),
     });
+    this.guest = new GuestAgents({
+      transport: async (key) => {
+        const machine = await hostFaults(() => this.running(key));
+        return machine.agentPort ? driver.agent(machine) : null;
+      },
+      ended: (key, signal) => {
+        const changes = this.#hub.subscribe(signal);
+        driver.watch();
+        return endAmong(changes, key);
+      },
+      changed: (key) => this.#notice(key),
+    });
     driver.listen({
       noticed: (key) => this.#notice(key),
       resync: () => this.#resync(),
@@ -97,6 +112,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
     this.#closed = true;
     this.#accel.close();
     this.#storage.close();
+    this.guest.close();
     for (const line of this.#lines.values()) line.close();
     this.driver.close();
     await this.#locks.idle();
@@ -166,8 +182,11 @@ export class VmRuntime<M extends Machine> implements Runtime {
       const { machine, intent } = asked;
       await faultPoint('vm.stop.recorded', key.instanceId);
       const isOff = async (): Promise<boolean> => (await this.#settled(machine))?.phase === 'ended';
-      if (intent === 'stop' && (await askToEnd(this.driver, this.#hub, machine, graceSeconds, ctx, isOff)))
-        return;
+      const asking = {
+        press: this.guest.asker(key, () => this.driver.press(machine)),
+        resume: () => this.driver.resume(machine, ctx),
+      };
+      if (intent === 'stop' && (await askToEnd(asking, this.#hub, machine, graceSeconds, ctx, isOff))) return;
       guard(ctx);
       if ((await this.#intend(key, 'kill', ctx)) === null) return;
       await faultPoint('vm.kill.recorded', key.instanceId);
@@ -189,6 +208,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
         await this.#suspension.removed(key);
         await this.#records.remove(key);
         this.#storage.forget(key);
+        this.guest.forget(key);
         this.#lines.delete(keyText(key));
       }),
     );
@@ -284,12 +304,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
           line,
           bytes: (finish, until) =>
             this.#logs.read(key, { follow: true, tailBytes: open.scrollbackBytes }, until, finish),
-          machineEnd: async () => {
-            for await (const o of changes)
-              if (o.instanceId === key.instanceId && (o.epoch !== key.epoch || o.phase === 'ended'))
-                return o.exit;
-            return null;
-          },
+          machineEnd: () => endAmong(changes, key),
         },
         signal,
       );
@@ -315,22 +330,8 @@ export class VmRuntime<M extends Machine> implements Runtime {
     return hostFaults(async () => this.driver.limits(await this.running(key)));
   }
 
-  async usage(): Promise<(WorkloadKey & Usage)[]> {
-    return hostFaults(async () => {
-      const running = (await this.driver.list()).filter((machine) => machine.power !== null);
-      const all = await Promise.all(running.map((machine) => this.#usageOf(machine)));
-      return all.filter((usage) => usage !== null);
-    });
-  }
-
-  /** Of the QEMU process; what its guest does not use of its memory was never resident. Null when it ended meanwhile. */
-  async #usageOf(machine: M): Promise<(WorkloadKey & Usage) | null> {
-    const pid = await this.driver.pid(machine);
-    const used = pid === null ? null : await processUsage(pid);
-    const block = await this.driver.blockBytes(machine);
-    if (used === null || block === null) return null;
-    const { instanceId, epoch } = machine;
-    return { instanceId, epoch, ...used, blockReadBytes: block.read, blockWriteBytes: block.write };
+  usage(): Promise<(WorkloadKey & Usage)[]> {
+    return hostFaults(() => machinesUsage(this.driver));
   }
 
   /** @throws RuntimeError notPrepared when it does not run. */
@@ -456,7 +457,11 @@ export class VmRuntime<M extends Machine> implements Runtime {
     return this.#locks.run(key.instanceId, async () => {
       const machine = await this.driver.find(key);
       const record = await this.#settlement.settle(key, machine);
-      const seen = await this.#settlement.observation(key, machine, record);
+      const known = await this.#settlement.observation(key, machine, record);
+      this.guest.saw(key, machine?.epoch === key.epoch && machine.agentPort);
+      const agent = known === null ? [] : this.guest.conditions(key);
+      const conditions = [...(known?.conditions ?? []), ...agent];
+      const seen = known === null || agent.length === 0 ? known : { ...known, conditions };
       this.#storage.saw(
         key,
         (seen?.conditions ?? []).some((c) => c.type === storageErrorType),

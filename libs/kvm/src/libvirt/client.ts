@@ -20,6 +20,8 @@ export interface LibvirtClientOptions {
 
 interface ClientEvents {
   lifecycle: [Lifecycle];
+  /** The agent in this domain's guest came or went. */
+  agent: [DomainRef];
   /** Connected again after a loss: events may have been missed, ask for everything. */
   resync: [];
   /** The daemon went away; the client is trying to get it back. */
@@ -53,7 +55,7 @@ const MODEL_CHARS = 32;
 const MAX_DISK_ERRORS = 256;
 
 /**
- * A client of libvirtd's RPC. It connects at the first call, keeps two connections, and after a loss reconnects with
+ * A client of libvirtd's RPC. It connects at the first call, keeps three connections, and after a loss reconnects with
  * back-off and emits `resync`. Calls during a loss fail with `unreachable` or `closed`; none is repeated on its own.
  */
 export class LibvirtClient extends EventEmitter<ClientEvents> {
@@ -83,7 +85,7 @@ export class LibvirtClient extends EventEmitter<ClientEvents> {
     return this.#session !== null && !this.#session.isClosed;
   }
 
-  /** Ends both connections for good. */
+  /** Ends its connections for good. */
   close(): void {
     this.#closed = true;
     if (this.#retry !== null) clearTimeout(this.#retry);
@@ -223,15 +225,24 @@ export class LibvirtClient extends EventEmitter<ClientEvents> {
     };
   }
 
-  /** The domain's XML; the one it will start with when `inactive`. */
-  async xml(domain: DomainRef, flags: { inactive?: boolean } = {}, options?: CallOptions): Promise<string> {
-    const bits = flags.inactive === true ? 2 : 0;
-    return (await this.#call(Remote.getXml, domainArgs(domain).uint(bits), options)).string();
+  /** The domain's XML as it runs; of one that does not, the one it will start with. */
+  async xml(domain: DomainRef, options?: CallOptions): Promise<string> {
+    return (await this.#call(Remote.getXml, domainArgs(domain).uint(0), options)).string();
   }
 
   /** One QMP command as JSON text; the answer is JSON text too. libvirt marks the domain as tainted. */
   async monitorCommand(domain: DomainRef, command: string, options?: CallOptions): Promise<string> {
     return (await this.#ready()).monitor(domain, command, options);
+  }
+
+  /** One command to the agent in the guest, as JSON text; the answer is JSON text too. `seconds` bounds the agent. */
+  async agentCommand(
+    domain: DomainRef,
+    command: string,
+    seconds: number,
+    options?: CallOptions,
+  ): Promise<string> {
+    return (await this.#ready()).agent(domain, command, seconds, options);
   }
 
   async #call(procedure: number, args: XdrWriter, options?: CallOptions): Promise<XdrReader> {
@@ -265,6 +276,7 @@ export class LibvirtClient extends EventEmitter<ClientEvents> {
       ...this.options,
       uri: this.options.uri ?? 'qemu:///system',
       onLifecycle: (event) => this.emit('lifecycle', event),
+      onAgent: (domain) => this.emit('agent', domain),
       onClose: (error) => this.#lost(error),
     });
     if (this.#closed) {

@@ -61,11 +61,12 @@ export const Remote = {
   eventRegister: 316,
   eventDeregister: 317,
   eventLifecycle: 318,
+  eventAgent: 348,
   define: 350,
 } as const;
 
-/** Procedure of the QEMU program. */
-export const Qemu = { monitorCommand: 1 } as const;
+/** Procedures of the QEMU program. */
+export const Qemu = { monitorCommand: 1, agentCommand: 3 } as const;
 
 export const Keepalive = { ping: 1, pong: 2 } as const;
 
@@ -283,4 +284,7 @@ export const ErrorCode = {
   domainExists: 9,
   operationInvalid: 55,
   operationTimeout: 68,
+  agentUnresponsive: 86,
+  agentUnsynced: 97,
+  agentCommandTimeout: 109,
 } as const;

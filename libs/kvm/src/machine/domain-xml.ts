@@ -1,4 +1,4 @@
-import type { MachineDisk, MachineNic, MachineSpec } from './machine-spec.js';
+import { AGENT_PORT, type MachineDisk, type MachineNic, type MachineSpec } from './machine-spec.js';
 import { domainName, metadataElement } from './metadata.js';
 import { renderXml, xml, type XmlElement } from './xml.js';
 
@@ -72,6 +72,8 @@ function devices(spec: MachineSpec): XmlElement {
       xml('source', { path: spec.serialLog, append: 'on' }),
       xml('target', { type: 'isa-serial', port: 0 }),
     ),
+    // libvirt itself is the one that speaks to the agent: it is asked to hand on commands.
+    xml('channel', { type: 'unix' }, xml('target', { type: 'virtio', name: AGENT_PORT })),
     xml('rng', { model: 'virtio' }, xml('backend', { model: 'random' }, '/dev/urandom')),
     xml('memballoon', { model: 'virtio', autodeflate: 'on' }),
     xml('controller', { type: 'usb', model: 'none' }),

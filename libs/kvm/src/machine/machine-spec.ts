@@ -38,3 +38,6 @@ export interface MachineNic {
   /** Tap that exists already and that libvirt must not create, configure or delete. */
   readonly tap: string;
 }
+
+/** The port in the guest where its agent listens: the name that agents look for. */
+export const AGENT_PORT = 'org.qemu.guest_agent.0';

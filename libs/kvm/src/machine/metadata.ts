@@ -1,6 +1,7 @@
 import { DOMParser } from '@xmldom/xmldom';
 import { InstanceId } from '@berth/model';
 import { createHash } from 'node:crypto';
+import { AGENT_PORT } from './machine-spec.js';
 import { xml, type XmlElement } from './xml.js';
 
 /** Namespace of our element in a domain's metadata. Domains without it are not ours and are never touched. */
@@ -22,9 +23,19 @@ export function metadataElement(metadata: DomainMetadata): XmlElement {
   });
 }
 
+const parsed = (domainXml: string): ReturnType<DOMParser['parseFromString']> =>
+  new DOMParser({ onError: () => undefined }).parseFromString(domainXml, 'text/xml');
+
+/** Whether a domain's guest has opened the port of its agent, by the XML of the running domain. */
+export function readAgentPort(domainXml: string): boolean {
+  for (const target of parsed(domainXml).getElementsByTagName('target'))
+    if (target.getAttribute('name') === AGENT_PORT) return target.getAttribute('state') === 'connected';
+  return false;
+}
+
 /** Our metadata of a domain's XML; null when the domain is not ours or the element is not whole. */
 export function readMetadata(domainXml: string): DomainMetadata | null {
-  const document = new DOMParser({ onError: () => undefined }).parseFromString(domainXml, 'text/xml');
+  const document = parsed(domainXml);
   const element = document.getElementsByTagNameNS(METADATA_NAMESPACE, 'placement').item(0);
   if (element === null) return null;
   const instanceId = InstanceId.safeParse(element.getAttribute('instance'));

@@ -1,10 +1,12 @@
-import type { MachineNic, MachineSpec } from '../machine/machine-spec.js';
+import { AGENT_PORT, type MachineNic, type MachineSpec } from '../machine/machine-spec.js';
 import { option } from './options.js';
 
 /** What a process of ours is given beside the machine. */
 export interface ProcessPlaces {
   /** Unix socket QEMU listens on for QMP. */
   readonly qmpSocket: string;
+  /** Unix socket QEMU listens on for what is said to the guest's agent. */
+  readonly agentSocket: string;
   /** Descriptor number of each nic's tap in the new process, in the order of the nics: QEMU cannot open taps. */
   readonly tapDescriptors: readonly number[];
   /** Descriptor of a file with the memory of an earlier QEMU; null for a machine that boots. */
@@ -45,6 +47,7 @@ export function machineArguments(spec: MachineSpec, places: ProcessPlaces): stri
     ...seedDisk(spec.seedPath),
     ...spec.nics.flatMap((nic, i) => nicArguments(nic, i, places.tapDescriptors[i])),
     ...serial(spec.serialLog),
+    ...agent(places.agentSocket),
     ...option('-object', 'rng-random', { id: 'entropy', filename: '/dev/urandom' }),
     ...option('-device', 'virtio-rng-pci', { rng: 'entropy' }),
     ...option('-device', 'virtio-balloon-pci', { 'deflate-on-oom': true }),
@@ -60,6 +63,9 @@ export function qmpChardev(socket: string): string {
 
 /** Chardev of the first serial port; a rotation gives it another file. */
 export const SERIAL_CHARDEV = 'serial0';
+
+/** Chardev of the guest agent's port. */
+export const AGENT_CHARDEV = 'agent0';
 
 const sandbox = option('-sandbox', 'on', {
   obsolete: 'deny',
@@ -127,5 +133,13 @@ function serial(path: string): string[] {
   return [
     ...option('-chardev', 'file', { id: SERIAL_CHARDEV, path, append: true }),
     ...option('-device', 'isa-serial', { chardev: SERIAL_CHARDEV }),
+  ];
+}
+
+function agent(socket: string): string[] {
+  return [
+    ...option('-chardev', 'socket', { id: AGENT_CHARDEV, path: socket, server: true, wait: false }),
+    ...option('-device', 'virtio-serial-pci'),
+    ...option('-device', 'virtserialport', { chardev: AGENT_CHARDEV, name: AGENT_PORT }),
   ];
 }

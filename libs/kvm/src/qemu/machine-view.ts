@@ -4,7 +4,7 @@ import { keyText, type WorkloadKey } from '@berth/runtime';
 import type { Machine, StorageFault } from '../driver/machine-driver.js';
 import type { QmpClient } from '../qmp/client.js';
 import { QmpTransportError } from '../qmp/commands.js';
-import { qmpChardev } from './machine-arguments.js';
+import { AGENT_CHARDEV, qmpChardev } from './machine-arguments.js';
 import { findByArgument } from './process.js';
 import type { QmpSessions } from './qmp-sessions.js';
 import type { ProcessRecord, RunFiles } from './run-files.js';
@@ -73,7 +73,7 @@ export class MachineView {
     const { record, process: identity } = await this.process(key);
     if (record === null) return null;
     const { instanceId, epoch, uuid, name } = record;
-    const base = { instanceId, epoch, uuid, name, record, process: identity };
+    const base = { instanceId, epoch, uuid, name, record, process: identity, agentPort: false };
     // Without a recorded process it was never let go.
     if (record.process === null) return { ...base, power: null, end: 'unknown', storage: null };
     const end = this.#quit.has(keyText(key)) ? 'destroyed' : 'failed';
@@ -84,7 +84,7 @@ export class MachineView {
   async #status(
     key: WorkloadKey,
     identity: ProcessIdentity,
-  ): Promise<Pick<Machine, 'power' | 'end' | 'storage' | 'guessed'>> {
+  ): Promise<Pick<Machine, 'power' | 'end' | 'storage' | 'guessed'> & Partial<Pick<Machine, 'agentPort'>>> {
     const last = this.#last.get(keyText(key));
     if (last !== undefined && last.until > performance.now())
       return { power: last.power, guessed: true, end: 'unknown', storage: null };
@@ -93,7 +93,8 @@ export class MachineView {
       const { status } = await client.execute('query-status', undefined, { timeoutMs: STATUS_MS });
       const state = stateOf(status);
       this.#last.set(keyText(key), { power: state.power, until: 0 });
-      return { ...state, storage: status === 'io-error' ? await storageFault(client) : null };
+      const storage = status === 'io-error' ? await storageFault(client) : null;
+      return { ...state, storage, agentPort: await agentPort(client) };
     } catch (error) {
       if (!(error instanceof QmpTransportError)) throw error;
       if (!isAlive(identity))
@@ -122,4 +123,9 @@ export class MachineView {
 async function storageFault(client: QmpClient): Promise<StorageFault> {
   const disks = await client.execute('query-block', undefined, { timeoutMs: STATUS_MS });
   return disks.some((disk) => disk['io-status'] === 'nospace') ? 'noSpace' : 'writeFailed';
+}
+
+async function agentPort(client: QmpClient): Promise<boolean> {
+  const chardevs = await client.execute('query-chardev', undefined, { timeoutMs: STATUS_MS });
+  return chardevs.some((one) => one.label === AGENT_CHARDEV && one['frontend-open']);
 }

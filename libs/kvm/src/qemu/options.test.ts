@@ -35,7 +35,12 @@ const spec: MachineSpec = {
   nics: [{ mac: '52:54:00:01:02:03', tap: 'bt-1' }],
   serialLog: '/l/1.log',
 };
-const places = { qmpSocket: '/r/qmp', tapDescriptors: [3], memoryDescriptor: null };
+const places = {
+  qmpSocket: '/r/qmp',
+  agentSocket: '/r/ga',
+  tapDescriptors: [3],
+  memoryDescriptor: null,
+};
 
 describe('an option of QEMU', () => {
   it('is read by QEMU as it was written, whatever the values', () => {

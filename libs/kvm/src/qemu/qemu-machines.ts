@@ -31,9 +31,11 @@ import type { Account } from '../driver/qemu-account.js';
 import { serialInput, type SerialPort, serialSwap } from '../driver/serial-input.js';
 import { callBounds, guard } from '../driver/step-bounds.js';
 import type { MachineSpec } from '../machine/machine-spec.js';
+import type { QgaTransport } from '../qga/transport.js';
 import type { QmpClient } from '../qmp/client.js';
 import { QmpTransportError } from '../qmp/commands.js';
 import type { QueryBlockstatsResult } from '../qmp/schema.gen.js';
+import { AgentSocket } from './agent-socket.js';
 import { Attention } from './attention.js';
 import { machineArguments, SERIAL_CHARDEV } from './machine-arguments.js';
 import { endProcess, launchQemu, type QemuChild } from './process.js';
@@ -241,6 +243,10 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
     return { chardev: SERIAL_CHARDEV, out, pipe: this.#files.serialPipe(key) };
   }
 
+  agent(machine: QemuMachine): QgaTransport {
+    return new AgentSocket(this.#files.agentSocket(machine));
+  }
+
   async press(machine: QemuMachine): Promise<void> {
     await this.#ask(machine, 'system_powerdown');
   }
@@ -302,6 +308,7 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
   async #spawn(spec: MachineSpec, { uid }: Account, memory: string | null): Promise<QemuChild> {
     const places = {
       qmpSocket: this.#files.socketPath(spec),
+      agentSocket: this.#files.agentSocket(spec),
       tapDescriptors: spec.nics.map((_nic, i) => 3 + i),
       memoryDescriptor: memory === null ? null : 3 + spec.nics.length,
     };

@@ -24,7 +24,8 @@ const MAX_SOCKET_PATH = 107;
 
 /**
  * Files of running QEMUs, gone with a reboot: `<dir>/<instance>/<epoch>.json`, which only root may touch, the
- * pipe `<epoch>.in` for what is typed, and the directory `<dir>/<instance>/<epoch>/`, which only that QEMU and root may enter, with its QMP socket.
+ * pipe `<epoch>.in` for what is typed, and the directory `<dir>/<instance>/<epoch>/`, which only that QEMU and root may
+ * enter, with its sockets: `qmp`, and `ga` for the agent in the guest.
  */
 export class RunFiles {
   constructor(private readonly dir: string) {}
@@ -36,6 +37,11 @@ export class RunFiles {
   /** Where QEMU sends its memory: see memory-stream.ts. */
   memorySocket(key: WorkloadKey): string {
     return join(this.dir, key.instanceId, String(key.epoch), 'mem');
+  }
+
+  /** Where the agent in the guest is reached. */
+  agentSocket(key: WorkloadKey): string {
+    return join(this.dir, key.instanceId, String(key.epoch), 'ga');
   }
 
   /** What is typed at the first serial port: see serial-input.ts. */

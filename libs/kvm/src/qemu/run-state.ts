@@ -2,7 +2,8 @@ import type { Machine } from '../driver/machine-driver.js';
 import type { QmpEvent } from '../qmp/messages.js';
 import type { QueryStatusResult, ShutdownData } from '../qmp/schema.gen.js';
 
-/** Events after which a machine's state is to be asked for again (QEMU QMP reference, run state and block events). */
+/** Events after which a machine's state is to be asked for again (QEMU QMP reference, run state, block and
+ * character device events). */
 export const livePower: ReadonlySet<QmpEvent['event']> = new Set([
   'SHUTDOWN',
   'STOP',
@@ -11,6 +12,7 @@ export const livePower: ReadonlySet<QmpEvent['event']> = new Set([
   'WAKEUP',
   'GUEST_PANICKED',
   'BLOCK_IO_ERROR',
+  'VSERPORT_CHANGE',
 ]);
 
 /** Why QEMU went, where somebody on the host told it to. */

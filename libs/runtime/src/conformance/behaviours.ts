@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { ending } from './ending.js';
 import { epochs } from './epochs.js';
+import { guests } from './guests.js';
 import type { Behaviour } from './harness.js';
 import { living } from './living.js';
 import { preparing } from './preparing.js';
@@ -19,13 +20,14 @@ export const behaviours: readonly Behaviour[] = [
   ...suspending,
   ...consoles,
   ...execs,
+  ...guests,
   ...ending,
   ...epochs,
   ...recovery,
 ];
 
 /** What not every runtime has. */
-type Facet = 'console' | 'exec' | 'suspend';
+type Facet = 'console' | 'exec' | 'suspend' | 'guest';
 
 /** The promises of a facet that is left out: it is not offered. */
 const lacking = (facet: Facet): Behaviour => ({
@@ -37,7 +39,7 @@ const lacking = (facet: Facet): Behaviour => ({
   },
 });
 
-const ofFacet = { console: consoles, exec: execs, suspend: suspending } as const;
+const ofFacet = { console: consoles, exec: execs, suspend: suspending, guest: guests } as const;
 
 /** The cases of one runtime; of each facet it lacks, that it does not offer it. */
 export function conformanceCases(...lacks: readonly Facet[]): readonly Behaviour[] {

@@ -350,6 +350,12 @@ export const misbehaviours: Readonly<Record<string, Twist>> = {
       await rt.start(spec, ctx);
     },
   }),
+  'what is asked of the agent in a guest that has none is refused, with the reason': () => ({
+    guest: {
+      info: () => Promise.resolve({ agentVersion: '', hostname: null, os: null, interfaces: [] }),
+      exec: () => Promise.reject(new Error('no agent')),
+    },
+  }),
   'recover twice is recover once': (_rt, host) => ({
     recover: async () => {
       for (const w of Object.values(host.state.workloads)) if (w.pid === null) startAgain(host, w);

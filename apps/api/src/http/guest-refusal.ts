@@ -1,0 +1,42 @@
+import { agentConnectedType, BerthError, type ExecOpen, type Instance } from '@berth/model';
+
+/** Refuses what the agent in a guest is asked where there is none. @throws BerthError unsupported, stateConflict */
+export function refuseGuest(instance: Instance): void {
+  const { name, spec, status } = instance;
+  if (spec.isolation === 'container')
+    throw new BerthError('unsupported', `${name} is a container and has no guest agent.`, {
+      remedy: 'Run a program in it instead: POST …/exec.',
+    });
+  refuseStopped(instance);
+  if (!status.conditions.some((c) => c.type === agentConnectedType))
+    throw new BerthError('stateConflict', `No guest agent answers in ${name}.`, {
+      remedy:
+        'Install qemu-guest-agent in it and start it, and wait for its condition AgentConnected; its serial console needs none: POST …/console.',
+    });
+}
+
+/** Refuses what a guest agent can do for no program. @throws BerthError unsupported */
+export function refuseGuestExec({ tty, user, workdir }: ExecOpen): void {
+  const wishes: readonly [string, boolean, string, string][] = [
+    ['/tty', tty, 'a terminal', 'Leave it out, or use the serial console: POST …/console.'],
+    ['/user', user !== undefined, 'another user', 'Leave it out, and run `runuser -u NAME -- …`.'],
+    ['/workdir', workdir !== undefined, 'a directory to start in', 'Leave it out, and run `env -C DIR …`.'],
+  ];
+  const errors = wishes
+    .filter(([, wished]) => wished)
+    .map(([path, , what, remedy]) => {
+      return { path, code: 'unsupported', message: `no guest agent gives a program ${what}`, remedy };
+    });
+  const [first] = errors;
+  if (first === undefined) return;
+  const words = 'A program in a virtual machine is run by its guest agent, which cannot do that.';
+  throw new BerthError('unsupported', words, { remedy: first.remedy, errors });
+}
+
+/** @throws BerthError stateConflict */
+export function refuseStopped({ name, status }: Instance): void {
+  if (status.state !== 'running' && status.state !== 'paused')
+    throw new BerthError('stateConflict', `${name} is ${status.state} and not running.`, {
+      remedy: 'Start it first, and wait until its state is running.',
+    });
+}

@@ -1,0 +1,116 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { agentConnectedType, type GuestInfo, type Instance, type VmDriver } from '@berth/model';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Berth, patience, until } from './berth.js';
+
+/*
+ * A Debian with systemd, cloud-init, a guest agent and sshd, as a user has it: the same disk under one driver and then the
+ * other, one boot each. An emulated processor takes most of a minute for a boot.
+ */
+const disk = join(
+  process.env['BERTH_SAMPLES'] ?? fileURLToPath(new URL('../../.berth/samples', import.meta.url)),
+  'debian.qcow2',
+);
+const bootMs = patience(300_000);
+let berth: Berth;
+
+beforeAll(async () => {
+  if (!existsSync(disk)) throw new Error(`${disk} is missing: tools/samples/build --debian .berth/samples`);
+  berth = await Berth.up(1);
+  await berth.image('debian', 'disk', disk);
+}, 300_000);
+afterAll(() => berth?.down(), 120_000);
+
+const machine = (driver: VmDriver): object => ({
+  isolation: 'vm',
+  image: 'debian',
+  vcpus: 2,
+  memoryMiB: 512,
+  rootDisk: { sizeMiB: 2048 },
+  placement: { driver },
+});
+
+/** The instance once the agent in its guest answers. */
+async function answering(name: string): Promise<Instance> {
+  await berth.state(name, 'running', patience(120_000));
+  return until(
+    `the agent in ${name} answers`,
+    bootMs,
+    async () => {
+      const instance = await berth.get(name);
+      return instance.status.conditions.some((c) => c.type === agentConnectedType) ? instance : undefined;
+    },
+    () => '',
+  ).catch(async (error: Error) => {
+    throw new Error(`${error.message}\n${(await berth.logs(name)).slice(-4_000)}`);
+  });
+}
+
+const guest = (name: string): Promise<GuestInfo> => berth.ok('GET', `${berth.instances}/${name}/guest`);
+
+/** What a program in the guest printed, and how it ended. */
+function exec(name: string, ...command: string[]): Promise<{ code: number; out: string; err: string }> {
+  return berth.try(['exec', name, '--', ...command]);
+}
+
+const identity = ({ uuid, status }: Instance): object => ({ uuid, nics: status.nics });
+
+describe('a Debian of its own', () => {
+  let first: Instance;
+
+  it('boots, and its agent tells what it is and where it can be reached', async () => {
+    await berth.create('debian', machine('qemu'));
+    first = await answering('debian');
+    expect(first.status.driver).toBe('qemu');
+    const [nic] = first.status.nics;
+    const said = await until('its address', bootMs, async () => {
+      const info = await guest('debian');
+      const own = info.interfaces.find((one) => one.mac === nic?.mac);
+      return own?.addresses.some((a) => a.address === nic?.ipv4) ? info : undefined;
+    });
+    expect(said).toMatchObject({ hostname: 'debian', os: { id: 'debian', machine: 'x86_64' } });
+    expect(await berth.run(['guest', 'debian'])).toContain(`${nic?.ipv4}/`);
+    expect((await berth.run(['get', 'instances'])).match(/debian.*running/)?.[0]).not.toContain('agent');
+  }, 600_000);
+
+  it('runs programs by its agent: output, error output and exit code are told apart', async () => {
+    expect(await exec('debian', 'sh', '-c', 'echo out; echo err >&2; exit 3')).toEqual({
+      code: 3,
+      out: 'out\n',
+      err: 'err\n',
+    });
+    expect((await exec('debian', 'no-such-program')).err).toContain('No such file');
+    expect((await exec('debian', 'hostname')).out).toBe('debian\n');
+    expect(await exec('debian', 'systemctl', 'is-active', 'ssh')).toMatchObject({ code: 0 });
+  });
+
+  it('shuts down by its agent, also where it heeds no power button', async () => {
+    const deaf = 'mkdir -p /etc/systemd/logind.conf.d; printf "[Login]\\nHandlePowerKey=ignore\\n"';
+    const file = '/etc/systemd/logind.conf.d/deaf.conf; systemctl restart systemd-logind';
+    expect(await exec('debian', 'sh', '-c', `${deaf} >${file}`)).toMatchObject({ code: 0 });
+    await berth.act('debian', 'stop');
+    const { status } = await berth.state('debian', 'stopped', patience(90_000));
+    expect(status.lastExit?.reason).toBe('stopped');
+    expect(status.conditions).toEqual([]);
+    const refused = await berth.call<{ code: string }>('GET', `${berth.instances}/debian/guest`);
+    expect(refused).toMatchObject({ status: 409, body: { code: 'stateConflict' } });
+  }, 240_000);
+
+  it('is the same under the other driver, whose libvirt hands on what is asked of its agent', async () => {
+    const { spec } = await berth.get('debian');
+    const placement = { ...spec.placement, driver: 'libvirt' };
+    await berth.ok('PUT', `${berth.instances}/debian`, { spec: { ...spec, placement } });
+    await berth.act('debian', 'start');
+    const second = await answering('debian');
+    expect(second.status.driver).toBe('libvirt');
+    expect(identity(second)).toEqual(identity(first));
+    expect(await guest('debian')).toMatchObject({ hostname: 'debian', os: { id: 'debian' } });
+    expect(await exec('debian', 'sh', '-c', 'echo out; exit 4')).toMatchObject({ code: 4, out: 'out\n' });
+    expect((await exec('debian', 'no-such-program')).err).toContain('No such file');
+    await berth.act('debian', 'stop');
+    const { status } = await berth.state('debian', 'stopped', patience(90_000));
+    expect(status.lastExit?.reason).toBe('stopped');
+  }, 600_000);
+});
