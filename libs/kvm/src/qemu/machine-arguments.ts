@@ -140,6 +140,7 @@ function agent(socket: string): string[] {
   return [
     ...option('-chardev', 'socket', { id: AGENT_CHARDEV, path: socket, server: true, wait: false }),
     ...option('-device', 'virtio-serial-pci'),
-    ...option('-device', 'virtserialport', { chardev: AGENT_CHARDEV, name: AGENT_PORT }),
+    // QEMU tells of ports that have an id when their guest opens them, and is silent about others.
+    ...option('-device', 'virtserialport', { id: 'agent', chardev: AGENT_CHARDEV, name: AGENT_PORT }),
   ];
 }

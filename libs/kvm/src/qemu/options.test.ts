@@ -121,6 +121,12 @@ describe("a machine's arguments", () => {
     expect(kvm).toContain('-cpu host');
   });
 
+  it('give the port of the guest agent an id, without which QEMU tells of nothing there', () => {
+    const text = machineArguments(spec, places).join(' ');
+    expect(text).toContain('virtserialport,id=agent,chardev=agent0,name=org.qemu.guest_agent.0');
+    expect(text).toContain('socket,id=agent0,path=/r/ga,server=on,wait=off');
+  });
+
   it('need a descriptor for each nic', () => {
     expect(() => machineArguments(spec, { ...places, tapDescriptors: [] })).toThrow(/no tap descriptor/);
   });
