@@ -20,6 +20,7 @@ import {
   KeyedLock,
   keyText,
 } from '@berth/runtime';
+import { accelChoice } from '../accel/accel-choice.js';
 import { AccelProbe } from '../accel/accel-probe.js';
 import { accelFacts, isTenantBoundary } from '../accel/host-facts.js';
 import { ConsoleTerminal } from './console-terminal.js';
@@ -89,11 +90,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
         const machine = await hostFaults(() => this.running(key));
         return machine.agentPort ? driver.agent(machine) : null;
       },
-      ended: (key, signal) => {
-        const changes = this.#hub.subscribe(signal);
-        driver.watch();
-        return endAmong(changes, key);
-      },
+      ended: (key, signal) => endAmong(this.observe(signal), key),
       changed: (key) => this.#notice(key),
     });
     driver.listen({
@@ -292,9 +289,8 @@ export class VmRuntime<M extends Machine> implements Runtime {
   async console(key: WorkloadKey, open: ConsoleOpen, signal: AbortSignal): Promise<Terminal> {
     // Listened to before it is looked at: an end in between is not missed.
     const watching = new AbortController();
-    const changes = this.#hub.subscribe(AbortSignal.any([signal, watching.signal]));
+    const changes = this.observe(AbortSignal.any([signal, watching.signal]));
     try {
-      this.driver.watch();
       const line = await hostFaults(async () => {
         await this.running(key);
         return open.readOnly ? null : this.#lineOf(key);
@@ -378,7 +374,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
   /** Called with the lock held, when nothing of the instance runs. */
   async #run(spec: WorkloadSpec, image: DiskImage, before: WorkloadRecord, ctx: StepContext): Promise<void> {
     const account = await this.driver.account(spec.rootVolume.id);
-    const accel = await this.#accelOf(spec);
+    const accel = await accelChoice(this.#accel, spec.accel);
     const machine = await this.#preparation.machine(spec, image, account, { accel });
     const starting: WorkloadRecord = {
       ...before,
@@ -399,15 +395,6 @@ export class VmRuntime<M extends Machine> implements Runtime {
     await faultPoint('vm.launched', spec.instanceId);
     await this.#records.write({ ...starting, state: 'started' });
     await faultPoint('vm.started.recorded', spec.instanceId);
-  }
-
-  /** KVM where it was measured to work. A wish for it is refused rather than taken for emulation. */
-  async #accelOf(spec: WorkloadSpec): Promise<'kvm' | 'tcg'> {
-    if (spec.accel === 'tcg') return 'tcg';
-    if (spec.accel === 'any') return (await this.#accel.known())?.verdict === 'usable' ? 'kvm' : 'tcg';
-    const { verdict, reason } = await this.#accel.verdict();
-    if (verdict === 'usable') return 'kvm';
-    throw new RuntimeError('unsupported', `KVM is ${verdict} on this host: ${reason}`);
   }
 
   /**
