@@ -70,6 +70,15 @@ export class Berth {
       );
     return answer;
   }
+  async act(name, verb) {
+    const path = `/v1/projects/default/instances/${name}/actions/${verb}?wait=60`;
+    const { operation } = await this.call('POST', path, {});
+    if (operation.state !== 'succeeded')
+      throw new Error(`${verb} of ${name}: ${operation.state} ${JSON.stringify(operation.error)}`);
+  }
+  logs(name) {
+    return this.call('GET', `/v1/projects/default/instances/${name}/logs`);
+  }
   async delete(name) {
     const { operation } = await this.call('DELETE', `/v1/projects/default/instances/${name}?wait=60`);
     if (operation.state !== 'succeeded') throw new Error(`${name} was not deleted: ${operation.state}`);

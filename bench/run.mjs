@@ -8,6 +8,7 @@ import { Berth } from './berth.mjs';
 import { container } from './cases/container.mjs';
 import { density } from './cases/density.mjs';
 import { get, rate } from './cases/requests.mjs';
+import { resume } from './cases/resume.mjs';
 import { startup } from './cases/startup.mjs';
 import { vmLibvirt, vmQemu } from './cases/vm.mjs';
 import { endOnInterrupt } from './measure.mjs';
@@ -15,11 +16,12 @@ import { run } from './programs.mjs';
 import { report, withResults } from './report.mjs';
 import { rootfsMake } from './rootfs.mjs';
 
-/** Each with the longest time its rounds may take: 22 minutes together. */
+/** Each with the longest time its rounds may take: 29 minutes together. */
 const cases = {
   container: [container, 300],
   'vm-libvirt': [vmLibvirt, 360],
   'vm-qemu': [vmQemu, 360],
+  resume: [resume, 400],
   density: [density, 90],
   get: [get, 60],
   rate: [rate, 60],

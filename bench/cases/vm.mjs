@@ -10,7 +10,7 @@ import { comparison, inTurn, now, pause } from '../measure.mjs';
 import { run } from '../programs.mjs';
 import { parts } from './container.mjs';
 
-const readyMark = 'nonce=';
+export const readyMark = 'nonce=';
 const bootLimitMs = 60_000;
 
 export const spec = (driver) => ({
