@@ -1,9 +1,10 @@
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { agentConnectedType, type GuestInfo, type Instance, type VmDriver } from '@berth/model';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Berth, patience, until } from './berth.js';
+import { Berth, output, patience, until } from './berth.js';
 
 /*
  * A Debian with systemd, cloud-init, a guest agent and sshd, as a user has it: the same disk under one driver and then the
@@ -14,14 +15,25 @@ const disk = join(
   'debian.qcow2',
 );
 const bootMs = patience(300_000);
+const userData = '#cloud-config\nwrite_files: [{ path: /etc/greeting, content: hello from its user data }]\n';
 let berth: Berth;
+let dir: string;
+let keyFile: string;
+let publicKey: string;
 
 beforeAll(async () => {
   if (!existsSync(disk)) throw new Error(`${disk} is missing: tools/samples/build --debian .berth/samples`);
+  dir = mkdtempSync(join(tmpdir(), 'berth-key-'));
+  keyFile = join(dir, 'key');
+  await output('ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-C', 'dev@laptop', '-f', keyFile);
+  publicKey = readFileSync(`${keyFile}.pub`, 'utf8').trim();
   berth = await Berth.up(1);
   await berth.image('debian', 'disk', disk);
 }, 300_000);
-afterAll(() => berth?.down(), 120_000);
+afterAll(async () => {
+  await berth?.down();
+  rmSync(dir, { recursive: true, force: true });
+}, 120_000);
 
 const machine = (driver: VmDriver): object => ({
   isolation: 'vm',
@@ -56,7 +68,11 @@ describe('a Debian of its own', () => {
   let first: Instance;
 
   it('boots, and its agent tells what it is and where it can be reached', async () => {
-    await berth.create('debian', machine('qemu'));
+    await berth.create('debian', {
+      ...machine('qemu'),
+      userData,
+      cloudInit: { user: 'dev', sshKeys: [publicKey] },
+    });
     first = await answering('debian');
     expect(first.status.driver).toBe('qemu');
     const [nic] = first.status.nics;
@@ -68,6 +84,32 @@ describe('a Debian of its own', () => {
     expect(said).toMatchObject({ hostname: 'debian', os: { id: 'debian', machine: 'x86_64' } });
     expect(await berth.run(['guest', 'debian'])).toContain(`${nic?.ipv4}/`);
     expect((await berth.run(['get', 'instances'])).match(/debian.*running/)?.[0]).not.toContain('agent');
+  }, 600_000);
+
+  it('lets in by ssh whom its spec names, and heeds the user data too', async () => {
+    const [nic] = first.status.nics;
+    const ssh = (command: string): Promise<string> =>
+      output(
+        'ssh',
+        ...[
+          '-i',
+          keyFile,
+          '-o',
+          'BatchMode=yes',
+          '-o',
+          'StrictHostKeyChecking=no',
+          '-o',
+          'ConnectTimeout=10',
+        ],
+        ...['-o', 'UserKnownHostsFile=/dev/null', '-o', 'LogLevel=ERROR', `dev@${nic?.ipv4}`, command],
+      );
+    const said = await until('ssh lets it in', bootMs, () =>
+      ssh('hostname; sudo -n id -u; cat /etc/greeting').catch(() => undefined),
+    );
+    expect(said).toBe('debian\n0\nhello from its user data');
+    const seed = await berth.run(['cloud-init', 'debian']);
+    expect(seed).toContain(`${nic?.ipv4}/`);
+    expect(seed).toMatch(/write_files[\s\S]*users[\s\S]*dev/);
   }, 600_000);
 
   it('runs programs by its agent: output, error output and exit code are told apart', async () => {

@@ -5,7 +5,16 @@ import { join } from 'node:path';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { BlobStore } from '@berth/images';
 import { agentConnectedType } from '@berth/model';
-import type { Capabilities, Digest, GuestInfo, HostId, ImageContent, ProjectId, Role } from '@berth/model';
+import type {
+  Capabilities,
+  CloudInitSeed,
+  Digest,
+  GuestInfo,
+  HostId,
+  ImageContent,
+  ProjectId,
+  Role,
+} from '@berth/model';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { pino } from 'pino';
 import supertest from 'supertest';
@@ -63,6 +72,13 @@ export const guestInfo: GuestInfo = {
       addresses: [{ family: 'ipv4', address: '10.1.2.3', prefixLength: 24 }],
     },
   ],
+};
+
+export const seed: CloudInitSeed = {
+  metaData: 'instance-id: i-1\n',
+  userData: '#cloud-config\n{}\n',
+  vendorData: null,
+  networkConfig: 'version: 2\n',
 };
 
 const capabilities: Capabilities = {
@@ -152,6 +168,7 @@ export class Api {
       logs: () => Promise.resolve(Readable.from([Buffer.from('first line\n'), Buffer.from('second line\n')])),
       terminals: new EchoTerminals(),
       guest: () => Promise.resolve(guestInfo),
+      seed: () => Promise.resolve(seed),
       every: (ms, task) => {
         const timer = setInterval(task, ms);
         return () => clearInterval(timer);

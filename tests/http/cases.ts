@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { expect } from 'vitest';
-import { guestInfo, seedHost, type Api } from './api.js';
+import { guestInfo, seed, seedHost, type Api } from './api.js';
 import { Browser } from './browser.js';
 
 /** A request that must be refused; it is sent when the test has counted the rows. */
@@ -166,6 +166,14 @@ export const cases: Readonly<Record<string, RouteCase>> = {
       await api.settle();
       return absent(`${instances}/${made}/guest`)(api);
     },
+  },
+  'GET /v1/projects/{project}/instances/{name}/cloudInit': {
+    good: async (api) => {
+      const made = await api.instance('alpha', { isolation: 'vm', image: 'disk' });
+      const { body } = await api.call('get', `${instances}/${made}/cloudInit`, 'alpha:viewer').expect(200);
+      expect(body).toEqual(seed);
+    },
+    bad: async (api) => absent(`${instances}/${await api.instance()}/cloudInit`)(api),
   },
   'GET /v1/console': {
     good: async (api) => {

@@ -97,9 +97,17 @@ const container = {
   },
 };
 const { process: _, cpuMillis: __, ...machine } = container.spec;
+const key = `ssh-ed25519 ${'A'.repeat(68)} dev@laptop`;
 const vm = {
   ...container,
-  spec: { ...machine, isolation: 'vm', image: 'disk', vcpus: 1, userData: '#cloud-config' },
+  spec: {
+    ...machine,
+    isolation: 'vm',
+    image: 'disk',
+    vcpus: 1,
+    userData: '#cloud-config',
+    cloudInit: { user: 'dev', sshKeys: [key] },
+  },
 };
 
 function changed(body: unknown, [key, ...rest]: readonly (string | number)[], value: unknown): unknown {
@@ -129,6 +137,8 @@ test('the bodies that the fields are broken in are good ones', async () => {
   for (const path of [
     '/spec/vcpus',
     '/spec/userData',
+    '/spec/cloudInit/user',
+    '/spec/cloudInit/sshKeys',
     '/spec/process/env',
     '/spec/restart/policy',
     '/name',
@@ -140,7 +150,7 @@ test('the bodies that the fields are broken in are good ones', async () => {
 test('each field with a wrong type or out of range is refused by its pointer with a remedy, and no row changes', async () => {
   const before = await api.counts();
   for (const { path, value } of wrongs) {
-    const base = path[1] === 'vcpus' || path[1] === 'userData' ? vm : container;
+    const base = ['vcpus', 'userData', 'cloudInit'].includes(String(path[1])) ? vm : container;
     const body = changed(base, path, value);
     const answer = await api.call('post', '/v1/projects/alpha/instances').send(body as object);
     const problem = Problem.parse(answer.body);
@@ -152,6 +162,41 @@ test('each field with a wrong type or out of range is refused by its pointer wit
   }
   expect(await api.counts()).toEqual(before);
 }, 60_000);
+
+test.each([
+  ['a: [', 'cloudInit cannot be added to it'],
+  ['- a list', 'it is no mapping of keys'],
+  ['users: dev', 'users in it is no list'],
+])('user data %j, to which nobody can be added, is refused by its field', async (text, why) => {
+  const spec = { ...vm.spec, userData: `#cloud-config\n${text}\n` };
+  const ask = () => api.call('post', '/v1/projects/alpha/instances').send({ name: 'nobody', spec });
+  const { body } = await ask().expect(400);
+  expect(body.errors).toEqual([
+    expect.objectContaining({ path: '/spec/userData', message: expect.stringContaining(why) }),
+  ]);
+  const { cloudInit: _none, ...alone } = spec;
+  await api
+    .call('post', '/v1/projects/alpha/instances')
+    .send({ name: `alone${text.length}`, spec: alone })
+    .expect(202);
+});
+
+test.each([
+  'ssh-ed25519',
+  `ssh-ed25519 ${'A'.repeat(68)}\nssh-rsa x`,
+  '-----BEGIN OPENSSH PRIVATE KEY-----',
+  `command="x" ${key}`,
+])('a key that is no line of a .pub file is refused: %j', async (bad) => {
+  const spec = { ...vm.spec, cloudInit: { sshKeys: [key, bad] } };
+  const { body } = await api
+    .call('post', '/v1/projects/alpha/instances')
+    .send({ name: 'badkey', spec })
+    .expect(400);
+  expect(body.errors[0]).toMatchObject({
+    path: '/spec/cloudInit/sshKeys/1',
+    message: expect.stringContaining('.pub file'),
+  });
+});
 
 test('a field nobody knows is refused wherever it stands', async () => {
   const before = await api.counts();

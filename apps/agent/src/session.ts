@@ -86,6 +86,8 @@ class AgentSession {
         return this.logs(request, parsePart(InstanceId, tail));
       case 'GET guest':
         return this.guest(request, parsePart(InstanceId, tail));
+      case 'GET seed':
+        return this.seed(parsePart(InstanceId, tail));
       case 'POST terminals':
         return this.terminals.serve(request, parsePart(InstanceId, tail));
       default:
@@ -164,6 +166,15 @@ class AgentSession {
     } catch (error) {
       return refusalOf(error);
     }
+  }
+
+  /** What the cloud-init of an instance's newest epoch was given. */
+  private async seed(instanceId: InstanceId): Promise<LinkAnswer> {
+    const newest = this.ports.placements.newest(instanceId);
+    if ('refusal' in newest) return newest.refusal;
+    const seed = await newest.runtime.seed?.(newest.key);
+    if (seed) return { status: 200, body: seed };
+    return { status: 404, body: { code: 'notFound', message: 'no seed of this instance is on this host' } };
   }
 
   private logs(request: LinkRequest, instanceId: InstanceId): LinkAnswer {

@@ -6,7 +6,7 @@ import type { ApiConfig, ApiPaths } from './config.js';
 import { AgentsDoor } from './dispatch/agents-door.js';
 import { Authority } from './dispatch/authority.js';
 import type { DispatchHooks } from './dispatch/hooks.js';
-import { hostGuest, hostTerminals } from './dispatch/host-terminals.js';
+import { hostGuest, hostSeed, hostTerminals } from './dispatch/host-terminals.js';
 import { MasterKey } from './dispatch/master-key.js';
 import { firstAccessEnsure } from './first-access.js';
 import { defaultHttpConfig, type HttpDeps } from './http/deps.js';
@@ -170,6 +170,7 @@ async function startCore(
       every: (ms, task) => systemTimers.every(ms, task),
       terminals: hostTerminals(agents),
       guest: (instance) => hostGuest(agents, instance),
+      seed: (instance) => hostSeed(agents, instance),
       logs: (instance, options, signal) => instanceLogs(agents, instance, options, signal),
       explain: async (instance, host) =>
         explain(

@@ -1,6 +1,7 @@
 import { Command, CommanderError, Option } from 'commander';
 import { BerthClient } from '@berth/client';
 import { actCommands } from './commands/act.js';
+import { cloudInitCommands } from './commands/cloud-init.js';
 import { completionCommands } from './commands/completion.js';
 import { consoleCommands } from './commands/console.js';
 import { createCommands } from './commands/create.js';
@@ -44,6 +45,7 @@ const groups: readonly Commands[] = [
   consoleCommands,
   execCommands,
   guestCommands,
+  cloudInitCommands,
   eventsCommands,
   operationCommands,
   imageCommands,

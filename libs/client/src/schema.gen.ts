@@ -387,6 +387,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/projects/{project}/instances/{name}/cloudInit': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Get what cloud-init in a VM was given at its last start: user data with what the spec adds, network */
+    get: operations['instanceDetailsCloudInit'];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/projects/{project}/instances/{name}/console': {
     parameters: {
       query?: never;
@@ -746,6 +763,12 @@ export interface components {
         [key: string]: string;
       };
     };
+    CloudInitSeed: {
+      metaData: string;
+      networkConfig: string;
+      userData: string;
+      vendorData: string | null;
+    };
     ConsoleOpen: {
       /**
        * @description What is typed is refused; several may write otherwise
@@ -1037,6 +1060,12 @@ export interface components {
       /** @description Refused where it is taken; a form may ask before it has one */
       name?: string;
       spec: {
+        cloudInit?: {
+          /** @description Public keys with which that user signs in; added to what the user data says */
+          sshKeys: string[];
+          /** @description Made at the first boot, and may become root; the one that the image begins with when absent */
+          user?: string;
+        };
         cpuMillis?: number;
         /**
          * @default running
@@ -1494,6 +1523,12 @@ export interface components {
       resourceVersion: number;
       runGeneration: number;
       spec: {
+        cloudInit?: {
+          /** @description Public keys with which that user signs in; added to what the user data says */
+          sshKeys: string[];
+          /** @description Made at the first boot, and may become root; the one that the image begins with when absent */
+          user?: string;
+        };
         cpuMillis?: number;
         /**
          * @default running
@@ -1676,6 +1711,12 @@ export interface components {
       };
       name: string;
       spec: {
+        cloudInit?: {
+          /** @description Public keys with which that user signs in; added to what the user data says */
+          sshKeys: string[];
+          /** @description Made at the first boot, and may become root; the one that the image begins with when absent */
+          user?: string;
+        };
         cpuMillis?: number;
         /**
          * @default running
@@ -1795,6 +1836,12 @@ export interface components {
         [key: string]: string;
       };
       spec: {
+        cloudInit?: {
+          /** @description Public keys with which that user signs in; added to what the user data says */
+          sshKeys: string[];
+          /** @description Made at the first boot, and may become root; the one that the image begins with when absent */
+          user?: string;
+        };
         cpuMillis?: number;
         /**
          * @default running
@@ -1899,6 +1946,12 @@ export interface components {
         [key: string]: string;
       };
       spec: {
+        cloudInit?: {
+          /** @description Public keys with which that user signs in; added to what the user data says */
+          sshKeys: string[];
+          /** @description Made at the first boot, and may become root; the one that the image begins with when absent */
+          user?: string;
+        };
         cpuMillis?: number;
         /**
          * @default running
@@ -3202,6 +3255,30 @@ export interface operations {
         };
         content: {
           'application/json': components['schemas']['Accepted'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  instanceDetailsCloudInit: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description The files of its seed, as they are */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['CloudInitSeed'];
         };
       };
       default: components['responses']['Problem'];

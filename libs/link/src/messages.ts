@@ -1,6 +1,7 @@
 import {
   Capabilities,
   Capacity,
+  CloudInitSpec,
   Condition,
   Digest,
   ExitInfo,
@@ -46,6 +47,8 @@ export const Workload = z.strictObject({
     .max(64),
   process: ProcessSpec.nullable(),
   userData: z.string().nullable(),
+  /** Absent where nobody is to sign in, and in what an API or a journal of before holds. */
+  cloudInit: CloudInitSpec.optional(),
   restart: RestartPolicy,
   accel: z.enum(['any', 'kvm', 'tcg']),
   /** Which runtime of the isolation is to make it. Absent in what an API or a journal of before holds. */

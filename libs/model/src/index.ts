@@ -1,6 +1,7 @@
 export * from './ids.js';
 export * from './instance.js';
 export * from './conditions.js';
+export * from './cloud-init.js';
 export * from './state.js';
 export * from './error-codes.js';
 export * from './errors.js';

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { CloudInitSpec } from './cloud-init.js';
 import {
   DecisionId,
   HostId,
@@ -114,6 +115,7 @@ export const InstanceSpec = z
     process: ProcessSpec.optional(),
     /** cloud-init user data (vm). */
     userData: z.string().max(65_536).refine(noNul, 'must not contain NUL').optional(),
+    cloudInit: CloudInitSpec.optional(),
     restart: RestartPolicy.default({ policy: 'never', backoffSeconds: 1, maxBackoffSeconds: 300 }),
     placement: PlacementSpec.default({ selector: {}, accel: 'any', driver: 'any', arch: 'x86_64' }),
     desired: Desired.default('running'),
@@ -125,6 +127,8 @@ export const InstanceSpec = z
       if (s.vcpus !== undefined) refuse('vcpus', 'containers have no vCPUs; use cpuMillis');
       if (s.userData !== undefined)
         refuse('userData', 'only for isolation vm; use process.env for containers');
+      if (s.cloudInit !== undefined)
+        refuse('cloudInit', 'only for isolation vm; run programs in a container by exec');
       for (const field of ['accel', 'driver'] as const)
         if (s.placement[field] !== 'any')
           refuse('placement', `${field} is only for isolation vm and microvm; leave it out`);

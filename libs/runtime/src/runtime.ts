@@ -1,5 +1,7 @@
 import type {
   Capabilities,
+  CloudInitSeed,
+  CloudInitSpec,
   Condition,
   ConsoleOpen,
   ExecOpen,
@@ -58,6 +60,8 @@ export interface WorkloadSpec extends WorkloadKey {
   readonly networks: readonly HostNetworkSpec[];
   readonly process: ProcessSpec | null;
   readonly userData: string | null;
+  /** Who may sign in, where its image has cloud-init. */
+  readonly cloudInit?: CloudInitSpec | undefined;
   readonly restart: RestartPolicy;
   readonly accel: 'any' | 'kvm' | 'tcg';
 }
@@ -190,6 +194,8 @@ export interface Runtime {
    * process ends with its terminal. @throws RuntimeError notPrepared when it does not run, badImage (no such user)
    */
   readonly exec?: (key: WorkloadKey, open: ExecOpen, signal: AbortSignal) => Promise<Terminal>;
+  /** What its cloud-init was given for this epoch; null before it is prepared. */
+  readonly seed?: (key: WorkloadKey) => Promise<CloudInitSeed | null>;
   /** What is done through an agent inside the guest. */
   readonly guest?: GuestFacet;
   /** The limits the host really enforces. */

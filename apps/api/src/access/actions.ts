@@ -24,6 +24,7 @@ export const actions = {
   'instances.logs': rule('viewer'),
   'instances.metrics': rule('viewer'),
   'instances.guest': rule('viewer'),
+  'instances.cloudInit': rule('viewer'),
   'instances.console': rule('operator'),
   'instances.exec': rule('operator'),
   'images.import': rule('operator'),

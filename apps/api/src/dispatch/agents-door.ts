@@ -4,7 +4,7 @@ import tls from 'node:tls';
 import type { TLSSocket } from 'node:tls';
 import { LinkError, agentDoor, clientLink, joinDoor, keyFingerprint, linkLimits } from '@berth/link';
 import { BerthError } from '@berth/model';
-import type { GuestInfo, HostId, InstanceId, TerminalOpen } from '@berth/model';
+import type { CloudInitSeed, GuestInfo, HostId, InstanceId, TerminalOpen } from '@berth/model';
 import type { Clock } from '../store/store.js';
 import { HostLink } from './host-link.js';
 import type { HostLinkPorts } from './host-link.js';
@@ -141,6 +141,15 @@ export class AgentsDoor {
       return await this.linkOf(hostId).guest(instanceId);
     } catch (cause) {
       throw streamFault(cause, 'guest');
+    }
+  }
+
+  /** What the cloud-init of an instance's newest epoch was given. @throws BerthError unavailable, notFound */
+  async seed(hostId: HostId, instanceId: InstanceId): Promise<CloudInitSeed> {
+    try {
+      return await this.linkOf(hostId).seed(instanceId);
+    } catch (cause) {
+      throw streamFault(cause, 'cloud-init seed');
     }
   }
 

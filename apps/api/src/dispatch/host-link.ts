@@ -13,7 +13,7 @@ import {
   sendForStream,
   UsageAnswer,
 } from '@berth/link';
-import { GuestInfo } from '@berth/model';
+import { CloudInitSeed, GuestInfo } from '@berth/model';
 import type { Digest, HostId, InstanceId, TerminalOpen } from '@berth/model';
 import type { Store } from '../store/store.js';
 import { listFaults } from './fault-names.js';
@@ -320,6 +320,11 @@ export class HostLink {
   /** What the guest of an instance's newest epoch on this host says of itself. @throws LinkError status */
   async guest(instanceId: InstanceId): Promise<GuestInfo> {
     return parseMessage(GuestInfo, (await this.request('GET', `/guest/${instanceId}`)).body);
+  }
+
+  /** What the cloud-init of an instance's newest epoch on this host was given. @throws LinkError status */
+  async seed(instanceId: InstanceId): Promise<CloudInitSeed> {
+    return parseMessage(CloudInitSeed, (await this.request('GET', `/seed/${instanceId}`)).body);
   }
 
   private async request(method: string, path: string, body?: object): Promise<{ body: Buffer }> {

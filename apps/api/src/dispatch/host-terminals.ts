@@ -1,15 +1,24 @@
-import { BerthError, type GuestInfo, type Instance, type TerminalOpen } from '@berth/model';
+import {
+  BerthError,
+  type CloudInitSeed,
+  type GuestInfo,
+  type Instance,
+  type TerminalOpen,
+} from '@berth/model';
 import type { AgentsDoor } from './agents-door.js';
 import type { HostTerminal } from './host-terminal.js';
 
-type Door = Pick<AgentsDoor, 'connected' | 'terminal' | 'guest'>;
+type Door = Pick<AgentsDoor, 'connected' | 'terminal' | 'guest' | 'seed'>;
 
 /** The host of an instance, on which something is asked of it. @throws BerthError stateConflict, unavailable */
 function hostOf(
   door: Pick<Door, 'connected'>,
   { name, status }: Instance,
 ): NonNullable<Instance['status']['host']> {
-  if (status.host === null) throw new BerthError('stateConflict', `${name} is on no host`);
+  if (status.host === null)
+    throw new BerthError('stateConflict', `${name} is on no host`, {
+      remedy: 'Start it first, and wait until its state is running.',
+    });
   if (door.connected().includes(status.host.id)) return status.host;
   throw new BerthError(
     'unavailable',
@@ -23,6 +32,11 @@ function hostOf(
 /** What a guest says of itself. @throws BerthError stateConflict, unavailable, unsupported */
 export async function hostGuest(door: Door, instance: Instance): Promise<GuestInfo> {
   return door.guest(hostOf(door, instance).id, instance.id);
+}
+
+/** What its cloud-init was given. @throws BerthError stateConflict, unavailable, notFound */
+export async function hostSeed(door: Door, instance: Instance): Promise<CloudInitSeed> {
+  return door.seed(hostOf(door, instance).id, instance.id);
 }
 
 /**

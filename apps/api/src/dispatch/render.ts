@@ -42,6 +42,7 @@ function renderAssignment(row: AssignmentRow): Assignment {
       nics: row.nics.map((nic) => ({ ...nic })),
       process: spec.process ?? null,
       userData: spec.userData ?? null,
+      ...(spec.cloudInit === undefined ? {} : { cloudInit: spec.cloudInit }),
       restart: spec.restart,
       accel: spec.placement.accel,
       driver: spec.placement.driver,

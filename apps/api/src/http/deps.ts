@@ -2,6 +2,7 @@ import type { BlobStore } from '@berth/images';
 import {
   Decision,
   HostVerdict,
+  type CloudInitSeed,
   type GuestInfo,
   type Instance,
   type InstanceSpec,
@@ -101,6 +102,8 @@ export interface HttpDeps {
   readonly terminals: Terminals;
   /** What the guest of a running VM says of itself. @throws BerthError stateConflict (no agent), unavailable, unsupported */
   guest(instance: Instance): Promise<GuestInfo>;
+  /** What a VM's cloud-init was given. @throws BerthError stateConflict (never placed), unavailable, notFound */
+  seed(instance: Instance): Promise<CloudInitSeed>;
   /** Calls back again and again until the returned function is called. */
   readonly every: (milliseconds: number, task: () => void) => () => void;
   /** Judges hosts for an instance as of now. @throws BerthError notFound (no such host) */

@@ -1,5 +1,15 @@
 import { Readable } from 'node:stream';
-import { Decision, GuestInfo, type Instance, InstanceSpec, Labels, Name, placeParse } from '@berth/model';
+import {
+  BerthError,
+  CloudInitSeed,
+  Decision,
+  GuestInfo,
+  type Instance,
+  InstanceSpec,
+  Labels,
+  Name,
+  placeParse,
+} from '@berth/model';
 import { Controller, Get, Inject, Param, Query, Res } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
@@ -139,6 +149,25 @@ export class InstanceDetailsController {
     const instance = await this.instance(asking, project, name);
     refuseGuest(instance);
     return this.deps.guest(instance);
+  }
+
+  @Get('cloudInit')
+  @Action('instances.cloudInit', {
+    summary:
+      'Get what cloud-init in a VM was given at its last start: user data with what the spec adds, network',
+    answers: { 200: { description: 'The files of its seed, as they are', schema: CloudInitSeed } },
+  })
+  async cloudInit(
+    @Asking() asking: Caller,
+    @Param('project') project: string,
+    @Param('name') name: string,
+  ): Promise<CloudInitSeed> {
+    const instance = await this.instance(asking, project, name);
+    if (instance.spec.isolation === 'container')
+      throw new BerthError('unsupported', `${name} is a container and has no cloud-init.`, {
+        remedy: 'Read its spec: GET …/instances/{name}.',
+      });
+    return this.deps.seed(instance);
   }
 
   @Get('revisions')

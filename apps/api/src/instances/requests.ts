@@ -3,6 +3,7 @@ import type { Instance, InstanceCreate, InstanceSpec, Labels, Operation, Project
 import type { HttpDeps } from '../http/deps.js';
 import type { InstanceChange, RequestContext, Verb } from '../store/store.js';
 import { refuseUnsupported, refuseVerb } from './unsupported.js';
+import { refuseUserData } from './user-data.js';
 
 /*
  * Requests on instances: what is asked for becomes wanted state in one transaction of the store, then the rooms that act
@@ -32,11 +33,12 @@ export async function instanceCreate(
   return woken(deps, body.name, traced(deps, begun, made));
 }
 
-/** Refuses what no host of this cluster can do. @throws unsupported */
+/** Refuses what no host of this cluster can do. @throws unsupported, invalid */
 export async function refuseImpossible(
   store: Pick<HttpDeps['store'], 'hostList'>,
   spec: InstanceSpec,
 ): Promise<void> {
+  refuseUserData(spec);
   refuseUnsupported(spec, spec.desired === 'paused' ? await store.hostList() : []);
 }
 
@@ -47,6 +49,7 @@ export async function instanceUpdate(
   target: Target,
   change: { readonly spec: InstanceSpec; readonly labels?: Labels },
 ): Promise<InstanceChange> {
+  refuseUserData(change.spec);
   return woken(deps, target.name, await deps.store.instanceUpdate(ctx, { ...target, ...change }));
 }
 

@@ -5,33 +5,52 @@ import { run } from '@berth/linux';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { seedFiles, writeSeedIso } from './seed.js';
+import { seedOf, writeSeedIso } from './seed.js';
 
+const nic = { mac: '52:54:00:01:02:03', address: '10.0.0.2/24', gateway: '10.0.0.1' };
 const content = {
   instanceId: 'i-1',
   hostname: 'web',
   userData: '#!/bin/sh\necho "ü: & <x>"\n',
-  macs: ['52:54:00:01:02:03'],
+  login: undefined,
+  nics: [nic, { mac: '52:54:00:01:02:04', address: '10.0.1.2/24', gateway: '10.0.1.1' }],
 };
 
 it('writes meta data and network as YAML and takes user data as it is', () => {
-  const files = seedFiles({ ...content, hostname: 'yes' });
-  expect(parse(files['meta-data'] ?? '')).toEqual({ 'instance-id': 'i-1', 'local-hostname': 'yes' });
-  expect(parse(files['network-config'] ?? '')).toEqual({
+  const seed = seedOf({ ...content, hostname: 'yes' });
+  expect(parse(seed.metaData)).toEqual({ 'instance-id': 'i-1', 'local-hostname': 'yes' });
+  expect(parse(seed.networkConfig)).toEqual({
     version: 2,
-    ethernets: { nic0: { match: { macaddress: '52:54:00:01:02:03' }, dhcp4: true } },
+    ethernets: {
+      eth0: {
+        match: { macaddress: '52:54:00:01:02:03' },
+        'set-name': 'eth0',
+        addresses: ['10.0.0.2/24'],
+        routes: [{ to: '0.0.0.0/0', via: '10.0.0.1' }],
+        nameservers: { addresses: ['10.0.0.1'] },
+      },
+      eth1: {
+        match: { macaddress: '52:54:00:01:02:04' },
+        'set-name': 'eth1',
+        addresses: ['10.0.1.2/24'],
+      },
+    },
   });
-  expect(files['user-data']).toBe(content.userData);
+  expect(seed.userData).toBe(content.userData);
+  expect(seed.vendorData).toBeNull();
 });
 
 it('makes an ISO with the volume id cidata and the files in it, and leaves nothing beside it', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'berth-seed-'));
   const path = join(dir, 'seed.iso');
-  await writeSeedIso(path, content);
-  await writeSeedIso(path, content);
+  const seed = seedOf({ ...content, login: { sshKeys: ['ssh-ed25519 AAAA'] } });
+  await writeSeedIso(path, seed);
+  await writeSeedIso(path, seed);
   expect(readdirSync(dir)).toEqual(['seed.iso']);
   expect((await run('isoinfo', ['-d', '-i', path])).stdout).toContain('Volume id: cidata');
-  expect((await run('isoinfo', ['-R', '-i', path, '-x', '/user-data'])).stdout).toBe(content.userData);
+  const file = async (name: string) => (await run('isoinfo', ['-R', '-i', path, '-x', `/${name}`])).stdout;
+  expect(await file('user-data')).toBe(content.userData);
+  expect(parse(await file('vendor-data'))).toEqual({ ssh_authorized_keys: ['ssh-ed25519 AAAA'] });
   rmSync(dir, { recursive: true });
 });
 
@@ -76,22 +95,27 @@ const word = fc.oneof(
   }),
 );
 
-it('10,000 names and addresses come back as the strings they are from a reader of YAML 1.1, which cloud-init has', () => {
+it('4,000 names and addresses come back as the strings they are from a reader of YAML 1.1, which cloud-init has', () => {
+  const nics = fc.array(fc.record({ mac: word, address: word, gateway: word }), { maxLength: 3 });
   fc.assert(
-    fc.property(
-      word,
-      word,
-      fc.array(word, { maxLength: 3 }),
-      fc.string(),
-      (instanceId, hostname, macs, userData) => {
-        const files = seedFiles({ instanceId, hostname, macs, userData });
-        const read = (name: string): unknown => parse(files[name] ?? '', { version: '1.1' });
-        expect(read('meta-data')).toEqual({ 'instance-id': instanceId, 'local-hostname': hostname });
-        const ethernets = macs.map((macaddress, i) => [`nic${i}`, { match: { macaddress }, dhcp4: true }]);
-        expect(read('network-config')).toEqual({ version: 2, ethernets: Object.fromEntries(ethernets) });
-        expect(files['user-data']).toBe(userData);
-      },
-    ),
-    { numRuns: 10_000 },
+    fc.property(word, word, nics, fc.string(), (instanceId, hostname, nics, userData) => {
+      const seed = seedOf({ instanceId, hostname, nics, userData, login: undefined });
+      const read = (text: string): unknown => parse(text, { version: '1.1' });
+      expect(read(seed.metaData)).toEqual({ 'instance-id': instanceId, 'local-hostname': hostname });
+      const ethernets = nics.map(({ mac, address, gateway }, i) => [
+        `eth${i}`,
+        {
+          match: { macaddress: mac },
+          'set-name': `eth${i}`,
+          addresses: [address],
+          ...(i === 0
+            ? { routes: [{ to: '0.0.0.0/0', via: gateway }], nameservers: { addresses: [gateway] } }
+            : {}),
+        },
+      ]);
+      expect(read(seed.networkConfig)).toEqual({ version: 2, ethernets: Object.fromEntries(ethernets) });
+      expect(seed.userData).toBe(userData);
+    }),
+    { numRuns: 4_000 },
   );
 });

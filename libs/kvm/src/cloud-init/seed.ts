@@ -1,46 +1,79 @@
 import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { run } from '@berth/linux';
-import { stringify } from 'yaml';
+import type { CloudInitSeed, CloudInitSpec } from '@berth/model';
+import { guestData } from './login.js';
+import { yaml } from './yaml.js';
+
+/** A nic as the guest is to set it up. */
+export interface SeedNic {
+  readonly mac: string;
+  /** Address with its prefix, as `10.0.0.2/24`. */
+  readonly address: string;
+  /** Router and name server of its network. */
+  readonly gateway: string;
+}
 
 /** What cloud-init's NoCloud source is told. */
 export interface SeedContent {
   /** cloud-init runs its once-per-instance work again when this changes. */
   readonly instanceId: string;
   readonly hostname: string;
-  /** Taken as it is: `#cloud-config`, a script, or MIME parts. Null for none. */
+  /** `#cloud-config`, a script, or MIME parts. Null for none. */
   readonly userData: string | null;
-  /** Every nic gets its address by DHCP. */
-  readonly macs: readonly string[];
+  /** Who may sign in; see {@link guestData}. */
+  readonly login: CloudInitSpec | undefined;
+  readonly nics: readonly SeedNic[];
 }
 
-/** The files of the seed by name. Pure. */
-export function seedFiles(content: SeedContent): Readonly<Record<string, string>> {
+/** The seed as texts. Pure. @throws CloudConfigError */
+export function seedOf(content: SeedContent): CloudInitSeed {
   return {
-    'meta-data': yaml({ 'instance-id': content.instanceId, 'local-hostname': content.hostname }),
-    'user-data': content.userData ?? '#cloud-config\n{}\n',
-    'network-config': yaml({
+    metaData: yaml({ 'instance-id': content.instanceId, 'local-hostname': content.hostname }),
+    ...guestData(content.userData, content.login),
+    networkConfig: yaml({
       version: 2,
-      ethernets: Object.fromEntries(
-        content.macs.map((macaddress, i) => [`nic${i}`, { match: { macaddress }, dhcp4: true }]),
-      ),
+      ethernets: Object.fromEntries(content.nics.map((nic, i) => [`eth${i}`, ethernet(nic, i)])),
     }),
   };
 }
 
-/** cloud-init reads YAML 1.1, in which a host called `no` is false, and `12:30` a number: such words are quoted. */
-const yaml = (value: unknown): string =>
-  stringify(value, { version: '1.1', blockQuote: false, lineWidth: 0 });
+/**
+ * IPAM gave each nic its address for life, so it is stated. The name is given too: of the programs that set networks up
+ * only netplan goes by MAC alone. The first nic has the way out and the names.
+ */
+function ethernet({ mac, address, gateway }: SeedNic, index: number): object {
+  const first = {
+    routes: [{ to: '0.0.0.0/0', via: gateway }],
+    nameservers: { addresses: [gateway] },
+  };
+  return {
+    match: { macaddress: mac },
+    'set-name': `eth${index}`,
+    addresses: [address],
+    ...(index === 0 ? first : {}),
+  };
+}
+
+const fileNames: Readonly<Record<keyof CloudInitSeed, string>> = {
+  metaData: 'meta-data',
+  userData: 'user-data',
+  vendorData: 'vendor-data',
+  networkConfig: 'network-config',
+};
 
 /**
  * Writes the ISO image, volume id `cidata`, which is what NoCloud looks for. It becomes visible whole or not at all.
  * @throws CommandError when genisoimage fails.
  */
-export async function writeSeedIso(path: string, content: SeedContent, signal?: AbortSignal): Promise<void> {
+export async function writeSeedIso(path: string, seed: CloudInitSeed, signal?: AbortSignal): Promise<void> {
   await mkdir(dirname(path), { recursive: true });
   const work = await mkdtemp(`${path}.`);
   try {
-    const files = Object.entries(seedFiles(content));
+    const files = Object.entries(fileNames).flatMap(([key, name]) => {
+      const text = seed[key as keyof CloudInitSeed];
+      return text === null ? [] : [[name, text] as const];
+    });
     for (const [name, text] of files) await writeFile(join(work, name), text, { mode: 0o600 });
     const iso = join(work, 'seed.iso');
     const names = files.map(([name]) => join(work, name));

@@ -1,9 +1,10 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { faultPoint } from '@berth/faults';
-import type { ImageContent } from '@berth/model';
-import { RuntimeError, type StepContext, timed, type WorkloadSpec } from '@berth/runtime';
-import { writeSeedIso } from '../cloud-init/seed.js';
+import type { CloudInitSeed, ImageContent } from '@berth/model';
+import { RuntimeError, type StepContext, timed, type WorkloadNic, type WorkloadSpec } from '@berth/runtime';
+import { CloudConfigError } from '../cloud-init/login.js';
+import { seedOf, writeSeedIso, type SeedNic } from '../cloud-init/seed.js';
 import type { MachineNic, MachineSpec } from '../machine/machine-spec.js';
 import { inspectBase } from './base-image.js';
 import type { VmRuntimeOptions } from './ports.js';
@@ -50,8 +51,8 @@ export class Preparation {
     if ((await this.records.read(spec)) === null) await this.records.write(freshRecord(spec));
     await faultPoint('vm.prepare.recorded', spec.instanceId);
     if (await runs()) return;
-    const { instanceId, name: hostname, userData } = spec;
-    const seed = { instanceId, hostname, userData, macs: spec.nics.map((nic) => nic.mac) };
+    const seed = seedFor(spec);
+    await this.records.writeSeed(spec, seed);
     await timed(ctx.watch, 'seed', () => writeSeedIso(this.records.seedPath(spec), seed, ctx.signal));
     await faultPoint('vm.seed.written', spec.instanceId);
   }
@@ -109,6 +110,29 @@ export function diskImage(spec: WorkloadSpec, driver: string): DiskImage {
   if (spec.isolation !== 'vm') throw new RuntimeError('unsupported', `${driver} runs no ${spec.isolation}`);
   if (spec.image.kind !== 'disk') throw new RuntimeError('badImage', 'a vm needs an image of kind disk');
   return spec.image;
+}
+
+/** What its cloud-init is given. @throws RuntimeError unsupported */
+function seedFor(spec: WorkloadSpec): CloudInitSeed {
+  const { instanceId, name: hostname, userData, cloudInit: login } = spec;
+  try {
+    return seedOf({
+      instanceId,
+      hostname,
+      userData,
+      login,
+      nics: spec.nics.flatMap((nic) => seedNic(spec, nic)),
+    });
+  } catch (cause) {
+    if (!(cause instanceof CloudConfigError)) throw cause;
+    throw new RuntimeError('unsupported', cause.message, { cause });
+  }
+}
+
+function seedNic({ networks }: WorkloadSpec, { mac, networkId, ipv4 }: WorkloadNic): SeedNic[] {
+  const network = networks.find(({ id }) => id === networkId);
+  if (network === undefined) return [];
+  return [{ mac, address: `${ipv4}/${network.cidr.split('/')[1]}`, gateway: network.gateway }];
 }
 
 function freshRecord(spec: WorkloadSpec): WorkloadRecord {

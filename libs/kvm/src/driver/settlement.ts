@@ -1,7 +1,7 @@
 import { faultPoint } from '@berth/faults';
 import { bootId } from '@berth/linux';
 import type { Phase } from '@berth/model';
-import type { Observation, WorkloadKey } from '@berth/runtime';
+import { keyText, type Observation, type WorkloadKey } from '@berth/runtime';
 import type { Machine, MachineDriver } from './machine-driver.js';
 import { exitOf, hasRun } from './machine-end.js';
 import { storageCondition } from './storage-watch.js';
@@ -16,6 +16,15 @@ export class Settlement<M extends Machine> {
     private readonly suspension: Suspension<M>,
     private readonly now: () => Date,
   ) {}
+
+  /** Everything that a record or the driver tells of. */
+  async known(): Promise<WorkloadKey[]> {
+    const keys = new Map<string, WorkloadKey>();
+    const known = [...(await this.records.all()), ...(await this.driver.list())];
+    for (const { instanceId, epoch } of known)
+      keys.set(keyText({ instanceId, epoch }), { instanceId, epoch });
+    return [...keys.values()];
+  }
 
   /**
    * Writes down how the last run ended, once. Call it with the instance's lock held, and before anything that makes

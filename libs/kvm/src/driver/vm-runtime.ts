@@ -2,7 +2,15 @@ import { join } from 'node:path';
 import { faultPoint } from '@berth/faults';
 import { bootId } from '@berth/linux';
 import { storageErrorType } from '@berth/model';
-import type { AccelVerdict, ConsoleOpen, ImageContent, Isolation, Usage, VolumeId } from '@berth/model';
+import type {
+  AccelVerdict,
+  CloudInitSeed,
+  ConsoleOpen,
+  ImageContent,
+  Isolation,
+  Usage,
+  VolumeId,
+} from '@berth/model';
 import {
   HeldParts,
   RuntimeError,
@@ -233,7 +241,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
 
   async recover(): Promise<Observation[]> {
     return hostFaults(async () => {
-      const seen = await Promise.all((await this.#known()).map((key) => this.#settled(key)));
+      const seen = await Promise.all((await this.#settlement.known()).map((key) => this.#settled(key)));
       return seen.filter((o) => o !== null);
     });
   }
@@ -310,6 +318,10 @@ export class VmRuntime<M extends Machine> implements Runtime {
       watching.abort();
       throw error;
     }
+  }
+
+  seed(key: WorkloadKey): Promise<CloudInitSeed | null> {
+    return this.#records.readSeed(key);
   }
 
   /** All who type at a machine share one line, which is entered here. */
@@ -427,15 +439,6 @@ export class VmRuntime<M extends Machine> implements Runtime {
     });
   }
 
-  /** Everything that a record or the driver tells of. */
-  async #known(): Promise<WorkloadKey[]> {
-    const keys = new Map<string, WorkloadKey>();
-    const known = [...(await this.#records.all()), ...(await this.driver.list())];
-    for (const { instanceId, epoch } of known)
-      keys.set(keyText({ instanceId, epoch }), { instanceId, epoch });
-    return [...keys.values()];
-  }
-
   /**
    * What is true of a workload now; its end is written down if that is new.
    * @param say gets it in its turn: what was seen earlier is never said after what was seen later
@@ -468,7 +471,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
 
   /** Anything may have happened. Each is said as soon as it was looked at: one that takes long holds up no other. */
   #resync(): void {
-    this.#known().then(
+    this.#settlement.known().then(
       (keys) => keys.forEach((key) => this.#notice(key)),
       () => this.#later('', () => this.#resync()),
     );

@@ -1,7 +1,7 @@
 import { readFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeFileAtomic } from '@berth/linux';
-import { ExitInfo, InstanceId, VolumeId } from '@berth/model';
+import { hasCode, writeFileAtomic } from '@berth/linux';
+import { CloudInitSeed, ExitInfo, InstanceId, VolumeId } from '@berth/model';
 import type { HeldParts, WorkloadKey } from '@berth/runtime';
 import { z } from 'zod';
 import { epochFiles, listed, removeEpochFiles } from './epoch-files.js';
@@ -49,12 +49,26 @@ const WorkloadRecord = z.strictObject({
 });
 export type WorkloadRecord = z.infer<typeof WorkloadRecord>;
 
-/** The records of one host. `<dir>/<instance>/<epoch>.json`, with the seed image beside it. */
+/** The records of one host. `<dir>/<instance>/<epoch>.json`, with the seed image and what it holds beside it. */
 export class WorkloadRecords {
   constructor(private readonly dir: string) {}
 
   seedPath(key: WorkloadKey): string {
     return join(this.dir, key.instanceId, `${key.epoch}.seed.iso`);
+  }
+
+  /** What the seed image holds, to be told. */
+  async writeSeed(key: WorkloadKey, seed: CloudInitSeed): Promise<void> {
+    await writeFileAtomic(this.#seedText(key), `${JSON.stringify(seed)}\n`, { mode: 0o600 });
+  }
+
+  /** Null where none was written. */
+  async readSeed(key: WorkloadKey): Promise<CloudInitSeed | null> {
+    const text = await readFile(this.#seedText(key), 'utf8').catch((error: unknown) => {
+      if (hasCode(error, 'ENOENT')) return null;
+      throw error;
+    });
+    return text === null ? null : CloudInitSeed.parse(JSON.parse(text));
   }
 
   async read(key: WorkloadKey): Promise<WorkloadRecord | null> {
@@ -101,6 +115,10 @@ export class WorkloadRecords {
       }
     }
     return records;
+  }
+
+  #seedText(key: WorkloadKey): string {
+    return join(this.dir, key.instanceId, `${key.epoch}.seed.json`);
   }
 
   #path(key: WorkloadKey): string {
