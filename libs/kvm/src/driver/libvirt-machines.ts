@@ -46,6 +46,9 @@ const SERIAL_ALIAS = 'charserial0';
 
 const CAPABILITIES_MS = 120_000;
 
+/** What libvirt says of a QEMU that ended while it started; of one that said why, that follows (libvirt 9.0, qemu_process). */
+const WORDLESS = /(?:unexpectedly closed the monitor|exited while connecting to monitor):?\s*$/;
+
 /** A domain that carries our metadata for this host. */
 export interface OwnDomain extends Machine {
   readonly ref: DomainRef;
@@ -168,6 +171,8 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
     } catch (error) {
       if (!(error instanceof LibvirtError)) throw error;
       await unlessGone(this.#client.undefine(ref));
+      // Somebody ended it: that is no word of QEMU's on this machine, and the next attempt may go well.
+      if (WORDLESS.test(error.message)) throw error;
       throw new StartRefused(this.name, error.message, error);
     }
   }

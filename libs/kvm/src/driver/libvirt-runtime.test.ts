@@ -197,6 +197,37 @@ describe('the runtime beside others', () => {
     expect(await host.leftovers(spec)).toEqual([]);
   });
 
+  it('whose QEMU somebody kills while it starts is not refused: the next start may go well', async () => {
+    const spec = host.spec('steady');
+    await runtime.prepare(spec, step());
+    // A kill that comes too late hits a machine that runs: then once more.
+    const refusal = await eventually('a kill in time', async () => {
+      let over = false;
+      const start = runtime.start(spec, step()).then(
+        () => null,
+        (error: unknown) => error,
+      );
+      void start.then(() => (over = true));
+      for (let pid: number | null = null; !over && pid === null;) {
+        pid = await new QemuProcesses().find(spec.uuid);
+        if (pid !== null) process.kill(pid, 'SIGKILL');
+      }
+      const error = await start;
+      if (error !== null) return error;
+      await runtime.stop(spec, 0, step());
+      return undefined;
+    });
+    expect(refusal).toMatchObject({
+      code: 'hostFault',
+      message: expect.stringContaining('monitor') as string,
+    });
+    expect((await seen(spec))?.exit?.reason).not.toBe('startFailed');
+    await runtime.start(spec, step());
+    expect(await seen(spec)).toMatchObject({ phase: 'running', power: 'running' });
+    await runtime.stop(spec, 0, step());
+    await runtime.remove(spec, step());
+  });
+
   it('says of a run that began in an earlier boot that it ended with it', async () => {
     const spec = await started('steady');
     const record = join(host.dir, 'state', spec.instanceId, '1.json');
