@@ -88,7 +88,7 @@ describe('an example of --help', () => {
       .slice(2)
       .filter((word) => word === 'web' || word === 'db'))
       await bring(each, wanted[verb] ?? 'running');
-    const terminal = /^berth (console|exec -it) /.exec(line);
+    const terminal = line.includes('--vnc') ? null : /^berth (console|exec -it) /.exec(line);
     const running =
       terminal === null ? lab.begin(line, 'bash', { OPERATION: operation }) : lab.beginInTerminal(line);
     if (terminal !== null) {
@@ -96,6 +96,15 @@ describe('an example of --help', () => {
       await expect.poll(() => running.out, { timeout: 15_000 }).toContain(prompt);
       running.type(last);
       expect(await running.ended).toMatchObject({ code: 0 });
+      return;
+    }
+    if (line.includes('--vnc')) {
+      await expect.poll(() => running.err, { timeout: 15_000 }).toContain('vncviewer');
+      running.interrupt();
+      expect(await running.ended).toMatchObject({
+        code: 130,
+        out: expect.stringMatching(/^127\.0\.0\.1:\d+\n$/),
+      });
       return;
     }
     if (/ (-f|--follow|--watch)( |$)/.test(line) && !line.includes('berth create')) {
@@ -106,7 +115,7 @@ describe('an example of --help', () => {
     }
     const { code, out, err } = await running.ended;
     expect({ name, code, err }).toMatchObject({ code: 0 });
-    expect(out !== '' || / > |^source /.test(line)).toBe(true);
+    expect(out !== '' || / > |^source /.test(line) || /^berth (screenshot|send-keys) /.test(line)).toBe(true);
   });
 });
 

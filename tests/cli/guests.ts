@@ -18,6 +18,7 @@ class Guest extends EchoTerminal {
   begin(): void {
     const { open } = this;
     if (open.kind === 'console') return void this.print('\u001b[?2004hlogin: ');
+    if (open.kind === 'display') return;
     const [program = '', ...args] = open.command;
     const start: Readonly<Record<string, () => void>> = {
       echo: () => this.print(`${args.join(' ')}\n`).exit(0),

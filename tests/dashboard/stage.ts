@@ -2,8 +2,8 @@ import { fileURLToPath } from 'node:url';
 import type { InstanceId } from '@berth/model';
 import type { AddressInfo } from 'node:net';
 import { defaultHttpConfig } from '../../apps/api/src/http/deps.js';
-import { Guests } from '../cli/guests.js';
 import { Api, seedHost } from '../http/api.js';
+import { ScreenGuests } from './screen-guests.js';
 import { hourOfUsage } from './usage.js';
 
 const dashboardDir = fileURLToPath(new URL('../../apps/dashboard/dist', import.meta.url));
@@ -13,11 +13,11 @@ export class Stage {
   private constructor(
     readonly api: Api,
     readonly base: string,
-    readonly guests: Guests,
+    readonly guests: ScreenGuests,
   ) {}
 
   static async start(): Promise<Stage> {
-    const guests = new Guests();
+    const guests = new ScreenGuests();
     const api = await Api.start({
       terminals: guests,
       config: { ...defaultHttpConfig, imageMaxBytes: 4 * 1024 * 1024, dashboardDir },

@@ -98,7 +98,7 @@ const capabilities: Capabilities = {
     nested: false,
     kvmDevice: false,
   },
-  facets: ['logs'],
+  facets: ['logs', 'display', 'screenshot', 'sendKeys'],
   tenantBoundary: false,
   versions: {},
 };

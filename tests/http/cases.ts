@@ -40,6 +40,19 @@ function disk(): Buffer {
   return bytes;
 }
 
+const machines = new WeakMap<Api, Promise<string>>();
+/** A VM that runs, the same for all who look at it: the host has not room for many. */
+function shown(api: Api): Promise<string> {
+  const made = machines.get(api) ?? started(api);
+  machines.set(api, made);
+  return made;
+}
+async function started(api: Api): Promise<string> {
+  const made = await api.instance('alpha', { isolation: 'vm', image: 'disk' });
+  await api.settle();
+  return made;
+}
+
 /** Every route of the API, as `METHOD path` of the OpenAPI document. */
 export const cases: Readonly<Record<string, RouteCase>> = {
   'POST /v1/projects': {
@@ -136,6 +149,46 @@ export const cases: Readonly<Record<string, RouteCase>> = {
     bad: async (api) => {
       const made = await api.instance('alpha', { isolation: 'vm', image: 'disk' });
       return refused(api.call('post', `${instances}/${made}/console`).send({}));
+    },
+  },
+  'POST /v1/projects/{project}/instances/{name}/display': {
+    good: async (api) => {
+      const made = await shown(api);
+      const { body } = await api.call('post', `${instances}/${made}/display`).send({}).expect(201);
+      expect(body.secret).toMatch(/^berthticket_/);
+    },
+    bad: async (api) => {
+      const made = await shown(api);
+      return refused(api.call('post', `${instances}/${made}/display`).send({ readOnly: true }));
+    },
+  },
+  'GET /v1/projects/{project}/instances/{name}/screenshot': {
+    good: async (api) => {
+      const made = await shown(api);
+      const { body, headers } = await api
+        .call('get', `${instances}/${made}/screenshot`)
+        .responseType('arraybuffer')
+        .expect(200);
+      expect([headers['content-type'], headers['cache-control']]).toEqual(['image/png', 'no-store']);
+      expect((body as Buffer).subarray(1, 4).toString()).toBe('PNG');
+    },
+    bad: async (api) => {
+      const made = await api.instance('alpha', { isolation: 'vm', image: 'disk', desired: 'stopped' });
+      return refused(api.call('get', `${instances}/${made}/screenshot`));
+    },
+  },
+  'POST /v1/projects/{project}/instances/{name}/keys': {
+    good: async (api) => {
+      const made = await shown(api);
+      const { body } = await api
+        .call('post', `${instances}/${made}/keys`)
+        .send({ presses: [['ctrl', 'alt', 'delete'], ['ret']] })
+        .expect(200);
+      expect(body).toEqual({ presses: 2 });
+    },
+    bad: async (api) => {
+      const made = await shown(api);
+      return refused(api.call('post', `${instances}/${made}/keys`).send({ presses: [['ctrl', 'enter']] }));
     },
   },
   'POST /v1/projects/{project}/instances/{name}/exec': {

@@ -1,4 +1,11 @@
-import { BerthError, type Instance, type TerminalOpen, type TerminalOrder } from '@berth/model';
+import {
+  BerthError,
+  type Instance,
+  type SendKeys,
+  type TerminalOpen,
+  type TerminalOrder,
+} from '@berth/model';
+import { pngOf } from '@berth/runtime';
 import type { OpenTerminal, Terminals } from '../../apps/api/src/http/deps.js';
 import type { TerminalSaying } from '../../apps/api/src/dispatch/host-terminal.js';
 
@@ -63,6 +70,8 @@ export class EchoTerminals implements Terminals {
   /** Thrown at the next opening. */
   refusal: BerthError | null = null;
   away = false;
+  /** What was sent to keyboards, in order. */
+  readonly keys: SendKeys[] = [];
 
   refuseAway(instance: Instance): void {
     if (this.away)
@@ -74,5 +83,17 @@ export class EchoTerminals implements Terminals {
     const terminal = new EchoTerminal(instance, open, signal);
     this.opened.push(terminal);
     return Promise.resolve(terminal);
+  }
+
+  /** A screen of two pixels. */
+  screenshot(): Promise<Uint8Array> {
+    if (this.refusal !== null) return Promise.reject(this.refusal);
+    return pngOf({ width: 2, height: 1, rgb: Buffer.from([255, 0, 0, 0, 0, 255]) });
+  }
+
+  sendKeys(_instance: Instance, keys: SendKeys): Promise<void> {
+    if (this.refusal !== null) return Promise.reject(this.refusal);
+    this.keys.push(keys);
+    return Promise.resolve();
   }
 }

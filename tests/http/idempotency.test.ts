@@ -76,6 +76,22 @@ const cases: Readonly<Record<string, Case>> = {
     status: 201,
     before: noTickets('machine'),
   },
+  'POST /v1/projects/{project}/instances/{name}/display': {
+    path: () => `${instances}/screen/display`,
+    body: () => ({}),
+    other: () => ({ other: true }),
+    count: ticketsOf('screen'),
+    status: 201,
+    before: noTickets('screen'),
+  },
+  'POST /v1/projects/{project}/instances/{name}/keys': {
+    path: () => `${instances}/machine/keys`,
+    body: () => ({ presses: [['a']] }),
+    other: () => ({ presses: [['b']] }),
+    count: `SELECT count(*)::int AS n FROM events WHERE $1 <> '' AND type = 'keys.sent'`,
+    status: 200,
+    before: async () => void (await query(`DELETE FROM events WHERE type = 'keys.sent'`)),
+  },
   'POST /v1/projects/{project}/instances/{name}/exec': {
     path: () => `${instances}/runner/exec`,
     body: () => ({ command: ['true'] }),
@@ -144,11 +160,12 @@ beforeAll(async () => {
   await image(projectId, 'base', 'oci');
   await image(projectId, 'disk', 'disk');
   await made(instances, { name: 'runner', spec: container });
-  await made(instances, {
-    name: 'machine',
-    spec: { isolation: 'vm', image: 'disk', vcpus: 1, memoryMiB: 64 },
-  });
-  for (const name of ['runner', 'machine'])
+  for (const name of ['machine', 'screen'])
+    await made(instances, {
+      name,
+      spec: { isolation: 'vm', image: 'disk', vcpus: 1, memoryMiB: 64, cpuMillis: 250 },
+    });
+  for (const name of ['runner', 'machine', 'screen'])
     await until(`${name} runs`, patience(60_000), async () => {
       const found = await store.instanceGet(projectId, name);
       return found?.status.state === 'running' ? true : undefined;

@@ -23,6 +23,8 @@ export const used = {
   migrate: ['uri'],
   migrate_cancel: [],
   'query-migrate': [],
+  'send-key': ['keys'],
+  'query-vnc': [],
 };
 
 /** Commands that what comes next needs. */
@@ -77,8 +79,6 @@ export const soon = [
   // what a guest shows and is typed
   'chardev-remove',
   'screendump',
-  'send-key',
-  'query-vnc',
   // moving
   'migrate-incoming',
   'migrate-continue',

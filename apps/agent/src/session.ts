@@ -11,7 +11,7 @@ import {
   serveLink,
 } from '@berth/link';
 import type { Hello, LinkAnswer, LinkRequest, Refusal } from '@berth/link';
-import { Digest, InstanceId } from '@berth/model';
+import { Digest, InstanceId, SendKeys } from '@berth/model';
 import type { HostId } from '@berth/model';
 import type { ImageFetch } from './image-fetch.js';
 import type { Journal } from './journal.js';
@@ -20,6 +20,7 @@ import type { Outbox } from './outbox.js';
 import type { Placements } from './placements.js';
 import type { UsageSampler } from './usage-sampler.js';
 import { refusalOf } from './refusal.js';
+import { Screens } from './screens.js';
 import { Terminals } from './terminals.js';
 
 export interface SessionPorts {
@@ -59,9 +60,11 @@ export function serveSession(
 class AgentSession {
   private session: SessionStart | null = null;
   private readonly terminals: Terminals;
+  private readonly screens: Screens;
 
   constructor(private readonly ports: SessionPorts) {
     this.terminals = new Terminals(ports.placements, ports.log);
+    this.screens = new Screens(ports.placements);
   }
 
   async handle(request: LinkRequest): Promise<LinkAnswer> {
@@ -90,6 +93,14 @@ class AgentSession {
         return this.seed(parsePart(InstanceId, tail));
       case 'POST terminals':
         return this.terminals.serve(request, parsePart(InstanceId, tail));
+      case 'GET screenshots':
+        return this.screens.screenshot(parsePart(InstanceId, tail), request.signal);
+      case 'POST keys':
+        return this.screens.sendKeys(
+          parsePart(InstanceId, tail),
+          parseMessage(SendKeys, await readBody(request.stream, linkLimits.joinBytes)),
+          request.signal,
+        );
       default:
         return { status: 404, body: { code: 'notFound', message: `${request.method} ${request.path}` } };
     }

@@ -10,13 +10,16 @@ import { refusalOf } from './refusal.js';
 
 /** Terminals of one host at a time: each holds a stream of the link, which lists, reports and logs need too. */
 const atOnce = 96;
+/** Viewers of one display at a time: QEMU keeps a copy of the screen for each. */
+const viewersAtOnce = 16;
 
 /**
- * The agent's side of consoles and exec: opens what the request's first frame asks for, and carries frames both ways
+ * The agent's side of consoles, displays and exec: opens what the request's first frame asks for, and carries frames both ways
  * until the process or the workload ends, or the API closes its body.
  */
 export class Terminals {
   private open = 0;
+  private readonly viewers = new Map<InstanceId, number>();
 
   constructor(
     private readonly placements: Pick<Placements, 'newest'>,
@@ -36,12 +39,32 @@ export class Terminals {
     const frames = terminalFrames(request.stream as AsyncIterable<Buffer>);
     try {
       const wanted = await openingOf(frames);
+      if (wanted.kind === 'display' && !this.lookedAt(instanceId, request))
+        return {
+          status: 429,
+          body: { code: 'rateLimited', message: `${viewersAtOnce} viewers look at this display` },
+        };
       const terminal = await this.begin(newest.runtime, newest.key, wanted, request.signal);
       this.feed(frames, terminal).catch((err: unknown) => this.log.debug({ err }, 'a terminal lost its API'));
       return { status: 200, body: answer(terminal) };
     } catch (error) {
       return refusalOf(error);
     }
+  }
+
+  /** Counts a viewer until its request is over. False when there are enough. */
+  private lookedAt(instanceId: InstanceId, { stream }: LinkRequest): boolean {
+    const now = this.viewers.get(instanceId) ?? 0;
+    if (now >= viewersAtOnce) return false;
+    this.viewers.set(instanceId, now + 1);
+    const leave = (): void => {
+      const left = (this.viewers.get(instanceId) ?? 1) - 1;
+      if (left > 0) this.viewers.set(instanceId, left);
+      else this.viewers.delete(instanceId);
+    };
+    if (stream.destroyed) leave();
+    else stream.once('close', leave);
+    return true;
   }
 
   private begin(
@@ -52,6 +75,7 @@ export class Terminals {
   ): Promise<Terminal> {
     if (wanted.kind === 'console' && runtime.console !== undefined)
       return runtime.console(key, wanted, signal);
+    if (wanted.kind === 'display' && runtime.display !== undefined) return runtime.display(key, signal);
     if (wanted.kind === 'exec' && runtime.exec !== undefined) return runtime.exec(key, wanted, signal);
     if (wanted.kind === 'exec' && runtime.guest !== undefined) return runtime.guest.exec(key, wanted, signal);
     throw new RuntimeError('unsupported', `the runtime ${runtime.name} of this host has no ${wanted.kind}`);

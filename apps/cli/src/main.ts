@@ -17,6 +17,7 @@ import { imageCommands } from './commands/image.js';
 import { logsCommands } from './commands/logs.js';
 import { operationCommands } from './commands/operation.js';
 import { projectCommands } from './commands/project.js';
+import { screenCommands } from './commands/screen.js';
 import { signInCommands } from './commands/sign-in.js';
 import { tokenCommands } from './commands/token.js';
 import { docsText } from './docs.js';
@@ -43,6 +44,7 @@ const groups: readonly Commands[] = [
   actCommands,
   logsCommands,
   consoleCommands,
+  screenCommands,
   execCommands,
   guestCommands,
   cloudInitCommands,

@@ -130,7 +130,8 @@ export class TerminalLine {
   }
 }
 
-async function refusal(answer: IncomingMessage): Promise<Error> {
+/** The problem document with which an upgrade was refused. */
+export async function refusal(answer: IncomingMessage): Promise<Error> {
   const chunks: Buffer[] = [];
   for await (const chunk of answer) chunks.push(chunk as Buffer);
   return errorOf(new Response(Buffer.concat(chunks), { status: answer.statusCode ?? 500 }));

@@ -21,9 +21,11 @@ export interface LogRequest {
   readonly signal?: AbortSignal;
 }
 
-/** What a terminal opens: the serial console of a VM, or a program in a container. */
+/** What a terminal opens: the serial console or the display of a VM, or a program in a container. */
 export type TerminalOpens =
-  { readonly console: Schemas['ConsoleOpen'] } | { readonly exec: Schemas['ExecOpen'] };
+  | { readonly console: Schemas['ConsoleOpen'] }
+  | { readonly display: Schemas['DisplayOpen'] }
+  | { readonly exec: Schemas['ExecOpen'] };
 
 export interface TerminalRequest {
   readonly project: string;
@@ -152,8 +154,23 @@ export class BerthClient {
     const call =
       'console' in opens
         ? this.rest.POST(`${at}/console`, { ...init, body: opens.console })
-        : this.rest.POST(`${at}/exec`, { ...init, body: opens.exec });
+        : 'display' in opens
+          ? this.rest.POST(`${at}/display`, { ...init, body: opens.display })
+          : this.rest.POST(`${at}/exec`, { ...init, body: opens.exec });
     return (await answer(call)).secret;
+  }
+
+  /** What is on the screen of a running VM: a PNG file. @throws ProblemError */
+  async screenshot(of: {
+    readonly project: string;
+    readonly instance: string;
+    readonly signal?: AbortSignal;
+  }): Promise<Uint8Array<ArrayBuffer>> {
+    const { project, instance: name, signal } = of;
+    const init = { params: { path: { project, name } }, ...(signal === undefined ? {} : { signal }) };
+    const path = '/v1/projects/{project}/instances/{name}/screenshot';
+    const bytes = await answer(this.rest.GET(path, { ...init, parseAs: 'arrayBuffer' }));
+    return new Uint8Array(bytes);
   }
 
   private url(path: string, query: Readonly<Record<string, string>>): URL {

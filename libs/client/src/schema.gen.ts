@@ -62,7 +62,7 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    /** Spend a ticket: upgrade to a WebSocket that carries the terminal (docs/api-streams.md) */
+    /** Spend a ticket: upgrade to a WebSocket that carries the terminal or display (docs/api-streams.md) */
     get: operations['terminalDoorRefuse'];
     put?: never;
     post?: never;
@@ -455,6 +455,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/projects/{project}/instances/{name}/display': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Ask for a ticket for the display of a running VM: VNC over a WebSocket */
+    post: operations['terminalsDisplay'];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/projects/{project}/instances/{name}/exec': {
     parameters: {
       query?: never;
@@ -506,6 +523,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/projects/{project}/instances/{name}/keys': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Press keys on the keyboard of a running VM, one combination after another */
+    post: operations['screensKeys'];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/projects/{project}/instances/{name}/logs': {
     parameters: {
       query?: never;
@@ -549,6 +583,23 @@ export interface paths {
     };
     /** List every spec the instance ever had, newest first */
     get: operations['instanceDetailsRevisions'];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/v1/projects/{project}/instances/{name}/screenshot': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Get what is on the screen of a running VM */
+    get: operations['screensScreenshot'];
     put?: never;
     post?: never;
     delete?: never;
@@ -1164,6 +1215,7 @@ export interface components {
         }[];
       };
     };
+    DisplayOpen: Record<string, never>;
     Event: {
       actor: string;
       /** Format: date-time */
@@ -2093,6 +2145,10 @@ export interface components {
       /** @description For the agent, with the fingerprint of the CA it must meet; shown this once; null when the answer is a replay */
       secret: string | null;
     };
+    KeysSent: {
+      /** @description How many combinations were pressed */
+      presses: number;
+    };
     Network: {
       cidr: string;
       /** Format: date-time */
@@ -2230,6 +2286,160 @@ export interface components {
           | 'restoring'
           | 'deleting';
       }[];
+    };
+    SendKeys: {
+      /** @description One after another */
+      presses: (
+        | '0'
+        | '1'
+        | '2'
+        | '3'
+        | '4'
+        | '5'
+        | '6'
+        | '7'
+        | '8'
+        | '9'
+        | 'shift'
+        | 'shift_r'
+        | 'alt'
+        | 'alt_r'
+        | 'ctrl'
+        | 'ctrl_r'
+        | 'menu'
+        | 'esc'
+        | 'minus'
+        | 'equal'
+        | 'backspace'
+        | 'tab'
+        | 'q'
+        | 'w'
+        | 'e'
+        | 'r'
+        | 't'
+        | 'y'
+        | 'u'
+        | 'i'
+        | 'o'
+        | 'p'
+        | 'bracket_left'
+        | 'bracket_right'
+        | 'ret'
+        | 'a'
+        | 's'
+        | 'd'
+        | 'f'
+        | 'g'
+        | 'h'
+        | 'j'
+        | 'k'
+        | 'l'
+        | 'semicolon'
+        | 'apostrophe'
+        | 'grave_accent'
+        | 'backslash'
+        | 'z'
+        | 'x'
+        | 'c'
+        | 'v'
+        | 'b'
+        | 'n'
+        | 'm'
+        | 'comma'
+        | 'dot'
+        | 'slash'
+        | 'asterisk'
+        | 'spc'
+        | 'caps_lock'
+        | 'f1'
+        | 'f2'
+        | 'f3'
+        | 'f4'
+        | 'f5'
+        | 'f6'
+        | 'f7'
+        | 'f8'
+        | 'f9'
+        | 'f10'
+        | 'num_lock'
+        | 'scroll_lock'
+        | 'kp_divide'
+        | 'kp_multiply'
+        | 'kp_subtract'
+        | 'kp_add'
+        | 'kp_enter'
+        | 'kp_decimal'
+        | 'sysrq'
+        | 'kp_0'
+        | 'kp_1'
+        | 'kp_2'
+        | 'kp_3'
+        | 'kp_4'
+        | 'kp_5'
+        | 'kp_6'
+        | 'kp_7'
+        | 'kp_8'
+        | 'kp_9'
+        | 'less'
+        | 'f11'
+        | 'f12'
+        | 'print'
+        | 'home'
+        | 'pgup'
+        | 'pgdn'
+        | 'end'
+        | 'left'
+        | 'up'
+        | 'down'
+        | 'right'
+        | 'insert'
+        | 'delete'
+        | 'stop'
+        | 'again'
+        | 'props'
+        | 'undo'
+        | 'front'
+        | 'copy'
+        | 'open'
+        | 'paste'
+        | 'find'
+        | 'cut'
+        | 'lf'
+        | 'help'
+        | 'meta_l'
+        | 'meta_r'
+        | 'compose'
+        | 'pause'
+        | 'ro'
+        | 'hiragana'
+        | 'henkan'
+        | 'yen'
+        | 'muhenkan'
+        | 'katakanahiragana'
+        | 'kp_comma'
+        | 'kp_equals'
+        | 'power'
+        | 'sleep'
+        | 'wake'
+        | 'audionext'
+        | 'audioprev'
+        | 'audiostop'
+        | 'audioplay'
+        | 'audiomute'
+        | 'volumeup'
+        | 'volumedown'
+        | 'mediaselect'
+        | 'mail'
+        | 'calculator'
+        | 'computer'
+        | 'ac_home'
+        | 'ac_back'
+        | 'ac_forward'
+        | 'ac_refresh'
+        | 'ac_bookmarks'
+        | 'lang1'
+        | 'lang2'
+      )[][];
     };
     Session: {
       /** @description Name that operations and events carry */
@@ -2426,7 +2636,7 @@ export interface operations {
   terminalDoorRefuse: {
     parameters: {
       query?: {
-        /** @description From POST …/console or …/exec */
+        /** @description From POST …/console, …/display or …/exec */
         ticket?: string;
       };
       header?: never;
@@ -3370,6 +3580,37 @@ export interface operations {
       default: components['responses']['Problem'];
     };
   };
+  terminalsDisplay: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body */
+        'idempotency-key'?: string;
+      };
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['DisplayOpen'];
+      };
+    };
+    responses: {
+      /** @description A ticket that works once, for 30 seconds */
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['TerminalTicket'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
   terminalsExec: {
     parameters: {
       query?: never;
@@ -3447,6 +3688,37 @@ export interface operations {
         };
         content: {
           'application/json': components['schemas']['GuestInfo'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  screensKeys: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body */
+        'idempotency-key'?: string;
+      };
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['SendKeys'];
+      };
+    };
+    responses: {
+      /** @description They were pressed */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['KeysSent'];
         };
       };
       default: components['responses']['Problem'];
@@ -3539,6 +3811,30 @@ export interface operations {
             /** @description Send as `cursor` for the next page; null on the last */
             nextCursor: string | null;
           };
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  screensScreenshot: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description A PNG file */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'image/png': string;
         };
       };
       default: components['responses']['Problem'];

@@ -74,6 +74,6 @@ describe('the container runtime', () => {
     },
   };
 
-  for (const { name, run } of conformanceCases('console', 'suspend', 'guest'))
+  for (const { name, run } of conformanceCases('console', 'display', 'suspend', 'guest'))
     it(name, () => run(harness), 60_000);
 });

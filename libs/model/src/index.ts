@@ -11,6 +11,8 @@ export * from './image.js';
 export * from './network.js';
 export * from './operation.js';
 export * from './usage.js';
+export * from './key-names.js';
+export * from './keys.js';
 export * from './terminal.js';
 export * from './terminal-channels.js';
 export * from './log-place.js';

@@ -3,12 +3,14 @@ import { Problem } from './errors.js';
 import { ExitInfo, ProcessSpec } from './instance.js';
 
 /*
- * Terminals: the serial console of a virtual machine, and programs started in a running container or, by the agent in its
- * guest, in a running virtual machine (exec). A ticket is asked for with a POST and spent on `GET /v1/console?ticket=…`,
- * upgraded to a WebSocket (RFC 6455) that carries
+ * Terminals: the serial console and the display of a virtual machine, and programs started in a running container or, by the
+ * agent in its guest, in a running virtual machine (exec). A ticket is asked for with a POST and spent on
+ * `GET /v1/console?ticket=…`, upgraded to a WebSocket (RFC 6455) that carries
  *
  *   binary messages   one byte that names the channel, then bytes as they are: see `terminalChannels`
  *   text messages     JSON: `TerminalOrder` and `TerminalFlow` from the client, `TerminalNotice` from the API
+ *
+ * and of a display binary messages alone, which are RFB (RFC 6143) as it is: what clients of VNC over WebSocket speak.
  */
 
 /** Most of the serial log that a console begins with, bytes. */
@@ -31,6 +33,9 @@ export const ConsoleOpen = z
   })
   .meta({ id: 'ConsoleOpen' });
 export type ConsoleOpen = z.infer<typeof ConsoleOpen>;
+
+export const DisplayOpen = z.strictObject({}).meta({ id: 'DisplayOpen' });
+export type DisplayOpen = z.infer<typeof DisplayOpen>;
 
 const { env, user, workdir } = ProcessSpec.shape;
 export const ExecOpen = z
@@ -57,6 +62,7 @@ export type ExecOpen = z.infer<typeof ExecOpen>;
 export const TerminalOpen = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('console'), ...ConsoleOpen.shape }),
   z.strictObject({ kind: z.literal('exec'), ...ExecOpen.shape }),
+  z.strictObject({ kind: z.literal('display'), ...DisplayOpen.shape }),
 ]);
 export type TerminalOpen = z.infer<typeof TerminalOpen>;
 

@@ -5,3 +5,7 @@ export { HeldParts } from './held-parts.js';
 export { SimulatedHost } from './simulated-host.js';
 export * from './simulated.js';
 export * from './terminal-pipe.js';
+export * from './png.js';
+export * from './rfb.js';
+export * from './rfb-viewer.js';
+export { ByteReader } from './byte-reader.js';

@@ -11,6 +11,7 @@ import type {
   ImageContent,
   InstanceId,
   Isolation,
+  KeyPress,
   NetworkId,
   NicId,
   Phase,
@@ -189,6 +190,19 @@ export interface Runtime {
    * same. @throws RuntimeError notPrepared when it does not run, unsupported
    */
   readonly console?: (key: WorkloadKey, open: ConsoleOpen, signal: AbortSignal) => Promise<Terminal>;
+  /**
+   * Screen, keyboard and pointer: the bytes of RFB (RFC 6143) both ways, all of them `output`; security type None, since
+   * whoever comes here was let in. Any number at once, all see the same. @throws RuntimeError notPrepared when it does
+   * not run, unsupported when it was started without a display
+   */
+  readonly display?: (key: WorkloadKey, signal: AbortSignal) => Promise<Terminal>;
+  /** What is on the screen, as a PNG file; also while it is paused. @throws RuntimeError as `display` */
+  readonly screenshot?: (key: WorkloadKey, signal: AbortSignal) => Promise<Uint8Array>;
+  /**
+   * Presses keys, one combination after another, and lets them go; resolves when the last one has been.
+   * @throws RuntimeError as `display`, and notPrepared while it is paused
+   */
+  readonly sendKeys?: (key: WorkloadKey, presses: readonly KeyPress[], signal: AbortSignal) => Promise<void>;
   /**
    * A process in the running workload: in its namespaces, cgroup and limits, and with no privilege it has not. The
    * process ends with its terminal. @throws RuntimeError notPrepared when it does not run, badImage (no such user)

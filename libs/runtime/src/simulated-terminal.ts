@@ -2,8 +2,8 @@ import type { ConsoleOpen, ExecOpen, ExitInfo, TerminalEnd, TerminalSize } from 
 import type { Terminal, TerminalOutput } from './runtime.js';
 import { TerminalPipe } from './terminal-pipe.js';
 
-/** What both simulated terminals have in common: an end that comes once. */
-abstract class SimulatedTerminal implements Terminal {
+/** What simulated terminals have in common: an end that comes once. */
+export abstract class SimulatedTerminal implements Terminal {
   readonly ended: Promise<TerminalEnd | null>;
   protected readonly pipe = new TerminalPipe();
   private settle: (end: TerminalEnd | null) => void = () => undefined;

@@ -104,7 +104,7 @@ describe('the conformance suite', () => {
     await expect(b.run(harness(name))).rejects.toThrow();
   });
 
-  it.each(['console', 'exec', 'suspend', 'guest'] as const)(
+  it.each(['console', 'exec', 'suspend', 'guest', 'display'] as const)(
     'asks of a runtime without %s that it offers none',
     async (facet) => {
       const lacking = conformanceCases(facet).at(-1);

@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import type { ConsoleOpen, ExecOpen, ExitInfo, GuestInfo, Isolation, Usage } from '@berth/model';
+import type { ConsoleOpen, ExecOpen, ExitInfo, GuestInfo, Isolation, KeyPress, Usage } from '@berth/model';
 import {
   RuntimeError,
   keyText,
@@ -15,6 +15,8 @@ import {
   type WorkloadKey,
   type WorkloadSpec,
 } from './runtime.js';
+import { pngOf, type Picture } from './png.js';
+import { SimulatedDisplay, simulatedScreen } from './simulated-display.js';
 import { SimulatedConsole, SimulatedProcess } from './simulated-terminal.js';
 import { hasAgent, observationOf, type SimulatedHost, type SimulatedWorkload } from './simulated-host.js';
 
@@ -38,7 +40,10 @@ export class SimulatedRuntime implements Runtime {
     return Promise.resolve({
       ok: true,
       reason: null,
-      facets: ['pause', 'suspend', 'logs', 'limits', 'console', 'exec', 'guest'],
+      facets: [
+        ...['pause', 'suspend', 'logs', 'limits', 'console', 'exec', 'guest'],
+        ...['display', 'screenshot', 'sendKeys'],
+      ],
       facts: {},
     });
   }
@@ -217,15 +222,42 @@ export class SimulatedRuntime implements Runtime {
   /** A guest that says every line back that is typed. */
   console(key: WorkloadKey, open: ConsoleOpen, signal: AbortSignal): Promise<Terminal> {
     return Promise.resolve().then(() => {
-      const workload = this.running(key);
-      const type = (text: string): void => {
-        workload.log += text;
-        this.host.changed(observationOf(workload));
-      };
+      const type = this.keyboard(this.running(key));
       const follow = (tailBytes: number, until: AbortSignal): AsyncIterable<Uint8Array> =>
         this.logs(key, { follow: true, tailBytes }, until);
       return new SimulatedConsole(open, { type, follow, ended: this.endOf(key, signal) }, signal);
     });
+  }
+
+  /** A screen on which the log is, and a keyboard whose keys are said back. */
+  display(key: WorkloadKey, signal: AbortSignal): Promise<Terminal> {
+    return Promise.resolve().then(() => {
+      const workload = this.running(key);
+      const type = this.keyboard(workload);
+      const follow = (until: AbortSignal): AsyncIterable<Uint8Array> =>
+        this.logs(key, { follow: true }, until);
+      const screen = (): Picture => simulatedScreen(workload.log);
+      return new SimulatedDisplay({ type, follow, screen, ended: this.endOf(key, signal) }, signal);
+    });
+  }
+
+  async screenshot(key: WorkloadKey): Promise<Uint8Array> {
+    return pngOf(simulatedScreen(this.running(key).log));
+  }
+
+  /** Keys whose name is one character type it; others do nothing. */
+  async sendKeys(key: WorkloadKey, presses: readonly KeyPress[]): Promise<void> {
+    const workload = await Promise.resolve().then(() => this.running(key));
+    if (workload.paused === true) throw new RuntimeError('notPrepared', `${keyText(key)} is paused`);
+    const type = this.keyboard(workload);
+    for (const [name, ...others] of presses) if (name?.length === 1 && others.length === 0) type(name);
+  }
+
+  private keyboard(workload: SimulatedWorkload): (text: string) => void {
+    return (text) => {
+      workload.log += text;
+      this.host.changed(observationOf(workload));
+    };
   }
 
   /** `echo`, `cat`, `size` and `exit <code>`; anything else is not found. */

@@ -4,7 +4,7 @@ import tls from 'node:tls';
 import type { TLSSocket } from 'node:tls';
 import { LinkError, agentDoor, clientLink, joinDoor, keyFingerprint, linkLimits } from '@berth/link';
 import { BerthError } from '@berth/model';
-import type { CloudInitSeed, GuestInfo, HostId, InstanceId, TerminalOpen } from '@berth/model';
+import type { CloudInitSeed, GuestInfo, HostId, InstanceId, SendKeys, TerminalOpen } from '@berth/model';
 import type { Clock } from '../store/store.js';
 import { HostLink } from './host-link.js';
 import type { HostLinkPorts } from './host-link.js';
@@ -116,7 +116,7 @@ export class AgentsDoor {
   }
 
   /**
-   * Console or exec of an instance's newest epoch on a host.
+   * Console, display or exec of an instance's newest epoch on a host.
    * @throws BerthError unavailable (not connected here), notFound, stateConflict (does not run), unsupported, rateLimited
    */
   async terminal(
@@ -150,6 +150,24 @@ export class AgentsDoor {
       return await this.linkOf(hostId).seed(instanceId);
     } catch (cause) {
       throw streamFault(cause, 'cloud-init seed');
+    }
+  }
+
+  /** @throws BerthError as `terminal` */
+  async screenshot(hostId: HostId, instanceId: InstanceId, signal: AbortSignal): Promise<Buffer> {
+    try {
+      return await this.linkOf(hostId).screenshot(instanceId, signal);
+    } catch (cause) {
+      throw streamFault(cause, 'screenshot');
+    }
+  }
+
+  /** @throws BerthError as `terminal` */
+  async sendKeys(hostId: HostId, instanceId: InstanceId, keys: SendKeys, signal: AbortSignal): Promise<void> {
+    try {
+      await this.linkOf(hostId).sendKeys(instanceId, keys, signal);
+    } catch (cause) {
+      throw streamFault(cause, 'keyboard');
     }
   }
 

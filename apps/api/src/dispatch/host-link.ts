@@ -9,12 +9,13 @@ import {
   linkLimits,
   parseMessage,
   protocol,
+  readBody,
   send,
   sendForStream,
   UsageAnswer,
 } from '@berth/link';
 import { CloudInitSeed, GuestInfo } from '@berth/model';
-import type { Digest, HostId, InstanceId, TerminalOpen } from '@berth/model';
+import type { Digest, HostId, InstanceId, SendKeys, TerminalOpen } from '@berth/model';
 import type { Store } from '../store/store.js';
 import { listFaults } from './fault-names.js';
 import { HostTerminal } from './host-terminal.js';
@@ -312,7 +313,7 @@ export class HostLink {
     return sendForStream(this.h2, { method: 'GET', path: `/logs/${instanceId}?${query.toString()}`, signal });
   }
 
-  /** Console or exec of an instance's newest epoch on this host; `signal` ends it. @throws LinkError status */
+  /** Console, display or exec of an instance's newest epoch on this host; `signal` ends it. @throws LinkError status */
   terminal(instanceId: InstanceId, open: TerminalOpen, signal: AbortSignal): Promise<HostTerminal> {
     return HostTerminal.open(this.h2, instanceId, open, signal);
   }
@@ -325,6 +326,18 @@ export class HostLink {
   /** What the cloud-init of an instance's newest epoch on this host was given. @throws LinkError status */
   async seed(instanceId: InstanceId): Promise<CloudInitSeed> {
     return parseMessage(CloudInitSeed, (await this.request('GET', `/seed/${instanceId}`)).body);
+  }
+
+  /** The screen of an instance's newest epoch on this host, a PNG file. @throws LinkError status */
+  async screenshot(instanceId: InstanceId, signal: AbortSignal): Promise<Buffer> {
+    const path = `/screenshots/${instanceId}`;
+    return readBody(await sendForStream(this.h2, { method: 'GET', path, signal }), linkLimits.bodyBytes);
+  }
+
+  /** Resolves when the keys have been pressed. @throws LinkError status */
+  async sendKeys(instanceId: InstanceId, body: SendKeys, signal: AbortSignal): Promise<void> {
+    const path = `/keys/${instanceId}`;
+    (await sendForStream(this.h2, { method: 'POST', path, body, signal })).resume();
   }
 
   private async request(method: string, path: string, body?: object): Promise<{ body: Buffer }> {

@@ -97,9 +97,8 @@ export function streamFault(cause: unknown, what: string): BerthError {
   if (status === 404) return new BerthError('notFound', `the host has no ${what} of this instance`, options);
   if (status === 501)
     return new BerthError('unsupported', refusal.message ?? `the driver has no ${what}`, options);
-  if (status === 409 && refusal.code === 'agentAway')
-    return new BerthError('stateConflict', refusal.message ?? 'no agent answers in the guest', options);
-  if (status === 409) return new BerthError('stateConflict', 'the instance does not run', options);
+  if (status === 409)
+    return new BerthError('stateConflict', refusal.message ?? 'the instance does not run', options);
   if (status === 400)
     return new BerthError('stateConflict', refusal.message ?? 'the host refused it', options);
   if (status === 429) return new BerthError('rateLimited', refusal.message ?? 'too many streams', options);

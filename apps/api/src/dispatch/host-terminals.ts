@@ -3,6 +3,7 @@ import {
   type CloudInitSeed,
   type GuestInfo,
   type Instance,
+  type SendKeys,
   type TerminalOpen,
 } from '@berth/model';
 import type { AgentsDoor } from './agents-door.js';
@@ -40,16 +41,21 @@ export async function hostSeed(door: Door, instance: Instance): Promise<CloudIni
 }
 
 /**
- * Terminals of instances on the hosts whose links this process holds. With several API processes, a ticket is asked for
+ * Terminals and screens of instances on the hosts whose links this process holds. With several API processes, a ticket is asked for
  * and spent at the one that the host is connected to.
  */
-export function hostTerminals(door: Door): {
+export function hostTerminals(door: Door & Pick<AgentsDoor, 'screenshot' | 'sendKeys'>): {
   refuseAway(instance: Instance): void;
   open(instance: Instance, open: TerminalOpen, signal: AbortSignal): Promise<HostTerminal>;
+  screenshot(instance: Instance, signal: AbortSignal): Promise<Uint8Array>;
+  sendKeys(instance: Instance, keys: SendKeys, signal: AbortSignal): Promise<void>;
 } {
   return {
     refuseAway: (instance) => void hostOf(door, instance),
     open: async (instance, open, signal) =>
       door.terminal(hostOf(door, instance).id, instance.id, open, signal),
+    screenshot: async (instance, signal) => door.screenshot(hostOf(door, instance).id, instance.id, signal),
+    sendKeys: async (instance, keys, signal) =>
+      door.sendKeys(hostOf(door, instance).id, instance.id, keys, signal),
   };
 }

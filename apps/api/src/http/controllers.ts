@@ -15,6 +15,7 @@ import {
   OperationsController,
 } from './operations.controller.js';
 import { ProjectsController } from './projects.controller.js';
+import { ScreensController } from './screens.controller.js';
 import { SessionController, SignInCodesController } from './session.controller.js';
 import { TerminalDoorController, TerminalsController } from './terminals.controller.js';
 import { TokensController } from './tokens.controller.js';
@@ -29,6 +30,7 @@ export const controllers: readonly Type[] = [
   InstanceDetailsController,
   TerminalsController,
   TerminalDoorController,
+  ScreensController,
   ImagesController,
   NetworksController,
   VolumesController,

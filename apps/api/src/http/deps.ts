@@ -6,6 +6,7 @@ import {
   type GuestInfo,
   type Instance,
   type InstanceSpec,
+  type SendKeys,
   type TerminalOpen,
 } from '@berth/model';
 import type { Logger } from 'pino';
@@ -115,12 +116,16 @@ export interface HttpDeps {
 /** One terminal of a host, as a WebSocket carries it. */
 export type OpenTerminal = Pick<HostTerminal, 'sayings' | 'type' | 'order' | 'close'>;
 
-/** Consoles and exec on the hosts that are connected to this process. */
+/** Consoles, displays and exec on the hosts that are connected to this process. */
 export interface Terminals {
   /** @throws BerthError unavailable, when the host of a running instance is not connected to this process */
   refuseAway(instance: Instance): void;
   /** Ends with the signal. @throws BerthError unavailable, stateConflict (does not run), unsupported, rateLimited */
   open(instance: Instance, open: TerminalOpen, signal: AbortSignal): Promise<OpenTerminal>;
+  /** The screen as a PNG file. @throws BerthError as `open` */
+  screenshot(instance: Instance, signal: AbortSignal): Promise<Uint8Array>;
+  /** Resolves when they have been pressed. @throws BerthError as `open` */
+  sendKeys(instance: Instance, keys: SendKeys, signal: AbortSignal): Promise<void>;
 }
 
 /** Nest's token for {@link HttpDeps}. */

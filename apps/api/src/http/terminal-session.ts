@@ -18,6 +18,9 @@ const inputRoom = 256 * 1024;
 /** A client that answers none of so many pings is gone. */
 const pingsMissed = 2;
 
+/** Most bytes of the reason of a close (RFC 6455 section 5.5). */
+const reasonBytes = 123;
+
 /** Status codes of the close (RFC 6455 section 7.4). */
 const closeCodes = { done: 1000, goingAway: 1001, refused: 1008, failed: 1011 } as const;
 
@@ -29,7 +32,8 @@ export interface TerminalSubject {
 }
 
 /**
- * One WebSocket and one terminal of a host. Either side that does not read holds the other up; nothing is kept but the
+ * One WebSocket and one terminal of a host. Of a display it carries RFB and nothing else, so that any client of VNC over
+ * WebSocket understands it; why it ended, the close tells. Either side that does not read holds the other up; nothing is kept but the
  * piece on its way and {@link inputRoom} of input.
  *
  *   open -> (bytes both ways) -> exit or problem -> closed
@@ -127,7 +131,7 @@ export class TerminalSession {
   /** Resolves when the bytes have left for the client: a slow one is not run away from. */
   private async send(channel: 'output' | 'errorOutput', bytes: Buffer): Promise<void> {
     await this.flowing;
-    const message = Buffer.concat([Buffer.from([terminalChannels[channel]]), bytes]);
+    const message = this.plain ? bytes : Buffer.concat([Buffer.from([terminalChannels[channel]]), bytes]);
     await new Promise<void>((resolve, reject) => {
       const gone = (): void => reject(new Error('the client has gone'));
       if (this.over.signal.aborted) return gone();
@@ -143,7 +147,7 @@ export class TerminalSession {
   private heard(data: RawData, binary: boolean): void {
     const bytes = data as Buffer;
     this.lastByteAt = this.deps.clock.now().getTime();
-    const flow = binary ? null : TerminalFlow.safeParse(jsonOf(bytes));
+    const flow = binary || this.plain ? null : TerminalFlow.safeParse(jsonOf(bytes));
     // Not in the order of the input: a program that waits to be read from may not read before.
     if (flow?.success === true) return this.flow(flow.data.type);
     this.waiting += bytes.length;
@@ -169,7 +173,16 @@ export class TerminalSession {
       this.flowing = new Promise((resolve) => (this.goOn = resolve));
   }
 
+  /** Whether the messages are the bytes of the terminal alone. */
+  private get plain(): boolean {
+    return this.subject.ticket.opens.kind === 'display';
+  }
+
   private async type(bytes: Buffer): Promise<void> {
+    if (this.plain) {
+      this.counted.in += bytes.length;
+      return this.whenOpen((host) => host.type(bytes));
+    }
     if (bytes[0] !== terminalChannels.input)
       throw refused('A binary message begins with the byte 0, which means input.');
     const { opens } = this.subject.ticket;
@@ -179,6 +192,7 @@ export class TerminalSession {
   }
 
   private async obey(bytes: Buffer): Promise<void> {
+    if (this.plain) throw refused('A display takes binary messages only.');
     const order = TerminalOrder.safeParse(jsonOf(bytes));
     if (!order.success) throw refused('A text message is a JSON order: resize, endInput, hold or goOn.');
     await this.whenOpen((host) => host.order(order.data));
@@ -234,8 +248,8 @@ export class TerminalSession {
 
   private tell(notice: TerminalNotice, close?: number): void {
     if (this.ws.readyState !== this.ws.OPEN) return;
-    this.ws.send(JSON.stringify(notice));
-    if (close !== undefined) this.ws.close(close);
+    if (!this.plain) this.ws.send(JSON.stringify(notice));
+    if (close !== undefined) this.ws.close(close, this.plain ? reasonOf(notice) : undefined);
   }
 
   /** Who, what, when and how it ended; never a byte of it. */
@@ -256,12 +270,21 @@ export class TerminalSession {
 /** The command is told; values of variables may be secrets. */
 function shownInAudit(opens: TerminalTicketTaken['opens']): object {
   if (opens.kind === 'console') return { readOnly: opens.readOnly };
+  if (opens.kind === 'display') return {};
   const { command, tty, user, workdir, env } = opens;
   return { command, tty, user: user ?? null, workdir: workdir ?? null, env: Object.keys(env ?? {}) };
 }
 
 const refused = (message: string): BerthError =>
   new BerthError('malformed', message, { remedy: 'docs/api-streams.md describes the messages.' });
+
+/** Why a display ended, for people, as long as a close may tell. */
+function reasonOf(notice: TerminalNotice): string {
+  const words = notice.type === 'problem' ? notice.problem.detail : 'The instance does not run any more.';
+  let text = words;
+  while (Buffer.byteLength(text) > reasonBytes) text = text.slice(0, -1);
+  return text;
+}
 
 function closeCodeOf({ code }: BerthError): number {
   if (code === 'unavailable') return closeCodes.goingAway;

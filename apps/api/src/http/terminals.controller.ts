@@ -1,4 +1,11 @@
-import { BerthError, ConsoleOpen, ExecOpen, type Instance, type TerminalOpen } from '@berth/model';
+import {
+  BerthError,
+  ConsoleOpen,
+  DisplayOpen,
+  ExecOpen,
+  type Instance,
+  type TerminalOpen,
+} from '@berth/model';
 import { Body, Controller, Get, Inject, Param, Post, Query, Res } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
@@ -7,6 +14,7 @@ import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
 import { refuseGuest, refuseGuestExec, refuseStopped } from './guest-refusal.js';
 import { addressName, found, projectOf } from './project-scope.js';
+import type { Store } from '../store/store.js';
 import { terminalTicketMake } from './terminal-ticket.js';
 
 const TerminalTicket = z
@@ -23,7 +31,7 @@ const ticketAnswer = {
   201: { description: 'A ticket that works once, for 30 seconds', schema: TerminalTicket },
 };
 
-/** Tickets for the serial console of a VM and for programs in an instance; the WebSocket they are spent on is beside. */
+/** Tickets for the console and the display of a VM and for programs in an instance; the WebSocket they are spent on is beside. */
 @Controller('v1/projects/:project/instances/:name')
 export class TerminalsController {
   constructor(@Inject(HTTP_DEPS) private readonly deps: HttpDeps) {}
@@ -41,6 +49,21 @@ export class TerminalsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<TerminalTicket> {
     return this.ticket(asking, project, name, { kind: 'console', ...body }, reply);
+  }
+
+  @Post('display')
+  @Action('instances.display', {
+    summary: 'Ask for a ticket for the display of a running VM: VNC over a WebSocket',
+    answers: ticketAnswer,
+  })
+  async display(
+    @Asking() asking: Caller,
+    @Param('project') project: string,
+    @Param('name') name: string,
+    @Body({ schema: DisplayOpen }) _body: DisplayOpen,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<TerminalTicket> {
+    return this.ticket(asking, project, name, { kind: 'display' }, reply);
   }
 
   @Post('exec')
@@ -75,6 +98,7 @@ export class TerminalsController {
     );
     refuseTerminal(instance, opens);
     terminals.refuseAway(instance);
+    if (opens.kind === 'display') await refuseWithoutDisplay(store, instance);
     void reply.header('cache-control', 'no-store');
     return terminalTicketMake(this.deps, asking, reply, instance.id, opens);
   }
@@ -87,6 +111,10 @@ export function refuseTerminal(instance: Instance, opens: TerminalOpen): void {
     throw new BerthError('unsupported', `${name} is a container and has no serial console.`, {
       remedy: 'Run a program in it instead: POST …/exec, or read what it prints: GET …/logs.',
     });
+  if (opens.kind === 'display' && spec.isolation === 'container')
+    throw new BerthError('unsupported', `${name} is a container and has no display.`, {
+      remedy: 'Run a program in it instead: POST …/exec, or read what it prints: GET …/logs.',
+    });
   if (opens.kind === 'exec' && spec.isolation !== 'container') {
     refuseGuestExec(opens);
     return refuseGuest(instance);
@@ -94,8 +122,22 @@ export function refuseTerminal(instance: Instance, opens: TerminalOpen): void {
   refuseStopped(instance);
 }
 
+/** What no VM of its host has. @throws BerthError unsupported */
+export async function refuseWithoutDisplay(
+  store: Pick<Store, 'hostById'>,
+  instance: Instance,
+): Promise<void> {
+  const on = instance.status.host;
+  const host = on === null ? null : await store.hostById(on.id);
+  if (host === null || host.capabilities === null || host.capabilities.facets.includes('display')) return;
+  throw new BerthError('unsupported', `The VMs of host ${host.name} have no display.`, {
+    remedy:
+      'Its agent is older than displays, or its QEMU has no VNC; GET /v1/hosts shows the facets of each host.',
+  });
+}
+
 const TicketQuery = z.strictObject({
-  ticket: z.string().max(128).optional().describe('From POST …/console or …/exec'),
+  ticket: z.string().max(128).optional().describe('From POST …/console, …/display or …/exec'),
 });
 
 /** Where tickets are spent. An upgrade never comes here: see terminal-door.ts. */
@@ -103,7 +145,8 @@ const TicketQuery = z.strictObject({
 export class TerminalDoorController {
   @Get()
   @Action('public', {
-    summary: 'Spend a ticket: upgrade to a WebSocket that carries the terminal (docs/api-streams.md)',
+    summary:
+      'Spend a ticket: upgrade to a WebSocket that carries the terminal or display (docs/api-streams.md)',
     answers: {
       101: { description: 'The connection carries the terminal from here on' },
       426: { description: 'Always, without an upgrade' },

@@ -3,6 +3,7 @@ import { BerthError } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
 import { inTx, read } from './db.js';
+import { keyAnswer } from './keyed.js';
 import type { EventDraft, EventFilter, EventPage } from './store.js';
 
 /** Writes events in the caller's transaction. They get their position after the commit, from the sequencer. */
@@ -31,7 +32,10 @@ export async function eventsWrite(tx: Tx, ctx: RequestContext, drafts: readonly 
 }
 
 export function eventInsert(db: Db, ctx: RequestContext, event: EventDraft): Promise<void> {
-  return inTx(db, (tx) => eventsWrite(tx, ctx, [event]));
+  return inTx(db, async (tx) => {
+    await eventsWrite(tx, ctx, [event]);
+    await keyAnswer(tx, ctx, null);
+  });
 }
 
 /** One at a time in the whole database: whoever numbers holds this until its commit. */

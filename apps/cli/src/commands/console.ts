@@ -1,13 +1,24 @@
 import { escapeKey } from '../escape-key.js';
 import { exitCodes, Failure } from '../failure.js';
 import { terminalLend } from '../local-terminal.js';
-import { examples, note, wholeNumber, type Commands } from '../session.js';
+import {
+  examples,
+  note,
+  say,
+  untilInterrupted,
+  wholeNumber,
+  type Commands,
+  type Session,
+} from '../session.js';
 import { isTerminal } from '../terminal.js';
+import { placeOf, vncServe } from '../vnc-serve.js';
 
 interface ConsoleOptions {
   readonly readOnly: boolean;
   readonly scrollbackBytes?: number;
   readonly escape: string;
+  readonly vnc: boolean;
+  readonly listen?: string;
 }
 
 export const consoleCommands: Commands = (program, session) => {
@@ -19,8 +30,20 @@ export const consoleCommands: Commands = (program, session) => {
       wholeNumber('--scrollback-bytes', t),
     )
     .option('--escape <key>', 'another key to leave with, as ^a; none for no key', '^]')
-    .action(async (name: string, { escape, ...options }: ConsoleOptions) => {
+    .option(
+      '--vnc',
+      'its display instead: serves one VNC viewer of this machine at a time, until Ctrl-C',
+      false,
+    )
+    .option(
+      '--listen <place>',
+      'with --vnc, a port of 127.0.0.1 or the path of a unix socket; a free port when absent',
+    )
+    .action(async (name: string, { escape, vnc, listen, ...options }: ConsoleOptions) => {
       const s = session();
+      if (vnc) return display(s, name, listen);
+      if (listen !== undefined)
+        throw new Failure(`--listen is for displays\n  -> Add --vnc, or leave it out`, exitCodes.usage);
       const key = escapeKey(escape);
       if (!isTerminal(process.stdin) || !isTerminal(process.stdout))
         throw new Failure(
@@ -42,6 +65,28 @@ export const consoleCommands: Commands = (program, session) => {
   examples(
     command,
     `berth console db
-     berth console db --read-only --scrollback-bytes 1024`,
+     berth console db --read-only --scrollback-bytes 1024
+     berth console db --vnc`,
   );
 };
+
+/** Every viewer gets a ticket of its own. What is wrong with the instance is said before anything listens. */
+async function display(s: Session, name: string, listen: string | undefined): Promise<void> {
+  const ticket = (): Promise<URL> =>
+    s.api.terminalAddress({ project: s.project, instance: name, opens: { display: {} } });
+  const place = placeOf(listen);
+  await ticket();
+  await untilInterrupted((signal) =>
+    vncServe({
+      place,
+      ticket,
+      signal,
+      ready: ({ address, viewer }) => {
+        say(`${address}\n`);
+        note(`the display of ${name} is served there, for one viewer at a time; Ctrl-C ends it`);
+        note(`  -> ${viewer}`);
+      },
+      said: note,
+    }),
+  );
+}

@@ -16,6 +16,7 @@ import { DecisionView } from './decision.js';
 import { eventText } from './event-text.js';
 import { Logs } from './logs.js';
 import { cpuMillisOf } from './size.js';
+import { InstanceDisplay } from './display.js';
 import { InstanceTerminal } from './terminal.js';
 import { stretchesOf } from './timeline.js';
 
@@ -64,6 +65,7 @@ function tabsOf(instance: Instance): readonly (readonly [string, string])[] {
   return [
     ['overview', 'Overview'],
     ['terminal', instance.spec.isolation === 'container' ? 'Terminal' : 'Console'],
+    ...(instance.spec.isolation === 'container' ? [] : [['display', 'Display'] as const]),
     ['logs', instance.spec.isolation === 'container' ? 'Log' : 'Serial output'],
     ['decision', 'Decision'],
     ['events', 'Events'],
@@ -114,6 +116,7 @@ function Tabs({ instance }: { instance: Instance }) {
       <div id="tab-panel" role="tabpanel" aria-labelledby={`tab-${chosen}`}>
         {chosen === 'overview' && <Overview instance={instance} />}
         {chosen === 'terminal' && <InstanceTerminal instance={instance} key={instance.id} />}
+        {chosen === 'display' && <InstanceDisplay instance={instance} key={instance.id} />}
         {chosen === 'logs' && <Logs instance={instance} />}
         {chosen === 'decision' && <Decisions instance={instance} />}
         {chosen === 'events' && <Events instance={instance} />}

@@ -39,6 +39,7 @@ async function machine(): Promise<string[]> {
     disk: { path: disk, base: { path: base, format: 'raw' }, cache: 'writeback' },
     seedPath: null,
     nics: [],
+    display: join(dir, 'vnc'),
     serialLog,
   };
   return machineArguments(spec, {

@@ -1,8 +1,9 @@
-import { readdir, rm, rmdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chown, mkdir, readdir, rm, rmdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { hasCode } from '@berth/linux';
 import { InstanceId } from '@berth/model';
-import type { HeldParts, WorkloadKey } from '@berth/runtime';
+import { RuntimeError, type HeldParts, type WorkloadKey } from '@berth/runtime';
+import type { Account } from './qemu-account.js';
 
 /*
  * Files of epochs lie as `<dir>/<instance>/<epoch>`, with or without an ending: `3`, `3.json`, `3.log.0`. A write that
@@ -13,6 +14,30 @@ import type { HeldParts, WorkloadKey } from '@berth/runtime';
 function epochOf(name: string): number | null {
   const epoch = /^\.?([1-9]\d{0,8})(?:$|\.)/.exec(name)?.[1];
   return epoch === undefined ? null : Number(epoch);
+}
+
+/** sun_path of struct sockaddr_un with its final zero: unix(7). */
+const MAX_SOCKET_PATH = 107;
+
+/** Where the QEMU of this epoch listens for VNC. */
+export function vncSocket(runDir: string, key: WorkloadKey): string {
+  return join(runDir, key.instanceId, String(key.epoch), 'vnc');
+}
+
+/**
+ * Makes the directory of an epoch's sockets, which only its QEMU and root may enter.
+ * @throws RuntimeError hostFault where the path of a socket would be too long
+ */
+export async function ownEpochDirectory(runDir: string, key: WorkloadKey, account: Account): Promise<void> {
+  const socket = vncSocket(runDir, key);
+  if (Buffer.byteLength(socket) > MAX_SOCKET_PATH)
+    throw new RuntimeError('hostFault', `${socket} is too long for a socket`, {
+      remedy: 'choose a shorter root directory',
+    });
+  const own = dirname(socket);
+  await mkdir(dirname(own), { recursive: true, mode: 0o711 });
+  await mkdir(own, { recursive: true, mode: 0o700 });
+  await chown(own, account.uid, account.gid);
 }
 
 /** Adds every file of an epoch below `dir`. A folder without any is a part of the first epoch: any removal takes it. */

@@ -21,7 +21,8 @@ import { domainXml, ROOT_DISK } from '../machine/domain-xml.js';
 import type { MachineSpec } from '../machine/machine-spec.js';
 import type { QgaTransport } from '../qga/transport.js';
 import { domainName, readAgentPort, readMetadata } from '../machine/metadata.js';
-import { epochFiles, removeEpochFiles } from './epoch-files.js';
+import { displaySocket } from './display-socket.js';
+import { epochFiles, ownEpochDirectory, removeEpochFiles, vncSocket } from './epoch-files.js';
 import { LibvirtAgent } from './libvirt-agent.js';
 import { libvirtGroups, libvirtGroupsRemove } from './libvirt-groups.js';
 import { libvirtLogRemove } from './libvirt-log.js';
@@ -144,25 +145,27 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
     }
   }
 
-  async launch(machine: MachineSpec, _account: Account, ctx: StepContext): Promise<void> {
-    await this.#launch(machine, (ref) => this.#client.create(ref, callBounds(ctx)), ctx);
+  async launch(machine: MachineSpec, account: Account, ctx: StepContext): Promise<void> {
+    await this.#launch(machine, account, (ref) => this.#client.create(ref, callBounds(ctx)), ctx);
   }
 
   async save(domain: OwnDomain, { path }: MemoryTarget, ctx: StepContext): Promise<void> {
     await this.#client.save(domain.ref, path, callBounds(ctx));
   }
 
-  async restore(machine: MachineSpec, _account: Account, path: string, ctx: StepContext): Promise<void> {
-    await this.#launch(machine, () => this.#client.restore(path, callBounds(ctx)), ctx);
+  async restore(machine: MachineSpec, account: Account, path: string, ctx: StepContext): Promise<void> {
+    await this.#launch(machine, account, () => this.#client.restore(path, callBounds(ctx)), ctx);
   }
 
   /** Defines it, so that libvirt tells of it also when it is off, and starts it. */
   async #launch(
     machine: MachineSpec,
+    account: Account,
     start: (ref: DomainRef) => Promise<unknown>,
     ctx: StepContext,
   ): Promise<void> {
     await this.ended(machine);
+    await ownEpochDirectory(this.options.runDir, machine, account);
     const ref = await this.#client.define(domainXml(machine), callBounds(ctx));
     await faultPoint('libvirt.defined', machine.instanceId);
     try {
@@ -194,6 +197,10 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
 
   agent(domain: OwnDomain): QgaTransport {
     return new LibvirtAgent(this.#client, domain.ref);
+  }
+
+  async display(domain: OwnDomain): Promise<Socket> {
+    return displaySocket(vncSocket(this.options.runDir, domain), (await this.account()).uid);
   }
 
   press(domain: OwnDomain): Promise<void> {

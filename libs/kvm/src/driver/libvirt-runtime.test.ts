@@ -71,7 +71,10 @@ describe('a machine under libvirt', () => {
     // The schema judges the document; define itself does not, for speed.
     const name = (await run('virsh', ['-c', host.uri, 'domname', spec.uuid])).stdout.trim();
     const { stdout: document } = await run('virsh', ['-c', host.uri, 'dumpxml', '--inactive', name]);
-    writeFileSync(join(host.dir, 'check.xml'), document);
+    // libvirt repeats the display's socket in an attribute that its own schema does not allow beside sharePolicy.
+    const sound = document.replace(/ socket='[^']*' sharePolicy=/, ' sharePolicy=');
+    expect(sound).not.toBe(document);
+    writeFileSync(join(host.dir, 'check.xml'), sound);
     await run('virsh', ['-c', host.uri, 'define', '--validate', join(host.dir, 'check.xml')]);
 
     await runtime.stop(spec, 0, step());

@@ -92,6 +92,11 @@ export interface MachineDriver<M extends Machine = Machine> {
   serial(machine: M): Promise<Socket>;
   /** The way to the agent in the guest of a machine that runs. */
   agent(machine: M): QgaTransport;
+  /**
+   * A connection to the VNC server of a machine that runs.
+   * @throws RuntimeError unsupported when it was started without one
+   */
+  display(machine: M): Promise<Socket>;
   /** Presses the power button. */
   press(machine: M): Promise<void>;
   pause(machine: M, ctx: StepContext): Promise<void>;

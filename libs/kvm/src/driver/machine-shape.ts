@@ -1,5 +1,5 @@
 import { RuntimeError } from '@berth/runtime';
-import type { ExecuteOptions, QmpExecutor } from '../qmp/commands.js';
+import { QmpError, type ExecuteOptions, type QmpExecutor } from '../qmp/commands.js';
 import { MachineShape } from './workload-record.js';
 
 const MIB = 2 ** 20;
@@ -18,7 +18,18 @@ export async function machineShape(qmp: QmpExecutor, bounds: ExecuteOptions): Pr
     machineType: String(type).replace(/-machine$/, ''),
     vcpus: cpus.length,
     memoryMiB: memory['base-memory'] / MIB,
+    display: await hasDisplay(qmp, bounds),
   });
   if (shape.success) return shape.data;
   throw new RuntimeError('hostFault', `QEMU does not say what it is: ${shape.error.message}`);
+}
+
+/** A machine has its screen, pointer and VNC server together, or none of them. A QEMU without VNC knows no such command. */
+async function hasDisplay(qmp: QmpExecutor, bounds: ExecuteOptions): Promise<boolean> {
+  try {
+    return (await qmp.execute('query-vnc', undefined, bounds)).enabled;
+  } catch (error) {
+    if (error instanceof QmpError) return false;
+    throw error;
+  }
 }

@@ -7,6 +7,7 @@ import { CloudConfigError } from '../cloud-init/login.js';
 import { seedOf, writeSeedIso, type SeedNic } from '../cloud-init/seed.js';
 import type { MachineNic, MachineSpec } from '../machine/machine-spec.js';
 import { inspectBase } from './base-image.js';
+import { vncSocket } from './epoch-files.js';
 import type { VmRuntimeOptions } from './ports.js';
 import { checkReachable, type Account } from './qemu-account.js';
 import type { SerialLogs } from './serial-log.js';
@@ -62,7 +63,7 @@ export class Preparation {
     spec: WorkloadSpec,
     image: DiskImage,
     account: Account,
-    shape: Pick<MachineSpec, 'accel'> & Partial<MachineShape>,
+    { display, ...shape }: Pick<MachineShape, 'accel' | 'display'> & Partial<MachineShape>,
   ): Promise<MachineSpec> {
     const nics: MachineNic[] = [];
     for (const nic of spec.nics) {
@@ -78,6 +79,7 @@ export class Preparation {
       title: `${spec.project}/${spec.name}`,
       hostTag: this.options.hostTag,
       uuid: spec.uuid,
+      display: display ? vncSocket(this.options.runDir, spec) : null,
       cpuMillis: spec.cpuMillis,
       machineType: MACHINE_TYPE,
       vcpus: spec.vcpus,

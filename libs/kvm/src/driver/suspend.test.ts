@@ -9,6 +9,8 @@ import type { QmpExecutor } from '../qmp/commands.js';
 import { saveMemory } from '../qemu/memory-stream.js';
 import { eventually, QemuHost, serialText, step, TestHost } from '../testing/host.js';
 import { domainName } from '../machine/metadata.js';
+import { ownEpochDirectory } from './epoch-files.js';
+import { qemuAccount } from './qemu-account.js';
 import type { VmRuntime } from './vm-runtime.js';
 
 /*
@@ -223,6 +225,8 @@ describe.each(['libvirt', 'qemu'] as const)('a machine that is suspended under %
       const path = join(host.dir, 'again.xml');
       writeFileSync(path, xml);
       await virsh('define', path);
+      // Gone with the suspended machine, and wanted by the definition for its display.
+      await ownEpochDirectory(join(host.dir, 'run'), spec, await qemuAccount('libvirt-qemu'));
       await virsh('start', domainName('test-host', spec.instanceId));
       await heard(spec, 2);
       expect(await seen(spec)).toMatchObject({ phase: 'running', power: 'running' });

@@ -3,11 +3,11 @@ import { faultPoint } from '@berth/faults';
 import { bootId } from '@berth/linux';
 import { storageErrorType } from '@berth/model';
 import type {
-  AccelVerdict,
   CloudInitSeed,
   ConsoleOpen,
   ImageContent,
   Isolation,
+  KeyPress,
   Usage,
   VolumeId,
 } from '@berth/model';
@@ -30,8 +30,8 @@ import {
 } from '@berth/runtime';
 import { accelChoice } from '../accel/accel-choice.js';
 import { AccelProbe } from '../accel/accel-probe.js';
-import { accelFacts, isTenantBoundary } from '../accel/host-facts.js';
 import { ConsoleTerminal } from './console-terminal.js';
+import { Displays } from './displays.js';
 import { GuestAgents } from './guest-agents.js';
 import { StartRefused, type Machine, type MachineDriver } from './machine-driver.js';
 import { MemoryImages } from './memory-images.js';
@@ -41,10 +41,13 @@ import type { VmRuntimeOptions } from './ports.js';
 import { askToEnd } from './power-button.js';
 import { diskImage, Preparation } from './preparation.js';
 import { machineWith } from './qemu-process.js';
+import { watchedTerminal } from './run-end.js';
 import { SerialLine } from './serial-line.js';
 import { SerialLogs } from './serial-log.js';
 import { adoptedRecord, Settlement } from './settlement.js';
 import { guard, hostFaults } from './step-bounds.js';
+import { probeOf } from './vm-probe.js';
+import { vncRefusal } from './vnc-support.js';
 import { StorageWatch } from './storage-watch.js';
 import { isSuspended, isSuspending, Suspension } from './suspension.js';
 import { WorkloadRecords, type WorkloadRecord } from './workload-record.js';
@@ -52,8 +55,7 @@ import { WorkloadRecords, type WorkloadRecord } from './workload-record.js';
 /** A look that failed is repeated so late: its driver may be away for a moment, or a call took too long. */
 const LOOK_AGAIN_MS = 1_000;
 
-const facets = ['pause', 'suspend', 'logs', 'console', 'limits', 'guest'] as const;
-
+type TerminalArguments = Parameters<typeof watchedTerminal> extends [unknown, ...infer A] ? A : never;
 type DiskImage = Extract<ImageContent, { kind: 'disk' }>;
 
 /**
@@ -73,6 +75,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
   readonly #storage: StorageWatch;
   readonly guest: GuestAgents;
   readonly #lines = new Map<string, SerialLine>();
+  readonly #displays: Displays<M>;
   /** What could not be looked at, and is looked at again. */
   readonly #again = new Map<string, NodeJS.Timeout>();
   #closed = false;
@@ -89,6 +92,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
     const images = new MemoryImages(options.volumes);
     this.#suspension = new Suspension(driver, this.#records, images, this.#preparation, now);
     this.#settlement = new Settlement(driver, this.#records, this.#suspension, now);
+    this.#displays = new Displays(driver, (key) => this.running(key));
     this.#storage = new StorageWatch({
       freeMiB: () => options.volumes.freeMiB(),
       goOn: (key, ctx) => this.#goOn(key, ctx),
@@ -121,28 +125,11 @@ export class VmRuntime<M extends Machine> implements Runtime {
     for (const line of this.#lines.values()) line.close();
     this.driver.close();
     await this.#locks.idle();
+    await this.#displays.idle();
   }
 
-  /** What is known now. Whether KVM is worth anything may be measured later: `later` then gives the whole answer. */
-  async probe(): Promise<RuntimeProbe> {
-    const { cpu, kvm } = await accelFacts();
-    const factsWith = (verdict: AccelVerdict): RuntimeProbe['facts'] => ({
-      cpu,
-      accel: { kvm: verdict, tcg: true },
-      tenantBoundary: isTenantBoundary(verdict),
-    });
-    const known = await this.#accel.known();
-    const facts = factsWith(known ?? kvm);
-    try {
-      const versions = await this.driver.versions();
-      const base = { ok: true, reason: null, facets } as const;
-      const now: RuntimeProbe = { ...base, facts: { ...facts, versions } };
-      if (known !== null) return now;
-      const measured = this.#accel.verdict();
-      return { ...now, later: measured.then((v) => ({ ...base, facts: { ...factsWith(v), versions } })) };
-    } catch (error) {
-      return { ok: false, reason: (error as Error).message, facets: [], facts };
-    }
+  probe(): Promise<RuntimeProbe> {
+    return probeOf(this.driver, this.#accel);
   }
 
   async prepare(spec: WorkloadSpec, ctx: StepContext): Promise<void> {
@@ -295,29 +282,31 @@ export class VmRuntime<M extends Machine> implements Runtime {
   }
 
   async console(key: WorkloadKey, open: ConsoleOpen, signal: AbortSignal): Promise<Terminal> {
-    // Listened to before it is looked at: an end in between is not missed.
-    const watching = new AbortController();
-    const changes = this.observe(AbortSignal.any([signal, watching.signal]));
-    try {
+    return this.#watched(key, signal, async (machineEnd) => {
       const line = await hostFaults(async () => {
         await this.running(key);
         return open.readOnly ? null : this.#lineOf(key);
       });
-      const terminal = new ConsoleTerminal(
-        {
-          line,
-          bytes: (finish, until) =>
-            this.#logs.read(key, { follow: true, tailBytes: open.scrollbackBytes }, until, finish),
-          machineEnd: () => endAmong(changes, key),
-        },
-        signal,
-      );
-      void terminal.ended.then(() => watching.abort());
-      return terminal;
-    } catch (error) {
-      watching.abort();
-      throw error;
-    }
+      const bytes = (finish: AbortSignal, until: AbortSignal): AsyncIterable<Uint8Array> =>
+        this.#logs.read(key, { follow: true, tailBytes: open.scrollbackBytes }, until, finish);
+      return new ConsoleTerminal({ line, bytes, machineEnd }, signal);
+    });
+  }
+
+  async display(key: WorkloadKey, signal: AbortSignal): Promise<Terminal> {
+    return this.#watched(key, signal, (machineEnd) => this.#displays.open(key, machineEnd, signal));
+  }
+
+  screenshot(key: WorkloadKey, signal: AbortSignal): Promise<Uint8Array> {
+    return this.#displays.screenshot(key, signal);
+  }
+
+  sendKeys(key: WorkloadKey, presses: readonly KeyPress[], signal: AbortSignal): Promise<void> {
+    return this.#displays.sendKeys(key, presses, signal);
+  }
+
+  #watched(...args: TerminalArguments): Promise<Terminal> {
+    return watchedTerminal((until) => this.observe(until), ...args);
   }
 
   seed(key: WorkloadKey): Promise<CloudInitSeed | null> {
@@ -387,7 +376,8 @@ export class VmRuntime<M extends Machine> implements Runtime {
   async #run(spec: WorkloadSpec, image: DiskImage, before: WorkloadRecord, ctx: StepContext): Promise<void> {
     const account = await this.driver.account(spec.rootVolume.id);
     const accel = await accelChoice(this.#accel, spec.accel);
-    const machine = await this.#preparation.machine(spec, image, account, { accel });
+    const display = (await vncRefusal()) === null;
+    const machine = await this.#preparation.machine(spec, image, account, { accel, display });
     const starting: WorkloadRecord = {
       ...before,
       state: 'starting',

@@ -26,6 +26,8 @@ export const MachineShape = z.strictObject({
   machineType: z.string().regex(/^[a-z0-9][a-z0-9.-]{0,63}$/),
   vcpus: z.int().min(1),
   memoryMiB: z.int().min(1),
+  /** What was suspended before there were displays has none. */
+  display: z.boolean().default(false),
 });
 export type MachineShape = z.infer<typeof MachineShape>;
 

@@ -21,6 +21,7 @@ const spec: MachineSpec = {
   disk: { path: '/v/disk.qcow2', base: { path: '/b/base', format: 'raw' }, cache: 'none' },
   seedPath: '/s/seed.iso',
   nics: [{ mac: '52:54:00:01:02:03', tap: 'bt-1' }],
+  display: '/r/vnc',
   serialLog: '/l/1.log',
 };
 const parse = (text: string): ReturnType<DOMParser['parseFromString']> =>

@@ -1,4 +1,10 @@
-import { AGENT_PORT, type MachineDisk, type MachineNic, type MachineSpec } from './machine-spec.js';
+import {
+  AGENT_PORT,
+  SCREEN_MIB,
+  type MachineDisk,
+  type MachineNic,
+  type MachineSpec,
+} from './machine-spec.js';
 import { domainName, metadataElement } from './metadata.js';
 import { renderXml, xml, type XmlElement } from './xml.js';
 
@@ -77,7 +83,7 @@ function devices(spec: MachineSpec): XmlElement {
     xml('rng', { model: 'virtio' }, xml('backend', { model: 'random' }, '/dev/urandom')),
     xml('memballoon', { model: 'virtio', autodeflate: 'on' }),
     xml('controller', { type: 'usb', model: 'none' }),
-    xml('video', {}, xml('model', { type: 'none' })),
+    spec.display === null ? xml('video', {}, xml('model', { type: 'none' })) : display(spec.display),
     // A guest that panics ends its run. It is preserved until that is written down: else libvirt could not tell it from
     // a QEMU that ended by itself.
     xml('panic', { model: 'isa' }),
@@ -111,6 +117,15 @@ function rootDisk(disk: MachineDisk): XmlElement {
     xml('target', { dev: ROOT_DISK, bus: 'virtio' }),
     xml('boot', { order: 1 }),
   );
+}
+
+/** As `display` of the machine's arguments. */
+function display(socket: string): XmlElement[] {
+  return [
+    xml('graphics', { type: 'vnc', sharePolicy: 'ignore' }, xml('listen', { type: 'socket', socket })),
+    xml('video', {}, xml('model', { type: 'vga', vram: SCREEN_MIB * 1024, heads: 1, primary: 'yes' })),
+    xml('input', { type: 'tablet', bus: 'virtio' }),
+  ];
 }
 
 function seedDisk(path: string): XmlElement {

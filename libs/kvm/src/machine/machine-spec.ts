@@ -1,5 +1,8 @@
 import type { InstanceId } from '@berth/model';
 
+/** Memory of a screen, MiB: enough for 2560 by 1600 pixels. */
+export const SCREEN_MIB = 16;
+
 /** A virtual machine as data: everything its renderings need, and nothing about who renders. */
 export interface MachineSpec {
   readonly instanceId: InstanceId;
@@ -20,6 +23,8 @@ export interface MachineSpec {
   /** ISO image for cloud-init, read-only. */
   readonly seedPath: string | null;
   readonly nics: readonly MachineNic[];
+  /** Unix socket on which QEMU serves its screen, keyboard and pointer by VNC; null for a machine without them. */
+  readonly display: string | null;
   /** File that gets every byte the guest writes to its first serial port. */
   readonly serialLog: string;
 }

@@ -1,4 +1,4 @@
-import { AGENT_PORT, type MachineNic, type MachineSpec } from '../machine/machine-spec.js';
+import { AGENT_PORT, SCREEN_MIB, type MachineNic, type MachineSpec } from '../machine/machine-spec.js';
 import { option } from './options.js';
 
 /** What a process of ours is given beside the machine. */
@@ -39,6 +39,7 @@ export function machineArguments(spec: MachineSpec, places: ProcessPlaces): stri
     ...['-uuid', spec.uuid],
     ...option('-rtc', null, { base: 'utc' }),
     ...['-display', 'none'],
+    ...(spec.display === null ? [] : display(spec.display)),
     ...option('-boot', null, { 'reboot-timeout': 0 }),
     '-chardev',
     qmpChardev(places.qmpSocket),
@@ -126,6 +127,18 @@ function nicArguments(nic: MachineNic, index: number, descriptor: number | undef
     ...option('-netdev', 'tap', { id: `net${index}`, fd: descriptor }),
     // No option ROM: the root disk boots, and a network ROM costs start time.
     ...option('-device', 'virtio-net-pci', { netdev: `net${index}`, mac: nic.mac, romfile: '' }),
+  ];
+}
+
+/**
+ * A screen that BIOS, boot loaders and kernels know without a driver, a pointer that is where the viewer's is, and the
+ * keyboard of every PC. Every viewer is let in, and none can throw out another.
+ */
+function display(socket: string): string[] {
+  return [
+    ...option('-vnc', null, { vnc: `unix:${socket}`, share: 'ignore' }),
+    ...option('-device', 'VGA', { vgamem_mb: SCREEN_MIB }),
+    ...option('-device', 'virtio-tablet-pci'),
   ];
 }
 

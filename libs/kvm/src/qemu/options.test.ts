@@ -33,6 +33,7 @@ const spec: MachineSpec = {
   disk: { path: '/v/disk.qcow2', base: { path: '/b/base', format: 'raw' }, cache: 'none' },
   seedPath: '/s/seed.iso',
   nics: [{ mac: '52:54:00:01:02:03', tap: 'bt-1' }],
+  display: '/r/vnc',
   serialLog: '/l/1.log',
 };
 const places = {
@@ -85,12 +86,13 @@ describe("a machine's arguments", () => {
     const plain = machineArguments(spec, places);
     const text = anyText.filter(carried);
     fc.assert(
-      fc.property(text, text, text, text, (title, disk, base, log) => {
+      fc.property(text, text, text, text, text, (title, disk, base, log, vnc) => {
         const hostile: MachineSpec = {
           ...spec,
           title,
           disk: { ...spec.disk, path: `/${disk}`, base: { path: `/${base}`, format: 'raw' } },
           serialLog: `/${log}`,
+          display: `/${vnc}`,
         };
         const args = machineArguments(hostile, places);
         expect(args.length).toBe(plain.length);

@@ -24,6 +24,8 @@ import {
   type WorkloadKey,
   KeyedLock,
 } from '@berth/runtime';
+import { displaySocket } from '../driver/display-socket.js';
+import { vncSocket } from '../driver/epoch-files.js';
 import { StartRefused, type MachineDriver, type MachineListener } from '../driver/machine-driver.js';
 import type { MemoryTarget } from '../driver/memory-images.js';
 import type { VmRuntimeOptions } from '../driver/ports.js';
@@ -247,6 +249,10 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
     return new AgentSocket(this.#files.agentSocket(machine));
   }
 
+  display(machine: QemuMachine): Promise<Socket> {
+    return displaySocket(vncSocket(this.options.runDir, machine), machine.record.uid);
+  }
+
   async press(machine: QemuMachine): Promise<void> {
     await this.#ask(machine, 'system_powerdown');
   }
@@ -295,7 +301,7 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
 
   /** Hands QEMU's user what it must open; the base is shared and stays root's. */
   async #giveFiles(spec: MachineSpec, { uid, gid }: Account): Promise<void> {
-    await this.#files.prepare(spec, uid);
+    await this.#files.prepare(spec, { uid, gid });
     await chown(spec.disk.path, uid, gid);
     if (spec.seedPath !== null) {
       await chown(spec.seedPath, uid, gid);

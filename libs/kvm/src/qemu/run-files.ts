@@ -1,10 +1,11 @@
-import { chown, mkdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hasCode, writeFileAtomic } from '@berth/linux';
 import { InstanceId } from '@berth/model';
-import { RuntimeError, type HeldParts, type WorkloadKey } from '@berth/runtime';
+import type { HeldParts, WorkloadKey } from '@berth/runtime';
 import { z } from 'zod';
-import { epochFiles, listed, removeEpochFiles } from '../driver/epoch-files.js';
+import { epochFiles, listed, ownEpochDirectory, removeEpochFiles } from '../driver/epoch-files.js';
+import type { Account } from '../driver/qemu-account.js';
 
 /** What must be known of a QEMU process to find, ask and end it. */
 const ProcessRecord = z.strictObject({
@@ -19,13 +20,10 @@ const ProcessRecord = z.strictObject({
 });
 export type ProcessRecord = z.infer<typeof ProcessRecord>;
 
-/** sun_path of struct sockaddr_un with its final zero: unix(7). */
-const MAX_SOCKET_PATH = 107;
-
 /**
  * Files of running QEMUs, gone with a reboot: `<dir>/<instance>/<epoch>.json`, which only root may touch, the
  * pipe `<epoch>.in` for what is typed, and the directory `<dir>/<instance>/<epoch>/`, which only that QEMU and root may
- * enter, with its sockets: `qmp`, and `ga` for the agent in the guest.
+ * enter, with its sockets: `qmp`, `vnc`, and `ga` for the agent in the guest.
  */
 export class RunFiles {
   constructor(private readonly dir: string) {}
@@ -50,16 +48,8 @@ export class RunFiles {
   }
 
   /** Makes the directory for QEMU. @throws RuntimeError hostFault where the socket's path would be too long. */
-  async prepare(key: WorkloadKey, uid: number): Promise<void> {
-    const socket = this.socketPath(key);
-    if (Buffer.byteLength(socket) > MAX_SOCKET_PATH)
-      throw new RuntimeError('hostFault', `${socket} is too long for a socket`, {
-        remedy: 'choose a shorter root directory',
-      });
-    await mkdir(join(this.dir, key.instanceId), { recursive: true, mode: 0o711 });
-    const own = join(this.dir, key.instanceId, String(key.epoch));
-    await mkdir(own, { recursive: true, mode: 0o700 });
-    await chown(own, uid, uid);
+  async prepare(key: WorkloadKey, account: Account): Promise<void> {
+    await ownEpochDirectory(this.dir, key, account);
   }
 
   async read(key: WorkloadKey): Promise<ProcessRecord | null> {

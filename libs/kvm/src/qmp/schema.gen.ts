@@ -31,6 +31,8 @@ export interface QmpCommands {
   migrate: { args: MigrateArguments; result: Record<string, never> };
   migrate_cancel: { args: undefined; result: Record<string, never> };
   'query-migrate': { args: undefined; result: QueryMigrateResult };
+  'send-key': { args: SendKeyArguments; result: Record<string, never> };
+  'query-vnc': { args: undefined; result: QueryVncResult };
   device_add: { args: DeviceAddArguments & Readonly<Record<string, unknown>>; result: Record<string, never> };
   device_del: { args: DeviceDelArguments; result: Record<string, never> };
   'object-add': { args: ObjectAddArguments; result: Record<string, never> };
@@ -86,8 +88,6 @@ export interface QmpCommands {
   'query-balloon': { args: undefined; result: QueryBalloonResult };
   'chardev-remove': { args: ChardevRemoveArguments; result: Record<string, never> };
   screendump: { args: ScreendumpArguments; result: Record<string, never> };
-  'send-key': { args: SendKeyArguments; result: Record<string, never> };
-  'query-vnc': { args: undefined; result: QueryVncResult };
   'migrate-incoming': { args: MigrateIncomingArguments; result: Record<string, never> };
   'migrate-continue': { args: MigrateContinueArguments; result: Record<string, never> };
   'migrate-set-capabilities': { args: MigrateSetCapabilitiesArguments; result: Record<string, never> };
@@ -317,6 +317,18 @@ export interface QueryMigrateResult {
   readonly 'postcopy-vcpu-blocktime'?: readonly number[];
   readonly compression?: QueryMigrateResultCompression;
   readonly 'socket-address'?: readonly QueryMigrateResultSocketAddress[];
+}
+export interface SendKeyArguments {
+  readonly keys: readonly SendKeyArgumentsKeys[];
+  readonly 'hold-time'?: number;
+}
+export interface QueryVncResult {
+  readonly enabled: boolean;
+  readonly host?: string;
+  readonly family?: QueryVncResultFamily;
+  readonly service?: string;
+  readonly auth?: string;
+  readonly clients?: readonly QueryVncResultClients[];
 }
 export interface DeviceAddArguments {
   readonly driver: string;
@@ -740,18 +752,6 @@ export interface ScreendumpArguments {
   readonly head?: number;
   readonly format?: ScreendumpArgumentsFormat;
 }
-export interface SendKeyArguments {
-  readonly keys: readonly SendKeyArgumentsKeys[];
-  readonly 'hold-time'?: number;
-}
-export interface QueryVncResult {
-  readonly enabled: boolean;
-  readonly host?: string;
-  readonly family?: QueryVncResultFamily;
-  readonly service?: string;
-  readonly auth?: string;
-  readonly clients?: readonly QueryVncResultClients[];
-}
 export interface MigrateIncomingArguments {
   readonly uri: string;
 }
@@ -1063,6 +1063,18 @@ export type QueryMigrateResultSocketAddress =
   | ({ readonly type: 'unix' } & QueryMigrateResultSocketAddressUnix)
   | ({ readonly type: 'vsock' } & QueryMigrateResultSocketAddressVsock)
   | ({ readonly type: 'fd' } & QueryMigrateResultSocketAddressFd);
+export type SendKeyArgumentsKeys =
+  | ({ readonly type: 'number' } & SendKeyArgumentsKeysNumber)
+  | ({ readonly type: 'qcode' } & SendKeyArgumentsKeysQcode);
+export type QueryVncResultFamily = 'ipv4' | 'ipv6' | 'unix' | 'vsock' | 'unknown';
+export interface QueryVncResultClients {
+  readonly host: string;
+  readonly service: string;
+  readonly family: QueryVncResultFamily;
+  readonly websocket: boolean;
+  readonly x509_dname?: string;
+  readonly sasl_username?: string;
+}
 export interface ObjectAddArgumentsAuthzList {
   readonly policy?: ObjectAddArgumentsAuthzListPolicy;
   readonly rules?: readonly ObjectAddArgumentsAuthzListRules[];
@@ -1816,18 +1828,6 @@ export interface BlockExportAddArgumentsVduseBlk {
 }
 export type BlockExportDelArgumentsMode = 'safe' | 'hard';
 export type ScreendumpArgumentsFormat = 'ppm' | 'png';
-export type SendKeyArgumentsKeys =
-  | ({ readonly type: 'number' } & SendKeyArgumentsKeysNumber)
-  | ({ readonly type: 'qcode' } & SendKeyArgumentsKeysQcode);
-export type QueryVncResultFamily = 'ipv4' | 'ipv6' | 'unix' | 'vsock' | 'unknown';
-export interface QueryVncResultClients {
-  readonly host: string;
-  readonly service: string;
-  readonly family: QueryVncResultFamily;
-  readonly websocket: boolean;
-  readonly x509_dname?: string;
-  readonly sasl_username?: string;
-}
 export interface MigrateSetCapabilitiesArgumentsCapabilities {
   readonly capability: MigrateSetCapabilitiesArgumentsCapabilitiesCapability;
   readonly state: boolean;
@@ -1952,6 +1952,12 @@ export interface QueryMigrateResultSocketAddressVsock {
 }
 export interface QueryMigrateResultSocketAddressFd {
   readonly str: string;
+}
+export interface SendKeyArgumentsKeysNumber {
+  readonly data: number;
+}
+export interface SendKeyArgumentsKeysQcode {
+  readonly data: SendKeyArgumentsKeysQcodeData;
 }
 export type ObjectAddArgumentsAuthzListPolicy = 'deny' | 'allow';
 export interface ObjectAddArgumentsAuthzListRules {
@@ -2137,12 +2143,6 @@ export interface NbdServerStartArgumentsAddrFd {
 }
 export type BlockExportAddArgumentsNbdBitmaps = string | BlockDirtyBitmapRemoveArguments;
 export type BlockExportAddArgumentsFuseAllowOther = 'off' | 'on' | 'auto';
-export interface SendKeyArgumentsKeysNumber {
-  readonly data: number;
-}
-export interface SendKeyArgumentsKeysQcode {
-  readonly data: SendKeyArgumentsKeysQcodeData;
-}
 export type MigrateSetCapabilitiesArgumentsCapabilitiesCapability =
   | 'xbzrle'
   | 'rdma-pin-all'
@@ -2260,140 +2260,6 @@ export interface ChardevAddArgumentsBackendRingbufData {
 }
 export interface MigrateSetParametersArgumentsBlockBitmapMappingBitmapsTransform {
   readonly persistent?: boolean;
-}
-export type ObjectAddArgumentsAuthzListRulesFormat = 'exact' | 'glob';
-export interface QueryPciResultDevicesPciBridgeBus {
-  readonly number: number;
-  readonly secondary: number;
-  readonly subordinate: number;
-  readonly io_range: QueryPciResultDevicesPciBridgeBusIoRange;
-  readonly memory_range: QueryPciResultDevicesPciBridgeBusIoRange;
-  readonly prefetchable_range: QueryPciResultDevicesPciBridgeBusIoRange;
-}
-export type BlockdevAddArgumentsBlkdebugInjectErrorEvent =
-  | 'l1_update'
-  | 'l1_grow_alloc_table'
-  | 'l1_grow_write_table'
-  | 'l1_grow_activate_table'
-  | 'l2_load'
-  | 'l2_update'
-  | 'l2_update_compressed'
-  | 'l2_alloc_cow_read'
-  | 'l2_alloc_write'
-  | 'read_aio'
-  | 'read_backing_aio'
-  | 'read_compressed'
-  | 'write_aio'
-  | 'write_compressed'
-  | 'vmstate_load'
-  | 'vmstate_save'
-  | 'cow_read'
-  | 'cow_write'
-  | 'reftable_load'
-  | 'reftable_grow'
-  | 'reftable_update'
-  | 'refblock_load'
-  | 'refblock_update'
-  | 'refblock_update_part'
-  | 'refblock_alloc'
-  | 'refblock_alloc_hookup'
-  | 'refblock_alloc_write'
-  | 'refblock_alloc_write_blocks'
-  | 'refblock_alloc_write_table'
-  | 'refblock_alloc_switch_table'
-  | 'cluster_alloc'
-  | 'cluster_alloc_bytes'
-  | 'cluster_free'
-  | 'flush_to_os'
-  | 'flush_to_disk'
-  | 'pwritev_rmw_head'
-  | 'pwritev_rmw_after_head'
-  | 'pwritev_rmw_tail'
-  | 'pwritev_rmw_after_tail'
-  | 'pwritev'
-  | 'pwritev_zero'
-  | 'pwritev_done'
-  | 'empty_image_prepare'
-  | 'l1_shrink_write_table'
-  | 'l1_shrink_free_l2_clusters'
-  | 'cor_write'
-  | 'cluster_alloc_space'
-  | 'none';
-export type BlockdevAddArgumentsBlkdebugInjectErrorIotype =
-  'read' | 'write' | 'write-zeroes' | 'discard' | 'flush' | 'block-status';
-export type BlockdevAddArgumentsNfsServerType = 'inet';
-export interface BlockdevAddArgumentsQcow2OverlapCheckObject {
-  readonly template?: BlockdevAddArgumentsQcow2OverlapCheckEnum;
-  readonly 'main-header'?: boolean;
-  readonly 'active-l1'?: boolean;
-  readonly 'active-l2'?: boolean;
-  readonly 'refcount-table'?: boolean;
-  readonly 'refcount-block'?: boolean;
-  readonly 'snapshot-table'?: boolean;
-  readonly 'inactive-l1'?: boolean;
-  readonly 'inactive-l2'?: boolean;
-  readonly 'bitmap-directory'?: boolean;
-}
-export type BlockdevAddArgumentsQcow2OverlapCheckEnum = 'none' | 'constant' | 'cached' | 'all';
-export interface BlockdevAddArgumentsQcow2EncryptAes {
-  readonly 'key-secret'?: string;
-}
-export interface BlockdevAddArgumentsQcow2EncryptLuks {
-  readonly 'key-secret'?: string;
-}
-export interface BlockdevAddArgumentsRbdEncryptLuks {
-  readonly 'key-secret': string;
-}
-export interface BlockdevAddArgumentsRbdEncryptLuks2 {
-  readonly 'key-secret': string;
-}
-export interface BlockdevAddArgumentsSshHostKeyCheckHash {
-  readonly type: BlockdevAddArgumentsSshHostKeyCheckHashType;
-  readonly hash: string;
-}
-export interface QueryNamedBlockNodesResultImageFormatSpecificQcow2 {
-  readonly data: QueryNamedBlockNodesResultImageFormatSpecificQcow2Data;
-}
-export interface QueryNamedBlockNodesResultImageFormatSpecificVmdk {
-  readonly data: QueryNamedBlockNodesResultImageFormatSpecificVmdkData;
-}
-export interface QueryNamedBlockNodesResultImageFormatSpecificLuks {
-  readonly data: QueryNamedBlockNodesResultImageFormatSpecificLuksData;
-}
-export interface QueryNamedBlockNodesResultImageFormatSpecificRbd {
-  readonly data: QueryNamedBlockNodesResultImageFormatSpecificRbdData;
-}
-export type TransactionArgumentsActionsAbortData = Record<string, never>;
-export interface TransactionArgumentsActionsBlockDirtyBitmapMergeData {
-  readonly node: string;
-  readonly target: string;
-  readonly bitmaps: readonly BlockExportAddArgumentsNbdBitmaps[];
-}
-export interface TransactionArgumentsActionsBlockdevSnapshotSyncData {
-  readonly device?: string;
-  readonly 'node-name'?: string;
-  readonly 'snapshot-file': string;
-  readonly 'snapshot-node-name'?: string;
-  readonly format?: string;
-  readonly mode?: TransactionArgumentsActionsBlockdevSnapshotSyncDataMode;
-}
-export interface TransactionArgumentsActionsDriveBackupData {
-  readonly 'job-id'?: string;
-  readonly device: string;
-  readonly sync: BlockdevBackupArgumentsSync;
-  readonly speed?: number;
-  readonly bitmap?: string;
-  readonly 'bitmap-mode'?: BlockdevBackupArgumentsBitmapMode;
-  readonly compress?: boolean;
-  readonly 'on-source-error'?: BlockdevBackupArgumentsOnSourceError;
-  readonly 'on-target-error'?: BlockdevBackupArgumentsOnSourceError;
-  readonly 'auto-finalize'?: boolean;
-  readonly 'auto-dismiss'?: boolean;
-  readonly 'filter-node-name'?: string;
-  readonly 'x-perf'?: BlockdevBackupArgumentsXPerf;
-  readonly target: string;
-  readonly format?: string;
-  readonly mode?: TransactionArgumentsActionsBlockdevSnapshotSyncDataMode;
 }
 export type SendKeyArgumentsKeysQcodeData =
   | 'unmapped'
@@ -2546,6 +2412,140 @@ export type SendKeyArgumentsKeysQcodeData =
   | 'ac_bookmarks'
   | 'lang1'
   | 'lang2';
+export type ObjectAddArgumentsAuthzListRulesFormat = 'exact' | 'glob';
+export interface QueryPciResultDevicesPciBridgeBus {
+  readonly number: number;
+  readonly secondary: number;
+  readonly subordinate: number;
+  readonly io_range: QueryPciResultDevicesPciBridgeBusIoRange;
+  readonly memory_range: QueryPciResultDevicesPciBridgeBusIoRange;
+  readonly prefetchable_range: QueryPciResultDevicesPciBridgeBusIoRange;
+}
+export type BlockdevAddArgumentsBlkdebugInjectErrorEvent =
+  | 'l1_update'
+  | 'l1_grow_alloc_table'
+  | 'l1_grow_write_table'
+  | 'l1_grow_activate_table'
+  | 'l2_load'
+  | 'l2_update'
+  | 'l2_update_compressed'
+  | 'l2_alloc_cow_read'
+  | 'l2_alloc_write'
+  | 'read_aio'
+  | 'read_backing_aio'
+  | 'read_compressed'
+  | 'write_aio'
+  | 'write_compressed'
+  | 'vmstate_load'
+  | 'vmstate_save'
+  | 'cow_read'
+  | 'cow_write'
+  | 'reftable_load'
+  | 'reftable_grow'
+  | 'reftable_update'
+  | 'refblock_load'
+  | 'refblock_update'
+  | 'refblock_update_part'
+  | 'refblock_alloc'
+  | 'refblock_alloc_hookup'
+  | 'refblock_alloc_write'
+  | 'refblock_alloc_write_blocks'
+  | 'refblock_alloc_write_table'
+  | 'refblock_alloc_switch_table'
+  | 'cluster_alloc'
+  | 'cluster_alloc_bytes'
+  | 'cluster_free'
+  | 'flush_to_os'
+  | 'flush_to_disk'
+  | 'pwritev_rmw_head'
+  | 'pwritev_rmw_after_head'
+  | 'pwritev_rmw_tail'
+  | 'pwritev_rmw_after_tail'
+  | 'pwritev'
+  | 'pwritev_zero'
+  | 'pwritev_done'
+  | 'empty_image_prepare'
+  | 'l1_shrink_write_table'
+  | 'l1_shrink_free_l2_clusters'
+  | 'cor_write'
+  | 'cluster_alloc_space'
+  | 'none';
+export type BlockdevAddArgumentsBlkdebugInjectErrorIotype =
+  'read' | 'write' | 'write-zeroes' | 'discard' | 'flush' | 'block-status';
+export type BlockdevAddArgumentsNfsServerType = 'inet';
+export interface BlockdevAddArgumentsQcow2OverlapCheckObject {
+  readonly template?: BlockdevAddArgumentsQcow2OverlapCheckEnum;
+  readonly 'main-header'?: boolean;
+  readonly 'active-l1'?: boolean;
+  readonly 'active-l2'?: boolean;
+  readonly 'refcount-table'?: boolean;
+  readonly 'refcount-block'?: boolean;
+  readonly 'snapshot-table'?: boolean;
+  readonly 'inactive-l1'?: boolean;
+  readonly 'inactive-l2'?: boolean;
+  readonly 'bitmap-directory'?: boolean;
+}
+export type BlockdevAddArgumentsQcow2OverlapCheckEnum = 'none' | 'constant' | 'cached' | 'all';
+export interface BlockdevAddArgumentsQcow2EncryptAes {
+  readonly 'key-secret'?: string;
+}
+export interface BlockdevAddArgumentsQcow2EncryptLuks {
+  readonly 'key-secret'?: string;
+}
+export interface BlockdevAddArgumentsRbdEncryptLuks {
+  readonly 'key-secret': string;
+}
+export interface BlockdevAddArgumentsRbdEncryptLuks2 {
+  readonly 'key-secret': string;
+}
+export interface BlockdevAddArgumentsSshHostKeyCheckHash {
+  readonly type: BlockdevAddArgumentsSshHostKeyCheckHashType;
+  readonly hash: string;
+}
+export interface QueryNamedBlockNodesResultImageFormatSpecificQcow2 {
+  readonly data: QueryNamedBlockNodesResultImageFormatSpecificQcow2Data;
+}
+export interface QueryNamedBlockNodesResultImageFormatSpecificVmdk {
+  readonly data: QueryNamedBlockNodesResultImageFormatSpecificVmdkData;
+}
+export interface QueryNamedBlockNodesResultImageFormatSpecificLuks {
+  readonly data: QueryNamedBlockNodesResultImageFormatSpecificLuksData;
+}
+export interface QueryNamedBlockNodesResultImageFormatSpecificRbd {
+  readonly data: QueryNamedBlockNodesResultImageFormatSpecificRbdData;
+}
+export type TransactionArgumentsActionsAbortData = Record<string, never>;
+export interface TransactionArgumentsActionsBlockDirtyBitmapMergeData {
+  readonly node: string;
+  readonly target: string;
+  readonly bitmaps: readonly BlockExportAddArgumentsNbdBitmaps[];
+}
+export interface TransactionArgumentsActionsBlockdevSnapshotSyncData {
+  readonly device?: string;
+  readonly 'node-name'?: string;
+  readonly 'snapshot-file': string;
+  readonly 'snapshot-node-name'?: string;
+  readonly format?: string;
+  readonly mode?: TransactionArgumentsActionsBlockdevSnapshotSyncDataMode;
+}
+export interface TransactionArgumentsActionsDriveBackupData {
+  readonly 'job-id'?: string;
+  readonly device: string;
+  readonly sync: BlockdevBackupArgumentsSync;
+  readonly speed?: number;
+  readonly bitmap?: string;
+  readonly 'bitmap-mode'?: BlockdevBackupArgumentsBitmapMode;
+  readonly compress?: boolean;
+  readonly 'on-source-error'?: BlockdevBackupArgumentsOnSourceError;
+  readonly 'on-target-error'?: BlockdevBackupArgumentsOnSourceError;
+  readonly 'auto-finalize'?: boolean;
+  readonly 'auto-dismiss'?: boolean;
+  readonly 'filter-node-name'?: string;
+  readonly 'x-perf'?: BlockdevBackupArgumentsXPerf;
+  readonly target: string;
+  readonly format?: string;
+  readonly mode?: TransactionArgumentsActionsBlockdevSnapshotSyncDataMode;
+}
 export type GuestPanickedDataInfoS390Reason =
   'unknown' | 'disabled-wait' | 'extint-loop' | 'pgmint-loop' | 'opint-loop';
 export interface QueryPciResultDevicesPciBridgeBusIoRange {

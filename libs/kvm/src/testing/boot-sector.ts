@@ -52,14 +52,16 @@ const heedPowerButton = [
   ...[0xeb, 0xed], // jmp wait
 ];
 
-/** The same, and says back what comes in at COM1. */
+/** The same, and says back what comes in at COM1 and at the keyboard (INT 16h). */
 const sayBack = [
   ...[0xba, ...word(PM.enable), 0xb8, 0x00, 0x01, 0xef], // mov dx, enable; mov ax, button; out dx, ax
   0xf4, // wait: hlt
   ...[0xba, ...word(COM1 + 5), 0xec, 0xa8, 0x01, 0x74, 0x07], // again: mov dx, line status; in al, dx; test al, 1; jz +7
   ...[0xba, ...word(COM1), 0xec, 0xee, 0xeb, 0xf1], // mov dx, COM1; in al, dx; out dx, al; jmp again
-  ...[0xba, ...word(PM.status), 0xed, 0xf6, 0xc4, 0x01, 0x74, 0xe7], // mov dx, status; in ax, dx; test ah, button; jz wait
-  ...[0xba, ...word(PM.control), 0xb8, 0x00, 0x20, 0xef, 0xeb, 0xde], // mov dx, control; mov ax, sleep enable; out dx, ax; jmp wait
+  ...[0xb4, 0x01, 0xcd, 0x16, 0x74, 0x0a], // mov ah, 1: is there a key; int 16h; jz +10
+  ...[0xb4, 0x00, 0xcd, 0x16, 0xba, ...word(COM1), 0xee, 0xeb, 0xe1], // mov ah, 0: take it; int 16h; mov dx, COM1; out dx, al; jmp again
+  ...[0xba, ...word(PM.status), 0xed, 0xf6, 0xc4, 0x01, 0x74, 0xd7], // mov dx, status; in ax, dx; test ah, button; jz wait
+  ...[0xba, ...word(PM.control), 0xb8, 0x00, 0x20, 0xef, 0xeb, 0xce], // mov dx, control; mov ax, sleep enable; out dx, ax; jmp wait
 ];
 
 /** Writes lines of 64 times one letter, a to z and again, as fast as COM1 takes them. */

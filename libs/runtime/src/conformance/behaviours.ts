@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { displays } from './displays.js';
 import { ending } from './ending.js';
 import { epochs } from './epochs.js';
 import { guests } from './guests.js';
@@ -10,6 +11,8 @@ import { starting } from './starting.js';
 import { suspending } from './suspending.js';
 import { consoles, execs } from './terminals.js';
 
+export { alike } from './displays.js';
+export { pictureOf } from './png-picture.js';
 export type { Behaviour, ConformanceHarness, SmallPool, WorkloadKind } from './harness.js';
 
 /** The promises every runtime keeps. Their names are part of the documentation. */
@@ -19,6 +22,7 @@ export const behaviours: readonly Behaviour[] = [
   ...living,
   ...suspending,
   ...consoles,
+  ...displays,
   ...execs,
   ...guests,
   ...ending,
@@ -27,7 +31,14 @@ export const behaviours: readonly Behaviour[] = [
 ];
 
 /** What not every runtime has. */
-type Facet = 'console' | 'exec' | 'suspend' | 'guest';
+const ofFacet = {
+  console: consoles,
+  exec: execs,
+  suspend: suspending,
+  guest: guests,
+  display: displays,
+} as const;
+type Facet = keyof typeof ofFacet;
 
 /** The promises of a facet that is left out: it is not offered. */
 const lacking = (facet: Facet): Behaviour => ({
@@ -39,10 +50,8 @@ const lacking = (facet: Facet): Behaviour => ({
   },
 });
 
-const ofFacet = { console: consoles, exec: execs, suspend: suspending, guest: guests } as const;
-
 /** The cases of one runtime; of each facet it lacks, that it does not offer it. */
 export function conformanceCases(...lacks: readonly Facet[]): readonly Behaviour[] {
-  const lacked = new Set(lacks.flatMap((facet) => ofFacet[facet]));
+  const lacked = new Set(lacks.flatMap((facet): readonly Behaviour[] => ofFacet[facet]));
   return [...behaviours.filter((b) => !lacked.has(b)), ...lacks.map(lacking)];
 }

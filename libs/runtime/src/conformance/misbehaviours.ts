@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as wait } from 'node:timers/promises';
 import { keyText, type Observation, type Runtime, type Terminal, type WorkloadKey } from '../runtime.js';
+import { pngOf } from '../png.js';
 import { observationOf, type SimulatedHost, type SimulatedWorkload } from '../simulated-host.js';
 
 /** Changes an honest runtime object so that it breaks one promise. Called once per object: `known` is its own memory. */
@@ -41,6 +42,9 @@ function opened(rt: Runtime, ...args: Parameters<NonNullable<Runtime['console']>
   assert.ok(rt.console);
   return rt.console(...args);
 }
+
+/** A screen on which nothing is. */
+const blank = (): Promise<Uint8Array> => pngOf({ width: 1, height: 1, rgb: Buffer.alloc(3) });
 
 /** Every process that is put into a workload has a terminal with this change. */
 const putting = (rt: Runtime, change: Partial<Terminal>): Pick<Runtime, 'exec'> => ({
@@ -229,6 +233,15 @@ export const misbehaviours: Readonly<Record<string, Twist>> = {
     console: async (key, open, signal) =>
       Object.assign(await opened(rt, key, open, signal), { ended: Promise.resolve(null) }),
   }),
+  'all who look at a display see the same screen, and a screenshot shows it': () => ({ screenshot: blank }),
+  'keys typed at a display and keys that are sent reach the workload, unless it is paused': (rt) => ({
+    sendKeys: (key, presses, signal) =>
+      rt.sendKeys?.(key, presses, signal).catch(() => undefined) ?? Promise.resolve(),
+  }),
+  'a display that nobody reads holds nothing up and ends with the workload, and there is none without it':
+    () => ({
+      screenshot: blank,
+    }),
   'a process put into a workload reads what is typed, and its code is told': (rt) =>
     putting(rt, { ended: Promise.resolve({ reason: 'exited', code: 0 }) }),
   'a process that cannot be put into a workload is told of with the reason': (rt) =>

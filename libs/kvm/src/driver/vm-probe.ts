@@ -1,0 +1,36 @@
+import type { AccelVerdict } from '@berth/model';
+import type { RuntimeProbe } from '@berth/runtime';
+import type { AccelProbe } from '../accel/accel-probe.js';
+import { accelFacts, isTenantBoundary } from '../accel/host-facts.js';
+import type { MachineDriver } from './machine-driver.js';
+import { vncRefusal } from './vnc-support.js';
+
+/** Facets of every machine, and of those with a display. */
+const FACETS = ['pause', 'suspend', 'logs', 'console', 'limits', 'guest'] as const;
+const DISPLAY = ['display', 'screenshot', 'sendKeys'] as const;
+
+/** What a driver can do here, as known now. Whether KVM is worth anything may be measured later: `later` then gives the whole answer. */
+export async function probeOf(
+  driver: Pick<MachineDriver, 'versions'>,
+  accel: Pick<AccelProbe, 'known' | 'verdict'>,
+): Promise<RuntimeProbe> {
+  const { cpu, kvm } = await accelFacts();
+  const factsWith = (verdict: AccelVerdict): RuntimeProbe['facts'] => ({
+    cpu,
+    accel: { kvm: verdict, tcg: true },
+    tenantBoundary: isTenantBoundary(verdict),
+  });
+  const known = await accel.known();
+  const facts = factsWith(known ?? kvm);
+  try {
+    const versions = await driver.versions();
+    const facets = [...FACETS, ...((await vncRefusal()) === null ? DISPLAY : [])];
+    const base = { ok: true, reason: null, facets } as const;
+    const now: RuntimeProbe = { ...base, facts: { ...facts, versions } };
+    if (known !== null) return now;
+    const measured = accel.verdict();
+    return { ...now, later: measured.then((v) => ({ ...base, facts: { ...factsWith(v), versions } })) };
+  } catch (error) {
+    return { ok: false, reason: (error as Error).message, facets: [], facts };
+  }
+}

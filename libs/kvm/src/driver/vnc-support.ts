@@ -1,0 +1,19 @@
+import { run } from '@berth/linux';
+
+const PROGRAM = 'qemu-system-x86_64';
+let able = false;
+
+/**
+ * Why machines of this host can have no display; null when they can. QEMU reads its options in their order, so that one
+ * that was built without VNC refuses this call. One that is able is not asked again.
+ */
+export async function vncRefusal(): Promise<string | null> {
+  if (able) return null;
+  try {
+    await run(PROGRAM, ['-vnc', 'none', '-version']);
+    able = true;
+    return null;
+  } catch (error) {
+    return `the QEMU of this host has no VNC: ${(error as Error).message}`;
+  }
+}
