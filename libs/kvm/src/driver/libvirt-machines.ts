@@ -150,7 +150,19 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
   }
 
   async save(domain: OwnDomain, { path }: MemoryTarget, ctx: StepContext): Promise<void> {
-    await this.#client.save(domain.ref, path, callBounds(ctx));
+    try {
+      await this.#client.save(domain.ref, path, callBounds(ctx));
+    } catch (error) {
+      // A call that was given up here goes on there.
+      await this.unsave(domain);
+      throw error;
+    }
+  }
+
+  /** The pause waits until what was aborted is over. */
+  async unsave({ ref }: OwnDomain): Promise<void> {
+    await unlessGone(this.#client.abortJob(ref));
+    await unlessGone(this.#client.suspend(ref));
   }
 
   async restore(machine: MachineSpec, account: Account, path: string, ctx: StepContext): Promise<void> {

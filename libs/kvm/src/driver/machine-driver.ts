@@ -108,6 +108,8 @@ export interface MachineDriver<M extends Machine = Machine> {
    * fails, the guest stands still and can go on. Whoever repeats it while it is under way is refused.
    */
   save(machine: M, target: MemoryTarget, ctx: StepContext): Promise<void>;
+  /** After it no `save` is under way, not even one that an agent before us began: it was given up, or came to its end. */
+  unsave(machine: M): Promise<void>;
   /**
    * Like `launch`, with the memory in this file and the machine type it came from; the guest stands still.
    * @throws StartRefused when nothing runs and nothing is left.

@@ -23,6 +23,8 @@ export function exitOf(
     case 'failed':
       return { reason: 'hypervisorCrash', message: 'QEMU ended by a signal or a fault of its own', at };
     case 'saved':
+      if (record.intent === 'stop') return { reason: 'stopped', at };
+      return { reason: 'lost', message: 'somebody wrote its memory to a file of theirs', at };
     case 'lost':
     case 'unknown':
       return { reason: 'lost', message: 'it ended while nobody watched', at };

@@ -1,4 +1,4 @@
-import { open, rename, rm } from 'node:fs/promises';
+import { access, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { syncDirectory } from '@berth/linux';
 import type { VolumeId } from '@berth/model';
@@ -41,14 +41,14 @@ export class MemoryImages {
     return { path: this.#unfinished(volumeId), limitBytes: free * MIB };
   }
 
-  /** The new one is whole: from now on it is the image. Repeating it is no error. */
-  async complete(volumeId: VolumeId): Promise<void> {
+  /** The new one is whole: from now on it is the image. Repeating it is no error. False when there is none. */
+  async complete(volumeId: VolumeId): Promise<boolean> {
     const path = this.path(volumeId);
     const file = await open(this.#unfinished(volumeId), 'r+').catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT') return null;
       throw error;
     });
-    if (file === null) return;
+    if (file === null) return isThere(path);
     try {
       await file.chown(0, 0);
       await file.chmod(0o600);
@@ -58,6 +58,7 @@ export class MemoryImages {
     }
     await rename(this.#unfinished(volumeId), path);
     await syncDirectory(dirname(path));
+    return true;
   }
 
   /** Removes what there is, whole or not. */
@@ -70,3 +71,9 @@ export class MemoryImages {
     return `${this.path(volumeId)}.part`;
   }
 }
+
+const isThere = (path: string): Promise<boolean> =>
+  access(path).then(
+    () => true,
+    () => false,
+  );

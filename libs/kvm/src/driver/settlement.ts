@@ -43,7 +43,8 @@ export class Settlement<M extends Machine> {
     if (isSuspended(record)) return this.suspension.settle(record, mine);
     if (mine !== null && mine.power !== null) return record;
     const end = mine?.end ?? 'unknown';
-    if (end === 'saved' && isSuspending(record)) return this.suspension.complete(record);
+    const suspended = end === 'saved' && isSuspending(record) ? await this.suspension.complete(record) : null;
+    if (suspended !== null) return suspended;
     if (!hasRun(record, end)) return record;
     const exit = exitOf(record, end, { bootId: bootId(), at: this.now().toISOString() });
     const ended: WorkloadRecord = { ...record, state: 'ended', exit };

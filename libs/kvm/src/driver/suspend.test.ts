@@ -242,7 +242,8 @@ describe('a QEMU that hands its memory over', () => {
     let cancelled = false;
     const qemu = {
       execute: (command: string, args?: { uri?: string }) => {
-        if (command === 'query-migrate') return Promise.resolve({ status: 'active' });
+        if (command === 'query-migrate')
+          return Promise.resolve({ status: cancelled ? 'cancelled' : 'active' });
         if (command === 'migrate_cancel') cancelled = true;
         if (command !== 'migrate') return Promise.resolve({});
         const socket = connect(String(args?.uri).replace('unix:', ''));

@@ -59,14 +59,15 @@ export class Suspension<M extends Machine> {
     guard(ctx);
     await timed(ctx.watch, 'memory', () => this.driver.save(machine, target, ctx));
     await faultPoint('vm.memory.saved', spec.instanceId);
-    await this.complete({ ...suspending, memory });
+    if ((await this.complete({ ...suspending, memory })) === null)
+      throw new RuntimeError('hostFault', 'its memory was not written');
     await this.driver.clear(spec, ctx);
     await faultPoint('vm.suspended', spec.instanceId);
   }
 
-  /** The image is whole, and its machine will not go on. */
-  async complete(record: SuspendedRecord): Promise<SuspendedRecord> {
-    await this.images.complete(record.memory.volumeId);
+  /** The image is whole, and its machine will not go on. Null when there is no image after all. */
+  async complete(record: SuspendedRecord): Promise<SuspendedRecord | null> {
+    if (!(await this.images.complete(record.memory.volumeId))) return null;
     const suspended = { ...record, state: 'suspended', paused: false } as const;
     await this.records.write(suspended);
     await faultPoint('vm.suspended.recorded', record.instanceId);

@@ -248,7 +248,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
   async pause(key: WorkloadKey, ctx: StepContext): Promise<void> {
     await this.#locks.run(key.instanceId, () =>
       hostFaults(async () => {
-        const machine = await this.#wishPaused(key, true);
+        const machine = await this.#wishPaused(key, true, ctx);
         if (machine.power !== 'paused') await this.driver.pause(machine, ctx);
       }),
     );
@@ -257,7 +257,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
   async resume(key: WorkloadKey, ctx: StepContext): Promise<void> {
     await this.#locks.run(key.instanceId, () =>
       hostFaults(async () => {
-        const machine = await this.#wishPaused(key, false);
+        const machine = await this.#wishPaused(key, false, ctx);
         if (machine.power === 'paused') await this.driver.resume(machine, ctx);
       }),
     );
@@ -266,7 +266,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
   async suspend(spec: WorkloadSpec, ctx: StepContext): Promise<void> {
     await this.#locks.run(spec.instanceId, () =>
       hostFaults(async () => {
-        const machine = await this.driver.find(spec, ctx.signal);
+        const machine = await this.#calm(spec, ctx);
         const record = await this.#settlement.settle(spec, machine);
         if (isSuspended(record)) return;
         const running = runningOn(spec, machine);
@@ -337,10 +337,12 @@ export class VmRuntime<M extends Machine> implements Runtime {
   }
 
   /** Writes the wish down before it is carried out: a machine paused on purpose is not to be taken for a stalled one. */
-  async #wishPaused(key: WorkloadKey, paused: boolean): Promise<M> {
-    const machine = await this.running(key);
-    const record = (await this.#records.read(key)) ?? adoptedRecord(machine);
-    if (isSuspended(record)) throw new RuntimeError('notPrepared', 'the instance is suspended');
+  async #wishPaused(key: WorkloadKey, paused: boolean, ctx: StepContext): Promise<M> {
+    const found = await this.#calm(key, ctx);
+    const known = await this.#settlement.settle(key, found);
+    if (isSuspended(known)) throw new RuntimeError('notPrepared', 'the instance is suspended');
+    const machine = runningOn(key, found);
+    const record = known ?? adoptedRecord(machine);
     // To be suspended is no longer asked for.
     const wished = isSuspending(record)
       ? ({ ...record, state: 'started', paused } as const)
@@ -348,6 +350,16 @@ export class VmRuntime<M extends Machine> implements Runtime {
     if (record.paused !== paused || isSuspending(record)) await this.#records.write(wished);
     await this.#suspension.forget(wished);
     return machine;
+  }
+
+  /** The instance's machine, once no attempt to suspend it is under way: it was given up, or came to its end before. */
+  async #calm(key: WorkloadKey, ctx: StepContext): Promise<M | null> {
+    const machine = await this.driver.find(key, ctx.signal);
+    const record = await this.#records.read(key);
+    const running = runningOf(machine);
+    if (running?.epoch !== key.epoch || record === null || !isSuspending(record)) return machine;
+    await this.driver.unsave(running);
+    return this.driver.find(key, ctx.signal);
   }
 
   /** Lets a machine go on that stands still only because its disk could not be written. */
@@ -409,20 +421,19 @@ export class VmRuntime<M extends Machine> implements Runtime {
     ctx: StepContext,
   ): Promise<{ readonly machine: M; readonly intent: 'stop' | 'kill' } | null> {
     return this.#locks.run(key.instanceId, async () => {
-      const machine = await this.driver.find(key);
+      const machine = await this.#calm(key, ctx);
       const running = runningOf(machine);
-      const suspended = await this.#records.read(key);
-      if (isSuspended(suspended)) {
-        await this.#suspension.discard(suspended, ctx);
+      const known = await this.#settlement.settle(key, machine);
+      if (isSuspended(known)) {
+        await this.#suspension.discard(known, ctx);
         return null;
       }
       if (running?.epoch !== key.epoch) {
-        const record = await this.#settlement.settle(key, machine);
         // A start that never came to run: there is nothing that could still end.
-        if (record?.state === 'starting') await this.#records.write({ ...record, state: 'prepared' });
+        if (known?.state === 'starting') await this.#records.write({ ...known, state: 'prepared' });
         return null;
       }
-      const record = (await this.#records.read(key)) ?? adoptedRecord(running);
+      const record = known ?? adoptedRecord(running);
       const intent = record.intent === 'kill' ? 'kill' : wished;
       await this.#records.write({ ...record, state: 'started', intent });
       return { machine: running, intent };

@@ -154,6 +154,11 @@ export class LibvirtClient extends EventEmitter<ClientEvents> {
     await this.#callLong(Remote.save, domainArgs(domain).string(path).bool(false).uint(SAVE_PAUSED), options);
   }
 
+  /** Gives up what is under way for long with this domain, as `save`. Refused when there is nothing. */
+  async abortJob(domain: DomainRef, options?: CallOptions): Promise<void> {
+    await this.#call(Remote.abortJob, domainArgs(domain), options);
+  }
+
   /** Starts the domain of a file that `save` wrote, paused. */
   async restore(path: string, options?: CallOptions): Promise<void> {
     // No other document than the one in the file.

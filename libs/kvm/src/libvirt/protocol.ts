@@ -50,6 +50,7 @@ export const Remote = {
   isActive: 149,
   isPersistent: 150,
   libVersion: 157,
+  abortJob: 164,
   create: 196,
   getState: 212,
   undefine: 231,

@@ -19,6 +19,7 @@ import type { QueryMigrateResult } from '../qmp/schema.gen.js';
 /** As fast as the disk takes it. */
 const BANDWIDTH = 2 ** 40;
 const LOOK_MS = 10;
+const CANCEL_MS = 10_000;
 const more = { remedy: 'Delete instances or images that are not needed, or stop the machine instead.' };
 
 /** Where QEMU finds us: a path in a directory that it may enter. */
@@ -49,13 +50,24 @@ export async function saveMemory(
     await arrived;
     await completed(qmp, ctx);
   } catch (error) {
-    await qmp.execute('migrate_cancel').catch(() => undefined);
+    // Where that fails QEMU is gone, and its memory with it.
+    await cancelSave(qmp).catch(() => undefined);
     await rm(target.path, { force: true });
     throw error;
   } finally {
     server.close();
     await rm(way.socketPath, { force: true });
   }
+}
+
+/** After it no memory is on its way any more. @throws RuntimeError deadline */
+export async function cancelSave(qmp: QmpExecutor): Promise<void> {
+  await qmp.execute('migrate_cancel');
+  for (const end = performance.now() + CANCEL_MS; performance.now() < end; await wait(LOOK_MS)) {
+    const { status = 'none' } = await qmp.execute('query-migrate');
+    if (status === 'none' || over.has(status)) return;
+  }
+  throw new RuntimeError('deadline', `QEMU did not give the way of its memory up in ${CANCEL_MS} ms`);
 }
 
 async function listening({ socketPath, uid }: MemoryWay): Promise<Server> {

@@ -44,7 +44,7 @@ import { endProcess, launchQemu, type QemuChild } from './process.js';
 import { QmpSessions } from './qmp-sessions.js';
 import { RunFiles, type ProcessRecord } from './run-files.js';
 import { MachineView, type QemuMachine } from './machine-view.js';
-import { saveMemory } from './memory-stream.js';
+import { cancelSave, saveMemory } from './memory-stream.js';
 import { livePower, quitReasons } from './run-state.js';
 import { forgetRotation, openedFor, rotate } from './serial-rotation.js';
 import { VmUids } from './vm-uids.js';
@@ -186,6 +186,10 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
     await client.execute('stop', undefined, callBounds(ctx));
     const way = { socketPath: this.#files.memorySocket(machine), uid: machine.record.uid };
     await saveMemory(client, way, target, ctx);
+  }
+
+  async unsave(machine: QemuMachine): Promise<void> {
+    await cancelSave(await this.monitor(machine));
   }
 
   async restore(spec: MachineSpec, account: Account, path: string, ctx: StepContext): Promise<void> {
