@@ -29,7 +29,7 @@ export interface Machine extends WorkloadKey {
   readonly power: Extract<Power, 'running' | 'paused'> | null;
   /** It does not answer, so its power is a guess: whatever it does, it holds its disk. */
   readonly guessed?: true;
-  /** Meaningful while `power` is null. */
+  /** Meaningful while `power` is null; `saved` also of one that stands still for good, since its memory was written. */
   readonly end: MachineEnd;
   /** Why QEMU paused it by itself: its disk could not be written. Null when it runs, or is paused for another reason. */
   readonly storage: StorageFault | null;

@@ -248,7 +248,10 @@ describe('a QEMU that hands its memory over', () => {
         if (command !== 'migrate') return Promise.resolve({});
         const socket = connect(String(args?.uri).replace('unix:', ''));
         socket.on('error', () => undefined);
-        const more = (): void => void (socket.destroyed || socket.write(Buffer.alloc(65_536), more));
+        // Four times what is to give, and then it holds the line.
+        let chunks = 640;
+        const more = (): void =>
+          void (socket.destroyed || chunks-- === 0 || socket.write(Buffer.alloc(65_536), more));
         more();
         return Promise.resolve({});
       },

@@ -133,8 +133,8 @@ export class Suspension<M extends Machine> {
       await this.forget(started);
       return { ...started, memory: null };
     }
-    // Of an attempt to restore it nothing ran; of one to suspend it nothing will.
-    if (record.state === 'suspended' && machine !== null && machine.power !== null)
+    // Its memory is on disk, and it will not go on. One that only stands still is another: libvirt starts each so.
+    if (record.state === 'suspended' && machine?.power === 'paused' && machine.end === 'saved')
       await this.driver.clear(machine);
     return record;
   }

@@ -32,6 +32,8 @@ export function stateOf(status: QueryStatusResult['status']): Pick<Machine, 'pow
       return { power: null, end: 'panicked' };
     case 'internal-error':
       return { power: null, end: 'failed' };
+    case 'postmigrate':
+      return { power: 'paused', end: 'saved' };
     case 'prelaunch':
     case 'inmigrate':
       return { power: null, end: 'unknown' };
