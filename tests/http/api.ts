@@ -302,7 +302,8 @@ export async function seedHost(
     agentVersion: 'test',
   });
   if (open.outcome !== 'open') throw new Error(`the host was refused: ${open.reason}`);
-  const capacity = { cpuMillis: 8000, memoryMiB: 16_384, diskMiB: 100_000 };
+  // Room for all that the cases of a file make: none waits because others were there before.
+  const capacity = { cpuMillis: 256_000, memoryMiB: 524_288, diskMiB: 10_000_000 };
   await store.hostCapabilitiesSet(host.id, open.session, capabilities, capacity);
   await store.hostSeen(host.id, open.session);
   return { id: host.id, name, session: open.session };

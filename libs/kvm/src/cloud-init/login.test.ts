@@ -80,7 +80,10 @@ describe('who may sign in', () => {
   it('changes nothing else, whatever the keys and values are', () => {
     fc.assert(
       fc.property(
-        fc.dictionary(fc.stringMatching(/^[a-z_]{1,12}$/), fc.jsonValue()),
+        // `<<` is no key but an order to merge, which a reader of YAML 1.1 refuses beside anything but a map.
+        fc
+          .dictionary(fc.stringMatching(/^[a-z_]{1,12}$/), fc.jsonValue())
+          .filter((config) => !JSON.stringify(config).includes('"<<"')),
         fc.string(),
         (config, comment) => {
           const { users: _, ...rest } = config;
