@@ -1,7 +1,7 @@
 import type { Condition, Phase } from '@berth/model';
 import { phaseRank } from '@berth/model';
 import type { PlacementFacts } from './placement-facts.js';
-import { restartAt } from './step.js';
+import { restartAt, runs } from './step.js';
 import type { Action } from './step.js';
 import type { WorkerPorts } from './worker-ports.js';
 
@@ -48,7 +48,7 @@ export class PlacementReporter {
 function phaseOf({ record, power }: PlacementFacts, action: Action['kind']): Phase {
   if (record.ended) return 'ended';
   if (action === 'stop' || action === 'remove') return 'stopping';
-  if (power === 'running' || power === 'paused' || power === 'suspended') return 'running';
+  if (runs(power)) return 'running';
   // A crash restart is "running" with a condition: it needs no operation.
   if (record.run > 1 || record.exit !== null) return 'running';
   if (action === 'start') return 'starting';
@@ -59,7 +59,7 @@ function phaseOf({ record, power }: PlacementFacts, action: Action['kind']): Pha
 function restartingOf({ record, power, restartsInARow }: PlacementFacts): Condition | null {
   const { exit, assignment, run, ended, lastExit } = record;
   const cause = exit ?? lastExit;
-  const up = power === 'running' || power === 'paused' || power === 'suspended';
+  const up = runs(power);
   if (ended || up || cause === null || (exit === null && run === 1) || assignment.wanted === 'stopped')
     return null;
   const until = exit === null ? null : restartAt(assignment.workload.restart, restartsInARow, exit);

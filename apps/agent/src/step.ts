@@ -68,7 +68,8 @@ export type Action =
   | { readonly kind: 'remove' };
 
 const none: Action = { kind: 'none' };
-const runs = (power: Power | null): boolean =>
+/** Of an epoch that is up, or whose memory is on disk. */
+export const runs = (power: Power | null): boolean =>
   power === 'running' || power === 'paused' || power === 'suspended';
 
 export function step(wanted: Wanted, seen: Observed): Action {

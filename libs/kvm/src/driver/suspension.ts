@@ -53,13 +53,13 @@ export class Suspension<M extends Machine> {
     const qmp = await this.driver.monitor(machine);
     const memory: MemoryRecord = { volumeId, ...(await machineShape(qmp, callBounds(ctx))) };
     const target = await this.images.begin(volumeId, memory.memoryMiB);
-    const suspending: WorkloadRecord = { ...before, state: 'suspending', memory };
+    const suspending: SuspendedRecord = { ...before, state: 'suspending', memory };
     await this.records.write(suspending);
     await faultPoint('vm.suspend.recorded', spec.instanceId);
     guard(ctx);
     await timed(ctx.watch, 'memory', () => this.driver.save(machine, target, ctx));
     await faultPoint('vm.memory.saved', spec.instanceId);
-    if ((await this.complete({ ...suspending, memory })) === null)
+    if ((await this.complete(suspending)) === null)
       throw new RuntimeError('hostFault', 'its memory was not written');
     await this.driver.clear(spec, ctx);
     await faultPoint('vm.suspended', spec.instanceId);
@@ -124,7 +124,7 @@ export class Suspension<M extends Machine> {
     await this.forget(ended);
   }
 
-  /** What is true of a suspended machine, by what its driver sees; null when its guest runs after all. */
+  /** What is true of a suspended machine, by what its driver sees; it is one no more when its guest runs after all. */
   async settle(record: SuspendedRecord, machine: M | null): Promise<WorkloadRecord> {
     if (machine?.power === 'running' && machine.guessed !== true) {
       // Somebody else let it go on: what its guest writes from now on does not fit the image.
