@@ -1,7 +1,7 @@
 // Every check of the workspace, in order: sample images, lint, types, format, tests. Called by `./berth test`, which has
 // installed and built before. The last line counts the tests; the exit code is 0 only when every check passed.
 //
-//   usage: ./berth test [PART OF A PATH...] [--kills|--kvm] [--machines N] [--seed N] [FLAG OF VITEST...]
+//   usage: ./berth test [PART OF A PATH...] [--kvm] [--machines N] [--seed N] [FLAG OF VITEST...]
 import { spawn } from 'node:child_process';
 import { mkdirSync, openSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -58,7 +58,7 @@ if (refusal !== null) {
   process.stderr.write(`${refusal}\n`);
   process.exit(1);
 }
-const projects = kvm ? ['kvm'] : take(args, '--kills') ? ['kills'] : ['rooms', 'whole'];
+const projects = kvm ? ['kvm'] : ['rooms', 'whole'];
 const machines = take(args, '--machines', true) ?? machineCount();
 const seed = take(args, '--seed', true);
 const stop = new AbortController();
