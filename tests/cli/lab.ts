@@ -38,7 +38,7 @@ export class CliLab {
     const guests = new Guests();
     const api = await Api.start({ wake, terminals: guests }, 'host-1');
     host.settle = () => api.settle();
-    await facetsAdd(api, 'pause', 'suspend');
+    await api.facetsAdd('pause', 'suspend');
     const bin = join(dir, 'bin');
     await mkdir(bin);
     await exec(process.execPath, ['build.mjs', join(dir, 'main.js')], { cwd: join(repository, 'apps/cli') });
@@ -146,11 +146,4 @@ class Settler {
       this.turn = null;
     }
   }
-}
-
-async function facetsAdd({ store, host }: Api, ...more: string[]): Promise<void> {
-  const { capabilities, capacity } = (await store.hostGet(host.name)) ?? {};
-  if (!capabilities || !capacity) throw new Error('the host said nothing of itself');
-  const facets = [...capabilities.facets, ...more];
-  await store.hostCapabilitiesSet(host.id, host.session, { ...capabilities, facets }, capacity);
 }

@@ -3,6 +3,7 @@ import type { InstanceId } from '@berth/model';
 import type { AddressInfo } from 'node:net';
 import { defaultHttpConfig } from '../../apps/api/src/http/deps.js';
 import { Api, seedHost } from '../http/api.js';
+import { DonePrompts } from '../http/done-prompts.js';
 import { ScreenGuests } from './screen-guests.js';
 import { hourOfUsage } from './usage.js';
 
@@ -14,18 +15,21 @@ export class Stage {
     readonly api: Api,
     readonly base: string,
     readonly guests: ScreenGuests,
+    readonly prompts: DonePrompts,
   ) {}
 
   static async start(): Promise<Stage> {
     const guests = new ScreenGuests();
+    const prompts = new DonePrompts();
     const api = await Api.start({
       terminals: guests,
+      prompts,
       config: { ...defaultHttpConfig, imageMaxBytes: 4 * 1024 * 1024, dashboardDir },
       wake: { scheduler: () => undefined, dispatch: () => undefined, ledger: () => void api.ledger.flush() },
       logs: async (_instance, { follow }, signal) => printed(follow, signal),
     });
     const { port } = api.app.getHttpServer().address() as AddressInfo;
-    const stage = new Stage(api, `http://127.0.0.1:${port}`, guests);
+    const stage = new Stage(api, `http://127.0.0.1:${port}`, guests, prompts);
     await stage.fill();
     return stage;
   }

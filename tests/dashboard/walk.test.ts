@@ -40,6 +40,13 @@ test('an instance is created, watched, read, stopped and deleted without a reloa
   await page.getByRole('tab', { name: 'Serial output' }).click();
   await page.getByRole('log').getByText('line 40 of what it printed').waitFor();
 
+  await page.getByRole('button', { name: 'Reset' }).click();
+  const reset = page.getByRole('dialog', { name: 'Reset ledger?' });
+  await reset.getByLabel('Type ledger to confirm').fill('ledger');
+  await reset.getByRole('button', { name: 'Reset' }).click();
+  await reset.waitFor({ state: 'detached' });
+  expect(stage.prompts.done).toEqual(['reset ledger']);
+
   await page.getByRole('button', { name: 'Stop' }).click();
   await state(page, 'stopping').waitFor();
   await stage.api.settle();

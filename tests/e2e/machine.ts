@@ -84,6 +84,13 @@ export function qemuCommands(uuid: string): string[] {
     .filter((command) => command.includes(`-uuid ${uuid} `));
 }
 
+/** Pids of the QEMUs that run the machine of this UUID. */
+export function qemuPids(uuid: string): number[] {
+  return pids()
+    .filter((p) => (read(`/proc/${p}/cmdline`) ?? '').replaceAll('\0', ' ').includes(`-uuid ${uuid} `))
+    .map(Number);
+}
+
 function cgroups(): string[] {
   const found: string[] = [];
   const walk = (dir: string): void => {

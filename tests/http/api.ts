@@ -34,6 +34,7 @@ import type { Store } from '../../apps/api/src/store/store.js';
 import { migrate } from '../../apps/api/src/store/migrate.js';
 import { openStore } from '../../apps/api/src/store/open.js';
 import { EchoTerminals } from './echo-terminals.js';
+import { DonePrompts } from './done-prompts.js';
 import { freshDatabase, startPostgres, withClient, type ThrowawayPostgres } from '../support/postgres.js';
 
 const system = { actor: 'system:test', traceId: '0'.repeat(32) };
@@ -98,7 +99,7 @@ const capabilities: Capabilities = {
     nested: false,
     kvmDevice: false,
   },
-  facets: ['logs', 'display', 'screenshot', 'sendKeys'],
+  facets: ['logs', 'display', 'screenshot', 'sendKeys', 'reset', 'guest'],
   tenantBoundary: false,
   versions: {},
 };
@@ -167,6 +168,7 @@ export class Api {
       logger: pino({ level: 'silent' }),
       logs: () => Promise.resolve(Readable.from([Buffer.from('first line\n'), Buffer.from('second line\n')])),
       terminals: new EchoTerminals(),
+      prompts: new DonePrompts(),
       guest: () => Promise.resolve(guestInfo),
       seed: () => Promise.resolve(seed),
       every: (ms, task) => {
@@ -242,6 +244,14 @@ export class Api {
       done = tombstones.length === 0;
     }
     await this.ledger.flush();
+  }
+
+  /** The host says that it can do more. */
+  async facetsAdd(...more: string[]): Promise<void> {
+    const { capabilities: known, capacity } = (await this.store.hostGet(this.host.name)) ?? {};
+    if (!known || !capacity) throw new Error('the host said nothing of itself');
+    const facets = [...new Set([...known.facets, ...more])];
+    await this.store.hostCapabilitiesSet(this.host.id, this.host.session, { ...known, facets }, capacity);
   }
 
   /** Rows of every table that a refused request could have written. */

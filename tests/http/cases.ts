@@ -191,6 +191,18 @@ export const cases: Readonly<Record<string, RouteCase>> = {
       return refused(api.call('post', `${instances}/${made}/keys`).send({ presses: [['ctrl', 'enter']] }));
     },
   },
+  'POST /v1/projects/{project}/instances/{name}/actions/reset': {
+    good: async (api) => {
+      const made = await shown(api);
+      const { body, headers } = await api.call('post', `${instances}/${made}/actions/reset`).expect(202);
+      expect(body).toMatchObject({
+        operation: { kind: 'reset', state: 'succeeded', target: { name: made } },
+        instance: { name: made, status: { state: 'running' } },
+      });
+      expect(headers['location']).toBe(`/v1/operations/${body.operation.id}`);
+    },
+    bad: async (api) => refused(api.call('post', `${instances}/${await api.instance()}/actions/reset`)),
+  },
   'POST /v1/projects/{project}/instances/{name}/exec': {
     good: async (api) => {
       const made = await api.instance();

@@ -162,10 +162,7 @@ describe('what is asked of a display', () => {
   test('keys are not sent to what is paused', async () => {
     const name = await started();
     const before = hosts.keys.length;
-    const { capabilities, capacity } = (await api.store.hostGet(api.host.name)) ?? {};
-    if (!capabilities || !capacity) throw new Error('the host said nothing of itself');
-    const facets = [...capabilities.facets, 'pause'];
-    await api.store.hostCapabilitiesSet(api.host.id, api.host.session, { ...capabilities, facets }, capacity);
+    await api.facetsAdd('pause');
     await api.call('post', at(name, 'actions/pause')).expect(202);
     await api.settle();
     const { body } = await api

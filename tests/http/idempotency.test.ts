@@ -68,6 +68,15 @@ const cases: Readonly<Record<string, Case>> = {
       return undefined;
     },
   },
+  'POST /v1/projects/{project}/instances/{name}/actions/reset': {
+    path: () => `${instances}/machine/actions/reset`,
+    body: () => ({}),
+    other: () => ({ other: true }),
+    count: `SELECT count(*)::int AS n FROM operations WHERE $1 <> '' AND kind = 'reset' AND target_name = 'machine'`,
+    status: 202,
+    before: async () =>
+      void (await query(`UPDATE operations SET target_name = 'before' WHERE kind = 'reset'`)),
+  },
   'POST /v1/projects/{project}/instances/{name}/console': {
     path: () => `${instances}/machine/console`,
     body: () => ({}),

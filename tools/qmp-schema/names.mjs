@@ -9,6 +9,7 @@ export const used = {
   stop: [],
   cont: [],
   system_powerdown: [],
+  system_reset: [],
   'query-name': [],
   'query-uuid': [],
   'query-memory-size-summary': [],
@@ -84,7 +85,6 @@ export const soon = [
   'migrate-continue',
   'migrate-set-capabilities',
   // power
-  'system_reset',
   'system_wakeup',
   'quit',
   'query-version',

@@ -106,6 +106,7 @@ export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<
     const { agentVersion } = parts;
     const session = {
       hostId: identity.hostId,
+      clock,
       bootId,
       agentVersion,
       journal,

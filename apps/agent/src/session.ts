@@ -13,11 +13,13 @@ import {
 import type { Hello, LinkAnswer, LinkRequest, Refusal } from '@berth/link';
 import { Digest, InstanceId, SendKeys } from '@berth/model';
 import type { HostId } from '@berth/model';
+import type { Clock } from './clock.js';
 import type { ImageFetch } from './image-fetch.js';
 import type { Journal } from './journal.js';
 import type { AgentLog } from './log.js';
 import type { Outbox } from './outbox.js';
 import type { Placements } from './placements.js';
+import { PromptActions } from './prompt-actions.js';
 import type { UsageSampler } from './usage-sampler.js';
 import { refusalOf } from './refusal.js';
 import { Screens } from './screens.js';
@@ -25,6 +27,7 @@ import { Terminals } from './terminals.js';
 
 export interface SessionPorts {
   readonly hostId: HostId;
+  readonly clock: Clock;
   readonly bootId: string;
   readonly agentVersion: string;
   readonly journal: Journal;
@@ -61,10 +64,12 @@ class AgentSession {
   private session: SessionStart | null = null;
   private readonly terminals: Terminals;
   private readonly screens: Screens;
+  private readonly actions: PromptActions;
 
   constructor(private readonly ports: SessionPorts) {
     this.terminals = new Terminals(ports.placements, ports.log);
     this.screens = new Screens(ports.placements);
+    this.actions = new PromptActions(ports.placements, ports.clock);
   }
 
   async handle(request: LinkRequest): Promise<LinkAnswer> {
@@ -93,6 +98,8 @@ class AgentSession {
         return this.seed(parsePart(InstanceId, tail));
       case 'POST terminals':
         return this.terminals.serve(request, parsePart(InstanceId, tail));
+      case 'POST reset':
+        return this.actions.reset(parsePart(InstanceId, tail), request.signal);
       case 'GET screenshots':
         return this.screens.screenshot(parsePart(InstanceId, tail), request.signal);
       case 'POST keys':

@@ -6,6 +6,7 @@ import type { ApiConfig, ApiPaths } from './config.js';
 import { AgentsDoor } from './dispatch/agents-door.js';
 import { Authority } from './dispatch/authority.js';
 import type { DispatchHooks } from './dispatch/hooks.js';
+import { hostPrompts } from './dispatch/host-prompts.js';
 import { hostGuest, hostSeed, hostTerminals } from './dispatch/host-terminals.js';
 import { MasterKey } from './dispatch/master-key.js';
 import { firstAccessEnsure } from './first-access.js';
@@ -169,6 +170,7 @@ async function startCore(
       wake: { scheduler: wake.scheduler, dispatch: (id) => wakeDispatch(id as HostId), ledger: numberEvents },
       every: (ms, task) => systemTimers.every(ms, task),
       terminals: hostTerminals(agents),
+      prompts: hostPrompts(agents),
       guest: (instance) => hostGuest(agents, instance),
       seed: (instance) => hostSeed(agents, instance),
       logs: (instance, options, signal) => instanceLogs(agents, instance, options, signal),

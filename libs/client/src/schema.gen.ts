@@ -387,6 +387,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/projects/{project}/instances/{name}/actions/reset': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Press the reset button of a running VM: its guest boots anew, what it has not written is lost */
+    post: operations['promptsReset'];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/projects/{project}/instances/{name}/cloudInit': {
     parameters: {
       query?: never;
@@ -2191,6 +2208,7 @@ export interface components {
         | 'pause'
         | 'resume'
         | 'suspend'
+        | 'reset'
         | 'delete'
         | 'imageImport';
       progress: number;
@@ -3455,6 +3473,37 @@ export interface operations {
     requestBody?: never;
     responses: {
       /** @description Recorded; the operation tells how it goes on */
+      202: {
+        headers: {
+          /** @description resourceVersion of the instance */
+          etag?: string;
+          /** @description Address of the operation */
+          location?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Accepted'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  promptsReset: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body */
+        'idempotency-key'?: string;
+      };
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Over already: done, or failed with its reason */
       202: {
         headers: {
           /** @description resourceVersion of the instance */

@@ -11,6 +11,7 @@ export const OperationKind = z.enum([
   'pause',
   'resume',
   'suspend',
+  'reset',
   'delete',
   'imageImport',
 ]);

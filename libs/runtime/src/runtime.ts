@@ -177,6 +177,12 @@ export interface Runtime {
   readonly pause?: (key: WorkloadKey, ctx: StepContext) => Promise<void>;
   readonly resume?: (key: WorkloadKey, ctx: StepContext) => Promise<void>;
   /**
+   * Presses the reset button of a machine that runs: its guest boots anew in the same run, its process and disk stay. What a
+   * reset interrupts is lost, as with a power cut. Its repeat is another reset.
+   * @throws RuntimeError notPrepared when it does not run, or is paused
+   */
+  readonly reset?: (key: WorkloadKey, ctx: StepContext) => Promise<void>;
+  /**
    * Writes a running workload's memory beside its root volume and ends it: its power is then `suspended`, also after the
    * host was booted again. `start` brings it back, in the same run; `stop`, `remove` and `removeVolume` discard the
    * memory. Whatever fails before the memory is whole leaves it running or paused.

@@ -16,6 +16,7 @@ const digest = `sha256:${'a'.repeat(64)}` as Digest;
 const args: Readonly<Partial<Record<WorkloadKind, string[]>>> = {
   stubborn: ['sim:stubborn'],
   brief: ['sim:exit=7'],
+  rebooter: ['sim:reboots'],
 };
 
 function workload(kind: WorkloadKind): WorkloadSpec {
@@ -104,7 +105,7 @@ describe('the conformance suite', () => {
     await expect(b.run(harness(name))).rejects.toThrow();
   });
 
-  it.each(['console', 'exec', 'suspend', 'guest', 'display'] as const)(
+  it.each(['console', 'exec', 'suspend', 'reset', 'guest', 'display'] as const)(
     'asks of a runtime without %s that it offers none',
     async (facet) => {
       const lacking = conformanceCases(facet).at(-1);

@@ -22,7 +22,8 @@ import { hasAgent, observationOf, type SimulatedHost, type SimulatedWorkload } f
 
 /**
  * A runtime without a hypervisor, for tests of everything above the Runtime interface. Arguments of the process steer it:
- * `sim:stubborn` heeds no polite stop, `sim:exit=<code>` ends by itself at once, `sim:fills` fills its disk. An image
+ * `sim:stubborn` heeds no polite stop, `sim:exit=<code>` ends by itself at once, `sim:reboots` boots once more at each
+ * start, `sim:fills` fills its disk. An image
  * whose architecture is `bad` is refused. User data `sim:agent` puts an agent into the guest.
  */
 export class SimulatedRuntime implements Runtime {
@@ -41,7 +42,7 @@ export class SimulatedRuntime implements Runtime {
       ok: true,
       reason: null,
       facets: [
-        ...['pause', 'suspend', 'logs', 'limits', 'console', 'exec', 'guest'],
+        ...['pause', 'suspend', 'reset', 'logs', 'limits', 'console', 'exec', 'guest'],
         ...['display', 'screenshot', 'sendKeys'],
       ],
       facts: {},
@@ -88,17 +89,24 @@ export class SimulatedRuntime implements Runtime {
 
   private begin(w: SimulatedWorkload): void {
     const { state } = this.host;
-    const count = (state.disks[w.spec.rootVolume.id] ?? 0) + 1;
-    state.disks[w.spec.rootVolume.id] = count;
     state.starts += 1;
     w.pid = state.nextPid++;
     w.exit = null;
-    w.log += `ready hostname=${w.spec.name} boots=${count}\n`;
+    this.boot(w);
     const args = w.spec.process?.args?.join(' ') ?? '';
+    if (args.includes('sim:reboots')) this.boot(w);
     if (args.includes('sim:fills')) w.log += 'no space\n';
     this.host.changed(observationOf(w));
     const code = /sim:exit=(\d+)/.exec(args)?.[1];
     if (code !== undefined) this.host.end(w.spec, { reason: 'exited', code: Number(code) });
+  }
+
+  /** Its guest begins, and counts that on its disk. */
+  private boot(w: SimulatedWorkload): void {
+    const { disks } = this.host.state;
+    const count = (disks[w.spec.rootVolume.id] ?? 0) + 1;
+    disks[w.spec.rootVolume.id] = count;
+    w.log += `ready hostname=${w.spec.name} boots=${count}\n`;
   }
 
   private goOn(w: SimulatedWorkload): void {
@@ -191,6 +199,15 @@ export class SimulatedRuntime implements Runtime {
       w.pid = null;
       w.paused = false;
       w.suspended = true;
+      this.host.changed(observationOf(w));
+    });
+  }
+
+  reset(key: WorkloadKey, ctx: StepContext): Promise<void> {
+    return this.step(ctx, () => {
+      const w = this.running(key);
+      if (w.paused === true) throw new RuntimeError('notPrepared', `${keyText(key)} is paused`);
+      this.boot(w);
       this.host.changed(observationOf(w));
     });
   }

@@ -171,6 +171,15 @@ export class AgentsDoor {
     }
   }
 
+  /** @throws BerthError unavailable, notFound, stateConflict (does not run, is paused), unsupported */
+  async reset(hostId: HostId, instanceId: InstanceId): Promise<void> {
+    try {
+      await this.linkOf(hostId).reset(instanceId);
+    } catch (cause) {
+      throw streamFault(cause, 'machine');
+    }
+  }
+
   private linkOf(hostId: HostId): HostLink {
     const link = this.links.get(hostId);
     if (link !== undefined) return link;

@@ -334,6 +334,11 @@ export class HostLink {
     return readBody(await sendForStream(this.h2, { method: 'GET', path, signal }), linkLimits.bodyBytes);
   }
 
+  /** Presses the reset button of an instance's newest epoch on this host. @throws LinkError status */
+  async reset(instanceId: InstanceId): Promise<void> {
+    await this.request('POST', `/reset/${instanceId}`);
+  }
+
   /** Resolves when the keys have been pressed. @throws LinkError status */
   async sendKeys(instanceId: InstanceId, body: SendKeys, signal: AbortSignal): Promise<void> {
     const path = `/keys/${instanceId}`;

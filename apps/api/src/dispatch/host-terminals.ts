@@ -12,7 +12,7 @@ import type { HostTerminal } from './host-terminal.js';
 type Door = Pick<AgentsDoor, 'connected' | 'terminal' | 'guest' | 'seed'>;
 
 /** The host of an instance, on which something is asked of it. @throws BerthError stateConflict, unavailable */
-function hostOf(
+export function hostOf(
   door: Pick<Door, 'connected'>,
   { name, status }: Instance,
 ): NonNullable<Instance['status']['host']> {

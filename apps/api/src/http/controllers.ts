@@ -15,6 +15,7 @@ import {
   OperationsController,
 } from './operations.controller.js';
 import { ProjectsController } from './projects.controller.js';
+import { PromptsController } from './prompts.controller.js';
 import { ScreensController } from './screens.controller.js';
 import { SessionController, SignInCodesController } from './session.controller.js';
 import { TerminalDoorController, TerminalsController } from './terminals.controller.js';
@@ -27,6 +28,7 @@ import { VolumesController } from './volumes.controller.js';
 export const controllers: readonly Type[] = [
   ProjectsController,
   InstancesController,
+  PromptsController,
   InstanceDetailsController,
   TerminalsController,
   TerminalDoorController,

@@ -101,6 +101,7 @@ export interface HttpDeps {
     signal: AbortSignal,
   ): Promise<AsyncIterable<Uint8Array>>;
   readonly terminals: Terminals;
+  readonly prompts: Prompts;
   /** What the guest of a running VM says of itself. @throws BerthError stateConflict (no agent), unavailable, unsupported */
   guest(instance: Instance): Promise<GuestInfo>;
   /** What a VM's cloud-init was given. @throws BerthError stateConflict (never placed), unavailable, notFound */
@@ -126,6 +127,14 @@ export interface Terminals {
   screenshot(instance: Instance, signal: AbortSignal): Promise<Uint8Array>;
   /** Resolves when they have been pressed. @throws BerthError as `open` */
   sendKeys(instance: Instance, keys: SendKeys, signal: AbortSignal): Promise<void>;
+}
+
+/** Actions that are no wanted state, on the hosts that are connected to this process: done when they resolve. */
+export interface Prompts {
+  /** @throws BerthError unavailable, when the host of an instance is not connected to this process */
+  refuseAway(instance: Instance): void;
+  /** @throws BerthError unavailable, stateConflict (does not run, is paused), unsupported */
+  reset(instance: Instance): Promise<void>;
 }
 
 /** Nest's token for {@link HttpDeps}. */

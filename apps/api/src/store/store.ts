@@ -306,7 +306,7 @@ export interface OperationStore {
       targetId?: string;
     },
   ): Promise<rows.Page<Operation>>;
-  /** For work without an instance (image import). Starts in `running`. */
+  /** For work that is no wanted state (image import, reset). Starts in `running`. */
   operationStart(
     ctx: RequestContext,
     op: {

@@ -24,6 +24,15 @@ export const actCommands: Commands = (program, session) => {
       });
     examples(command, `${`berth ${verb} web`}\n${`berth ${verb} web db --no-wait`}`);
   }
+  const reset = waiting(program.command('reset <name...>'))
+    .description('press the reset button of running VMs: what their guests have not written is lost')
+    .action(async (names: string[], options: WaitOptions) => {
+      const s = session();
+      const path = '/v1/projects/{project}/instances/{name}/actions/reset';
+      const ask = (name: string) => () => answer(s.api.rest.POST(path, { params: ofInstance(s, name) }));
+      await accept(s, options, names.map(ask));
+    });
+  examples(reset, 'berth reset db\nberth reset web db');
   const remove = waiting(program.command('delete <name...>'))
     .description('delete instances with their root disks')
     .action(async (names: string[], options: WaitOptions) => {

@@ -26,6 +26,22 @@ export function useAct(where: Where) {
   });
 }
 
+/** @throws also what its host refused: the operation is over when it is answered */
+export function useReset(where: Where) {
+  const client = useQueryClient();
+  const { project, name } = where;
+  return useMutation({
+    mutationFn: async () => {
+      const path = '/v1/projects/{project}/instances/{name}/actions/reset';
+      const done = await answer(api.rest.POST(path, { params: { path: { project, name } } }));
+      const { error } = done.operation;
+      if (error !== null) throw new Error(error.message);
+      return done;
+    },
+    onSuccess: ({ instance }) => show(client, where, instance),
+  });
+}
+
 export function useDelete(where: Where) {
   const client = useQueryClient();
   const { project, name } = where;

@@ -227,6 +227,10 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
     await unlessGone(this.#client.resume(domain.ref, callBounds(ctx)));
   }
 
+  async reset(domain: OwnDomain, ctx: StepContext): Promise<void> {
+    await this.#client.reset(domain.ref, callBounds(ctx));
+  }
+
   destroy(domain: OwnDomain, ctx: StepContext): Promise<void> {
     return unlessGone(this.#client.destroy(domain.ref, {}, callBounds(ctx)));
   }

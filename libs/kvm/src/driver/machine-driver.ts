@@ -31,10 +31,23 @@ export interface Machine extends WorkloadKey {
   readonly guessed?: true;
   /** Meaningful while `power` is null; `saved` also of one that stands still for good, since its memory was written. */
   readonly end: MachineEnd;
+  /** The signal that ended the QEMU of one that failed, null when it ended by itself; absent where nobody saw it. */
+  readonly signal?: NodeJS.Signals | null;
   /** Why QEMU paused it by itself: its disk could not be written. Null when it runs, or is paused for another reason. */
   readonly storage: StorageFault | null;
   /** Its guest has opened the port of the guest agent. Whether an agent answers there is another question. */
   readonly agentPort: boolean;
+}
+
+/** @throws RuntimeError notPrepared when it does not run. */
+export function runningOn<M extends Machine>(key: WorkloadKey, machine: M | null): M {
+  const running = runningOf(machine);
+  if (running?.epoch === key.epoch) return running;
+  throw new RuntimeError('notPrepared', 'the instance does not run here');
+}
+
+export function runningOf<M extends Machine>(machine: M | null): M | null {
+  return machine !== null && machine.power !== null ? machine : null;
 }
 
 /** The hypervisor said no, so nothing runs. */
@@ -101,6 +114,8 @@ export interface MachineDriver<M extends Machine = Machine> {
   press(machine: M): Promise<void>;
   pause(machine: M, ctx: StepContext): Promise<void>;
   resume(machine: M, ctx: StepContext): Promise<void>;
+  /** Presses the reset button of one whose guest runs. */
+  reset(machine: M, ctx: StepContext): Promise<void>;
   /** QMP of a machine that runs. @throws when it does not answer */
   monitor(machine: M): QmpExecutor | Promise<QmpExecutor>;
   /**

@@ -1,11 +1,11 @@
 import type { ExitInfo } from '@berth/model';
-import type { MachineEnd } from './machine-driver.js';
+import type { Machine, MachineEnd } from './machine-driver.js';
 import type { WorkloadRecord } from './workload-record.js';
 
 /** Why a run ended, from what the driver says of the machine that is off and what we had asked for. Pure. */
 export function exitOf(
   record: Pick<WorkloadRecord, 'intent' | 'bootId'>,
-  end: MachineEnd,
+  { end, signal }: Pick<Machine, 'end' | 'signal'>,
   now: { readonly bootId: string; readonly at: string },
 ): ExitInfo {
   const at = now.at;
@@ -21,7 +21,7 @@ export function exitOf(
     case 'panicked':
       return { reason: 'guestCrash', message: 'the guest kernel panicked', at };
     case 'failed':
-      return { reason: 'hypervisorCrash', message: 'QEMU ended by a signal or a fault of its own', at };
+      return { ...failure(signal), at };
     case 'saved':
       if (record.intent === 'stop') return { reason: 'stopped', at };
       return { reason: 'lost', message: 'somebody wrote its memory to a file of theirs', at };
@@ -29,6 +29,19 @@ export function exitOf(
     case 'unknown':
       return { reason: 'lost', message: 'it ended while nobody watched', at };
   }
+}
+
+/** Signals that somebody sends; all others are a program's own faults. */
+const sent: ReadonlySet<string> = new Set(['SIGKILL', 'SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT']);
+
+/** A QEMU that went away under its guest: somebody on the host killed it, or it crashed. */
+function failure(signal: Machine['signal']): Omit<ExitInfo, 'at'> {
+  if (signal === undefined)
+    return { reason: 'hypervisorCrash', message: 'QEMU ended by a signal or a fault of its own' };
+  if (signal === null) return { reason: 'hypervisorCrash', message: 'QEMU ended by itself' };
+  return sent.has(signal)
+    ? { reason: 'signalled', signal, message: 'somebody on the host killed QEMU' }
+    : { reason: 'hypervisorCrash', signal, message: 'QEMU crashed' };
 }
 
 /** Whether a machine that is off tells of a run that ended; one that was only defined says `unknown`. */

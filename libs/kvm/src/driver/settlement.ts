@@ -46,7 +46,7 @@ export class Settlement<M extends Machine> {
     const suspended = end === 'saved' && isSuspending(record) ? await this.suspension.complete(record) : null;
     if (suspended !== null) return suspended;
     if (!hasRun(record, end)) return record;
-    const exit = exitOf(record, end, { bootId: bootId(), at: this.now().toISOString() });
+    const exit = exitOf(record, mine ?? { end }, { bootId: bootId(), at: this.now().toISOString() });
     const ended: WorkloadRecord = { ...record, state: 'ended', exit };
     await this.records.write(ended);
     await faultPoint('vm.end.recorded', key.instanceId);
@@ -90,7 +90,7 @@ export class Settlement<M extends Machine> {
   }
 }
 
-const crashes: ReadonlySet<string> = new Set(['guestCrash', 'hypervisorCrash']);
+const crashes: ReadonlySet<string> = new Set(['guestCrash', 'hypervisorCrash', 'signalled']);
 
 const idlePhase: Readonly<Record<WorkloadRecord['state'], Phase>> = {
   prepared: 'preparing',

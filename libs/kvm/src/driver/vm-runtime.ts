@@ -33,12 +33,13 @@ import { AccelProbe } from '../accel/accel-probe.js';
 import { ConsoleTerminal } from './console-terminal.js';
 import { Displays } from './displays.js';
 import { GuestAgents } from './guest-agents.js';
-import { StartRefused, type Machine, type MachineDriver } from './machine-driver.js';
+import { runningOf, runningOn, StartRefused, type Machine, type MachineDriver } from './machine-driver.js';
 import { MemoryImages } from './memory-images.js';
 import { endAmong, ObservationHub } from './observation-hub.js';
 import { machinesUsage } from './machines-usage.js';
 import type { VmRuntimeOptions } from './ports.js';
 import { askToEnd } from './power-button.js';
+import { PowerWishes } from './power-wishes.js';
 import { diskImage, Preparation } from './preparation.js';
 import { machineWith } from './qemu-process.js';
 import { watchedTerminal } from './run-end.js';
@@ -49,7 +50,7 @@ import { guard, hostFaults } from './step-bounds.js';
 import { probeOf } from './vm-probe.js';
 import { vncRefusal } from './vnc-support.js';
 import { StorageWatch } from './storage-watch.js';
-import { isSuspended, isSuspending, Suspension } from './suspension.js';
+import { isSuspended, Suspension } from './suspension.js';
 import { WorkloadRecords, type WorkloadRecord } from './workload-record.js';
 
 /** A look that failed is repeated so late: its driver may be away for a moment, or a call took too long. */
@@ -70,6 +71,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
   readonly #preparation: Preparation;
   readonly #suspension: Suspension<M>;
   readonly #settlement: Settlement<M>;
+  readonly #wishes: PowerWishes<M>;
   readonly #locks = new KeyedLock();
   readonly #hub = new ObservationHub();
   readonly #storage: StorageWatch;
@@ -92,10 +94,14 @@ export class VmRuntime<M extends Machine> implements Runtime {
     const images = new MemoryImages(options.volumes);
     this.#suspension = new Suspension(driver, this.#records, images, this.#preparation, now);
     this.#settlement = new Settlement(driver, this.#records, this.#suspension, now);
+    this.#wishes = new PowerWishes(driver, this.#records, this.#suspension, this.#settlement);
     this.#displays = new Displays(driver, (key) => this.running(key));
     this.#storage = new StorageWatch({
       freeMiB: () => options.volumes.freeMiB(),
-      goOn: (key, ctx) => this.#goOn(key, ctx),
+      goOn: async (key, ctx) => {
+        await this.#locks.run(key.instanceId, () => this.#wishes.goOn(key, ctx));
+        this.#notice(key);
+      },
     });
     this.guest = new GuestAgents({
       transport: async (key) => {
@@ -246,27 +252,22 @@ export class VmRuntime<M extends Machine> implements Runtime {
   }
 
   async pause(key: WorkloadKey, ctx: StepContext): Promise<void> {
-    await this.#locks.run(key.instanceId, () =>
-      hostFaults(async () => {
-        const machine = await this.#wishPaused(key, true, ctx);
-        if (machine.power !== 'paused') await this.driver.pause(machine, ctx);
-      }),
-    );
+    await this.#locks.run(key.instanceId, () => hostFaults(() => this.#wishes.pause(key, ctx)));
   }
 
   async resume(key: WorkloadKey, ctx: StepContext): Promise<void> {
-    await this.#locks.run(key.instanceId, () =>
-      hostFaults(async () => {
-        const machine = await this.#wishPaused(key, false, ctx);
-        if (machine.power === 'paused') await this.driver.resume(machine, ctx);
-      }),
-    );
+    await this.#locks.run(key.instanceId, () => hostFaults(() => this.#wishes.resume(key, ctx)));
+  }
+
+  async reset(key: WorkloadKey, ctx: StepContext): Promise<void> {
+    await this.#locks.run(key.instanceId, () => hostFaults(() => this.#wishes.reset(key, ctx)));
+    this.#notice(key);
   }
 
   async suspend(spec: WorkloadSpec, ctx: StepContext): Promise<void> {
     await this.#locks.run(spec.instanceId, () =>
       hostFaults(async () => {
-        const machine = await this.#calm(spec, ctx);
+        const machine = await this.#wishes.calm(spec, ctx);
         const record = await this.#settlement.settle(spec, machine);
         if (isSuspended(record)) return;
         const running = runningOn(spec, machine);
@@ -336,43 +337,6 @@ export class VmRuntime<M extends Machine> implements Runtime {
     return runningOn(key, await this.driver.find(key));
   }
 
-  /** Writes the wish down before it is carried out: a machine paused on purpose is not to be taken for a stalled one. */
-  async #wishPaused(key: WorkloadKey, paused: boolean, ctx: StepContext): Promise<M> {
-    const found = await this.#calm(key, ctx);
-    const known = await this.#settlement.settle(key, found);
-    if (isSuspended(known)) throw new RuntimeError('notPrepared', 'the instance is suspended');
-    const machine = runningOn(key, found);
-    const record = known ?? adoptedRecord(machine);
-    // To be suspended is no longer asked for.
-    const wished = isSuspending(record)
-      ? ({ ...record, state: 'started', paused } as const)
-      : { ...record, paused };
-    if (record.paused !== paused || isSuspending(record)) await this.#records.write(wished);
-    await this.#suspension.forget(wished);
-    return machine;
-  }
-
-  /** The instance's machine, once no attempt to suspend it is under way: it was given up, or came to its end before. */
-  async #calm(key: WorkloadKey, ctx: StepContext): Promise<M | null> {
-    const machine = await this.driver.find(key, ctx.signal);
-    const record = await this.#records.read(key);
-    const running = runningOf(machine);
-    if (running?.epoch !== key.epoch || record === null || !isSuspending(record)) return machine;
-    await this.driver.unsave(running);
-    return this.driver.find(key, ctx.signal);
-  }
-
-  /** Lets a machine go on that stands still only because its disk could not be written. */
-  async #goOn(key: WorkloadKey, ctx: StepContext): Promise<void> {
-    await this.#locks.run(key.instanceId, async () => {
-      const machine = await this.driver.find(key, ctx.signal);
-      const paused = (await this.#records.read(key))?.paused;
-      const held = machine?.epoch === key.epoch && machine.storage !== null && paused !== true;
-      if (held) await this.driver.resume(machine, ctx);
-    });
-    this.#notice(key);
-  }
-
   async #refuseLowerEpoch(key: WorkloadKey): Promise<void> {
     const machine = await hostFaults(() => this.driver.find(key));
     const epochs = [...(await this.#records.epochs(key.instanceId)), machine?.epoch ?? 0];
@@ -421,7 +385,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
     ctx: StepContext,
   ): Promise<{ readonly machine: M; readonly intent: 'stop' | 'kill' } | null> {
     return this.#locks.run(key.instanceId, async () => {
-      const machine = await this.#calm(key, ctx);
+      const machine = await this.#wishes.calm(key, ctx);
       const running = runningOf(machine);
       const known = await this.#settlement.settle(key, machine);
       if (isSuspended(known)) {
@@ -486,15 +450,4 @@ export class VmRuntime<M extends Machine> implements Runtime {
     };
     this.#again.set(what, setTimeout(due, LOOK_AGAIN_MS).unref());
   }
-}
-
-/** @throws RuntimeError notPrepared when it does not run. */
-function runningOn<M extends Machine>(key: WorkloadKey, machine: M | null): M {
-  const running = runningOf(machine);
-  if (running?.epoch === key.epoch) return running;
-  throw new RuntimeError('notPrepared', 'the instance does not run here');
-}
-
-function runningOf<M extends Machine>(machine: M | null): M | null {
-  return machine !== null && machine.power !== null ? machine : null;
 }

@@ -141,6 +141,11 @@ export class LibvirtClient extends EventEmitter<ClientEvents> {
     await this.#call(Remote.reboot, domainArgs(domain).uint(0), options);
   }
 
+  /** Presses the reset button; the guest is not asked. */
+  async reset(domain: DomainRef, options?: CallOptions): Promise<void> {
+    await this.#call(Remote.reset, domainArgs(domain).uint(0), options);
+  }
+
   async suspend(domain: DomainRef, options?: CallOptions): Promise<void> {
     await this.#callLong(Remote.suspend, domainArgs(domain), options);
   }

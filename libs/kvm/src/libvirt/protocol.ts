@@ -57,6 +57,7 @@ export const Remote = {
   save: 232,
   restore: 233,
   destroy: 234,
+  reset: 245,
   diskErrors: 263,
   listAll: 273,
   eventRegister: 316,

@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import { isAlive, type ProcessIdentity } from '@berth/linux';
 import type { InstanceId } from '@berth/model';
 import { keyText, type WorkloadKey } from '@berth/runtime';
@@ -13,6 +14,8 @@ import { stateOf } from './run-state.js';
 /** QEMU answers in a millisecond; one that does not is stuck or stopped, and is not asked again for a while. */
 const STATUS_MS = 1_000;
 const STUCK_MS = 5_000;
+/** A process is a zombie a moment before its parent hears why. */
+const WORD_MS = 500;
 
 /** A machine of which a process or its record is left. */
 export interface QemuMachine extends Machine {
@@ -21,10 +24,15 @@ export interface QemuMachine extends Machine {
   readonly process: ProcessIdentity | null;
 }
 
+type Seen = Pick<Machine, 'power' | 'end' | 'storage' | 'guessed' | 'signal'> &
+  Partial<Pick<Machine, 'agentPort'>>;
+
 /** What is true of machines now: from their records, the process table, and what QEMU says. */
 export class MachineView {
   /** Machines that were told to quit by somebody else, as QEMU said before it went. */
   readonly #quit = new Set<string>();
+  /** How processes that we started end, each told once. */
+  readonly #ends = new Map<string, Promise<NodeJS.Signals | null>>();
   /** The last answer of each machine, and until when it need not be asked again (performance.now). */
   readonly #last = new Map<string, { readonly power: Machine['power']; readonly until: number }>();
 
@@ -76,15 +84,11 @@ export class MachineView {
     const base = { instanceId, epoch, uuid, name, record, process: identity, agentPort: false };
     // Without a recorded process it was never let go.
     if (record.process === null) return { ...base, power: null, end: 'unknown', storage: null };
-    const end = this.#quit.has(keyText(key)) ? 'destroyed' : 'failed';
-    if (identity === null) return { ...base, power: null, end, storage: null };
+    if (identity === null) return { ...base, ...(await this.#gone(key)) };
     return { ...base, ...(await this.#status(key, identity)), process: identity };
   }
 
-  async #status(
-    key: WorkloadKey,
-    identity: ProcessIdentity,
-  ): Promise<Pick<Machine, 'power' | 'end' | 'storage' | 'guessed'> & Partial<Pick<Machine, 'agentPort'>>> {
+  async #status(key: WorkloadKey, identity: ProcessIdentity): Promise<Seen> {
     const last = this.#last.get(keyText(key));
     if (last !== undefined && last.until > performance.now())
       return { power: last.power, guessed: true, end: 'unknown', storage: null };
@@ -97,14 +101,30 @@ export class MachineView {
       return { ...state, storage, agentPort: await agentPort(client) };
     } catch (error) {
       if (!(error instanceof QmpTransportError)) throw error;
-      if (!isAlive(identity))
-        return { power: null, end: this.#quit.has(keyText(key)) ? 'destroyed' : 'failed', storage: null };
+      if (!isAlive(identity)) return this.#gone(key);
       // A process that does not answer still holds the machine's disk, so the machine is not off.
       const power = last?.power ?? 'running';
       this.#last.set(keyText(key), { power, until: performance.now() + STUCK_MS });
       this.unsure(key, STUCK_MS);
       return { power, guessed: true, end: 'unknown', storage: null };
     }
+  }
+
+  /** Of a process that is gone. */
+  async #gone(key: WorkloadKey): Promise<Seen> {
+    const off = { power: null, storage: null } as const;
+    if (this.#quit.has(keyText(key))) return { ...off, end: 'destroyed' };
+    const late = new AbortController();
+    const unknown = wait(WORD_MS, undefined, { signal: late.signal });
+    unknown.catch(() => undefined);
+    const signal = await Promise.race([this.#ends.get(keyText(key)), unknown]);
+    late.abort();
+    return { ...off, end: 'failed', ...(signal === undefined ? {} : { signal }) };
+  }
+
+  /** A process that is our child: how it ends is known while we live. */
+  begun(key: WorkloadKey, ended: Promise<NodeJS.Signals | null>): void {
+    this.#ends.set(keyText(key), ended);
   }
 
   /** QEMU said that somebody asks it to quit; its end will not be a crash. */
@@ -115,6 +135,7 @@ export class MachineView {
   /** Nothing of it is left. */
   forget(key: WorkloadKey): void {
     this.#quit.delete(keyText(key));
+    this.#ends.delete(keyText(key));
     this.#last.delete(keyText(key));
   }
 }

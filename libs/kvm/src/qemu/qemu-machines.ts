@@ -218,6 +218,7 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
       });
       await at('cgroup.made');
       const child = await this.#spawn(spec, account, memory);
+      this.#view.begun(spec, child.ended);
       await at('spawned');
       await cgroupAdd(this.#cgroup(spec), child.identity.pid).catch((error: unknown) => {
         // It ended already; why is what the greeting finds out.
@@ -267,6 +268,10 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
 
   async resume(machine: QemuMachine, ctx: StepContext): Promise<void> {
     await this.#ask(machine, 'cont', ctx);
+  }
+
+  async reset(machine: QemuMachine, ctx: StepContext): Promise<void> {
+    await this.#ask(machine, 'system_reset', ctx);
   }
 
   async destroy(machine: QemuMachine): Promise<void> {
@@ -363,7 +368,7 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
 
   async #ask(
     machine: QemuMachine,
-    command: 'stop' | 'cont' | 'system_powerdown',
+    command: 'stop' | 'cont' | 'system_powerdown' | 'system_reset',
     ctx?: StepContext,
   ): Promise<void> {
     try {

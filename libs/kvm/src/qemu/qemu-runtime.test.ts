@@ -270,6 +270,18 @@ describe('the end of a machine', () => {
     await runtime.remove(crashed, step());
   });
 
+  it('by a signal is told with it: a kill by somebody on the host apart from a crash of QEMU', async () => {
+    for (const [signal, reason] of [
+      ['SIGKILL', 'signalled'],
+      ['SIGSEGV', 'hypervisorCrash'],
+    ] as const) {
+      const spec = await started('steady');
+      process.kill((await seen(spec))?.pid ?? 0, signal);
+      expect(await ended(spec)).toMatchObject({ power: 'crashed', exit: { reason, signal } });
+      await runtime.remove(spec, step());
+    }
+  });
+
   it('is known from a stopped process only when the process is gone', async () => {
     const spec = await started('steady');
     const pid = (await seen(spec))?.pid ?? 0;

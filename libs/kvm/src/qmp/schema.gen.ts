@@ -11,6 +11,7 @@ export interface QmpCommands {
   stop: { args: undefined; result: Record<string, never> };
   cont: { args: undefined; result: Record<string, never> };
   system_powerdown: { args: undefined; result: Record<string, never> };
+  system_reset: { args: undefined; result: Record<string, never> };
   'query-name': { args: undefined; result: QueryNameResult };
   'query-uuid': { args: undefined; result: QueryUuidResult };
   'query-memory-size-summary': { args: undefined; result: QueryMemorySizeSummaryResult };
@@ -91,7 +92,6 @@ export interface QmpCommands {
   'migrate-incoming': { args: MigrateIncomingArguments; result: Record<string, never> };
   'migrate-continue': { args: MigrateContinueArguments; result: Record<string, never> };
   'migrate-set-capabilities': { args: MigrateSetCapabilitiesArguments; result: Record<string, never> };
-  system_reset: { args: undefined; result: Record<string, never> };
   system_wakeup: { args: undefined; result: Record<string, never> };
   quit: { args: undefined; result: Record<string, never> };
   'query-version': { args: undefined; result: QueryVersionResult };

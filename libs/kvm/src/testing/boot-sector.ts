@@ -78,6 +78,14 @@ const talk = [
 
 const ignoreEverything = [0xf4, 0xeb, 0xfd]; // wait: hlt; jmp wait
 
+/** Reboots by the chipset's reset register until it has booted twice, and is steady then. */
+const reboot = [
+  ...[0x80, 0x3e, ...word(COUNTER), 0x02], // cmp byte [counter], 2
+  ...[0x73, 0x06], // jae +6
+  ...[0xba, 0xf9, 0x0c, 0xb0, 0x06, 0xee], // mov dx, 0cf9h; mov al, 6; out dx, al
+  ...sayBack,
+];
+
 /** Turns itself off without being asked. */
 const powerOff = [0xba, ...word(PM.control), 0xb8, 0x00, 0x20, 0xef, ...ignoreEverything];
 
@@ -120,6 +128,7 @@ const endings = {
   talker: talk,
   stubborn: ignoreEverything,
   brief: powerOff,
+  rebooter: reboot,
   panic,
   writer: writeMuch,
   overwriter: overwrite,

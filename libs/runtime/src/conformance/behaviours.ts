@@ -7,6 +7,7 @@ import type { Behaviour } from './harness.js';
 import { living } from './living.js';
 import { preparing } from './preparing.js';
 import { recovery } from './recovery.js';
+import { resetting } from './resetting.js';
 import { starting } from './starting.js';
 import { suspending } from './suspending.js';
 import { consoles, execs } from './terminals.js';
@@ -21,6 +22,7 @@ export const behaviours: readonly Behaviour[] = [
   ...starting,
   ...living,
   ...suspending,
+  ...resetting,
   ...consoles,
   ...displays,
   ...execs,
@@ -35,6 +37,7 @@ const ofFacet = {
   console: consoles,
   exec: execs,
   suspend: suspending,
+  reset: resetting,
   guest: guests,
   display: displays,
 } as const;

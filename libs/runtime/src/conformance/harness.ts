@@ -9,6 +9,8 @@ export type WorkloadKind =
   | 'stubborn'
   /** Ends by itself soon after its start, as `briefEnd` says. */
   | 'brief'
+  /** Boots once more by itself after its first boot, and is steady then. Only where there is a reset. */
+  | 'rebooter'
   /** Its image cannot be used: broken or hostile content under a digest that is present. */
   | 'badImage';
 

@@ -213,6 +213,17 @@ export const misbehaviours: Readonly<Record<string, Twist>> = {
     },
   }),
 
+  'a reset boots the guest anew, in the same run and process': (_rt, host) => ({
+    reset: (key) => Promise.resolve(startAgain(host, of(host, key))),
+  }),
+  'a guest that reboots by itself runs on, in the same run and process': (rt, host) => ({
+    start: async (spec, ctx) => {
+      await rt.start(spec, ctx);
+      if (of(host, spec)?.log.includes('boots=2') === true) host.end(spec, { reason: 'guestShutdown' });
+    },
+  }),
+  'what is paused, suspended or off is not reset': () => ({ reset: () => Promise.resolve() }),
+
   'a console begins with what was printed before, and carries what is typed, also to a later life of the agent':
     (rt) => ({
       console: (key, open, signal) => opened(rt, key, { ...open, scrollbackBytes: 0 }, signal),

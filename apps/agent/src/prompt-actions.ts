@@ -1,0 +1,53 @@
+import type { LinkAnswer } from '@berth/link';
+import type { InstanceId } from '@berth/model';
+import { RuntimeError, type Runtime, type StepContext, type WorkloadKey } from '@berth/runtime';
+import type { Clock } from './clock.js';
+import type { Placements } from './placements.js';
+import { refusalOf } from './refusal.js';
+
+/** Longest time one may take, milliseconds. */
+const limitMs = 30_000;
+
+/**
+ * Actions that are no wanted state: they are done at once or refused, and nothing of them is repeated later. Each concerns
+ * the newest epoch of an instance here.
+ */
+export class PromptActions {
+  constructor(
+    private readonly placements: Pick<Placements, 'newest'>,
+    private readonly clock: Pick<Clock, 'now' | 'sleep'>,
+  ) {}
+
+  reset(instanceId: InstanceId, signal: AbortSignal): Promise<LinkAnswer> {
+    return this.done(instanceId, signal, async (runtime, key, ctx) => {
+      if (runtime.reset === undefined) throw lacking(runtime, 'reset');
+      await runtime.reset(key, ctx);
+    });
+  }
+
+  private async done(
+    instanceId: InstanceId,
+    gone: AbortSignal,
+    act: (runtime: Runtime, key: WorkloadKey, ctx: StepContext) => Promise<void>,
+  ): Promise<LinkAnswer> {
+    const newest = this.placements.newest(instanceId);
+    if ('refusal' in newest) return newest.refusal;
+    const over = new AbortController();
+    const late = new AbortController();
+    void this.clock.sleep(limitMs, over.signal).then(() => {
+      if (!over.signal.aborted) late.abort(new RuntimeError('deadline', `not done within ${limitMs} ms`));
+    });
+    try {
+      const signal = AbortSignal.any([gone, late.signal]);
+      await act(newest.runtime, newest.key, { signal, deadline: this.clock.now().getTime() + limitMs });
+      return { status: 204 };
+    } catch (error) {
+      return refusalOf(error);
+    } finally {
+      over.abort();
+    }
+  }
+}
+
+const lacking = ({ name }: Runtime, what: string): RuntimeError =>
+  new RuntimeError('unsupported', `the runtime ${name} of this host has no ${what}`);

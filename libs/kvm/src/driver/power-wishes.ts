@@ -1,0 +1,74 @@
+import { RuntimeError, type StepContext, type WorkloadKey } from '@berth/runtime';
+import { runningOf, runningOn, type Machine, type MachineDriver } from './machine-driver.js';
+import { adoptedRecord, type Settlement } from './settlement.js';
+import { isSuspended, isSuspending, type Suspension } from './suspension.js';
+import type { WorkloadRecords } from './workload-record.js';
+
+/** What is asked of a machine that is up, and changes nothing of its run. Calls come with the instance's lock held. */
+export class PowerWishes<M extends Machine> {
+  constructor(
+    private readonly driver: MachineDriver<M>,
+    private readonly records: WorkloadRecords,
+    private readonly suspension: Suspension<M>,
+    private readonly settlement: Settlement<M>,
+  ) {}
+
+  async pause(key: WorkloadKey, ctx: StepContext): Promise<void> {
+    const machine = await this.#wishPaused(key, true, ctx);
+    if (machine.power !== 'paused') await this.driver.pause(machine, ctx);
+  }
+
+  async resume(key: WorkloadKey, ctx: StepContext): Promise<void> {
+    const machine = await this.#wishPaused(key, false, ctx);
+    if (machine.power === 'paused') await this.driver.resume(machine, ctx);
+  }
+
+  /** @throws RuntimeError notPrepared when it does not run, is paused, or about to be suspended */
+  async reset(key: WorkloadKey, ctx: StepContext): Promise<void> {
+    const found = await this.driver.find(key, ctx.signal);
+    const record = await this.settlement.settle(key, found);
+    if (isSuspended(record) || (record !== null && isSuspending(record)))
+      throw new RuntimeError('notPrepared', 'the instance is suspended, or about to be');
+    const machine = runningOn(key, found);
+    // QEMU would forget that the guest has run.
+    if (machine.power === 'paused')
+      throw new RuntimeError('notPrepared', 'the machine is paused', {
+        remedy: 'Resume the instance first.',
+      });
+    await this.driver.reset(machine, ctx);
+  }
+
+  /** The instance's machine, once no attempt to suspend it is under way: it was given up, or came to its end before. */
+  async calm(key: WorkloadKey, ctx: StepContext): Promise<M | null> {
+    const machine = await this.driver.find(key, ctx.signal);
+    const record = await this.records.read(key);
+    const running = runningOf(machine);
+    if (running?.epoch !== key.epoch || record === null || !isSuspending(record)) return machine;
+    await this.driver.unsave(running);
+    return this.driver.find(key, ctx.signal);
+  }
+
+  /** Lets a machine go on that stands still only because its disk could not be written. */
+  async goOn(key: WorkloadKey, ctx: StepContext): Promise<void> {
+    const machine = await this.driver.find(key, ctx.signal);
+    const paused = (await this.records.read(key))?.paused;
+    const held = machine?.epoch === key.epoch && machine.storage !== null && paused !== true;
+    if (held) await this.driver.resume(machine, ctx);
+  }
+
+  /** Writes the wish down before it is carried out: a machine paused on purpose is not to be taken for a stalled one. */
+  async #wishPaused(key: WorkloadKey, paused: boolean, ctx: StepContext): Promise<M> {
+    const found = await this.calm(key, ctx);
+    const known = await this.settlement.settle(key, found);
+    if (isSuspended(known)) throw new RuntimeError('notPrepared', 'the instance is suspended');
+    const machine = runningOn(key, found);
+    const record = known ?? adoptedRecord(machine);
+    // To be suspended is no longer asked for.
+    const wished = isSuspending(record)
+      ? ({ ...record, state: 'started', paused } as const)
+      : { ...record, paused };
+    if (record.paused !== paused || isSuspending(record)) await this.records.write(wished);
+    await this.suspension.forget(wished);
+    return machine;
+  }
+}

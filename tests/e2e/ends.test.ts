@@ -1,0 +1,63 @@
+import type { Instance } from '@berth/model';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Berth, patience, until } from './berth.js';
+import { qemuPids, samples } from './machine.js';
+
+/* How a real machine's run ends or does not end: what its guest does, what an operator does, what happens to its QEMU. */
+let berth: Berth;
+
+beforeAll(async () => {
+  const images = await samples();
+  berth = await Berth.up(1);
+  await berth.image('tiny', 'disk', images.disk);
+}, 300_000);
+afterAll(() => berth?.down(), 120_000);
+
+describe.each(['qemu', 'libvirt'] as const)('a machine under %s', (driver) => {
+  const name = `vm-${driver}`;
+  const booted = (times: number): Promise<true> =>
+    until(`${name} has booted ${times} times`, patience(90_000), async () =>
+      (await berth.logs(name)).includes(`boots=${times}`) ? true : undefined,
+    );
+  /** Types at the shell that is on its screen. */
+  const types = (line: string): Promise<unknown> =>
+    berth.ok('POST', `${berth.instances}/${name}/keys`, { presses: [...line, 'ret'].map((key) => [key]) });
+  const status = async (): Promise<Instance['status']> => (await berth.get(name)).status;
+
+  it('reboots and is reset within its run, is run again when QEMU is killed, and stays off when it turns itself off', async () => {
+    await berth.create(name, {
+      isolation: 'vm',
+      image: 'tiny',
+      vcpus: 1,
+      memoryMiB: 128,
+      rootDisk: { sizeMiB: 64 },
+      placement: { driver },
+      restart: { policy: 'onFailure' },
+    });
+    const { uuid } = await berth.state(name, 'running');
+    await booted(1);
+    const [pid] = qemuPids(uuid);
+    expect(pid).toBeDefined();
+    await types('reboot');
+    await booted(2);
+    expect(await berth.run(['reset', name])).toContain(`${name}: reset succeeded`);
+    await booted(3);
+    expect(qemuPids(uuid)).toEqual([pid]);
+    expect(await status()).toMatchObject({ state: 'running', epoch: 1, run: 1, lastExit: null });
+
+    process.kill(pid ?? 0, 'SIGKILL');
+    await booted(4);
+    const again = await berth.state(name, 'running', patience(30_000));
+    // libvirt does not tell by what its QEMU ended.
+    const told =
+      driver === 'qemu' ? { reason: 'signalled', signal: 'SIGKILL' } : { reason: 'hypervisorCrash' };
+    expect(again.status).toMatchObject({ epoch: 1, run: 2, lastExit: told });
+
+    await types('poweroff');
+    const off = await berth.state(name, 'stopped', patience(60_000));
+    expect(off.status).toMatchObject({ run: 2, lastExit: { reason: 'guestShutdown' } });
+    const refused = await berth.call<{ code: string }>('POST', `${berth.instances}/${name}/actions/reset`);
+    expect(refused).toMatchObject({ status: 409, body: { code: 'stateConflict' } });
+    await berth.delete(name);
+  }, 480_000);
+});

@@ -1,0 +1,26 @@
+import { BerthError, type Instance } from '@berth/model';
+import type { Prompts } from '../../apps/api/src/http/deps.js';
+
+/** What stands for the hosts behind actions that are done at once: it notes them. */
+export class DonePrompts implements Prompts {
+  /** `<action> <instance>`, in order. */
+  readonly done: string[] = [];
+  /** Thrown at the next one. */
+  refusal: BerthError | null = null;
+  away = false;
+
+  refuseAway(instance: Instance): void {
+    if (this.away)
+      throw new BerthError('unavailable', `the host of ${instance.name} is not connected to this API`);
+  }
+
+  reset(instance: Instance): Promise<void> {
+    return this.note(`reset ${instance.name}`);
+  }
+
+  protected note(what: string): Promise<void> {
+    if (this.refusal !== null) return Promise.reject(this.refusal);
+    this.done.push(what);
+    return Promise.resolve();
+  }
+}

@@ -1,0 +1,79 @@
+import { randomUUID } from 'node:crypto';
+import { BerthError } from '@berth/model';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { Api } from './api.js';
+import { DonePrompts } from './done-prompts.js';
+
+const hosts = new DonePrompts();
+let api: Api;
+beforeAll(async () => {
+  api = await Api.start({ prompts: hosts });
+});
+afterEach(() => {
+  hosts.refusal = null;
+  hosts.away = false;
+  hosts.done.length = 0;
+});
+afterAll(() => api.stop());
+
+const vm = { isolation: 'vm', image: 'disk' };
+const at = (name: string, verb: string): string => `/v1/projects/alpha/instances/${name}/actions/${verb}`;
+async function started(spec: object = vm): Promise<string> {
+  const name = await api.instance('alpha', spec);
+  await api.settle();
+  return name;
+}
+
+describe('a reset', () => {
+  test('is done when it is answered, and told in the audit', async () => {
+    const name = await started();
+    const { body } = await api.call('post', at(name, 'reset')).expect(202);
+    expect(body.operation).toMatchObject({ kind: 'reset', state: 'succeeded', progress: 100 });
+    expect(hosts.done).toEqual([`reset ${name}`]);
+    expect(body.instance.status).toMatchObject({ state: 'running', operationId: null });
+    await api.ledger.flush();
+    const events = await api.call('get', '/v1/events?class=audit&limit=1000').expect(200);
+    const told = events.body.items.filter((e: { object: { name: string } }) => e.object.name === name);
+    expect(told.map((e: { type: string }) => e.type)).toContain('instance.reset');
+  });
+
+  test('is not done again under the same Idempotency-Key', async () => {
+    const name = await started();
+    const key = randomUUID();
+    const send = () => api.call('post', at(name, 'reset')).set('idempotency-key', key).expect(202);
+    const [first, second] = [await send(), await send()];
+    expect(second.headers['idempotent-replay']).toBe('true');
+    expect(second.body.operation.id).toBe(first.body.operation.id);
+    expect(hosts.done).toEqual([`reset ${name}`]);
+  });
+
+  test('that the host refuses is a failed operation with its reason', async () => {
+    const name = await started();
+    hosts.refusal = new BerthError('stateConflict', 'the instance does not run here', {
+      remedy: 'Start it.',
+    });
+    const { body } = await api.call('post', at(name, 'reset')).expect(202);
+    expect(body.operation).toMatchObject({
+      state: 'failed',
+      error: { code: 'stateConflict', message: 'the instance does not run here', remedy: 'Start it.' },
+    });
+  });
+
+  test('is refused for containers, what is paused or off, a host that is away, and whoever may only look', async () => {
+    const ask = (name: string, as?: string) => api.call('post', at(name, 'reset'), as);
+    const container = await started({});
+    expect((await ask(container).expect(422)).body.remedy).toContain('restart');
+    const off = await started({ ...vm, desired: 'stopped' });
+    expect((await ask(off).expect(409)).body.code).toBe('stateConflict');
+    const paused = await started();
+    await api.facetsAdd('pause');
+    await api.call('post', at(paused, 'pause')).expect(202);
+    await api.settle();
+    expect((await ask(paused).expect(409)).body.remedy).toContain('Resume');
+    const name = await started();
+    await ask(name, 'alpha:viewer').expect(403);
+    hosts.away = true;
+    expect((await ask(name).expect(503)).body.code).toBe('unavailable');
+    expect(hosts.done).toEqual([]);
+  });
+});
