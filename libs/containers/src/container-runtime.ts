@@ -75,7 +75,7 @@ class ContainerRuntime implements Runtime {
   }
 
   probe(): Promise<RuntimeProbe> {
-    return probe(this.options, ['pause', 'logs', 'exec', 'limits']);
+    return this.locks.run('probe', () => probe(this.options, ['pause', 'logs', 'exec', 'limits']));
   }
 
   prepare(spec: WorkloadSpec, ctx: StepContext): Promise<void> {

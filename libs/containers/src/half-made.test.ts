@@ -1,5 +1,6 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { mounts } from '@berth/linux';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Held, Runtime, WorkloadSpec } from '@berth/runtime';
 import type { createContainerRuntime } from './container-runtime.js';
@@ -38,6 +39,7 @@ const PREPARE = [
   'oci.root.mounted',
 ];
 const START = ['oci.bundle.written', 'oci.created', 'oci.run.recorded'];
+const PROBE = ['oci.probe.namespaces.made', 'oci.probe.mounted'];
 const REMOVE = [
   'oci.nics.detached',
   'oci.root.unmounted',
@@ -96,6 +98,21 @@ describe('what a kill leaves of a container whose record is lost', () => {
     const [runtime, spec] = await prepared();
     await killedAt(point, spec, () => runtime.start(spec, context()));
     await swept(spec);
+  });
+
+  it.each(PROBE)('at %s of a probe is swept by the next one', async (point) => {
+    const name = `${point}@.probe-`;
+    armed.add(name);
+    void doomed(lab.options).probe();
+    await expect.poll(() => reached.has(name), { timeout: 15_000 }).toBe(true);
+    armed.delete(name);
+    const traces = (): string[] => [
+      ...lab.paths().filter((path) => path.includes('/.probe-')),
+      ...mounts().flatMap(({ target }) => (target.includes('/.probe-') ? target : [])),
+    ];
+    expect(traces()).not.toEqual([]);
+    expect((await lab.runtime().probe()).reason).toBeNull();
+    expect(traces()).toEqual([]);
   });
 
   it.each(REMOVE)('at %s of a removal is found and swept', async (point) => {

@@ -1,9 +1,10 @@
 import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { CommandError, detectCgroups, run } from '@berth/linux';
+import { faultPoint } from '@berth/faults';
+import { CommandError, detectCgroups, namesIn, run } from '@berth/linux';
 import type { RuntimeProbe } from '@berth/runtime';
 import { namespacesEnsure, namespacesRemove } from './isolation/namespaces.js';
-import { passable, rootfsMount, rootfsUnmount } from './isolation/rootfs.js';
+import { passable, rootfsMount, rootfsUnmount, scratchClear } from './isolation/rootfs.js';
 import { SECCOMP_PROFILE, seccompProfileRead } from './isolation/seccomp.js';
 import { ociProgramFind } from './launch/launcher-find.js';
 import { programFind } from './launch/programs.js';
@@ -11,6 +12,9 @@ import type { ContainerRuntimeOptions } from './ports.js';
 
 /** Outside of every range that is given to a container. */
 const PROBE_BASE = 0x0fff_0000;
+
+/** Of the names of what a probe makes. */
+const PREFIX = '.probe-';
 
 /** Measures what containers need here: programs, cgroups, seccomp profile, and one real idmapped overlay mount. */
 export async function probe(
@@ -44,31 +48,57 @@ async function version(program: string): Promise<string> {
   return /version:? (\S+)/.exec(stdout)?.[1] ?? stdout.split('\n', 1)[0] ?? '';
 }
 
-/** A file of root's in a layer must appear as owned by the probe's range, and the writable layer must take a new one. */
+/** What one probe leaves on the host while it goes on. */
+interface Traces {
+  readonly state: string;
+  readonly mountPoint: string;
+}
+
+const namespacesOf = ({ state }: Traces) => ({ user: join(state, 'user'), network: join(state, 'net') });
+const targetOf = ({ mountPoint }: Traces): string => join(mountPoint, 'rootfs');
+
+/**
+ * A file of root's in a layer must appear as owned by the probe's range, and the writable layer must take a new one.
+ * One at a time: what is found of another was left by an agent that was killed in it.
+ */
 async function tryOverlay(options: ContainerRuntimeOptions): Promise<void> {
-  const state = mkdtempSync(join(options.stateDir, '.probe-'));
-  mkdirSync(join(options.runDir, 'roots'), { recursive: true, mode: 0o711 });
-  const mountPoint = mkdtempSync(join(options.runDir, 'roots', '.probe-'));
-  const namespaces = { user: join(state, 'user'), network: join(state, 'net') };
-  const target = join(mountPoint, 'rootfs');
+  const roots = join(options.runDir, 'roots');
+  mkdirSync(roots, { recursive: true, mode: 0o711 });
+  for (const name of new Set([...namesIn(options.stateDir), ...namesIn(roots)]))
+    if (name.startsWith(PREFIX))
+      sweep({ state: join(options.stateDir, name), mountPoint: join(roots, name) });
+  const traces = { state: mkdtempSync(join(options.stateDir, PREFIX)), mountPoint: '' };
+  traces.mountPoint = join(roots, basename(traces.state));
   try {
-    const [layer, upper, work] = ['layer', 'upper', 'work'].map((name) => join(state, name)) as [
+    mkdirSync(traces.mountPoint, { mode: 0o700 });
+    const [layer, upper, work] = ['layer', 'upper', 'work'].map((name) => join(traces.state, name)) as [
       string,
       string,
       string,
     ];
     for (const directory of [layer, upper, work]) mkdirSync(directory);
     writeFileSync(join(layer, 'file'), 'probe');
+    const namespaces = namespacesOf(traces);
     await namespacesEnsure(namespaces, PROBE_BASE);
-    const scratch = join(state, 'scratch');
+    await faultPoint('oci.probe.namespaces.made', PREFIX);
+    const target = targetOf(traces);
+    const scratch = scratchOf(traces);
     rootfsMount({ target, scratch, layers: [layer], upper, work, base: PROBE_BASE, namespaces });
+    await faultPoint('oci.probe.mounted', PREFIX);
     if (statSync(join(target, 'file')).uid !== PROBE_BASE)
       throw new Error('idmapped mounts do not shift owners here');
     writeFileSync(join(target, 'new'), 'probe');
   } finally {
-    rootfsUnmount(target);
-    namespacesRemove(namespaces);
-    rmSync(state, { recursive: true, force: true });
-    rmSync(mountPoint, { recursive: true, force: true });
+    sweep(traces);
   }
+}
+
+const scratchOf = ({ state }: Traces): string => join(state, 'scratch');
+
+function sweep(traces: Traces): void {
+  rootfsUnmount(targetOf(traces));
+  scratchClear(scratchOf(traces));
+  namespacesRemove(namespacesOf(traces));
+  rmSync(traces.state, { recursive: true, force: true });
+  rmSync(traces.mountPoint, { recursive: true, force: true });
 }

@@ -116,15 +116,21 @@ export class ContainerLab {
     return (await this.pool.list()).map((volume) => volume.volumeId);
   }
 
+  /** All that lies below its root. */
+  paths(): string[] {
+    const entries = readdirSync(this.root, { recursive: true, withFileTypes: true });
+    return entries.map((entry) => join(entry.parentPath, entry.name));
+  }
+
   /**
    * What on the host carries this instance: files, mounts, cgroups, processes, links. Volumes are not among it, nor is
    * the memory of the highest epoch, which lives as long as the volume.
    */
   leftovers(key: WorkloadKey): string[] {
     const id = key.instanceId;
-    const files = readdirSync(this.root, { recursive: true, withFileTypes: true })
-      .map((entry) => join(entry.parentPath, entry.name))
-      .filter((path) => path.includes(id) && !path.startsWith(join(this.root, 'volumes')));
+    const files = this.paths().filter(
+      (path) => path.includes(id) && !path.startsWith(join(this.root, 'volumes')),
+    );
     const volumes = readdirSync(join(this.root, 'volumes'));
     const remembered = (path: string): boolean =>
       path.startsWith(join(this.root, 'state', 'epochs')) &&
