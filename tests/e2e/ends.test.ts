@@ -1,17 +1,28 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { Instance } from '@berth/model';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { bootDisk } from '../../libs/kvm/src/testing/boot-sector.js';
 import { Berth, patience, until } from './berth.js';
 import { qemuPids, samples } from './machine.js';
 
 /* How a real machine's run ends or does not end: what its guest does, what an operator does, what happens to its QEMU. */
 let berth: Berth;
+let dir: string;
 
 beforeAll(async () => {
   const images = await samples();
   berth = await Berth.up(1);
   await berth.image('tiny', 'disk', images.disk);
+  dir = mkdtempSync(join(tmpdir(), 'berth-ends-'));
+  writeFileSync(join(dir, 'unattended.raw'), bootDisk('unattended'));
+  await berth.image('unattended', 'disk', join(dir, 'unattended.raw'));
 }, 300_000);
-afterAll(() => berth?.down(), 120_000);
+afterAll(async () => {
+  await berth?.down();
+  rmSync(dir, { recursive: true, force: true });
+}, 120_000);
 
 describe.each(['qemu', 'libvirt'] as const)('a machine under %s', (driver) => {
   const name = `vm-${driver}`;
@@ -23,6 +34,36 @@ describe.each(['qemu', 'libvirt'] as const)('a machine under %s', (driver) => {
   const types = (line: string): Promise<unknown> =>
     berth.ok('POST', `${berth.instances}/${name}/keys`, { presses: [...line, 'ret'].map((key) => [key]) });
   const status = async (): Promise<Instance['status']> => (await berth.get(name)).status;
+
+  it('is turned off or paused by its watchdog, when its guest tends it no more', async () => {
+    const dog = `dog-${driver}`;
+    const spec = {
+      isolation: 'vm',
+      image: 'unattended',
+      vcpus: 1,
+      memoryMiB: 64,
+      rootDisk: { sizeMiB: 8 },
+      placement: { driver },
+    };
+    await berth.create(`${dog}-off`, {
+      ...spec,
+      watchdog: { action: 'poweroff' },
+      restart: { policy: 'onFailure' },
+    });
+    await berth.create(`${dog}-held`, { ...spec, watchdog: { action: 'pause' } });
+    const again = await until('it runs again', patience(60_000), async () => {
+      const { status } = await berth.get(`${dog}-off`);
+      return status.run === 2 && status.state === 'running' ? status : undefined;
+    });
+    expect(again).toMatchObject({ epoch: 1, lastExit: { reason: 'watchdog' } });
+    const held = await berth.state(`${dog}-held`, 'paused', patience(60_000));
+    expect(held.status.conditions).toMatchObject([{ type: 'WatchdogExpired', reason: 'Paused' }]);
+    expect(held.status.reason).toContain('watchdog');
+    expect(await berth.run(['resume', `${dog}-held`])).toContain('resume succeeded');
+    const on = await berth.state(`${dog}-held`, 'running', patience(30_000));
+    expect(on.status).toMatchObject({ run: 1, conditions: [] });
+    for (const end of ['off', 'held']) await berth.delete(`${dog}-${end}`);
+  }, 300_000);
 
   it('reboots and is reset within its run, is run again when QEMU is killed, and stays off when it turns itself off', async () => {
     await berth.create(name, {

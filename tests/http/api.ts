@@ -4,7 +4,7 @@ import { Readable } from 'node:stream';
 import { join } from 'node:path';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { BlobStore } from '@berth/images';
-import { agentConnectedType } from '@berth/model';
+import { agentConnectedType, watchdogExpiredType } from '@berth/model';
 import type {
   Capabilities,
   CloudInitSeed,
@@ -60,8 +60,16 @@ const diskContent: ImageContent = {
   blobs: [{ digest: digest(500), sizeBytes: 1000 }],
 };
 
-/** What a host reports of a machine whose user data has `sim:agent`, and what its agent then says. */
-const agent = { type: agentConnectedType, reason: 'Answers', message: 'the agent in its guest answers' };
+/** What a host reports of a machine whose user data has `sim:agent` or `sim:held`. */
+const conditionsOf = (userData: string): { type: string; reason: string; message: string }[] => [
+  ...(userData.includes('sim:agent')
+    ? [{ type: agentConnectedType, reason: 'Answers', message: 'the agent in its guest answers' }]
+    : []),
+  ...(userData.includes('sim:held')
+    ? [{ type: watchdogExpiredType, reason: 'Paused', message: 'its watchdog paused it' }]
+    : []),
+];
+/** What the agent of such a machine says. */
 export const guestInfo: GuestInfo = {
   agentVersion: '7.2.0',
   hostname: 'inside',
@@ -233,9 +241,9 @@ export class Api {
         epoch: a.epoch,
         run: 1,
         phase: a.wanted === 'stopped' ? 'ended' : 'running',
-        power: a.wanted === 'stopped' ? 'off' : a.wanted,
+        power: a.wanted === 'stopped' ? 'off' : a.spec.userData === '#sim:held' ? 'paused' : a.wanted,
         exit: a.wanted !== 'stopped' ? null : { reason: 'stopped', at: new Date().toISOString() },
-        conditions: a.wanted !== 'stopped' && a.spec.userData?.includes('sim:agent') === true ? [agent] : [],
+        conditions: a.wanted === 'stopped' ? [] : conditionsOf(a.spec.userData ?? ''),
         observedAt: new Date(),
       });
     for (let done = false; !done;) {

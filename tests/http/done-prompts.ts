@@ -1,3 +1,4 @@
+import type { PromptAction } from '@berth/link';
 import { BerthError, type Instance } from '@berth/model';
 import type { Prompts } from '../../apps/api/src/http/deps.js';
 
@@ -14,13 +15,9 @@ export class DonePrompts implements Prompts {
       throw new BerthError('unavailable', `the host of ${instance.name} is not connected to this API`);
   }
 
-  reset(instance: Instance): Promise<void> {
-    return this.note(`reset ${instance.name}`);
-  }
-
-  protected note(what: string): Promise<void> {
+  act(instance: Instance, action: PromptAction): Promise<void> {
     if (this.refusal !== null) return Promise.reject(this.refusal);
-    this.done.push(what);
+    this.done.push(`${action.verb} ${instance.name}`);
     return Promise.resolve();
   }
 }

@@ -107,6 +107,7 @@ const vm = {
     vcpus: 1,
     userData: '#cloud-config',
     cloudInit: { user: 'dev', sshKeys: [key] },
+    watchdog: { action: 'reset' },
   },
 };
 
@@ -139,6 +140,7 @@ test('the bodies that the fields are broken in are good ones', async () => {
     '/spec/userData',
     '/spec/cloudInit/user',
     '/spec/cloudInit/sshKeys',
+    '/spec/watchdog/action',
     '/spec/process/env',
     '/spec/restart/policy',
     '/name',
@@ -150,7 +152,7 @@ test('the bodies that the fields are broken in are good ones', async () => {
 test('each field with a wrong type or out of range is refused by its pointer with a remedy, and no row changes', async () => {
   const before = await api.counts();
   for (const { path, value } of wrongs) {
-    const base = ['vcpus', 'userData', 'cloudInit'].includes(String(path[1])) ? vm : container;
+    const base = ['vcpus', 'userData', 'cloudInit', 'watchdog'].includes(String(path[1])) ? vm : container;
     const body = changed(base, path, value);
     const answer = await api.call('post', '/v1/projects/alpha/instances').send(body as object);
     const problem = Problem.parse(answer.body);

@@ -77,3 +77,43 @@ describe('a reset', () => {
     expect(hosts.done).toEqual([]);
   });
 });
+
+describe('a machine that its watchdog paused', () => {
+  test('is let go on by resume, which its host is told at once, and may be reset', async () => {
+    const name = await started({ ...vm, userData: '#sim:held' });
+    const { body } = await api.call('get', `/v1/projects/alpha/instances/${name}`).expect(200);
+    expect(body.status).toMatchObject({
+      state: 'paused',
+      reason: 'its watchdog paused it',
+      conditions: [{ type: 'WatchdogExpired', reason: 'Paused' }],
+    });
+    await api.facetsAdd('pause');
+    for (const verb of ['resume', 'reset']) {
+      const answer = await api.call('post', at(name, verb)).expect(202);
+      expect(answer.body.operation).toMatchObject({ kind: verb, state: 'succeeded' });
+    }
+    expect(hosts.done).toEqual([`resume ${name}`, `reset ${name}`]);
+    const stale = api.call('post', at(name, 'resume')).set('if-match', '"1"');
+    expect((await stale.expect(412)).body.code).toBe('preconditionFailed');
+  });
+
+  test('that its user paused, too, is resumed as any other', async () => {
+    const name = await started({ ...vm, userData: '#sim:held' });
+    await api.facetsAdd('pause');
+    await api.call('post', at(name, 'pause')).expect(202);
+    await api.call('post', at(name, 'resume')).expect(202);
+    expect(hosts.done).toEqual([]);
+  });
+});
+
+test('a watchdog is refused for a container, and with an action that there is none of', async () => {
+  const create = (spec: object) =>
+    api
+      .call('post', '/v1/projects/alpha/instances')
+      .send({ name: 'dog', spec: { memoryMiB: 64, ...spec } })
+      .expect(400);
+  const container = { isolation: 'container', image: 'oci', watchdog: { action: 'reset' } };
+  expect((await create(container)).body.errors[0].path).toBe('/spec/watchdog');
+  const barks = { ...vm, watchdog: { action: 'bark' } };
+  expect((await create(barks)).body.errors[0].path).toBe('/spec/watchdog/action');
+});

@@ -1,4 +1,4 @@
-import { storageErrorType } from '@berth/model';
+import { isHolding } from '@berth/model';
 import type { Condition, ExitInfo, Isolation, Power } from '@berth/model';
 import { Stopwatch } from '@berth/runtime';
 import type { Observation, WorkloadKey, WorkloadSpec } from '@berth/runtime';
@@ -40,9 +40,9 @@ export class PlacementFacts {
     return !this.record.ended || (this.power !== null && this.power !== 'off' && this.power !== 'crashed');
   }
 
-  /** The runtime paused it, and lets it go on by itself. */
+  /** The runtime paused it, and holds it. */
   get held(): boolean {
-    return this.power === 'paused' && this.conditions.some((c) => c.type === storageErrorType);
+    return this.power === 'paused' && this.conditions.some(isHolding);
   }
 
   get observedPower(): Power {
@@ -104,7 +104,7 @@ export class PlacementFacts {
   /** It is paused because that was asked for. */
   paused(): void {
     this.power = 'paused';
-    this.conditions = this.conditions.filter((c) => c.type !== storageErrorType);
+    this.conditions = this.conditions.filter((c) => !isHolding(c));
   }
 
   /** Its memory is on disk: what was made for it to run is to be made again before it goes on. */

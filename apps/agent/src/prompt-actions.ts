@@ -1,4 +1,4 @@
-import type { LinkAnswer } from '@berth/link';
+import type { LinkAnswer, PromptAction } from '@berth/link';
 import type { InstanceId } from '@berth/model';
 import { RuntimeError, type Runtime, type StepContext, type WorkloadKey } from '@berth/runtime';
 import type { Clock } from './clock.js';
@@ -18,18 +18,7 @@ export class PromptActions {
     private readonly clock: Pick<Clock, 'now' | 'sleep'>,
   ) {}
 
-  reset(instanceId: InstanceId, signal: AbortSignal): Promise<LinkAnswer> {
-    return this.done(instanceId, signal, async (runtime, key, ctx) => {
-      if (runtime.reset === undefined) throw lacking(runtime, 'reset');
-      await runtime.reset(key, ctx);
-    });
-  }
-
-  private async done(
-    instanceId: InstanceId,
-    gone: AbortSignal,
-    act: (runtime: Runtime, key: WorkloadKey, ctx: StepContext) => Promise<void>,
-  ): Promise<LinkAnswer> {
+  async act(instanceId: InstanceId, action: PromptAction, gone: AbortSignal): Promise<LinkAnswer> {
     const newest = this.placements.newest(instanceId);
     if ('refusal' in newest) return newest.refusal;
     const over = new AbortController();
@@ -39,7 +28,8 @@ export class PromptActions {
     });
     try {
       const signal = AbortSignal.any([gone, late.signal]);
-      await act(newest.runtime, newest.key, { signal, deadline: this.clock.now().getTime() + limitMs });
+      const ctx = { signal, deadline: this.clock.now().getTime() + limitMs };
+      await perform(newest.runtime, newest.key, action, ctx);
       return { status: 204 };
     } catch (error) {
       return refusalOf(error);
@@ -47,6 +37,18 @@ export class PromptActions {
       over.abort();
     }
   }
+}
+
+/** @throws RuntimeError */
+async function perform(
+  runtime: Runtime,
+  key: WorkloadKey,
+  { verb }: PromptAction,
+  ctx: StepContext,
+): Promise<void> {
+  const able = runtime[verb];
+  if (able === undefined) throw lacking(runtime, verb);
+  await able.call(runtime, key, ctx);
 }
 
 const lacking = ({ name }: Runtime, what: string): RuntimeError =>

@@ -3,6 +3,7 @@ import {
   AssignmentList,
   Ack,
   LinkError,
+  PromptAction,
   SessionStart,
   linkLimits,
   parseMessage,
@@ -98,8 +99,12 @@ class AgentSession {
         return this.seed(parsePart(InstanceId, tail));
       case 'POST terminals':
         return this.terminals.serve(request, parsePart(InstanceId, tail));
-      case 'POST reset':
-        return this.actions.reset(parsePart(InstanceId, tail), request.signal);
+      case 'POST actions':
+        return this.actions.act(
+          parsePart(InstanceId, tail),
+          parseMessage(PromptAction, await readBody(request.stream, linkLimits.joinBytes)),
+          request.signal,
+        );
       case 'GET screenshots':
         return this.screens.screenshot(parsePart(InstanceId, tail), request.signal);
       case 'POST keys':

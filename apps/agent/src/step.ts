@@ -47,7 +47,7 @@ export interface Observed {
   readonly fatal: string | null;
   readonly canPause: boolean;
   readonly canSuspend: boolean;
-  /** The runtime paused it, and lets it go on by itself. */
+  /** The runtime paused it, and holds it. */
   readonly held: boolean;
 }
 

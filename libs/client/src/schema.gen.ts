@@ -1230,6 +1230,10 @@ export interface components {
         volumes?: {
           name: string;
         }[];
+        watchdog?: {
+          /** @enum {string} */
+          action: 'reset' | 'poweroff' | 'pause' | 'none';
+        };
       };
     };
     DisplayOpen: Record<string, never>;
@@ -1694,6 +1698,10 @@ export interface components {
         volumes: {
           name: string;
         }[];
+        watchdog?: {
+          /** @enum {string} */
+          action: 'reset' | 'poweroff' | 'pause' | 'none';
+        };
       };
       status: {
         conditions: {
@@ -1726,6 +1734,7 @@ export interface components {
             | 'guestShutdown'
             | 'guestCrash'
             | 'hypervisorCrash'
+            | 'watchdog'
             | 'stopped'
             | 'killed'
             | 'startFailed'
@@ -1882,6 +1891,10 @@ export interface components {
         volumes?: {
           name: string;
         }[];
+        watchdog?: {
+          /** @enum {string} */
+          action: 'reset' | 'poweroff' | 'pause' | 'none';
+        };
       };
     };
     InstanceMetrics: {
@@ -2007,6 +2020,10 @@ export interface components {
         volumes: {
           name: string;
         }[];
+        watchdog?: {
+          /** @enum {string} */
+          action: 'reset' | 'poweroff' | 'pause' | 'none';
+        };
       };
     };
     InstanceUpdate: {
@@ -2117,6 +2134,10 @@ export interface components {
         volumes?: {
           name: string;
         }[];
+        watchdog?: {
+          /** @enum {string} */
+          action: 'reset' | 'poweroff' | 'pause' | 'none';
+        };
       };
     };
     JoinToken: {

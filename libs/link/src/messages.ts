@@ -21,6 +21,7 @@ import {
   UsageSample,
   VmDriver,
   VolumeId,
+  WatchdogAction,
 } from '@berth/model';
 import { z } from 'zod';
 
@@ -49,6 +50,8 @@ export const Workload = z.strictObject({
   userData: z.string().nullable(),
   /** Absent where nobody is to sign in, and in what an API or a journal of before holds. */
   cloudInit: CloudInitSpec.optional(),
+  /** Absent where the machine has none, and in what an API or a journal of before holds. */
+  watchdog: WatchdogAction.optional(),
   restart: RestartPolicy,
   accel: z.enum(['any', 'kvm', 'tcg']),
   /** Which runtime of the isolation is to make it. Absent in what an API or a journal of before holds. */
@@ -188,6 +191,14 @@ export type ReportBody = z.infer<typeof ReportBody>;
 /** A numbered line of the report stream. Order is `(session, seq)`. */
 export const Report = z.strictObject({ seq: z.int().min(1), body: ReportBody });
 export type Report = z.infer<typeof Report>;
+
+/** An action on an instance that is no wanted state: its newest epoch on the host does it at once, or it is refused. */
+export const PromptAction = z.discriminatedUnion('verb', [
+  z.strictObject({ verb: z.literal('reset') }),
+  /** Of what its host holds. */
+  z.strictObject({ verb: z.literal('resume') }),
+]);
+export type PromptAction = z.infer<typeof PromptAction>;
 
 /** What a host and its instances used, oldest first. */
 export const UsageAnswer = z.strictObject({

@@ -3,6 +3,30 @@
 /** Type of the condition of a machine whose guest agent answers. It is good news: see {@link troublesOf}. */
 export const agentConnectedType = 'AgentConnected';
 
+/**
+ * Type of the condition of a workload that its host paused because its disk cannot be written. The host lets it go on
+ * when the disk can be written again; nobody need ask for it.
+ */
+export const storageErrorType = 'StorageError';
+
+/**
+ * Type of the condition of a machine whose watchdog expired. With reason `Paused` its host holds it until somebody resumes,
+ * resets or ends it; otherwise it runs, and the condition stays until its next run.
+ */
+export const watchdogExpiredType = 'WatchdogExpired';
+
+type Said = { readonly type: string; readonly reason: string };
+
+/** Whether it says that a watchdog paused a machine, which is held until somebody lets it go on. */
+export function isWatchdogHold({ type, reason }: Said): boolean {
+  return type === watchdogExpiredType && reason === 'Paused';
+}
+
+/** Whether it says that its host paused a workload, and holds it. */
+export function isHolding(said: Said): boolean {
+  return said.type === storageErrorType || isWatchdogHold(said);
+}
+
 /** The conditions that keep it from its work. */
 export function troublesOf<C extends { readonly type: string }>(conditions: readonly C[]): C[] {
   return conditions.filter((c) => c.type !== agentConnectedType);

@@ -89,6 +89,10 @@ export const PlacementSpec = z.strictObject({
 });
 export type PlacementSpec = z.infer<typeof PlacementSpec>;
 
+/** What a host does with a machine whose guest no longer tends its watchdog; `none` only tells of it. */
+export const WatchdogAction = z.enum(['reset', 'poweroff', 'pause', 'none']);
+export type WatchdogAction = z.infer<typeof WatchdogAction>;
+
 /** What a user asks for. Defaults are filled in by parsing; unknown fields are refused. */
 export const InstanceSpec = z
   .strictObject({
@@ -116,6 +120,8 @@ export const InstanceSpec = z
     /** cloud-init user data (vm). */
     userData: z.string().max(65_536).refine(noNul, 'must not contain NUL').optional(),
     cloudInit: CloudInitSpec.optional(),
+    /** A watchdog device (i6300esb) for the guest to arm (vm). A change takes effect at the next start. */
+    watchdog: z.strictObject({ action: WatchdogAction }).optional(),
     restart: RestartPolicy.default({ policy: 'never', backoffSeconds: 1, maxBackoffSeconds: 300 }),
     placement: PlacementSpec.default({ selector: {}, accel: 'any', driver: 'any', arch: 'x86_64' }),
     desired: Desired.default('running'),
@@ -129,6 +135,11 @@ export const InstanceSpec = z
         refuse('userData', 'only for isolation vm; use process.env for containers');
       if (s.cloudInit !== undefined)
         refuse('cloudInit', 'only for isolation vm; run programs in a container by exec');
+      if (s.watchdog !== undefined)
+        refuse(
+          'watchdog',
+          'only for isolation vm; a container that ends is started again by its restart policy',
+        );
       for (const field of ['accel', 'driver'] as const)
         if (s.placement[field] !== 'any')
           refuse('placement', `${field} is only for isolation vm and microvm; leave it out`);
@@ -203,6 +214,7 @@ export const ExitInfo = z.strictObject({
     'guestShutdown',
     'guestCrash',
     'hypervisorCrash',
+    'watchdog',
     'stopped',
     'killed',
     'startFailed',
@@ -225,12 +237,6 @@ export const Condition = z.strictObject({
   since: z.iso.datetime(),
 });
 export type Condition = z.infer<typeof Condition>;
-
-/**
- * Type of the condition of a workload that its host paused because its disk cannot be written. The host lets it go on
- * when the disk can be written again; nobody need ask for it.
- */
-export const storageErrorType = 'StorageError';
 
 export const NicStatus = z.strictObject({
   id: NicId,

@@ -223,7 +223,7 @@ export interface StateInputs {
     readonly failed: boolean;
     /** It ran before in this epoch and is coming back by its restart policy: `running` with condition Restarting. */
     readonly restarting?: boolean;
-    /** Its host paused it, and will let it go on by itself. */
+    /** Its host paused it, and holds it. */
     readonly held?: boolean;
   } | null;
 }

@@ -22,6 +22,7 @@ import type {
   TerminalEnd,
   TerminalSize,
   VolumeId,
+  WatchdogAction,
 } from '@berth/model';
 
 import type { Stopwatch } from './stopwatch.js';
@@ -63,6 +64,8 @@ export interface WorkloadSpec extends WorkloadKey {
   readonly userData: string | null;
   /** Who may sign in, where its image has cloud-init. */
   readonly cloudInit?: CloudInitSpec | undefined;
+  /** What its watchdog does; absent for a machine without one. */
+  readonly watchdog?: WatchdogAction | undefined;
   readonly restart: RestartPolicy;
   readonly accel: 'any' | 'kvm' | 'tcg';
 }
@@ -86,7 +89,8 @@ export interface Observation extends WorkloadKey {
   readonly pid: number | null;
   /**
    * What keeps it from its work, as the host knows it. With one of type `StorageError` it is paused and the runtime lets
-   * it go on by itself. One of type `AgentConnected` is good news: its guest agent answers.
+   * it go on by itself. One of type `AgentConnected` is good news: its guest agent answers. One of type
+   * `WatchdogExpired` and reason `Paused` holds it until `resume` or `reset`.
    */
   readonly conditions?: readonly Omit<Condition, 'since'>[];
 }
@@ -179,7 +183,8 @@ export interface Runtime {
   /**
    * Presses the reset button of a machine that runs: its guest boots anew in the same run, its process and disk stay. What a
    * reset interrupts is lost, as with a power cut. Its repeat is another reset.
-   * @throws RuntimeError notPrepared when it does not run, or is paused
+   * One that its watchdog paused goes on.
+   * @throws RuntimeError notPrepared when it does not run, or is paused by a wish or for its disk
    */
   readonly reset?: (key: WorkloadKey, ctx: StepContext) => Promise<void>;
   /**

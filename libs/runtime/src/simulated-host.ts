@@ -1,5 +1,11 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { agentConnectedType, type ExitInfo, type Isolation } from '@berth/model';
+import {
+  agentConnectedType,
+  watchdogExpiredType,
+  type Condition,
+  type ExitInfo,
+  type Isolation,
+} from '@berth/model';
 import { keyText, type Observation, type WorkloadKey, type WorkloadSpec } from './runtime.js';
 
 export interface SimulatedWorkload {
@@ -10,6 +16,8 @@ export interface SimulatedWorkload {
   paused?: boolean;
   /** Its memory is on disk; it has no process. */
   suspended?: boolean;
+  /** What its watchdog did when it expired. */
+  expired?: 'reset' | 'pause' | 'none';
   /** MACs of its nics. */
   macs?: string[];
 }
@@ -95,8 +103,16 @@ export function observationOf(w: SimulatedWorkload): Observation {
     power: suspended ? 'suspended' : !runs ? 'off' : w.paused === true ? 'paused' : 'running',
     exit: w.exit,
     pid: w.pid,
-    ...(runs && hasAgent(w) ? { conditions: [answering] } : {}),
+    ...(runs && conditionsOf(w).length > 0 ? { conditions: conditionsOf(w) } : {}),
   };
+}
+
+function conditionsOf(w: SimulatedWorkload): Omit<Condition, 'since'>[] {
+  const { expired } = w;
+  const reason = expired === undefined ? null : { reset: 'Reset', pause: 'Paused', none: 'Expired' }[expired];
+  const said =
+    reason === null ? [] : [{ type: watchdogExpiredType, reason, message: 'its watchdog expired' }];
+  return [...said, ...(hasAgent(w) ? [answering] : [])];
 }
 
 /** An agent is in its guest. */

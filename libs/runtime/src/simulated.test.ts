@@ -17,6 +17,7 @@ const args: Readonly<Partial<Record<WorkloadKind, string[]>>> = {
   stubborn: ['sim:stubborn'],
   brief: ['sim:exit=7'],
   rebooter: ['sim:reboots'],
+  unattended: ['sim:unattended'],
 };
 
 function workload(kind: WorkloadKind): WorkloadSpec {
@@ -105,7 +106,7 @@ describe('the conformance suite', () => {
     await expect(b.run(harness(name))).rejects.toThrow();
   });
 
-  it.each(['console', 'exec', 'suspend', 'reset', 'guest', 'display'] as const)(
+  it.each(['console', 'exec', 'suspend', 'reset', 'watchdog', 'guest', 'display'] as const)(
     'asks of a runtime without %s that it offers none',
     async (facet) => {
       const lacking = conformanceCases(facet).at(-1);

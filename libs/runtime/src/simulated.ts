@@ -23,7 +23,7 @@ import { hasAgent, observationOf, type SimulatedHost, type SimulatedWorkload } f
 /**
  * A runtime without a hypervisor, for tests of everything above the Runtime interface. Arguments of the process steer it:
  * `sim:stubborn` heeds no polite stop, `sim:exit=<code>` ends by itself at once, `sim:reboots` boots once more at each
- * start, `sim:fills` fills its disk. An image
+ * start, `sim:unattended` lets its watchdog expire in its first boot, `sim:fills` fills its disk. An image
  * whose architecture is `bad` is refused. User data `sim:agent` puts an agent into the guest.
  */
 export class SimulatedRuntime implements Runtime {
@@ -42,7 +42,7 @@ export class SimulatedRuntime implements Runtime {
       ok: true,
       reason: null,
       facets: [
-        ...['pause', 'suspend', 'reset', 'logs', 'limits', 'console', 'exec', 'guest'],
+        ...['pause', 'suspend', 'reset', 'watchdog', 'logs', 'limits', 'console', 'exec', 'guest'],
         ...['display', 'screenshot', 'sendKeys'],
       ],
       facts: {},
@@ -92,11 +92,13 @@ export class SimulatedRuntime implements Runtime {
     state.starts += 1;
     w.pid = state.nextPid++;
     w.exit = null;
+    delete w.expired;
     this.boot(w);
     const args = w.spec.process?.args?.join(' ') ?? '';
     if (args.includes('sim:reboots')) this.boot(w);
     if (args.includes('sim:fills')) w.log += 'no space\n';
     this.host.changed(observationOf(w));
+    if (args.includes('sim:unattended') && state.disks[w.spec.rootVolume.id] === 1) this.expire(w);
     const code = /sim:exit=(\d+)/.exec(args)?.[1];
     if (code !== undefined) this.host.end(w.spec, { reason: 'exited', code: Number(code) });
   }
@@ -107,6 +109,16 @@ export class SimulatedRuntime implements Runtime {
     const count = (disks[w.spec.rootVolume.id] ?? 0) + 1;
     disks[w.spec.rootVolume.id] = count;
     w.log += `ready hostname=${w.spec.name} boots=${count}\n`;
+  }
+
+  private expire(w: SimulatedWorkload): void {
+    const { watchdog } = w.spec;
+    if (watchdog === undefined || w.expired !== undefined) return;
+    if (watchdog === 'poweroff') return this.host.end(w.spec, { reason: 'watchdog' });
+    w.expired = watchdog;
+    w.paused = watchdog === 'pause';
+    if (watchdog === 'reset') this.boot(w);
+    this.host.changed(observationOf(w));
   }
 
   private goOn(w: SimulatedWorkload): void {
@@ -206,7 +218,9 @@ export class SimulatedRuntime implements Runtime {
   reset(key: WorkloadKey, ctx: StepContext): Promise<void> {
     return this.step(ctx, () => {
       const w = this.running(key);
-      if (w.paused === true) throw new RuntimeError('notPrepared', `${keyText(key)} is paused`);
+      if (w.paused === true && w.expired !== 'pause')
+        throw new RuntimeError('notPrepared', `${keyText(key)} is paused`);
+      this.setPaused(key, false);
       this.boot(w);
       this.host.changed(observationOf(w));
     });
@@ -214,7 +228,8 @@ export class SimulatedRuntime implements Runtime {
 
   private setPaused(key: WorkloadKey, paused: boolean): void {
     const w = this.running(key);
-    if ((w.paused ?? false) === paused) return;
+    if (w.expired === 'pause') delete w.expired;
+    else if ((w.paused ?? false) === paused) return;
     w.paused = paused;
     this.host.changed(observationOf(w));
   }

@@ -2,6 +2,7 @@ import type { ClientHttp2Stream } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import tls from 'node:tls';
 import type { TLSSocket } from 'node:tls';
+import type { PromptAction } from '@berth/link';
 import { LinkError, agentDoor, clientLink, joinDoor, keyFingerprint, linkLimits } from '@berth/link';
 import { BerthError } from '@berth/model';
 import type { CloudInitSeed, GuestInfo, HostId, InstanceId, SendKeys, TerminalOpen } from '@berth/model';
@@ -172,11 +173,11 @@ export class AgentsDoor {
   }
 
   /** @throws BerthError unavailable, notFound, stateConflict (does not run, is paused), unsupported */
-  async reset(hostId: HostId, instanceId: InstanceId): Promise<void> {
+  async act(hostId: HostId, instanceId: InstanceId, action: PromptAction): Promise<void> {
     try {
-      await this.linkOf(hostId).reset(instanceId);
+      await this.linkOf(hostId).act(instanceId, action);
     } catch (cause) {
-      throw streamFault(cause, 'machine');
+      throw streamFault(cause, action.verb);
     }
   }
 

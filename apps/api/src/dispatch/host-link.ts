@@ -14,6 +14,7 @@ import {
   sendForStream,
   UsageAnswer,
 } from '@berth/link';
+import type { PromptAction } from '@berth/link';
 import { CloudInitSeed, GuestInfo } from '@berth/model';
 import type { Digest, HostId, InstanceId, SendKeys, TerminalOpen } from '@berth/model';
 import type { Store } from '../store/store.js';
@@ -334,9 +335,9 @@ export class HostLink {
     return readBody(await sendForStream(this.h2, { method: 'GET', path, signal }), linkLimits.bodyBytes);
   }
 
-  /** Presses the reset button of an instance's newest epoch on this host. @throws LinkError status */
-  async reset(instanceId: InstanceId): Promise<void> {
-    await this.request('POST', `/reset/${instanceId}`);
+  /** Resolves when an instance's newest epoch on this host has done it. @throws LinkError status */
+  async act(instanceId: InstanceId, action: PromptAction): Promise<void> {
+    await this.request('POST', `/actions/${instanceId}`, action);
   }
 
   /** Resolves when the keys have been pressed. @throws LinkError status */

@@ -43,6 +43,7 @@ function renderAssignment(row: AssignmentRow): Assignment {
       process: spec.process ?? null,
       userData: spec.userData ?? null,
       ...(spec.cloudInit === undefined ? {} : { cloudInit: spec.cloudInit }),
+      ...(spec.watchdog === undefined ? {} : { watchdog: spec.watchdog.action }),
       restart: spec.restart,
       accel: spec.placement.accel,
       driver: spec.placement.driver,

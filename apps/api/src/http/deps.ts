@@ -1,4 +1,5 @@
 import type { BlobStore } from '@berth/images';
+import type { PromptAction } from '@berth/link';
 import {
   Decision,
   HostVerdict,
@@ -134,7 +135,7 @@ export interface Prompts {
   /** @throws BerthError unavailable, when the host of an instance is not connected to this process */
   refuseAway(instance: Instance): void;
   /** @throws BerthError unavailable, stateConflict (does not run, is paused), unsupported */
-  reset(instance: Instance): Promise<void>;
+  act(instance: Instance, action: PromptAction): Promise<void>;
 }
 
 /** Nest's token for {@link HttpDeps}. */

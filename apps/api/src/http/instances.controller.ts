@@ -3,6 +3,7 @@ import { Body, Controller, Delete, Get, Headers, Inject, Param, Post, Put, Query
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
 import { missing } from '../access/principal.js';
+import { isHeld, letGo } from '../instances/prompt.js';
 import * as requests from '../instances/requests.js';
 import type { Verb } from '../store/store.js';
 import { Action, type Answer } from './action.js';
@@ -141,7 +142,10 @@ export class InstancesController {
     const target = await this.target(asking, project, name, ifMatch);
     const stored = await this.deps.store.instanceGet(target.projectId, name);
     const instance = found('instance', name, stored);
-    const change = await requests.instanceAct(this.deps, asking.context, target, instance, verb);
+    const change =
+      verb === 'resume' && isHeld(instance)
+        ? await letGo(this.deps, asking.context, { ...target, instance })
+        : await requests.instanceAct(this.deps, asking.context, target, instance, verb);
     return accepted(this.deps, reply, change, { seconds: query.wait ?? 0, gone: asking.gone });
   }
 

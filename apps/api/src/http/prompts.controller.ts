@@ -1,4 +1,4 @@
-import { BerthError, type Instance, type OperationKind, type ProjectId } from '@berth/model';
+import { BerthError, isWatchdogHold, type Instance, type OperationKind, type ProjectId } from '@berth/model';
 import { Controller, Inject, Param, Post, Res } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import { instancePrompt } from '../instances/prompt.js';
@@ -42,7 +42,7 @@ export class PromptsController {
     refusePaused(instance);
     await this.refuseWithout('reset', instance);
     return this.prompt(asking, reply, { instance, projectId, kind: 'reset' }, () =>
-      this.deps.prompts.reset(instance),
+      this.deps.prompts.act(instance, { verb: 'reset' }),
     );
   }
 
@@ -81,7 +81,7 @@ export class PromptsController {
 
 /** @throws BerthError stateConflict */
 function refusePaused({ name, status }: Instance): void {
-  if (status.state === 'paused')
+  if (status.state === 'paused' && !status.conditions.some(isWatchdogHold))
     throw new BerthError('stateConflict', `${name} is paused.`, {
       remedy: 'Resume it first: POST …/actions/resume.',
     });

@@ -1,5 +1,12 @@
 import { faultPoint } from '@berth/faults';
-import { BerthError, type Instance, type Operation, type OperationKind, type ProjectId } from '@berth/model';
+import {
+  BerthError,
+  isWatchdogHold,
+  type Instance,
+  type Operation,
+  type OperationKind,
+  type ProjectId,
+} from '@berth/model';
 import type { HttpDeps } from '../http/deps.js';
 import type { RequestContext } from '../store/store.js';
 
@@ -29,6 +36,28 @@ export async function instancePrompt(
   wake.ledger();
   const operation = (await store.operationGet(projectId, begun.id)) ?? begun;
   return { operation, instance: await store.instanceById(id) };
+}
+
+/** Whether it is paused although nobody asked for that, until somebody lets it go on: its watchdog did it. */
+export function isHeld({ spec, status }: Instance): boolean {
+  return spec.desired === 'running' && status.conditions.some(isWatchdogHold);
+}
+
+/** What `resume` asks of an instance that is held: it is wanted running already. @throws BerthError preconditionFailed, unavailable */
+export function letGo(
+  deps: Pick<HttpDeps, 'store' | 'wake' | 'prompts'>,
+  ctx: RequestContext,
+  asked: { readonly projectId: ProjectId; readonly instance: Instance; readonly ifMatch?: number },
+): ReturnType<typeof instancePrompt> {
+  const { instance, ifMatch } = asked;
+  if (ifMatch !== undefined && ifMatch !== instance.resourceVersion)
+    throw new BerthError('preconditionFailed', `${instance.name} has changed since.`, {
+      remedy: 'Read it again, and decide anew.',
+    });
+  deps.prompts.refuseAway(instance);
+  return instancePrompt(deps, ctx, { ...asked, kind: 'resume' }, () =>
+    deps.prompts.act(instance, { verb: 'resume' }),
+  );
 }
 
 /** @throws what is no refusal */

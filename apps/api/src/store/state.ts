@@ -8,7 +8,7 @@ import type {
   Power,
   ProjectId,
 } from '@berth/model';
-import { deriveState, storageErrorType, transition, transitionalStates, troublesOf } from '@berth/model';
+import { deriveState, isHolding, transition, transitionalStates, troublesOf } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Tx } from './db.js';
 import { eventsWrite, instanceObject } from './events.js';
@@ -77,7 +77,7 @@ export async function stateRefresh(
             // What the user asked to end has not failed, however it ended.
             failed: failed && i.desired !== 'stopped',
             restarting,
-            held: i.p_conditions.some((c) => c.type === storageErrorType),
+            held: i.p_conditions.some(isHolding),
           },
   });
   transition(i.state, next);
@@ -155,6 +155,7 @@ export function isFailure(exit: ExitInfo): boolean {
     case 'oomKilled':
     case 'guestCrash':
     case 'hypervisorCrash':
+    case 'watchdog':
     case 'lost':
     case 'signalled':
       return true;
@@ -213,7 +214,7 @@ function reasonOf(i: Inputs, next: InstanceState, conditions: readonly Condition
     case 'stopped':
       return i.exit === null ? null : exitText(i.exit);
     case 'paused':
-      return conditions.find((c) => c.type === storageErrorType)?.message ?? null;
+      return conditions.find(isHolding)?.message ?? null;
     default:
       return transitionalStates.includes(next as never) ? obstacleOf(conditions) : null;
   }

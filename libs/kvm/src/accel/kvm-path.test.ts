@@ -40,6 +40,7 @@ async function machine(): Promise<string[]> {
     seedPath: null,
     nics: [],
     display: join(dir, 'vnc'),
+    watchdog: null,
     serialLog,
   };
   return machineArguments(spec, {

@@ -15,6 +15,7 @@ import {
   DomainState,
   PausedReason,
   ShutoffReason,
+  WatchdogDeed,
   type DomainRef,
 } from '../libvirt/protocol.js';
 import { domainXml, ROOT_DISK } from '../machine/domain-xml.js';
@@ -84,6 +85,13 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
     const noticed = (ref: DomainRef): void => void changed(ref).catch(() => listener.resync());
     this.#client.on('lifecycle', ({ domain }) => noticed(domain));
     this.#client.on('agent', noticed);
+    this.#client.on('watchdog', (ref, deed) => {
+      if (deed === WatchdogDeed.pause) return noticed(ref);
+      void this.#own(ref).then(
+        (domain) => domain !== null && listener.expired(domain),
+        () => listener.resync(),
+      );
+    });
     this.#client.on('resync', () => listener.resync());
   }
 
@@ -235,10 +243,10 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
     return unlessGone(this.#client.destroy(domain.ref, {}, callBounds(ctx)));
   }
 
-  /** libvirt keeps the definition for a later look, and of a guest that panicked also its process. */
+  /** libvirt keeps the definition for a later look, and of a guest that was stopped for good also its process. */
   async ended(key: WorkloadKey): Promise<void> {
     const domain = await this.find(key);
-    if (domain?.power === null && domain.end === 'panicked')
+    if (domain?.power === null && stoodStill.has(domain.end))
       await unlessGone(this.#client.destroy(domain.ref));
   }
 
@@ -283,16 +291,22 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
       const { uuid, name } = ref;
       const stalled = state === DomainState.paused && reason === PausedReason.ioError;
       const storage = stalled ? await this.#storageFault(ref) : null;
-      const end = state === DomainState.crashed ? 'panicked' : endOf(reason);
-      const power = powerOf(state);
+      const watchdog = state === DomainState.paused && reason === PausedReason.watchdog;
+      const off = watchdog && metadata.watchdogOff;
+      const end = off ? 'watchdog' : state === DomainState.crashed ? 'panicked' : endOf(reason);
+      const power = off ? null : powerOf(state);
       const agentPort = power !== null && readAgentPort(document);
-      return { instanceId, epoch, uuid, name, ref, power, end, storage, agentPort };
+      const own = { instanceId, epoch, uuid, name, ref, power, end, storage, agentPort };
+      return watchdog && !off ? { ...own, watchdog } : own;
     } catch (error) {
       if (error instanceof LibvirtError && error.isNoDomain) return null;
       throw error;
     }
   }
 }
+
+/** Ends after which the process is still there, and tells of them. */
+const stoodStill: ReadonlySet<MachineEnd> = new Set(['panicked', 'watchdog']);
 
 /** A guest that sleeps (ACPI S3) runs: that is its own doing, and it wakes by itself. */
 function powerOf(state: number): Machine['power'] {

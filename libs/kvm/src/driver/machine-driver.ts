@@ -14,7 +14,8 @@ import type { MemoryTarget } from './memory-images.js';
 import type { Account } from './qemu-account.js';
 
 /** How a machine's last run ended: `saved` when its memory was written to a file, `lost` when its driver cannot tell how, `unknown` when it may never have run. */
-export type MachineEnd = 'guestOff' | 'destroyed' | 'panicked' | 'failed' | 'saved' | 'lost' | 'unknown';
+export type MachineEnd =
+  'guestOff' | 'destroyed' | 'panicked' | 'failed' | 'saved' | 'watchdog' | 'lost' | 'unknown';
 
 /** What a disk lacks: room on the host, or that a write succeeds. */
 export type StorageFault = 'noSpace' | 'writeFailed';
@@ -35,6 +36,8 @@ export interface Machine extends WorkloadKey {
   readonly signal?: NodeJS.Signals | null;
   /** Why QEMU paused it by itself: its disk could not be written. Null when it runs, or is paused for another reason. */
   readonly storage: StorageFault | null;
+  /** It stands still because its watchdog expired and paused it. */
+  readonly watchdog?: true;
   /** Its guest has opened the port of the guest agent. Whether an agent answers there is another question. */
   readonly agentPort: boolean;
 }
@@ -67,6 +70,8 @@ export class StartRefused extends RuntimeError {
 export interface MachineListener {
   /** Something happened to this machine; ask for it. */
   noticed(key: WorkloadKey): void;
+  /** The watchdog of this machine expired; it was reset, or nothing was done. */
+  expired(key: WorkloadKey): void;
   /** Events may have been missed; ask for everything. */
   resync(): void;
 }

@@ -1,5 +1,6 @@
 import type { ExitInfo } from '@berth/model';
 import type { Machine, MachineEnd } from './machine-driver.js';
+import { watchdogExit } from './watchdog.js';
 import type { WorkloadRecord } from './workload-record.js';
 
 /** Why a run ended, from what the driver says of the machine that is off and what we had asked for. Pure. */
@@ -22,6 +23,8 @@ export function exitOf(
       return { reason: 'guestCrash', message: 'the guest kernel panicked', at };
     case 'failed':
       return { ...failure(signal), at };
+    case 'watchdog':
+      return { ...watchdogExit, at };
     case 'saved':
       if (record.intent === 'stop') return { reason: 'stopped', at };
       return { reason: 'lost', message: 'somebody wrote its memory to a file of theirs', at };

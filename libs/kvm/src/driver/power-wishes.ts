@@ -30,12 +30,19 @@ export class PowerWishes<M extends Machine> {
     if (isSuspended(record) || (record !== null && isSuspending(record)))
       throw new RuntimeError('notPrepared', 'the instance is suspended, or about to be');
     const machine = runningOn(key, found);
-    // QEMU would forget that the guest has run.
-    if (machine.power === 'paused')
+    // One that its watchdog paused goes on for that: of a machine that stands still QEMU would forget that its guest has run.
+    if (machine.watchdog === true) await this.driver.resume(await this.#wishPaused(key, false, ctx), ctx);
+    else if (machine.power === 'paused')
       throw new RuntimeError('notPrepared', 'the machine is paused', {
         remedy: 'Resume the instance first.',
       });
     await this.driver.reset(machine, ctx);
+  }
+
+  /** Its watchdog expired, and it goes on. */
+  async expired(key: WorkloadKey, at: Date): Promise<void> {
+    const record = await this.records.read(key);
+    if (record?.state === 'started') await this.records.write({ ...record, expiredAt: at.toISOString() });
   }
 
   /** The instance's machine, once no attempt to suspend it is under way: it was given up, or came to its end before. */

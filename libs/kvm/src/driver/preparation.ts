@@ -63,7 +63,12 @@ export class Preparation {
     spec: WorkloadSpec,
     image: DiskImage,
     account: Account,
-    { display, ...shape }: Pick<MachineShape, 'accel' | 'display'> & Partial<MachineShape>,
+    {
+      display,
+      ...shape
+    }: Pick<MachineShape, 'accel' | 'display'> &
+      Partial<MachineShape> &
+      Partial<Pick<MachineSpec, 'watchdog'>>,
   ): Promise<MachineSpec> {
     const nics: MachineNic[] = [];
     for (const nic of spec.nics) {
@@ -84,6 +89,7 @@ export class Preparation {
       machineType: MACHINE_TYPE,
       vcpus: spec.vcpus,
       memoryMiB: spec.memoryMiB,
+      watchdog: spec.watchdog ?? null,
       ...shape,
       disk: { path, base: { path: basePath, format: image.format }, cache: await cacheMode(path) },
       seedPath: this.records.seedPath(spec),
@@ -147,6 +153,8 @@ function freshRecord(spec: WorkloadSpec): WorkloadRecord {
     intent: 'none',
     bootId: null,
     paused: false,
+    watchdog: null,
+    expiredAt: null,
     exit: null,
     memory: null,
   };

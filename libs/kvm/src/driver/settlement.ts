@@ -6,6 +6,7 @@ import type { Machine, MachineDriver } from './machine-driver.js';
 import { exitOf, hasRun } from './machine-end.js';
 import { storageCondition } from './storage-watch.js';
 import { isSuspended, isSuspending, type Suspension } from './suspension.js';
+import { watchdogCondition } from './watchdog.js';
 import type { WorkloadRecord, WorkloadRecords } from './workload-record.js';
 
 /** What machines and records together say of a workload. */
@@ -75,7 +76,8 @@ export class Settlement<M extends Machine> {
       const phase: Phase = record !== null && record.intent !== 'none' ? 'stopping' : 'running';
       const pid = await this.driver.pid(mine);
       const held = mine.storage !== null && record?.paused !== true;
-      const conditions = held ? [storageCondition(mine.storage)] : [];
+      const expired = watchdogCondition(mine, record);
+      const conditions = [...(held ? [storageCondition(mine.storage)] : []), ...(expired ? [expired] : [])];
       return { ...base, phase, power: mine.power, exit: null, pid, conditions };
     }
     const phase = record === null ? 'ended' : idlePhase[record.state];
@@ -90,7 +92,7 @@ export class Settlement<M extends Machine> {
   }
 }
 
-const crashes: ReadonlySet<string> = new Set(['guestCrash', 'hypervisorCrash', 'signalled']);
+const crashes: ReadonlySet<string> = new Set(['guestCrash', 'hypervisorCrash', 'signalled', 'watchdog']);
 
 const idlePhase: Readonly<Record<WorkloadRecord['state'], Phase>> = {
   prepared: 'preparing',
@@ -103,8 +105,9 @@ const idlePhase: Readonly<Record<WorkloadRecord['state'], Phase>> = {
 };
 
 /** Record of a running machine whose own was lost. */
-export function adoptedRecord({ instanceId, epoch, uuid, power, storage }: Machine): WorkloadRecord {
-  const paused = power === 'paused' && storage === null;
+export function adoptedRecord(machine: Machine): WorkloadRecord {
+  const { instanceId, epoch, uuid, power, storage, watchdog } = machine;
+  const paused = power === 'paused' && storage === null && watchdog !== true;
   const now = {
     state: 'started',
     intent: 'none',
@@ -112,6 +115,8 @@ export function adoptedRecord({ instanceId, epoch, uuid, power, storage }: Machi
     paused,
     exit: null,
     memory: null,
+    watchdog: null,
+    expiredAt: null,
   } as const;
   return { instanceId, epoch, uuid, ...now };
 }

@@ -85,7 +85,10 @@ export class Suspension<M extends Machine> {
     // What an interrupted attempt left never ran its guest.
     await this.driver.clear(spec, ctx);
     const account = await this.driver.account(volumeId);
-    const machine = await this.preparation.machine(spec, image, account, shape);
+    const machine = await this.preparation.machine(spec, image, account, {
+      ...shape,
+      watchdog: record.watchdog,
+    });
     const path = this.images.path(volumeId);
     await this.records.write({ ...record, state: 'restoring' });
     await faultPoint('vm.restore.recorded', spec.instanceId);

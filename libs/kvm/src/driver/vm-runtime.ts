@@ -113,6 +113,11 @@ export class VmRuntime<M extends Machine> implements Runtime {
     });
     driver.listen({
       noticed: (key) => this.#notice(key),
+      expired: (key) =>
+        void this.#locks
+          .run(key.instanceId, () => this.#wishes.expired(key, now()))
+          .finally(() => this.#notice(key))
+          .catch(() => undefined),
       resync: () => this.#resync(),
     });
   }
@@ -360,6 +365,8 @@ export class VmRuntime<M extends Machine> implements Runtime {
       intent: 'none',
       bootId: bootId(),
       paused: false,
+      watchdog: spec.watchdog ?? null,
+      expiredAt: null,
       exit: null,
     };
     await this.#records.write(starting);

@@ -1,7 +1,7 @@
 import { readFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hasCode, writeFileAtomic } from '@berth/linux';
-import { CloudInitSeed, ExitInfo, InstanceId, VolumeId } from '@berth/model';
+import { CloudInitSeed, ExitInfo, InstanceId, VolumeId, WatchdogAction } from '@berth/model';
 import type { HeldParts, WorkloadKey } from '@berth/runtime';
 import { z } from 'zod';
 import { epochFiles, listed, removeEpochFiles } from './epoch-files.js';
@@ -45,6 +45,10 @@ const WorkloadRecord = z.strictObject({
   bootId: z.string().nullable(),
   /** It was asked to pause: then nothing but a wish lets it go on. */
   paused: z.boolean().default(false),
+  /** What the watchdog of the last run does; null for a machine without one. */
+  watchdog: WatchdogAction.nullable().default(null),
+  /** When it expired last in this run, and reset its machine or let it go on. */
+  expiredAt: z.iso.datetime().nullable().default(null),
   exit: ExitInfo.nullable(),
   /** Set from `suspending` on until the guest goes on or its memory is discarded. */
   memory: MemoryRecord.nullable().default(null),

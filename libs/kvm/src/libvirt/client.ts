@@ -22,6 +22,8 @@ interface ClientEvents {
   lifecycle: [Lifecycle];
   /** The agent in this domain's guest came or went. */
   agent: [DomainRef];
+  /** A domain's watchdog expired; the number is a value of `WatchdogDeed`. */
+  watchdog: [DomainRef, number];
   /** Connected again after a loss: events may have been missed, ask for everything. */
   resync: [];
   /** The daemon went away; the client is trying to get it back. */
@@ -286,6 +288,7 @@ export class LibvirtClient extends EventEmitter<ClientEvents> {
       ...this.options,
       uri: this.options.uri ?? 'qemu:///system',
       onLifecycle: (event) => this.emit('lifecycle', event),
+      onWatchdog: (domain, deed) => this.emit('watchdog', domain, deed),
       onAgent: (domain) => this.emit('agent', domain),
       onClose: (error) => this.#lost(error),
     });

@@ -63,6 +63,7 @@ export const Remote = {
   eventRegister: 316,
   eventDeregister: 317,
   eventLifecycle: 318,
+  eventWatchdog: 321,
   eventAgent: 348,
   define: 350,
 } as const;
@@ -236,7 +237,10 @@ export const DomainState = {
 } as const;
 
 /** Why a domain is paused: the second number of {@link Remote.getState}. */
-export const PausedReason = { ioError: 5 } as const;
+export const PausedReason = { ioError: 5, watchdog: 6 } as const;
+
+/** What a watchdog did, as its event says. */
+export const WatchdogDeed = { none: 0, pause: 1, reset: 2 } as const;
 
 /** What {@link Remote.diskErrors} says of a disk. */
 export const DiskErrorCode = { unspecified: 1, noSpace: 2 } as const;

@@ -14,6 +14,7 @@ import {
 import { XdrReader, XdrWriter } from './xdr.js';
 
 const LIFECYCLE_EVENT_ID = 0;
+const WATCHDOG_EVENT_ID = 3;
 const AGENT_EVENT_ID = 18;
 const AUTH_NONE = 0;
 const MAX_AUTH_TYPES = 20;
@@ -37,6 +38,8 @@ export interface SessionOptions extends Pick<
   readonly onLifecycle: (event: Lifecycle) => void;
   /** The agent in a domain's guest came or went. */
   readonly onAgent: (domain: DomainRef) => void;
+  /** A domain's watchdog expired; `deed` is a value of `WatchdogDeed`. */
+  readonly onWatchdog: (domain: DomainRef, deed: number) => void;
   readonly onClose: (error: LibvirtConnectionError) => void;
 }
 
@@ -66,7 +69,9 @@ export class Session {
       const event = decodeLifecycle(message);
       if (event !== null) return options.onLifecycle(event);
       const domain = decodeAgent(message);
-      if (domain !== null) options.onAgent(domain);
+      if (domain !== null) return options.onAgent(domain);
+      const expired = decodeWatchdog(message);
+      if (expired !== null) options.onWatchdog(expired.domain, expired.deed);
     };
     const short = await openConnection({ ...options, onClose, onEvent }, options.uri);
     const opened = [short];
@@ -75,7 +80,7 @@ export class Session {
       const long = await openConnection(many, options.uri);
       opened.push(long);
       session = new Session(short, long, await openConnection(many, options.uri));
-      for (const event of [LIFECYCLE_EVENT_ID, AGENT_EVENT_ID])
+      for (const event of [LIFECYCLE_EVENT_ID, WATCHDOG_EVENT_ID, AGENT_EVENT_ID])
         await session.remote(Remote.eventRegister, new XdrWriter().int(event).bool(false));
       return session;
     } catch (error) {
@@ -165,4 +170,11 @@ function decodeAgent(message: Message): DomainRef | null {
   const reader = new XdrReader(message.payload);
   reader.int();
   return readDomain(reader);
+}
+
+function decodeWatchdog(message: Message): { domain: DomainRef; deed: number } | null {
+  if (message.program !== PROGRAM_REMOTE || message.procedure !== Remote.eventWatchdog) return null;
+  const reader = new XdrReader(message.payload);
+  reader.int();
+  return { domain: readDomain(reader), deed: reader.int() };
 }

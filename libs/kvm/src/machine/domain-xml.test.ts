@@ -22,6 +22,7 @@ const spec: MachineSpec = {
   seedPath: '/s/seed.iso',
   nics: [{ mac: '52:54:00:01:02:03', tap: 'bt-1' }],
   display: '/r/vnc',
+  watchdog: null,
   serialLog: '/l/1.log',
 };
 const parse = (text: string): ReturnType<DOMParser['parseFromString']> =>
@@ -110,9 +111,20 @@ describe('the domain document', () => {
   });
 
   it('carries instance, epoch and host, and a foreign document carries nothing', () => {
-    expect(readMetadata(domainXml(spec))).toEqual({ hostTag: 'h1', instanceId: spec.instanceId, epoch: 3 });
+    const own = { hostTag: 'h1', instanceId: spec.instanceId, epoch: 3, watchdogOff: false };
+    expect(readMetadata(domainXml(spec))).toEqual(own);
     expect(readMetadata('<domain><name>berth-x</name></domain>')).toBeNull();
     expect(readMetadata(domainXml(spec).replace('epoch="3"', 'epoch="x"'))).toBeNull();
+  });
+
+  it('has a watchdog only when told; one that turns it off pauses it, which its metadata tells', () => {
+    expect(domainXml(spec)).not.toContain('i6300esb');
+    for (const action of ['reset', 'pause', 'none', 'poweroff'] as const) {
+      const text = domainXml({ ...spec, watchdog: action });
+      const said = parse(text).getElementsByTagName('watchdog').item(0)?.getAttribute('action');
+      expect(said).toBe(action === 'poweroff' ? 'pause' : action);
+      expect(readMetadata(text)?.watchdogOff).toBe(action === 'poweroff');
+    }
   });
 
   it('is named per host and instance, the same for every epoch', () => {

@@ -1,15 +1,20 @@
+import type { WatchdogAction } from '@berth/model';
 import {
   AGENT_PORT,
   SCREEN_MIB,
   type MachineDisk,
   type MachineNic,
   type MachineSpec,
+  watchdogHalts,
 } from './machine-spec.js';
 import { domainName, metadataElement } from './metadata.js';
 import { renderXml, xml, type XmlElement } from './xml.js';
 
 /** Period of the CPU quota, microseconds: the kernel's default. */
 const QUOTA_PERIOD = 100_000;
+
+/** Far from where libvirt begins to give away slots. */
+const WATCHDOG_SLOT = '0x18';
 
 /** What the guest and libvirt call the root disk. */
 export const ROOT_DISK = 'vda';
@@ -84,6 +89,7 @@ function devices(spec: MachineSpec): XmlElement {
     xml('memballoon', { model: 'virtio', autodeflate: 'on' }),
     xml('controller', { type: 'usb', model: 'none' }),
     spec.display === null ? xml('video', {}, xml('model', { type: 'none' })) : display(spec.display),
+    spec.watchdog === null ? null : watchdog(spec.watchdog),
     // A guest that panics ends its run. It is preserved until that is written down: else libvirt could not tell it from
     // a QEMU that ended by itself.
     xml('panic', { model: 'isa' }),
@@ -126,6 +132,12 @@ function display(socket: string): XmlElement[] {
     xml('video', {}, xml('model', { type: 'vga', vram: SCREEN_MIB * 1024, heads: 1, primary: 'yes' })),
     xml('input', { type: 'tablet', bus: 'virtio' }),
   ];
+}
+
+/** On the root bus, where libvirt would not put an old PCI device by itself: it would make a bridge for it. */
+function watchdog(action: WatchdogAction): XmlElement {
+  const address = { type: 'pci', domain: '0x0000', bus: '0x00', slot: WATCHDOG_SLOT, function: '0x0' };
+  return xml('watchdog', { model: 'i6300esb', action: watchdogHalts(action) }, xml('address', address));
 }
 
 function seedDisk(path: string): XmlElement {

@@ -1,4 +1,4 @@
-import type { InstanceId } from '@berth/model';
+import type { InstanceId, WatchdogAction } from '@berth/model';
 
 /** Memory of a screen, MiB: enough for 2560 by 1600 pixels. */
 export const SCREEN_MIB = 16;
@@ -25,6 +25,8 @@ export interface MachineSpec {
   readonly nics: readonly MachineNic[];
   /** Unix socket on which QEMU serves its screen, keyboard and pointer by VNC; null for a machine without them. */
   readonly display: string | null;
+  /** What becomes of a machine whose guest lets its watchdog expire; null for one without a watchdog. */
+  readonly watchdog: WatchdogAction | null;
   /** File that gets every byte the guest writes to its first serial port. */
   readonly serialLog: string;
 }
@@ -42,6 +44,14 @@ export interface MachineNic {
   readonly mac: string;
   /** Tap that exists already and that libvirt must not create, configure or delete. */
   readonly tap: string;
+}
+
+/**
+ * What QEMU does when a watchdog expires. One that turns its machine off pauses it, and its driver takes it for off:
+ * QEMU itself would just end, which looks like a crash when nobody watches.
+ */
+export function watchdogHalts(action: WatchdogAction): Exclude<WatchdogAction, 'poweroff'> {
+  return action === 'poweroff' ? 'pause' : action;
 }
 
 /** The port in the guest where its agent listens: the name that agents look for. */

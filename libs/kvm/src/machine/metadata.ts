@@ -12,14 +12,19 @@ export interface DomainMetadata {
   readonly hostTag: string;
   readonly instanceId: InstanceId;
   readonly epoch: number;
+  /** A machine that its watchdog paused is off. */
+  readonly watchdogOff: boolean;
 }
 
-export function metadataElement(metadata: DomainMetadata): XmlElement {
+export function metadataElement(
+  metadata: Omit<DomainMetadata, 'watchdogOff'> & { readonly watchdog?: string | null },
+): XmlElement {
   return xml(`${PREFIX}:placement`, {
     [`xmlns:${PREFIX}`]: METADATA_NAMESPACE,
     host: metadata.hostTag,
     instance: metadata.instanceId,
     epoch: metadata.epoch,
+    ...(metadata.watchdog === 'poweroff' ? { watchdog: 'poweroff' } : {}),
   });
 }
 
@@ -42,7 +47,8 @@ export function readMetadata(domainXml: string): DomainMetadata | null {
   const epoch = Number(element.getAttribute('epoch'));
   const hostTag = element.getAttribute('host');
   if (!instanceId.success || !Number.isSafeInteger(epoch) || epoch < 1 || hostTag === null) return null;
-  return { hostTag, instanceId: instanceId.data, epoch };
+  const watchdogOff = element.getAttribute('watchdog') === 'poweroff';
+  return { hostTag, instanceId: instanceId.data, epoch, watchdogOff };
 }
 
 /**

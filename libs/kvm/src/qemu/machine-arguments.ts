@@ -1,4 +1,10 @@
-import { AGENT_PORT, SCREEN_MIB, type MachineNic, type MachineSpec } from '../machine/machine-spec.js';
+import {
+  AGENT_PORT,
+  SCREEN_MIB,
+  watchdogHalts,
+  type MachineNic,
+  type MachineSpec,
+} from '../machine/machine-spec.js';
 import { option } from './options.js';
 
 /** What a process of ours is given beside the machine. */
@@ -25,7 +31,12 @@ export function machineArguments(spec: MachineSpec, places: ProcessPlaces): stri
     '-no-user-config',
     '-S',
     ...sandbox,
-    ...option('-action', null, { reboot: 'reset', shutdown: 'pause', panic: 'pause' }),
+    ...option('-action', null, {
+      reboot: 'reset',
+      shutdown: 'pause',
+      panic: 'pause',
+      ...(spec.watchdog === null ? {} : { watchdog: watchdogHalts(spec.watchdog) }),
+    }),
     ...option('-machine', null, {
       type: spec.machineType,
       accel: spec.accel,
@@ -53,6 +64,7 @@ export function machineArguments(spec: MachineSpec, places: ProcessPlaces): stri
     ...option('-device', 'virtio-rng-pci', { rng: 'entropy' }),
     ...option('-device', 'virtio-balloon-pci', { 'deflate-on-oom': true }),
     ...option('-device', 'pvpanic'),
+    ...(spec.watchdog === null ? [] : option('-device', 'i6300esb')),
     ...(places.memoryDescriptor === null ? [] : ['-incoming', `fd:${places.memoryDescriptor}`]),
   ];
 }

@@ -24,7 +24,7 @@ export interface QemuMachine extends Machine {
   readonly process: ProcessIdentity | null;
 }
 
-type Seen = Pick<Machine, 'power' | 'end' | 'storage' | 'guessed' | 'signal'> &
+type Seen = Pick<Machine, 'power' | 'end' | 'storage' | 'guessed' | 'signal' | 'watchdog'> &
   Partial<Pick<Machine, 'agentPort'>>;
 
 /** What is true of machines now: from their records, the process table, and what QEMU says. */
@@ -85,17 +85,17 @@ export class MachineView {
     // Without a recorded process it was never let go.
     if (record.process === null) return { ...base, power: null, end: 'unknown', storage: null };
     if (identity === null) return { ...base, ...(await this.#gone(key)) };
-    return { ...base, ...(await this.#status(key, identity)), process: identity };
+    return { ...base, ...(await this.#status(record, identity)), process: identity };
   }
 
-  async #status(key: WorkloadKey, identity: ProcessIdentity): Promise<Seen> {
+  async #status(key: ProcessRecord, identity: ProcessIdentity): Promise<Seen> {
     const last = this.#last.get(keyText(key));
     if (last !== undefined && last.until > performance.now())
       return { power: last.power, guessed: true, end: 'unknown', storage: null };
     try {
       const client = await this.sessions.get(key, this.files.socketPath(key));
       const { status } = await client.execute('query-status', undefined, { timeoutMs: STATUS_MS });
-      const state = stateOf(status);
+      const state = stateOf(status, key.watchdogOff);
       this.#last.set(keyText(key), { power: state.power, until: 0 });
       const storage = status === 'io-error' ? await storageFault(client) : null;
       return { ...state, storage, agentPort: await agentPort(client) };

@@ -34,6 +34,7 @@ const spec: MachineSpec = {
   seedPath: '/s/seed.iso',
   nics: [{ mac: '52:54:00:01:02:03', tap: 'bt-1' }],
   display: '/r/vnc',
+  watchdog: null,
   serialLog: '/l/1.log',
 };
 const places = {
@@ -127,6 +128,13 @@ describe("a machine's arguments", () => {
     const text = machineArguments(spec, places).join(' ');
     expect(text).toContain('virtserialport,id=agent,chardev=agent0,name=org.qemu.guest_agent.0');
     expect(text).toContain('socket,id=agent0,path=/r/ga,server=on,wait=off');
+  });
+
+  it('have a watchdog only when told; QEMU pauses what it is to turn off', () => {
+    expect(machineArguments(spec, places).join(' ')).not.toMatch(/i6300esb|watchdog=/);
+    const reset = machineArguments({ ...spec, watchdog: 'reset' }, places).join(' ');
+    expect(reset).toMatch(/-action \S*watchdog=reset.* -device i6300esb/);
+    expect(machineArguments({ ...spec, watchdog: 'poweroff' }, places).join(' ')).toContain('watchdog=pause');
   });
 
   it('need a descriptor for each nic', () => {

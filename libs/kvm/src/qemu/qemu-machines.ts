@@ -83,7 +83,8 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
     this.#sessions = new QmpSessions({
       event: (key, event) => {
         if (event.event === 'SHUTDOWN' && quitReasons.has(event.data.reason)) this.#view.toldToQuit(key);
-        if (livePower.has(event.event)) this.#listener?.noticed(key);
+        if (event.event === 'WATCHDOG' && event.data.action !== 'pause') this.#listener?.expired(key);
+        else if (livePower.has(event.event)) this.#listener?.noticed(key);
       },
       closed: (key) => this.#attention.lost(key),
     });
@@ -400,5 +401,6 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
 
 function recordOf(spec: MachineSpec, { uid }: Account): ProcessRecord {
   const { instanceId, epoch, uuid, title: name, serialLog } = spec;
-  return { instanceId, epoch, uuid, name, uid, serialLog, process: null };
+  const watchdogOff = spec.watchdog === 'poweroff';
+  return { instanceId, epoch, uuid, name, uid, serialLog, watchdogOff, process: null };
 }

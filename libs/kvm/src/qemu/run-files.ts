@@ -15,6 +15,8 @@ const ProcessRecord = z.strictObject({
   name: z.string(),
   uid: z.int(),
   serialLog: z.string(),
+  /** A machine that its watchdog paused is off. */
+  watchdogOff: z.boolean().default(false),
   /** Null while it is being launched: what runs then never ran its guest. */
   process: z.strictObject({ pid: z.int(), startTime: z.int(), bootId: z.string() }).nullable(),
 });

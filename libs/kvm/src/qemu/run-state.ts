@@ -11,6 +11,7 @@ export const livePower: ReadonlySet<QmpEvent['event']> = new Set([
   'SUSPEND',
   'WAKEUP',
   'GUEST_PANICKED',
+  'WATCHDOG',
   'BLOCK_IO_ERROR',
   'VSERPORT_CHANGE',
 ]);
@@ -18,8 +19,14 @@ export const livePower: ReadonlySet<QmpEvent['event']> = new Set([
 /** Why QEMU went, where somebody on the host told it to. */
 export const quitReasons: ReadonlySet<ShutdownData['reason']> = new Set(['host-signal', 'host-qmp-quit']);
 
-/** What QEMU's run state means for us. A process that waits for its first `cont` never ran its guest. */
-export function stateOf(status: QueryStatusResult['status']): Pick<Machine, 'power' | 'end'> {
+/**
+ * What QEMU's run state means for us. A process that waits for its first `cont` never ran its guest.
+ * @param watchdogOff a machine that its watchdog paused is off
+ */
+export function stateOf(
+  status: QueryStatusResult['status'],
+  watchdogOff: boolean,
+): Pick<Machine, 'power' | 'end' | 'watchdog'> {
   switch (status) {
     case 'running':
     case 'colo':
@@ -30,6 +37,10 @@ export function stateOf(status: QueryStatusResult['status']): Pick<Machine, 'pow
       return { power: null, end: 'guestOff' };
     case 'guest-panicked':
       return { power: null, end: 'panicked' };
+    case 'watchdog':
+      return watchdogOff
+        ? { power: null, end: 'watchdog' }
+        : { power: 'paused', end: 'unknown', watchdog: true };
     case 'internal-error':
       return { power: null, end: 'failed' };
     case 'postmigrate':

@@ -86,6 +86,19 @@ const reboot = [
   ...sayBack,
 ];
 
+/** In its first boot it arms an i6300esb watchdog (PCI BIOS, INT 1Ah), which expires after two seconds; it is steady, too. */
+const arm = [
+  ...[0xb8, 0x02, 0xb1, 0xb9, 0xab, 0x25, 0xba, 0x86, 0x80, 0x31, 0xf6, 0xcd, 0x1a], // mov ax, b102h; mov cx, device; mov dx, vendor; xor si, si; int 1ah
+  ...[0xb8, 0x0c, 0xb1, 0xbf, 0x60, 0x00, 0xb9, 0x07, 0x00, 0xcd, 0x1a], // mov ax, b10ch; mov di, 60h; mov cx, 1 MHz, no interrupt; int 1ah
+  ...[0xb8, 0x0b, 0xb1, 0xbf, 0x68, 0x00, 0xb9, 0x02, 0x00, 0xcd, 0x1a], // mov ax, b10bh; mov di, 68h; mov cx, enable; int 1ah
+];
+const unattended = [
+  ...[0x80, 0x3e, ...word(COUNTER), 0x02], // cmp byte [counter], 2
+  ...[0x73, arm.length], // jae past it
+  ...arm,
+  ...sayBack,
+];
+
 /** Turns itself off without being asked. */
 const powerOff = [0xba, ...word(PM.control), 0xb8, 0x00, 0x20, 0xef, ...ignoreEverything];
 
@@ -129,6 +142,7 @@ const endings = {
   stubborn: ignoreEverything,
   brief: powerOff,
   rebooter: reboot,
+  unattended,
   panic,
   writer: writeMuch,
   overwriter: overwrite,

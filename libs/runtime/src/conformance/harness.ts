@@ -11,6 +11,8 @@ export type WorkloadKind =
   | 'brief'
   /** Boots once more by itself after its first boot, and is steady then. Only where there is a reset. */
   | 'rebooter'
+  /** Arms its watchdog in its first boot and tends it no more; steady otherwise. Only where there are watchdogs. */
+  | 'unattended'
   /** Its image cannot be used: broken or hostile content under a digest that is present. */
   | 'badImage';
 

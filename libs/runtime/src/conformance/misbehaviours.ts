@@ -224,6 +224,21 @@ export const misbehaviours: Readonly<Record<string, Twist>> = {
   }),
   'what is paused, suspended or off is not reset': () => ({ reset: () => Promise.resolve() }),
 
+  'a watchdog that expires resets the guest in the same run, and that is told': (rt) =>
+    recovering(rt, (o) => ({ ...o, conditions: [] })),
+  'a watchdog that turns the guest off ends its run with that reason, also to a later life of the agent': (
+    rt,
+  ) => recovering(rt, (o) => exitOf(o, { reason: 'hypervisorCrash' })),
+  'a watchdog that pauses the guest holds it until it is resumed, or reset': (rt, host) => ({
+    start: async (spec, ctx) => {
+      await rt.start(spec, ctx);
+      await rt.resume?.(of(host, spec)?.spec ?? spec, ctx);
+    },
+  }),
+  'a watchdog that does nothing is told of when it expires': (rt) => ({
+    start: (spec, ctx) => rt.start(spec, ctx).then(() => rt.reset?.(spec, ctx)),
+  }),
+
   'a console begins with what was printed before, and carries what is typed, also to a later life of the agent':
     (rt) => ({
       console: (key, open, signal) => opened(rt, key, { ...open, scrollbackBytes: 0 }, signal),
