@@ -4,6 +4,7 @@ import { terminalTickets } from './0003-terminal-tickets.js';
 import { driver } from './0005-driver.js';
 import { idempotencyHolder } from './0006-idempotency-holder.js';
 import { terminalTicketEnvelope } from './0008-terminal-ticket-envelope.js';
+import { imageImports } from './0009-image-imports.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
 export interface Migration {
@@ -22,4 +23,5 @@ export const migrations: readonly Migration[] = [
   driver,
   idempotencyHolder,
   terminalTicketEnvelope,
+  imageImports,
 ];

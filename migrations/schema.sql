@@ -204,6 +204,21 @@ CREATE TABLE public.idempotency_keys (
 );
 
 --
+-- Name: image_imports; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.image_imports (
+    operation_id uuid NOT NULL,
+    kind text NOT NULL,
+    envelope text NOT NULL,
+    source text NOT NULL,
+    sha256 text,
+    holder integer,
+    CONSTRAINT image_imports_kind_check CHECK ((kind = ANY (ARRAY['oci'::text, 'disk'::text]))),
+    CONSTRAINT image_imports_sha256_check CHECK ((sha256 ~ '^[0-9a-f]{64}$'::text))
+);
+
+--
 -- Name: images; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -463,7 +478,8 @@ CREATE TABLE public.projects (
     quota jsonb DEFAULT '{}'::jsonb NOT NULL,
     resource_version bigint DEFAULT 1 NOT NULL,
     created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL
+    updated_at timestamp with time zone NOT NULL,
+    image_sources jsonb DEFAULT '{"redirects": false, "privateAddresses": false}'::jsonb NOT NULL
 );
 
 --
@@ -692,6 +708,13 @@ ALTER TABLE ONLY public.hosts
 
 ALTER TABLE ONLY public.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (scope, key);
+
+--
+-- Name: image_imports image_imports_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.image_imports
+    ADD CONSTRAINT image_imports_pkey PRIMARY KEY (operation_id);
 
 --
 -- Name: images images_pkey; Type: CONSTRAINT; Schema: public; Owner: -
@@ -1259,6 +1282,13 @@ ALTER TABLE ONLY public.host_sessions
 
 ALTER TABLE ONLY public.idempotency_keys
     ADD CONSTRAINT idempotency_keys_operation_id_fkey FOREIGN KEY (operation_id) REFERENCES public.operations(id);
+
+--
+-- Name: image_imports image_imports_operation_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.image_imports
+    ADD CONSTRAINT image_imports_operation_id_fkey FOREIGN KEY (operation_id) REFERENCES public.operations(id) ON DELETE CASCADE;
 
 --
 -- Name: images images_project_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -

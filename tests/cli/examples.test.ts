@@ -1,4 +1,7 @@
+import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { format } from 'prettier';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -41,6 +44,8 @@ const wanted: Readonly<Record<string, 'running' | 'paused' | 'stopped'>> = {
 
 let lab: CliLab;
 let operation = '';
+let imageUrl = '';
+let source: Server;
 beforeAll(async () => {
   lab = await CliLab.start();
   const { store, projects } = lab.api;
@@ -55,6 +60,15 @@ beforeAll(async () => {
     );
   const layer = await tarOf([{ name: 'bin/demo', content: 'x' }]);
   await writeFile(join(lab.dir, 'busybox.oci.tar'), await ociTar({ layer, diffId: digestOf(layer) }));
+  await store.projectUpdate({ actor: 'system:test', traceId: '0'.repeat(32) }, 'alpha', {
+    imageSources: { privateAddresses: true },
+  });
+  source = createServer((_, response) => void response.end(Buffer.alloc(1024 * 1024, 3))).listen(
+    0,
+    '127.0.0.1',
+  );
+  await once(source, 'listening');
+  imageUrl = `http://127.0.0.1:${(source.address() as AddressInfo).port}/disk.raw`;
   await lab.run('qemu-img create -q -f qcow2 disk.qcow2 8M');
   for (const name of ['web', 'db', 'old', 'old1', 'old2']) {
     const spec = { isolation: 'vm', image: 'disk', vcpus: 1, memoryMiB: 64, rootDisk: { sizeMiB: 64 } };
@@ -73,7 +87,11 @@ beforeAll(async () => {
   const cache = { name: 'cache', spec: { isolation: 'container', image: 'busybox', memoryMiB: 64 } };
   await lab.api.call('post', '/v1/projects/alpha/instances?wait=10').send(cache).expect(202);
 }, 120_000);
-afterAll(() => lab.stop());
+afterAll(async () => {
+  source.closeAllConnections();
+  source.close();
+  await lab.stop();
+});
 
 test.each(shown)('berth $path --help shows examples', ({ examples: lines }) => {
   expect(lines.length).toBeGreaterThan(0);
@@ -90,7 +108,9 @@ describe('an example of --help', () => {
       await bring(each, wanted[verb] ?? 'running');
     const terminal = line.includes('--vnc') ? null : /^berth (console|exec -it) /.exec(line);
     const running =
-      terminal === null ? lab.begin(line, 'bash', { OPERATION: operation }) : lab.beginInTerminal(line);
+      terminal === null
+        ? lab.begin(line, 'bash', { OPERATION: operation, IMAGE_URL: imageUrl })
+        : lab.beginInTerminal(line);
     if (terminal !== null) {
       const [prompt, last] = terminal[1] === 'console' ? ['login: ', '\u001d'] : ['$ ', 'exit 0\r'];
       await expect.poll(() => running.out, { timeout: 15_000 }).toContain(prompt);

@@ -22,6 +22,8 @@ import { makeSecret } from '../../apps/api/src/access/secret.js';
 import { MasterKey } from '../../apps/api/src/dispatch/master-key.js';
 import { defaultHttpConfig, type HttpDeps } from '../../apps/api/src/http/deps.js';
 import { createHttpApp } from '../../apps/api/src/http/http-app.js';
+import { defaultDownloadLimits, UrlImports } from '../../apps/api/src/images/url-imports.js';
+import { systemPause } from '../../apps/api/src/system-clock.js';
 import { startLedger } from '../../apps/api/src/ledger/sequencer.js';
 import type { Ledger } from '../../apps/api/src/ledger/ledger.js';
 import { explain, preview } from '../../apps/api/src/scheduling/explain.js';
@@ -122,6 +124,7 @@ export class Api {
     readonly app: NestFastifyApplication,
     readonly store: Store,
     readonly ledger: Ledger,
+    private readonly imports: UrlImports,
     private readonly postgres: ThrowawayPostgres,
     readonly url: string,
     private readonly blobDir: string,
@@ -153,6 +156,20 @@ export class Api {
     const host = await seedHost(store, hostName);
     const usage = new UsageHistory(clock, 100);
     const meters = new Meters();
+    const blobs = new BlobStore(blobDir);
+    const masterKey = new MasterKey(randomBytes(32));
+    const imageMaxBytes = 4 * 1024 * 1024;
+    const imports = new UrlImports({
+      store,
+      blobs,
+      masterKey,
+      clock,
+      ids,
+      pause: systemPause,
+      log: console,
+      ledger: () => void ledger.flush(),
+      limits: { ...defaultDownloadLimits(imageMaxBytes), stallMs: 500, backoffMs: () => 20 },
+    });
     const link = () => ({ hosts: 1, receivedBytes: 10, sentBytes: 20 });
     const app = await createHttpApp({
       usage,
@@ -164,15 +181,16 @@ export class Api {
       clock,
       ids,
       wake: { scheduler: () => undefined, dispatch: () => undefined, ledger: () => undefined },
-      blobs: new BlobStore(blobDir),
+      blobs,
+      imports,
       config: {
         ...defaultHttpConfig,
-        imageMaxBytes: 4 * 1024 * 1024,
+        imageMaxBytes,
         heartbeatMs: 50,
         terminal: { pingMs: 500, idleMs: 60_000 },
       },
       caFingerprint: 'ab'.repeat(32),
-      masterKey: new MasterKey(randomBytes(32)),
+      masterKey,
       logger: pino({ level: 'silent' }),
       logs: () => Promise.resolve(Readable.from([Buffer.from('first line\n'), Buffer.from('second line\n')])),
       terminals: new EchoTerminals(),
@@ -190,7 +208,19 @@ export class Api {
     });
     await app.getHttpAdapter().getInstance().ready();
     await app.listen(0, '127.0.0.1');
-    const api = new Api(app, store, ledger, postgres, url, blobDir, host, projects, usage, ledgerReads);
+    const api = new Api(
+      app,
+      store,
+      ledger,
+      imports,
+      postgres,
+      url,
+      blobDir,
+      host,
+      projects,
+      usage,
+      ledgerReads,
+    );
     for (const role of ['admin', 'operator', 'viewer'] as const)
       for (const project of [null, 'alpha', 'beta'] as const)
         api.tokens.set(`${project ?? 'all'}:${role}`, await api.tokenMake(role, project));
@@ -289,6 +319,7 @@ export class Api {
 
   async stop(): Promise<void> {
     await this.app.close();
+    await this.imports.close();
     await this.ledger.close();
     await this.store.close();
     await this.postgres.stop();

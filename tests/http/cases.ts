@@ -1,4 +1,7 @@
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { expect } from 'vitest';
 import { guestInfo, seed, seedHost, type Api } from './api.js';
 import { Browser } from './browser.js';
@@ -80,6 +83,25 @@ export const cases: Readonly<Record<string, RouteCase>> = {
       expect(body.name).toBe('alpha');
     },
     bad: absent('/v1/projects/nowhere'),
+  },
+  'PATCH /v1/projects/{project}': {
+    good: async (api) => {
+      const project = name();
+      const { body: made } = await api.call('post', '/v1/projects').send({ name: project }).expect(201);
+      expect(made.imageSources).toEqual({ redirects: false, privateAddresses: false });
+      const change = (imageSources: object, version = made.resourceVersion) =>
+        api.call('patch', `/v1/projects/${project}`).set('if-match', `"${version}"`).send({ imageSources });
+      const { body, headers } = await change({ redirects: true }).expect(200);
+      expect(body.imageSources).toEqual({ redirects: true, privateAddresses: false });
+      expect(headers['etag']).toBe(`"${made.resourceVersion + 1}"`);
+      await change({ redirects: false }).expect(412);
+      // An administrator of one project may not open the network of all.
+      await api
+        .call('patch', '/v1/projects/alpha', await api.tokenMake('admin', 'alpha'))
+        .send({ imageSources: { privateAddresses: true } })
+        .expect(403);
+    },
+    bad: (api) => refused(api.call('patch', '/v1/projects/alpha').send({ imageSources: {} })),
   },
   'GET /v1/projects/{project}/summary': {
     good: async (api) => {
@@ -352,6 +374,35 @@ export const cases: Readonly<Record<string, RouteCase>> = {
           .call('post', `${images}?name=${name()}&kind=oci`)
           .set('content-type', 'application/octet-stream')
           .send(Buffer.from('this is no archive'.repeat(100))),
+      ),
+  },
+  'POST /v1/projects/{project}/images/import': {
+    good: async (api) => {
+      const project = name();
+      await api.call('post', '/v1/projects').send({ name: project }).expect(201);
+      const imageSources = { privateAddresses: true };
+      await api.call('patch', `/v1/projects/${project}`).send({ imageSources }).expect(200);
+      const bytes = disk();
+      const server = createServer((_, response) => void response.end(bytes)).listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/disk.raw`;
+      const sha256 = createHash('sha256').update(bytes).digest('hex');
+      const { body, headers } = await api
+        .call('post', `/v1/projects/${project}/images/import?wait=30`)
+        .send({ name: 'far', kind: 'disk', url, sha256 })
+        .expect(202);
+      server.closeAllConnections();
+      server.close();
+      expect(body.operation).toMatchObject({ kind: 'imageImport', state: 'succeeded', progress: 100 });
+      expect(body.image).toMatchObject({ id: body.operation.target.id, digest: `sha256:${sha256}` });
+      expect(headers['location']).toBe(`/v1/operations/${body.operation.id}`);
+      expect(headers['etag']).toBe(`"${body.image.resourceVersion}"`);
+    },
+    bad: (api) =>
+      refused(
+        api
+          .call('post', `${images}/import`)
+          .send({ name: name(), kind: 'disk', url: 'http://169.254.169.254/latest/meta-data' }),
       ),
   },
   'GET /v1/projects/{project}/images': {

@@ -1,5 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { type AddressInfo, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ImageContent, type ImageKind, type ProjectId } from '@berth/model';
@@ -116,6 +117,14 @@ const cases: Readonly<Record<string, Case>> = {
     count: `SELECT count(*)::int AS n FROM images WHERE name = $1`,
     status: 201,
   },
+  'POST /v1/projects/{project}/images/import': {
+    path: () => '/v1/projects/default/images/import',
+    // Nothing comes from there: it is under way for as long as this test runs.
+    body: (n) => ({ name: `far-${n}`, kind: 'disk', url: `http://127.0.0.1:${silent}/` }),
+    other: (n) => ({ name: `far-${n}-other`, kind: 'disk', url: `http://127.0.0.1:${silent}/` }),
+    count: `SELECT count(*)::int AS n FROM operations WHERE kind = 'imageImport' AND target_name LIKE 'far-' || $1 || '%'`,
+    status: 202,
+  },
   'POST /v1/join-tokens': {
     path: () => '/v1/join-tokens',
     body: (n) => ({ hostName: n }),
@@ -152,6 +161,9 @@ let dir: string;
 let bench: FaultBench;
 let api: ApiProcess;
 let host: Host;
+/** A port on which every connection is taken and nothing said. */
+let silent: number;
+let mute: Server;
 
 beforeAll(async () => {
   postgres = await startPostgres();
@@ -166,6 +178,11 @@ beforeAll(async () => {
   const { secret } = (await made('/v1/join-tokens', { hostName: 'h1' })) as { secret: string };
   host.start(api.linkPort, secret);
   const projectId = ((await store.projectGet('default')) as { id: ProjectId }).id;
+  const operator = { actor: 'system:test', traceId: '0'.repeat(32) };
+  await store.projectUpdate(operator, 'default', { imageSources: { privateAddresses: true } });
+  mute = createServer((socket) => socket.on('error', () => undefined).resume());
+  await new Promise<void>((resolve) => mute.listen(0, '127.0.0.1', resolve));
+  silent = (mute.address() as AddressInfo).port;
   await image(projectId, 'base', 'oci');
   await image(projectId, 'disk', 'disk');
   await made(instances, { name: 'runner', spec: container });
@@ -183,6 +200,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await host.end();
   await api.stop();
+  await new Promise((resolve) => mute.close(resolve));
   await store.close();
   await postgres.stop();
   rmSync(dir, { recursive: true, force: true });

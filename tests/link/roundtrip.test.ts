@@ -1,6 +1,6 @@
 import { rm, writeFile } from 'node:fs/promises';
 import type { InstanceId } from '@berth/model';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { RuntimeError, SimulatedRuntime } from '@berth/runtime';
 import { startPostgres } from '../support/postgres.js';
 import type { ThrowawayPostgres } from '../support/postgres.js';
@@ -204,6 +204,76 @@ class Blocked extends SimulatedRuntime {
     return Promise.reject(new RuntimeError('hostFault', '10.90.0.0/24 overlaps eth0', { cause }));
   }
 }
+
+describe('content that only a host has', () => {
+  let second: Host;
+  beforeEach(() => (second = new Host(`${dir}/h2`, 'h2')));
+  afterEach(() => second.end());
+
+  /** An image that ran on the first host, and is gone from the API; what comes next goes to the second. */
+  async function onFirstOnly(): Promise<string> {
+    host.start(api.door.port, await api.joinToken());
+    await api.create('web');
+    await api.untilState('web', 'running');
+    await until(
+      async () => (await api.store.imageGet(await api.project(), 'base'))?.hosts.map((h) => h.name),
+      (names) => names?.join() === 'h1',
+      'h1 says that it holds the image',
+    );
+    api.blobs.held.clear();
+    second.start(api.door.port, await api.joinToken());
+    await until(
+      () => api.door.connected(),
+      (hosts) => hosts.length === 2,
+      'both hosts are connected',
+    );
+    const system = { actor: 'system:test', traceId: 'test' };
+    await api.store.hostUpdate(system, 'h1', { schedulable: false });
+    return [...host.blobs.held.keys()][0] as string;
+  }
+
+  it('goes from there to another, through the API, which keeps none of it', async () => {
+    const digest = await onFirstOnly();
+    await api.create('other');
+    const other = await api.untilState('other', 'running');
+    expect(other?.status.host?.name).toBe('h2');
+    expect(second.blobs.held.get(digest)).toEqual(host.blobs.held.get(digest));
+    expect(api.blobs.held.size).toBe(0);
+  });
+
+  it('and was damaged there is not taken; it is fetched again until it is right', async () => {
+    const digest = await onFirstOnly();
+    const right = host.blobs.held.get(digest) as Buffer;
+    host.blobs.held.set(digest, Buffer.alloc(right.length, 1));
+    const put = vi.spyOn(second.blobs, 'put');
+    await api.create('other');
+    await until(
+      () => put.mock.settledResults.filter((r) => r.type === 'rejected').length,
+      (refused) => refused > 0,
+      'h2 refuses what came',
+    );
+    expect(second.blobs.held.has(digest)).toBe(false);
+    host.blobs.held.set(digest, right);
+    await api.untilState('other', 'running');
+    expect(second.blobs.held.get(digest)).toEqual(right);
+  });
+
+  it('and is not there after all leaves the instance waiting, and comes once the API has it', async () => {
+    const digest = await onFirstOnly();
+    const right = host.blobs.held.get(digest) as Buffer;
+    host.blobs.held.clear();
+    const asked = vi.spyOn(host.blobs, 'has');
+    await api.create('other');
+    await until(
+      () => asked.mock.calls.length,
+      (times) => times > 0,
+      'h1 is asked',
+    );
+    expect((await api.get('other'))?.status.state).not.toBe('running');
+    api.blobs.add(right);
+    await api.untilState('other', 'running');
+  });
+});
 
 describe('an instance that cannot be started yet', () => {
   it('says why and what to do while it is tried again, and nothing of it once it runs', async () => {

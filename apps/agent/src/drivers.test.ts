@@ -103,7 +103,14 @@ class Machine {
     const { journal } = await Journal.open(this.dir, () => new Date());
     const report = (body: ReportBody): void => void this.reports.push(body);
     const runtimes = new Runtimes([new Driver('libvirt', this), new Driver('qemu', this)], clock, log);
-    const images = new ImageFetch({ has: () => Promise.resolve(true), put: () => Promise.resolve() }, report);
+    const images = new ImageFetch(
+      {
+        has: () => Promise.resolve(true),
+        put: () => Promise.resolve(),
+        open: () => Promise.reject(new Error('it holds nothing')),
+      },
+      report,
+    );
     const networks = new HostNetworks(null, clock, log);
     const common = { clock, log, journal, images, runtimes, networks, report };
     this.placements = new Placements({ ...common, bootId: 'b1', vmStarts: 2 });

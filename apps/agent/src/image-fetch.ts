@@ -1,11 +1,13 @@
 import type { Readable } from 'node:stream';
 import { LinkError } from '@berth/link';
-import type { ReportBody } from '@berth/link';
+import type { LinkAnswer, ReportBody } from '@berth/link';
 import type { Digest, ImageContent } from '@berth/model';
 
 /** Content on this host, by digest. */
 export interface BlobKeeper {
   has(digest: Digest): Promise<boolean>;
+  /** @throws when it is not here */
+  open(digest: Digest): Promise<{ readonly stream: Readable }>;
   put(stream: Readable, options: { digest: Digest; maxBytes: number }): Promise<unknown>;
 }
 
@@ -43,6 +45,13 @@ export class ImageFetch {
     await this.blobs.put(stream, { digest, maxBytes: want.sizeBytes });
     this.wanted.delete(digest);
     for (const waiter of want.waiters) waiter();
+  }
+
+  /** A blob that is here, for another host. */
+  async give(digest: Digest): Promise<LinkAnswer> {
+    if (!(await this.blobs.has(digest)))
+      return { status: 404, body: { code: 'notFound', message: `${digest} is not on this host` } };
+    return { status: 200, body: (await this.blobs.open(digest)).stream };
   }
 
   /** Asks again for all that is waited for (a new session). */

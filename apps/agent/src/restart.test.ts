@@ -43,7 +43,14 @@ async function begin(): Promise<void> {
   const { journal } = await Journal.open(dir, clock.now);
   const report = (): void => undefined;
   const runtimes = new Runtimes([new SimulatedRuntime(host)], clock, log);
-  const images = new ImageFetch({ has: () => Promise.resolve(true), put: () => Promise.resolve() }, report);
+  const images = new ImageFetch(
+    {
+      has: () => Promise.resolve(true),
+      put: () => Promise.resolve(),
+      open: () => Promise.reject(new Error('it holds nothing')),
+    },
+    report,
+  );
   const networks = new HostNetworks(null, clock, log);
   const common = { clock, log, journal, images, runtimes, networks, report };
   placements = new Placements({ ...common, bootId: 'b1', vmStarts: 2 });

@@ -52,7 +52,14 @@ class Agent {
     });
     const report = (body: Parameters<Outbox['put']>[0]): void => this.outbox.put(body);
     const runtimes = new Runtimes([runtime], systemClock, log);
-    const images = new ImageFetch({ has: () => Promise.resolve(true), put: () => Promise.resolve() }, report);
+    const images = new ImageFetch(
+      {
+        has: () => Promise.resolve(true),
+        put: () => Promise.resolve(),
+        open: () => Promise.reject(new Error('it holds nothing')),
+      },
+      report,
+    );
     const networks = new HostNetworks(null, systemClock, log);
     const common = { clock: systemClock, log, journal, images, bootId: 'b1' };
     const placements = new Placements({ ...common, runtimes, networks, vmStarts: 2, report });

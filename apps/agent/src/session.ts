@@ -89,6 +89,8 @@ class AgentSession {
       case 'PUT blobs':
         await this.ports.images.receive(parsePart(Digest, tail), request.stream);
         return { status: 204 };
+      case 'GET blobs':
+        return this.ports.images.give(parsePart(Digest, tail));
       case 'GET usage':
         return { status: 200, body: this.ports.usage.since(Number(request.query.get('after')) || 0) };
       case 'GET logs':

@@ -12,6 +12,7 @@ import { MasterKey } from './dispatch/master-key.js';
 import { firstAccessEnsure } from './first-access.js';
 import { defaultHttpConfig, type HttpDeps } from './http/deps.js';
 import { createHttpApp } from './http/http-app.js';
+import { defaultDownloadLimits, UrlImports } from './images/url-imports.js';
 import type { Ledger } from './ledger/ledger.js';
 import { startLedger } from './ledger/sequencer.js';
 import { Exposition } from './metrics/exposition.js';
@@ -130,6 +131,20 @@ async function startCore(
     listen,
   });
   door = agents;
+  const imageMaxBytes = config.uploadMaxMiB * 1024 * 1024;
+  const imports = new UrlImports({
+    store,
+    blobs,
+    masterKey,
+    clock: systemClock,
+    ids: randomIds,
+    pause: systemPause,
+    log: logger,
+    ledger: numberEvents,
+    limits: defaultDownloadLimits(imageMaxBytes),
+  });
+  await imports.takeUp();
+  await imports.sweep();
   const wake = { scheduler: () => scheduling.wake(), dispatch: wakeDispatch, operations: numberEvents };
   const reconcileStop = reconcileStart(
     {
@@ -138,6 +153,7 @@ async function startCore(
       log: logger,
       silentAfterMs: config.hostSilentSeconds * 1000,
       eventsKeptMs: config.eventsKeptDays * 86_400_000,
+      imports,
       wake,
     },
     systemTimers,
@@ -150,6 +166,7 @@ async function startCore(
       ids: randomIds,
       logger,
       masterKey,
+      imports,
       caFingerprint: authority.fingerprint,
       usage,
       meters,
@@ -163,7 +180,7 @@ async function startCore(
       }),
       config: {
         ...defaultHttpConfig,
-        imageMaxBytes: config.uploadMaxMiB * 1024 * 1024,
+        imageMaxBytes,
         metricsAccess: config.metricsAccess,
         dashboardDir: paths.dashboardDir,
       },
@@ -186,6 +203,7 @@ async function startCore(
     },
     stop: async () => {
       await reconcileStop();
+      await imports.close();
       await scheduling.close();
       await agents.close();
     },

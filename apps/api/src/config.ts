@@ -24,7 +24,7 @@ export const ApiConfig = z.strictObject({
   hostSilentSeconds: z.coerce.number().int().min(3).max(3600).default(15),
   /** Lifecycle and observation events are kept this long, days. Audit is kept for ever. */
   eventsKeptDays: z.coerce.number().int().min(1).max(3650).default(30),
-  /** Largest image upload, MiB. */
+  /** Largest image, uploaded or downloaded, MiB. */
   uploadMaxMiB: z.coerce
     .number()
     .int()

@@ -32,6 +32,11 @@ export async function kindGuess(file: string): Promise<ImageKind> {
   return gzip || head.toString('latin1', 257, 262) === 'ustar' ? 'oci' : 'disk';
 }
 
+/** What an address most likely gives, by the ending of its path: nothing of it is read here. */
+export function kindByEnding(url: string): ImageKind {
+  return /\.(tar|tgz|tar\.gz)$/i.test(url.split(/[?#]/)[0] ?? '') ? 'oci' : 'disk';
+}
+
 /** Uploads a file as an image; `sent` is told how many of its bytes have gone. @throws Failure, ProblemError */
 export async function imageImport(
   api: BerthClient,

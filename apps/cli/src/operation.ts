@@ -123,6 +123,7 @@ function operationGet(api: BerthClient, id: string, signal: AbortSignal): Promis
 
 async function stateLine(api: BerthClient, operation: Operation, signal: AbortSignal): Promise<string> {
   const { project, target } = operation;
+  if (target.kind === 'image') return stepLine(operation);
   const params = { path: { project, name: target.name } };
   const path = '/v1/projects/{project}/instances/{name}';
   try {
@@ -135,12 +136,23 @@ async function stateLine(api: BerthClient, operation: Operation, signal: AbortSi
   }
 }
 
+function stepLine({ target, steps, progress }: Operation): string {
+  const newest = steps.at(-1);
+  if (newest === undefined) return `${target.name}: waits for its turn`;
+  const words = newest.message === undefined ? newest.name : `${newest.name}, ${newest.message}`;
+  return `${target.name}: ${words} (${progress} %)`;
+}
+
 function goesOn(o: Operation, why: string, exitCode: 6 | 130): Failure {
   const { project, target } = o;
   const where = project === 'default' ? '' : ` -p ${project}`;
+  const look =
+    target.kind === 'image'
+      ? `berth operation get ${o.id}`
+      : `berth get instances ${target.name} -o wide${where} · berth explain ${target.name}${where}`;
   return new Failure(
     `${o.kind} of ${target.name} ${why} and goes on (operation ${o.id}).\n` +
-      `  -> Look: berth get instances ${target.name} -o wide${where} · berth explain ${target.name}${where} · berth operation wait ${o.id}`,
+      `  -> Look: ${look} · berth operation wait ${o.id}`,
     exitCode,
   );
 }

@@ -277,7 +277,8 @@ export interface paths {
     delete?: never;
     options?: never;
     head?: never;
-    patch?: never;
+    /** Change the settings of a project */
+    patch: operations['projectsUpdate'];
     trace?: never;
   };
   '/v1/projects/{project}/decisions/preview': {
@@ -328,6 +329,23 @@ export interface paths {
     post?: never;
     /** Delete an image that no instance uses */
     delete: operations['imagesDelete'];
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/v1/projects/{project}/images/import': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Import an image from an address; redirects and private addresses only where the project allows them */
+    post: operations['imagesImportUrl'];
+    delete?: never;
     options?: never;
     head?: never;
     patch?: never;
@@ -1576,6 +1594,27 @@ export interface components {
       resourceVersion: number;
       sizeBytes: number;
     };
+    ImageAccepted: {
+      /** @description null until the operation succeeded */
+      image: components['schemas']['Image'] | null;
+      operation: components['schemas']['Operation'];
+    };
+    ImageImport: {
+      /** @enum {string} */
+      kind: 'oci' | 'disk';
+      /** @description Name of the new image */
+      name: string;
+      /** @description Of the file as it is downloaded */
+      sha256?: string;
+      /** @description http or https, without user name and password. What is in its query is kept sealed until the import is over, and shown nowhere */
+      url: string;
+    };
+    ImageSources: {
+      /** @description Connect to loopback, private, link-local and other addresses that are not of the public Internet */
+      privateAddresses: boolean;
+      /** @description Follow redirects to other addresses */
+      redirects: boolean;
+    };
     Imported: {
       image: components['schemas']['Image'];
       operation: components['schemas']['Operation'];
@@ -2294,6 +2333,7 @@ export interface components {
       createdAt: string;
       /** Format: uuid */
       id: string;
+      imageSources: components['schemas']['ImageSources'];
       name: string;
       resourceVersion: number;
     };
@@ -2325,6 +2365,15 @@ export interface components {
           | 'restoring'
           | 'deleting';
       }[];
+    };
+    ProjectUpdate: {
+      /** @description What imports by URL may do; what is left out stays */
+      imageSources: {
+        /** @description Connect to loopback, private, link-local and other addresses that are not of the public Internet */
+        privateAddresses?: boolean;
+        /** @description Follow redirects to other addresses */
+        redirects?: boolean;
+      };
     };
     SendKeys: {
       /** @description One after another */
@@ -3137,6 +3186,36 @@ export interface operations {
       default: components['responses']['Problem'];
     };
   };
+  projectsUpdate: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description ETag that was read; 412 when the object has changed since */
+        'if-match'?: string;
+      };
+      path: {
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['ProjectUpdate'];
+      };
+    };
+    responses: {
+      /** @description The project as it is now */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Project'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
   decisionPreviewsPreview: {
     parameters: {
       query?: never;
@@ -3277,6 +3356,41 @@ export interface operations {
           [name: string]: unknown;
         };
         content?: never;
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  imagesImportUrl: {
+    parameters: {
+      query?: {
+        /** @description Hold the answer until the operation is finished, at most this many seconds */
+        wait?: number;
+      };
+      header?: {
+        /** @description One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body */
+        'idempotency-key'?: string;
+      };
+      path: {
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['ImageImport'];
+      };
+    };
+    responses: {
+      /** @description Recorded; its operation tells how far it is */
+      202: {
+        headers: {
+          /** @description The operation */
+          location?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['ImageAccepted'];
+        };
       };
       default: components['responses']['Problem'];
     };

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { chmod, mkdir, open, readdir, rename, rm, stat, unlink } from 'node:fs/promises';
+import { chmod, link, mkdir, open, readdir, rename, rm, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import type { Digest } from '@berth/model';
@@ -155,15 +155,25 @@ export class BlobStaging {
     const digest = DigestSchema.parse(`sha256:${hash.digest('hex')}`);
     if (options.digest !== undefined && options.digest !== digest) {
       await rm(path, { force: true });
-      throw new ImageError(
-        'badDigest',
-        `the content hashes to ${digest}, not to ${options.digest}`,
-        'The file was damaged or changed on its way: fetch or build it again.',
-      );
+      throw otherDigest(digest, options.digest);
     }
     if (this.staged.has(digest)) await unlink(path);
     else this.staged.set(digest, { path, sizeBytes });
     return { digest, sizeBytes };
+  }
+
+  /**
+   * Takes a whole file of the same file system, by a hard link: it must not change any more. @throws ImageError badDigest
+   */
+  async adopt(file: string, options: Pick<PutOptions, 'digest'> = {}): Promise<StoredBlob> {
+    const blob = await fileDigest(file);
+    if (options.digest !== undefined && options.digest !== blob.digest)
+      throw otherDigest(blob.digest, options.digest);
+    if (this.staged.has(blob.digest)) return blob;
+    const path = join(this.dir, String(this.next++));
+    await link(file, path);
+    this.staged.set(blob.digest, { path, sizeBytes: blob.sizeBytes });
+    return blob;
   }
 
   /** Path of a staged blob, to look into it before it is published; null when it is not staged here. */
@@ -211,6 +221,25 @@ async function syncDirectory(path: string): Promise<void> {
 function hexOf(digest: Digest): string {
   // Parsed again at this border: the hex becomes a file name.
   return DigestSchema.parse(digest).slice('sha256:'.length);
+}
+
+/** Digest and size of a file. */
+export async function fileDigest(path: string): Promise<StoredBlob> {
+  const hash = createHash('sha256');
+  let sizeBytes = 0;
+  for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024 })) {
+    hash.update(chunk as Buffer);
+    sizeBytes += (chunk as Buffer).length;
+  }
+  return { digest: DigestSchema.parse(`sha256:${hash.digest('hex')}`), sizeBytes };
+}
+
+function otherDigest(found: Digest, wanted: Digest): ImageError {
+  return new ImageError(
+    'badDigest',
+    `the content hashes to ${found}, not to ${wanted}`,
+    'The file was damaged or changed on its way: fetch or build it again.',
+  );
 }
 
 function missing(digest: Digest): ImageError {

@@ -1,5 +1,5 @@
 export { ImageError, type ImageErrorCode } from './image-error.js';
-export { BlobStore, BlobStaging, type PutOptions, type StoredBlob } from './blob-store.js';
+export { BlobStore, BlobStaging, fileDigest, type PutOptions, type StoredBlob } from './blob-store.js';
 export { importArchive, type OciContent } from './archive-import.js';
 export { defaultArchiveLimits, type ArchiveLimits } from './staged-archive.js';
 export { inspectDisk, inspectNewDisk, type DiskFacts } from './disk-inspect.js';
@@ -11,3 +11,4 @@ export {
   type StoredLayer,
 } from './layer-store.js';
 export { confined, confinedId, type Bounds } from './confine.js';
+export { PartialFile } from './partial-file.js';

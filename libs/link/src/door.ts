@@ -10,6 +10,7 @@
  *     GET  /reports?session=N      one long NDJSON stream of Report lines
  *     POST /ack                    Ack: everything up to `seq` is committed
  *     PUT  /blobs/<digest>         content the agent asked for by an `imageWanted` report
+ *     GET  /blobs/<digest>         content that this host holds, for another host
  *     GET  /usage?after=MS         UsageAnswer: what was measured after that time of the host's clock
  *     GET  /logs/<instanceId>      bytes of the newest epoch; `?follow=1&tailBytes=N`
  *     POST /terminals/<instanceId> console or exec of the newest epoch, both ways: see terminal.ts

@@ -6,6 +6,19 @@ export type ImageKind = z.infer<typeof ImageKind>;
 export const DiskFormat = z.enum(['qcow2', 'raw']);
 export type DiskFormat = z.infer<typeof DiskFormat>;
 
+/** What imports by URL may do in a project, beyond fetching from the one public address that was named. */
+export const ImageSources = z
+  .strictObject({
+    redirects: z.boolean().describe('Follow redirects to other addresses'),
+    privateAddresses: z
+      .boolean()
+      .describe(
+        'Connect to loopback, private, link-local and other addresses that are not of the public Internet',
+      ),
+  })
+  .meta({ id: 'ImageSources' });
+export type ImageSources = z.infer<typeof ImageSources>;
+
 /** What a host needs to fetch and use an image; every blob is content-addressed. */
 export const ImageContent = z.discriminatedUnion('kind', [
   z.strictObject({

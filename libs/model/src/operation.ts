@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { DecisionId, Digest, HostId, InstanceId, Name, OperationId } from './ids.js';
 import { FieldError } from './errors.js';
+import { ImageSources } from './image.js';
 
 export const OperationKind = z.enum([
   'create',
@@ -155,7 +156,13 @@ export const Role = z.enum(['admin', 'operator', 'viewer']);
 export type Role = z.infer<typeof Role>;
 
 export const Project = z
-  .strictObject({ id: z.uuid(), name: Name, resourceVersion: z.int(), createdAt: z.iso.datetime() })
+  .strictObject({
+    id: z.uuid(),
+    name: Name,
+    imageSources: ImageSources,
+    resourceVersion: z.int(),
+    createdAt: z.iso.datetime(),
+  })
   .meta({ id: 'Project' });
 export type Project = z.infer<typeof Project>;
 

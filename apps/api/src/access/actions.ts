@@ -14,6 +14,7 @@ export const actions = {
   'projects.create': rule('admin', 'cluster'),
   'projects.list': rule('viewer'),
   'projects.get': rule('viewer'),
+  'projects.update': rule('admin', 'cluster'),
   'instances.create': rule('operator'),
   'instances.list': rule('viewer'),
   'instances.get': rule('viewer'),

@@ -13,7 +13,7 @@ import { streamFault, type HostTerminal } from './host-terminal.js';
 import { serveJoinDoor } from './join-door.js';
 import type { JoinPorts } from './join-door.js';
 
-export interface AgentsDoorOptions extends HostLinkPorts, JoinPorts {
+export interface AgentsDoorOptions extends Omit<HostLinkPorts, 'holder'>, JoinPorts {
   readonly clock: Clock;
   /** Addresses to listen on, one listener each; port 0 takes a free one. */
   readonly listen: readonly { readonly host: string; readonly port: number }[];
@@ -251,7 +251,8 @@ export class AgentsDoor {
       onClose: (err) => log.debug({ err, hostId }, 'a link closed'),
       ...(hooks.roundTrip === undefined ? {} : { onRoundTrip: hooks.roundTrip }),
     });
-    const link = new HostLink(hostId, fingerprint, h2, this.o);
+    const holder = (id: HostId): HostLink | undefined => this.links.get(id);
+    const link = new HostLink(hostId, fingerprint, h2, { ...this.o, holder });
     try {
       await link.open();
       this.seat(link);

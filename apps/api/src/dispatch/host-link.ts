@@ -18,6 +18,7 @@ import type { PromptAction } from '@berth/link';
 import { CloudInitSeed, GuestInfo } from '@berth/model';
 import type { Digest, HostId, InstanceId, SendKeys, TerminalOpen } from '@berth/model';
 import type { Store } from '../store/store.js';
+import { type BlobHolder, blobOpen } from './blob-holders.js';
 import { listFaults } from './fault-names.js';
 import { HostTerminal } from './host-terminal.js';
 import type { BlobSource, DispatchHooks, DispatchLog, Pause, TraceSink, UsageSink } from './hooks.js';
@@ -26,6 +27,8 @@ import { ReportWriter } from './reports.js';
 
 export interface HostLinkPorts {
   readonly store: Store;
+  /** Another host that is connected to this process. */
+  readonly holder: (hostId: HostId) => BlobHolder | undefined;
   readonly blobs: BlobSource;
   readonly hooks: DispatchHooks;
   readonly log: DispatchLog;
@@ -267,7 +270,7 @@ export class HostLink {
     try {
       for (let attempt = 0; !this.ended.signal.aborted; attempt++) {
         try {
-          await this.pushBlob(digest);
+          await this.pushBlob(digest, attempt);
           break;
         } catch (err) {
           log.warn({ err, hostId: this.hostId, digest }, 'a blob could not be pushed');
@@ -281,14 +284,15 @@ export class HostLink {
     }
   }
 
-  private async pushBlob(digest: Digest): Promise<void> {
-    const { store, blobs, log } = this.ports;
+  private async pushBlob(digest: Digest, attempt: number): Promise<void> {
+    const { store, blobs, log, holder } = this.ports;
     if (!(await store.imageBlobWanted(this.hostId, digest)))
       return log.warn(
         { hostId: this.hostId, digest },
         'a host asked for content that it has no assignment for',
       );
-    const { stream } = await blobs.open(digest);
+    const wanted = { digest, asking: this.hostId, attempt };
+    const stream = await blobOpen(blobs, { store, log, holder }, wanted, this.ended.signal);
     stream.on('error', () => undefined);
     const answer = await send(this.h2, {
       method: 'PUT',
@@ -301,6 +305,11 @@ export class HostLink {
     // 409: nobody there waits for it any more.
     if (answer.status >= 300 && answer.status !== 409)
       throw new LinkError('status', `the agent answered ${answer.status}: ${answer.body.toString('utf8')}`);
+  }
+
+  /** Bytes of a blob that this host holds. @throws LinkError status, closed, timeout */
+  blob(digest: Digest, signal: AbortSignal): Promise<ClientHttp2Stream> {
+    return sendForStream(this.h2, { method: 'GET', path: `/blobs/${digest}`, signal });
   }
 
   /** Bytes of an instance's newest epoch on this host. The caller ends it by the signal or by destroying it. */

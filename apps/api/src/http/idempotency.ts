@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto';
 import { faultPoint } from '@berth/faults';
-import { BerthError, type InstanceId, type OperationId } from '@berth/model';
+import { BerthError, type InstanceId, type Operation, type OperationId } from '@berth/model';
 import type { CallHandler, ExecutionContext, NestInterceptor } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { firstValueFrom, from, of, type Observable } from 'rxjs';
 import type { KeptAnswer, RequestContext } from '../store/store.js';
 import type { HttpDeps } from './deps.js';
 import { accessOf, callerOrNull, callerSet } from './gate.js';
-import { accepted } from './operation-wait.js';
+import { accepted, imageAccepted } from './operation-wait.js';
 
 /** A live request renews nothing, so the lease covers the longest one: `?wait=60`, or an upload. Seconds. */
 const lease = { request: 90, upload: 3600 };
@@ -112,12 +112,18 @@ export class IdempotencyInterceptor implements NestInterceptor {
   private async rebuilt(reply: FastifyReply, held: Held, id: string, gone: AbortSignal): Promise<unknown> {
     const operation = await this.deps.store.operationGet(null, id as OperationId);
     if (operation === null) throw new Error(`operation ${id} of a committed request is not stored`);
-    const instance = await this.deps.store.instanceById(operation.target.id as InstanceId);
-    const answer = await accepted(this.deps, reply, { operation, instance }, { seconds: 0, gone });
+    const answer = await this.answerOf(reply, operation, gone);
     // Of several that make it again, all give the one that was kept first.
     const first = await this.deps.store.idempotencyComplete({ ...held, ...kept(reply, answer) });
     for (const [name, value] of Object.entries(first.headers)) void reply.header(name, value);
     return first.answer;
+  }
+
+  private async answerOf(reply: FastifyReply, operation: Operation, gone: AbortSignal): Promise<unknown> {
+    const wait = { seconds: 0, gone };
+    if (operation.target.kind === 'image') return imageAccepted(this.deps, reply, operation, wait);
+    const instance = await this.deps.store.instanceById(operation.target.id as InstanceId);
+    return accepted(this.deps, reply, { operation, instance }, wait);
   }
 }
 

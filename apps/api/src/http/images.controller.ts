@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import { BerthError, Image, ImageKind, Name, Operation } from '@berth/model';
-import { Controller, Delete, Get, Inject, Param, Post, Query, Req, Res } from '@nestjs/common';
+import { Body, Controller, Delete, Get, Inject, Param, Post, Query, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { imageImport } from '../images/import.js';
@@ -10,7 +10,8 @@ import { setEtag } from './etag.js';
 import { Asking, type Caller } from './gate.js';
 import { answering } from './idempotency.js';
 import { addressName, found, projectOf } from './project-scope.js';
-import { listOf, Page } from './query.js';
+import { imageAccepted, ImageAccepted } from './operation-wait.js';
+import { listOf, Page, Wait } from './query.js';
 
 const ImportQuery = z.strictObject({
   name: Name.describe('Name of the new image'),
@@ -19,6 +20,24 @@ const ImportQuery = z.strictObject({
   ),
 });
 const Imported = z.strictObject({ operation: Operation, image: Image }).meta({ id: 'Imported' });
+const ImageImport = z
+  .strictObject({
+    name: Name.describe('Name of the new image'),
+    kind: ImageKind,
+    url: z
+      .string()
+      .min(1)
+      .max(8192)
+      .describe(
+        'http or https, without user name and password. What is in its query is kept sealed until the import is over, and shown nowhere',
+      ),
+    sha256: z
+      .string()
+      .regex(/^[0-9a-f]{64}$/, 'must be 64 hexadecimal digits, in lower case')
+      .optional()
+      .describe('Of the file as it is downloaded'),
+  })
+  .meta({ id: 'ImageImport' });
 const Images = listOf(Image);
 
 @Controller('v1/projects/:project/images')
@@ -53,6 +72,31 @@ export class ImagesController {
     };
     const context = answering(reply, asking.context, answer);
     return answer(await imageImport(this.deps, context, upload, request.body));
+  }
+
+  @Post('import')
+  @Action('images.import', {
+    summary:
+      'Import an image from an address; redirects and private addresses only where the project allows them',
+    answers: {
+      202: {
+        description: 'Recorded; its operation tells how far it is',
+        schema: ImageAccepted,
+        headers: { location: 'The operation' },
+      },
+    },
+  })
+  async importUrl(
+    @Asking() { context, gone, principal }: Caller,
+    @Param('project') project: string,
+    @Body({ schema: ImageImport }) body: z.infer<typeof ImageImport>,
+    @Query({ schema: Wait }) query: Wait,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<ImageAccepted> {
+    await projectOf(this.deps.store, principal, project);
+    const operation = await this.deps.imports.begin(context, project, body);
+    this.deps.wake.ledger();
+    return imageAccepted(this.deps, reply, operation, { seconds: query.wait ?? 0, gone });
   }
 
   @Get()

@@ -1,4 +1,4 @@
-import { Instance, type InstanceId, Operation } from '@berth/model';
+import { Image, Instance, type InstanceId, Operation } from '@berth/model';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
 import { etagOf } from './etag.js';
@@ -49,4 +49,28 @@ export async function accepted(
   void reply.header('location', `/v1/operations/${operation.id}`);
   if (instance !== null) void reply.header('etag', etagOf(instance));
   return { operation, instance };
+}
+
+export const ImageAccepted = z
+  .strictObject({
+    operation: Operation,
+    image: Image.nullable().describe('null until the operation succeeded'),
+  })
+  .meta({ id: 'ImageAccepted' });
+export type ImageAccepted = z.infer<typeof ImageAccepted>;
+
+/** The same for the import of an image. */
+export async function imageAccepted(
+  deps: Pick<HttpDeps, 'store' | 'ledger'>,
+  reply: FastifyReply,
+  begun: Operation,
+  wait: { readonly seconds: number; readonly gone: AbortSignal },
+): Promise<ImageAccepted> {
+  const operation = await operationSettled(deps, begun, wait.seconds, wait.gone);
+  void reply.header('location', `/v1/operations/${operation.id}`);
+  if (operation.state !== 'succeeded') return { operation, image: null };
+  const project = await deps.store.projectGet(operation.project);
+  const image = project === null ? null : await deps.store.imageGet(project.id, operation.target.name);
+  if (image !== null) void reply.header('etag', etagOf(image));
+  return { operation, image };
 }

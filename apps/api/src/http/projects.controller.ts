@@ -1,17 +1,24 @@
-import { InstanceState, Isolation, Name, Project } from '@berth/model';
-import { Body, Controller, Get, Inject, Param, Post, Res } from '@nestjs/common';
+import { ImageSources, InstanceState, Isolation, Name, Project } from '@berth/model';
+import { Body, Controller, Get, Headers, Inject, Param, Patch, Post, Res } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
 import { seesProject } from '../access/principal.js';
 import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
-import { setEtag } from './etag.js';
+import { ifMatchOf, setEtag } from './etag.js';
 import { Asking, type Caller } from './gate.js';
 import { answering } from './idempotency.js';
-import { found, projectOf } from './project-scope.js';
+import { addressName, found, projectOf } from './project-scope.js';
 import { listOf } from './query.js';
 
 const ProjectCreate = z.strictObject({ name: Name }).meta({ id: 'ProjectCreate' });
+const ProjectUpdate = z
+  .strictObject({
+    imageSources: ImageSources.partial()
+      .refine((s) => Object.keys(s).length > 0, 'must change at least one setting')
+      .describe('What imports by URL may do; what is left out stays'),
+  })
+  .meta({ id: 'ProjectUpdate' });
 const Projects = listOf(Project);
 const Summary = z
   .strictObject({
@@ -65,6 +72,32 @@ export class ProjectsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<Project> {
     const project = found('project', name, await this.deps.store.projectGet(name));
+    setEtag(reply, project);
+    return project;
+  }
+
+  @Patch(':project')
+  @Action('projects.update', {
+    summary: 'Change the settings of a project',
+    answers: { 200: { description: 'The project as it is now', schema: Project } },
+    ifMatch: true,
+  })
+  async update(
+    @Asking() { context }: Caller,
+    @Param('project') name: string,
+    @Headers('if-match') ifMatch: string | undefined,
+    @Body({ schema: ProjectUpdate }) body: z.infer<typeof ProjectUpdate>,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<Project> {
+    const { redirects, privateAddresses } = body.imageSources;
+    const project = await this.deps.store.projectUpdate(context, addressName('project', name), {
+      imageSources: {
+        ...(redirects === undefined ? {} : { redirects }),
+        ...(privateAddresses === undefined ? {} : { privateAddresses }),
+      },
+      ...ifMatchOf(ifMatch),
+    });
+    this.deps.wake.ledger();
     setEtag(reply, project);
     return project;
   }

@@ -1,16 +1,8 @@
 import type { Readable } from 'node:stream';
-import { ImageError, importArchive, inspectNewDisk, type ImageErrorCode } from '@berth/images';
-import {
-  BerthError,
-  type ErrorCode,
-  type Image,
-  type ImageContent,
-  type ImageKind,
-  type Operation,
-  type ProjectId,
-} from '@berth/model';
+import { BerthError, type Image, type ImageKind, type Operation, type ProjectId } from '@berth/model';
 import type { HttpDeps } from '../http/deps.js';
 import type { RequestContext } from '../store/store.js';
+import { asImportError, contentOfStream } from './image-content.js';
 
 type Deps = Pick<HttpDeps, 'store' | 'blobs' | 'config' | 'ids' | 'wake'>;
 
@@ -46,7 +38,8 @@ export async function imageImport(
     deadlineSeconds: importSeconds,
   });
   try {
-    const content = await contentOf(deps, upload.kind, stream);
+    const bounds = { blobs: deps.blobs, maxBytes: deps.config.imageMaxBytes };
+    const content = await contentOfStream(bounds, upload.kind, stream);
     const { projectId, name } = upload;
     const made = await deps.store.imageImported(ctx, { projectId, name, content, operationId: operation.id });
     deps.wake.ledger();
@@ -60,41 +53,4 @@ export async function imageImport(
     });
     throw error;
   }
-}
-
-async function contentOf(deps: Deps, kind: ImageKind, stream: Readable): Promise<ImageContent> {
-  const maxBytes = deps.config.imageMaxBytes;
-  if (kind === 'oci') return importArchive(stream, deps.blobs, { totalBytes: maxBytes, blobBytes: maxBytes });
-  const staging = await deps.blobs.stage();
-  try {
-    const { digest, sizeBytes } = await staging.write(stream, { maxBytes });
-    const { format, virtualSizeMiB } = await inspectNewDisk(staging.path(digest) ?? deps.blobs.path(digest));
-    await staging.publish([digest]);
-    return { kind: 'disk', digest, format, sizeBytes, virtualSizeMiB, blobs: [{ digest, sizeBytes }] };
-  } finally {
-    await staging.discard();
-  }
-}
-
-const codes: Readonly<Record<ImageErrorCode, ErrorCode>> = {
-  badArchive: 'badImage',
-  badDigest: 'badImage',
-  badLayer: 'badImage',
-  badDisk: 'badImage',
-  missingBlob: 'badImage',
-  unsupported: 'unsupported',
-  tooLarge: 'tooLarge',
-  deadline: 'unavailable',
-  hostFault: 'unavailable',
-};
-
-function asImportError(thrown: unknown): BerthError {
-  if (thrown instanceof BerthError) return thrown;
-  if (thrown instanceof ImageError) {
-    return new BerthError(codes[thrown.code], thrown.message, { remedy: thrown.remedy, cause: thrown });
-  }
-  const code = (thrown as NodeJS.ErrnoException | null)?.code;
-  if (code === 'ECONNRESET' || code === 'ERR_STREAM_PREMATURE_CLOSE')
-    return new BerthError('malformed', 'The upload ended before its last byte.', { cause: thrown });
-  return new BerthError('internal', 'The import met an error the API did not foresee.', { cause: thrown });
 }

@@ -35,6 +35,7 @@ function deps(store: Partial<ReconcileDeps['store']>, woken: string[], errors: s
     log: { error: (c) => errors.push(String((c as { loop: string }).loop)) },
     silentAfterMs: 15_000,
     eventsKeptMs: 1000,
+    imports: { takeUp: () => Promise.resolve() },
     wake: {
       scheduler: () => woken.push('scheduler'),
       dispatch: (h) => woken.push(`dispatch ${h}`),

@@ -1,4 +1,5 @@
 import type { HostId } from '@berth/model';
+import type { UrlImports } from '../images/url-imports.js';
 import type { LoopLog } from '../scheduling/loop.js';
 import type { Clock, EventStore, ReconcileStore, TerminalTicketStore } from '../store/store.js';
 
@@ -17,6 +18,7 @@ export interface ReconcileDeps {
   readonly silentAfterMs: number;
   /** Lifecycle and observation events are kept this long, ms; audit for ever. */
   readonly eventsKeptMs: number;
+  readonly imports: Pick<UrlImports, 'takeUp'>;
   readonly wake: { scheduler(): void; dispatch(hostId: HostId): void; operations(): void };
 }
 
@@ -66,6 +68,11 @@ export const tasks: readonly Task[] = [
       d.wake.scheduler();
       return Promise.resolve();
     },
+  },
+  {
+    name: 'imports that nobody does are taken up',
+    everyMs: 5000,
+    run: (d) => d.imports.takeUp(),
   },
   {
     name: 'expired idempotency keys go',

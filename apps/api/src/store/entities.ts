@@ -1,4 +1,4 @@
-import type { Role } from '@berth/model';
+import type { ImageSources, Role } from '@berth/model';
 import { EntitySchema } from 'typeorm';
 
 /*
@@ -9,6 +9,7 @@ import { EntitySchema } from 'typeorm';
 export interface ProjectEntity {
   id: string;
   name: string;
+  imageSources: ImageSources;
   resourceVersion: number;
   createdAt: Date;
 }
@@ -18,6 +19,7 @@ export const ProjectEntity = new EntitySchema<ProjectEntity>({
   columns: {
     id: { type: 'uuid', primary: true },
     name: { type: 'text' },
+    imageSources: { type: 'jsonb', name: 'image_sources' },
     resourceVersion: { type: 'bigint', name: 'resource_version' },
     createdAt: { type: 'timestamptz', name: 'created_at' },
   },

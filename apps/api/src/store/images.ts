@@ -46,10 +46,11 @@ interface ImageDraft {
   readonly projectId: ProjectId;
   readonly name: string;
   readonly content: ImageContent;
+  readonly source?: string;
 }
 
 export function imageInsert(db: Db, ctx: RequestContext, image: ImageDraft): Promise<Image> {
-  return unlessTaken(image.name, () => inTx(db, (tx) => imageWrite(tx, ctx, image)));
+  return unlessTaken(image.name, () => inTx(db, (tx) => imageWrite(tx, ctx, tx.ids.uuid(), image)));
 }
 
 export function imageImported(
@@ -59,8 +60,12 @@ export function imageImported(
 ): Promise<{ operation: Operation; image: Image }> {
   return unlessTaken(image.name, () =>
     inTx(db, async (tx) => {
-      const written = await imageWrite(tx, ctx, image);
-      await operationEnd(tx, ctx, image.operationId, { state: 'succeeded' });
+      if (!(await operationEnd(tx, ctx, image.operationId, { state: 'succeeded' })))
+        throw new BerthError('stateConflict', 'the import was over before all of it was here', {
+          remedy: 'Look at its operation for the reason, and import the image again.',
+        });
+      const { target } = await operationOf(tx, image.operationId);
+      const written = await imageWrite(tx, ctx, target.id, image);
       const made = { operation: await operationOf(tx, image.operationId), image: written };
       await keyAnswer(tx, ctx, made);
       return made;
@@ -68,10 +73,9 @@ export function imageImported(
   );
 }
 
-async function imageWrite(tx: Tx, ctx: RequestContext, image: ImageDraft): Promise<Image> {
-  const { content, name, projectId } = image;
+async function imageWrite(tx: Tx, ctx: RequestContext, id: string, image: ImageDraft): Promise<Image> {
+  const { content, name, projectId, source } = image;
   const sizeBytes = content.blobs.reduce((sum, b) => sum + b.sizeBytes, 0);
-  const id = tx.ids.uuid();
   await tx.changed(
     `INSERT INTO images (id, project_id, name, kind, digest, size_bytes, content, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
     [id, projectId, name, content.kind, content.digest, sizeBytes, JSON.stringify(content), tx.now],
@@ -82,7 +86,7 @@ async function imageWrite(tx: Tx, ctx: RequestContext, image: ImageDraft): Promi
       type: 'image.created',
       projectId,
       object: { kind: 'image', id, name },
-      data: { digest: content.digest },
+      data: { digest: content.digest, ...(source === undefined ? {} : { source }) },
     },
   ]);
   const row = await tx.row<Row>(`${from} WHERE i.id = $1`, [id]);
@@ -165,6 +169,16 @@ export async function imageBlobWanted(db: Db, hostId: HostId, digest: Digest): P
     [hostId, digest],
   );
   return rows.length > 0;
+}
+
+export async function imageBlobHolders(db: Db, digest: Digest): Promise<readonly HostId[]> {
+  const rows = await read<{ host_id: HostId }>(
+    db,
+    `SELECT DISTINCT x.host_id FROM images m JOIN host_images x ON x.digest = m.digest
+     WHERE m.content->'blobs' @> jsonb_build_array(jsonb_build_object('digest', $1::text)) ORDER BY x.host_id`,
+    [digest],
+  );
+  return rows.map((r) => r.host_id);
 }
 
 /**

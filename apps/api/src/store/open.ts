@@ -15,6 +15,7 @@ import * as hostRead from './host-read.js';
 import * as hostSessions from './host-sessions.js';
 import * as hosts from './hosts.js';
 import * as idempotency from './idempotency.js';
+import * as imageImports from './image-imports.js';
 import * as images from './images.js';
 import { instanceAct, instanceUpdate } from './instance-change.js';
 import { imageForSpec, instanceCreate } from './instance-create.js';
@@ -103,7 +104,8 @@ function bindAll<T extends Record<string, (db: Db, ...args: never[]) => unknown>
 }
 
 function bind(db: Db): Omit<Store, 'close'> {
-  const { projectCreate, projectList, projectGet, networkList, networkGet, volumeList, volumeGet } = projects;
+  const { projectCreate, projectList, projectGet, projectUpdate } = projects;
+  const { networkList, networkGet, volumeList, volumeGet } = projects;
   const { hostOf: _hostOf, usedOf: _usedOf, ...hostReads } = hostRead;
   const { instanceGet, instanceById, instanceList, instanceCounts, instanceRevisions } = instances;
   const { snapshotRead: _snapshot, ...hostReaders } = hostReads;
@@ -114,6 +116,7 @@ function bind(db: Db): Omit<Store, 'close'> {
       projectCreate,
       projectList,
       projectGet,
+      projectUpdate,
       networkList,
       networkGet,
       volumeList,
@@ -126,6 +129,7 @@ function bind(db: Db): Omit<Store, 'close'> {
     ...bindAll(db, hostWriters),
     ...bindAll(db, hostSessions),
     ...bindAll(db, images),
+    ...bindAll(db, imageImports),
     ...bindAll(db, { imageForSpec, instanceCreate, instanceUpdate, instanceAct, instanceDelete }),
     ...bindAll(db, { instanceGet, instanceById, instanceList, instanceCounts, instanceRevisions }),
     ...bindPlacement(db),

@@ -204,7 +204,8 @@ export async function operationStep(
     };
     const changed = await tx.changed(
       `UPDATE operations SET state = 'running', progress = greatest(progress, $3),
-         steps = CASE WHEN jsonb_array_length(steps) < ${stepsKept} THEN steps || $2 ELSE jsonb_set(steps, '{-1}', $2) END
+         steps = CASE WHEN jsonb_array_length(steps) < ${stepsKept} AND steps->-1->>'name' IS DISTINCT FROM $2::jsonb->>'name'
+           THEN steps || $2::jsonb ELSE jsonb_set(steps, '{-1}', $2::jsonb) END
        WHERE id = $1 AND state IN ('pending', 'running')`,
       [id, JSON.stringify(entry), Math.min(99, Math.trunc(step.progress ?? 0))],
     );

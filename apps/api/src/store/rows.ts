@@ -7,6 +7,7 @@ import type {
   HostId,
   HostNetworkSpec,
   ImageContent,
+  ImageKind,
   Instance,
   InstanceId,
   InstanceSpec,
@@ -15,6 +16,7 @@ import type {
   NicId,
   NetworkId,
   Operation,
+  OperationId,
   Phase,
   Power,
   ProjectId,
@@ -249,6 +251,28 @@ export interface RevisionRow {
   readonly labels: Readonly<Record<string, string>>;
   readonly actor: string;
   readonly at: Date;
+}
+
+/** An import by URL, as it is asked for. */
+export interface ImageImportDraft {
+  readonly projectId: ProjectId;
+  readonly imageId: string;
+  readonly name: string;
+  readonly kind: ImageKind;
+  /** The address, sealed with the master key: it may carry a signature. */
+  readonly envelope: string;
+  /** The address as events and people see it. */
+  readonly source: string;
+  /** Of the file as it is downloaded, hex; null: anything is taken. */
+  readonly sha256: string | null;
+  readonly deadlineSeconds: number;
+}
+/** One that is under way, with who asked. */
+export interface ImageImportRow extends Omit<ImageImportDraft, 'deadlineSeconds'> {
+  readonly operationId: OperationId;
+  readonly project: string;
+  readonly actor: string;
+  readonly traceId: string;
 }
 
 /** What a ticket opens, where, and who asked for it. */

@@ -11,6 +11,7 @@ import type {
   HostId,
   Image,
   ImageContent,
+  ImageSources,
   Instance,
   InstanceCreate,
   InstanceId,
@@ -38,6 +39,12 @@ export interface ProjectStore {
   projectCreate(ctx: RequestContext, project: { name: string }): Promise<Project & { id: ProjectId }>;
   projectList(): Promise<readonly (Project & { id: ProjectId })[]>;
   projectGet(name: string): Promise<(Project & { id: ProjectId }) | null>;
+  /** Changes what is named, keeps the rest. `ifMatch` is a resourceVersion. @throws notFound, preconditionFailed */
+  projectUpdate(
+    ctx: RequestContext,
+    name: string,
+    change: { imageSources: Partial<ImageSources>; ifMatch?: number },
+  ): Promise<Project & { id: ProjectId }>;
   networkList(projectId: ProjectId): Promise<readonly Network[]>;
   networkGet(projectId: ProjectId, name: string): Promise<Network | null>;
   volumeList(projectId: ProjectId): Promise<readonly Volume[]>;
@@ -162,11 +169,26 @@ export interface ImageStore {
     ctx: RequestContext,
     image: { projectId: ProjectId; name: string; content: ImageContent },
   ): Promise<Image>;
-  /** The same at the end of an import, whose operation succeeds with it. @throws nameTaken */
+  /**
+   * The same at the end of an import, whose operation succeeds with it and has the image's id. `source` says where it came
+   * from. @throws nameTaken, stateConflict (the operation is over)
+   */
   imageImported(
     ctx: RequestContext,
-    image: { projectId: ProjectId; name: string; content: ImageContent; operationId: OperationId },
+    image: {
+      projectId: ProjectId;
+      name: string;
+      content: ImageContent;
+      operationId: OperationId;
+      source?: string;
+    },
   ): Promise<{ operation: Operation; image: Image }>;
+  /** Records an import by URL, which this process is to do, with its operation. @throws nameTaken */
+  imageImportBegin(ctx: RequestContext, draft: rows.ImageImportDraft): Promise<Operation>;
+  /** Makes the imports under way that nobody does, or this process does already, its own. */
+  imageImportsClaim(): Promise<readonly rows.ImageImportRow[]>;
+  /** Forgets the addresses of imports that are over; returns how many. */
+  imageImportsTrim(): Promise<number>;
   imageGet(projectId: ProjectId, name: string): Promise<Image | null>;
   imageList(projectId: ProjectId, page?: rows.PageRequest): Promise<rows.Page<Image>>;
   /** @throws notFound, inUse (names the instances) */
@@ -175,6 +197,8 @@ export interface ImageStore {
   imageBlobs(): Promise<ReadonlySet<Digest>>;
   /** Whether a host has an assignment or held image that needs this blob: only then may it be pushed there. */
   imageBlobWanted(hostId: HostId, digest: Digest): Promise<boolean>;
+  /** Hosts that hold every blob of some image with this blob. */
+  imageBlobHolders(digest: Digest): Promise<readonly HostId[]>;
   /** A host's inventory of complete images replaces what was known. False when the session is stale. */
   hostImagesSet(hostId: HostId, session: number, digests: readonly Digest[]): Promise<boolean>;
   hostImageAdd(hostId: HostId, session: number, digest: Digest): Promise<boolean>;
@@ -316,7 +340,7 @@ export interface OperationStore {
       deadlineSeconds: number;
     },
   ): Promise<Operation>;
-  /** False when the operation is over. */
+  /** A step with the name of the newest one takes its place. False when the operation is over. */
   operationStep(
     id: OperationId,
     step: { name: string; message?: string; progress?: number },

@@ -1,23 +1,62 @@
 import { Option } from 'commander';
 import { answer } from '@berth/client';
-import { imageImport, kindGuess, type ImageKind } from '../image-file.js';
+import { exitCodes, Failure } from '../failure.js';
+import { imageImport, kindByEnding, kindGuess, type ImageKind } from '../image-file.js';
 import { images } from '../kinds.js';
+import { endText, operationEnd, type WaitOptions } from '../operation.js';
 import { listText, objectText } from '../output.js';
-import { examples, ofInstance, say, type Commands } from '../session.js';
+import {
+  examples,
+  inProject,
+  note,
+  ofInstance,
+  say,
+  wholeNumber,
+  type Commands,
+  type Session,
+} from '../session.js';
 import { uploadProgress } from '../upload-progress.js';
+
+interface ImportOptions extends WaitOptions {
+  readonly name: string;
+  readonly kind?: ImageKind;
+  readonly sha256?: string;
+}
+
+/** Has the API download an image; waits for it, and tells how far it is. */
+async function urlImport(s: Session, url: string, options: ImportOptions): Promise<void> {
+  const { name, sha256 } = options;
+  const kind = options.kind ?? kindByEnding(url);
+  const body = { name, kind, url, ...(sha256 === undefined ? {} : { sha256 }) };
+  const path = '/v1/projects/{project}/images/import';
+  const { operation } = await answer(s.api.rest.POST(path, { params: inProject(s), body }));
+  if (!options.wait) return say(s.format === 'table' ? endText(operation) : objectText(operation, s.format));
+  await operationEnd(s.api, operation, { seconds: options.timeout, progress: note });
+  const made = await images.get(s.api, s.project, name);
+  say(s.format === 'table' ? `${made.name}: ${made.kind}, ${made.digest}\n` : objectText(made, s.format));
+}
 
 export const imageCommands: Commands = (program, session) => {
   const image = program.command('image').description('images of the project');
   examples(image, 'berth image ls\nberth image import --help');
   const importing = image
-    .command('import <file>')
-    .description('import an OCI archive or a disk')
+    .command('import <source>')
+    .description('import an OCI archive or a disk, from a file or an address (http, https)')
     .requiredOption('--name <name>', 'name of the image')
     .addOption(
-      new Option('--kind <kind>', 'guessed by the first bytes when absent').choices(['oci', 'disk'] as const),
+      new Option(
+        '--kind <kind>',
+        'guessed when absent: by the first bytes, of an address by its ending',
+      ).choices(['oci', 'disk'] as const),
     )
-    .action(async (file: string, options: { name: string; kind?: ImageKind }) => {
+    .option('--sha256 <digest>', 'of the file at an address: another one is refused')
+    .option('--no-wait', 'of an address: return when the request is recorded')
+    .option('--timeout <seconds>', 'of an address: longest wait', (t) => wholeNumber('--timeout', t), 3600)
+    .action(async (file: string, options: ImportOptions) => {
       const s = session();
+      if (/^https?:/i.test(file)) return urlImport(s, file, options);
+      if (options.sha256 !== undefined)
+        throw new Failure('--sha256 is for addresses; a file is sent as it is', exitCodes.usage);
       const kind = options.kind ?? (await kindGuess(file));
       const progress = uploadProgress(process.stderr, () => performance.now());
       const made = await imageImport(
@@ -32,7 +71,8 @@ export const imageCommands: Commands = (program, session) => {
   examples(
     importing,
     `berth image import disk.qcow2 --name debian
-     berth image import busybox.oci.tar --name busybox2 --kind oci`,
+     berth image import busybox.oci.tar --name busybox2 --kind oci
+     berth image import "$IMAGE_URL" --name far --kind disk`,
   );
   const list = image
     .command('ls')

@@ -1,7 +1,10 @@
+import { Option } from 'commander';
 import { answer } from '@berth/client';
 import { projects } from '../kinds.js';
 import { listText, objectText } from '../output.js';
 import { examples, say, type Commands } from '../session.js';
+
+type OnOff = 'on' | 'off';
 
 export const projectCommands: Commands = (program, session) => {
   const project = program.command('project').description('projects');
@@ -24,4 +27,32 @@ export const projectCommands: Commands = (program, session) => {
       say(s.format === 'table' ? `${made.name}: created\n` : objectText(made, s.format));
     });
   examples(create, 'berth project create shop');
+  const onOff = (option: string, words: string) => new Option(option, words).choices(['on', 'off'] as const);
+  const set = project
+    .command('set <name>')
+    .description('change the settings of a project')
+    .addOption(onOff('--image-redirects <on|off>', 'whether imports by URL follow redirects'))
+    .addOption(
+      onOff(
+        '--image-private-addresses <on|off>',
+        'whether they reach loopback, private and other such addresses',
+      ),
+    )
+    .action(async (name: string, options: { imageRedirects?: OnOff; imagePrivateAddresses?: OnOff }) => {
+      const s = session();
+      const { imageRedirects: redirects, imagePrivateAddresses: privateAddresses } = options;
+      const imageSources = {
+        ...(redirects === undefined ? {} : { redirects: redirects === 'on' }),
+        ...(privateAddresses === undefined ? {} : { privateAddresses: privateAddresses === 'on' }),
+      };
+      const params = { path: { project: name } };
+      const made = await answer(
+        s.api.rest.PATCH('/v1/projects/{project}', { params, body: { imageSources } }),
+      );
+      say(s.format === 'table' ? `${made.name}: changed\n` : objectText(made, s.format));
+    });
+  examples(
+    set,
+    'berth project set alpha --image-private-addresses on\nberth project set alpha --image-redirects on -o json',
+  );
 };

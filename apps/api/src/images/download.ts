@@ -1,0 +1,213 @@
+import type { IncomingMessage } from 'node:http';
+import type { PartialFile } from '@berth/images';
+import { BerthError, type ImageSources } from '@berth/model';
+import type { Pause } from '../dispatch/hooks.js';
+import type { Clock } from '../store/store.js';
+import { arriving } from './arriving.js';
+import { Interrupted, sourceGet } from './source-get.js';
+
+export interface DownloadLimits {
+  readonly maxBytes: number;
+  /** Without a byte for this long a connection is given up, milliseconds. */
+  readonly stallMs: number;
+  /** Tries in a row that bring nothing new. */
+  readonly idleTries: number;
+  /** Tries in all. */
+  readonly tries: number;
+  /** Pause after the n-th try in a row that brought nothing new, milliseconds. */
+  readonly backoffMs: (idle: number) => number;
+}
+
+export interface DownloadPorts {
+  readonly clock: Clock;
+  readonly pause: Pause;
+  readonly limits: DownloadLimits;
+  /** What the project allows now; asked before each try. */
+  readonly sources: () => Promise<ImageSources>;
+  /** What is on disk by now. */
+  readonly progress: (bytes: number, totalBytes: number | null) => Promise<void>;
+  /** A try failed and another comes. */
+  readonly waits: (why: string) => Promise<void>;
+}
+
+/** From one checkpoint to the next, milliseconds. */
+const checkpointMs = 1000;
+
+/**
+ * Downloads a file, over cut connections: goes on where it broke off while the server says that the content is the same (a
+ * strong ETag, or Last-Modified), else from the beginning. `file` is done when this resolves.
+ * @throws BerthError forbidden, notFound, tooLarge, unsupported, unavailable; whatever the signal or a port throws
+ */
+export async function download(
+  url: URL,
+  file: PartialFile,
+  ports: DownloadPorts,
+  signal: AbortSignal,
+): Promise<void> {
+  const { limits, pause } = ports;
+  let best = file.bytes;
+  for (let tries = 1, idle = 0; !file.done; tries += 1) {
+    try {
+      await attempt(url, file, ports, signal);
+    } catch (error) {
+      await file.close();
+      signal.throwIfAborted();
+      if (!(error instanceof Interrupted)) throw error;
+      idle = file.bytes > best ? 0 : idle + 1;
+      best = Math.max(best, file.bytes);
+      if (idle >= limits.idleTries || tries >= limits.tries) throw gaveUp(error, file, tries);
+      await ports.waits(error.message);
+      await pause.sleep(limits.backoffMs(idle), signal);
+      signal.throwIfAborted();
+    }
+  }
+}
+
+function gaveUp(last: Interrupted, file: PartialFile, tries: number): BerthError {
+  const of = file.totalBytes === null ? '' : ` of ${file.totalBytes}`;
+  return new BerthError(
+    'unavailable',
+    `given up after ${tries} tries and ${file.bytes}${of} bytes: ${last.message}`,
+    {
+      remedy: 'See whether the server gives the whole file to others; import it again, or upload the file.',
+      cause: last,
+    },
+  );
+}
+
+async function attempt(
+  url: URL,
+  file: PartialFile,
+  ports: DownloadPorts,
+  signal: AbortSignal,
+): Promise<void> {
+  const { limits } = ports;
+  const from = file.validator === null ? 0 : file.bytes;
+  const headers: Record<string, string> =
+    from > 0 && file.validator !== null ? { range: `bytes=${from}-`, 'if-range': file.validator } : {};
+  const sources = await ports.sources();
+  const response = await sourceGet(url, { headers, sources, stallMs: limits.stallMs, signal });
+  const chunks = arriving(response);
+  try {
+    await begin(response, file, from, limits.maxBytes);
+    await take(chunks, file, ports);
+  } catch (error) {
+    // What the machine refuses (disk full) is no fault of the connection.
+    throw error instanceof BerthError || isOfMachine(error) ? error : asInterrupted(error);
+  } finally {
+    response.destroy();
+  }
+}
+
+/** Reads what the answer is, and has the file stand where it begins. */
+async function begin(
+  response: IncomingMessage,
+  file: PartialFile,
+  from: number,
+  maxBytes: number,
+): Promise<void> {
+  const status = response.statusCode ?? 0;
+  if (status !== 200 && !(status === 206 && from > 0)) {
+    // It has become shorter than what is here, or gives parts that nobody asked for.
+    if (status === 416 || status === 206) await file.restart(null, null);
+    throw refusal(status, response.statusMessage ?? '');
+  }
+  const encoding = response.headers['content-encoding'];
+  if (encoding !== undefined && encoding !== 'identity')
+    throw new BerthError('unsupported', `the server sends the file in the encoding ${encoding}`, {
+      remedy: 'Offer it without Content-Encoding: its bytes are what counts.',
+    });
+  const validator = validatorOf(response);
+  if (status === 206) {
+    const range = rangeOf(response);
+    const same = range?.from === from && range.of === file.totalBytes;
+    if (same && (validator === null || validator === file.validator)) return file.resume();
+    await file.restart(null, null);
+    throw new Interrupted('the content changed on the server meanwhile; it is begun again');
+  }
+  const length = response.headers['content-length'];
+  const totalBytes = length === undefined ? null : Number(length);
+  if (totalBytes !== null && totalBytes > maxBytes) throw tooLarge(maxBytes);
+  await file.restart(validator, totalBytes);
+}
+
+/** The body to its end. */
+async function take(chunks: AsyncIterable<Buffer>, file: PartialFile, ports: DownloadPorts): Promise<void> {
+  const { clock, limits, progress } = ports;
+  let kept = clock.now().getTime();
+  await progress(file.bytes, file.totalBytes);
+  try {
+    for await (const chunk of chunks) {
+      if (file.bytes + chunk.length > limits.maxBytes) throw tooLarge(limits.maxBytes);
+      await file.append(chunk);
+      if (clock.now().getTime() - kept < checkpointMs) continue;
+      await file.checkpoint();
+      kept = clock.now().getTime();
+      await progress(file.bytes, file.totalBytes);
+    }
+  } catch (error) {
+    await file.checkpoint();
+    throw error;
+  }
+  if (file.totalBytes !== null && file.bytes !== file.totalBytes) {
+    await file.checkpoint();
+    throw new Interrupted(`the server ended after ${file.bytes} of ${file.totalBytes} bytes`);
+  }
+  await file.finish();
+  await progress(file.bytes, file.totalBytes);
+}
+
+/**
+ * What If-Range may carry (RFC 9110 section 13.1.5): a strong ETag; else the date of the last change, if it was a second or
+ * more before the answer (section 8.8.2.2), so that nothing of the same second goes unseen.
+ */
+function validatorOf({ headers }: IncomingMessage): string | null {
+  const { etag, date } = headers;
+  if (etag !== undefined) return /^"[^"]{0,256}"$/.test(etag) ? etag : null;
+  const changed = headers['last-modified'];
+  if (changed === undefined || changed.length > 64 || date === undefined) return null;
+  return Date.parse(date) - Date.parse(changed) >= 1000 ? changed : null;
+}
+
+function rangeOf({ headers }: IncomingMessage): { readonly from: number; readonly of: number } | null {
+  const parts = /^bytes (\d{1,15})-(\d{1,15})\/(\d{1,15})$/.exec(headers['content-range'] ?? '');
+  return parts === null ? null : { from: Number(parts[1]), of: Number(parts[3]) };
+}
+
+/** These may be better the next time: RFC 9110 and 6585. */
+const passing = new Set([206, 408, 416, 425, 429]);
+
+function refusal(status: number, words: string): Error {
+  const said = `the server answered ${status}${words === '' ? '' : ` ${words.slice(0, 64)}`}`;
+  if (status >= 500 || passing.has(status)) return new Interrupted(said);
+  const code =
+    status === 404 || status === 410
+      ? 'notFound'
+      : status === 401 || status === 403
+        ? 'forbidden'
+        : 'unavailable';
+  return new BerthError(code, said, {
+    remedy: 'Try the address elsewhere, for example with curl; a signature in it may have expired.',
+  });
+}
+
+function tooLarge(maxBytes: number): BerthError {
+  return new BerthError('tooLarge', `the file is larger than ${maxBytes} bytes`, {
+    remedy: 'Use a smaller image, or raise uploadMaxMiB in the configuration of the API.',
+  });
+}
+
+const isOfMachine = (error: unknown): boolean =>
+  ['ENOSPC', 'EDQUOT', 'EIO', 'EROFS', 'EACCES', 'EMFILE'].includes(
+    (error as NodeJS.ErrnoException | null)?.code ?? '',
+  );
+
+function asInterrupted(error: unknown): Error {
+  if (error instanceof Interrupted) return error;
+  const { code, message } = error as NodeJS.ErrnoException;
+  // Node's word for a body that ended too early.
+  if (code === 'ECONNRESET') return new Interrupted('the connection was cut', { cause: error });
+  if (code?.startsWith('HPE_') === true || code?.startsWith('E') === true)
+    return new Interrupted(message, { cause: error });
+  return error instanceof Error ? error : new Error(String(error));
+}

@@ -1,0 +1,270 @@
+import { createReadStream } from 'node:fs';
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { faultPoint } from '@berth/faults';
+import { fileDigest, PartialFile, type BlobStore } from '@berth/images';
+import {
+  BerthError,
+  type ImageContent,
+  type ImageKind,
+  type Operation,
+  type OperationId,
+} from '@berth/model';
+import type { Pause } from '../dispatch/hooks.js';
+import type { MasterKey } from '../dispatch/master-key.js';
+import { Turns } from '../ledger/turns.js';
+import type { ImageImportRow } from '../store/rows.js';
+import type {
+  Clock,
+  IdSource,
+  ImageStore,
+  OperationStore,
+  ProjectStore,
+  RequestContext,
+} from '../store/store.js';
+import { download, type DownloadLimits } from './download.js';
+import { literalAddress, mayConnect, privateRefused, shownAddress, sourceUrl } from './image-source.js';
+import { asImportError, contentOfDisk, contentOfStream } from './image-content.js';
+
+/*
+ * Imports by URL, as a process of the API does them. Each has a directory of its own beside the blobs, in which a download
+ * goes on after the process was killed:
+ *
+ *   begin: row + operation -> download (steps, progress) -> verify -> image + end of the operation, in one transaction
+ *                               ^ claimed again by the next process, or by a look at what nobody does
+ */
+
+export interface ImageUrlImport {
+  readonly name: string;
+  readonly kind: ImageKind;
+  readonly url: string;
+  /** Of the file, hex. */
+  readonly sha256?: string | undefined;
+}
+
+export interface UrlImportPorts {
+  readonly store: ProjectStore & ImageStore & OperationStore;
+  readonly blobs: BlobStore;
+  readonly masterKey: Pick<MasterKey, 'seal' | 'open'>;
+  readonly clock: Clock;
+  readonly ids: IdSource;
+  readonly pause: Pause;
+  readonly log: { warn(context: object, message: string): void };
+  /** Events were committed. */
+  readonly ledger: () => void;
+  readonly limits: DownloadLimits;
+}
+
+/** An import may take this long from beginning to end, seconds. */
+const deadlineSeconds = 6 * 3600;
+/** Downloads at the same time; the others wait for their turn. */
+const atOnce = 4;
+
+export const defaultDownloadLimits = (maxBytes: number): DownloadLimits => ({
+  maxBytes,
+  stallMs: 30_000,
+  idleTries: 6,
+  tries: 200,
+  backoffMs: (idle) => Math.min(30_000, 500 * 2 ** idle),
+});
+
+/** Somebody else ended the operation: its deadline has passed. Nothing is left to say. */
+class OperationOver extends Error {}
+
+export class UrlImports {
+  private readonly running = new Map<OperationId, Promise<void>>();
+  private readonly life = new AbortController();
+  private readonly turns = new Turns(atOnce);
+
+  constructor(private readonly o: UrlImportPorts) {}
+
+  /**
+   * Records an import, and begins it. @throws BerthError invalid, forbidden (an address that is plainly private), nameTaken,
+   * notFound
+   */
+  async begin(ctx: RequestContext, project: string, wanted: ImageUrlImport): Promise<Operation> {
+    const { store, masterKey, ids } = this.o;
+    const found = await store.projectGet(project);
+    if (found === null) throw new BerthError('notFound', `there is no project "${project}"`);
+    const url = sourceUrl(wanted.url);
+    const literal = literalAddress(url);
+    if (literal !== null && !mayConnect(literal, found.imageSources)) throw privateRefused(literal, literal);
+    const imageId = ids.uuid();
+    const operation = await store.imageImportBegin(ctx, {
+      projectId: found.id,
+      imageId,
+      name: wanted.name,
+      kind: wanted.kind,
+      envelope: masterKey.seal(url.href, purpose(imageId)),
+      source: shownAddress(url),
+      sha256: wanted.sha256 ?? null,
+      deadlineSeconds,
+    });
+    void this.takeUp().catch((err: unknown) =>
+      this.o.log.warn(
+        { err, operation: operation.id },
+        'an import is begun by the next look at what nobody does',
+      ),
+    );
+    return operation;
+  }
+
+  /** Does every import that nobody does, and forgets what is left of those that are over. */
+  async takeUp(): Promise<void> {
+    const { store } = this.o;
+    const claimed = await store.imageImportsClaim();
+    for (const one of claimed) {
+      if (this.running.has(one.operationId) || this.life.signal.aborted) continue;
+      const work = this.turns.take(() => this.run(one)).finally(() => this.running.delete(one.operationId));
+      this.running.set(one.operationId, work);
+    }
+    await store.imageImportsTrim();
+  }
+
+  /** Removes the files of imports that are not to be gone on with. Call once, after the first `takeUp`. */
+  async sweep(): Promise<void> {
+    const names = await readdir(this.dir).catch(() => []);
+    for (const name of names)
+      if (!this.running.has(name as OperationId))
+        await rm(join(this.dir, name), { recursive: true, force: true });
+  }
+
+  /** Stops; what was under way goes on with the next process. */
+  async close(): Promise<void> {
+    this.life.abort();
+    await Promise.all(this.running.values());
+  }
+
+  private get dir(): string {
+    return join(this.o.blobs.dir, 'imports');
+  }
+
+  /** Never throws: whatever happens is the operation's end, except the end of this process. */
+  private async run(one: ImageImportRow): Promise<void> {
+    const { signal } = this.life;
+    const { operationId } = one;
+    const dir = join(this.dir, operationId);
+    if (signal.aborted) return;
+    try {
+      await this.imported(one, dir);
+    } catch (thrown) {
+      if (signal.aborted) return;
+      if (!(thrown instanceof OperationOver)) await this.fail(operationId, thrown);
+    }
+    await rm(dir, { recursive: true, force: true }).catch((err: unknown) =>
+      this.o.log.warn({ err, dir }, 'what is left of an import could not be removed'),
+    );
+    this.o.ledger();
+  }
+
+  private async fail(operationId: OperationId, thrown: unknown): Promise<void> {
+    const error = asImportError(thrown);
+    if (error.code === 'internal')
+      this.o.log.warn({ err: thrown, operation: operationId }, 'an import failed');
+    const { remedy } = error.options;
+    const said = {
+      code: error.code,
+      message: error.publicMessage,
+      ...(remedy === undefined ? {} : { remedy }),
+    };
+    await this.untilStored(() => this.o.store.operationFinish(operationId, said)).catch(() => undefined);
+  }
+
+  private async imported(one: ImageImportRow, dir: string): Promise<void> {
+    const { store } = this.o;
+    const path = await this.fetched(one, dir);
+    await faultPoint('api.import.downloaded', one.name);
+    await this.step(one, 'verify', 99);
+    const content = await this.content(one, path);
+    await faultPoint('api.import.published', one.name);
+    const { projectId, name, operationId, source, actor, traceId } = one;
+    const image = { projectId, name, content, operationId, source };
+    await this.untilStored(() => store.imageImported({ actor, traceId }, image));
+  }
+
+  /** The whole file, of the digest that was asked for. One that was put together from parts is tried again whole. */
+  private async fetched(one: ImageImportRow, dir: string): Promise<string> {
+    const { masterKey, limits } = this.o;
+    const url = new URL(masterKey.open(one.envelope, purpose(one.imageId)));
+    for (let whole = false; ; whole = true) {
+      const file = await PartialFile.open(dir);
+      const resumed = file.bytes > 0;
+      let cut = false;
+      const ports = {
+        clock: this.o.clock,
+        pause: this.o.pause,
+        limits,
+        sources: () => this.sources(one.project),
+        progress: (bytes: number, of: number | null) => this.progress(one, bytes, of),
+        waits: (why: string) => {
+          cut = true;
+          return this.step(one, 'retry', 0, why);
+        },
+      };
+      try {
+        await download(url, file, ports, this.life.signal);
+      } finally {
+        await file.close();
+      }
+      if (one.sha256 === null) return file.path;
+      const { digest } = await fileDigest(file.path);
+      if (digest === `sha256:${one.sha256}`) return file.path;
+      await rm(dir, { recursive: true, force: true });
+      if (whole || !(resumed || cut)) throw otherDigest(digest, one.sha256);
+    }
+  }
+
+  private async content(one: ImageImportRow, path: string): Promise<ImageContent> {
+    const { blobs, limits } = this.o;
+    const deps = { blobs, maxBytes: limits.maxBytes };
+    if (one.kind === 'oci') return contentOfStream(deps, 'oci', createReadStream(path));
+    return contentOfDisk(blobs, (staging) => staging.adopt(path));
+  }
+
+  private async sources(project: string) {
+    const found = await this.untilStored(() => this.o.store.projectGet(project));
+    if (found === null) throw new BerthError('notFound', `there is no project "${project}" any more`);
+    return found.imageSources;
+  }
+
+  private progress(one: ImageImportRow, bytes: number, of: number | null): Promise<void> {
+    const mib = (n: number): string => (n / 2 ** 20).toFixed(1);
+    const message = of === null ? `${mib(bytes)} MiB` : `${mib(bytes)} of ${mib(of)} MiB`;
+    return this.step(one, 'download', of === null || of === 0 ? 0 : (98 * bytes) / of, message);
+  }
+
+  /** A database that is away holds up no download: the next step says more. @throws OperationOver */
+  private async step(one: ImageImportRow, name: string, progress: number, message?: string): Promise<void> {
+    const step = { name, progress, ...(message === undefined ? {} : { message }) };
+    const going = await this.o.store.operationStep(one.operationId, step).catch((error: unknown) => {
+      if (isUnavailable(error)) return true;
+      throw error;
+    });
+    if (!going) throw new OperationOver();
+  }
+
+  /** What must be stored is tried until the database is there again. @throws when this process ends */
+  private async untilStored<T>(work: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await work();
+      } catch (error) {
+        if (!isUnavailable(error)) throw error;
+        await this.o.pause.sleep(1000, this.life.signal);
+        this.life.signal.throwIfAborted();
+      }
+    }
+  }
+}
+
+const purpose = (imageId: string): string => `image import ${imageId}`;
+
+const isUnavailable = (error: unknown): boolean =>
+  error instanceof BerthError && error.code === 'unavailable';
+
+function otherDigest(found: string, wanted: string): BerthError {
+  return new BerthError('badImage', `the file hashes to ${found}, not to sha256:${wanted}`, {
+    remedy:
+      'Compare the digest with what the publisher states; the file may have changed since, or on its way.',
+  });
+}
