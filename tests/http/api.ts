@@ -167,6 +167,7 @@ export class Api {
       ids,
       pause: systemPause,
       log: console,
+      dispatch: () => undefined,
       ledger: () => void ledger.flush(),
       limits: { ...defaultDownloadLimits(imageMaxBytes), stallMs: 500, backoffMs: () => 20 },
     });

@@ -67,6 +67,7 @@ const process_ = (): UrlImports =>
     ids,
     pause: systemPause,
     log: console,
+    dispatch: () => undefined,
     ledger: () => undefined,
     limits: { maxBytes, stallMs: 300, idleTries: 3, tries: 20, backoffMs: () => 5 },
   });
@@ -695,6 +696,7 @@ describe('another process', () => {
       ids,
       pause: systemPause,
       log: console,
+      dispatch: () => undefined,
       ledger: () => undefined,
       limits: { maxBytes, stallMs: 300, idleTries: 3, tries: 20, backoffMs: () => 60_000 },
     });

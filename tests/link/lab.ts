@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { build, stop } from 'esbuild';
+import type { BlobStore } from '@berth/images';
 import { ImageContent } from '@berth/model';
 import type {
   Digest,
@@ -23,6 +24,7 @@ import { machineUsage } from '@berth/linux';
 import { SimulatedHost, SimulatedRuntime } from '@berth/runtime';
 import type { Runtime } from '@berth/runtime';
 import { runAgent } from '../../apps/agent/src/agent.js';
+import type { ImageStores } from '../../apps/agent/src/unused-images.js';
 import type { AgentLog } from '../../apps/agent/src/log.js';
 import { readConfig } from '../../apps/agent/src/config.js';
 import type { NetworkKeeper } from '../../apps/agent/src/networks.js';
@@ -81,6 +83,7 @@ export class Blobs {
     this.held.set(digest, bytes);
     return digest;
   }
+  rely(): void {}
   has(digest: string): Promise<boolean> {
     return Promise.resolve(this.held.has(digest));
   }
@@ -274,6 +277,8 @@ export class TestNetworks implements NetworkKeeper {
 export class Host {
   readonly blobs = new Blobs();
   readonly networks = new TestNetworks();
+  /** Real ones, in place of those in memory. */
+  stores: (ImageStores & { readonly blobs: BlobStore }) | null = null;
   machine: SimulatedHost;
   private stop = new AbortController();
   private running: Promise<void> | null = null;
@@ -302,6 +307,7 @@ export class Host {
       BERTH_API_LINK: `127.0.0.1:${port}`,
       BERTH_HOST_NAME: this.name,
       BERTH_INVENTORY_SECONDS: '1',
+      BERTH_IMAGE_GRACE_SECONDS: '0',
     });
     this.running = runAgent(
       {
@@ -312,7 +318,8 @@ export class Host {
         agentVersion: 'test',
         machine: readMachine(),
         runtimes: [runtime],
-        blobs: this.blobs,
+        blobs: this.stores?.blobs ?? this.blobs,
+        imageStores: this.stores,
         networks: this.networks,
         poolMiB: () => Promise.resolve(102_400),
         machineUsage: () => machineUsage(this.dir),

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { parseLinkAddress } from '@berth/link';
 import type { ReportBody } from '@berth/link';
-import type { HostUsage } from '@berth/model';
+import type { Digest, HostUsage } from '@berth/model';
 import type { Runtime } from '@berth/runtime';
 import type { Clock } from './clock.js';
 import type { AgentSettings } from './config.js';
@@ -11,6 +11,7 @@ import type { Machine } from './facts.js';
 import { HostIdentity } from './identity.js';
 import { ImageFetch } from './image-fetch.js';
 import type { BlobKeeper } from './image-fetch.js';
+import { ImageRecords } from './image-records.js';
 import { Journal } from './journal.js';
 import type { AgentLog } from './log.js';
 import { HostNetworks } from './networks.js';
@@ -19,6 +20,8 @@ import { Orphans } from './orphans.js';
 import { Outbox } from './outbox.js';
 import { Placements } from './placements.js';
 import { Runtimes } from './runtimes.js';
+import { UnusedImages } from './unused-images.js';
+import type { ImageStores } from './unused-images.js';
 import { UsageSampler } from './usage-sampler.js';
 import { backoffMs } from './clock.js';
 
@@ -32,6 +35,8 @@ export interface AgentParts {
   readonly machine: Machine;
   readonly runtimes: readonly Runtime[];
   readonly blobs: BlobKeeper;
+  /** Where images are removed; null: they never are. */
+  readonly imageStores: ImageStores | null;
   readonly networks: NetworkKeeper | null;
   /** Size of the pool this host may fill, MiB. */
   readonly poolMiB: () => Promise<number>;
@@ -61,7 +66,8 @@ export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<
   );
   const report = (body: ReportBody): void => outbox.put(body);
   const runtimes = new Runtimes(parts.runtimes, clock, log);
-  const images = new ImageFetch(parts.blobs, report);
+  const records = await ImageRecords.open(join(dir, 'images'), log);
+  const images = new ImageFetch(parts.blobs, report, records);
   const networks = new HostNetworks(parts.networks, clock, log);
   const { bootId } = parts;
   const vmStarts = settings.vmStarts ?? parts.machine.cpus;
@@ -75,7 +81,9 @@ export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<
     bootId,
     vmStarts,
     report,
+    unusedImages: (digests) => unused?.want(digests),
   });
+  const unused = unusedImages(parts, { runtimes, placements, images, records, report });
   const facts = new HostFacts({ ...parts, runtimes, report });
   const sayFacts = (always: boolean): Promise<void> =>
     facts.say(always).catch((err: unknown) => log.error({ err }, 'the host cannot be measured'));
@@ -101,7 +109,7 @@ export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<
     log.info({ hostId: identity.hostId, apiLink: settings.apiLink }, 'host identity is ready');
     const began = async (): Promise<void> => {
       await sayFacts(true);
-      report({ kind: 'inventory', images: await placements.imagesHeld() });
+      report({ kind: 'inventory', images: await imagesHeld(images, records, placements) });
     };
     const { agentVersion } = parts;
     const session = {
@@ -122,6 +130,7 @@ export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<
     await keepConnected({ address, identity, clock, log, session }, signal);
   } finally {
     await orphans.close();
+    await unused?.close();
     await placements.close();
     await networks.close();
     await runtimes.close();
@@ -129,6 +138,53 @@ export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<
     await sampling;
     await outbox.flushed();
   }
+}
+
+function unusedImages(
+  { imageStores: stores, clock, log, settings }: AgentParts,
+  o: {
+    readonly runtimes: Runtimes;
+    readonly placements: Placements;
+    readonly images: ImageFetch;
+    readonly records: ImageRecords;
+    readonly report: (body: ReportBody) => void;
+  },
+): UnusedImages | null {
+  if (stores === null) return null;
+  return new UnusedImages({
+    clock,
+    log,
+    stores,
+    records: o.records,
+    report: o.report,
+    placed: () => o.placements.imagesPlaced(),
+    awaited: () => o.images.awaited(),
+    unsure: (image) =>
+      o.placements.hasStrangers
+        ? 'something runs here that no record knows'
+        : // What stands on a disk's image is read from the disks themselves; what mounts a layer only its runtime knows.
+          image.kind === 'oci'
+          ? o.runtimes.notReady('container')
+          : o.runtimes.notAnswered('vm'),
+    graceMs: settings.imageGraceSeconds * 1000,
+    everyMs: settings.inventorySeconds * 1000,
+  });
+}
+
+/** Images whose blobs are all here. The record of one whose blobs went, and that nothing uses, goes too. */
+async function imagesHeld(
+  images: ImageFetch,
+  records: ImageRecords,
+  placements: Placements,
+): Promise<Digest[]> {
+  const placed = new Map(placements.imagesPlaced().map((image) => [image.digest, image]));
+  const known = new Map([...records.all().map((image) => [image.digest, image] as const), ...placed]);
+  const held: Digest[] = [];
+  for (const image of known.values()) {
+    if (await images.present(image)) held.push(image.digest);
+    else if (!placed.has(image.digest)) await records.remove(image.digest);
+  }
+  return held;
 }
 
 async function watchFacts(

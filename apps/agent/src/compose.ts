@@ -13,7 +13,10 @@ import type { AgentParts } from './agent.js';
 import type { AgentSettings } from './config.js';
 
 /** The host's real parts: stores, networks and runtimes, each in its own directory below the root. */
-export type HostParts = Pick<AgentParts, 'runtimes' | 'blobs' | 'networks' | 'poolMiB' | 'machineUsage'>;
+export type HostParts = Pick<
+  AgentParts,
+  'runtimes' | 'blobs' | 'imageStores' | 'networks' | 'poolMiB' | 'machineUsage'
+>;
 
 /** Makes the host's parts. What an earlier agent left half-made in the stores is swept. */
 export async function composeHost(settings: AgentSettings): Promise<HostParts> {
@@ -33,9 +36,9 @@ export async function composeHost(settings: AgentSettings): Promise<HostParts> {
   });
   const hostTag = hostTagOf(settings);
   const runtimes: Runtime[] = [];
+  const layers = new LayerStore(join(stateDir, 'layers'), blobs);
+  await layers.clean();
   if (settings.runtimes.includes('oci')) {
-    const layers = new LayerStore(join(stateDir, 'layers'), blobs);
-    await layers.clean();
     runtimes.push(
       createContainerRuntime({ blobs, layers, volumes, network, hostTag, ...dirs('containers') }),
     );
@@ -50,7 +53,15 @@ export async function composeHost(settings: AgentSettings): Promise<HostParts> {
     const used = (await volumes.list()).reduce((sum, volume) => sum + volume.bytes, 0);
     return (await volumes.freeMiB()) + Math.floor(used / 1024 / 1024);
   };
-  return { runtimes, blobs, networks: network, poolMiB, machineUsage: () => machineUsage(stateDir) };
+  const imageStores = { blobs, layers, bases: () => volumes.bases() };
+  return {
+    runtimes,
+    blobs,
+    imageStores,
+    networks: network,
+    poolMiB,
+    machineUsage: () => machineUsage(stateDir),
+  };
 }
 
 /** Records that an earlier agent was writing when it was killed. Disks, layers and mounted roots are not looked into. */
@@ -74,6 +85,7 @@ function simulated(settings: AgentSettings, blobs: BlobStore): HostParts {
   return {
     runtimes: [new SimulatedRuntime(host)],
     blobs,
+    imageStores: { blobs, layers: null, bases: () => Promise.resolve(new Set<string>()) },
     networks: null,
     poolMiB: () => Promise.resolve(102_400),
     machineUsage: () => machineUsage(settings.stateDir),

@@ -35,6 +35,12 @@ const AgentConfig = z.strictObject({
   vmStarts: z.int().min(1).max(1024).optional(),
   /** From one look for left-over parts to the next; what is found twice is removed. */
   inventorySeconds: z.int().min(1).max(86_400).default(60),
+  /** An image that is to be removed stays for so long after it was ordered first. */
+  imageGraceSeconds: z
+    .int()
+    .min(0)
+    .max(30 * 86_400)
+    .default(3600),
   /** Part of the host kept back from instances. */
   reserve: z
     .strictObject({
@@ -75,6 +81,7 @@ const variables: Readonly<Record<string, readonly string[]>> = {
   BERTH_LOG_LEVEL: ['logLevel'],
   BERTH_VM_STARTS: ['vmStarts'],
   BERTH_INVENTORY_SECONDS: ['inventorySeconds'],
+  BERTH_IMAGE_GRACE_SECONDS: ['imageGraceSeconds'],
   BERTH_CAPACITY_CPU_MILLIS: ['capacity', 'cpuMillis'],
   BERTH_CAPACITY_MEMORY_MIB: ['capacity', 'memoryMiB'],
   BERTH_CAPACITY_DISK_MIB: ['capacity', 'diskMiB'],
@@ -96,10 +103,12 @@ function labelsOf(text: string): Record<string, string> {
   );
 }
 
+const numbers = new Set(['vmStarts', 'inventorySeconds', 'imageGraceSeconds']);
+
 function valueOf(key: readonly string[], text: string): unknown {
   if (key[0] === 'labels') return labelsOf(text);
   if (key[0] === 'runtimes') return text.split(',');
-  if (key[0] === 'capacity' || key[0] === 'vmStarts' || key[0] === 'inventorySeconds') return Number(text);
+  if (key[0] === 'capacity' || numbers.has(key[0] ?? '')) return Number(text);
   return text;
 }
 

@@ -106,14 +106,16 @@ class Machine {
     const images = new ImageFetch(
       {
         has: () => Promise.resolve(true),
+        rely: () => undefined,
         put: () => Promise.resolve(),
         open: () => Promise.reject(new Error('it holds nothing')),
       },
       report,
+      { keep: () => Promise.resolve() },
     );
     const networks = new HostNetworks(null, clock, log);
     const common = { clock, log, journal, images, runtimes, networks, report };
-    this.placements = new Placements({ ...common, bootId: 'b1', vmStarts: 2 });
+    this.placements = new Placements({ ...common, bootId: 'b1', vmStarts: 2, unusedImages: () => undefined });
     this.placements.start();
     this.parts = [this.placements, networks, runtimes];
   }

@@ -2,10 +2,13 @@ import type { Readable } from 'node:stream';
 import { LinkError } from '@berth/link';
 import type { LinkAnswer, ReportBody } from '@berth/link';
 import type { Digest, ImageContent } from '@berth/model';
+import type { ImageRecords } from './image-records.js';
 
 /** Content on this host, by digest. */
 export interface BlobKeeper {
   has(digest: Digest): Promise<boolean>;
+  /** Said before looking: a removal that is under way leaves these. */
+  rely(digests: readonly Digest[]): void;
   /** @throws when it is not here */
   open(digest: Digest): Promise<{ readonly stream: Readable }>;
   put(stream: Readable, options: { digest: Digest; maxBytes: number }): Promise<unknown>;
@@ -21,6 +24,7 @@ export class ImageFetch {
   constructor(
     private readonly blobs: BlobKeeper,
     private readonly report: (body: ReportBody) => void,
+    private readonly records: Pick<ImageRecords, 'keep'>,
   ) {}
 
   async present(image: ImageContent): Promise<boolean> {
@@ -29,9 +33,11 @@ export class ImageFetch {
 
   /** Resolves when all blobs are here. Rejects when the signal fires. */
   async fetch(image: ImageContent, signal: AbortSignal): Promise<void> {
+    this.blobs.rely(image.blobs.map((blob) => blob.digest));
     await Promise.all(
       (await this.missing(image)).map((blob) => this.wait(blob.digest, blob.sizeBytes, signal)),
     );
+    await this.records.keep(image);
     this.report({ kind: 'imageHeld', digest: image.digest });
   }
 
@@ -45,6 +51,11 @@ export class ImageFetch {
     await this.blobs.put(stream, { digest, maxBytes: want.sizeBytes });
     this.wanted.delete(digest);
     for (const waiter of want.waiters) waiter();
+  }
+
+  /** What somebody here waits for. */
+  awaited(): readonly Digest[] {
+    return [...this.wanted.keys()];
   }
 
   /** A blob that is here, for another host. */

@@ -18,8 +18,10 @@ export function subjectOf(body: ReportBody): string {
     case 'tombstoneDone':
       return `${body.kind}/${body.id}`;
     case 'imageWanted':
-    case 'imageHeld':
       return `${body.kind}/${body.digest}`;
+    case 'imageHeld':
+    case 'imageRemoved':
+      return `imageHeld/${body.digest}`;
     case 'host':
     case 'inventory':
       return body.kind;

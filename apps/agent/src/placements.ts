@@ -1,6 +1,6 @@
 import { faultPoint, faultPoints } from '@berth/faults';
 import type { Assignment, AssignmentList, Refusal, ReportBody, Tombstone } from '@berth/link';
-import type { Digest, HostNetworkSpec, Isolation, NetworkId } from '@berth/model';
+import type { Digest, HostNetworkSpec, ImageContent, Isolation, NetworkId } from '@berth/model';
 import { keyText, type Observation, type Runtime, type WorkloadKey } from '@berth/runtime';
 import type { Clock } from './clock.js';
 import { Slots } from './clock.js';
@@ -25,6 +25,8 @@ export interface PlacementsOptions {
   /** Concurrent starts of VMs. */
   readonly vmStarts: number;
   readonly report: (body: ReportBody) => void;
+  /** Images that the newest list orders to remove. */
+  readonly unusedImages: (digests: readonly Digest[]) => void;
 }
 
 /** Why an instance cannot be reached now, as the answer of a request. */
@@ -125,6 +127,7 @@ export class Placements {
     this.reportUnclaimed();
     await faultPoints(() => list.tombstones.map((t) => ['agent.tombstone.listed', t.instanceId]));
     for (const tombstone of list.tombstones) this.bury(tombstone);
+    this.o.unusedImages(list.imageTombstones ?? []);
     this.o.networks.want(this.networksInUse(), list.networks);
     return null;
   }
@@ -308,17 +311,14 @@ export class Placements {
     this.o.images.askAgain();
   }
 
-  /** Images whose blobs are all here, as far as the journal names them. */
-  async imagesHeld(): Promise<Digest[]> {
-    const images = new Map(
-      [...this.workers.values()].map(({ record }) => {
-        const { image } = record.assignment.workload;
-        return [image.digest, image] as const;
-      }),
-    );
-    const held: Digest[] = [];
-    for (const image of images.values()) if (await this.o.images.present(image)) held.push(image.digest);
-    return held;
+  /** Images of all placements, whatever their state. */
+  imagesPlaced(): ImageContent[] {
+    return [...this.workers.values()].map(({ record }) => record.assignment.workload.image);
+  }
+
+  /** Whether something runs here that no record knows: what it uses cannot be told. */
+  get hasStrangers(): boolean {
+    return this.strangers.size > 0;
   }
 
   /** The newest epoch of an instance here, and who runs it; or the answer to whoever wants to reach it. */

@@ -46,14 +46,16 @@ async function begin(): Promise<void> {
   const images = new ImageFetch(
     {
       has: () => Promise.resolve(true),
+      rely: () => undefined,
       put: () => Promise.resolve(),
       open: () => Promise.reject(new Error('it holds nothing')),
     },
     report,
+    { keep: () => Promise.resolve() },
   );
   const networks = new HostNetworks(null, clock, log);
   const common = { clock, log, journal, images, runtimes, networks, report };
-  placements = new Placements({ ...common, bootId: 'b1', vmStarts: 2 });
+  placements = new Placements({ ...common, bootId: 'b1', vmStarts: 2, unusedImages: () => undefined });
   placements.start();
   parts = [placements, networks, runtimes];
 }

@@ -55,14 +55,23 @@ class Agent {
     const images = new ImageFetch(
       {
         has: () => Promise.resolve(true),
+        rely: () => undefined,
         put: () => Promise.resolve(),
         open: () => Promise.reject(new Error('it holds nothing')),
       },
       report,
+      { keep: () => Promise.resolve() },
     );
     const networks = new HostNetworks(null, systemClock, log);
     const common = { clock: systemClock, log, journal, images, bootId: 'b1' };
-    const placements = new Placements({ ...common, runtimes, networks, vmStarts: 2, report });
+    const placements = new Placements({
+      ...common,
+      runtimes,
+      networks,
+      vmStarts: 2,
+      report,
+      unusedImages: () => undefined,
+    });
     placements.start();
     this.parts = [placements, networks, runtimes];
     const began = (): Promise<void> => Promise.resolve();

@@ -12,6 +12,7 @@ import { MasterKey } from './dispatch/master-key.js';
 import { firstAccessEnsure } from './first-access.js';
 import { defaultHttpConfig, type HttpDeps } from './http/deps.js';
 import { createHttpApp } from './http/http-app.js';
+import { BlobCollector } from './images/blob-collector.js';
 import { defaultDownloadLimits, UrlImports } from './images/url-imports.js';
 import type { Ledger } from './ledger/ledger.js';
 import { startLedger } from './ledger/sequencer.js';
@@ -140,6 +141,7 @@ async function startCore(
     ids: randomIds,
     pause: systemPause,
     log: logger,
+    dispatch: wakeDispatch,
     ledger: numberEvents,
     limits: defaultDownloadLimits(imageMaxBytes),
   });
@@ -154,6 +156,14 @@ async function startCore(
       silentAfterMs: config.hostSilentSeconds * 1000,
       eventsKeptMs: config.eventsKeptDays * 86_400_000,
       imports,
+      unused: new BlobCollector({
+        store,
+        blobs,
+        clock: systemClock,
+        dispatch: wakeDispatch,
+        log: logger,
+        graceMs: config.imageGraceSeconds * 1000,
+      }),
       wake,
     },
     systemTimers,

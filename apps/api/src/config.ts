@@ -31,6 +31,13 @@ export const ApiConfig = z.strictObject({
     .min(1)
     .max(1024 * 1024)
     .default(32 * 1024),
+  /** Content that no image of any project uses is kept for this long, seconds. */
+  imageGraceSeconds: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(30 * 86_400)
+    .default(3600),
   /** Who may read /metrics: `token` (action metrics.read), or `loopback`, also everybody on this machine. */
   metricsAccess: z.enum(['token', 'loopback']).default('token'),
   /** Running instances with lines of their own in /metrics, six each. */

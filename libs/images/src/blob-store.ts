@@ -1,11 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, renameSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { chmod, link, mkdir, open, readdir, rename, rm, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import type { Digest } from '@berth/model';
 import { Digest as DigestSchema } from '@berth/model';
+import { type Hold, Holds } from './holds.js';
 import { ImageError } from './image-error.js';
 
 export interface StoredBlob {
@@ -27,7 +28,49 @@ export interface PutOptions {
  * QEMU reads base images as an unprivileged user; how far others get is decided by the directories above.
  */
 export class BlobStore {
+  private readonly holds = new Holds<Digest>();
+
   constructor(readonly dir: string) {}
+
+  /** What is published, or relied on, from now on is not collected until the release. */
+  hold(): Hold {
+    return this.holds.hold();
+  }
+
+  /** Said by whoever is about to use blobs, before looking whether they are here: a collection under way leaves them. */
+  rely(digests: Iterable<Digest>): void {
+    this.holds.keep(digests);
+  }
+
+  /**
+   * Removes blobs that nobody uses: of `among`, or of all. `used` is asked after the collection began, and must name
+   * everything that is on record by then; what is published, relied on or held meanwhile stays too.
+   */
+  async collect(
+    used: () => Promise<ReadonlySet<Digest>>,
+    among: readonly Digest[] | null = null,
+  ): Promise<StoredBlob[]> {
+    const { kept, release } = this.holds.collection();
+    try {
+      const found = (await this.list()).filter(({ digest }) => among === null || among.includes(digest));
+      if (found.length === 0) return [];
+      const inUse = await used();
+      const free = found.filter(({ digest }) => !inUse.has(digest));
+      const graves = join(this.dir, 'staging', `graves-${randomBytes(8).toString('hex')}`);
+      await mkdir(graves, { recursive: true, mode: 0o700 });
+      const gone: StoredBlob[] = [];
+      for (const blob of free) {
+        // The look and the removal are one turn: nobody can begin to rely on it between them.
+        if (kept.has(blob.digest)) continue;
+        renameSync(this.path(blob.digest), join(graves, hexOf(blob.digest)));
+        gone.push(blob);
+      }
+      await rm(graves, { recursive: true, force: true });
+      return gone;
+    } finally {
+      release();
+    }
+  }
 
   /** Path of a blob, whether it is there or not. */
   path(digest: Digest): string {
@@ -73,6 +116,7 @@ export class BlobStore {
    */
   async put(stream: Readable, options: PutOptions): Promise<StoredBlob> {
     if (options.digest !== undefined) {
+      this.rely([options.digest]);
       const sizeBytes = await this.size(options.digest);
       if (sizeBytes !== null) {
         stream.destroy();
@@ -188,6 +232,7 @@ export class BlobStaging {
   /** Makes these staged blobs visible. Blobs the store had already are kept as they are. @throws ImageError missingBlob */
   async publish(digests: Iterable<Digest>): Promise<void> {
     const wanted = [...new Set(digests)];
+    this.store.rely(wanted);
     for (const digest of wanted)
       if (!this.staged.has(digest) && !(await this.store.has(digest))) throw missing(digest);
     for (const digest of wanted) {

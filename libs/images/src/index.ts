@@ -11,4 +11,5 @@ export {
   type StoredLayer,
 } from './layer-store.js';
 export { confined, confinedId, type Bounds } from './confine.js';
+export type { Hold } from './holds.js';
 export { PartialFile } from './partial-file.js';

@@ -242,6 +242,25 @@ describe('LayerStore', () => {
     expect(existsSync(join(await kept, 'a'))).toBe(true);
   });
 
+  it('collects layers that nobody uses, but none that is ensured meanwhile or being unpacked', async () => {
+    const all = [];
+    for (const name of ['used', 'unused', 'ensured']) all.push(await stored([{ name, content: name }]));
+    const [used, unused, ensured] = all as [LayerRef, LayerRef, LayerRef];
+    const trees = await Promise.all(all.map((layer) => layers.ensure(layer)));
+    const fresh = await stored([{ name: 'fresh', content: 'x' }]);
+    let unpacking: Promise<string> | null = null;
+    const among = [...all, fresh].map((layer) => layer.diffId);
+    await layers.collect(among, async () => {
+      await layers.ensure(ensured);
+      unpacking = layers.ensure(fresh);
+      return new Set([used.diffId]);
+    });
+    expect(trees.map((tree) => existsSync(tree))).toEqual([true, false, true]);
+    expect(existsSync(await (unpacking as unknown as Promise<string>))).toBe(true);
+    expect(existsSync(await layers.ensure(unused))).toBe(true);
+    expect(readdirSync(layers.dir).filter((name) => name.startsWith('.'))).toEqual([]);
+  });
+
   it('says which blob is missing, removes twice, and sweeps what a crash left', async () => {
     const layer = await stored([{ name: 'a', content: 'a' }]);
     await expect(layers.ensure({ ...layer, digest: digestOf('no') })).rejects.toMatchObject({

@@ -1,10 +1,12 @@
 import { randomBytes } from 'node:crypto';
+import { renameSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { run, syncDirectory, writeFileAtomic } from '@berth/linux';
 import { Digest } from '@berth/model';
 import { z } from 'zod';
 import type { BlobStore } from './blob-store.js';
+import { Holds } from './holds.js';
 import { ImageError } from './image-error.js';
 import { markOpaque } from './opaque-mark.js';
 import { ratioBytes } from './tar-entries.js';
@@ -45,6 +47,7 @@ const LayerFacts = z.object({ diffId: Digest, bytes: z.int(), entries: z.int(), 
  */
 export class LayerStore {
   private readonly running = new Map<Digest, Promise<string>>();
+  private readonly holds = new Holds<Digest>();
   private readonly limits: LayerLimits;
 
   constructor(
@@ -63,6 +66,7 @@ export class LayerStore {
   async ensure(layer: LayerRef, signal?: AbortSignal): Promise<string> {
     signal?.throwIfAborted();
     const diffId = Digest.parse(layer.diffId);
+    this.holds.keep([diffId]);
     let work = this.running.get(diffId);
     if (work === undefined) {
       work = this.find(diffId).then((found) => found?.directory ?? this.unpack(layer));
@@ -82,6 +86,27 @@ export class LayerStore {
       if (layer !== null) layers.push(layer);
     }
     return layers;
+  }
+
+  /**
+   * Deletes those of these layers that nobody uses: `used` is asked after the collection began; what is ensured meanwhile
+   * stays. The caller knows that nothing mounts what `used` does not name.
+   */
+  async collect(among: readonly Digest[], used: () => Promise<ReadonlySet<Digest>>): Promise<void> {
+    const { kept, release } = this.holds.collection();
+    const graves: string[] = [];
+    try {
+      const inUse = await used();
+      for (const diffId of among) {
+        // The look and the removal are one turn of the event loop.
+        if (inUse.has(diffId) || kept.has(diffId) || this.running.has(diffId)) continue;
+        const grave = this.temporary();
+        if (movedAway(join(this.dir, hexOf(diffId)), grave)) graves.push(grave);
+      }
+    } finally {
+      release();
+    }
+    for (const grave of graves) await rm(grave, { recursive: true, force: true });
   }
 
   /** Deletes an unpacked layer; deleting what is not here is no error. The caller knows that nothing mounts it. */
@@ -166,6 +191,17 @@ export class LayerStore {
 
   private temporary(): string {
     return join(this.dir, `.work-${randomBytes(8).toString('hex')}`);
+  }
+}
+
+/** False when there is nothing to move. */
+function movedAway(from: string, to: string): boolean {
+  try {
+    renameSync(from, to);
+    return true;
+  } catch (e) {
+    if ((e as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw e;
   }
 }
 

@@ -96,6 +96,11 @@ export const AssignmentList = z.strictObject({
   assignments: z.array(Assignment).max(10_000),
   networks: z.array(HostNetworkSpec).max(4_096),
   tombstones: z.array(Tombstone).max(20_000),
+  /**
+   * Images to remove, once nothing here uses them and a time of grace is over. Unlike other tombstones they count as long as
+   * they are listed: an image that is wanted again is not listed any more. Absent in what an API of before says.
+   */
+  imageTombstones: z.array(Digest).max(1_000).optional(),
 });
 export type AssignmentList = z.infer<typeof AssignmentList>;
 
@@ -161,6 +166,8 @@ export const ReportBody = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('imageWanted'), digest: Digest }),
   /** Every blob of this image is here. */
   z.strictObject({ kind: z.literal('imageHeld'), digest: Digest }),
+  /** The image was removed, as its tombstone says. */
+  z.strictObject({ kind: z.literal('imageRemoved'), digest: Digest }),
   z.strictObject({
     kind: z.literal('host'),
     bootId: z.string(),

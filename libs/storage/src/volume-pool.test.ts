@@ -51,6 +51,23 @@ describe('VolumePool', () => {
     execFileSync('qemu-img', ['check', '-q', disk.path]);
   });
 
+  it('tells what its disks stand on, and refuses to when one of them cannot be read', async () => {
+    expect(await pool.bases()).toEqual(new Set());
+    const other = join(dir, 'other.raw');
+    writeFileSync(other, Buffer.alloc(2 ** 20));
+    await pool.ensureOverlayDisk({ volumeId: id(), base, sizeMiB: 64 });
+    await pool.ensureOverlayDisk({ volumeId: id(), base, sizeMiB: 64 });
+    await pool.ensureLayerDir({ volumeId: id() });
+    const last = id();
+    await pool.ensureOverlayDisk({ volumeId: last, base: { path: other, format: 'raw' }, sizeMiB: 64 });
+    expect(await pool.bases()).toEqual(new Set([base.path, other]));
+    await pool.remove(last);
+    expect(await pool.bases()).toEqual(new Set([base.path]));
+    mkdirSync(join(dir, 'volumes', last));
+    writeFileSync(join(dir, 'volumes', last, 'volume.json'), '{');
+    await expect(pool.bases()).rejects.toMatchObject({ code: 'hostFault' });
+  });
+
   it('keeps a raw disk raw when its guest, or its base, comes to look like a qcow2 image with a backing file', async () => {
     const secret = join(dir, 'secret');
     writeFileSync(secret, Buffer.alloc(2 ** 20, 'S'));

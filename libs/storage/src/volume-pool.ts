@@ -148,6 +148,17 @@ export class VolumePool {
     return found;
   }
 
+  /** Paths of the images that disks here stand on. @throws StorageError hostFault (a volume that cannot be read) */
+  async bases(): Promise<ReadonlySet<string>> {
+    const paths = new Set<string>();
+    for (const name of await this.names()) {
+      const volumeId = VolumeId.safeParse(name);
+      const facts = volumeId.success ? await this.facts(volumeId.data) : null;
+      if (facts?.kind === 'disk') paths.add(facts.base.path);
+    }
+    return paths;
+  }
+
   /** One volume, or null when it is not here. */
   async stat(volumeId: VolumeId): Promise<VolumeUsage | null> {
     const id = VolumeId.parse(volumeId);

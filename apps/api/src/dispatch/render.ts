@@ -16,6 +16,7 @@ export function renderList(list: AssignmentList, session: number): ListMessage {
     assignments: list.assignments.map(renderAssignment),
     networks: [...list.networks],
     tombstones: list.tombstones.flatMap(renderTombstone),
+    ...(list.unusedImages.length === 0 ? {} : { imageTombstones: [...list.unusedImages] }),
   };
 }
 

@@ -41,6 +41,9 @@ export class ReportWriter {
       case 'imageHeld':
         await this.ports.store.hostImageAdd(this.hostId, this.session, body.digest);
         return;
+      case 'imageRemoved':
+        await this.ports.store.hostImageRemove(this.hostId, this.session, body.digest);
+        return;
       case 'inventory':
         await this.ports.store.hostImagesSet(this.hostId, this.session, body.images);
         return;

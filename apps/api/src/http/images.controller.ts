@@ -145,7 +145,8 @@ export class ImagesController {
     @Param('name') name: string,
   ): Promise<void> {
     const projectId = await projectOf(this.deps.store, asking.principal, project);
-    await this.deps.store.imageDelete(asking.context, projectId, addressName('image', name));
+    const holders = await this.deps.store.imageDelete(asking.context, projectId, addressName('image', name));
     this.deps.wake.ledger();
+    for (const host of holders) this.deps.wake.dispatch(host);
   }
 }

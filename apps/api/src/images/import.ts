@@ -37,12 +37,15 @@ export async function imageImport(
     target: { kind: 'image', id: deps.ids.uuid(), name: upload.name },
     deadlineSeconds: importSeconds,
   });
+  // From before its blobs are visible until its row is: between the two nothing on record uses them.
+  const hold = deps.blobs.hold();
   try {
     const bounds = { blobs: deps.blobs, maxBytes: deps.config.imageMaxBytes };
     const content = await contentOfStream(bounds, upload.kind, stream);
     const { projectId, name } = upload;
     const made = await deps.store.imageImported(ctx, { projectId, name, content, operationId: operation.id });
     deps.wake.ledger();
+    for (const host of made.image.hosts) deps.wake.dispatch(host.id);
     return made;
   } catch (thrown) {
     const error = asImportError(thrown);
@@ -52,5 +55,7 @@ export async function imageImport(
       ...(error.options.remedy === undefined ? {} : { remedy: error.options.remedy }),
     });
     throw error;
+  } finally {
+    hold.release();
   }
 }

@@ -5,6 +5,7 @@ import { faultPoint } from '@berth/faults';
 import { fileDigest, PartialFile, type BlobStore } from '@berth/images';
 import {
   BerthError,
+  type HostId,
   type ImageContent,
   type ImageKind,
   type Operation,
@@ -50,6 +51,8 @@ export interface UrlImportPorts {
   readonly ids: IdSource;
   readonly pause: Pause;
   readonly log: { warn(context: object, message: string): void };
+  /** The list of a host that holds the image changed: nothing of it is to be removed any more. */
+  readonly dispatch: (hostId: HostId) => void;
   /** Events were committed. */
   readonly ledger: () => void;
   readonly limits: DownloadLimits;
@@ -175,11 +178,18 @@ export class UrlImports {
     const path = await this.fetched(one, dir);
     await faultPoint('api.import.downloaded', one.name);
     await this.step(one, 'verify', 99);
-    const content = await this.content(one, path);
-    await faultPoint('api.import.published', one.name);
-    const { projectId, name, operationId, source, actor, traceId } = one;
-    const image = { projectId, name, content, operationId, source };
-    await this.untilStored(() => store.imageImported({ actor, traceId }, image));
+    // From before its blobs are visible until its row is: between the two nothing on record uses them.
+    const hold = this.o.blobs.hold();
+    try {
+      const content = await this.content(one, path);
+      await faultPoint('api.import.published', one.name);
+      const { projectId, name, operationId, source, actor, traceId } = one;
+      const image = { projectId, name, content, operationId, source };
+      const made = await this.untilStored(() => store.imageImported({ actor, traceId }, image));
+      for (const host of made.image.hosts) this.o.dispatch(host.id);
+    } finally {
+      hold.release();
+    }
   }
 
   /** The whole file, of the digest that was asked for. One that was put together from parts is tried again whole. */

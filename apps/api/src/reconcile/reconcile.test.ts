@@ -36,6 +36,7 @@ function deps(store: Partial<ReconcileDeps['store']>, woken: string[], errors: s
     silentAfterMs: 15_000,
     eventsKeptMs: 1000,
     imports: { takeUp: () => Promise.resolve() },
+    unused: { collect: () => Promise.resolve() },
     wake: {
       scheduler: () => woken.push('scheduler'),
       dispatch: (h) => woken.push(`dispatch ${h}`),

@@ -1,4 +1,5 @@
 import type { HostId } from '@berth/model';
+import type { BlobCollector } from '../images/blob-collector.js';
 import type { UrlImports } from '../images/url-imports.js';
 import type { LoopLog } from '../scheduling/loop.js';
 import type { Clock, EventStore, ReconcileStore, TerminalTicketStore } from '../store/store.js';
@@ -19,6 +20,7 @@ export interface ReconcileDeps {
   /** Lifecycle and observation events are kept this long, ms; audit for ever. */
   readonly eventsKeptMs: number;
   readonly imports: Pick<UrlImports, 'takeUp'>;
+  readonly unused: Pick<BlobCollector, 'collect'>;
   readonly wake: { scheduler(): void; dispatch(hostId: HostId): void; operations(): void };
 }
 
@@ -73,6 +75,11 @@ export const tasks: readonly Task[] = [
     name: 'imports that nobody does are taken up',
     everyMs: 5000,
     run: (d) => d.imports.takeUp(),
+  },
+  {
+    name: 'content that no image uses goes',
+    everyMs: 10_000,
+    run: (d) => d.unused.collect(),
   },
   {
     name: 'expired idempotency keys go',

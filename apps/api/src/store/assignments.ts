@@ -1,4 +1,4 @@
-import type { Desired, HostId, HostNetworkSpec, ImageContent, InstanceSpec } from '@berth/model';
+import type { Desired, Digest, HostId, HostNetworkSpec, ImageContent, InstanceSpec } from '@berth/model';
 import type { Db, Tx } from './db.js';
 import { inTx } from './db.js';
 import { incarnationOf, incarnationSince } from './meta.js';
@@ -61,6 +61,7 @@ async function listRead(tx: Tx, hostId: HostId, offeredOnly: boolean): Promise<A
      WHERE host_id = $1 AND done_at IS NULL ORDER BY created_at, epoch NULLS LAST`,
     [hostId],
   );
+  const unusedImages = await unusedRead(tx, hostId);
   return {
     hostId,
     assignmentRev: host.rev,
@@ -68,7 +69,21 @@ async function listRead(tx: Tx, hostId: HostId, offeredOnly: boolean): Promise<A
     assignments: placed.map(toAssignment),
     networks,
     tombstones,
+    unusedImages,
   };
+}
+
+/**
+ * Images that the host holds and that no project has any more, nor any volume there stands on: the order to remove them. One
+ * that is imported again is not in the next list, and what needs it then is fetched where it went meanwhile.
+ */
+async function unusedRead(tx: Tx, hostId: HostId): Promise<readonly Digest[]> {
+  const rows = await tx.rows<{ digest: Digest }>(
+    `SELECT x.digest FROM host_images x WHERE x.host_id = $1 AND NOT EXISTS (SELECT FROM images m WHERE m.digest = x.digest)
+       AND NOT EXISTS (SELECT FROM volumes v WHERE v.host_id = $1 AND v.base_digest = x.digest) ORDER BY x.digest LIMIT 1000`,
+    [hostId],
+  );
+  return rows.map((r) => r.digest);
 }
 
 function placedRead(

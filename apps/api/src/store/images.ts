@@ -124,11 +124,11 @@ export async function imageDelete(
   ctx: RequestContext,
   projectId: ProjectId,
   name: string,
-): Promise<void> {
+): Promise<readonly HostId[]> {
   return inTx(db, async (tx) => {
     // Waits for creates that hold the row, and holds back those that come after.
-    const image = await tx.row<{ id: string }>(
-      `SELECT id FROM images WHERE project_id = $1 AND name = $2 FOR UPDATE`,
+    const image = await tx.row<{ id: string; digest: Digest }>(
+      `SELECT id, digest FROM images WHERE project_id = $1 AND name = $2 FOR UPDATE`,
       [projectId, name],
     );
     if (image === null) throw notFound('image', name);
@@ -149,6 +149,10 @@ export async function imageDelete(
     await eventsWrite(tx, ctx, [
       { class: 'audit', type: 'image.deleted', projectId, object: { kind: 'image', id: image.id, name } },
     ]);
+    const holders = await tx.rows<{ host_id: HostId }>(`SELECT host_id FROM host_images WHERE digest = $1`, [
+      image.digest,
+    ]);
+    return holders.map((h) => h.host_id);
   });
 }
 
@@ -169,6 +173,14 @@ export async function imageBlobWanted(db: Db, hostId: HostId, digest: Digest): P
     [hostId, digest],
   );
   return rows.length > 0;
+}
+
+export async function hostsWithUnusedImages(db: Db): Promise<readonly HostId[]> {
+  const rows = await read<{ host_id: HostId }>(
+    db,
+    `SELECT DISTINCT x.host_id FROM host_images x WHERE NOT EXISTS (SELECT FROM images m WHERE m.digest = x.digest) ORDER BY 1`,
+  );
+  return rows.map((r) => r.host_id);
 }
 
 export async function imageBlobHolders(db: Db, digest: Digest): Promise<readonly HostId[]> {

@@ -186,6 +186,8 @@ export interface AssignmentList {
   /** Networks of the nics on this host, also of what has stopped; `leases` holds the addresses used on it. */
   readonly networks: readonly HostNetworkSpec[];
   readonly tombstones: readonly TombstoneRow[];
+  /** Images to remove from the host: no project has them any more. */
+  readonly unusedImages: readonly Digest[];
 }
 
 /** What an agent reports of one placement. */

@@ -191,12 +191,14 @@ export interface ImageStore {
   imageImportsTrim(): Promise<number>;
   imageGet(projectId: ProjectId, name: string): Promise<Image | null>;
   imageList(projectId: ProjectId, page?: rows.PageRequest): Promise<rows.Page<Image>>;
-  /** @throws notFound, inUse (names the instances) */
-  imageDelete(ctx: RequestContext, projectId: ProjectId, name: string): Promise<void>;
+  /** Resolves with the hosts that hold its content. @throws notFound, inUse (names the instances) */
+  imageDelete(ctx: RequestContext, projectId: ProjectId, name: string): Promise<readonly HostId[]>;
   /** Every blob any image refers to; what is not here may be collected from the upload store. */
   imageBlobs(): Promise<ReadonlySet<Digest>>;
   /** Whether a host has an assignment or held image that needs this blob: only then may it be pushed there. */
   imageBlobWanted(hostId: HostId, digest: Digest): Promise<boolean>;
+  /** Hosts that hold images which no project has any more. */
+  hostsWithUnusedImages(): Promise<readonly HostId[]>;
   /** Hosts that hold every blob of some image with this blob. */
   imageBlobHolders(digest: Digest): Promise<readonly HostId[]>;
   /** A host's inventory of complete images replaces what was known. False when the session is stale. */
