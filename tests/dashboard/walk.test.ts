@@ -1,3 +1,7 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { accessFaults, chromiumLaunch, signIn, windowOpen, type Chromium } from './chromium.js';
@@ -66,6 +70,60 @@ test('an instance is created, watched, read, stopped and deleted without a reloa
   expect([...faults, ...complaints]).toEqual([]);
   expect(loads).toBe(0);
   await context.close();
+});
+
+test('an image is imported from an address, its progress and its failure are seen without a reload', async () => {
+  const bytes = randomBytes(64 * 1024);
+  let rest = (): void => undefined;
+  // The first half, and then a little from time to time, until the rest is asked for.
+  const source = createServer((_, response) => {
+    response.writeHead(200, { 'content-length': String(bytes.length) });
+    let sent = 32 * 1024;
+    response.write(bytes.subarray(0, sent));
+    const drip = setInterval(() => response.write(bytes.subarray(sent, (sent += 8))), 100);
+    response.on('close', () => clearInterval(drip));
+    rest = () => {
+      clearInterval(drip);
+      response.end(bytes.subarray(sent));
+    };
+  }).listen(0, '127.0.0.1');
+  await once(source, 'listening');
+  const url = `http://127.0.0.1:${(source.address() as AddressInfo).port}/Tiny.qcow2?key=s3cret`;
+  const imageSources = { privateAddresses: true };
+  await stage.api.call('patch', '/v1/projects/alpha').send({ imageSources }).expect(200);
+
+  const { context, page, complaints } = await windowOpen(chromium, { width: 1440, scheme: 'light' });
+  await signIn(page, stage.base, stage.token('alpha:operator'));
+  await page.goto(`${stage.base}/ui/p/alpha/images`);
+  let loads = 0;
+  page.on('load', () => loads++);
+  const begin = async (sha256: string): Promise<void> => {
+    await page.getByLabel('Address').fill(url);
+    expect(await page.getByLabel('Name of the import').inputValue()).toBe('tiny');
+    await page.getByLabel('SHA-256').fill(sha256);
+    await page.getByRole('button', { name: 'Import', exact: true }).click();
+  };
+  const bar = page.getByRole('progressbar', { name: 'Import of tiny' });
+
+  await begin('0'.repeat(64));
+  await bar.waitFor();
+  const faults = await accessFaults(page);
+  rest();
+  await page.getByText('Import of tiny failed: the file hashes to').waitFor();
+  await page.getByText('Compare the digest with what the publisher states').waitFor();
+
+  await begin(createHash('sha256').update(bytes).digest('hex'));
+  await bar.waitFor();
+  rest();
+  await page.locator('td', { hasText: 'disk, raw' }).first().waitFor();
+  await page.getByRole('link', { name: 'tiny' }).waitFor();
+  await bar.waitFor({ state: 'detached' });
+  expect(await page.content()).not.toContain('s3cret');
+  expect([...faults, ...(await accessFaults(page)), ...complaints]).toEqual([]);
+  expect(loads).toBe(0);
+  await context.close();
+  source.closeAllConnections();
+  await new Promise((resolve) => source.close(resolve));
 });
 
 test('an instance that fits no host is told so before it is made, and why it waits after', async () => {

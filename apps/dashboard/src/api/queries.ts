@@ -129,6 +129,30 @@ export const operationsQuery = (project: string, state: string | undefined) =>
     placeholderData: keepPreviousData,
   });
 
+/** From one look at imports under way to the next: their progress is no event. */
+const importsEveryMs = 1000;
+/** What failed is shown for so long. */
+const failedShownMs = 600_000;
+
+/** Imports of images that are under way, and those that failed in the last minutes; newest first. */
+export const importsQuery = (project: string) =>
+  queryOptions({
+    queryKey: ['operations', project, 'imports'],
+    queryFn: async () => {
+      const { items } = await answer(
+        api.rest.GET('/v1/operations', { params: { query: { project, limit: pageSize } } }),
+      );
+      return items.filter(
+        (o) =>
+          o.kind === 'imageImport' &&
+          (o.finishedAt === null ||
+            (o.state === 'failed' && Date.now() - Date.parse(o.finishedAt) < failedShownMs)),
+      );
+    },
+    refetchInterval: (query) =>
+      query.state.data?.some((o) => o.finishedAt === null) === true ? importsEveryMs : false,
+  });
+
 export const tokensQuery = queryOptions({
   queryKey: ['tokens'],
   queryFn: async () => (await answer(api.rest.GET('/v1/tokens'))).items,

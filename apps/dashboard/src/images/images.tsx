@@ -13,6 +13,7 @@ import { Icon } from '../parts/icons.js';
 import { Empty, Failure, Waiting } from '../parts/notices.js';
 import { Page, Panel } from '../parts/page.js';
 import { Time } from '../parts/time.js';
+import { ImportUrl } from './import-url.js';
 import { imageUpload, kindGuess, nameFrom } from './upload.js';
 
 export function ImagesPage() {
@@ -22,6 +23,7 @@ export function ImagesPage() {
   return (
     <Page title="Images">
       {operator && <Upload project={project} />}
+      {operator && <ImportUrl project={project} />}
       {error !== null && <Failure error={error} retry={() => void refetch()} />}
       {data === undefined && error === null && <Waiting />}
       {data?.length === 0 && (
