@@ -5,6 +5,7 @@ import { driver } from './0005-driver.js';
 import { idempotencyHolder } from './0006-idempotency-holder.js';
 import { terminalTicketEnvelope } from './0008-terminal-ticket-envelope.js';
 import { imageImports } from './0009-image-imports.js';
+import { dataVolumes } from './0010-data-volumes.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
 export interface Migration {
@@ -24,4 +25,5 @@ export const migrations: readonly Migration[] = [
   idempotencyHolder,
   terminalTicketEnvelope,
   imageImports,
+  dataVolumes,
 ];

@@ -325,7 +325,7 @@ describe('the way from pending to running and back', () => {
 
   test('a stale If-Match changes nothing', async () => {
     const instance = await create(w, 'a');
-    const update = { projectId: w.projectId, name: 'a', labels: { tier: 'db' } };
+    const update = { projectId: w.projectId, name: 'a', labels: { tier: 'db' }, deadlineSeconds: 60 };
     const changed = await w.store.instanceUpdate(ctx, { ...update, ifMatch: instance.resourceVersion });
     expect(changed.instance).toMatchObject({ labels: { tier: 'db' }, generation: 2 });
     expect(

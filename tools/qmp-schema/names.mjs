@@ -26,13 +26,19 @@ export const used = {
   'query-migrate': [],
   'send-key': ['keys'],
   'query-vnc': [],
+  'query-named-block-nodes': ['flat'],
+  'qom-list': ['path'],
+  'blockdev-add': ['driver', 'node-name', 'read-only', 'discard', 'cache', 'detect-zeroes'],
+  'blockdev-del': ['node-name'],
+  device_add: ['driver', 'id', 'bus'],
+  device_del: ['id'],
+  block_resize: ['node-name', 'size'],
+  block_set_io_throttle: ['id', 'bps', 'bps_rd', 'bps_wr', 'iops', 'iops_rd', 'iops_wr'],
 };
 
 /** Commands that what comes next needs. */
 export const soon = [
   // hotplug
-  'device_add',
-  'device_del',
   'object-add',
   'object-del',
   'netdev_add',
@@ -43,10 +49,7 @@ export const soon = [
   'getfd',
   'closefd',
   'qom-set',
-  'qom-list',
   // disks, their copies and snapshots
-  'blockdev-add',
-  'blockdev-del',
   'blockdev-backup',
   'blockdev-mirror',
   'blockdev-snapshot',
@@ -54,8 +57,6 @@ export const soon = [
   'blockdev-snapshot-delete-internal-sync',
   'block-commit',
   'block-stream',
-  'block_resize',
-  'block_set_io_throttle',
   'block-dirty-bitmap-add',
   'block-dirty-bitmap-remove',
   'block-job-cancel',
@@ -65,7 +66,6 @@ export const soon = [
   'job-dismiss',
   'query-jobs',
   'query-block-jobs',
-  'query-named-block-nodes',
   'snapshot-save',
   'snapshot-load',
   'snapshot-delete',

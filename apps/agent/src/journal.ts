@@ -1,6 +1,6 @@
 import { mkdir, readFile, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Assignment } from '@berth/link';
+import { Assignment, Workload } from '@berth/link';
 import { writeFileAtomic } from '@berth/linux';
 import { ExitInfo, HostNetworkSpec, InstanceId } from '@berth/model';
 import type { InstanceId as InstanceIdType } from '@berth/model';
@@ -16,7 +16,14 @@ export const PlacementRecord = z.strictObject({
   /** Crash restarts in a row. */
   restarts: z.int().min(0),
   /** When `start` of the current run was called, and in which boot of the host; null before. */
-  started: z.strictObject({ at: z.iso.datetime(), bootId: z.string() }).nullable(),
+  started: z
+    .strictObject({
+      at: z.iso.datetime(),
+      bootId: z.string(),
+      /** What it was started with; absent in records of before it was kept. */
+      workload: Workload.optional(),
+    })
+    .nullable(),
   /** How the current run ended. */
   exit: ExitInfo.nullable(),
   /** How the run before it ended. */

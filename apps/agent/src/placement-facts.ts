@@ -1,8 +1,10 @@
+import type { Assignment } from '@berth/link';
 import { isHolding } from '@berth/model';
-import type { Condition, ExitInfo, Isolation, Power } from '@berth/model';
+import type { Condition, ExitInfo, Isolation, Power, VolumeSeen } from '@berth/model';
 import { Stopwatch } from '@berth/runtime';
 import type { Observation, WorkloadKey, WorkloadSpec } from '@berth/runtime';
 import type { PlacementRecord } from './journal.js';
+import { booking, liveText, restartFields, restartRequired } from './spec-change.js';
 import type { WorkerPorts } from './worker-ports.js';
 
 /** What is known of one placement: its record in the journal, and what the runtime said of it in this life of the agent. */
@@ -16,6 +18,16 @@ export class PlacementFacts {
   leftovers = true;
   /** What the runtime says keeps it from its work. */
   conditions: readonly Condition[] = [];
+  /** The newest generation that was put into effect, but for what needs a restart; null before the first. */
+  revision: number | null = null;
+  /** Disks that it has, and their sizes; null until that is known. */
+  volumes: readonly VolumeSeen[] | null = null;
+  /** What of its spec takes effect at the next start. */
+  restart: Condition | null = null;
+  /** What of the assignment is in effect, of that which can be changed while it runs. */
+  private inEffect: string | null = null;
+  /** What the start under way was given. */
+  private starting: Assignment | null = null;
   /** How long the parts of this run's start took. */
   watch = new Stopwatch();
   /** The exit in the record is our own conclusion; what the runtime says of it is worth more. */
@@ -50,7 +62,7 @@ export class PlacementFacts {
   }
 
   get spec(): WorkloadSpec {
-    return { ...this.record.assignment.workload, networks: this.record.networks };
+    return { ...booking(this.record.assignment), networks: this.record.networks };
   }
 
   /** Crash restarts in a row. A run that held out for the longest back-off wipes the slate. */
@@ -107,6 +119,37 @@ export class PlacementFacts {
     this.conditions = this.conditions.filter((c) => !isHolding(c));
   }
 
+  /** Something of its spec is not in effect, and may be put into effect while it runs. */
+  get behind(): boolean {
+    return this.inEffect !== liveText(this.record.assignment);
+  }
+
+  /** A start begins; what it is given counts, whatever is listed before it is over. */
+  startBegins(): void {
+    this.starting = this.record.assignment;
+  }
+
+  /** All that can be in effect of this assignment now is. */
+  broughtTo(assignment: Assignment, volumes: readonly VolumeSeen[]): void {
+    this.inEffect = liveText(assignment);
+    this.revision = assignment.revision;
+    this.volumes = volumes;
+    const fields = restartFields(assignment, this.record.started?.workload);
+    const needed = restartRequired(fields, this.restart?.since ?? this.now());
+    this.restart = needed;
+  }
+
+  /** It was started with all that its assignment asked for then. */
+  startedWhole(): void {
+    const { starting } = this;
+    if (starting === null) return;
+    const { rootVolume, volumes } = starting.workload;
+    this.broughtTo(
+      starting,
+      [rootVolume, ...volumes].map(({ id, sizeMiB }) => ({ id, sizeMiB })),
+    );
+  }
+
   /** Its memory is on disk: what was made for it to run is to be made again before it goes on. */
   suspended(): void {
     this.power = 'suspended';
@@ -129,7 +172,8 @@ export class PlacementFacts {
     this.power = power;
     const { record, ports } = this;
     if (record.started !== null || record.ended) return;
-    record.started = { at: this.now(), bootId: ports.bootId };
+    const { workload } = this.starting ?? record.assignment;
+    record.started = { at: this.now(), bootId: ports.bootId, workload };
     this.save().catch((err: unknown) =>
       ports.log.error({ ...this.key, err }, 'the journal cannot be written'),
     );
@@ -143,6 +187,9 @@ export class PlacementFacts {
     record.started = null;
     record.run = run;
     record.restarts = restarts;
+    this.inEffect = null;
+    this.volumes = null;
+    this.restart = null;
     this.watch = new Stopwatch();
     return this.save();
   }

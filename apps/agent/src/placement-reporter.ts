@@ -34,7 +34,11 @@ export class PlacementReporter {
       power: record.ended ? ('off' as const) : facts.observedPower,
       exit: record.exit ?? record.lastExit,
       driver: record.runtime ?? null,
-      conditions: [fault, restarting, ...facts.conditions].filter((c) => c !== null),
+      revision: facts.revision,
+      volumes: record.ended ? [] : facts.volumes === null ? null : [...facts.volumes],
+      conditions: [fault, restarting, runs(facts.power) ? facts.restart : null, ...facts.conditions].filter(
+        (c) => c !== null,
+      ),
     };
     const text = JSON.stringify(body);
     if (text === this.said) return;

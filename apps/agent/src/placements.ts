@@ -125,7 +125,7 @@ export class Placements {
       await journal.saveHost({ storeIncarnation: list.storeIncarnation, assignmentRev: list.assignmentRev });
     this.listed = new Set(list.assignments.map(keyText));
     this.reportUnclaimed();
-    await faultPoints(() => list.tombstones.map((t) => ['agent.tombstone.listed', t.instanceId]));
+    await faultPoints(() => list.tombstones.map((t) => ['agent.tombstone.listed', t.instanceId ?? t.id]));
     for (const tombstone of list.tombstones) this.bury(tombstone);
     this.o.unusedImages(list.imageTombstones ?? []);
     this.o.networks.want(this.networksInUse(), list.networks);
@@ -251,17 +251,22 @@ export class Placements {
     this.tombstones.add(tombstone, {
       worker: worker ?? null,
       isolation: this.isolationOf(tombstone),
-      mayRemoveVolume: () => !this.anyAlive(tombstone),
+      mayRemoveVolume: () => tombstone.kind === 'epoch' || !this.uses(tombstone),
     });
   }
 
-  private isolationOf(tombstone: Tombstone): Isolation | null {
-    const record = this.o.journal.get(tombstone.instanceId);
+  private isolationOf({ instanceId }: Tombstone): Isolation | null {
+    // Only machines have data volumes.
+    if (instanceId === null) return 'vm';
+    const record = this.o.journal.get(instanceId);
     return record?.placements[0]?.assignment.workload.isolation ?? null;
   }
 
-  private anyAlive(tombstone: Tombstone): boolean {
-    return [...this.workers.values()].some((w) => w.key.instanceId === tombstone.instanceId && w.alive);
+  /** Whether a placement here has the volume, or may have it. */
+  private uses({ instanceId, volumeId }: Extract<Tombstone, { kind: 'volume' }>): boolean {
+    return [...this.workers.values()].some(
+      (w) => w.alive && (w.key.instanceId === instanceId || w.hasVolume(volumeId)),
+    );
   }
 
   private lowerEpochs(key: WorkloadKey): Worker[] {

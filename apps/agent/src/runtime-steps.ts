@@ -80,6 +80,8 @@ export class RuntimeSteps {
         await this.runtime().resume?.(facts.key, ctx);
         facts.power = 'running';
         return;
+      case 'update':
+        return this.update(ctx);
       case 'suspend':
         await this.runtime().suspend?.(facts.spec, ctx);
         facts.suspended();
@@ -104,9 +106,21 @@ export class RuntimeSteps {
   private async start(ctx: StepContext): Promise<void> {
     const { facts } = this;
     const runtime = this.runtime();
+    const restored = facts.power === 'suspended';
+    facts.startBegins();
     const go = (): Promise<void> => runtime.start(facts.spec, ctx);
     await (facts.isolation === 'container' ? go() : this.ports.startSlots.run(ctx.signal, go));
-    if (facts.record.exit === null) facts.noteStarted('running');
+    if (facts.record.exit !== null) return;
+    facts.noteStarted('running');
+    // One that goes on has what it had when it was suspended.
+    if (!restored) facts.startedWhole();
+  }
+
+  private async update(ctx: StepContext): Promise<void> {
+    const { assignment } = this.facts.record;
+    const { rootVolume } = assignment.workload;
+    const has = await this.runtime().update?.(this.facts.spec, ctx);
+    this.facts.broughtTo(assignment, has?.volumes ?? [rootVolume]);
   }
 
   /** Each by the runtime that made it, which need not be the one that is asked next. */

@@ -49,6 +49,7 @@ const observeds: fc.Arbitrary<Observed> = fc
     canPause: fc.boolean(),
     canSuspend: fc.boolean(),
     held: fc.boolean(),
+    behind: fc.boolean(),
   })
   .map((o) => ({
     ...o,
@@ -81,6 +82,8 @@ function obey(seen: Observed, action: Action): Observed {
     case 'start':
     case 'resume':
       return { ...seen, power: 'running' };
+    case 'update':
+      return { ...seen, behind: false };
     case 'pause':
       return { ...seen, power: 'paused', held: false };
     case 'suspend':

@@ -10,6 +10,7 @@ import type { ExitInfo, Power, RestartPolicy } from '@berth/model';
  *    running     -> clearPredecessors -> fetchImage -> prepare -> start -> none
  *                     ^                                             |
  *                     +------- beginRun (run + 1, after back-off) <-+ run ended, policy says restart; else end
+ *                  and while it runs: update, when its spec changed
  *    suspended   -> as running, then suspend -> none; from there to running again by fetchImage, prepare, start
  */
 
@@ -49,6 +50,8 @@ export interface Observed {
   readonly canSuspend: boolean;
   /** The runtime paused it, and holds it. */
   readonly held: boolean;
+  /** Something of its spec is not in effect, and may be put into effect while it runs. */
+  readonly behind: boolean;
 }
 
 export type Action =
@@ -62,6 +65,7 @@ export type Action =
   | { readonly kind: 'start' }
   | { readonly kind: 'pause' }
   | { readonly kind: 'resume' }
+  | { readonly kind: 'update' }
   | { readonly kind: 'suspend' }
   | { readonly kind: 'stop' }
   | { readonly kind: 'end'; readonly exit: Omit<ExitInfo, 'at'> | null }
@@ -105,6 +109,7 @@ function powered(wanted: Wanted, seen: Observed): Action {
     return later(seen) ?? { kind: 'pause' };
   if (wanted.power === 'running' && seen.power === 'paused' && !seen.held && seen.canPause)
     return later(seen) ?? { kind: 'resume' };
+  if (seen.behind) return later(seen) ?? { kind: 'update' };
   return none;
 }
 

@@ -8,6 +8,10 @@ import type { AgentLog } from './log.js';
 import type { Runtimes } from './runtimes.js';
 import type { Worker } from './worker.js';
 
+/** Whose orders are carried out one after the other. */
+const ownerOf = (tombstone: Tombstone): string =>
+  tombstone.instanceId ?? (tombstone.kind === 'volume' ? tombstone.volumeId : tombstone.id);
+
 interface Order {
   readonly tombstone: Tombstone;
   readonly worker: Worker | null;
@@ -26,7 +30,7 @@ const atOnce = 8;
 /** Carries out the orders to remove, again and again until they are done, and says so as often as they are listed. */
 export class Tombstones {
   private readonly orders = new Map<string, Order>();
-  /** By instance. */
+  /** By their owner. */
   private readonly underWay = new Map<string, Promise<void>>();
   private readonly wakeup = new Wakeup();
   private readonly life = new AbortController();
@@ -99,11 +103,10 @@ export class Tombstones {
     await Promise.all(this.underWay.values());
   }
 
-  /** One that hangs holds up only its own instance, whose orders are carried out one after the other. */
+  /** One that hangs holds up only the orders of its owner, which are carried out one after the other. */
   private turn(order: Order): boolean {
-    const { instanceId } = order.tombstone;
     return (
-      !this.underWay.has(instanceId) &&
+      !this.underWay.has(ownerOf(order.tombstone)) &&
       this.underWay.size < atOnce &&
       order.retryAt <= this.o.clock.now().getTime() &&
       this.possible(order) &&
@@ -112,16 +115,16 @@ export class Tombstones {
   }
 
   private waits(order: Order): boolean {
-    return !order.done && this.possible(order) && !this.underWay.has(order.tombstone.instanceId);
+    return !order.done && this.possible(order) && !this.underWay.has(ownerOf(order.tombstone));
   }
 
   private begin(order: Order): void {
-    const { instanceId } = order.tombstone;
+    const owner = ownerOf(order.tombstone);
     const work = this.attempt(order).finally(() => {
-      this.underWay.delete(instanceId);
+      this.underWay.delete(owner);
       this.wakeup.wake();
     });
-    this.underWay.set(instanceId, work);
+    this.underWay.set(owner, work);
   }
 
   private possible(order: Order): boolean {
@@ -144,11 +147,11 @@ export class Tombstones {
     void clock.sleep(stepMs, timer.signal).then(() => abort.abort(new Error(`not done within ${stepMs} ms`)));
     const ctx = { signal: abort.signal, deadline: clock.now().getTime() + stepMs };
     try {
-      await faultPoint(`agent.${tombstone.kind}.before`, tombstone.instanceId);
+      await faultPoint(`agent.${tombstone.kind}.before`, ownerOf(tombstone));
       for (const runtime of runtimes)
         if (tombstone.kind === 'epoch') await runtime.remove(tombstone, ctx);
         else await runtime.removeVolume(tombstone.volumeId, ctx);
-      await faultPoint(`agent.${tombstone.kind}.after`, tombstone.instanceId);
+      await faultPoint(`agent.${tombstone.kind}.after`, ownerOf(tombstone));
       this.finish(order);
     } catch (err) {
       order.retryAt = clock.now().getTime() + backoffMs(clock, order.attempts++, 500, 60_000);

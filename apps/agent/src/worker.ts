@@ -1,5 +1,5 @@
 import { faultPoint } from '@berth/faults';
-import type { Power } from '@berth/model';
+import type { Power, VolumeId } from '@berth/model';
 import { RuntimeError } from '@berth/runtime';
 import type { Observation, WorkloadKey } from '@berth/runtime';
 import { Wakeup } from './clock.js';
@@ -57,6 +57,16 @@ export class Worker implements Predecessor {
   /** Whether the runtime may still hold something of this epoch. */
   get leftovers(): boolean {
     return this.facts.leftovers;
+  }
+
+  /** By what it was listed with, or its runtime said. */
+  hasVolume(volumeId: VolumeId): boolean {
+    const { volumes } = this.record.assignment.workload;
+    const has = this.facts.volumes ?? [];
+    // One that was suspended, or found running, may have what it is no longer listed with.
+    const unknown =
+      this.facts.volumes === null && this.record.started !== null && this.facts.isolation === 'vm';
+    return unknown || [...volumes, ...has].some(({ id }) => id === volumeId);
   }
 
   cleared(): void {
@@ -187,6 +197,7 @@ export class Worker implements Predecessor {
       retryAt: retry.at,
       fatal: retry.fatal,
       held: facts.held,
+      behind: facts.behind,
       canSuspend: !('absent' in runtime) && runtime.suspend !== undefined,
       canPause: !('absent' in runtime) && runtime.pause !== undefined && runtime.resume !== undefined,
     };

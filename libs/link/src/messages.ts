@@ -7,6 +7,7 @@ import {
   ExitInfo,
   HostId,
   HostNetworkSpec,
+  HostVolume,
   ImageContent,
   InstanceId,
   Isolation,
@@ -21,6 +22,7 @@ import {
   UsageSample,
   VmDriver,
   VolumeId,
+  VolumeSeen,
   WatchdogAction,
 } from '@berth/model';
 import { z } from 'zod';
@@ -43,6 +45,8 @@ export const Workload = z.strictObject({
   cpuMillis: z.int().min(1).nullable(),
   memoryMiB: z.int().min(1),
   rootVolume: z.strictObject({ id: VolumeId, sizeMiB: z.int().min(1) }),
+  /** Absent in what an API or a journal of before holds. */
+  volumes: z.array(HostVolume).max(64).default([]),
   nics: z
     .array(z.strictObject({ id: NicId, networkId: NetworkId, mac: z.string(), ipv4: z.string() }))
     .max(64),
@@ -59,6 +63,10 @@ export const Workload = z.strictObject({
 });
 export type Workload = z.infer<typeof Workload>;
 
+/** What an epoch has: every run of it. More is had by the next epoch, for which there is room first. */
+export const Booked = Workload.pick({ vcpus: true, cpuMillis: true, memoryMiB: true });
+export type Booked = z.infer<typeof Booked>;
+
 /** One placement as the API wants it. */
 export const Assignment = z.strictObject({
   instanceId: InstanceId,
@@ -69,6 +77,8 @@ export const Assignment = z.strictObject({
   /** Seconds the guest gets to end by itself before it is forced. */
   stopGraceSeconds: z.int().min(0).max(3600),
   workload: Workload,
+  /** What the epoch has room for on its host, whatever its spec asks for by now. Absent from an API of before. */
+  booked: Booked.optional(),
 });
 export type Assignment = z.infer<typeof Assignment>;
 
@@ -78,7 +88,8 @@ export const Tombstone = z.discriminatedUnion('kind', [
   z.strictObject({
     id: z.string().min(1).max(64),
     kind: z.literal('volume'),
-    instanceId: InstanceId,
+    /** Whose root volume it was; null for a data volume, which was nobody's. */
+    instanceId: InstanceId.nullable(),
     volumeId: VolumeId,
   }),
 ]);
@@ -153,6 +164,10 @@ export const ReportBody = z.discriminatedUnion('kind', [
     ...placementFacts,
     /** The runtime that has it; null before one was chosen. */
     driver: z.string().max(32).nullable().default(null),
+    /** Instance generation that it was brought to, but for what `RestartRequired` names; null before the first. */
+    revision: z.int().min(1).nullable().default(null),
+    /** Disks it has; null while that is not known. */
+    volumes: z.array(VolumeSeen).max(128).nullable().default(null),
     /** Why it is not where it is wanted, and when the next attempt comes. */
     conditions: z.array(Condition).max(16),
     observedAt: z.iso.datetime(),

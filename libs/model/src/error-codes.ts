@@ -9,6 +9,8 @@ export const errorCodes = {
   conflict: 409,
   nameTaken: 409,
   inUse: 409,
+  /** The host that it must be on has no room for it. */
+  noRoom: 409,
   stateConflict: 409,
   operationInProgress: 409,
   gone: 410,

@@ -9,6 +9,7 @@ export * from './guest.js';
 export * from './host.js';
 export * from './image.js';
 export * from './network.js';
+export * from './volume.js';
 export * from './operation.js';
 export * from './usage.js';
 export * from './key-names.js';

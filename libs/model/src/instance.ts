@@ -11,6 +11,7 @@ import {
   OperationId,
   VolumeId,
 } from './ids.js';
+import { VolumeMount } from './volume.js';
 
 export const Isolation = z.enum(['vm', 'microvm', 'container']);
 export type Isolation = z.infer<typeof Isolation>;
@@ -108,10 +109,8 @@ export const InstanceSpec = z
       .min(4)
       .max(16 * 1024 * 1024),
     rootDisk: RootDisk.default({ sizeMiB: 1024, pool: 'default' }),
-    volumes: z
-      .array(z.strictObject({ name: Name }))
-      .max(0, 'additional volumes are not supported yet; leave the list empty')
-      .default([]),
+    /** Data volumes of the project (vm), in no order: a guest knows each by its serial number. */
+    volumes: z.array(VolumeMount).max(16).default([]),
     nics: z
       .array(NicSpec)
       .max(8)
@@ -140,10 +139,15 @@ export const InstanceSpec = z
           'watchdog',
           'only for isolation vm; a container that ends is started again by its restart policy',
         );
+      if (s.volumes.length > 0) refuse('volumes', 'only for isolation vm; leave the list empty');
       for (const field of ['accel', 'driver'] as const)
         if (s.placement[field] !== 'any')
           refuse('placement', `${field} is only for isolation vm and microvm; leave it out`);
     }
+    s.volumes.forEach(({ name }, i) => {
+      if (s.volumes.findIndex((v) => v.name === name) < i)
+        ctx.addIssue({ code: 'custom', path: ['volumes', i, 'name'], message: 'is in the list already' });
+    });
     if (s.isolation === 'vm' && s.process !== undefined)
       refuse('process', 'only for OCI images; use userData for isolation vm');
     for (const path of [
@@ -238,6 +242,9 @@ export const Condition = z.strictObject({
 });
 export type Condition = z.infer<typeof Condition>;
 
+/** Type of the condition of a workload that runs with something else than its spec says, until it is restarted. */
+export const restartRequiredType = 'RestartRequired';
+
 export const NicStatus = z.strictObject({
   id: NicId,
   networkId: NetworkId,
@@ -246,6 +253,17 @@ export const NicStatus = z.strictObject({
   ipv4: z.string(),
 });
 export type NicStatus = z.infer<typeof NicStatus>;
+
+/** A data volume that an instance asks for, or still has. */
+export const VolumeStatus = z.strictObject({
+  id: VolumeId,
+  name: Name,
+  /** Its machine has it now. */
+  attached: z.boolean(),
+  /** Serial number of its disk in the guest. */
+  serial: z.string(),
+});
+export type VolumeStatus = z.infer<typeof VolumeStatus>;
 
 export const InstanceStatus = z.strictObject({
   state: InstanceState,
@@ -263,6 +281,9 @@ export const InstanceStatus = z.strictObject({
   lastExit: ExitInfo.nullable(),
   conditions: z.array(Condition),
   nics: z.array(NicStatus),
+  volumes: z.array(VolumeStatus),
+  /** The newest generation of the spec that its host has put into effect, but for what `RestartRequired` names. */
+  appliedGeneration: z.int().nullable(),
   rootVolumeId: VolumeId.nullable(),
   decisionId: DecisionId.nullable(),
   observedAt: z.iso.datetime().nullable(),

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { HostId, Name, NetworkId, VolumeId } from './ids.js';
+import { Name, NetworkId } from './ids.js';
 
 export const Network = z
   .strictObject({
@@ -16,24 +16,6 @@ export const Network = z
   })
   .meta({ id: 'Network' });
 export type Network = z.infer<typeof Network>;
-
-export const Volume = z
-  .strictObject({
-    id: VolumeId,
-    project: Name,
-    name: z.string(),
-    pool: Name,
-    host: z.strictObject({ id: HostId, name: Name }).nullable(),
-    kind: z.enum(['rootDisk', 'writableLayer', 'data']),
-    format: z.enum(['qcow2', 'raw', 'dir']),
-    sizeMiB: z.int(),
-    owner: z.strictObject({ instance: Name }).nullable(),
-    deleteWithInstance: z.boolean(),
-    resourceVersion: z.int(),
-    createdAt: z.iso.datetime(),
-  })
-  .meta({ id: 'Volume' });
-export type Volume = z.infer<typeof Volume>;
 
 /** A network as a host realises it. */
 export const HostNetworkSpec = z.strictObject({

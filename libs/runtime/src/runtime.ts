@@ -8,6 +8,7 @@ import type {
   ExitInfo,
   GuestInfo,
   HostNetworkSpec,
+  HostVolume,
   ImageContent,
   InstanceId,
   Isolation,
@@ -22,6 +23,7 @@ import type {
   TerminalEnd,
   TerminalSize,
   VolumeId,
+  VolumeSeen,
   WatchdogAction,
 } from '@berth/model';
 
@@ -58,6 +60,8 @@ export interface WorkloadSpec extends WorkloadKey {
   readonly cpuMillis: number | null;
   readonly memoryMiB: number;
   readonly rootVolume: { readonly id: VolumeId; readonly sizeMiB: number };
+  /** Disks beside the root disk, which outlive the instance. */
+  readonly volumes: readonly HostVolume[];
   readonly nics: readonly WorkloadNic[];
   readonly networks: readonly HostNetworkSpec[];
   readonly process: ProcessSpec | null;
@@ -161,7 +165,7 @@ export interface Runtime {
    */
   remove(key: WorkloadKey, ctx: StepContext): Promise<void>;
 
-  /** Deletes a root volume. Refuses while a workload uses it. Deleting what never was is no error. */
+  /** Deletes a volume. Refuses while a workload uses it. Deleting what never was is no error. */
   removeVolume(volumeId: VolumeId, ctx: StepContext): Promise<void>;
 
   /** Changes as they happen, until the signal fires. Events first; polling only to resynchronise. */
@@ -194,6 +198,15 @@ export interface Runtime {
    * @throws RuntimeError notPrepared when it does not run, noSpace, deadline
    */
   readonly suspend?: (spec: WorkloadSpec, ctx: StepContext) => Promise<void>;
+  /**
+   * Puts into effect what can change while a workload runs or is paused: it has exactly these `volumes` then, of these
+   * sizes and within these limits, and its root disk has grown. Nothing else is looked at. A volume that was taken away is
+   * held by nobody here. @throws RuntimeError notPrepared when it does not run, noSpace, unsupported
+   */
+  readonly update?: (
+    spec: WorkloadSpec,
+    ctx: StepContext,
+  ) => Promise<{ readonly volumes: readonly VolumeSeen[] }>;
   /** Serial output or process output from the first byte kept; `follow` goes on until the signal fires. */
   readonly logs?: (key: WorkloadKey, options: LogOptions, signal: AbortSignal) => AsyncIterable<Uint8Array>;
   /**

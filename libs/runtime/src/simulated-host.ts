@@ -5,6 +5,7 @@ import {
   type Condition,
   type ExitInfo,
   type Isolation,
+  type VolumeSeen,
 } from '@berth/model';
 import { keyText, type Observation, type WorkloadKey, type WorkloadSpec } from './runtime.js';
 
@@ -18,6 +19,8 @@ export interface SimulatedWorkload {
   suspended?: boolean;
   /** What its watchdog did when it expired. */
   expired?: 'reset' | 'pause' | 'none';
+  /** Disks it runs with, the root disk among them: what it was started with, or changed to. */
+  volumes?: readonly VolumeSeen[];
   /** MACs of its nics. */
   macs?: string[];
 }

@@ -43,6 +43,7 @@ function workload(kind: WorkloadKind): WorkloadSpec {
     cpuMillis: 100,
     memoryMiB: 32,
     rootVolume: { id: randomUUID() as VolumeId, sizeMiB: 64 },
+    volumes: [],
     nics: [{ id: 'n' as NicId, networkId: 'w' as NetworkId, mac, ipv4: '10.0.0.2' }],
     networks: [],
     process: process === undefined ? null : { args: process },
@@ -106,7 +107,7 @@ describe('the conformance suite', () => {
     await expect(b.run(harness(name))).rejects.toThrow();
   });
 
-  it.each(['console', 'exec', 'suspend', 'reset', 'watchdog', 'guest', 'display'] as const)(
+  it.each(['console', 'exec', 'suspend', 'reset', 'watchdog', 'update', 'guest', 'display'] as const)(
     'asks of a runtime without %s that it offers none',
     async (facet) => {
       const lacking = conformanceCases(facet).at(-1);

@@ -1,5 +1,14 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import type { ConsoleOpen, ExecOpen, ExitInfo, GuestInfo, Isolation, KeyPress, Usage } from '@berth/model';
+import type {
+  ConsoleOpen,
+  ExecOpen,
+  ExitInfo,
+  GuestInfo,
+  Isolation,
+  KeyPress,
+  Usage,
+  VolumeSeen,
+} from '@berth/model';
 import {
   RuntimeError,
   keyText,
@@ -42,7 +51,7 @@ export class SimulatedRuntime implements Runtime {
       ok: true,
       reason: null,
       facets: [
-        ...['pause', 'suspend', 'reset', 'watchdog', 'logs', 'limits', 'console', 'exec', 'guest'],
+        ...['pause', 'suspend', 'reset', 'watchdog', 'update', 'logs', 'limits', 'console', 'exec', 'guest'],
         ...['display', 'screenshot', 'sendKeys'],
       ],
       facts: {},
@@ -83,12 +92,13 @@ export class SimulatedRuntime implements Runtime {
       if (other !== undefined)
         throw new RuntimeError('hostFault', `epoch ${other.spec.epoch} of this instance still runs`);
       if (w.suspended === true) this.goOn(w);
-      else this.begin(w);
+      else this.begin(w, this.disksOf(spec));
     });
   }
 
-  private begin(w: SimulatedWorkload): void {
+  private begin(w: SimulatedWorkload, volumes: readonly VolumeSeen[]): void {
     const { state } = this.host;
+    w.volumes = volumes;
     state.starts += 1;
     w.pid = state.nextPid++;
     w.exit = null;
@@ -151,7 +161,8 @@ export class SimulatedRuntime implements Runtime {
     return this.step(ctx, () => {
       const { state } = this.host;
       const all = Object.values(state.workloads);
-      if (all.some((w) => w.pid !== null && w.spec.rootVolume.id === volumeId))
+      const has = (w: SimulatedWorkload): boolean => w.volumes?.some(({ id }) => id === volumeId) === true;
+      if (all.some((w) => w.pid !== null && has(w)))
         throw new RuntimeError('hostFault', `volume ${volumeId} is in use`, { remedy: 'Stop it first.' });
       delete state.disks[volumeId];
       this.host.changed(null);
@@ -202,6 +213,21 @@ export class SimulatedRuntime implements Runtime {
 
   resume(key: WorkloadKey, ctx: StepContext): Promise<void> {
     return this.step(ctx, () => this.setPaused(key, false));
+  }
+
+  update(spec: WorkloadSpec, ctx: StepContext): Promise<{ readonly volumes: readonly VolumeSeen[] }> {
+    let volumes: readonly VolumeSeen[] = [];
+    return this.step(ctx, () => {
+      const w = this.running(spec);
+      volumes = w.volumes = this.disksOf(spec);
+      this.host.changed(null);
+    }).then(() => ({ volumes }));
+  }
+
+  /** Volumes are made when they are first wanted. */
+  private disksOf({ rootVolume, volumes }: WorkloadSpec): VolumeSeen[] {
+    for (const { id } of volumes) this.host.state.disks[id] ??= 0;
+    return [rootVolume, ...volumes].map(({ id, sizeMiB }) => ({ id, sizeMiB }));
   }
 
   suspend(spec: WorkloadSpec, ctx: StepContext): Promise<void> {

@@ -1,15 +1,16 @@
 import { randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
-import { chmod, chown, lstat, mkdir, open, readdir, readFile, rename, rm, statfs } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readdir, readFile, rename, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
-import { confined, confinedId, ImageError, inspectDisk } from '@berth/images';
-import { CommandError, run, syncDirectory, writeFileAtomic } from '@berth/linux';
+import { type DiskFacts, ImageError, inspectDisk } from '@berth/images';
+import { syncDirectory, writeFileAtomic } from '@berth/linux';
 import type { DiskFormat } from '@berth/model';
 import { DiskFormat as DiskFormatSchema, VolumeId } from '@berth/model';
 import { z } from 'zod';
+import { createOverlay, createQcow2, createRaw, growQcow2, growRaw } from './disk-files.js';
 import { StorageError } from './storage-error.js';
 
-export type VolumeKind = 'disk' | 'layer';
+/** `disk`: a root disk on an image; `layer`: a container's writable layer; `data`: a disk of its own. */
+export type VolumeKind = 'disk' | 'layer' | 'data';
 
 export interface VolumeUsage {
   readonly volumeId: VolumeId;
@@ -32,6 +33,13 @@ export interface OverlayDiskRequest {
   readonly sizeMiB: number;
 }
 
+export interface DataDiskRequest {
+  readonly volumeId: VolumeId;
+  readonly format: DiskFormat;
+  /** Size that the guest sees. */
+  readonly sizeMiB: number;
+}
+
 const VolumeFacts = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('disk'),
@@ -40,14 +48,16 @@ const VolumeFacts = z.discriminatedUnion('kind', [
     sizeMiB: z.int(),
   }),
   z.strictObject({ kind: z.literal('layer'), volumeId: VolumeId }),
+  z.strictObject({ kind: z.literal('data'), volumeId: VolumeId, format: DiskFormatSchema }),
 ]);
 type VolumeFacts = z.infer<typeof VolumeFacts>;
 
 const MIB = 2 ** 20;
 
 /**
- * Root volumes of one host, one directory per volume id: `volume.json` and either `disk.qcow2` (an overlay on a base
- * image; with `memory` beside it while its machine is suspended) or `upper` and `work` (a container's writable layer). A volume appears by rename when it is whole. Files are
+ * Volumes of one host, one directory per volume id: `volume.json` and either `disk.qcow2` (an overlay on a base
+ * image; with `memory` beside it while its machine is suspended), `upper` and `work` (a container's writable layer), or
+ * `data.qcow2` or `data.raw` (a disk that stands on nothing). A volume appears by rename when it is whole. Files are
  * named by volume id only; no name of a user comes near a path or a command.
  */
 export class VolumePool {
@@ -84,6 +94,58 @@ export class VolumePool {
         createOverlay(directory, base, sizeMiB),
       );
       return { path, format: 'qcow2' };
+    });
+  }
+
+  /**
+   * A disk that begins empty, made on first call. An existing one is kept as it is, whatever is asked for now: see `grow`.
+   * @throws StorageError noSpace, kindMismatch, hostFault
+   */
+  ensureDataDisk({ format, sizeMiB, ...request }: DataDiskRequest): Promise<{ readonly path: string }> {
+    const volumeId = VolumeId.parse(request.volumeId);
+    return this.inTurn(volumeId, async () => {
+      const facts = await this.facts(volumeId);
+      if (facts !== null && facts.kind !== 'data') throw kindMismatch(volumeId, facts.kind);
+      if (facts?.kind === 'data' && facts.format !== format)
+        throw new StorageError(
+          'kindMismatch',
+          `volume ${volumeId} is ${facts.format}, not ${format} as stated`,
+          'Create another volume.',
+        );
+      const name = dataName(format);
+      if (facts === null) {
+        await this.spaceCheck();
+        await this.make({ kind: 'data', volumeId, format }, 0o711, (directory) =>
+          format === 'raw'
+            ? createRaw(join(directory, name), sizeMiB)
+            : createQcow2(directory, name, sizeMiB),
+        );
+      }
+      return { path: this.dataPath(volumeId, format) };
+    });
+  }
+
+  /** Where a data volume's disk lies, or would. */
+  dataPath(volumeId: VolumeId, format: DiskFormat): string {
+    return join(this.dir, VolumeId.parse(volumeId), dataName(format));
+  }
+
+  /**
+   * Makes a disk larger that nobody has open; one that is so large already stays. Returns its size, MiB.
+   * @throws StorageError kindMismatch (a layer, or not here), hostFault
+   */
+  grow(volumeId: VolumeId, sizeMiB: number): Promise<number> {
+    const id = VolumeId.parse(volumeId);
+    return this.inTurn(id, async () => {
+      const facts = await this.facts(id);
+      if (facts === null || facts.kind === 'layer') throw kindMismatch(id, facts?.kind ?? 'layer');
+      const name = facts.kind === 'data' ? dataName(facts.format) : 'disk.qcow2';
+      const format = facts.kind === 'data' ? facts.format : 'qcow2';
+      const { virtualSizeMiB } = await this.inspect(join(this.dir, id, name));
+      if (virtualSizeMiB >= sizeMiB) return virtualSizeMiB;
+      if (format === 'raw') await growRaw(join(this.dir, id, name), sizeMiB);
+      else await growQcow2(join(this.dir, id), name, sizeMiB);
+      return sizeMiB;
     });
   }
 
@@ -199,12 +261,16 @@ export class VolumePool {
     }
   }
 
-  private async sizeCheck({ base, sizeMiB }: OverlayDiskRequest): Promise<void> {
-    await baseCheck(base.path);
-    const found = await inspectDisk(base.path).catch((e: unknown) => {
+  private inspect(path: string): Promise<DiskFacts> {
+    return inspectDisk(path).catch((e: unknown) => {
       if (e instanceof ImageError) throw new StorageError('badBase', e.message, e.remedy, { cause: e });
       throw e;
     });
+  }
+
+  private async sizeCheck({ base, sizeMiB }: OverlayDiskRequest): Promise<void> {
+    await baseCheck(base.path);
+    const found = await this.inspect(base.path);
     if (found.format !== base.format)
       throw new StorageError(
         'badBase',
@@ -270,42 +336,7 @@ export class VolumePool {
   }
 }
 
-/**
- * The overlay `disk.qcow2` in this directory, made by qemu-img, which is confined, has no capability and is nobody on this
- * host: the directory is lent to it. It writes metadata only and, by `-u`, does not open the base: our own reader has looked
- * at that, and no program of QEMU reads a stranger's image before the guest's own QEMU does.
- * @throws StorageError hostFault
- */
-async function createOverlay(
-  directory: string,
-  base: OverlayDiskRequest['base'],
-  sizeMiB: number,
-): Promise<void> {
-  // Each of its threads may reserve 72 MiB of addresses, for its stack and its heap, without using them.
-  const bounds = { addressBytes: 8192 * MIB, fileBytes: 1024 * MIB, cpuSeconds: 30, openFiles: 64 };
-  const formats = ['-f', 'qcow2', '-F', base.format, '-b', base.path, '-o', 'compat=1.1'];
-  const create = ['create', '-q', '-u', ...formats, 'disk.qcow2', `${sizeMiB}M`];
-  const id = confinedId();
-  const { command, args } = confined([], bounds, 'qemu-img', create, id);
-  await chown(directory, id, id);
-  try {
-    const env = { PATH: process.env['PATH'] ?? '', LC_ALL: 'C' };
-    await run(command, args, { timeoutMs: 60_000, env, cwd: directory });
-  } catch (e) {
-    if (!(e instanceof CommandError)) throw e;
-    throw new StorageError('hostFault', e.message, 'Install qemu-utils; look at the disk.', { cause: e });
-  } finally {
-    await chown(directory, 0, 0);
-  }
-  const file = await open(join(directory, 'disk.qcow2'), constants.O_RDWR | constants.O_NOFOLLOW);
-  try {
-    await file.chown(0, 0);
-    await file.chmod(0o600);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-}
+const dataName = (format: DiskFormat): string => `data.${format}`;
 
 async function baseCheck(path: string): Promise<void> {
   const found = await lstat(path).catch(() => null);

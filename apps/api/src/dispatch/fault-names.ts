@@ -7,7 +7,7 @@ type Named = readonly [point: string, key: string];
 export function listFaults(list: AssignmentList, when: 'offered' | 'sent'): Named[] {
   return [
     ...list.assignments.map((a): Named => [`api.list.${a.wanted}.${when}`, a.instanceId]),
-    ...list.tombstones.map((t): Named => [`api.list.removed.${when}`, t.instanceId]),
+    ...list.tombstones.map((t): Named => [`api.list.removed.${when}`, t.instanceId ?? t.id]),
   ];
 }
 

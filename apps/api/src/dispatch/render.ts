@@ -1,5 +1,6 @@
 import { protocol } from '@berth/link';
-import type { Assignment, AssignmentList as ListMessage, Tombstone } from '@berth/link';
+import type { Assignment, AssignmentList as ListMessage, Booked, Tombstone } from '@berth/link';
+import type { InstanceSpec } from '@berth/model';
 import type { AssignmentList, AssignmentRow, TombstoneRow } from '../store/store.js';
 
 /** Seconds a guest gets to end by itself: a machine shuts its system down, a process only handles a signal. */
@@ -36,10 +37,9 @@ function renderAssignment(row: AssignmentRow): Assignment {
       uuid: row.uuid,
       isolation: spec.isolation,
       image: row.image,
-      vcpus: spec.vcpus ?? 1,
-      cpuMillis: spec.cpuMillis ?? null,
-      memoryMiB: spec.memoryMiB,
+      ...sizeOf(spec),
       rootVolume: row.rootVolume,
+      volumes: row.volumes.map((volume) => ({ ...volume })),
       nics: row.nics.map((nic) => ({ ...nic })),
       process: spec.process ?? null,
       userData: spec.userData ?? null,
@@ -49,11 +49,16 @@ function renderAssignment(row: AssignmentRow): Assignment {
       accel: spec.placement.accel,
       driver: spec.placement.driver,
     },
+    ...(row.bookedSpec === null ? {} : { booked: sizeOf(row.bookedSpec) }),
   };
+}
+
+function sizeOf(spec: InstanceSpec): Booked {
+  return { vcpus: spec.vcpus ?? 1, cpuMillis: spec.cpuMillis ?? null, memoryMiB: spec.memoryMiB };
 }
 
 function renderTombstone(row: TombstoneRow): Tombstone[] {
   const { id, instanceId, epoch, volumeId } = row;
-  if (epoch !== null) return [{ id, kind: 'epoch', instanceId, epoch }];
+  if (epoch !== null && instanceId !== null) return [{ id, kind: 'epoch', instanceId, epoch }];
   return volumeId === null ? [] : [{ id, kind: 'volume', instanceId, volumeId }];
 }

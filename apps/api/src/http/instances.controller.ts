@@ -101,7 +101,7 @@ export class InstancesController {
 
   @Put(':name')
   @Action('instances.update', {
-    summary: 'Replace the spec; what runs keeps the old one until its next start',
+    summary: 'Replace the spec; what runs is brought to it, or keeps the old one until its next start',
     answers: acceptedAnswer,
     ifMatch: true,
   })

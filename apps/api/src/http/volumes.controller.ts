@@ -1,17 +1,52 @@
-import { Volume, VolumeId } from '@berth/model';
-import { Controller, Get, Inject, Param } from '@nestjs/common';
+import { Volume, VolumeCreate, VolumeUpdate } from '@berth/model';
+import { Body, Controller, Delete, Get, Headers, Inject, Param, Patch, Post, Res } from '@nestjs/common';
+import type { FastifyReply } from 'fastify';
 import type { z } from 'zod';
+import { missing } from '../access/principal.js';
 import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
+import { ifMatchOf, setEtag } from './etag.js';
 import { Asking, type Caller } from './gate.js';
-import { addressId, found, projectOf } from './project-scope.js';
+import { answering } from './idempotency.js';
+import { found, projectOf } from './project-scope.js';
 import { listOf } from './query.js';
 
 const Volumes = listOf(Volume);
+const etag = { etag: 'resourceVersion' };
 
+/** Disks of a project. `:volume` is a volume's name, or its id. */
 @Controller('v1/projects/:project/volumes')
 export class VolumesController {
   constructor(@Inject(HTTP_DEPS) private readonly deps: HttpDeps) {}
+
+  @Post()
+  @Action('volumes.create', {
+    summary: 'Create a data volume; it is made on a host when it is first attached',
+    answers: {
+      201: {
+        description: 'The volume',
+        schema: Volume,
+        headers: { location: 'Address of the volume', ...etag },
+      },
+    },
+  })
+  async create(
+    @Asking() asking: Caller,
+    @Param('project') project: string,
+    @Body({ schema: VolumeCreate }) body: VolumeCreate,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<Volume> {
+    const projectId = await projectOf(this.deps.store, asking.principal, project);
+    const answer = (volume: Volume): Volume => {
+      void reply.header('location', `/v1/projects/${project}/volumes/${volume.name}`);
+      setEtag(reply, volume);
+      return volume;
+    };
+    const context = answering(reply, asking.context, answer);
+    const made = await this.deps.store.volumeCreate(context, { projectId, body });
+    this.deps.wake.ledger();
+    return answer(made);
+  }
 
   @Get()
   @Action('volumes.list', {
@@ -26,18 +61,78 @@ export class VolumesController {
     return { items: [...(await this.deps.store.volumeList(projectId))], nextCursor: null };
   }
 
-  @Get(':id')
+  @Get(':volume')
   @Action('volumes.get', {
-    summary: 'Get a volume',
-    answers: { 200: { description: 'The volume', schema: Volume } },
+    summary: 'Get a volume by its name or id',
+    answers: { 200: { description: 'The volume', schema: Volume, headers: etag } },
   })
   async get(
     @Asking() { principal }: Caller,
     @Param('project') project: string,
-    @Param('id') id: string,
+    @Param('volume') ref: string,
+    @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<Volume> {
     const projectId = await projectOf(this.deps.store, principal, project);
-    const volumeId = addressId('volume', VolumeId, id);
-    return found('volume', id, await this.deps.store.volumeGet(projectId, volumeId));
+    const volume = found('volume', ref, await this.deps.store.volumeGet(projectId, volumeRef(ref)));
+    setEtag(reply, volume);
+    return volume;
   }
+
+  @Patch(':volume')
+  @Action('volumes.update', {
+    summary: 'Grow a data volume or change its limits, also while a guest uses it',
+    answers: { 200: { description: 'The volume; its host follows', schema: Volume, headers: etag } },
+    ifMatch: true,
+  })
+  async update(
+    @Asking() asking: Caller,
+    @Param('project') project: string,
+    @Param('volume') ref: string,
+    @Headers('if-match') ifMatch: string | undefined,
+    @Body({ schema: VolumeUpdate }) update: VolumeUpdate,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<Volume> {
+    const target = await this.target(asking, project, ref, ifMatch);
+    const { volume, hosts } = await this.deps.store.volumeUpdate(asking.context, { ...target, update });
+    this.deps.wake.ledger();
+    for (const host of hosts) this.deps.wake.dispatch(host);
+    setEtag(reply, volume);
+    return volume;
+  }
+
+  @Delete(':volume')
+  @Action('volumes.delete', {
+    summary: 'Delete a data volume with all it holds',
+    answers: {
+      202: { description: 'Its host removes it; it is gone when it is not found any more', schema: Volume },
+      204: { description: 'Gone' },
+    },
+    ifMatch: true,
+  })
+  async delete(
+    @Asking() asking: Caller,
+    @Param('project') project: string,
+    @Param('volume') ref: string,
+    @Headers('if-match') ifMatch: string | undefined,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<Volume | undefined> {
+    const target = await this.target(asking, project, ref, ifMatch);
+    const { volume, hosts } = await this.deps.store.volumeDelete(asking.context, target);
+    this.deps.wake.ledger();
+    this.deps.wake.scheduler();
+    for (const host of hosts) this.deps.wake.dispatch(host);
+    void reply.status(volume === null ? 204 : 202);
+    return volume ?? undefined;
+  }
+
+  private async target(asking: Caller, project: string, ref: string, ifMatch: string | undefined) {
+    const projectId = await projectOf(this.deps.store, asking.principal, project);
+    return { projectId, ref: volumeRef(ref), ...ifMatchOf(ifMatch) };
+  }
+}
+
+/** What no volume can be called is not looked up. A name with a dot is one that the system made. @throws notFound */
+function volumeRef(ref: string): string {
+  if (!/^[a-z0-9][-a-z0-9.]{0,79}$/.test(ref)) throw missing('volume', ref);
+  return ref;
 }

@@ -42,7 +42,7 @@ export async function refuseImpossible(
   refuseUnsupported(spec, spec.desired === 'paused' ? await store.hostList() : []);
 }
 
-/** @throws notFound, preconditionFailed, stateConflict, invalid */
+/** @throws notFound, preconditionFailed, stateConflict, invalid, conflict, inUse, noRoom */
 export async function instanceUpdate(
   deps: Deps,
   ctx: RequestContext,
@@ -50,7 +50,9 @@ export async function instanceUpdate(
   change: { readonly spec: InstanceSpec; readonly labels?: Labels },
 ): Promise<InstanceChange> {
   refuseUserData(change.spec);
-  return woken(deps, target.name, await deps.store.instanceUpdate(ctx, { ...target, ...change }));
+  const deadlineSeconds = deps.config.deadlineSeconds.start;
+  const updated = await deps.store.instanceUpdate(ctx, { ...target, ...change, deadlineSeconds });
+  return woken(deps, target.name, updated);
 }
 
 /** @throws notFound, preconditionFailed, stateConflict, unsupported */

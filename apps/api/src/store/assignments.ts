@@ -1,4 +1,12 @@
-import type { Desired, Digest, HostId, HostNetworkSpec, ImageContent, InstanceSpec } from '@berth/model';
+import type {
+  Desired,
+  Digest,
+  HostId,
+  HostNetworkSpec,
+  HostVolume,
+  ImageContent,
+  InstanceSpec,
+} from '@berth/model';
 import type { Db, Tx } from './db.js';
 import { inTx } from './db.js';
 import { incarnationOf, incarnationSince } from './meta.js';
@@ -18,6 +26,8 @@ interface PlacedRow {
   current: boolean;
   volume_id: AssignmentRow['rootVolume']['id'];
   size_mib: number;
+  volumes: HostVolume[] | null;
+  booked_spec: InstanceSpec | null;
   nics: AssignmentRow['nics'] | null;
   phase: AssignmentRow['phase'];
   run: number;
@@ -94,6 +104,11 @@ function placedRead(
   return tx.rows(
     `SELECT p.instance_id, p.epoch, pr.name AS project, i.name, i.uuid, i.generation, i.spec, m.content, i.desired,
        i.deleting_since IS NOT NULL AS deleting, p.run_generation = i.run_generation AS current, v.id AS volume_id, v.size_mib,
+       (SELECT jsonb_agg(jsonb_build_object('id', d.id, 'format', d.format, 'sizeMiB', d.size_mib, 'readOnly', coalesce(w."readOnly", false),
+          'limits', d.limits) ORDER BY d.id)
+        FROM jsonb_to_recordset(i.spec->'volumes') AS w (name text, "readOnly" boolean)
+        JOIN volumes d ON d.owner_instance_id = i.id AND d.kind = 'data' AND d.name = w.name AND d.host_id = p.host_id) AS volumes,
+       (SELECT r.spec FROM instance_revisions r WHERE r.instance_id = i.id AND r.generation = p.generation) AS booked_spec,
        (SELECT jsonb_agg(jsonb_build_object('id', n.id, 'networkId', n.network_id, 'mac', n.mac, 'ipv4', host(a.address)) ORDER BY n.index)
         FROM nics n JOIN addresses a ON a.nic_id = n.id WHERE n.instance_id = i.id) AS nics, p.phase, p.run
      FROM placements p JOIN instances i ON i.id = p.instance_id JOIN projects pr ON pr.id = i.project_id
@@ -149,6 +164,8 @@ function toAssignment(p: PlacedRow): AssignmentRow {
     image: p.content,
     wanted,
     rootVolume: { id: p.volume_id, sizeMiB: p.size_mib },
+    volumes: p.volumes ?? [],
+    bookedSpec: p.booked_spec,
     nics: p.nics ?? [],
     phase: p.phase,
     run: p.run,

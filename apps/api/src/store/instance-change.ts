@@ -16,6 +16,8 @@ import { revisionWrite } from './instance-create.js';
 import { instanceOf } from './instance-read.js';
 import { operationEnd, operationOf, operationWrite } from './operations.js';
 import { invalidField, matchVersion, notFound } from './refusals.js';
+import { capacityLock, diskRoom } from './capacity.js';
+import { volumesClaim, volumesRelease } from './volume-claims.js';
 import type { InstanceChange, Verb } from './rows.js';
 import { stateRefresh } from './state.js';
 
@@ -107,6 +109,8 @@ export async function instanceUpdate(
     name: string;
     spec?: InstanceSpec;
     labels?: Record<string, string>;
+    /** For a host to bring to it what runs there. */
+    deadlineSeconds: number;
     ifMatch?: number;
   },
 ): Promise<InstanceChange> {
@@ -122,14 +126,16 @@ export async function instanceUpdate(
           'cannot change after creation',
           field === 'desired' ? 'use the actions start, stop, pause and suspend' : 'create another instance',
         );
-    if (!same(spec.rootDisk, i.spec.rootDisk))
-      throw invalidField('/spec/rootDisk', 'cannot change after creation', 'create another instance');
+    // What runs, or is about to, is brought to it by its host.
+    const host = live(i) && i.desired !== 'stopped' ? i.host_id : null;
+    await rootDiskGrow(tx, i, spec);
+    await volumesClaim(tx, { id: i.id, projectId: i.project_id, spec, liveHost: live(i) ? i.host_id : null });
     const operationId = await operationWrite(tx, ctx, {
       projectId: i.project_id,
       kind: 'update',
       target: { kind: 'instance', id: i.id, name: i.name },
-      deadlineSeconds: 0,
-      state: 'succeeded',
+      deadlineSeconds: host === null ? 0 : update.deadlineSeconds,
+      state: host === null ? 'succeeded' : 'running',
     });
     const generation = i.generation + 1;
     await tx.changed(`UPDATE instances SET spec = $2, labels = $3, generation = $4 WHERE id = $1`, [
@@ -138,6 +144,7 @@ export async function instanceUpdate(
       JSON.stringify(labels),
       generation,
     ]);
+    await volumesRelease(tx, ctx, i.id);
     await revisionWrite(tx, ctx, { id: i.id, generation, spec, labels, operationId });
     await eventsWrite(tx, ctx, [
       {
@@ -150,8 +157,39 @@ export async function instanceUpdate(
       },
     ]);
     await stateRefresh(tx, ctx, i.id, true);
-    return { instance: await instanceOf(tx, i.id), operation: await operationOf(tx, operationId), hosts: [] };
+    const hosts = live(i) && i.host_id !== null ? [i.host_id] : [];
+    await assignmentsRaise(tx, hosts);
+    return { instance: await instanceOf(tx, i.id), operation: await operationOf(tx, operationId), hosts };
   });
+}
+
+/** A root disk may become larger, on the host where it is. @throws invalid, noRoom */
+async function rootDiskGrow(tx: Tx, i: Locked, spec: InstanceSpec): Promise<void> {
+  if (same(spec.rootDisk, i.spec.rootDisk)) return;
+  const { pool, sizeMiB } = i.spec.rootDisk;
+  if (spec.rootDisk.pool !== pool)
+    throw invalidField('/spec/rootDisk/pool', 'cannot change after creation', 'create another instance');
+  if (spec.isolation !== 'vm')
+    throw invalidField('/spec/rootDisk', 'cannot change after creation', 'create another instance');
+  if (spec.rootDisk.sizeMiB < sizeMiB)
+    throw invalidField(
+      '/spec/rootDisk/sizeMiB',
+      `must be at least ${sizeMiB}, the size that the disk has`,
+      'a disk only grows; create another instance with a smaller one',
+    );
+  const root = await tx.row<{ host_id: HostId | null }>(
+    `SELECT host_id FROM volumes WHERE owner_instance_id = $1 AND kind = 'rootDisk' FOR UPDATE`,
+    [i.id],
+  );
+  if (root !== null && root.host_id !== null) {
+    await capacityLock(tx, root.host_id);
+    await diskRoom(tx, root.host_id, spec.rootDisk.sizeMiB - sizeMiB);
+  }
+  await tx.changed(
+    `UPDATE volumes SET size_mib = $2, resource_version = resource_version + 1
+     WHERE owner_instance_id = $1 AND kind = 'rootDisk'`,
+    [i.id, spec.rootDisk.sizeMiB],
+  );
 }
 
 const same = (a: unknown, b: unknown): boolean => canonical(a) === canonical(b);

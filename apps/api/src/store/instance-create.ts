@@ -9,6 +9,7 @@ import { operationOf, operationWrite } from './operations.js';
 import { invalidField, nameTaken } from './refusals.js';
 import type { InstanceChange } from './rows.js';
 import { stateRefresh, waitsForScheduler } from './state.js';
+import { volumesClaim } from './volume-claims.js';
 
 interface ImageRef {
   id: string;
@@ -77,6 +78,7 @@ async function createIn(
   );
   await revisionWrite(tx, ctx, { id, generation: 1, spec, labels, operationId });
   await rootVolumeWrite(tx, { id, projectId, name, spec, poolId, digest: image.digest });
+  await volumesClaim(tx, { id, projectId, spec, liveHost: null });
   await eventsWrite(tx, ctx, [
     {
       class: 'audit',

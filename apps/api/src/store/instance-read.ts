@@ -1,4 +1,5 @@
-import type { Instance, InstanceId, InstanceSpec, NicStatus, ProjectId } from '@berth/model';
+import type { Instance, InstanceId, InstanceSpec, NicStatus, ProjectId, VolumeId } from '@berth/model';
+import { volumeSerial } from '@berth/model';
 import type { Db, Tx } from './db.js';
 import { read } from './db.js';
 import { cursorRead, limitOf, pageOf } from './paging.js';
@@ -35,11 +36,13 @@ interface InstanceRow {
   observed_at: Date | null;
   nics: NicStatus[] | null;
   root_volume_id: string | null;
+  applied_generation: number | null;
+  volumes: { id: VolumeId; name: string; attached: boolean }[] | null;
 }
 
 const from = `
   SELECT i.*, pr.name AS project, p.epoch, p.run, p.phase, p.power, p.driver, p.exit, p.observed_at, h.id AS host_id, h.name AS host_name,
-    v.id AS root_volume_id, n.nics
+    v.id AS root_volume_id, n.nics, p.applied_generation, d.volumes
   FROM instances i
   JOIN projects pr ON pr.id = i.project_id
   LEFT JOIN placements p ON p.instance_id = i.id AND p.epoch = i.owner_epoch
@@ -49,7 +52,12 @@ const from = `
     SELECT jsonb_agg(jsonb_build_object('id', c.id, 'networkId', c.network_id, 'network', w.name, 'mac', c.mac,
       'ipv4', host(a.address)) ORDER BY c.index) AS nics
     FROM nics c JOIN networks w ON w.id = c.network_id JOIN addresses a ON a.nic_id = c.id WHERE c.instance_id = i.id
-  ) n ON true`;
+  ) n ON true
+  LEFT JOIN LATERAL (
+    SELECT jsonb_agg(jsonb_build_object('id', d.id, 'name', d.name,
+      'attached', p.phase IS NOT NULL AND p.phase <> 'ended' AND p.volumes @> to_jsonb(d.id::text)) ORDER BY d.name) AS volumes
+    FROM volumes d WHERE d.owner_instance_id = i.id AND d.kind = 'data'
+  ) d ON true`;
 
 function toInstance(r: InstanceRow): Instance {
   return {
@@ -77,6 +85,8 @@ function toInstance(r: InstanceRow): Instance {
       lastExit: r.exit,
       conditions: r.conditions,
       nics: r.nics ?? [],
+      volumes: (r.volumes ?? []).map((v) => ({ ...v, serial: volumeSerial(v.id) })),
+      appliedGeneration: r.applied_generation,
       rootVolumeId: r.root_volume_id as Instance['status']['rootVolumeId'],
       decisionId: r.decision_id as Instance['status']['decisionId'],
       observedAt: r.observed_at?.toISOString() ?? null,

@@ -30,6 +30,7 @@ import * as projects from './projects.js';
 import * as reports from './reports.js';
 import * as silence from './silence.js';
 import * as terminalTickets from './terminal-tickets.js';
+import * as volumes from './volumes.js';
 import type { Store } from './store.js';
 
 export interface OpenOptions extends Partial<Omit<StoreOptions, 'url'>> {
@@ -104,8 +105,8 @@ function bindAll<T extends Record<string, (db: Db, ...args: never[]) => unknown>
 }
 
 function bind(db: Db): Omit<Store, 'close'> {
-  const { projectCreate, projectList, projectGet, projectUpdate } = projects;
-  const { networkList, networkGet, volumeList, volumeGet } = projects;
+  const { projectCreate, projectList, projectGet, projectUpdate, networkList, networkGet } = projects;
+  const { volumeList, volumeGet, volumeCreate, volumeUpdate, volumeDelete } = volumes;
   const { hostOf: _hostOf, usedOf: _usedOf, ...hostReads } = hostRead;
   const { instanceGet, instanceById, instanceList, instanceCounts, instanceRevisions } = instances;
   const { snapshotRead: _snapshot, ...hostReaders } = hostReads;
@@ -119,9 +120,8 @@ function bind(db: Db): Omit<Store, 'close'> {
       projectUpdate,
       networkList,
       networkGet,
-      volumeList,
-      volumeGet,
     }),
+    ...bindAll(db, { volumeList, volumeGet, volumeCreate, volumeUpdate, volumeDelete }),
     ...bindAll(db, accessWriters),
     ...bindAll(db, browserSessions),
     ...bindAll(db, terminalTickets),

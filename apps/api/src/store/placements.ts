@@ -4,6 +4,7 @@ import type { Db, Tx } from './db.js';
 import { inTx, read } from './db.js';
 import { decisionWrite } from './decisions.js';
 import { eventsWrite, instanceObject } from './events.js';
+import { capacityLock } from './capacity.js';
 import { usedOf } from './host-read.js';
 import type { PendingInstance, PlacementCommit } from './rows.js';
 import { instanceLock, stateRefresh } from './state.js';
@@ -16,10 +17,15 @@ import { instanceLock, stateRefresh } from './state.js';
  */
 
 const pendingFrom = `
-  SELECT i.id, i.project_id, pr.name AS project, i.name, i.spec, m.kind, i.image_digest, i.run_generation, v.host_id, i.created_at,
+  SELECT i.id, i.project_id, pr.name AS project, i.name, i.spec, m.kind, i.image_digest, i.generation, i.run_generation, v.host_id, v.homeless_mib, i.created_at,
     coalesce((SELECT o.created_at FROM operations o WHERE o.id = i.operation_id), i.created_at) AS waits_since
   FROM instances i JOIN projects pr ON pr.id = i.project_id JOIN images m ON m.id = i.image_id
-  LEFT JOIN volumes v ON v.owner_instance_id = i.id AND v.kind IN ('rootDisk', 'writableLayer')
+  CROSS JOIN LATERAL (
+    -- All on one host, as far as they are on any: volume-claims.ts.
+    SELECT (array_agg(host_id) FILTER (WHERE host_id IS NOT NULL))[1] AS host_id,
+      coalesce(sum(size_mib) FILTER (WHERE host_id IS NULL), 0)::bigint AS homeless_mib
+    FROM volumes WHERE owner_instance_id = i.id
+  ) v
   WHERE i.deleting_since IS NULL AND i.desired IN ('running', 'paused')
     AND NOT EXISTS (SELECT FROM placements p WHERE p.instance_id = i.id AND (p.phase <> 'ended'
       OR (p.run_generation >= i.run_generation AND p.closed_by NOT IN ('withdrawn', 'refused'))))`;
@@ -32,14 +38,15 @@ interface PendingRow {
   spec: InstanceSpec;
   kind: 'oci' | 'disk';
   image_digest: PendingInstance['imageDigest'];
+  generation: number;
   run_generation: number;
   host_id: HostId | null;
+  homeless_mib: number;
   created_at: Date;
   waits_since: Date;
 }
 
 function toPending(r: PendingRow): PendingInstance {
-  const resources = resourcesOf(r.spec);
   return {
     id: r.id,
     projectId: r.project_id,
@@ -48,8 +55,9 @@ function toPending(r: PendingRow): PendingInstance {
     spec: r.spec,
     imageKind: r.kind,
     imageDigest: r.image_digest,
+    generation: r.generation,
     runGeneration: r.run_generation,
-    resources: r.host_id === null ? resources : { ...resources, diskMiB: 0 },
+    resources: { ...resourcesOf(r.spec), diskMiB: r.homeless_mib },
     volumeHostId: r.host_id,
     createdAt: r.created_at,
     waitsSince: r.waits_since,
@@ -81,7 +89,7 @@ export async function placementCommit(db: Db, commit: CommitRequest): Promise<Pl
     const wanting = toPending(row);
     if (wanting.runGeneration !== commit.runGeneration) return stale('a newer run was asked for');
     if (wanting.volumeHostId !== null && wanting.volumeHostId !== commit.hostId)
-      return stale('its root volume is on another host');
+      return stale('its volumes are on another host');
     await capacityLock(tx, commit.hostId);
     const refused = await roomLook(tx, commit.hostId, wanting.resources);
     return refused ?? placementWrite(tx, commit, wanting);
@@ -89,11 +97,6 @@ export async function placementCommit(db: Db, commit: CommitRequest): Promise<Pl
 }
 
 const stale = (reason: string): PlacementCommit => ({ outcome: 'stale', reason });
-
-/** The lock that keeps two commits from booking the same room. It must be a statement before the look. */
-async function capacityLock(tx: Tx, hostId: HostId): Promise<void> {
-  await tx.rows(`SELECT 1 FROM host_capacity WHERE host_id = $1 FOR NO KEY UPDATE`, [hostId]);
-}
 
 interface Room {
   cpu_millis: number;
@@ -149,12 +152,13 @@ async function placementWrite(tx: Tx, commit: CommitRequest, i: PendingInstance)
   );
   const epoch = spent?.epoch ?? 0;
   await tx.changed(
-    `INSERT INTO placements (instance_id, epoch, host_id, role, run_generation, cpu_millis, memory_mib, disk_mib, decision_id, created_at)
-     VALUES ($1, $2, $3, 'owner', $4, $5, $6, $7, $8, $9)`,
+    `INSERT INTO placements (instance_id, epoch, host_id, role, generation, run_generation, cpu_millis, memory_mib, disk_mib, decision_id, created_at)
+     VALUES ($1, $2, $3, 'owner', $4, $5, $6, $7, $8, $9, $10)`,
     [
       i.id,
       epoch,
       commit.hostId,
+      i.generation,
       i.runGeneration,
       i.resources.cpuMillis,
       i.resources.memoryMiB,
@@ -163,12 +167,11 @@ async function placementWrite(tx: Tx, commit: CommitRequest, i: PendingInstance)
       tx.now,
     ],
   );
-  if (i.volumeHostId === null)
-    await tx.changed(
-      `UPDATE volumes SET host_id = $2, resource_version = resource_version + 1
-       WHERE owner_instance_id = $1 AND host_id IS NULL`,
-      [i.id, commit.hostId],
-    );
+  await tx.changed(
+    `UPDATE volumes SET host_id = $2, resource_version = resource_version + 1
+     WHERE owner_instance_id = $1 AND host_id IS NULL`,
+    [i.id, commit.hostId],
+  );
   await eventsWrite(tx, ctx, [
     {
       class: 'lifecycle',

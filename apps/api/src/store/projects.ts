@@ -1,8 +1,8 @@
-import type { ImageSources, Network, Project, ProjectId, Volume } from '@berth/model';
+import type { ImageSources, Network, Project, ProjectId } from '@berth/model';
 import { BerthError } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
-import { inTx, isDuplicate, mapped, read } from './db.js';
+import { inTx, isDuplicate, mapped } from './db.js';
 import { NetworkEntity, ProjectEntity } from './entities.js';
 import { eventsWrite } from './events.js';
 import { keyAnswer } from './keyed.js';
@@ -148,57 +148,4 @@ async function networksWhere(db: Db, where: { projectId: string; name?: string }
       createdAt: n.createdAt.toISOString(),
     }));
   });
-}
-
-interface VolumeRow {
-  id: string;
-  project: string;
-  name: string;
-  pool: string;
-  host_id: string | null;
-  host_name: string | null;
-  kind: Volume['kind'];
-  format: Volume['format'];
-  size_mib: number;
-  instance: string | null;
-  delete_with_instance: boolean;
-  resource_version: number;
-  created_at: Date;
-}
-const volumes = `SELECT v.*, p.name AS project, l.name AS pool, h.name AS host_name, i.name AS instance FROM volumes v
-  JOIN projects p ON p.id = v.project_id JOIN pools l ON l.id = v.pool_id
-  LEFT JOIN hosts h ON h.id = v.host_id LEFT JOIN instances i ON i.id = v.owner_instance_id`;
-
-const toVolume = (v: VolumeRow): Volume => ({
-  id: v.id as Volume['id'],
-  project: v.project,
-  name: v.name,
-  pool: v.pool,
-  host: v.host_id === null || v.host_name === null ? null : { id: v.host_id as never, name: v.host_name },
-  kind: v.kind,
-  format: v.format,
-  sizeMiB: v.size_mib,
-  owner: v.instance === null ? null : { instance: v.instance },
-  deleteWithInstance: v.delete_with_instance,
-  resourceVersion: v.resource_version,
-  createdAt: v.created_at.toISOString(),
-});
-
-export async function volumeList(db: Db, projectId: ProjectId): Promise<readonly Volume[]> {
-  return (
-    await read<VolumeRow & Record<string, unknown>>(
-      db,
-      `${volumes} WHERE v.project_id = $1 ORDER BY v.name`,
-      [projectId],
-    )
-  ).map(toVolume);
-}
-
-export async function volumeGet(db: Db, projectId: ProjectId, id: string): Promise<Volume | null> {
-  const [row] = await read<VolumeRow & Record<string, unknown>>(
-    db,
-    `${volumes} WHERE v.project_id = $1 AND v.id = $2`,
-    [projectId, id],
-  );
-  return row === undefined ? null : toVolume(row);
 }

@@ -6,7 +6,10 @@ import { inTx } from './db.js';
 import { eventsWrite, instanceObject } from './events.js';
 import { assignmentsRaise } from './instance-change.js';
 import { deletionAdvance } from './instance-delete.js';
+import { operationEnd } from './operations.js';
 import { instanceLock, stateRefresh } from './state.js';
+import { volumesRelease } from './volume-claims.js';
+import { volumeBuried } from './volumes.js';
 import type { HostId, InstanceId, ProjectId } from '@berth/model';
 import type { PlacementReport, ReportOutcome } from './rows.js';
 
@@ -58,12 +61,30 @@ export async function reportApply(db: Db, report: PlacementReport): Promise<Repo
         },
       },
     ]);
+    await disksSeen(tx, ctx, report);
     const state = await stateRefresh(tx, ctx, report.instanceId, true);
     const freed = report.phase === 'ended';
     if (freed) await assignmentsRaise(tx, [report.hostId]);
     if (freed && now.deleting) await deletionAdvance(tx, ctx, report.instanceId);
     return { outcome: 'applied', state, freed, assignmentsChanged: freed };
   });
+}
+
+/** What a host says of disks: their sizes, which are let go, and which changes of the spec are put into effect by it. */
+async function disksSeen(tx: Tx, ctx: RequestContext, r: PlacementReport): Promise<void> {
+  await tx.changed(
+    `UPDATE volumes v SET actual_size_mib = s."sizeMiB", resource_version = v.resource_version + 1
+     FROM jsonb_to_recordset($2) AS s (id uuid, "sizeMiB" bigint)
+     WHERE v.id = s.id AND v.owner_instance_id = $1 AND v.actual_size_mib IS DISTINCT FROM s."sizeMiB"`,
+    [r.instanceId, JSON.stringify(r.volumes ?? [])],
+  );
+  await volumesRelease(tx, ctx, r.instanceId);
+  const done = await tx.rows<{ id: string }>(
+    `SELECT o.id FROM instance_revisions v JOIN operations o ON o.id = v.operation_id
+     WHERE v.instance_id = $1 AND v.generation <= $2 AND o.kind = 'update' AND o.state IN ('pending', 'running')`,
+    [r.instanceId, r.phase === 'ended' ? Number.MAX_SAFE_INTEGER : (r.revision ?? 0)],
+  );
+  for (const { id } of done) await operationEnd(tx, ctx, id, { state: 'succeeded' });
 }
 
 async function reportedRead(tx: Tx, r: PlacementReport): Promise<Reported | null> {
@@ -98,6 +119,7 @@ async function placementReported(tx: Tx, r: PlacementReport): Promise<boolean> {
   const ended = r.phase === 'ended';
   const changed = await tx.changed(
     `UPDATE placements p SET phase = $4, run = $5, power = $6, exit = coalesce($7, p.exit), conditions = $8, observed_at = $9, driver = coalesce($15, p.driver),
+       applied_generation = coalesce($16, p.applied_generation), volumes = coalesce($17, p.volumes),
        session = $10, seq = $11, boot_id = h.boot_id, closed_by = $12, closed_at = $13,
        first_running_at = CASE WHEN $4 = 'running' THEN coalesce(p.first_running_at, $14) ELSE p.first_running_at END
      FROM (SELECT id, boot_id FROM hosts WHERE id = $3 AND session = $10 FOR KEY SHARE) h
@@ -118,6 +140,8 @@ async function placementReported(tx: Tx, r: PlacementReport): Promise<boolean> {
       ended ? tx.now : null,
       tx.now,
       r.driver ?? null,
+      r.revision ?? null,
+      r.volumes === undefined || r.volumes === null ? null : JSON.stringify(r.volumes.map((v) => v.id)),
     ],
   );
   return changed > 0;
@@ -140,6 +164,7 @@ export async function epochRefused(
       refusal.highestKnown,
     ]);
     const ctx = { actor: 'system:dispatch', traceId: `session-${refusal.session}` };
+    await volumesRelease(tx, ctx, refusal.instanceId);
     await stateRefresh(tx, ctx, refusal.instanceId, true);
     await assignmentsRaise(tx, [refusal.hostId]);
     return true;
@@ -153,11 +178,11 @@ export async function tombstoneDone(
   tombstoneId: string,
 ): Promise<{ changed: boolean; gone: boolean }> {
   return inTx(db, async (tx) => {
-    const named = await tx.row<{ instance_id: string }>(
-      `SELECT instance_id FROM tombstones WHERE id = $1 AND host_id = $2`,
+    const named = await tx.row<{ instance_id: string | null; volume_id: string | null }>(
+      `SELECT instance_id, volume_id FROM tombstones WHERE id = $1 AND host_id = $2`,
       [tombstoneId, hostId],
     );
-    if (named === null || !(await instanceLock(tx, named.instance_id)))
+    if (named === null || (named.instance_id !== null && !(await instanceLock(tx, named.instance_id))))
       return { changed: false, gone: false };
     const changed = await tx.changed(
       `UPDATE tombstones t SET done_at = $4 FROM hosts h
@@ -167,6 +192,10 @@ export async function tombstoneDone(
     if (changed === 0) return { changed: false, gone: false };
     await assignmentsRaise(tx, [hostId]);
     const ctx = { actor: 'system:dispatch', traceId: `session-${session}` };
+    if (named.instance_id === null) {
+      if (named.volume_id !== null) await volumeBuried(tx, ctx, named.volume_id);
+      return { changed: true, gone: true };
+    }
     const { gone } = await deletionAdvance(tx, ctx, named.instance_id);
     return { changed: true, gone };
   });

@@ -6,6 +6,7 @@ import type {
   ExitInfo,
   HostId,
   HostNetworkSpec,
+  HostVolume,
   ImageContent,
   ImageKind,
   Instance,
@@ -23,6 +24,7 @@ import type {
   Resources,
   Role,
   VolumeId,
+  VolumeSeen,
 } from '@berth/model';
 
 /** A page of a list, ordered by name. `nextCursor` is opaque and null on the last page. */
@@ -133,10 +135,12 @@ export interface PendingInstance {
   readonly spec: InstanceSpec;
   readonly imageKind: 'oci' | 'disk';
   readonly imageDigest: Digest;
+  /** Of the spec whose room is booked. */
+  readonly generation: number;
   readonly runGeneration: number;
-  /** What a placement books. `diskMiB` is 0 when the root volume already lives on a host. */
+  /** What a placement books. `diskMiB` is that of the volumes which are on no host yet. */
   readonly resources: Resources;
-  /** Host of the root volume; null before the first placement. A start goes only where the volume is. */
+  /** Host of its volumes; null while they are on none. A start goes only where they are. */
   readonly volumeHostId: HostId | null;
   readonly createdAt: Date;
   /** When this run was asked for. */
@@ -161,6 +165,9 @@ export interface AssignmentRow {
   readonly image: ImageContent;
   readonly wanted: Desired;
   readonly rootVolume: { readonly id: VolumeId; readonly sizeMiB: number };
+  readonly volumes: readonly HostVolume[];
+  /** The spec whose room is booked; null in placements of before it was kept. */
+  readonly bookedSpec: InstanceSpec | null;
   readonly nics: readonly {
     readonly id: NicId;
     readonly networkId: NetworkId;
@@ -174,7 +181,8 @@ export interface AssignmentRow {
 /** Explicit order to remove one epoch's leftovers, or a volume. Exactly one of `epoch` and `volumeId` is set. */
 export interface TombstoneRow {
   readonly id: string;
-  readonly instanceId: InstanceId;
+  /** Null for a data volume. */
+  readonly instanceId: InstanceId | null;
   readonly epoch: number | null;
   readonly volumeId: VolumeId | null;
 }
@@ -205,6 +213,10 @@ export interface PlacementReport {
   readonly exit: ExitInfo | null;
   /** The runtime that has it; null before one was chosen. */
   readonly driver?: string | null;
+  /** Generation that it was brought to, but for what `RestartRequired` names. */
+  readonly revision?: number | null;
+  /** Disks it has, and their sizes; null while that is not known. */
+  readonly volumes?: readonly VolumeSeen[] | null;
   readonly conditions?: readonly {
     readonly type: string;
     readonly reason: string;

@@ -7,6 +7,7 @@ import { eventsWrite } from './events.js';
 import { assignmentsRaise } from './instance-change.js';
 import { reconcileContext } from './instance-delete.js';
 import { notFound } from './refusals.js';
+import { volumesRelease } from './volume-claims.js';
 import { instanceLock, stateRefresh } from './state.js';
 
 /*
@@ -86,12 +87,13 @@ export async function placementsWithdraw(db: Db): Promise<readonly InstanceId[]>
         [id, epoch, tx.now],
       );
       if (host === null) return;
-      // No host ever heard of the volume, so it is free to be made elsewhere.
+      // No host ever heard of the root volume, so it is free to be made elsewhere. A data volume may be older than this.
       await tx.changed(
-        `UPDATE volumes SET host_id = NULL WHERE owner_instance_id = $1 AND NOT EXISTS
+        `UPDATE volumes SET host_id = NULL WHERE owner_instance_id = $1 AND kind <> 'data' AND NOT EXISTS
            (SELECT FROM placements WHERE instance_id = $1 AND offered_at IS NOT NULL)`,
         [id],
       );
+      await volumesRelease(tx, reconcileContext, id);
       await stateRefresh(tx, reconcileContext, id);
       withdrawn.push(id);
     });
@@ -154,6 +156,7 @@ export async function fenceRecord(
          WHERE instance_id = $1 AND host_id = $2 AND phase <> 'ended'`,
         [id, fence.hostId, JSON.stringify(exit), tx.now],
       );
+      await volumesRelease(tx, ctx, id);
       await stateRefresh(tx, ctx, id);
       if (closed > 0) await assignmentsRaise(tx, [fence.hostId]);
       return closed;

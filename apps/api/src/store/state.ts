@@ -8,7 +8,14 @@ import type {
   Power,
   ProjectId,
 } from '@berth/model';
-import { deriveState, isHolding, transition, transitionalStates, troublesOf } from '@berth/model';
+import {
+  deriveState,
+  isHolding,
+  restartRequiredType,
+  transition,
+  transitionalStates,
+  troublesOf,
+} from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Tx } from './db.js';
 import { eventsWrite, instanceObject } from './events.js';
@@ -222,7 +229,8 @@ function reasonOf(i: Inputs, next: InstanceState, conditions: readonly Condition
 
 /** A host that is not heard outweighs what it said before. */
 function obstacleOf(conditions: readonly Condition[]): string | null {
-  return (conditions.find((c) => c.type === 'HostUnreachable') ?? troublesOf(conditions)[0])?.message ?? null;
+  const obstacles = troublesOf(conditions).filter((c) => c.type !== restartRequiredType);
+  return (conditions.find((c) => c.type === 'HostUnreachable') ?? obstacles[0])?.message ?? null;
 }
 
 function exitText(exit: ExitInfo): string {

@@ -23,6 +23,8 @@ import type {
   ProjectId,
   Role,
   Volume,
+  VolumeCreate,
+  VolumeUpdate,
 } from '@berth/model';
 import type { KeptAnswer, RequestContext } from './context.js';
 import type * as rows from './rows.js';
@@ -47,8 +49,24 @@ export interface ProjectStore {
   ): Promise<Project & { id: ProjectId }>;
   networkList(projectId: ProjectId): Promise<readonly Network[]>;
   networkGet(projectId: ProjectId, name: string): Promise<Network | null>;
+}
+
+export interface VolumeStore {
   volumeList(projectId: ProjectId): Promise<readonly Volume[]>;
-  volumeGet(projectId: ProjectId, id: string): Promise<Volume | null>;
+  /** By its name or its id. */
+  volumeGet(projectId: ProjectId, ref: string): Promise<Volume | null>;
+  /** A data volume, on no host yet. @throws nameTaken, invalid */
+  volumeCreate(ctx: RequestContext, create: { projectId: ProjectId; body: VolumeCreate }): Promise<Volume>;
+  /** Room for what it grows by is booked on its host. @throws notFound, preconditionFailed, conflict, stateConflict, invalid, noRoom */
+  volumeUpdate(
+    ctx: RequestContext,
+    update: { projectId: ProjectId; ref: string; ifMatch?: number; update: VolumeUpdate },
+  ): Promise<{ readonly volume: Volume; readonly hosts: readonly HostId[] }>;
+  /** `volume` is null when it is gone at once; else its host is told to remove it. @throws notFound, preconditionFailed, conflict, inUse */
+  volumeDelete(
+    ctx: RequestContext,
+    target: { projectId: ProjectId; ref: string; ifMatch?: number },
+  ): Promise<{ readonly volume: Volume | null; readonly hosts: readonly HostId[] }>;
 }
 
 export interface AccessStore {
@@ -219,8 +237,8 @@ export interface InstanceStore {
     create: { projectId: ProjectId; body: InstanceCreate; deadlineSeconds: number },
   ): Promise<rows.InstanceChange>;
   /**
-   * Replaces spec (all but `desired`, `isolation`, `image`, `nics`, which are refused) and labels. What is running keeps its
-   * old spec until its next epoch. @throws notFound, preconditionFailed, stateConflict (deleting), invalid
+   * Replaces spec (all but `desired`, `isolation`, `image`, `nics`, which are refused) and labels. What runs is
+   * brought to it by its host, as far as that can be done while it runs; the operation tells when. @throws notFound, preconditionFailed, stateConflict (deleting), invalid
    */
   instanceUpdate(
     ctx: RequestContext,
@@ -229,6 +247,7 @@ export interface InstanceStore {
       name: string;
       spec?: InstanceSpec;
       labels?: Record<string, string>;
+      deadlineSeconds: number;
       ifMatch?: number;
     },
   ): Promise<rows.InstanceChange>;
@@ -425,6 +444,7 @@ export interface MetaStore {
 export interface Store
   extends
     ProjectStore,
+    VolumeStore,
     AccessStore,
     BrowserSessionStore,
     TerminalTicketStore,

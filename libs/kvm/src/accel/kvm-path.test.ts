@@ -37,6 +37,8 @@ async function machine(): Promise<string[]> {
     cpuMillis: null,
     memoryMiB: 32,
     disk: { path: disk, base: { path: base, format: 'raw' }, cache: 'writeback' },
+    scsi: true,
+    volumes: [],
     seedPath: null,
     nics: [],
     display: join(dir, 'vnc'),

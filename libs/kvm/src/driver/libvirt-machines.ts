@@ -1,3 +1,4 @@
+import type { VolumeLimits } from '@berth/model';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { faultPoint } from '@berth/faults';
@@ -19,9 +20,11 @@ import {
   type DomainRef,
 } from '../libvirt/protocol.js';
 import { domainXml, ROOT_DISK } from '../machine/domain-xml.js';
-import type { MachineSpec } from '../machine/machine-spec.js';
+import type { MachineSpec, MachineVolume } from '../machine/machine-spec.js';
+import { scsiName, tuneNames, volumeXml } from '../machine/volume-xml.js';
 import type { QgaTransport } from '../qga/transport.js';
-import { domainName, readAgentPort, readMetadata } from '../machine/metadata.js';
+import { domainName, readAgentPort, readDisk, readMetadata } from '../machine/metadata.js';
+import type { AttachedVolume } from './attached-disks.js';
 import { displaySocket } from './display-socket.js';
 import { epochFiles, ownEpochDirectory, removeEpochFiles, vncSocket } from './epoch-files.js';
 import { LibvirtAgent } from './libvirt-agent.js';
@@ -45,6 +48,8 @@ import { callBounds, unlessGone } from './step-bounds.js';
 
 /** What libvirt calls the chardev of the first serial port. */
 const SERIAL_ALIAS = 'charserial0';
+
+const MIB = 2n ** 20n;
 
 const CAPABILITIES_MS = 120_000;
 
@@ -237,6 +242,45 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
 
   async reset(domain: OwnDomain, ctx: StepContext): Promise<void> {
     await this.#client.reset(domain.ref, callBounds(ctx));
+  }
+
+  async attach(domain: OwnDomain, volume: MachineVolume, ctx: StepContext): Promise<void> {
+    await this.#client.attachDevice(domain.ref, volumeXml(volume), callBounds(ctx));
+  }
+
+  async detach(domain: OwnDomain, volume: AttachedVolume, ctx: StepContext): Promise<void> {
+    const document = await this.#client.xml(domain.ref, callBounds(ctx));
+    const disk = readDisk(document, volume.device);
+    if (disk !== null) await this.#client.detachDevice(domain.ref, disk, callBounds(ctx));
+  }
+
+  /** libvirt closes what it opened. */
+  detached(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  async resize(
+    { ref }: OwnDomain,
+    volume: AttachedVolume | null,
+    sizeMiB: number,
+    ctx: StepContext,
+  ): Promise<void> {
+    const disk = volume === null ? ROOT_DISK : scsiName(volume.target);
+    await this.#client.blockResize(ref, disk, BigInt(sizeMiB) * MIB, callBounds(ctx));
+  }
+
+  async throttle(
+    { ref }: OwnDomain,
+    volume: AttachedVolume,
+    limits: VolumeLimits,
+    ctx: StepContext,
+  ): Promise<void> {
+    const all = Object.entries(tuneNames).map(([name, tune]) => [
+      tune,
+      limits[name as keyof VolumeLimits] ?? 0,
+    ]);
+    const disk = scsiName(volume.target);
+    await this.#client.setBlockIoTune(ref, disk, Object.fromEntries(all), callBounds(ctx));
   }
 
   destroy(domain: OwnDomain, ctx: StepContext): Promise<void> {

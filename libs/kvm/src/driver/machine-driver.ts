@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import type { Power, VolumeId } from '@berth/model';
+import type { Power, VolumeId, VolumeLimits } from '@berth/model';
 import {
   RuntimeError,
   type EnforcedLimits,
@@ -8,8 +8,9 @@ import {
   type WorkloadKey,
 } from '@berth/runtime';
 import type { QgaTransport } from '../qga/transport.js';
-import type { MachineSpec } from '../machine/machine-spec.js';
+import type { MachineSpec, MachineVolume } from '../machine/machine-spec.js';
 import type { QmpExecutor } from '../qmp/commands.js';
+import type { AttachedVolume } from './attached-disks.js';
 import type { MemoryTarget } from './memory-images.js';
 import type { Account } from './qemu-account.js';
 
@@ -135,6 +136,16 @@ export interface MachineDriver<M extends Machine = Machine> {
    * @throws StartRefused when nothing runs and nothing is left.
    */
   restore(machine: MachineSpec, account: Account, path: string, ctx: StepContext): Promise<void>;
+  /** Plugs a volume into a machine that runs and has a SCSI controller. What an attempt before this one left is no error. */
+  attach(machine: M, volume: MachineVolume, ctx: StepContext): Promise<void>;
+  /** Begins to unplug a volume. */
+  detach(machine: M, volume: AttachedVolume, ctx: StepContext): Promise<void>;
+  /** Its guest has a volume no more: what QEMU still holds of it is closed. */
+  detached(machine: M, volume: AttachedVolume, ctx: StepContext): Promise<void>;
+  /** Tells a running guest of a larger disk. @param volume null for the root disk */
+  resize(machine: M, volume: AttachedVolume | null, sizeMiB: number, ctx: StepContext): Promise<void>;
+  /** Sets all limits of a volume; those that are absent are lifted. */
+  throttle(machine: M, volume: AttachedVolume, limits: VolumeLimits, ctx: StepContext): Promise<void>;
   /** Ends it without asking the guest. One that is off already is no error. */
   destroy(machine: M, ctx: StepContext): Promise<void>;
   /** Its end is written down: what was kept only to tell of it may go. */

@@ -1,5 +1,6 @@
 import { RuntimeError } from '@berth/runtime';
 import { QmpError, type ExecuteOptions, type QmpExecutor } from '../qmp/commands.js';
+import { attachedDisks, hasScsi } from './attached-disks.js';
 import { MachineShape } from './workload-record.js';
 
 const MIB = 2 ** 20;
@@ -13,12 +14,21 @@ export async function machineShape(qmp: QmpExecutor, bounds: ExecuteOptions): Pr
   const cpus = await qmp.execute('query-cpus-fast', undefined, bounds);
   const memory = await qmp.execute('query-memory-size-summary', undefined, bounds);
   const type = await qmp.execute('qom-get', { path: '/machine', property: 'type' }, bounds);
+  const disks = await attachedDisks(qmp, bounds);
   const shape = MachineShape.safeParse({
     accel: kvm.enabled ? 'kvm' : 'tcg',
     machineType: String(type).replace(/-machine$/, ''),
     vcpus: cpus.length,
     memoryMiB: memory['base-memory'] / MIB,
     display: await hasDisplay(qmp, bounds),
+    scsi: await hasScsi(qmp, bounds),
+    volumes: disks.volumes.map(({ volumeId: id, format, readOnly, target, limits }) => ({
+      id,
+      format,
+      readOnly,
+      target,
+      limits,
+    })),
   });
   if (shape.success) return shape.data;
   throw new RuntimeError('hostFault', `QEMU does not say what it is: ${shape.error.message}`);

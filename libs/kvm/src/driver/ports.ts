@@ -13,13 +13,21 @@ export interface BlobSource {
   path(digest: Digest): string;
 }
 
-/** Root disks: qcow2 overlays named by volume id. */
+/** Disks named by volume id: root disks, which are qcow2 overlays, and data volumes. */
 export interface DiskVolumes {
   ensureOverlayDisk(request: {
     volumeId: VolumeId;
     base: { path: string; format: DiskFormat };
     sizeMiB: number;
   }): Promise<{ path: string; format: 'qcow2' }>;
+  ensureDataDisk(request: {
+    volumeId: VolumeId;
+    format: DiskFormat;
+    sizeMiB: number;
+  }): Promise<{ path: string }>;
+  dataPath(volumeId: VolumeId, format: DiskFormat): string;
+  /** Of a disk that nothing has open. */
+  grow(volumeId: VolumeId, sizeMiB: number): Promise<unknown>;
   remove(volumeId: VolumeId): Promise<unknown>;
   /** Where a volume's memory image lies while its machine is suspended; only root may read it. */
   memoryPath(volumeId: VolumeId): string;

@@ -1,31 +1,40 @@
-import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
 import { faultPoint } from '@berth/faults';
 import type { CloudInitSeed, ImageContent } from '@berth/model';
 import { RuntimeError, type StepContext, timed, type WorkloadNic, type WorkloadSpec } from '@berth/runtime';
 import { CloudConfigError } from '../cloud-init/login.js';
 import { seedOf, writeSeedIso, type SeedNic } from '../cloud-init/seed.js';
-import type { MachineNic, MachineSpec } from '../machine/machine-spec.js';
+import type { MachineNic, MachineSpec, MachineVolume } from '../machine/machine-spec.js';
 import { inspectBase } from './base-image.js';
+import { cacheMode } from './cache-mode.js';
 import { vncSocket } from './epoch-files.js';
 import type { VmRuntimeOptions } from './ports.js';
 import { checkReachable, type Account } from './qemu-account.js';
 import type { SerialLogs } from './serial-log.js';
 import { guard } from './step-bounds.js';
+import { poolFaults, VolumeDisks } from './volume-disks.js';
 import type { MachineShape, WorkloadRecord, WorkloadRecords } from './workload-record.js';
 
 type DiskImage = Extract<ImageContent, { kind: 'disk' }>;
+
+/** What is not as the spec says. With `volumes` these are plugged in as they were, whatever is asked for now. */
+type Shape = Pick<MachineShape, 'accel' | 'display' | 'scsi'> &
+  Partial<MachineShape> &
+  Partial<Pick<MachineSpec, 'watchdog'>>;
 
 /** QEMU's newest machine of this kind: the version is fixed for as long as a machine runs. */
 const MACHINE_TYPE = 'q35';
 
 /** What a machine needs on the host before it can start, whoever starts it: networks, root disk, seed, log, record. */
 export class Preparation {
+  readonly disks: VolumeDisks;
+
   constructor(
     private readonly options: VmRuntimeOptions,
     private readonly records: WorkloadRecords,
     private readonly logs: SerialLogs,
-  ) {}
+  ) {
+    this.disks = new VolumeDisks(options.volumes);
+  }
 
   /**
    * Makes all that is missing. A running machine has its seed open and keeps the one it started with.
@@ -63,12 +72,7 @@ export class Preparation {
     spec: WorkloadSpec,
     image: DiskImage,
     account: Account,
-    {
-      display,
-      ...shape
-    }: Pick<MachineShape, 'accel' | 'display'> &
-      Partial<MachineShape> &
-      Partial<Pick<MachineSpec, 'watchdog'>>,
+    { display, scsi, volumes: saved, ...shape }: Shape,
   ): Promise<MachineSpec> {
     const nics: MachineNic[] = [];
     for (const nic of spec.nics) {
@@ -78,6 +82,14 @@ export class Preparation {
     await faultPoint('vm.nics.attached', spec.instanceId);
     const basePath = this.options.blobs.path(image.digest);
     const path = await this.#ensureVolume(spec, image, basePath);
+    // A guest that goes on finds its root disk as it was; one that boots may find a larger one.
+    if (saved === undefined) await this.disks.grow(spec.rootVolume.id, spec.rootVolume.sizeMiB);
+    const volumes: MachineVolume[] = [];
+    for (const [i, volume] of (saved ?? spec.volumes).entries()) {
+      const [target, sizeMiB] = 'target' in volume ? [volume.target, 1] : [i, volume.sizeMiB];
+      volumes.push(await this.disks.ready({ ...volume, sizeMiB }, target, account));
+    }
+    await faultPoint('vm.volumes.ready', spec.instanceId);
     return {
       instanceId: spec.instanceId,
       epoch: spec.epoch,
@@ -91,6 +103,8 @@ export class Preparation {
       memoryMiB: spec.memoryMiB,
       watchdog: spec.watchdog ?? null,
       ...shape,
+      scsi,
+      volumes,
       disk: { path, base: { path: basePath, format: image.format }, cache: await cacheMode(path) },
       seedPath: this.records.seedPath(spec),
       nics,
@@ -99,17 +113,12 @@ export class Preparation {
   }
 
   async #ensureVolume(spec: WorkloadSpec, image: DiskImage, basePath: string): Promise<string> {
-    try {
-      const disk = await this.options.volumes.ensureOverlayDisk({
-        volumeId: spec.rootVolume.id,
-        base: { path: basePath, format: image.format },
-        sizeMiB: spec.rootVolume.sizeMiB,
-      });
-      return disk.path;
-    } catch (cause) {
-      const code = (cause as { code?: unknown }).code === 'noSpace' ? 'noSpace' : 'hostFault';
-      throw new RuntimeError(code, `the root disk cannot be made: ${(cause as Error).message}`, { cause });
-    }
+    const base = { path: basePath, format: image.format };
+    const { id: volumeId, sizeMiB } = spec.rootVolume;
+    const disk = await poolFaults('the root disk', () =>
+      this.options.volumes.ensureOverlayDisk({ volumeId, base, sizeMiB }),
+    );
+    return disk.path;
   }
 }
 
@@ -158,14 +167,4 @@ function freshRecord(spec: WorkloadSpec): WorkloadRecord {
     exit: null,
     memory: null,
   };
-}
-
-/** `none` needs O_DIRECT, which some file systems (tmpfs) do not have. */
-async function cacheMode(path: string): Promise<'none' | 'writeback'> {
-  try {
-    await (await open(path, constants.O_RDONLY | constants.O_DIRECT)).close();
-    return 'none';
-  } catch {
-    return 'writeback';
-  }
 }

@@ -10,6 +10,7 @@ import type {
   KeyPress,
   Usage,
   VolumeId,
+  VolumeSeen,
 } from '@berth/model';
 import {
   HeldParts,
@@ -35,6 +36,7 @@ import { Displays } from './displays.js';
 import { GuestAgents } from './guest-agents.js';
 import { runningOf, runningOn, StartRefused, type Machine, type MachineDriver } from './machine-driver.js';
 import { MemoryImages } from './memory-images.js';
+import { LiveVolumes } from './live-volumes.js';
 import { endAmong, ObservationHub } from './observation-hub.js';
 import { machinesUsage } from './machines-usage.js';
 import type { VmRuntimeOptions } from './ports.js';
@@ -72,6 +74,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
   readonly #suspension: Suspension<M>;
   readonly #settlement: Settlement<M>;
   readonly #wishes: PowerWishes<M>;
+  readonly #volumes: LiveVolumes<M>;
   readonly #locks = new KeyedLock();
   readonly #hub = new ObservationHub();
   readonly #storage: StorageWatch;
@@ -90,6 +93,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
     this.#records = new WorkloadRecords(options.stateDir);
     this.#logs = new SerialLogs(options.logDir);
     this.#preparation = new Preparation(options, this.#records, this.#logs);
+    this.#volumes = new LiveVolumes(driver, this.#preparation.disks);
     const now = options.now ?? (() => new Date());
     const images = new MemoryImages(options.volumes);
     this.#suspension = new Suspension(driver, this.#records, images, this.#preparation, now);
@@ -269,6 +273,17 @@ export class VmRuntime<M extends Machine> implements Runtime {
     this.#notice(key);
   }
 
+  async update(spec: WorkloadSpec, ctx: StepContext): Promise<{ readonly volumes: readonly VolumeSeen[] }> {
+    return this.#locks.run(spec.instanceId, () =>
+      hostFaults(async () => {
+        const machine = runningOn(spec, await this.#calm(spec, ctx));
+        if (isSuspended(await this.#settlement.settle(spec, machine)))
+          throw new RuntimeError('notPrepared', 'the instance is suspended');
+        return { volumes: await this.#volumes.update(machine, spec, ctx) };
+      }),
+    );
+  }
+
   async suspend(spec: WorkloadSpec, ctx: StepContext): Promise<void> {
     await this.#locks.run(spec.instanceId, () =>
       hostFaults(async () => {
@@ -358,7 +373,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
     const account = await this.driver.account(spec.rootVolume.id);
     const accel = await accelChoice(this.#accel, spec.accel);
     const display = (await vncRefusal()) === null;
-    const machine = await this.#preparation.machine(spec, image, account, { accel, display });
+    const machine = await this.#preparation.machine(spec, image, account, { accel, display, scsi: true });
     const starting: WorkloadRecord = {
       ...before,
       state: 'starting',

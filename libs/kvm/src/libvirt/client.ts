@@ -50,6 +50,12 @@ const UNDEFINE_ALL = 1 | 2 | 4 | 16;
 const DESTROY_GRACEFUL = 1;
 /** Of save and restore: the guest stands still when it is back. */
 const SAVE_PAUSED = 4;
+/** Of changes: the domain as it runs, not as it is defined. */
+const AFFECT_LIVE = 1;
+/** Of resize: the size is in bytes. */
+const RESIZE_BYTES = 1;
+/** Type of a parameter that is an unsigned 64-bit number. */
+const TYPED_ULLONG = 4;
 const FIRST_BACKOFF_MS = 50;
 const LONGEST_BACKOFF_MS = 5_000;
 const MODEL_CHARS = 32;
@@ -170,6 +176,35 @@ export class LibvirtClient extends EventEmitter<ClientEvents> {
   async restore(path: string, options?: CallOptions): Promise<void> {
     // No other document than the one in the file.
     await this.#callLong(Remote.restore, new XdrWriter().string(path).bool(false).uint(SAVE_PAUSED), options);
+  }
+
+  /** Plugs a device into a domain that runs; its definition stays as it is. `document` is the device's XML. */
+  async attachDevice(domain: DomainRef, document: string, options?: CallOptions): Promise<void> {
+    await this.#callLong(Remote.attachDevice, domainArgs(domain).string(document).uint(AFFECT_LIVE), options);
+  }
+
+  /** Begins to unplug a device, and waits a few seconds for it. */
+  async detachDevice(domain: DomainRef, document: string, options?: CallOptions): Promise<void> {
+    await this.#callLong(Remote.detachDevice, domainArgs(domain).string(document).uint(AFFECT_LIVE), options);
+  }
+
+  /** Makes a disk (`sda`) of a domain that runs larger. */
+  async blockResize(domain: DomainRef, disk: string, bytes: bigint, options?: CallOptions): Promise<void> {
+    const args = domainArgs(domain).string(disk).uhyper(bytes).uint(RESIZE_BYTES);
+    await this.#callLong(Remote.blockResize, args, options);
+  }
+
+  /** Sets limits of a disk of a domain that runs, by libvirt's names of them; 0 lifts one. */
+  async setBlockIoTune(
+    domain: DomainRef,
+    disk: string,
+    limits: Readonly<Record<string, number>>,
+    options?: CallOptions,
+  ): Promise<void> {
+    const args = domainArgs(domain).string(disk).uint(Object.keys(limits).length);
+    for (const [name, value] of Object.entries(limits))
+      args.string(name).int(TYPED_ULLONG).uhyper(BigInt(value));
+    await this.#call(Remote.setBlockIoTune, args.uint(AFFECT_LIVE), options);
   }
 
   /** Removes the definition and all that the daemon keeps with it, NVRAM included. */

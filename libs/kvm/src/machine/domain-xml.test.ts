@@ -19,6 +19,8 @@ const spec: MachineSpec = {
   cpuMillis: 1500,
   memoryMiB: 64,
   disk: { path: '/v/disk.qcow2', base: { path: '/b/base', format: 'raw' }, cache: 'none' },
+  scsi: true,
+  volumes: [],
   seedPath: '/s/seed.iso',
   nics: [{ mac: '52:54:00:01:02:03', tap: 'bt-1' }],
   display: '/r/vnc',

@@ -8,6 +8,7 @@ import {
   watchdogHalts,
 } from './machine-spec.js';
 import { domainName, metadataElement } from './metadata.js';
+import { volumeElement } from './volume-xml.js';
 import { renderXml, xml, type XmlElement } from './xml.js';
 
 /** Period of the CPU quota, microseconds: the kernel's default. */
@@ -90,6 +91,8 @@ function devices(spec: MachineSpec): XmlElement {
     xml('controller', { type: 'usb', model: 'none' }),
     spec.display === null ? xml('video', {}, xml('model', { type: 'none' })) : display(spec.display),
     spec.watchdog === null ? null : watchdog(spec.watchdog),
+    spec.scsi ? xml('controller', { type: 'scsi', index: 0, model: 'virtio-scsi' }) : null,
+    spec.volumes.map(volumeElement),
     // A guest that panics ends its run. It is preserved until that is written down: else libvirt could not tell it from
     // a QEMU that ended by itself.
     xml('panic', { model: 'isa' }),

@@ -1,4 +1,4 @@
-import type { InstanceId, WatchdogAction } from '@berth/model';
+import type { DiskFormat, InstanceId, VolumeId, VolumeLimits, WatchdogAction } from '@berth/model';
 
 /** Memory of a screen, MiB: enough for 2560 by 1600 pixels. */
 export const SCREEN_MIB = 16;
@@ -20,6 +20,9 @@ export interface MachineSpec {
   readonly cpuMillis: number | null;
   readonly memoryMiB: number;
   readonly disk: MachineDisk;
+  /** Whether it has a SCSI controller, on which volumes are plugged in also while it runs. */
+  readonly scsi: boolean;
+  readonly volumes: readonly MachineVolume[];
   /** ISO image for cloud-init, read-only. */
   readonly seedPath: string | null;
   readonly nics: readonly MachineNic[];
@@ -39,6 +42,24 @@ export interface MachineDisk {
   /** `none` bypasses the host's page cache; `writeback` where the file system has no O_DIRECT. Flushes are kept in both. */
   readonly cache: 'none' | 'writeback';
 }
+
+/** A data volume on the SCSI controller, where disks come and go without their guest's consent. */
+export interface MachineVolume {
+  readonly volumeId: VolumeId;
+  readonly path: string;
+  readonly format: DiskFormat;
+  readonly readOnly: boolean;
+  readonly cache: MachineDisk['cache'];
+  readonly limits: VolumeLimits;
+  /** Its number on the controller, the same for as long as it is plugged in. */
+  readonly target: number;
+}
+
+/** Numbers that the controller has. */
+export const SCSI_TARGETS = 256;
+
+/** What QEMU calls a volume's device. libvirt puts `ua-` before it: such an alias is its user's. */
+export const volumeDevice = (volumeId: VolumeId): string => `vol-${volumeId}`;
 
 export interface MachineNic {
   readonly mac: string;

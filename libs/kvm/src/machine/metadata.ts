@@ -1,4 +1,4 @@
-import { DOMParser } from '@xmldom/xmldom';
+import { DOMParser, XMLSerializer } from '@xmldom/xmldom';
 import { InstanceId } from '@berth/model';
 import { createHash } from 'node:crypto';
 import { AGENT_PORT } from './machine-spec.js';
@@ -36,6 +36,14 @@ export function readAgentPort(domainXml: string): boolean {
   for (const target of parsed(domainXml).getElementsByTagName('target'))
     if (target.getAttribute('name') === AGENT_PORT) return target.getAttribute('state') === 'connected';
   return false;
+}
+
+/** The element of the disk with this alias, as text; null when the domain has none. */
+export function readDisk(domainXml: string, alias: string): string | null {
+  for (const disk of parsed(domainXml).getElementsByTagName('disk'))
+    for (const name of disk.getElementsByTagName('alias'))
+      if (name.getAttribute('name') === alias) return new XMLSerializer().serializeToString(disk);
+  return null;
 }
 
 /** Our metadata of a domain's XML; null when the domain is not ours or the element is not whole. */

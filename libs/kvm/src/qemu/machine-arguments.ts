@@ -6,6 +6,7 @@ import {
   type MachineSpec,
 } from '../machine/machine-spec.js';
 import { option } from './options.js';
+import { SCSI_CONTROLLER, volumeArguments } from './volume-devices.js';
 
 /** What a process of ours is given beside the machine. */
 export interface ProcessPlaces {
@@ -65,6 +66,9 @@ export function machineArguments(spec: MachineSpec, places: ProcessPlaces): stri
     ...option('-device', 'virtio-balloon-pci', { 'deflate-on-oom': true }),
     ...option('-device', 'pvpanic'),
     ...(spec.watchdog === null ? [] : option('-device', 'i6300esb')),
+    // Last, so that no other device's place depends on it.
+    ...(spec.scsi ? option('-device', 'virtio-scsi-pci', { id: SCSI_CONTROLLER }) : []),
+    ...spec.volumes.flatMap(volumeArguments),
     ...(places.memoryDescriptor === null ? [] : ['-incoming', `fd:${places.memoryDescriptor}`]),
   ];
 }
@@ -76,6 +80,9 @@ export function qmpChardev(socket: string): string {
 
 /** Chardev of the first serial port; a rotation gives it another file. */
 export const SERIAL_CHARDEV = 'serial0';
+
+/** Node of the root disk. */
+export const ROOT_NODE = 'root';
 
 /** Chardev of the guest agent's port. */
 export const AGENT_CHARDEV = 'agent0';
@@ -99,7 +106,7 @@ function rootDisk({ disk }: MachineSpec): string[] {
     }),
     ...fileNode('root-file', disk.path, { discard: 'unmap', 'cache.direct': direct }),
     ...option('-blockdev', 'qcow2', {
-      'node-name': 'root',
+      'node-name': ROOT_NODE,
       file: 'root-file',
       backing: 'base',
       discard: 'unmap',
@@ -107,7 +114,7 @@ function rootDisk({ disk }: MachineSpec): string[] {
       'cache.direct': direct,
     }),
     ...option('-device', 'virtio-blk-pci', {
-      drive: 'root',
+      drive: ROOT_NODE,
       bootindex: 1,
       'write-cache': 'on',
       werror: 'stop',

@@ -15,7 +15,7 @@ import {
   run,
   signalProcess,
 } from '@berth/linux';
-import { InstanceId, type VolumeId } from '@berth/model';
+import { InstanceId, type VolumeId, type VolumeLimits } from '@berth/model';
 import {
   RuntimeError,
   type EnforcedLimits,
@@ -24,6 +24,7 @@ import {
   type WorkloadKey,
   KeyedLock,
 } from '@berth/runtime';
+import type { AttachedVolume } from '../driver/attached-disks.js';
 import { displaySocket } from '../driver/display-socket.js';
 import { vncSocket } from '../driver/epoch-files.js';
 import { StartRefused, type MachineDriver, type MachineListener } from '../driver/machine-driver.js';
@@ -32,14 +33,15 @@ import type { VmRuntimeOptions } from '../driver/ports.js';
 import type { Account } from '../driver/qemu-account.js';
 import { serialInput, type SerialPort, serialSwap } from '../driver/serial-input.js';
 import { callBounds, guard } from '../driver/step-bounds.js';
-import type { MachineSpec } from '../machine/machine-spec.js';
+import type { MachineSpec, MachineVolume } from '../machine/machine-spec.js';
 import type { QgaTransport } from '../qga/transport.js';
 import type { QmpClient } from '../qmp/client.js';
 import { QmpTransportError } from '../qmp/commands.js';
 import type { QueryBlockstatsResult } from '../qmp/schema.gen.js';
 import { AgentSocket } from './agent-socket.js';
 import { Attention } from './attention.js';
-import { machineArguments, SERIAL_CHARDEV } from './machine-arguments.js';
+import { machineArguments, ROOT_NODE, SERIAL_CHARDEV } from './machine-arguments.js';
+import { dropNodes, plug, throttle, unplug, volumeNode } from './volume-devices.js';
 import { endProcess, launchQemu, type QemuChild } from './process.js';
 import { QmpSessions } from './qmp-sessions.js';
 import { RunFiles, type ProcessRecord } from './run-files.js';
@@ -49,6 +51,7 @@ import { livePower, quitReasons } from './run-state.js';
 import { forgetRotation, openedFor, rotate } from './serial-rotation.js';
 import { VmUids } from './vm-uids.js';
 
+const MIB = 2 ** 20;
 const PROGRAM = 'qemu-system-x86_64';
 /** Threads of a QEMU beside its processors': its pool for disks has 64 at most, migration takes up to 255. */
 const MAX_OTHER_THREADS = 512;
@@ -231,6 +234,9 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
       await at('pid.recorded');
       const client = await this.#greet(spec, child, ctx);
       await at('greeted');
+      // Limits are no options of a device, so they are set before its guest runs.
+      for (const { volumeId, limits } of spec.volumes)
+        if (Object.keys(limits).length > 0) await throttle(client, volumeId, limits, callBounds(ctx));
       await go(client, child);
       await at('continued');
     } catch (error) {
@@ -275,6 +281,38 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
     await this.#ask(machine, 'system_reset', ctx);
   }
 
+  async attach(machine: QemuMachine, volume: MachineVolume, ctx: StepContext): Promise<void> {
+    await plug(await this.monitor(machine), volume, callBounds(ctx));
+  }
+
+  async detach(machine: QemuMachine, { volumeId }: AttachedVolume, ctx: StepContext): Promise<void> {
+    await unplug(await this.monitor(machine), volumeId, callBounds(ctx));
+  }
+
+  async detached(machine: QemuMachine, { volumeId }: AttachedVolume, ctx: StepContext): Promise<void> {
+    await dropNodes(await this.monitor(machine), volumeId, callBounds(ctx));
+  }
+
+  async resize(
+    machine: QemuMachine,
+    volume: AttachedVolume | null,
+    sizeMiB: number,
+    ctx: StepContext,
+  ): Promise<void> {
+    const client = await this.monitor(machine);
+    const node = { 'node-name': volume === null ? ROOT_NODE : volumeNode(volume.volumeId) };
+    await client.execute('block_resize', { ...node, size: sizeMiB * MIB }, callBounds(ctx));
+  }
+
+  async throttle(
+    machine: QemuMachine,
+    { volumeId }: AttachedVolume,
+    limits: VolumeLimits,
+    ctx: StepContext,
+  ): Promise<void> {
+    await throttle(await this.monitor(machine), volumeId, limits, callBounds(ctx));
+  }
+
   async destroy(machine: QemuMachine): Promise<void> {
     if (machine.process !== null) await endProcess(machine.process);
   }
@@ -313,6 +351,7 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
   async #giveFiles(spec: MachineSpec, { uid, gid }: Account): Promise<void> {
     await this.#files.prepare(spec, { uid, gid });
     await chown(spec.disk.path, uid, gid);
+    for (const { path } of spec.volumes) await chown(path, uid, gid);
     if (spec.seedPath !== null) {
       await chown(spec.seedPath, uid, gid);
       await chmod(spec.seedPath, 0o400);

@@ -34,8 +34,17 @@ export interface QmpCommands {
   'query-migrate': { args: undefined; result: QueryMigrateResult };
   'send-key': { args: SendKeyArguments; result: Record<string, never> };
   'query-vnc': { args: undefined; result: QueryVncResult };
+  'query-named-block-nodes': {
+    args: QueryNamedBlockNodesArguments | undefined;
+    result: readonly QueryNamedBlockNodesResult[];
+  };
+  'qom-list': { args: QomListArguments; result: readonly QomListResult[] };
+  'blockdev-add': { args: BlockdevAddArguments; result: Record<string, never> };
+  'blockdev-del': { args: BlockdevDelArguments; result: Record<string, never> };
   device_add: { args: DeviceAddArguments & Readonly<Record<string, unknown>>; result: Record<string, never> };
   device_del: { args: DeviceDelArguments; result: Record<string, never> };
+  block_resize: { args: BlockResizeArguments; result: Record<string, never> };
+  block_set_io_throttle: { args: BlockSetIoThrottleArguments; result: Record<string, never> };
   'object-add': { args: ObjectAddArguments; result: Record<string, never> };
   'object-del': { args: ObjectDelArguments; result: Record<string, never> };
   netdev_add: { args: NetdevAddArguments; result: Record<string, never> };
@@ -46,9 +55,6 @@ export interface QmpCommands {
   getfd: { args: GetfdArguments; result: Record<string, never> };
   closefd: { args: ClosefdArguments; result: Record<string, never> };
   'qom-set': { args: QomSetArguments; result: Record<string, never> };
-  'qom-list': { args: QomListArguments; result: readonly QomListResult[] };
-  'blockdev-add': { args: BlockdevAddArguments; result: Record<string, never> };
-  'blockdev-del': { args: BlockdevDelArguments; result: Record<string, never> };
   'blockdev-backup': { args: BlockdevBackupArguments; result: Record<string, never> };
   'blockdev-mirror': { args: BlockdevMirrorArguments; result: Record<string, never> };
   'blockdev-snapshot': { args: BlockdevSnapshotArguments; result: Record<string, never> };
@@ -62,8 +68,6 @@ export interface QmpCommands {
   };
   'block-commit': { args: BlockCommitArguments; result: Record<string, never> };
   'block-stream': { args: BlockStreamArguments; result: Record<string, never> };
-  block_resize: { args: BlockResizeArguments; result: Record<string, never> };
-  block_set_io_throttle: { args: BlockSetIoThrottleArguments; result: Record<string, never> };
   'block-dirty-bitmap-add': { args: BlockDirtyBitmapAddArguments; result: Record<string, never> };
   'block-dirty-bitmap-remove': { args: BlockDirtyBitmapRemoveArguments; result: Record<string, never> };
   'block-job-cancel': { args: BlockJobCancelArguments; result: Record<string, never> };
@@ -73,10 +77,6 @@ export interface QmpCommands {
   'job-dismiss': { args: JobDismissArguments; result: Record<string, never> };
   'query-jobs': { args: undefined; result: readonly QueryJobsResult[] };
   'query-block-jobs': { args: undefined; result: readonly QueryBlockJobsResult[] };
-  'query-named-block-nodes': {
-    args: QueryNamedBlockNodesArguments | undefined;
-    result: readonly QueryNamedBlockNodesResult[];
-  };
   'snapshot-save': { args: SnapshotSaveArguments; result: Record<string, never> };
   'snapshot-load': { args: SnapshotLoadArguments; result: Record<string, never> };
   'snapshot-delete': { args: SnapshotDeleteArguments; result: Record<string, never> };
@@ -330,6 +330,107 @@ export interface QueryVncResult {
   readonly auth?: string;
   readonly clients?: readonly QueryVncResultClients[];
 }
+export interface QueryNamedBlockNodesArguments {
+  readonly flat?: boolean;
+}
+export interface QueryNamedBlockNodesResult {
+  readonly file: string;
+  readonly 'node-name'?: string;
+  readonly ro: boolean;
+  readonly drv: string;
+  readonly backing_file?: string;
+  readonly backing_file_depth: number;
+  readonly encrypted: boolean;
+  readonly detect_zeroes: QueryNamedBlockNodesResultDetectZeroes;
+  readonly bps: number;
+  readonly bps_rd: number;
+  readonly bps_wr: number;
+  readonly iops: number;
+  readonly iops_rd: number;
+  readonly iops_wr: number;
+  readonly image: QueryNamedBlockNodesResultImage;
+  readonly bps_max?: number;
+  readonly bps_rd_max?: number;
+  readonly bps_wr_max?: number;
+  readonly iops_max?: number;
+  readonly iops_rd_max?: number;
+  readonly iops_wr_max?: number;
+  readonly bps_max_length?: number;
+  readonly bps_rd_max_length?: number;
+  readonly bps_wr_max_length?: number;
+  readonly iops_max_length?: number;
+  readonly iops_rd_max_length?: number;
+  readonly iops_wr_max_length?: number;
+  readonly iops_size?: number;
+  readonly group?: string;
+  readonly cache: QueryNamedBlockNodesResultCache;
+  readonly write_threshold: number;
+  readonly 'dirty-bitmaps'?: readonly QueryNamedBlockNodesResultDirtyBitmaps[];
+}
+export interface QomListArguments {
+  readonly path: string;
+}
+export interface QomListResult {
+  readonly name: string;
+  readonly type: string;
+  readonly description?: string;
+  readonly 'default-value'?: unknown;
+}
+export type BlockdevAddArguments = {
+  readonly 'node-name'?: string;
+  readonly discard?: BlockdevAddArgumentsDiscard;
+  readonly cache?: BlockdevAddArgumentsCache;
+  readonly 'read-only'?: boolean;
+  readonly 'auto-read-only'?: boolean;
+  readonly 'force-share'?: boolean;
+  readonly 'detect-zeroes'?: QueryNamedBlockNodesResultDetectZeroes;
+} & (
+  | ({ readonly driver: 'blkdebug' } & BlockdevAddArgumentsBlkdebug)
+  | ({ readonly driver: 'blklogwrites' } & BlockdevAddArgumentsBlklogwrites)
+  | ({ readonly driver: 'blkverify' } & BlockdevAddArgumentsBlkverify)
+  | ({ readonly driver: 'blkreplay' } & BlockdevAddArgumentsBlkreplay)
+  | ({ readonly driver: 'bochs' } & BlockdevAddArgumentsBochs)
+  | ({ readonly driver: 'cloop' } & BlockdevAddArgumentsBochs)
+  | ({ readonly driver: 'compress' } & BlockdevAddArgumentsBochs)
+  | ({ readonly driver: 'copy-before-write' } & BlockdevAddArgumentsCopyBeforeWrite)
+  | ({ readonly driver: 'copy-on-read' } & BlockdevAddArgumentsCopyOnRead)
+  | ({ readonly driver: 'dmg' } & BlockdevAddArgumentsBochs)
+  | ({ readonly driver: 'file' } & BlockdevAddArgumentsFile)
+  | ({ readonly driver: 'ftp' } & BlockdevAddArgumentsFtp)
+  | ({ readonly driver: 'ftps' } & BlockdevAddArgumentsFtps)
+  | ({ readonly driver: 'gluster' } & BlockdevAddArgumentsGluster)
+  | ({ readonly driver: 'host_cdrom' } & BlockdevAddArgumentsFile)
+  | ({ readonly driver: 'host_device' } & BlockdevAddArgumentsFile)
+  | ({ readonly driver: 'http' } & BlockdevAddArgumentsHttp)
+  | ({ readonly driver: 'https' } & BlockdevAddArgumentsHttps)
+  | ({ readonly driver: 'iscsi' } & BlockdevAddArgumentsIscsi)
+  | ({ readonly driver: 'luks' } & BlockdevAddArgumentsLuks)
+  | ({ readonly driver: 'nbd' } & BlockdevAddArgumentsNbd)
+  | ({ readonly driver: 'nfs' } & BlockdevAddArgumentsNfs)
+  | ({ readonly driver: 'null-aio' } & BlockdevAddArgumentsNullAio)
+  | ({ readonly driver: 'null-co' } & BlockdevAddArgumentsNullAio)
+  | ({ readonly driver: 'nvme' } & BlockdevAddArgumentsNvme)
+  | ({ readonly driver: 'parallels' } & BlockdevAddArgumentsBochs)
+  | ({ readonly driver: 'preallocate' } & BlockdevAddArgumentsPreallocate)
+  | ({ readonly driver: 'qcow2' } & BlockdevAddArgumentsQcow2)
+  | ({ readonly driver: 'qcow' } & BlockdevAddArgumentsQcow)
+  | ({ readonly driver: 'qed' } & BlockdevAddArgumentsQed)
+  | ({ readonly driver: 'quorum' } & BlockdevAddArgumentsQuorum)
+  | ({ readonly driver: 'raw' } & BlockdevAddArgumentsRaw)
+  | ({ readonly driver: 'rbd' } & BlockdevAddArgumentsRbd)
+  | ({ readonly driver: 'replication' } & BlockdevAddArgumentsReplication)
+  | ({ readonly driver: 'snapshot-access' } & BlockdevAddArgumentsBochs)
+  | ({ readonly driver: 'ssh' } & BlockdevAddArgumentsSsh)
+  | ({ readonly driver: 'throttle' } & BlockdevAddArgumentsThrottle)
+  | ({ readonly driver: 'vdi' } & BlockdevAddArgumentsBochs)
+  | ({ readonly driver: 'vhdx' } & BlockdevAddArgumentsBochs)
+  | ({ readonly driver: 'vmdk' } & BlockdevAddArgumentsQed)
+  | ({ readonly driver: 'vpc' } & BlockdevAddArgumentsBochs)
+  | ({ readonly driver: 'vvfat' } & BlockdevAddArgumentsVvfat)
+);
+export interface BlockdevDelArguments {
+  readonly 'node-name': string;
+}
 export interface DeviceAddArguments {
   readonly driver: string;
   readonly bus?: string;
@@ -337,6 +438,35 @@ export interface DeviceAddArguments {
 }
 export interface DeviceDelArguments {
   readonly id: string;
+}
+export interface BlockResizeArguments {
+  readonly device?: string;
+  readonly 'node-name'?: string;
+  readonly size: number;
+}
+export interface BlockSetIoThrottleArguments {
+  readonly device?: string;
+  readonly id?: string;
+  readonly bps: number;
+  readonly bps_rd: number;
+  readonly bps_wr: number;
+  readonly iops: number;
+  readonly iops_rd: number;
+  readonly iops_wr: number;
+  readonly bps_max?: number;
+  readonly bps_rd_max?: number;
+  readonly bps_wr_max?: number;
+  readonly iops_max?: number;
+  readonly iops_rd_max?: number;
+  readonly iops_wr_max?: number;
+  readonly bps_max_length?: number;
+  readonly bps_rd_max_length?: number;
+  readonly bps_wr_max_length?: number;
+  readonly iops_max_length?: number;
+  readonly iops_rd_max_length?: number;
+  readonly iops_wr_max_length?: number;
+  readonly iops_size?: number;
+  readonly group?: string;
 }
 export type ObjectAddArguments = { readonly id: string } & (
   | ({ readonly 'qom-type': 'authz-list' } & ObjectAddArgumentsAuthzList)
@@ -431,70 +561,6 @@ export interface QomSetArguments {
   readonly property: string;
   readonly value: unknown;
 }
-export interface QomListArguments {
-  readonly path: string;
-}
-export interface QomListResult {
-  readonly name: string;
-  readonly type: string;
-  readonly description?: string;
-  readonly 'default-value'?: unknown;
-}
-export type BlockdevAddArguments = {
-  readonly 'node-name'?: string;
-  readonly discard?: BlockdevAddArgumentsDiscard;
-  readonly cache?: BlockdevAddArgumentsCache;
-  readonly 'read-only'?: boolean;
-  readonly 'auto-read-only'?: boolean;
-  readonly 'force-share'?: boolean;
-  readonly 'detect-zeroes'?: BlockdevAddArgumentsDetectZeroes;
-} & (
-  | ({ readonly driver: 'blkdebug' } & BlockdevAddArgumentsBlkdebug)
-  | ({ readonly driver: 'blklogwrites' } & BlockdevAddArgumentsBlklogwrites)
-  | ({ readonly driver: 'blkverify' } & BlockdevAddArgumentsBlkverify)
-  | ({ readonly driver: 'blkreplay' } & BlockdevAddArgumentsBlkreplay)
-  | ({ readonly driver: 'bochs' } & BlockdevAddArgumentsBochs)
-  | ({ readonly driver: 'cloop' } & BlockdevAddArgumentsBochs)
-  | ({ readonly driver: 'compress' } & BlockdevAddArgumentsBochs)
-  | ({ readonly driver: 'copy-before-write' } & BlockdevAddArgumentsCopyBeforeWrite)
-  | ({ readonly driver: 'copy-on-read' } & BlockdevAddArgumentsCopyOnRead)
-  | ({ readonly driver: 'dmg' } & BlockdevAddArgumentsBochs)
-  | ({ readonly driver: 'file' } & BlockdevAddArgumentsFile)
-  | ({ readonly driver: 'ftp' } & BlockdevAddArgumentsFtp)
-  | ({ readonly driver: 'ftps' } & BlockdevAddArgumentsFtps)
-  | ({ readonly driver: 'gluster' } & BlockdevAddArgumentsGluster)
-  | ({ readonly driver: 'host_cdrom' } & BlockdevAddArgumentsFile)
-  | ({ readonly driver: 'host_device' } & BlockdevAddArgumentsFile)
-  | ({ readonly driver: 'http' } & BlockdevAddArgumentsHttp)
-  | ({ readonly driver: 'https' } & BlockdevAddArgumentsHttps)
-  | ({ readonly driver: 'iscsi' } & BlockdevAddArgumentsIscsi)
-  | ({ readonly driver: 'luks' } & BlockdevAddArgumentsLuks)
-  | ({ readonly driver: 'nbd' } & BlockdevAddArgumentsNbd)
-  | ({ readonly driver: 'nfs' } & BlockdevAddArgumentsNfs)
-  | ({ readonly driver: 'null-aio' } & BlockdevAddArgumentsNullAio)
-  | ({ readonly driver: 'null-co' } & BlockdevAddArgumentsNullAio)
-  | ({ readonly driver: 'nvme' } & BlockdevAddArgumentsNvme)
-  | ({ readonly driver: 'parallels' } & BlockdevAddArgumentsBochs)
-  | ({ readonly driver: 'preallocate' } & BlockdevAddArgumentsPreallocate)
-  | ({ readonly driver: 'qcow2' } & BlockdevAddArgumentsQcow2)
-  | ({ readonly driver: 'qcow' } & BlockdevAddArgumentsQcow)
-  | ({ readonly driver: 'qed' } & BlockdevAddArgumentsQed)
-  | ({ readonly driver: 'quorum' } & BlockdevAddArgumentsQuorum)
-  | ({ readonly driver: 'raw' } & BlockdevAddArgumentsRaw)
-  | ({ readonly driver: 'rbd' } & BlockdevAddArgumentsRbd)
-  | ({ readonly driver: 'replication' } & BlockdevAddArgumentsReplication)
-  | ({ readonly driver: 'snapshot-access' } & BlockdevAddArgumentsBochs)
-  | ({ readonly driver: 'ssh' } & BlockdevAddArgumentsSsh)
-  | ({ readonly driver: 'throttle' } & BlockdevAddArgumentsThrottle)
-  | ({ readonly driver: 'vdi' } & BlockdevAddArgumentsBochs)
-  | ({ readonly driver: 'vhdx' } & BlockdevAddArgumentsBochs)
-  | ({ readonly driver: 'vmdk' } & BlockdevAddArgumentsQed)
-  | ({ readonly driver: 'vpc' } & BlockdevAddArgumentsBochs)
-  | ({ readonly driver: 'vvfat' } & BlockdevAddArgumentsVvfat)
-);
-export interface BlockdevDelArguments {
-  readonly 'node-name': string;
-}
 export interface BlockdevBackupArguments {
   readonly 'job-id'?: string;
   readonly device: string;
@@ -577,35 +643,6 @@ export interface BlockStreamArguments {
   readonly 'auto-finalize'?: boolean;
   readonly 'auto-dismiss'?: boolean;
 }
-export interface BlockResizeArguments {
-  readonly device?: string;
-  readonly 'node-name'?: string;
-  readonly size: number;
-}
-export interface BlockSetIoThrottleArguments {
-  readonly device?: string;
-  readonly id?: string;
-  readonly bps: number;
-  readonly bps_rd: number;
-  readonly bps_wr: number;
-  readonly iops: number;
-  readonly iops_rd: number;
-  readonly iops_wr: number;
-  readonly bps_max?: number;
-  readonly bps_rd_max?: number;
-  readonly bps_wr_max?: number;
-  readonly iops_max?: number;
-  readonly iops_rd_max?: number;
-  readonly iops_wr_max?: number;
-  readonly bps_max_length?: number;
-  readonly bps_rd_max_length?: number;
-  readonly bps_wr_max_length?: number;
-  readonly iops_max_length?: number;
-  readonly iops_rd_max_length?: number;
-  readonly iops_wr_max_length?: number;
-  readonly iops_size?: number;
-  readonly group?: string;
-}
 export interface BlockDirtyBitmapAddArguments {
   readonly node: string;
   readonly name: string;
@@ -655,43 +692,6 @@ export interface QueryBlockJobsResult {
   readonly 'auto-finalize': boolean;
   readonly 'auto-dismiss': boolean;
   readonly error?: string;
-}
-export interface QueryNamedBlockNodesArguments {
-  readonly flat?: boolean;
-}
-export interface QueryNamedBlockNodesResult {
-  readonly file: string;
-  readonly 'node-name'?: string;
-  readonly ro: boolean;
-  readonly drv: string;
-  readonly backing_file?: string;
-  readonly backing_file_depth: number;
-  readonly encrypted: boolean;
-  readonly detect_zeroes: BlockdevAddArgumentsDetectZeroes;
-  readonly bps: number;
-  readonly bps_rd: number;
-  readonly bps_wr: number;
-  readonly iops: number;
-  readonly iops_rd: number;
-  readonly iops_wr: number;
-  readonly image: QueryNamedBlockNodesResultImage;
-  readonly bps_max?: number;
-  readonly bps_rd_max?: number;
-  readonly bps_wr_max?: number;
-  readonly iops_max?: number;
-  readonly iops_rd_max?: number;
-  readonly iops_wr_max?: number;
-  readonly bps_max_length?: number;
-  readonly bps_rd_max_length?: number;
-  readonly bps_wr_max_length?: number;
-  readonly iops_max_length?: number;
-  readonly iops_rd_max_length?: number;
-  readonly iops_wr_max_length?: number;
-  readonly iops_size?: number;
-  readonly group?: string;
-  readonly cache: QueryNamedBlockNodesResultCache;
-  readonly write_threshold: number;
-  readonly 'dirty-bitmaps'?: readonly QueryNamedBlockNodesResultDirtyBitmaps[];
 }
 export interface SnapshotSaveArguments {
   readonly 'job-id': string;
@@ -1074,6 +1074,261 @@ export interface QueryVncResultClients {
   readonly websocket: boolean;
   readonly x509_dname?: string;
   readonly sasl_username?: string;
+}
+export type QueryNamedBlockNodesResultDetectZeroes = 'off' | 'on' | 'unmap';
+export interface QueryNamedBlockNodesResultImage {
+  readonly filename: string;
+  readonly format: string;
+  readonly 'dirty-flag'?: boolean;
+  readonly 'actual-size'?: number;
+  readonly 'virtual-size': number;
+  readonly 'cluster-size'?: number;
+  readonly encrypted?: boolean;
+  readonly compressed?: boolean;
+  readonly 'backing-filename'?: string;
+  readonly 'full-backing-filename'?: string;
+  readonly 'backing-filename-format'?: string;
+  readonly snapshots?: readonly BlockdevSnapshotDeleteInternalSyncResult[];
+  readonly 'backing-image'?: QueryNamedBlockNodesResultImage;
+  readonly 'format-specific'?: QueryNamedBlockNodesResultImageFormatSpecific;
+}
+export interface QueryNamedBlockNodesResultCache {
+  readonly writeback: boolean;
+  readonly direct: boolean;
+  readonly 'no-flush': boolean;
+}
+export interface QueryNamedBlockNodesResultDirtyBitmaps {
+  readonly name?: string;
+  readonly count: number;
+  readonly granularity: number;
+  readonly recording: boolean;
+  readonly busy: boolean;
+  readonly persistent: boolean;
+  readonly inconsistent?: boolean;
+}
+export interface BlockdevAddArgumentsBlkdebug {
+  readonly image: BlockdevAddArgumentsBlkdebugImage;
+  readonly config?: string;
+  readonly align?: number;
+  readonly 'max-transfer'?: number;
+  readonly 'opt-write-zero'?: number;
+  readonly 'max-write-zero'?: number;
+  readonly 'opt-discard'?: number;
+  readonly 'max-discard'?: number;
+  readonly 'inject-error'?: readonly BlockdevAddArgumentsBlkdebugInjectError[];
+  readonly 'set-state'?: readonly BlockdevAddArgumentsBlkdebugSetState[];
+  readonly 'take-child-perms'?: readonly BlockdevAddArgumentsBlkdebugTakeChildPerms[];
+  readonly 'unshare-child-perms'?: readonly BlockdevAddArgumentsBlkdebugTakeChildPerms[];
+}
+export interface BlockdevAddArgumentsBlklogwrites {
+  readonly file: BlockdevAddArgumentsBlkdebugImage;
+  readonly log: BlockdevAddArgumentsBlkdebugImage;
+  readonly 'log-sector-size'?: number;
+  readonly 'log-append'?: boolean;
+  readonly 'log-super-update-interval'?: number;
+}
+export interface BlockdevAddArgumentsBlkverify {
+  readonly test: BlockdevAddArgumentsBlkdebugImage;
+  readonly raw: BlockdevAddArgumentsBlkdebugImage;
+}
+export interface BlockdevAddArgumentsBlkreplay {
+  readonly image: BlockdevAddArgumentsBlkdebugImage;
+}
+export interface BlockdevAddArgumentsBochs {
+  readonly file: BlockdevAddArgumentsBlkdebugImage;
+}
+export interface BlockdevAddArgumentsCopyBeforeWrite {
+  readonly file: BlockdevAddArgumentsBlkdebugImage;
+  readonly target: BlockdevAddArgumentsBlkdebugImage;
+  readonly bitmap?: BlockDirtyBitmapRemoveArguments;
+  readonly 'on-cbw-error'?: BlockdevAddArgumentsCopyBeforeWriteOnCbwError;
+  readonly 'cbw-timeout'?: number;
+}
+export interface BlockdevAddArgumentsCopyOnRead {
+  readonly file: BlockdevAddArgumentsBlkdebugImage;
+  readonly bottom?: string;
+}
+export interface BlockdevAddArgumentsFile {
+  readonly filename: string;
+  readonly 'pr-manager'?: string;
+  readonly locking?: BlockdevAddArgumentsFileLocking;
+  readonly aio?: BlockdevAddArgumentsFileAio;
+  readonly 'aio-max-batch'?: number;
+  readonly 'drop-cache'?: boolean;
+  readonly 'x-check-cache-dropped'?: boolean;
+}
+export interface BlockdevAddArgumentsFtp {
+  readonly url: string;
+  readonly readahead?: number;
+  readonly timeout?: number;
+  readonly username?: string;
+  readonly 'password-secret'?: string;
+  readonly 'proxy-username'?: string;
+  readonly 'proxy-password-secret'?: string;
+}
+export interface BlockdevAddArgumentsFtps {
+  readonly url: string;
+  readonly readahead?: number;
+  readonly timeout?: number;
+  readonly username?: string;
+  readonly 'password-secret'?: string;
+  readonly 'proxy-username'?: string;
+  readonly 'proxy-password-secret'?: string;
+  readonly sslverify?: boolean;
+}
+export interface BlockdevAddArgumentsGluster {
+  readonly volume: string;
+  readonly path: string;
+  readonly server: readonly QueryMigrateResultSocketAddress[];
+  readonly debug?: number;
+  readonly logfile?: string;
+}
+export interface BlockdevAddArgumentsHttp {
+  readonly url: string;
+  readonly readahead?: number;
+  readonly timeout?: number;
+  readonly username?: string;
+  readonly 'password-secret'?: string;
+  readonly 'proxy-username'?: string;
+  readonly 'proxy-password-secret'?: string;
+  readonly cookie?: string;
+  readonly 'cookie-secret'?: string;
+}
+export interface BlockdevAddArgumentsHttps {
+  readonly url: string;
+  readonly readahead?: number;
+  readonly timeout?: number;
+  readonly username?: string;
+  readonly 'password-secret'?: string;
+  readonly 'proxy-username'?: string;
+  readonly 'proxy-password-secret'?: string;
+  readonly cookie?: string;
+  readonly sslverify?: boolean;
+  readonly 'cookie-secret'?: string;
+}
+export interface BlockdevAddArgumentsIscsi {
+  readonly transport: BlockdevAddArgumentsIscsiTransport;
+  readonly portal: string;
+  readonly target: string;
+  readonly lun?: number;
+  readonly user?: string;
+  readonly 'password-secret'?: string;
+  readonly 'initiator-name'?: string;
+  readonly 'header-digest'?: BlockdevAddArgumentsIscsiHeaderDigest;
+  readonly timeout?: number;
+}
+export interface BlockdevAddArgumentsLuks {
+  readonly file: BlockdevAddArgumentsBlkdebugImage;
+  readonly 'key-secret'?: string;
+}
+export interface BlockdevAddArgumentsNbd {
+  readonly server: QueryMigrateResultSocketAddress;
+  readonly export?: string;
+  readonly 'tls-creds'?: string;
+  readonly 'tls-hostname'?: string;
+  readonly 'x-dirty-bitmap'?: string;
+  readonly 'reconnect-delay'?: number;
+  readonly 'open-timeout'?: number;
+}
+export interface BlockdevAddArgumentsNfs {
+  readonly server: BlockdevAddArgumentsNfsServer;
+  readonly path: string;
+  readonly user?: number;
+  readonly group?: number;
+  readonly 'tcp-syn-count'?: number;
+  readonly 'readahead-size'?: number;
+  readonly 'page-cache-size'?: number;
+  readonly debug?: number;
+}
+export interface BlockdevAddArgumentsNullAio {
+  readonly size?: number;
+  readonly 'latency-ns'?: number;
+  readonly 'read-zeroes'?: boolean;
+}
+export interface BlockdevAddArgumentsNvme {
+  readonly device: string;
+  readonly namespace: number;
+}
+export interface BlockdevAddArgumentsPreallocate {
+  readonly file: BlockdevAddArgumentsBlkdebugImage;
+  readonly 'prealloc-align'?: number;
+  readonly 'prealloc-size'?: number;
+}
+export interface BlockdevAddArgumentsQcow2 {
+  readonly file: BlockdevAddArgumentsBlkdebugImage;
+  readonly backing?: BlockdevAddArgumentsQcow2Backing;
+  readonly 'lazy-refcounts'?: boolean;
+  readonly 'pass-discard-request'?: boolean;
+  readonly 'pass-discard-snapshot'?: boolean;
+  readonly 'pass-discard-other'?: boolean;
+  readonly 'overlap-check'?: BlockdevAddArgumentsQcow2OverlapCheck;
+  readonly 'cache-size'?: number;
+  readonly 'l2-cache-size'?: number;
+  readonly 'l2-cache-entry-size'?: number;
+  readonly 'refcount-cache-size'?: number;
+  readonly 'cache-clean-interval'?: number;
+  readonly encrypt?: BlockdevAddArgumentsQcow2Encrypt;
+  readonly 'data-file'?: BlockdevAddArgumentsBlkdebugImage;
+}
+export interface BlockdevAddArgumentsQcow {
+  readonly file: BlockdevAddArgumentsBlkdebugImage;
+  readonly backing?: BlockdevAddArgumentsQcow2Backing;
+  readonly encrypt?: BlockdevAddArgumentsQcowEncrypt;
+}
+export interface BlockdevAddArgumentsQed {
+  readonly file: BlockdevAddArgumentsBlkdebugImage;
+  readonly backing?: BlockdevAddArgumentsQcow2Backing;
+}
+export interface BlockdevAddArgumentsQuorum {
+  readonly blkverify?: boolean;
+  readonly children: readonly BlockdevAddArgumentsBlkdebugImage[];
+  readonly 'vote-threshold': number;
+  readonly 'rewrite-corrupted'?: boolean;
+  readonly 'read-pattern'?: BlockdevAddArgumentsQuorumReadPattern;
+}
+export interface BlockdevAddArgumentsRaw {
+  readonly file: BlockdevAddArgumentsBlkdebugImage;
+  readonly offset?: number;
+  readonly size?: number;
+}
+export interface BlockdevAddArgumentsRbd {
+  readonly pool: string;
+  readonly namespace?: string;
+  readonly image: string;
+  readonly conf?: string;
+  readonly snapshot?: string;
+  readonly encrypt?: BlockdevAddArgumentsRbdEncrypt;
+  readonly user?: string;
+  readonly 'auth-client-required'?: readonly BlockdevAddArgumentsRbdAuthClientRequired[];
+  readonly 'key-secret'?: string;
+  readonly server?: readonly BlockdevAddArgumentsRbdServer[];
+}
+export interface BlockdevAddArgumentsReplication {
+  readonly file: BlockdevAddArgumentsBlkdebugImage;
+  readonly mode: BlockdevAddArgumentsReplicationMode;
+  readonly 'top-id'?: string;
+}
+export interface BlockdevAddArgumentsSsh {
+  readonly server: QueryMigrateResultSocketAddressInet;
+  readonly path: string;
+  readonly user?: string;
+  readonly 'host-key-check'?: BlockdevAddArgumentsSshHostKeyCheck;
+}
+export interface BlockdevAddArgumentsThrottle {
+  readonly 'throttle-group': string;
+  readonly file: BlockdevAddArgumentsBlkdebugImage;
+}
+export interface BlockdevAddArgumentsVvfat {
+  readonly dir: string;
+  readonly 'fat-type'?: number;
+  readonly floppy?: boolean;
+  readonly label?: string;
+  readonly rw?: boolean;
+}
+export type BlockdevAddArgumentsDiscard = 'ignore' | 'unmap';
+export interface BlockdevAddArgumentsCache {
+  readonly direct?: boolean;
+  readonly 'no-flush'?: boolean;
 }
 export interface ObjectAddArgumentsAuthzList {
   readonly policy?: ObjectAddArgumentsAuthzListPolicy;
@@ -1494,231 +1749,6 @@ export interface QueryPciResultDevices {
   readonly pci_bridge?: QueryPciResultDevicesPciBridge;
   readonly regions: readonly QueryPciResultDevicesRegions[];
 }
-export interface BlockdevAddArgumentsBlkdebug {
-  readonly image: BlockdevAddArgumentsBlkdebugImage;
-  readonly config?: string;
-  readonly align?: number;
-  readonly 'max-transfer'?: number;
-  readonly 'opt-write-zero'?: number;
-  readonly 'max-write-zero'?: number;
-  readonly 'opt-discard'?: number;
-  readonly 'max-discard'?: number;
-  readonly 'inject-error'?: readonly BlockdevAddArgumentsBlkdebugInjectError[];
-  readonly 'set-state'?: readonly BlockdevAddArgumentsBlkdebugSetState[];
-  readonly 'take-child-perms'?: readonly BlockdevAddArgumentsBlkdebugTakeChildPerms[];
-  readonly 'unshare-child-perms'?: readonly BlockdevAddArgumentsBlkdebugTakeChildPerms[];
-}
-export interface BlockdevAddArgumentsBlklogwrites {
-  readonly file: BlockdevAddArgumentsBlkdebugImage;
-  readonly log: BlockdevAddArgumentsBlkdebugImage;
-  readonly 'log-sector-size'?: number;
-  readonly 'log-append'?: boolean;
-  readonly 'log-super-update-interval'?: number;
-}
-export interface BlockdevAddArgumentsBlkverify {
-  readonly test: BlockdevAddArgumentsBlkdebugImage;
-  readonly raw: BlockdevAddArgumentsBlkdebugImage;
-}
-export interface BlockdevAddArgumentsBlkreplay {
-  readonly image: BlockdevAddArgumentsBlkdebugImage;
-}
-export interface BlockdevAddArgumentsBochs {
-  readonly file: BlockdevAddArgumentsBlkdebugImage;
-}
-export interface BlockdevAddArgumentsCopyBeforeWrite {
-  readonly file: BlockdevAddArgumentsBlkdebugImage;
-  readonly target: BlockdevAddArgumentsBlkdebugImage;
-  readonly bitmap?: BlockDirtyBitmapRemoveArguments;
-  readonly 'on-cbw-error'?: BlockdevAddArgumentsCopyBeforeWriteOnCbwError;
-  readonly 'cbw-timeout'?: number;
-}
-export interface BlockdevAddArgumentsCopyOnRead {
-  readonly file: BlockdevAddArgumentsBlkdebugImage;
-  readonly bottom?: string;
-}
-export interface BlockdevAddArgumentsFile {
-  readonly filename: string;
-  readonly 'pr-manager'?: string;
-  readonly locking?: BlockdevAddArgumentsFileLocking;
-  readonly aio?: BlockdevAddArgumentsFileAio;
-  readonly 'aio-max-batch'?: number;
-  readonly 'drop-cache'?: boolean;
-  readonly 'x-check-cache-dropped'?: boolean;
-}
-export interface BlockdevAddArgumentsFtp {
-  readonly url: string;
-  readonly readahead?: number;
-  readonly timeout?: number;
-  readonly username?: string;
-  readonly 'password-secret'?: string;
-  readonly 'proxy-username'?: string;
-  readonly 'proxy-password-secret'?: string;
-}
-export interface BlockdevAddArgumentsFtps {
-  readonly url: string;
-  readonly readahead?: number;
-  readonly timeout?: number;
-  readonly username?: string;
-  readonly 'password-secret'?: string;
-  readonly 'proxy-username'?: string;
-  readonly 'proxy-password-secret'?: string;
-  readonly sslverify?: boolean;
-}
-export interface BlockdevAddArgumentsGluster {
-  readonly volume: string;
-  readonly path: string;
-  readonly server: readonly QueryMigrateResultSocketAddress[];
-  readonly debug?: number;
-  readonly logfile?: string;
-}
-export interface BlockdevAddArgumentsHttp {
-  readonly url: string;
-  readonly readahead?: number;
-  readonly timeout?: number;
-  readonly username?: string;
-  readonly 'password-secret'?: string;
-  readonly 'proxy-username'?: string;
-  readonly 'proxy-password-secret'?: string;
-  readonly cookie?: string;
-  readonly 'cookie-secret'?: string;
-}
-export interface BlockdevAddArgumentsHttps {
-  readonly url: string;
-  readonly readahead?: number;
-  readonly timeout?: number;
-  readonly username?: string;
-  readonly 'password-secret'?: string;
-  readonly 'proxy-username'?: string;
-  readonly 'proxy-password-secret'?: string;
-  readonly cookie?: string;
-  readonly sslverify?: boolean;
-  readonly 'cookie-secret'?: string;
-}
-export interface BlockdevAddArgumentsIscsi {
-  readonly transport: BlockdevAddArgumentsIscsiTransport;
-  readonly portal: string;
-  readonly target: string;
-  readonly lun?: number;
-  readonly user?: string;
-  readonly 'password-secret'?: string;
-  readonly 'initiator-name'?: string;
-  readonly 'header-digest'?: BlockdevAddArgumentsIscsiHeaderDigest;
-  readonly timeout?: number;
-}
-export interface BlockdevAddArgumentsLuks {
-  readonly file: BlockdevAddArgumentsBlkdebugImage;
-  readonly 'key-secret'?: string;
-}
-export interface BlockdevAddArgumentsNbd {
-  readonly server: QueryMigrateResultSocketAddress;
-  readonly export?: string;
-  readonly 'tls-creds'?: string;
-  readonly 'tls-hostname'?: string;
-  readonly 'x-dirty-bitmap'?: string;
-  readonly 'reconnect-delay'?: number;
-  readonly 'open-timeout'?: number;
-}
-export interface BlockdevAddArgumentsNfs {
-  readonly server: BlockdevAddArgumentsNfsServer;
-  readonly path: string;
-  readonly user?: number;
-  readonly group?: number;
-  readonly 'tcp-syn-count'?: number;
-  readonly 'readahead-size'?: number;
-  readonly 'page-cache-size'?: number;
-  readonly debug?: number;
-}
-export interface BlockdevAddArgumentsNullAio {
-  readonly size?: number;
-  readonly 'latency-ns'?: number;
-  readonly 'read-zeroes'?: boolean;
-}
-export interface BlockdevAddArgumentsNvme {
-  readonly device: string;
-  readonly namespace: number;
-}
-export interface BlockdevAddArgumentsPreallocate {
-  readonly file: BlockdevAddArgumentsBlkdebugImage;
-  readonly 'prealloc-align'?: number;
-  readonly 'prealloc-size'?: number;
-}
-export interface BlockdevAddArgumentsQcow2 {
-  readonly file: BlockdevAddArgumentsBlkdebugImage;
-  readonly backing?: BlockdevAddArgumentsQcow2Backing;
-  readonly 'lazy-refcounts'?: boolean;
-  readonly 'pass-discard-request'?: boolean;
-  readonly 'pass-discard-snapshot'?: boolean;
-  readonly 'pass-discard-other'?: boolean;
-  readonly 'overlap-check'?: BlockdevAddArgumentsQcow2OverlapCheck;
-  readonly 'cache-size'?: number;
-  readonly 'l2-cache-size'?: number;
-  readonly 'l2-cache-entry-size'?: number;
-  readonly 'refcount-cache-size'?: number;
-  readonly 'cache-clean-interval'?: number;
-  readonly encrypt?: BlockdevAddArgumentsQcow2Encrypt;
-  readonly 'data-file'?: BlockdevAddArgumentsBlkdebugImage;
-}
-export interface BlockdevAddArgumentsQcow {
-  readonly file: BlockdevAddArgumentsBlkdebugImage;
-  readonly backing?: BlockdevAddArgumentsQcow2Backing;
-  readonly encrypt?: BlockdevAddArgumentsQcowEncrypt;
-}
-export interface BlockdevAddArgumentsQed {
-  readonly file: BlockdevAddArgumentsBlkdebugImage;
-  readonly backing?: BlockdevAddArgumentsQcow2Backing;
-}
-export interface BlockdevAddArgumentsQuorum {
-  readonly blkverify?: boolean;
-  readonly children: readonly BlockdevAddArgumentsBlkdebugImage[];
-  readonly 'vote-threshold': number;
-  readonly 'rewrite-corrupted'?: boolean;
-  readonly 'read-pattern'?: BlockdevAddArgumentsQuorumReadPattern;
-}
-export interface BlockdevAddArgumentsRaw {
-  readonly file: BlockdevAddArgumentsBlkdebugImage;
-  readonly offset?: number;
-  readonly size?: number;
-}
-export interface BlockdevAddArgumentsRbd {
-  readonly pool: string;
-  readonly namespace?: string;
-  readonly image: string;
-  readonly conf?: string;
-  readonly snapshot?: string;
-  readonly encrypt?: BlockdevAddArgumentsRbdEncrypt;
-  readonly user?: string;
-  readonly 'auth-client-required'?: readonly BlockdevAddArgumentsRbdAuthClientRequired[];
-  readonly 'key-secret'?: string;
-  readonly server?: readonly BlockdevAddArgumentsRbdServer[];
-}
-export interface BlockdevAddArgumentsReplication {
-  readonly file: BlockdevAddArgumentsBlkdebugImage;
-  readonly mode: BlockdevAddArgumentsReplicationMode;
-  readonly 'top-id'?: string;
-}
-export interface BlockdevAddArgumentsSsh {
-  readonly server: QueryMigrateResultSocketAddressInet;
-  readonly path: string;
-  readonly user?: string;
-  readonly 'host-key-check'?: BlockdevAddArgumentsSshHostKeyCheck;
-}
-export interface BlockdevAddArgumentsThrottle {
-  readonly 'throttle-group': string;
-  readonly file: BlockdevAddArgumentsBlkdebugImage;
-}
-export interface BlockdevAddArgumentsVvfat {
-  readonly dir: string;
-  readonly 'fat-type'?: number;
-  readonly floppy?: boolean;
-  readonly label?: string;
-  readonly rw?: boolean;
-}
-export type BlockdevAddArgumentsDiscard = 'ignore' | 'unmap';
-export interface BlockdevAddArgumentsCache {
-  readonly direct?: boolean;
-  readonly 'no-flush'?: boolean;
-}
-export type BlockdevAddArgumentsDetectZeroes = 'off' | 'on' | 'unmap';
 export type BlockdevBackupArgumentsSync = 'top' | 'full' | 'none' | 'incremental' | 'bitmap';
 export type BlockdevBackupArgumentsBitmapMode = 'on-success' | 'never' | 'always';
 export type BlockdevBackupArgumentsOnSourceError = 'report' | 'ignore' | 'enospc' | 'stop' | 'auto';
@@ -1750,36 +1780,6 @@ export type QueryJobsResultStatus =
   | 'aborting'
   | 'concluded'
   | 'null';
-export interface QueryNamedBlockNodesResultImage {
-  readonly filename: string;
-  readonly format: string;
-  readonly 'dirty-flag'?: boolean;
-  readonly 'actual-size'?: number;
-  readonly 'virtual-size': number;
-  readonly 'cluster-size'?: number;
-  readonly encrypted?: boolean;
-  readonly compressed?: boolean;
-  readonly 'backing-filename'?: string;
-  readonly 'full-backing-filename'?: string;
-  readonly 'backing-filename-format'?: string;
-  readonly snapshots?: readonly BlockdevSnapshotDeleteInternalSyncResult[];
-  readonly 'backing-image'?: QueryNamedBlockNodesResultImage;
-  readonly 'format-specific'?: QueryNamedBlockNodesResultImageFormatSpecific;
-}
-export interface QueryNamedBlockNodesResultCache {
-  readonly writeback: boolean;
-  readonly direct: boolean;
-  readonly 'no-flush': boolean;
-}
-export interface QueryNamedBlockNodesResultDirtyBitmaps {
-  readonly name?: string;
-  readonly count: number;
-  readonly granularity: number;
-  readonly recording: boolean;
-  readonly busy: boolean;
-  readonly persistent: boolean;
-  readonly inconsistent?: boolean;
-}
 export type TransactionArgumentsActions =
   | ({ readonly type: 'abort' } & TransactionArgumentsActionsAbort)
   | ({ readonly type: 'block-dirty-bitmap-add' } & TransactionArgumentsActionsBlockDirtyBitmapAdd)
@@ -1959,6 +1959,59 @@ export interface SendKeyArgumentsKeysNumber {
 export interface SendKeyArgumentsKeysQcode {
   readonly data: SendKeyArgumentsKeysQcodeData;
 }
+export type QueryNamedBlockNodesResultImageFormatSpecific =
+  | ({ readonly type: 'qcow2' } & QueryNamedBlockNodesResultImageFormatSpecificQcow2)
+  | ({ readonly type: 'vmdk' } & QueryNamedBlockNodesResultImageFormatSpecificVmdk)
+  | ({ readonly type: 'luks' } & QueryNamedBlockNodesResultImageFormatSpecificLuks)
+  | ({ readonly type: 'rbd' } & QueryNamedBlockNodesResultImageFormatSpecificRbd);
+export type BlockdevAddArgumentsBlkdebugImage = BlockdevAddArguments | string;
+export interface BlockdevAddArgumentsBlkdebugInjectError {
+  readonly event: BlockdevAddArgumentsBlkdebugInjectErrorEvent;
+  readonly state?: number;
+  readonly iotype?: BlockdevAddArgumentsBlkdebugInjectErrorIotype;
+  readonly errno?: number;
+  readonly sector?: number;
+  readonly once?: boolean;
+  readonly immediately?: boolean;
+}
+export interface BlockdevAddArgumentsBlkdebugSetState {
+  readonly event: BlockdevAddArgumentsBlkdebugInjectErrorEvent;
+  readonly state?: number;
+  readonly new_state: number;
+}
+export type BlockdevAddArgumentsBlkdebugTakeChildPerms =
+  'consistent-read' | 'write' | 'write-unchanged' | 'resize';
+export type BlockdevAddArgumentsCopyBeforeWriteOnCbwError = 'break-guest-write' | 'break-snapshot';
+export type BlockdevAddArgumentsFileLocking = 'auto' | 'on' | 'off';
+export type BlockdevAddArgumentsFileAio = 'threads' | 'native' | 'io_uring';
+export type BlockdevAddArgumentsIscsiTransport = 'tcp' | 'iser';
+export type BlockdevAddArgumentsIscsiHeaderDigest = 'crc32c' | 'none' | 'crc32c-none' | 'none-crc32c';
+export interface BlockdevAddArgumentsNfsServer {
+  readonly type: BlockdevAddArgumentsNfsServerType;
+  readonly host: string;
+}
+export type BlockdevAddArgumentsQcow2Backing = BlockdevAddArguments | string | null;
+export type BlockdevAddArgumentsQcow2OverlapCheck =
+  BlockdevAddArgumentsQcow2OverlapCheckObject | BlockdevAddArgumentsQcow2OverlapCheckEnum;
+export type BlockdevAddArgumentsQcow2Encrypt =
+  | ({ readonly format: 'aes' } & BlockdevAddArgumentsQcow2EncryptAes)
+  | ({ readonly format: 'luks' } & BlockdevAddArgumentsQcow2EncryptLuks);
+export type BlockdevAddArgumentsQcowEncrypt = {
+  readonly format: 'aes';
+} & BlockdevAddArgumentsQcow2EncryptAes;
+export type BlockdevAddArgumentsQuorumReadPattern = 'quorum' | 'fifo';
+export type BlockdevAddArgumentsRbdEncrypt =
+  | ({ readonly format: 'luks' } & BlockdevAddArgumentsRbdEncryptLuks)
+  | ({ readonly format: 'luks2' } & BlockdevAddArgumentsRbdEncryptLuks2);
+export type BlockdevAddArgumentsRbdAuthClientRequired = 'cephx' | 'none';
+export interface BlockdevAddArgumentsRbdServer {
+  readonly host: string;
+  readonly port: string;
+}
+export type BlockdevAddArgumentsReplicationMode = 'primary' | 'secondary';
+export type BlockdevAddArgumentsSshHostKeyCheck =
+  | ({ readonly mode: 'hash' } & BlockdevAddArgumentsSshHostKeyCheckHash)
+  | { readonly mode: 'none' | 'known_hosts' };
 export type ObjectAddArgumentsAuthzListPolicy = 'deny' | 'allow';
 export interface ObjectAddArgumentsAuthzListRules {
   readonly match: string;
@@ -2048,59 +2101,6 @@ export interface QueryPciResultDevicesRegions {
   readonly prefetch?: boolean;
   readonly mem_type_64?: boolean;
 }
-export type BlockdevAddArgumentsBlkdebugImage = BlockdevAddArguments | string;
-export interface BlockdevAddArgumentsBlkdebugInjectError {
-  readonly event: BlockdevAddArgumentsBlkdebugInjectErrorEvent;
-  readonly state?: number;
-  readonly iotype?: BlockdevAddArgumentsBlkdebugInjectErrorIotype;
-  readonly errno?: number;
-  readonly sector?: number;
-  readonly once?: boolean;
-  readonly immediately?: boolean;
-}
-export interface BlockdevAddArgumentsBlkdebugSetState {
-  readonly event: BlockdevAddArgumentsBlkdebugInjectErrorEvent;
-  readonly state?: number;
-  readonly new_state: number;
-}
-export type BlockdevAddArgumentsBlkdebugTakeChildPerms =
-  'consistent-read' | 'write' | 'write-unchanged' | 'resize';
-export type BlockdevAddArgumentsCopyBeforeWriteOnCbwError = 'break-guest-write' | 'break-snapshot';
-export type BlockdevAddArgumentsFileLocking = 'auto' | 'on' | 'off';
-export type BlockdevAddArgumentsFileAio = 'threads' | 'native' | 'io_uring';
-export type BlockdevAddArgumentsIscsiTransport = 'tcp' | 'iser';
-export type BlockdevAddArgumentsIscsiHeaderDigest = 'crc32c' | 'none' | 'crc32c-none' | 'none-crc32c';
-export interface BlockdevAddArgumentsNfsServer {
-  readonly type: BlockdevAddArgumentsNfsServerType;
-  readonly host: string;
-}
-export type BlockdevAddArgumentsQcow2Backing = BlockdevAddArguments | string | null;
-export type BlockdevAddArgumentsQcow2OverlapCheck =
-  BlockdevAddArgumentsQcow2OverlapCheckObject | BlockdevAddArgumentsQcow2OverlapCheckEnum;
-export type BlockdevAddArgumentsQcow2Encrypt =
-  | ({ readonly format: 'aes' } & BlockdevAddArgumentsQcow2EncryptAes)
-  | ({ readonly format: 'luks' } & BlockdevAddArgumentsQcow2EncryptLuks);
-export type BlockdevAddArgumentsQcowEncrypt = {
-  readonly format: 'aes';
-} & BlockdevAddArgumentsQcow2EncryptAes;
-export type BlockdevAddArgumentsQuorumReadPattern = 'quorum' | 'fifo';
-export type BlockdevAddArgumentsRbdEncrypt =
-  | ({ readonly format: 'luks' } & BlockdevAddArgumentsRbdEncryptLuks)
-  | ({ readonly format: 'luks2' } & BlockdevAddArgumentsRbdEncryptLuks2);
-export type BlockdevAddArgumentsRbdAuthClientRequired = 'cephx' | 'none';
-export interface BlockdevAddArgumentsRbdServer {
-  readonly host: string;
-  readonly port: string;
-}
-export type BlockdevAddArgumentsReplicationMode = 'primary' | 'secondary';
-export type BlockdevAddArgumentsSshHostKeyCheck =
-  | ({ readonly mode: 'hash' } & BlockdevAddArgumentsSshHostKeyCheckHash)
-  | { readonly mode: 'none' | 'known_hosts' };
-export type QueryNamedBlockNodesResultImageFormatSpecific =
-  | ({ readonly type: 'qcow2' } & QueryNamedBlockNodesResultImageFormatSpecificQcow2)
-  | ({ readonly type: 'vmdk' } & QueryNamedBlockNodesResultImageFormatSpecificVmdk)
-  | ({ readonly type: 'luks' } & QueryNamedBlockNodesResultImageFormatSpecificLuks)
-  | ({ readonly type: 'rbd' } & QueryNamedBlockNodesResultImageFormatSpecificRbd);
 export interface TransactionArgumentsActionsAbort {
   readonly data: TransactionArgumentsActionsAbortData;
 }
@@ -2412,14 +2412,17 @@ export type SendKeyArgumentsKeysQcodeData =
   | 'ac_bookmarks'
   | 'lang1'
   | 'lang2';
-export type ObjectAddArgumentsAuthzListRulesFormat = 'exact' | 'glob';
-export interface QueryPciResultDevicesPciBridgeBus {
-  readonly number: number;
-  readonly secondary: number;
-  readonly subordinate: number;
-  readonly io_range: QueryPciResultDevicesPciBridgeBusIoRange;
-  readonly memory_range: QueryPciResultDevicesPciBridgeBusIoRange;
-  readonly prefetchable_range: QueryPciResultDevicesPciBridgeBusIoRange;
+export interface QueryNamedBlockNodesResultImageFormatSpecificQcow2 {
+  readonly data: QueryNamedBlockNodesResultImageFormatSpecificQcow2Data;
+}
+export interface QueryNamedBlockNodesResultImageFormatSpecificVmdk {
+  readonly data: QueryNamedBlockNodesResultImageFormatSpecificVmdkData;
+}
+export interface QueryNamedBlockNodesResultImageFormatSpecificLuks {
+  readonly data: QueryNamedBlockNodesResultImageFormatSpecificLuksData;
+}
+export interface QueryNamedBlockNodesResultImageFormatSpecificRbd {
+  readonly data: QueryNamedBlockNodesResultImageFormatSpecificRbdData;
 }
 export type BlockdevAddArgumentsBlkdebugInjectErrorEvent =
   | 'l1_update'
@@ -2502,17 +2505,14 @@ export interface BlockdevAddArgumentsSshHostKeyCheckHash {
   readonly type: BlockdevAddArgumentsSshHostKeyCheckHashType;
   readonly hash: string;
 }
-export interface QueryNamedBlockNodesResultImageFormatSpecificQcow2 {
-  readonly data: QueryNamedBlockNodesResultImageFormatSpecificQcow2Data;
-}
-export interface QueryNamedBlockNodesResultImageFormatSpecificVmdk {
-  readonly data: QueryNamedBlockNodesResultImageFormatSpecificVmdkData;
-}
-export interface QueryNamedBlockNodesResultImageFormatSpecificLuks {
-  readonly data: QueryNamedBlockNodesResultImageFormatSpecificLuksData;
-}
-export interface QueryNamedBlockNodesResultImageFormatSpecificRbd {
-  readonly data: QueryNamedBlockNodesResultImageFormatSpecificRbdData;
+export type ObjectAddArgumentsAuthzListRulesFormat = 'exact' | 'glob';
+export interface QueryPciResultDevicesPciBridgeBus {
+  readonly number: number;
+  readonly secondary: number;
+  readonly subordinate: number;
+  readonly io_range: QueryPciResultDevicesPciBridgeBusIoRange;
+  readonly memory_range: QueryPciResultDevicesPciBridgeBusIoRange;
+  readonly prefetchable_range: QueryPciResultDevicesPciBridgeBusIoRange;
 }
 export type TransactionArgumentsActionsAbortData = Record<string, never>;
 export interface TransactionArgumentsActionsBlockDirtyBitmapMergeData {
@@ -2548,11 +2548,6 @@ export interface TransactionArgumentsActionsDriveBackupData {
 }
 export type GuestPanickedDataInfoS390Reason =
   'unknown' | 'disabled-wait' | 'extint-loop' | 'pgmint-loop' | 'opint-loop';
-export interface QueryPciResultDevicesPciBridgeBusIoRange {
-  readonly base: number;
-  readonly limit: number;
-}
-export type BlockdevAddArgumentsSshHostKeyCheckHashType = 'md5' | 'sha1' | 'sha256';
 export interface QueryNamedBlockNodesResultImageFormatSpecificQcow2Data {
   readonly compat: string;
   readonly 'data-file'?: string;
@@ -2584,6 +2579,11 @@ export interface QueryNamedBlockNodesResultImageFormatSpecificLuksData {
 }
 export interface QueryNamedBlockNodesResultImageFormatSpecificRbdData {
   readonly 'encryption-format'?: QueryNamedBlockNodesResultImageFormatSpecificRbdDataEncryptionFormat;
+}
+export type BlockdevAddArgumentsSshHostKeyCheckHashType = 'md5' | 'sha1' | 'sha256';
+export interface QueryPciResultDevicesPciBridgeBusIoRange {
+  readonly base: number;
+  readonly limit: number;
 }
 export type TransactionArgumentsActionsBlockdevSnapshotSyncDataMode = 'existing' | 'absolute-paths';
 export type QueryNamedBlockNodesResultImageFormatSpecificQcow2DataEncrypt =

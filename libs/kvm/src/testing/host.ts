@@ -84,6 +84,7 @@ export class VmHost {
       cpuMillis: null,
       memoryMiB: 32,
       rootVolume: { id: randomUUID() as VolumeId, sizeMiB: 8 },
+      volumes: [],
       nics: [],
       networks: [],
       process: null,

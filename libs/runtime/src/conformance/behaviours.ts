@@ -11,6 +11,7 @@ import { resetting } from './resetting.js';
 import { starting } from './starting.js';
 import { suspending } from './suspending.js';
 import { consoles, execs } from './terminals.js';
+import { volumes } from './volumes.js';
 import { watching } from './watching.js';
 
 export { alike } from './displays.js';
@@ -25,6 +26,7 @@ export const behaviours: readonly Behaviour[] = [
   ...suspending,
   ...resetting,
   ...watching,
+  ...volumes,
   ...consoles,
   ...displays,
   ...execs,
@@ -41,6 +43,7 @@ const ofFacet = {
   suspend: suspending,
   reset: resetting,
   watchdog: watching,
+  update: volumes,
   guest: guests,
   display: displays,
 } as const;

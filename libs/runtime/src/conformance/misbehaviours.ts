@@ -43,6 +43,11 @@ function opened(rt: Runtime, ...args: Parameters<NonNullable<Runtime['console']>
   return rt.console(...args);
 }
 
+function updated(rt: Runtime, ...args: Parameters<NonNullable<Runtime['update']>>) {
+  assert.ok(rt.update);
+  return rt.update(...args);
+}
+
 /** A screen on which nothing is. */
 const blank = (): Promise<Uint8Array> => pngOf({ width: 1, height: 1, rgb: Buffer.alloc(3) });
 
@@ -195,6 +200,50 @@ export const misbehaviours: Readonly<Record<string, Twist>> = {
       if (ctx.signal.aborted) host.end(spec, { reason: 'killed' });
       await rt.suspend?.(spec, ctx);
     },
+  }),
+  'a volume is plugged in and taken away again while the workload runs, and twice is once': (rt, host) => ({
+    update: async (spec, ctx) => {
+      const has = await updated(rt, spec, ctx);
+      // What is taken away is thrown away.
+      if (spec.volumes.length === 0)
+        for (const id of Object.keys(host.state.disks))
+          if (id !== spec.rootVolume.id) delete host.state.disks[id];
+      return has;
+    },
+  }),
+  'what starts has its volumes, and a later life of the agent sees them': (rt) => ({
+    update: async (spec, ctx) => updated(rt, { ...spec, volumes: spec.volumes.slice(1) }, ctx),
+  }),
+  'a volume and the root disk grow while the workload runs, and while it does not': (rt, _host, known) => ({
+    update: async (spec, ctx) => {
+      const has = await updated(rt, spec, ctx);
+      for (const { id, sizeMiB } of has.volumes) if (!known.has(id)) known.add(id).add(`${id} ${sizeMiB}`);
+      return {
+        volumes: has.volumes.map((v) => (known.has(`${v.id} ${v.sizeMiB}`) ? v : { ...v, sizeMiB: 1 })),
+      };
+    },
+  }),
+  'limits of a volume can be set, changed and lifted while the workload runs': (rt) => ({
+    update: async (spec, ctx) => {
+      const limited = spec.volumes.some(({ limits }) => Object.keys(limits).length > 0);
+      return limited ? { volumes: [] } : updated(rt, spec, ctx);
+    },
+  }),
+  'a volume goes from one workload to another, and is not deleted while one has it': (_rt, host) => ({
+    removeVolume: (id) => {
+      delete host.state.disks[id];
+      return Promise.resolve();
+    },
+  }),
+  'what is suspended comes back with the volumes it had, whatever is asked for by then': (rt, host) => ({
+    start: async (spec, ctx) => {
+      const w = of(host, spec);
+      if (w?.suspended === true && w.volumes?.length !== spec.volumes.length + 1) startAgain(host, w);
+      await rt.start(spec, ctx);
+    },
+  }),
+  'what does not run cannot be changed': (rt, host) => ({
+    update: async (spec, ctx) => (runs(host, spec) ? updated(rt, spec, ctx) : { volumes: [] }),
   }),
   'a log that is followed gives what comes, and ends with its signal': (rt) => ({
     logs: (key, options) => rt.logs?.(key, options, new AbortController().signal) ?? never(),

@@ -1,0 +1,64 @@
+import { VolumeId, type DiskFormat, type VolumeLimits } from '@berth/model';
+import type { ExecuteOptions, QmpExecutor } from '../qmp/commands.js';
+import type { QueryBlockResult } from '../qmp/schema.gen.js';
+
+const MIB = 2 ** 20;
+
+/** A data volume that a machine has. */
+export interface AttachedVolume {
+  readonly volumeId: VolumeId;
+  /** What QEMU calls its device. */
+  readonly device: string;
+  readonly format: DiskFormat;
+  readonly sizeMiB: number;
+  readonly readOnly: boolean;
+  readonly limits: VolumeLimits;
+  /** Its number on the SCSI controller. */
+  readonly target: number;
+}
+
+export interface AttachedDisks {
+  /** Of the root disk; null when it cannot be told. */
+  readonly rootMiB: number | null;
+  readonly volumes: readonly AttachedVolume[];
+}
+
+/** The disks of a machine that runs, whichever driver started it, by QEMU's own word (QMP `query-block`). */
+export async function attachedDisks(qmp: QmpExecutor, bounds: ExecuteOptions): Promise<AttachedDisks> {
+  let rootMiB: number | null = null;
+  const volumes: AttachedVolume[] = [];
+  for (const block of await qmp.execute('query-block', undefined, bounds)) {
+    const { inserted } = block;
+    if (inserted === undefined) continue;
+    const sizeMiB = inserted.image['virtual-size'] / MIB;
+    const [device, id] = /((?:ua-)?vol-([0-9a-f-]{36}))(?:\/|$)/.exec(block.qdev ?? '')?.slice(1) ?? [];
+    const volumeId = VolumeId.safeParse(id);
+    if (device === undefined || !volumeId.success) {
+      // The seed is the only other disk, and nobody may write it.
+      if (!inserted.ro) rootMiB = sizeMiB;
+      continue;
+    }
+    const property = { path: `/machine/peripheral/${device}`, property: 'scsi-id' };
+    const target = Number(await qmp.execute('qom-get', property, bounds));
+    const format = inserted.drv === 'raw' ? 'raw' : 'qcow2';
+    const base = { volumeId: volumeId.data, device, format, sizeMiB, readOnly: inserted.ro, target } as const;
+    volumes.push({ ...base, limits: limitsOf(inserted) });
+  }
+  return { rootMiB, volumes };
+}
+
+/** Whether a machine has the controller that volumes are plugged into: both drivers call it the same. */
+export async function hasScsi(qmp: QmpExecutor, bounds: ExecuteOptions): Promise<boolean> {
+  const devices = await qmp.execute('qom-list', { path: '/machine/peripheral' }, bounds);
+  return devices.some(({ name }) => name === 'scsi0');
+}
+
+function limitsOf(of: NonNullable<QueryBlockResult['inserted']>): VolumeLimits {
+  const set = {
+    readBytesPerSecond: of.bps_rd,
+    writeBytesPerSecond: of.bps_wr,
+    readOperationsPerSecond: of.iops_rd,
+    writeOperationsPerSecond: of.iops_wr,
+  };
+  return Object.fromEntries(Object.entries(set).filter(([, value]) => value > 0));
+}

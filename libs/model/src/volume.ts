@@ -1,0 +1,93 @@
+import { z } from 'zod';
+import { HostId, Name, VolumeId } from './ids.js';
+import { DiskFormat } from './image.js';
+
+/** Largest disk, MiB. */
+const MAX_MIB = 64 * 1024 * 1024;
+const perSecond = z
+  .int()
+  .min(1)
+  .max(2 ** 50)
+  .optional();
+
+/** What a volume's disk is held to in each second, whoever has it; what is absent is not limited. */
+export const VolumeLimits = z.strictObject({
+  readBytesPerSecond: perSecond,
+  writeBytesPerSecond: perSecond,
+  readOperationsPerSecond: perSecond,
+  writeOperationsPerSecond: perSecond,
+});
+export type VolumeLimits = z.infer<typeof VolumeLimits>;
+
+const size = z.int().min(1).max(MAX_MIB);
+
+export const VolumeCreate = z
+  .strictObject({
+    name: Name,
+    /** Size that the guest sees, MiB. It takes room on its host when it is first attached, as the guest writes. */
+    sizeMiB: size,
+    /** `raw` costs no more than its file; `qcow2` can be copied on write. */
+    format: DiskFormat.default('qcow2'),
+    pool: Name.default('default'),
+    limits: VolumeLimits.default({}),
+  })
+  .meta({ id: 'VolumeCreate' });
+export type VolumeCreate = z.infer<typeof VolumeCreate>;
+
+/** What is absent stays as it is. */
+export const VolumeUpdate = z
+  .strictObject({
+    /** Only more than before: a guest's file system does not survive less. */
+    sizeMiB: size.optional(),
+    limits: VolumeLimits.optional(),
+  })
+  .meta({ id: 'VolumeUpdate' });
+export type VolumeUpdate = z.infer<typeof VolumeUpdate>;
+
+export const Volume = z
+  .strictObject({
+    id: VolumeId,
+    project: Name,
+    name: z.string(),
+    pool: Name,
+    host: z.strictObject({ id: HostId, name: Name }).nullable(),
+    kind: z.enum(['rootDisk', 'writableLayer', 'data']),
+    format: z.enum([...DiskFormat.options, 'dir']),
+    /** As asked for. */
+    sizeMiB: z.int(),
+    /** As its guest saw it last; null before that. */
+    actualSizeMiB: z.int().nullable(),
+    limits: VolumeLimits,
+    /** Who has it. One that is detached keeps it until its host says that the guest has let go. */
+    owner: z.strictObject({ instance: Name }).nullable(),
+    deleteWithInstance: z.boolean(),
+    deletingSince: z.iso.datetime().nullable(),
+    resourceVersion: z.int(),
+    createdAt: z.iso.datetime(),
+  })
+  .meta({ id: 'Volume' });
+export type Volume = z.infer<typeof Volume>;
+
+/** A data volume that an instance asks for. */
+export const VolumeMount = z.strictObject({ name: Name, readOnly: z.boolean().default(false) });
+export type VolumeMount = z.infer<typeof VolumeMount>;
+
+/** A data volume as a host realises it for a machine. */
+export const HostVolume = z.strictObject({
+  id: VolumeId,
+  format: DiskFormat,
+  sizeMiB: z.int().min(1),
+  readOnly: z.boolean(),
+  limits: VolumeLimits,
+});
+export type HostVolume = z.infer<typeof HostVolume>;
+
+/** A disk that a machine has, and the size it sees. */
+export const VolumeSeen = z.strictObject({ id: VolumeId, sizeMiB: z.int().min(0) });
+export type VolumeSeen = z.infer<typeof VolumeSeen>;
+
+/**
+ * Serial number of a volume's disk in its guest, which finds it as `/dev/disk/by-id/scsi-0QEMU_QEMU_HARDDISK_<serial>`.
+ * QEMU shows 20 characters of it there.
+ */
+export const volumeSerial = (id: VolumeId): string => id.replaceAll('-', '').slice(0, 20);

@@ -1,0 +1,98 @@
+import { constants } from 'node:fs';
+import { chown, open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { confined, confinedId } from '@berth/images';
+import { CommandError, run } from '@berth/linux';
+import type { DiskFormat } from '@berth/model';
+import { StorageError } from './storage-error.js';
+
+/*
+ * Files of disks, made and grown by qemu-img, which is confined, has no capability and is nobody on this host: the
+ * directory is lent to it. It writes metadata only and opens no base: our own reader has looked at that, and no program of
+ * QEMU reads a stranger's image before the guest's own QEMU does.
+ */
+
+const MIB = 2 ** 20;
+const PIB = 2 ** 50;
+
+/** The overlay `disk.qcow2` in this directory. @throws StorageError hostFault */
+export async function createOverlay(
+  directory: string,
+  base: { readonly path: string; readonly format: DiskFormat },
+  sizeMiB: number,
+): Promise<void> {
+  const formats = ['-f', 'qcow2', '-F', base.format, '-b', base.path, '-o', 'compat=1.1'];
+  // `-u`: the base is not opened.
+  await lent(directory, 'disk.qcow2', ['create', '-q', '-u', ...formats, 'disk.qcow2', `${sizeMiB}M`]);
+}
+
+/** An empty disk. @throws StorageError hostFault */
+export async function createQcow2(directory: string, name: string, sizeMiB: number): Promise<void> {
+  await lent(directory, name, ['create', '-q', '-f', 'qcow2', '-o', 'compat=1.1', name, `${sizeMiB}M`]);
+}
+
+/** Makes a qcow2 larger, without looking at what it stands on. @throws StorageError hostFault */
+export async function growQcow2(directory: string, name: string, sizeMiB: number): Promise<void> {
+  const file = { driver: 'file', filename: name };
+  const disk = `json:${JSON.stringify({ driver: 'qcow2', backing: null, file })}`;
+  await lent(directory, name, ['resize', '-q', disk, `${sizeMiB}M`]);
+}
+
+/** An empty disk without any block of its own. */
+export async function createRaw(path: string, sizeMiB: number): Promise<void> {
+  const file = await open(path, 'wx', 0o600);
+  try {
+    await file.truncate(sizeMiB * MIB);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+export async function growRaw(path: string, sizeMiB: number): Promise<void> {
+  const file = await open(path, constants.O_RDWR | constants.O_NOFOLLOW);
+  try {
+    await file.truncate(sizeMiB * MIB);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** Runs qemu-img on one file of a directory, which is root's again afterwards. @throws StorageError hostFault */
+async function lent(directory: string, name: string, args: readonly string[]): Promise<void> {
+  const id = confinedId();
+  // Each of its threads may reserve 72 MiB of addresses, for its stack and its heap, without using them. Metadata may lie
+  // behind all that a guest has written.
+  const bounds = { addressBytes: 8192 * MIB, fileBytes: PIB, cpuSeconds: 30, openFiles: 64 };
+  const { command, args: line } = confined([], bounds, 'qemu-img', args, id);
+  const path = join(directory, name);
+  await chown(directory, id, id);
+  await give(path, id);
+  try {
+    const env = { PATH: process.env['PATH'] ?? '', LC_ALL: 'C' };
+    await run(command, line, { timeoutMs: 60_000, env, cwd: directory });
+  } catch (e) {
+    if (!(e instanceof CommandError)) throw e;
+    throw new StorageError('hostFault', e.message, 'Install qemu-utils; look at the disk.', { cause: e });
+  } finally {
+    await chown(directory, 0, 0);
+    await give(path, 0);
+  }
+}
+
+/** The file, if it is there, belongs to this id and to nobody else, on disk. */
+async function give(path: string, id: number): Promise<void> {
+  const file = await open(path, constants.O_RDWR | constants.O_NOFOLLOW).catch((e: unknown) => {
+    if ((e as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw e;
+  });
+  if (file === null) return;
+  try {
+    await file.chown(id, id);
+    await file.chmod(0o600);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
