@@ -80,6 +80,8 @@ function obey(seen: Observed, action: Action): Observed {
     case 'beginRun':
       return { ...seen, run: action.run, restarts: action.restarts, exit: null, prepared: false };
     case 'start':
+      // One that goes on has what it had before.
+      return { ...seen, power: 'running', behind: seen.power === 'suspended' };
     case 'resume':
       return { ...seen, power: 'running' };
     case 'update':
@@ -178,6 +180,7 @@ describe('step', () => {
           ...seen,
           power: 'paused',
           held: true,
+          behind: false,
           ended: false,
           exit: null,
           retryAt: null,
@@ -209,12 +212,22 @@ describe('step', () => {
         }
         const back = [...(seen.imagePresent ? [] : ['fetchImage']), 'prepare', 'start'];
         const wants = {
-          running: back,
-          paused: [...back, ...(seen.canPause ? ['pause'] : [])],
+          running: [...back, 'update'],
+          paused: [...back, ...(seen.canPause ? ['pause'] : []), 'update'],
           suspended: [],
           stopped: ['stop', 'end'],
         };
         expect(kinds).toEqual(wants[up.power]);
+      }),
+    );
+  });
+
+  it('changes what runs only once its power is as wanted, and nothing that does not run', () => {
+    fc.assert(
+      fc.property(wanteds, observeds, (wanted, seen) => {
+        const action = step(wanted, { ...seen, behind: true });
+        if (action.kind === 'update') expect(['running', 'paused']).toContain(seen.power);
+        expect(step(wanted, { ...seen, behind: false }).kind).not.toBe('update');
       }),
     );
   });

@@ -38,6 +38,23 @@ export async function growQcow2(directory: string, name: string, sizeMiB: number
   await lent(directory, name, ['resize', '-q', disk, `${sizeMiB}M`]);
 }
 
+/** Where a qcow2 says its size, bytes (QEMU docs/interop/qcow2.txt, "Header"). */
+const QCOW2_SIZE_AT = 24;
+
+/** Size of a disk of ours as its guest sees it, MiB, rounded down. @throws StorageError hostFault */
+export async function diskSizeMiB(path: string, format: DiskFormat): Promise<number> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  try {
+    if (format === 'raw') return Math.floor((await file.stat()).size / MIB);
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(32), 0, 32, 0);
+    if (bytesRead < 32 || buffer.toString('latin1', 0, 4) !== 'QFI\xfb')
+      throw new StorageError('hostFault', `${path} is no qcow2 any more`, 'Restore the file.');
+    return Number(buffer.readBigUInt64BE(QCOW2_SIZE_AT) / BigInt(MIB));
+  } finally {
+    await file.close();
+  }
+}
+
 /** An empty disk without any block of its own. */
 export async function createRaw(path: string, sizeMiB: number): Promise<void> {
   const file = await open(path, 'wx', 0o600);

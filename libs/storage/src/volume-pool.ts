@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, lstat, mkdir, readdir, readFile, rename, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type DiskFacts, ImageError, inspectDisk } from '@berth/images';
+import { ImageError, inspectDisk } from '@berth/images';
 import { syncDirectory, writeFileAtomic } from '@berth/linux';
 import type { DiskFormat } from '@berth/model';
 import { DiskFormat as DiskFormatSchema, VolumeId } from '@berth/model';
 import { z } from 'zod';
-import { createOverlay, createQcow2, createRaw, growQcow2, growRaw } from './disk-files.js';
+import { createOverlay, createQcow2, createRaw, diskSizeMiB, growQcow2, growRaw } from './disk-files.js';
 import { StorageError } from './storage-error.js';
 
 /** `disk`: a root disk on an image; `layer`: a container's writable layer; `data`: a disk of its own. */
@@ -141,8 +141,8 @@ export class VolumePool {
       if (facts === null || facts.kind === 'layer') throw kindMismatch(id, facts?.kind ?? 'layer');
       const name = facts.kind === 'data' ? dataName(facts.format) : 'disk.qcow2';
       const format = facts.kind === 'data' ? facts.format : 'qcow2';
-      const { virtualSizeMiB } = await this.inspect(join(this.dir, id, name));
-      if (virtualSizeMiB >= sizeMiB) return virtualSizeMiB;
+      const hasMiB = await diskSizeMiB(join(this.dir, id, name), format);
+      if (hasMiB >= sizeMiB) return hasMiB;
       if (format === 'raw') await growRaw(join(this.dir, id, name), sizeMiB);
       else await growQcow2(join(this.dir, id), name, sizeMiB);
       return sizeMiB;
@@ -261,16 +261,12 @@ export class VolumePool {
     }
   }
 
-  private inspect(path: string): Promise<DiskFacts> {
-    return inspectDisk(path).catch((e: unknown) => {
+  private async sizeCheck({ base, sizeMiB }: OverlayDiskRequest): Promise<void> {
+    await baseCheck(base.path);
+    const found = await inspectDisk(base.path).catch((e: unknown) => {
       if (e instanceof ImageError) throw new StorageError('badBase', e.message, e.remedy, { cause: e });
       throw e;
     });
-  }
-
-  private async sizeCheck({ base, sizeMiB }: OverlayDiskRequest): Promise<void> {
-    await baseCheck(base.path);
-    const found = await this.inspect(base.path);
     if (found.format !== base.format)
       throw new StorageError(
         'badBase',

@@ -1,5 +1,5 @@
 import { VolumeId, type DiskFormat, type VolumeLimits } from '@berth/model';
-import type { ExecuteOptions, QmpExecutor } from '../qmp/commands.js';
+import { QmpError, type ExecuteOptions, type QmpExecutor } from '../qmp/commands.js';
 import type { QueryBlockResult } from '../qmp/schema.gen.js';
 
 const MIB = 2 ** 20;
@@ -13,9 +13,12 @@ export interface AttachedVolume {
   readonly sizeMiB: number;
   readonly readOnly: boolean;
   readonly limits: VolumeLimits;
-  /** Its number on the SCSI controller. */
-  readonly target: number;
+  /** Its number on the SCSI controller; null while it is on its way out: QEMU still has its files open. */
+  readonly target: number | null;
 }
+
+/** One that is not on its way out. */
+export type PluggedVolume = AttachedVolume & { readonly target: number };
 
 export interface AttachedDisks {
   /** Of the root disk; null when it cannot be told. */
@@ -38,13 +41,23 @@ export async function attachedDisks(qmp: QmpExecutor, bounds: ExecuteOptions): P
       if (!inserted.ro) rootMiB = sizeMiB;
       continue;
     }
-    const property = { path: `/machine/peripheral/${device}`, property: 'scsi-id' };
-    const target = Number(await qmp.execute('qom-get', property, bounds));
+    const target = await targetOf(qmp, device, bounds);
     const format = inserted.drv === 'raw' ? 'raw' : 'qcow2';
     const base = { volumeId: volumeId.data, device, format, sizeMiB, readOnly: inserted.ro, target } as const;
     volumes.push({ ...base, limits: limitsOf(inserted) });
   }
   return { rootMiB, volumes };
+}
+
+/** A device's number on the controller; null when it is gone from there. */
+async function targetOf(qmp: QmpExecutor, device: string, bounds: ExecuteOptions): Promise<number | null> {
+  const property = { path: `/machine/peripheral/${device}`, property: 'scsi-id' };
+  try {
+    return Number(await qmp.execute('qom-get', property, bounds));
+  } catch (error) {
+    if (error instanceof QmpError && error.errorClass === 'DeviceNotFound') return null;
+    throw error;
+  }
 }
 
 /** Whether a machine has the controller that volumes are plugged into: both drivers call it the same. */

@@ -24,7 +24,7 @@ import type { MachineSpec, MachineVolume } from '../machine/machine-spec.js';
 import { scsiName, tuneNames, volumeXml } from '../machine/volume-xml.js';
 import type { QgaTransport } from '../qga/transport.js';
 import { domainName, readAgentPort, readDisk, readMetadata } from '../machine/metadata.js';
-import type { AttachedVolume } from './attached-disks.js';
+import type { AttachedVolume, PluggedVolume } from './attached-disks.js';
 import { displaySocket } from './display-socket.js';
 import { epochFiles, ownEpochDirectory, removeEpochFiles, vncSocket } from './epoch-files.js';
 import { LibvirtAgent } from './libvirt-agent.js';
@@ -261,7 +261,7 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
 
   async resize(
     { ref }: OwnDomain,
-    volume: AttachedVolume | null,
+    volume: PluggedVolume | null,
     sizeMiB: number,
     ctx: StepContext,
   ): Promise<void> {
@@ -271,7 +271,7 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
 
   async throttle(
     { ref }: OwnDomain,
-    volume: AttachedVolume,
+    volume: PluggedVolume,
     limits: VolumeLimits,
     ctx: StepContext,
   ): Promise<void> {

@@ -4,7 +4,13 @@ import { faultPoint } from '@berth/faults';
 import type { HostVolume, VolumeLimits, VolumeSeen } from '@berth/model';
 import { RuntimeError, type StepContext, type WorkloadSpec } from '@berth/runtime';
 import { SCSI_TARGETS } from '../machine/machine-spec.js';
-import { attachedDisks, hasScsi, type AttachedDisks, type AttachedVolume } from './attached-disks.js';
+import {
+  attachedDisks,
+  hasScsi,
+  type AttachedDisks,
+  type AttachedVolume,
+  type PluggedVolume,
+} from './attached-disks.js';
 import type { Machine, MachineDriver } from './machine-driver.js';
 import type { VolumeDisks } from './volume-disks.js';
 import { callBounds, guard } from './step-bounds.js';
@@ -26,7 +32,7 @@ export class LiveVolumes<M extends Machine> {
   async update(machine: M, spec: WorkloadSpec, ctx: StepContext): Promise<VolumeSeen[]> {
     const has = await this.#look(machine, ctx);
     for (const volume of has.volumes) if (!stays(volume, spec)) await this.#detach(machine, volume, ctx);
-    const kept = has.volumes.filter((volume) => stays(volume, spec));
+    const kept = has.volumes.filter((volume): volume is PluggedVolume => stays(volume, spec));
     await this.#grow(machine, spec.rootVolume.sizeMiB, has.rootMiB, null, ctx);
     for (const wanted of spec.volumes) {
       const volume = kept.find(({ volumeId }) => volumeId === wanted.id);
@@ -48,7 +54,7 @@ export class LiveVolumes<M extends Machine> {
     machine: M,
     spec: WorkloadSpec,
     wanted: HostVolume,
-    taken: AttachedVolume[],
+    taken: PluggedVolume[],
     ctx: StepContext,
   ): Promise<void> {
     if (!(await hasScsi(await this.driver.monitor(machine), callBounds(ctx))))
@@ -80,7 +86,7 @@ export class LiveVolumes<M extends Machine> {
     await faultPoint('vm.volume.detached', machine.instanceId);
   }
 
-  async #change(machine: M, volume: AttachedVolume, wanted: HostVolume, ctx: StepContext): Promise<void> {
+  async #change(machine: M, volume: PluggedVolume, wanted: HostVolume, ctx: StepContext): Promise<void> {
     await this.#grow(machine, wanted.sizeMiB, volume.sizeMiB, volume, ctx);
     if (sameLimits(volume.limits, wanted.limits)) return;
     await this.driver.throttle(machine, volume, wanted.limits, ctx);
@@ -92,7 +98,7 @@ export class LiveVolumes<M extends Machine> {
     machine: M,
     wantedMiB: number,
     hasMiB: number | null,
-    volume: AttachedVolume | null,
+    volume: PluggedVolume | null,
     ctx: StepContext,
   ): Promise<void> {
     if (hasMiB === null || hasMiB >= wantedMiB) return;
@@ -102,11 +108,12 @@ export class LiveVolumes<M extends Machine> {
 }
 
 /** One that is to be read-only, or no longer, is plugged in anew: a guest knows which only then. */
-function stays({ volumeId, readOnly }: AttachedVolume, spec: WorkloadSpec): boolean {
-  return spec.volumes.some((wanted) => wanted.id === volumeId && wanted.readOnly === readOnly);
+function stays(volume: AttachedVolume, spec: WorkloadSpec): volume is PluggedVolume {
+  if (volume.target === null) return false;
+  return spec.volumes.some(({ id, readOnly }) => id === volume.volumeId && readOnly === volume.readOnly);
 }
 
-function freeTarget(taken: readonly AttachedVolume[]): number {
+function freeTarget(taken: readonly PluggedVolume[]): number {
   for (let target = 0; target < SCSI_TARGETS; target += 1)
     if (!taken.some((volume) => volume.target === target)) return target;
   throw new RuntimeError('unsupported', `a machine has no more than ${SCSI_TARGETS} volumes`);

@@ -10,7 +10,7 @@ import {
 import type { QgaTransport } from '../qga/transport.js';
 import type { MachineSpec, MachineVolume } from '../machine/machine-spec.js';
 import type { QmpExecutor } from '../qmp/commands.js';
-import type { AttachedVolume } from './attached-disks.js';
+import type { AttachedVolume, PluggedVolume } from './attached-disks.js';
 import type { MemoryTarget } from './memory-images.js';
 import type { Account } from './qemu-account.js';
 
@@ -143,9 +143,9 @@ export interface MachineDriver<M extends Machine = Machine> {
   /** Its guest has a volume no more: what QEMU still holds of it is closed. */
   detached(machine: M, volume: AttachedVolume, ctx: StepContext): Promise<void>;
   /** Tells a running guest of a larger disk. @param volume null for the root disk */
-  resize(machine: M, volume: AttachedVolume | null, sizeMiB: number, ctx: StepContext): Promise<void>;
+  resize(machine: M, volume: PluggedVolume | null, sizeMiB: number, ctx: StepContext): Promise<void>;
   /** Sets all limits of a volume; those that are absent are lifted. */
-  throttle(machine: M, volume: AttachedVolume, limits: VolumeLimits, ctx: StepContext): Promise<void>;
+  throttle(machine: M, volume: PluggedVolume, limits: VolumeLimits, ctx: StepContext): Promise<void>;
   /** Ends it without asking the guest. One that is off already is no error. */
   destroy(machine: M, ctx: StepContext): Promise<void>;
   /** Its end is written down: what was kept only to tell of it may go. */

@@ -22,13 +22,9 @@ export async function machineShape(qmp: QmpExecutor, bounds: ExecuteOptions): Pr
     memoryMiB: memory['base-memory'] / MIB,
     display: await hasDisplay(qmp, bounds),
     scsi: await hasScsi(qmp, bounds),
-    volumes: disks.volumes.map(({ volumeId: id, format, readOnly, target, limits }) => ({
-      id,
-      format,
-      readOnly,
-      target,
-      limits,
-    })),
+    volumes: disks.volumes.flatMap(({ volumeId: id, format, readOnly, target, limits }) =>
+      target === null ? [] : [{ id, format, readOnly, target, limits }],
+    ),
   });
   if (shape.success) return shape.data;
   throw new RuntimeError('hostFault', `QEMU does not say what it is: ${shape.error.message}`);

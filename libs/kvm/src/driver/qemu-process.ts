@@ -1,4 +1,4 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { isAlive, processIdentity, type ProcessIdentity } from '@berth/linux';
 import type { VolumeId } from '@berth/model';
 import { isBelowContainers } from '../qemu/vm-uids.js';
@@ -38,13 +38,22 @@ export async function machineWith(volumeId: VolumeId): Promise<number | null> {
   for (const name of await readdir('/proc')) {
     if (!/^\d+$/.test(name)) continue;
     const args = await argumentsOf(Number(name));
-    if (!/qemu/.test(args[0] ?? '') || !args.some((text) => text.includes(volumeId))) continue;
+    if (!/qemu/.test(args[0] ?? '')) continue;
+    // One that was plugged in later is on no command line.
+    if (!args.some((text) => text.includes(volumeId)) && !(await hasOpen(name, volumeId))) continue;
     // What a container calls itself says nothing.
     const { uid } = await stat(`/proc/${name}`).catch(() => ({ uid: Infinity }));
     const identity = isBelowContainers(uid) ? processIdentity(Number(name)) : null;
     if (identity !== null && isAlive(identity)) return identity.pid;
   }
   return null;
+}
+
+/** Whether a process has a file open whose path holds this text. One that ends meanwhile has none. */
+async function hasOpen(pid: string, text: string): Promise<boolean> {
+  const descriptors = await readdir(`/proc/${pid}/fd`).catch(() => []);
+  const paths = descriptors.map((fd) => readlink(`/proc/${pid}/fd/${fd}`).catch(() => ''));
+  return (await Promise.all(paths)).some((path) => path.includes(text));
 }
 
 /** CPU cap that the kernel enforces on a process, thousandths of a processor; null when there is none. */

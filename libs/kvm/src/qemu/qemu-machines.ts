@@ -24,7 +24,7 @@ import {
   type WorkloadKey,
   KeyedLock,
 } from '@berth/runtime';
-import type { AttachedVolume } from '../driver/attached-disks.js';
+import type { AttachedVolume, PluggedVolume } from '../driver/attached-disks.js';
 import { displaySocket } from '../driver/display-socket.js';
 import { vncSocket } from '../driver/epoch-files.js';
 import { StartRefused, type MachineDriver, type MachineListener } from '../driver/machine-driver.js';
@@ -295,7 +295,7 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
 
   async resize(
     machine: QemuMachine,
-    volume: AttachedVolume | null,
+    volume: PluggedVolume | null,
     sizeMiB: number,
     ctx: StepContext,
   ): Promise<void> {
@@ -306,7 +306,7 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
 
   async throttle(
     machine: QemuMachine,
-    { volumeId }: AttachedVolume,
+    { volumeId }: PluggedVolume,
     limits: VolumeLimits,
     ctx: StepContext,
   ): Promise<void> {

@@ -1,6 +1,6 @@
 import { volumeSerial, type VolumeId, type VolumeLimits } from '@berth/model';
 import { volumeDevice, type MachineVolume } from '../machine/machine-spec.js';
-import type { ExecuteOptions, QmpExecutor } from '../qmp/commands.js';
+import { QmpError, type ExecuteOptions, type QmpExecutor } from '../qmp/commands.js';
 import { option, type OptionValue } from './options.js';
 
 /*
@@ -79,9 +79,13 @@ export async function plug(qmp: QmpExecutor, volume: MachineVolume, bounds: Exec
   if (Object.keys(volume.limits).length > 0) await throttle(qmp, volume.volumeId, volume.limits, bounds);
 }
 
-/** Begins to unplug a volume: its device is gone soon, and then its nodes may be dropped. */
+/** Begins to unplug a volume: its device is gone soon, and then its nodes may be dropped. One that is gone is no error. */
 export async function unplug(qmp: QmpExecutor, volumeId: VolumeId, bounds: ExecuteOptions): Promise<void> {
-  await qmp.execute('device_del', { id: volumeDevice(volumeId) }, bounds);
+  try {
+    await qmp.execute('device_del', { id: volumeDevice(volumeId) }, bounds);
+  } catch (error) {
+    if (!(error instanceof QmpError && error.errorClass === 'DeviceNotFound')) throw error;
+  }
 }
 
 /** Closes the files of a volume whose device is gone; those that are not there are no error. */
