@@ -440,6 +440,9 @@ CREATE TABLE public.placements (
     closed_by text,
     closed_at timestamp with time zone,
     driver text,
+    generation bigint,
+    applied_generation bigint,
+    volumes jsonb DEFAULT '[]'::jsonb NOT NULL,
     CONSTRAINT placements_check CHECK (((phase = 'ended'::text) = (closed_at IS NOT NULL))),
     CONSTRAINT placements_check1 CHECK (((closed_by IS NULL) = (closed_at IS NULL))),
     CONSTRAINT placements_closed_by_check CHECK ((closed_by = ANY (ARRAY['report'::text, 'withdrawn'::text, 'refused'::text, 'fence'::text, 'migration'::text, 'hostRemoved'::text]))),
@@ -573,7 +576,7 @@ CREATE TABLE public.tokens (
 CREATE TABLE public.tombstones (
     id uuid NOT NULL,
     host_id uuid NOT NULL,
-    instance_id uuid NOT NULL,
+    instance_id uuid,
     epoch integer,
     volume_id uuid,
     created_at timestamp with time zone NOT NULL,
@@ -600,6 +603,9 @@ CREATE TABLE public.volumes (
     deleting_since timestamp with time zone,
     resource_version bigint DEFAULT 1 NOT NULL,
     created_at timestamp with time zone NOT NULL,
+    limits jsonb DEFAULT '{}'::jsonb NOT NULL,
+    actual_size_mib bigint,
+    CONSTRAINT volumes_actual_size_mib_check CHECK ((actual_size_mib >= 0)),
     CONSTRAINT volumes_format_check CHECK ((format = ANY (ARRAY['qcow2'::text, 'raw'::text, 'dir'::text]))),
     CONSTRAINT volumes_kind_check CHECK ((kind = ANY (ARRAY['rootDisk'::text, 'writableLayer'::text, 'data'::text, 'nvram'::text, 'tpm'::text, 'suspendImage'::text]))),
     CONSTRAINT volumes_size_mib_check CHECK ((size_mib > 0))

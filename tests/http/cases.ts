@@ -25,6 +25,7 @@ const absent = (path: string) => (api: Api) => refused(api.call('get', path));
 const nobody = '00000000-0000-4000-8000-000000000000';
 const instances = '/v1/projects/alpha/instances';
 const images = '/v1/projects/alpha/images';
+const volumes = '/v1/projects/alpha/volumes';
 const spec = { isolation: 'container', image: 'oci', memoryMiB: 64 };
 let fresh = 0;
 const name = (): string => `n${++fresh}`;
@@ -41,6 +42,13 @@ function disk(): Buffer {
   createHash('sha256').update(String(++fresh)).digest().copy(bytes, 4096);
   bytes.writeUInt16LE(0xaa55, 510);
   return bytes;
+}
+
+/** A volume of 16 MiB that nobody has. */
+async function volume(api: Api): Promise<string> {
+  const made = name();
+  await api.call('post', volumes).send({ name: made, sizeMiB: 16 }).expect(201);
+  return made;
 }
 
 const machines = new WeakMap<Api, Promise<string>>();
@@ -459,15 +467,52 @@ export const cases: Readonly<Record<string, RouteCase>> = {
     },
     bad: absent('/v1/projects/nowhere/volumes'),
   },
-  'GET /v1/projects/{project}/volumes/{id}': {
+  'POST /v1/projects/{project}/volumes': {
+    good: async (api) => {
+      const made = name();
+      const { body, headers } = await api
+        .call('post', volumes)
+        .send({ name: made, sizeMiB: 16, limits: { readBytesPerSecond: 1000 } })
+        .expect(201);
+      expect(body).toMatchObject({ name: made, kind: 'data', format: 'qcow2', host: null, owner: null });
+      await api.call('get', headers['location'] as string).expect(200, body);
+      const taken = await api.call('post', volumes).send({ name: made, sizeMiB: 1 }).expect(409);
+      expect(taken.body.code).toBe('nameTaken');
+    },
+    bad: (api) => refused(api.call('post', volumes).send({ name: name(), sizeMiB: 0 })),
+  },
+  'GET /v1/projects/{project}/volumes/{volume}': {
     good: async (api) => {
       const { body } = await api.call('get', `${instances}/${await api.instance()}`).expect(200);
-      const volume = await api
-        .call('get', `/v1/projects/alpha/volumes/${body.status.rootVolumeId}`)
-        .expect(200);
+      const volume = await api.call('get', `${volumes}/${body.status.rootVolumeId}`).expect(200);
       expect(volume.body).toMatchObject({ kind: 'writableLayer', owner: { instance: body.name } });
+      await api.call('get', `${volumes}/${volume.body.name}`).expect(200, volume.body);
     },
-    bad: absent('/v1/projects/alpha/volumes/not-an-id'),
+    bad: absent('/v1/projects/alpha/volumes/nowhere'),
+  },
+  'PATCH /v1/projects/{project}/volumes/{volume}': {
+    good: async (api) => {
+      const at = `${volumes}/${await volume(api)}`;
+      const { body } = await api.call('patch', at).send({ sizeMiB: 32 }).expect(200);
+      expect(body).toMatchObject({ sizeMiB: 32, limits: {} });
+      const limits = { writeOperationsPerSecond: 10 };
+      await api.call('patch', at).set('If-Match', '"1"').send({ limits }).expect(412);
+      const version = `"${body.resourceVersion}"`;
+      const limited = await api.call('patch', at).set('If-Match', version).send({ limits }).expect(200);
+      expect(limited.body).toMatchObject({ sizeMiB: 32, limits });
+    },
+    bad: async (api) => refused(api.call('patch', `${volumes}/${await volume(api)}`).send({ sizeMiB: 15 })),
+  },
+  'DELETE /v1/projects/{project}/volumes/{volume}': {
+    good: async (api) => {
+      const at = `${volumes}/${await volume(api)}`;
+      await api.call('delete', at).expect(204);
+      await api.call('get', at).expect(404);
+    },
+    bad: async (api) => {
+      const { body } = await api.call('get', `${instances}/${await api.instance()}`).expect(200);
+      return refused(api.call('delete', `${volumes}/${body.status.rootVolumeId}`));
+    },
   },
   'GET /v1/hosts': {
     good: async (api) => {

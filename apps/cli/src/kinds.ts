@@ -160,16 +160,21 @@ export const volumes: Kind<Schemas['Volume']> = {
   list: async (api, { project }) =>
     (await answer(api.rest.GET('/v1/projects/{project}/volumes', { params: { path: { project } } }))).items,
   get: (api, project, name) =>
-    answer(api.rest.GET('/v1/projects/{project}/volumes/{id}', { params: { path: { project, id: name } } })),
+    answer(
+      api.rest.GET('/v1/projects/{project}/volumes/{volume}', {
+        params: { path: { project, volume: name } },
+      }),
+    ),
   columns: [
-    { head: 'ID', cell: (v) => v.id },
-    { head: 'OWNER', cell: (v) => v.owner?.instance },
+    { head: 'NAME', cell: (v) => v.name },
+    { head: 'INSTANCE', cell: (v) => v.owner?.instance },
     { head: 'KIND', cell: (v) => v.kind },
     { head: 'FORMAT', cell: (v) => v.format },
     { head: 'SIZE', cell: (v) => `${v.sizeMiB} MiB` },
     { head: 'HOST', cell: (v) => v.host?.name },
     { head: 'POOL', wide: true, cell: (v) => v.pool },
     { head: 'AGE', wide: true, cell: (v) => age(v.createdAt, Date.now()) },
+    { head: 'ID', wide: true, cell: (v) => v.id },
   ],
 };
 

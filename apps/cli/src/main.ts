@@ -20,6 +20,7 @@ import { projectCommands } from './commands/project.js';
 import { screenCommands } from './commands/screen.js';
 import { signInCommands } from './commands/sign-in.js';
 import { tokenCommands } from './commands/token.js';
+import { volumeCommands } from './commands/volume.js';
 import { docsText } from './docs.js';
 import { exitCodes, exitMeanings, Failure, failureFrom, ProgramEnded } from './failure.js';
 import { httpSend } from './http-send.js';
@@ -51,6 +52,7 @@ const groups: readonly Commands[] = [
   eventsCommands,
   operationCommands,
   imageCommands,
+  volumeCommands,
   hostCommands,
   projectCommands,
   tokenCommands,

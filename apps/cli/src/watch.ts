@@ -64,8 +64,8 @@ async function follow(
   }
 }
 
-/** What `get` takes: volumes have no name. */
-const keyOf = ({ object }: Event): string => (object.kind === 'volume' ? object.id : object.name);
+/** What `get` takes. */
+const keyOf = ({ object }: Event): string => object.name;
 
 async function showOne(s: Session, kind: Watched, rows: Rows, key: string): Promise<void> {
   try {

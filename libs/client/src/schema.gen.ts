@@ -378,7 +378,7 @@ export interface paths {
     };
     /** Get an instance: what is asked for and what is seen */
     get: operations['instancesGet'];
-    /** Replace the spec; what runs keeps the old one until its next start */
+    /** Replace the spec; what runs is brought to it, or keeps the old one until its next start */
     put: operations['instancesUpdate'];
     post?: never;
     /** Delete an instance with its root disk */
@@ -704,28 +704,31 @@ export interface paths {
     /** List volumes; root disks are volumes */
     get: operations['volumesList'];
     put?: never;
-    post?: never;
+    /** Create a data volume; it is made on a host when it is first attached */
+    post: operations['volumesCreate'];
     delete?: never;
     options?: never;
     head?: never;
     patch?: never;
     trace?: never;
   };
-  '/v1/projects/{project}/volumes/{id}': {
+  '/v1/projects/{project}/volumes/{volume}': {
     parameters: {
       query?: never;
       header?: never;
       path?: never;
       cookie?: never;
     };
-    /** Get a volume */
+    /** Get a volume by its name or id */
     get: operations['volumesGet'];
     put?: never;
     post?: never;
-    delete?: never;
+    /** Delete a data volume with all it holds */
+    delete: operations['volumesDelete'];
     options?: never;
     head?: never;
-    patch?: never;
+    /** Grow a data volume or change its limits, also while a guest uses it */
+    patch: operations['volumesUpdate'];
     trace?: never;
   };
   '/v1/session': {
@@ -1247,6 +1250,8 @@ export interface components {
         /** @default [] */
         volumes?: {
           name: string;
+          /** @default false */
+          readOnly?: boolean;
         }[];
         watchdog?: {
           /** @enum {string} */
@@ -1736,6 +1741,8 @@ export interface components {
         /** @default [] */
         volumes: {
           name: string;
+          /** @default false */
+          readOnly: boolean;
         }[];
         watchdog?: {
           /** @enum {string} */
@@ -1743,6 +1750,7 @@ export interface components {
         };
       };
       status: {
+        appliedGeneration: number | null;
         conditions: {
           message: string;
           reason: string;
@@ -1815,6 +1823,13 @@ export interface components {
           | 'migrating'
           | 'restoring'
           | 'deleting';
+        volumes: {
+          attached: boolean;
+          /** Format: uuid */
+          id: string;
+          name: string;
+          serial: string;
+        }[];
       };
       /** Format: date-time */
       updatedAt: string;
@@ -1929,6 +1944,8 @@ export interface components {
         /** @default [] */
         volumes?: {
           name: string;
+          /** @default false */
+          readOnly?: boolean;
         }[];
         watchdog?: {
           /** @enum {string} */
@@ -2058,6 +2075,8 @@ export interface components {
         /** @default [] */
         volumes: {
           name: string;
+          /** @default false */
+          readOnly: boolean;
         }[];
         watchdog?: {
           /** @enum {string} */
@@ -2172,6 +2191,8 @@ export interface components {
         /** @default [] */
         volumes?: {
           name: string;
+          /** @default false */
+          readOnly?: boolean;
         }[];
         watchdog?: {
           /** @enum {string} */
@@ -2301,6 +2322,7 @@ export interface components {
         | 'conflict'
         | 'nameTaken'
         | 'inUse'
+        | 'noRoom'
         | 'stateConflict'
         | 'operationInProgress'
         | 'gone'
@@ -2616,9 +2638,11 @@ export interface components {
       traceId: string;
     };
     Volume: {
+      actualSizeMiB: number | null;
       /** Format: date-time */
       createdAt: string;
       deleteWithInstance: boolean;
+      deletingSince: string | null;
       /** @enum {string} */
       format: 'qcow2' | 'raw' | 'dir';
       host: {
@@ -2630,6 +2654,12 @@ export interface components {
       id: string;
       /** @enum {string} */
       kind: 'rootDisk' | 'writableLayer' | 'data';
+      limits: {
+        readBytesPerSecond?: number;
+        readOperationsPerSecond?: number;
+        writeBytesPerSecond?: number;
+        writeOperationsPerSecond?: number;
+      };
       name: string;
       owner: {
         instance: string;
@@ -2639,9 +2669,36 @@ export interface components {
       resourceVersion: number;
       sizeMiB: number;
     };
+    VolumeCreate: {
+      /**
+       * @default qcow2
+       * @enum {string}
+       */
+      format?: 'qcow2' | 'raw';
+      /** @default {} */
+      limits?: {
+        readBytesPerSecond?: number;
+        readOperationsPerSecond?: number;
+        writeBytesPerSecond?: number;
+        writeOperationsPerSecond?: number;
+      };
+      name: string;
+      /** @default default */
+      pool?: string;
+      sizeMiB: number;
+    };
+    VolumeUpdate: {
+      limits?: {
+        readBytesPerSecond?: number;
+        readOperationsPerSecond?: number;
+        writeBytesPerSecond?: number;
+        writeOperationsPerSecond?: number;
+      };
+      sizeMiB?: number;
+    };
   };
   responses: {
-    /** @description What went wrong and what to do; code is one of invalid, malformed, unauthenticated, forbidden, notFound, methodNotAllowed, conflict, nameTaken, inUse, stateConflict, operationInProgress, gone, preconditionFailed, tooLarge, unsupportedMediaType, idempotencyMismatch, idempotencyInProgress, unsupported, badImage, upgradeRequired, rateLimited, internal, unavailable */
+    /** @description What went wrong and what to do; code is one of invalid, malformed, unauthenticated, forbidden, notFound, methodNotAllowed, conflict, nameTaken, inUse, noRoom, stateConflict, operationInProgress, gone, preconditionFailed, tooLarge, unsupportedMediaType, idempotencyMismatch, idempotencyInProgress, unsupported, badImage, upgradeRequired, rateLimited, internal, unavailable */
     Problem: {
       headers: {
         [name: string]: unknown;
@@ -4125,13 +4182,47 @@ export interface operations {
       default: components['responses']['Problem'];
     };
   };
+  volumesCreate: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body */
+        'idempotency-key'?: string;
+      };
+      path: {
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['VolumeCreate'];
+      };
+    };
+    responses: {
+      /** @description The volume */
+      201: {
+        headers: {
+          /** @description resourceVersion */
+          etag?: string;
+          /** @description Address of the volume */
+          location?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Volume'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
   volumesGet: {
     parameters: {
       query?: never;
       header?: never;
       path: {
-        id: string;
         project: string;
+        volume: string;
       };
       cookie?: never;
     };
@@ -4140,6 +4231,75 @@ export interface operations {
       /** @description The volume */
       200: {
         headers: {
+          /** @description resourceVersion */
+          etag?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Volume'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  volumesDelete: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description ETag that was read; 412 when the object has changed since */
+        'if-match'?: string;
+      };
+      path: {
+        project: string;
+        volume: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Its host removes it; it is gone when it is not found any more */
+      202: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Volume'];
+        };
+      };
+      /** @description Gone */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  volumesUpdate: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description ETag that was read; 412 when the object has changed since */
+        'if-match'?: string;
+      };
+      path: {
+        project: string;
+        volume: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['VolumeUpdate'];
+      };
+    };
+    responses: {
+      /** @description The volume; its host follows */
+      200: {
+        headers: {
+          /** @description resourceVersion */
+          etag?: string;
           [name: string]: unknown;
         };
         content: {
