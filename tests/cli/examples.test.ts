@@ -84,6 +84,8 @@ beforeAll(async () => {
     .call('post', '/v1/projects/alpha/instances?wait=10')
     .send({ name: 'debian', spec: agent })
     .expect(202);
+  for (const name of ['data', 'shared', 'scratch'])
+    await lab.api.call('post', '/v1/projects/alpha/volumes').send({ name, sizeMiB: 16 }).expect(201);
   const cache = { name: 'cache', spec: { isolation: 'container', image: 'busybox', memoryMiB: 64 } };
   await lab.api.call('post', '/v1/projects/alpha/instances?wait=10').send(cache).expect(202);
 }, 120_000);

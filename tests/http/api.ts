@@ -275,6 +275,11 @@ export class Api {
         power: a.wanted === 'stopped' ? 'off' : a.spec.userData === '#sim:held' ? 'paused' : a.wanted,
         exit: a.wanted !== 'stopped' ? null : { reason: 'stopped', at: new Date().toISOString() },
         conditions: a.wanted === 'stopped' ? [] : conditionsOf(a.spec.userData ?? ''),
+        revision: a.generation,
+        volumes:
+          a.wanted === 'stopped'
+            ? []
+            : [a.rootVolume, ...a.volumes].map(({ id, sizeMiB }) => ({ id, sizeMiB })),
         observedAt: new Date(),
       });
     for (let done = false; !done;) {

@@ -111,6 +111,14 @@ const vm = {
   },
 };
 
+const withVolume = { ...vm, spec: { ...vm.spec, volumes: [{ name: 'data', readOnly: false }] } };
+
+/** The body in which this field is broken. */
+function baseFor(path: readonly (string | number)[]): unknown {
+  if (path[1] === 'volumes') return withVolume;
+  return ['vcpus', 'userData', 'cloudInit', 'watchdog'].includes(String(path[1])) ? vm : container;
+}
+
 function changed(body: unknown, [key, ...rest]: readonly (string | number)[], value: unknown): unknown {
   if (key === undefined) return value;
   if (Array.isArray(body)) return body.map((v, i) => (i === key ? changed(v, rest, value) : (v as unknown)));
@@ -130,7 +138,8 @@ beforeAll(async () => {
 afterAll(() => api.stop());
 
 test('the bodies that the fields are broken in are good ones', async () => {
-  for (const [i, body] of [container, vm].entries())
+  await api.call('post', '/v1/projects/alpha/volumes').send({ name: 'data', sizeMiB: 16 }).expect(201);
+  for (const [i, body] of [container, vm, withVolume].entries())
     await api
       .call('post', '/v1/projects/alpha/instances')
       .send({ ...body, name: `good${i}` })
@@ -143,6 +152,7 @@ test('the bodies that the fields are broken in are good ones', async () => {
     '/spec/watchdog/action',
     '/spec/process/env',
     '/spec/restart/policy',
+    '/spec/volumes/0/name',
     '/name',
     '/labels',
   ])
@@ -152,8 +162,7 @@ test('the bodies that the fields are broken in are good ones', async () => {
 test('each field with a wrong type or out of range is refused by its pointer with a remedy, and no row changes', async () => {
   const before = await api.counts();
   for (const { path, value } of wrongs) {
-    const base = ['vcpus', 'userData', 'cloudInit', 'watchdog'].includes(String(path[1])) ? vm : container;
-    const body = changed(base, path, value);
+    const body = changed(baseFor(path), path, value);
     const answer = await api.call('post', '/v1/projects/alpha/instances').send(body as object);
     const problem = Problem.parse(answer.body);
     const said = `${pointerOf(path)} = ${JSON.stringify(value)?.slice(0, 80)}: ${JSON.stringify(problem.errors)}`;
@@ -206,7 +215,7 @@ test('a field nobody knows is refused wherever it stands', async () => {
   for (const path of objects) {
     const answer = await api
       .call('post', '/v1/projects/alpha/instances')
-      .send(changed(container, [...path, 'noSuchField'], 1) as object);
+      .send(changed(baseFor(path), [...path, 'noSuchField'], 1) as object);
     expect(answer.body.errors).toContainEqual(
       expect.objectContaining({ path: `${pointerOf(path)}/noSuchField`, code: 'unknownField' }),
     );

@@ -51,6 +51,13 @@ const cases: Readonly<Record<string, Case>> = {
     count: `SELECT count(*)::int AS n FROM projects WHERE name LIKE $1 || '%'`,
     status: 201,
   },
+  'POST /v1/projects/{project}/volumes': {
+    path: () => '/v1/projects/default/volumes',
+    body: (n) => ({ name: n, sizeMiB: 16 }),
+    other: (n) => ({ name: `${n}-other`, sizeMiB: 16 }),
+    count: `SELECT count(*)::int AS n FROM volumes WHERE name LIKE $1 || '%'`,
+    status: 201,
+  },
   'POST /v1/projects/{project}/instances': {
     path: () => instances,
     body: (n) => ({ name: n, spec: { ...container, desired: 'stopped' } }),
