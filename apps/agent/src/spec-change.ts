@@ -14,6 +14,7 @@ const kept = {
   process: 'process',
   userData: 'userData',
   cloudInit: 'cloudInit',
+  watchdog: 'watchdog',
   accel: 'placement.accel',
   driver: 'placement.driver',
 } as const satisfies Partial<Record<keyof Workload, string>>;
