@@ -176,6 +176,7 @@ function assigned(
     cpuMillis: null,
     memoryMiB: 16,
     rootVolume: { id, sizeMiB: 1 },
+    volumes: [],
     nics: [],
     process: null,
     userData: null,

@@ -84,6 +84,7 @@ function list(): AssignmentList {
     cpuMillis: null,
     memoryMiB: 16,
     rootVolume: { id: instanceId, sizeMiB: 1 },
+    volumes: [],
     nics: [],
     process: null,
     userData: null,
