@@ -2,8 +2,16 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { agentConnectedType, type GuestInfo, type Instance, type VmDriver } from '@berth/model';
+import {
+  agentConnectedType,
+  volumeSerial,
+  type GuestInfo,
+  type Instance,
+  type VmDriver,
+  type Volume,
+} from '@berth/model';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Victims } from '../kills/victims.js';
 import { Berth, output, patience, until } from './berth.js';
 
 /*
@@ -60,6 +68,11 @@ const guest = (name: string): Promise<GuestInfo> => berth.ok('GET', `${berth.ins
 /** What a program in the guest printed, and how it ended. */
 function exec(name: string, ...command: string[]): Promise<{ code: number; out: string; err: string }> {
   return berth.try(['exec', name, '--', ...command]);
+}
+
+/** Has a shell in the guest do something that must succeed. */
+async function done(name: string, line: string): Promise<void> {
+  expect(await exec(name, 'sh', '-c', line)).toMatchObject({ code: 0 });
 }
 
 const identity = ({ uuid, status }: Instance): object => ({ uuid, nics: status.nics });
@@ -123,6 +136,45 @@ describe('a Debian of its own', () => {
     expect(await exec('debian', 'systemctl', 'is-active', 'ssh')).toMatchObject({ code: 0 });
   });
 
+  it('has a disk that is plugged in, grows and goes while it runs, over a suspend and the death of its agent', async () => {
+    const { id } = JSON.parse(
+      await berth.run(['volume', 'create', 'data', '--size', '64', '-o', 'json']),
+    ) as Volume;
+    await berth.run(['volume', 'attach', 'debian', 'data']);
+    expect(await berth.get('debian')).toMatchObject({
+      status: { volumes: [{ id, name: 'data', attached: true, serial: volumeSerial(id) }] },
+    });
+    const device = `/dev/disk/by-id/scsi-0QEMU_QEMU_HARDDISK_${volumeSerial(id)}`;
+    await done('debian', `udevadm settle; mkfs.ext4 -q ${device} && mkdir -p /data && mount ${device} /data`);
+    await done('debian', 'cd /data && head -c 16M /dev/urandom >random && sha256sum random >sum && sync');
+    await berth.run(['volume', 'grow', 'data', '--size', '128']);
+    await until('its guest sees a larger disk', patience(60_000), async () => {
+      const { out } = await exec('debian', 'blockdev', '--getsize64', device);
+      return out.trim() === String(128 * 2 ** 20) ? true : undefined;
+    });
+    await done('debian', `resize2fs ${device} && cd /data && sha256sum -c sum`);
+    expect(
+      Number((await exec('debian', 'sh', '-c', 'df -m --output=size /data | tail -1')).out),
+    ).toBeGreaterThan(100);
+
+    await berth.act('debian', 'suspend');
+    await new Victims(berth).killAndWait(['agent']);
+    await berth.act('debian', 'resume');
+    await answering('debian');
+    await done('debian', 'cd /data && sha256sum -c sum && cd / && umount /data');
+
+    await berth.run(['volume', 'detach', 'debian', 'data']);
+    expect(await exec('debian', 'test', '-e', device)).toMatchObject({ code: 1 });
+    const volume = await berth.ok<Volume>('GET', '/v1/projects/default/volumes/data');
+    expect(volume).toMatchObject({
+      owner: null,
+      sizeMiB: 128,
+      actualSizeMiB: 128,
+      host: { name: expect.any(String) },
+    });
+    await output('qemu-img', 'check', '-q', join(berth.root, 'var/lib/berth/volumes', id, 'data.qcow2'));
+  }, 600_000);
+
   it('shuts down by its agent, also where it heeds no power button', async () => {
     const deaf = 'mkdir -p /etc/systemd/logind.conf.d; printf "[Login]\\nHandlePowerKey=ignore\\n"';
     const file = '/etc/systemd/logind.conf.d/deaf.conf; systemctl restart systemd-logind';
@@ -139,6 +191,7 @@ describe('a Debian of its own', () => {
     const { spec } = await berth.get('debian');
     const placement = { ...spec.placement, driver: 'libvirt' };
     await berth.ok('PUT', `${berth.instances}/debian`, { spec: { ...spec, placement } });
+    await berth.run(['volume', 'attach', 'debian', 'data']);
     await berth.act('debian', 'start');
     const second = await answering('debian');
     expect(second.status.driver).toBe('libvirt');
@@ -146,6 +199,34 @@ describe('a Debian of its own', () => {
     expect(await guest('debian')).toMatchObject({ hostname: 'debian', os: { id: 'debian' } });
     expect(await exec('debian', 'sh', '-c', 'echo out; exit 4')).toMatchObject({ code: 4, out: 'out\n' });
     expect((await exec('debian', 'no-such-program')).err).toContain('No such file');
+  }, 600_000);
+
+  it('finds its disk under the other driver as it left it, and gets another while it runs', async () => {
+    const found = (id: Volume['id']): string =>
+      `/dev/disk/by-id/scsi-0QEMU_QEMU_HARDDISK_${volumeSerial(id)}`;
+    const [data] = (await berth.get('debian')).status.volumes;
+    if (data === undefined) throw new Error('it has no volume');
+    await done('debian', `mount ${found(data.id)} /data && cd /data && sha256sum -c sum`);
+    const create = ['volume', 'create', 'more', '--size', '32', '--raw', '-o', 'json'];
+    const { id } = JSON.parse(await berth.run(create)) as Volume;
+    await berth.run(['volume', 'limit', 'more', '--write-iops', '50']);
+    await berth.run(['volume', 'attach', 'debian', 'more']);
+    await done('debian', `udevadm settle; echo kept >${found(id)} && blockdev --flushbufs ${found(id)}`);
+    await berth.run(['volume', 'grow', 'more', '--size', '48']);
+    await until('its guest sees a larger disk', patience(60_000), async () => {
+      const { out } = await exec('debian', 'blockdev', '--getsize64', found(id));
+      return out.trim() === String(48 * 2 ** 20) ? true : undefined;
+    });
+    await berth.run(['volume', 'detach', 'debian', 'more']);
+    const path = join(berth.root, 'var/lib/berth/volumes', id, 'data.raw');
+    expect(readFileSync(path).toString('latin1', 0, 5)).toBe('kept\n');
+    await berth.run(['volume', 'delete', 'more']);
+    await until('the volume is gone', patience(60_000), async () =>
+      (await berth.call('GET', '/v1/projects/default/volumes/more')).status === 404 && !existsSync(path)
+        ? true
+        : undefined,
+    );
+    await done('debian', 'umount /data');
     await berth.act('debian', 'stop');
     const { status } = await berth.state('debian', 'stopped', patience(90_000));
     expect(status.lastExit?.reason).toBe('stopped');
