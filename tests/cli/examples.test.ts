@@ -69,6 +69,7 @@ beforeAll(async () => {
   );
   await once(source, 'listening');
   imageUrl = `http://127.0.0.1:${(source.address() as AddressInfo).port}/disk.raw`;
+  await writeFile(join(lab.dir, 'banner'), 'welcome\n');
   await lab.run('qemu-img create -q -f qcow2 disk.qcow2 8M');
   for (const name of ['web', 'db', 'old', 'old1', 'old2']) {
     const spec = { isolation: 'vm', image: 'disk', vcpus: 1, memoryMiB: 64, rootDisk: { sizeMiB: 64 } };
@@ -137,7 +138,9 @@ describe('an example of --help', () => {
     }
     const { code, out, err } = await running.ended;
     expect({ name, code, err }).toMatchObject({ code: 0 });
-    expect(out !== '' || / > |^source /.test(line) || /^berth (screenshot|send-keys) /.test(line)).toBe(true);
+    expect(out !== '' || / > |^source /.test(line) || /\bberth (screenshot|send-keys|cp) /.test(line)).toBe(
+      true,
+    );
   });
 });
 

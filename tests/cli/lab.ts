@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Api } from '../http/api.js';
+import { StoredFiles } from '../http/stored-files.js';
 import { Guests } from './guests.js';
 
 const exec = promisify(execFile);
@@ -29,6 +30,7 @@ export class CliLab {
     readonly env: NodeJS.ProcessEnv,
     private readonly host: Settler,
     readonly guests: Guests,
+    readonly files: StoredFiles,
   ) {}
 
   static async start(): Promise<CliLab> {
@@ -36,7 +38,8 @@ export class CliLab {
     const host = new Settler();
     const wake = { scheduler: host.wake, dispatch: host.wake, ledger: host.wake };
     const guests = new Guests();
-    const api = await Api.start({ wake, terminals: guests }, 'host-1');
+    const files = new StoredFiles();
+    const api = await Api.start({ wake, terminals: guests, files }, 'host-1');
     host.settle = () => api.settle();
     await api.facetsAdd('pause', 'suspend');
     const bin = join(dir, 'bin');
@@ -53,7 +56,7 @@ export class CliLab {
       BERTH_TOKEN: api.tokens.get('all:admin') ?? '',
       BERTH_PROJECT: 'alpha',
     };
-    return new CliLab(api, dir, env, host, guests);
+    return new CliLab(api, dir, env, host, guests, files);
   }
 
   /** Runs a line of a shell until it ends. */

@@ -1,9 +1,11 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createHash, randomBytes } from 'node:crypto';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
   agentConnectedType,
+  filesystemsFrozenType,
   volumeSerial,
   type GuestInfo,
   type Instance,
@@ -175,6 +177,44 @@ describe('a Debian of its own', () => {
     await output('qemu-img', 'check', '-q', join(berth.root, 'var/lib/berth/volumes', id, 'data.qcow2'));
   }, 600_000);
 
+  it('takes files and gives them, byte for byte, with their permissions', async () => {
+    const file = join(dir, 'whole.bin');
+    writeFileSync(file, randomBytes(3_000_000), { mode: 0o750 });
+    const sum = (path: string): string => createHash('sha256').update(readFileSync(path)).digest('hex');
+    expect(await berth.run(['cp', file, 'debian:/srv/copied.bin'])).toContain('debian:/srv/copied.bin has');
+    expect((await exec('debian', 'sha256sum', '/srv/copied.bin')).out).toContain(sum(file));
+    expect((await exec('debian', 'stat', '-c', '%a %U', '/srv/copied.bin')).out).toBe('750 root\n');
+    expect((await exec('debian', 'ls', '/srv')).out).toBe('copied.bin\n');
+    const back = join(dir, 'back.bin');
+    await berth.run(['cp', 'debian:/srv/copied.bin', back]);
+    expect(sum(back)).toBe(sum(file));
+    // What is made while it is read says nothing of its size.
+    expect((await berth.try(['cp', 'debian:/proc/version', '-'])).out).toContain('Linux version');
+    const missing = await berth.try(['cp', 'debian:/srv/nothing', '-']);
+    expect([missing.code, missing.err]).toEqual([4, expect.stringContaining('has no /srv/nothing')]);
+    const directory = await berth.try(['cp', file, 'debian:/srv']);
+    expect(directory.err).toContain('directory');
+    expect((await exec('debian', 'ls', '/srv')).out).toBe('copied.bin\n');
+  }, 240_000);
+
+  it('is frozen so that it writes nothing, and thawed in time although its agent was killed', async () => {
+    const frozen = async (): Promise<boolean> =>
+      (await berth.get('debian')).status.conditions.some((c) => c.type === filesystemsFrozenType);
+    expect(await berth.run(['freeze', 'debian', '--seconds', '60'])).toContain('freeze succeeded');
+    await until('it says that it is frozen', patience(30_000), async () => (await frozen()) || undefined);
+    expect((await exec('debian', 'true')).code).not.toBe(0);
+    expect(await berth.run(['thaw', 'debian'])).toContain('thaw succeeded');
+    await until('it says that it is thawed', patience(30_000), async () => !(await frozen()) || undefined);
+    expect(await exec('debian', 'touch', '/srv/thawed')).toMatchObject({ code: 0 });
+
+    await berth.run(['freeze', 'debian', '--seconds', '5']);
+    await new Victims(berth).killAndWait(['agent']);
+    await until('the next agent has thawed it', patience(60_000), async () =>
+      (await exec('debian', 'touch', '/srv/again')).code === 0 ? true : undefined,
+    );
+    await until('it says so', patience(30_000), async () => !(await frozen()) || undefined);
+  }, 300_000);
+
   it('shuts down by its agent, also where it heeds no power button', async () => {
     const deaf = 'mkdir -p /etc/systemd/logind.conf.d; printf "[Login]\\nHandlePowerKey=ignore\\n"';
     const file = '/etc/systemd/logind.conf.d/deaf.conf; systemctl restart systemd-logind';
@@ -199,6 +239,13 @@ describe('a Debian of its own', () => {
     expect(await guest('debian')).toMatchObject({ hostname: 'debian', os: { id: 'debian' } });
     expect(await exec('debian', 'sh', '-c', 'echo out; exit 4')).toMatchObject({ code: 4, out: 'out\n' });
     expect((await exec('debian', 'no-such-program')).err).toContain('No such file');
+    expect((await berth.try(['cp', 'debian:/etc/hostname', '-'])).out).toBe('debian\n');
+    expect(await berth.run(['freeze', 'debian'])).toContain('freeze succeeded');
+    expect(await berth.run(['thaw', 'debian'])).toContain('thaw succeeded');
+    const note = join(dir, 'note');
+    writeFileSync(note, 'by libvirt');
+    await berth.run(['cp', note, 'debian:/srv/note']);
+    expect((await exec('debian', 'cat', '/srv/note')).out).toBe('by libvirt');
   }, 600_000);
 
   it('finds its disk under the other driver as it left it, and gets another while it runs', async () => {
@@ -227,8 +274,13 @@ describe('a Debian of its own', () => {
         : undefined,
     );
     await done('debian', 'umount /data');
-    await berth.act('debian', 'stop');
-    const { status } = await berth.state('debian', 'stopped', patience(90_000));
-    expect(status.lastExit?.reason).toBe('stopped');
   }, 600_000);
+
+  it('tells its host when its kernel panics, which ends its run as a failure', async () => {
+    // Nobody is left to say how the command ended.
+    const panics = 'echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger';
+    await exec('debian', 'sh', '-c', panics).catch(() => undefined);
+    const { status } = await berth.state('debian', 'error', patience(90_000));
+    expect(status.lastExit).toMatchObject({ reason: 'guestCrash', message: 'the guest kernel panicked' });
+  }, 300_000);
 });

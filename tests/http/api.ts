@@ -37,6 +37,7 @@ import { migrate } from '../../apps/api/src/store/migrate.js';
 import { openStore } from '../../apps/api/src/store/open.js';
 import { EchoTerminals } from './echo-terminals.js';
 import { DonePrompts } from './done-prompts.js';
+import { StoredFiles } from './stored-files.js';
 import { freshDatabase, startPostgres, withClient, type ThrowawayPostgres } from '../support/postgres.js';
 
 const system = { actor: 'system:test', traceId: '0'.repeat(32) };
@@ -196,6 +197,7 @@ export class Api {
       logs: () => Promise.resolve(Readable.from([Buffer.from('first line\n'), Buffer.from('second line\n')])),
       terminals: new EchoTerminals(),
       prompts: new DonePrompts(),
+      files: new StoredFiles(),
       guest: () => Promise.resolve(guestInfo),
       seed: () => Promise.resolve(seed),
       every: (ms, task) => {

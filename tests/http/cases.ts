@@ -58,8 +58,15 @@ function shown(api: Api): Promise<string> {
   machines.set(api, made);
   return made;
 }
-async function started(api: Api): Promise<string> {
-  const made = await api.instance('alpha', { isolation: 'vm', image: 'disk' });
+const answering = new WeakMap<Api, Promise<string>>();
+/** One in whose guest an agent answers. */
+function withAgent(api: Api): Promise<string> {
+  const made = answering.get(api) ?? started(api, { userData: '#sim:agent' });
+  answering.set(api, made);
+  return made;
+}
+async function started(api: Api, change: object = {}): Promise<string> {
+  const made = await api.instance('alpha', { isolation: 'vm', image: 'disk', ...change });
   await api.settle();
   return made;
 }
@@ -232,6 +239,60 @@ export const cases: Readonly<Record<string, RouteCase>> = {
       expect(headers['location']).toBe(`/v1/operations/${body.operation.id}`);
     },
     bad: async (api) => refused(api.call('post', `${instances}/${await api.instance()}/actions/reset`)),
+  },
+  'POST /v1/projects/{project}/instances/{name}/actions/freeze': {
+    good: async (api) => {
+      const made = await withAgent(api);
+      const freeze = api.call('post', `${instances}/${made}/actions/freeze`).send({ seconds: 5 });
+      expect((await freeze.expect(202)).body.operation).toMatchObject({ kind: 'freeze', state: 'succeeded' });
+    },
+    bad: async (api) => {
+      const made = await withAgent(api);
+      return refused(api.call('post', `${instances}/${made}/actions/freeze`).send({ seconds: 61 }));
+    },
+  },
+  'POST /v1/projects/{project}/instances/{name}/actions/thaw': {
+    good: async (api) => {
+      const thaw = api.call('post', `${instances}/${await withAgent(api)}/actions/thaw`);
+      expect((await thaw.expect(202)).body.operation).toMatchObject({ kind: 'thaw', state: 'succeeded' });
+    },
+    bad: async (api) => refused(api.call('post', `${instances}/${await shown(api)}/actions/thaw`)),
+  },
+  'GET /v1/projects/{project}/instances/{name}/files': {
+    good: async (api) => {
+      const made = await withAgent(api);
+      const { body, headers } = await api
+        .call('get', `${instances}/${made}/files?path=/etc/hostname`)
+        .responseType('arraybuffer')
+        .expect(200);
+      expect((body as Buffer).toString()).toBe(`${made}\n`);
+      expect(headers).toMatchObject({
+        'berth-file-size': String(made.length + 1),
+        'cache-control': 'no-store',
+      });
+    },
+    bad: async (api) =>
+      refused(api.call('get', `${instances}/${await withAgent(api)}/files?path=etc/hostname`)),
+  },
+  'PUT /v1/projects/{project}/instances/{name}/files': {
+    good: async (api) => {
+      const made = await withAgent(api);
+      const { body } = await api
+        .call('put', `${instances}/${made}/files?path=/etc/motd&mode=0644`)
+        .set('content-type', 'application/octet-stream')
+        .send('hello\n')
+        .expect(200);
+      expect(body).toEqual({ path: '/etc/motd', bytes: 6 });
+    },
+    bad: async (api) => {
+      const made = await withAgent(api);
+      return refused(
+        api
+          .call('put', `${instances}/${made}/files?path=/etc/motd&mode=rw`)
+          .set('content-type', 'application/octet-stream')
+          .send('x'),
+      );
+    },
   },
   'POST /v1/projects/{project}/instances/{name}/exec': {
     good: async (api) => {

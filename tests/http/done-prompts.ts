@@ -4,7 +4,7 @@ import type { Prompts } from '../../apps/api/src/http/deps.js';
 
 /** What stands for the hosts behind actions that are done at once: it notes them. */
 export class DonePrompts implements Prompts {
-  /** `<action> <instance>`, in order. */
+  /** `<action> <instance>`, of a freeze with its seconds, in order. */
   readonly done: string[] = [];
   /** Thrown at the next one. */
   refusal: BerthError | null = null;
@@ -17,7 +17,8 @@ export class DonePrompts implements Prompts {
 
   act(instance: Instance, action: PromptAction): Promise<void> {
     if (this.refusal !== null) return Promise.reject(this.refusal);
-    this.done.push(`${action.verb} ${instance.name}`);
+    const how = action.verb === 'freeze' ? ` ${action.seconds}` : '';
+    this.done.push(`${action.verb} ${instance.name}${how}`);
     return Promise.resolve();
   }
 }

@@ -43,6 +43,19 @@ const noTickets = (instance: string) => async (): Promise<undefined> =>
 const ticketsOf = (instance: string): string =>
   `SELECT count(*)::int AS n FROM tickets_made WHERE $1 <> '' AND instance = '${instance}'`;
 
+/** An action that a host does at once: its operation is what counts. */
+const prompt = (verb: string, body: object): Record<string, Case> => ({
+  [`POST /v1/projects/{project}/instances/{name}/actions/${verb}`]: {
+    path: () => `${instances}/guest/actions/${verb}`,
+    body: () => body,
+    other: () => ({ other: true }),
+    count: `SELECT count(*)::int AS n FROM operations WHERE $1 <> '' AND kind = '${verb}' AND target_name = 'guest'`,
+    status: 202,
+    before: async () =>
+      void (await query(`UPDATE operations SET target_name = 'before' WHERE kind = '${verb}'`)),
+  },
+});
+
 const cases: Readonly<Record<string, Case>> = {
   'POST /v1/projects': {
     path: () => '/v1/projects',
@@ -76,15 +89,9 @@ const cases: Readonly<Record<string, Case>> = {
       return undefined;
     },
   },
-  'POST /v1/projects/{project}/instances/{name}/actions/reset': {
-    path: () => `${instances}/machine/actions/reset`,
-    body: () => ({}),
-    other: () => ({ other: true }),
-    count: `SELECT count(*)::int AS n FROM operations WHERE $1 <> '' AND kind = 'reset' AND target_name = 'machine'`,
-    status: 202,
-    before: async () =>
-      void (await query(`UPDATE operations SET target_name = 'before' WHERE kind = 'reset'`)),
-  },
+  ...prompt('reset', {}),
+  ...prompt('freeze', { seconds: 1 }),
+  ...prompt('thaw', {}),
   'POST /v1/projects/{project}/instances/{name}/console': {
     path: () => `${instances}/machine/console`,
     body: () => ({}),
@@ -193,12 +200,15 @@ beforeAll(async () => {
   await image(projectId, 'base', 'oci');
   await image(projectId, 'disk', 'disk');
   await made(instances, { name: 'runner', spec: container });
-  for (const name of ['machine', 'screen'])
+  for (const name of ['machine', 'screen', 'guest'])
     await made(instances, {
       name,
-      spec: { isolation: 'vm', image: 'disk', vcpus: 1, memoryMiB: 64, cpuMillis: 250 },
+      spec: {
+        ...{ isolation: 'vm', image: 'disk', vcpus: 1, memoryMiB: 64, cpuMillis: 200 },
+        ...(name === 'guest' ? { userData: '#sim:agent' } : {}),
+      },
     });
-  for (const name of ['runner', 'machine', 'screen'])
+  for (const name of ['runner', 'machine', 'screen', 'guest'])
     await until(`${name} runs`, patience(60_000), async () => {
       const found = await store.instanceGet(projectId, name);
       return found?.status.state === 'running' ? true : undefined;

@@ -117,3 +117,23 @@ test('a watchdog is refused for a container, and with an action that there is no
   const barks = { ...vm, watchdog: { action: 'bark' } };
   expect((await create(barks)).body.errors[0].path).toBe('/spec/watchdog/action');
 });
+
+describe('freeze and thaw', () => {
+  test('are done by the agent in a guest, with a time', async () => {
+    const name = await started({ ...vm, userData: '#sim:agent' });
+    const frozen = await api.call('post', at(name, 'freeze')).send({ seconds: 7 }).expect(202);
+    expect(frozen.body.operation).toMatchObject({ kind: 'freeze', state: 'succeeded' });
+    await api.call('post', at(name, 'freeze')).send({}).expect(202);
+    await api.call('post', at(name, 'thaw')).expect(202);
+    expect(hosts.done).toEqual([`freeze ${name} 7`, `freeze ${name} 10`, `thaw ${name}`]);
+  });
+
+  test('are refused for containers and where no agent answers', async () => {
+    for (const verb of ['freeze', 'thaw']) {
+      const ask = (name: string) => api.call('post', at(name, verb)).send(verb === 'freeze' ? {} : undefined);
+      expect((await ask(await started({})).expect(422)).body.code).toBe('unsupported');
+      expect((await ask(await started()).expect(409)).body.remedy).toContain('qemu-guest-agent');
+    }
+    expect(hosts.done).toEqual([]);
+  });
+});

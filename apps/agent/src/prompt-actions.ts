@@ -43,9 +43,16 @@ export class PromptActions {
 async function perform(
   runtime: Runtime,
   key: WorkloadKey,
-  { verb }: PromptAction,
+  action: PromptAction,
   ctx: StepContext,
 ): Promise<void> {
+  const { verb } = action;
+  if (verb === 'freeze' || verb === 'thaw') {
+    const { guest } = runtime;
+    if (guest === undefined) throw lacking(runtime, verb);
+    await (verb === 'thaw' ? guest.thaw(key, ctx.signal) : guest.freeze(key, action.seconds, ctx.signal));
+    return;
+  }
   const able = runtime[verb];
   if (able === undefined) throw lacking(runtime, verb);
   await able.call(runtime, key, ctx);

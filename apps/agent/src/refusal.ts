@@ -4,6 +4,8 @@ import { RuntimeError } from '@berth/runtime';
 const statuses: Partial<Record<string, number>> = {
   notPrepared: 409,
   agentAway: 409,
+  noSuchFile: 404,
+  fileRefused: 409,
   unsupported: 501,
   badImage: 400,
 };

@@ -15,6 +15,7 @@ import type { Hello, LinkAnswer, LinkRequest, Refusal } from '@berth/link';
 import { Digest, InstanceId, SendKeys } from '@berth/model';
 import type { HostId } from '@berth/model';
 import type { Clock } from './clock.js';
+import { GuestFiles } from './guest-files.js';
 import type { ImageFetch } from './image-fetch.js';
 import type { Journal } from './journal.js';
 import type { AgentLog } from './log.js';
@@ -65,11 +66,13 @@ class AgentSession {
   private session: SessionStart | null = null;
   private readonly terminals: Terminals;
   private readonly screens: Screens;
+  private readonly files: GuestFiles;
   private readonly actions: PromptActions;
 
   constructor(private readonly ports: SessionPorts) {
     this.terminals = new Terminals(ports.placements, ports.log);
     this.screens = new Screens(ports.placements);
+    this.files = new GuestFiles(ports.placements);
     this.actions = new PromptActions(ports.placements, ports.clock);
   }
 
@@ -107,6 +110,10 @@ class AgentSession {
           parseMessage(PromptAction, await readBody(request.stream, linkLimits.joinBytes)),
           request.signal,
         );
+      case 'GET files':
+        return this.files.read(parsePart(InstanceId, tail), request);
+      case 'PUT files':
+        return this.files.write(parsePart(InstanceId, tail), request);
       case 'GET screenshots':
         return this.screens.screenshot(parsePart(InstanceId, tail), request.signal);
       case 'POST keys':

@@ -6,7 +6,7 @@ import type { ApiConfig, ApiPaths } from './config.js';
 import { AgentsDoor } from './dispatch/agents-door.js';
 import { Authority } from './dispatch/authority.js';
 import type { DispatchHooks } from './dispatch/hooks.js';
-import { hostPrompts } from './dispatch/host-prompts.js';
+import { hostFiles, hostPrompts } from './dispatch/host-prompts.js';
 import { hostGuest, hostSeed, hostTerminals } from './dispatch/host-terminals.js';
 import { MasterKey } from './dispatch/master-key.js';
 import { firstAccessEnsure } from './first-access.js';
@@ -198,6 +198,7 @@ async function startCore(
       every: (ms, task) => systemTimers.every(ms, task),
       terminals: hostTerminals(agents),
       prompts: hostPrompts(agents),
+      files: hostFiles(agents),
       guest: (instance) => hostGuest(agents, instance),
       seed: (instance) => hostSeed(agents, instance),
       logs: (instance, options, signal) => instanceLogs(agents, instance, options, signal),

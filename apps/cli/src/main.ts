@@ -8,6 +8,7 @@ import { createCommands } from './commands/create.js';
 import { demoCommands } from './commands/demo.js';
 import { describeCommands } from './commands/describe.js';
 import { eventsCommands } from './commands/events.js';
+import { cpCommands } from './commands/cp.js';
 import { execCommands } from './commands/exec.js';
 import { explainCommands } from './commands/explain.js';
 import { getCommands } from './commands/get.js';
@@ -47,6 +48,7 @@ const groups: readonly Commands[] = [
   consoleCommands,
   screenCommands,
   execCommands,
+  cpCommands,
   guestCommands,
   cloudInitCommands,
   eventsCommands,

@@ -34,6 +34,16 @@ export interface TerminalRequest {
   readonly signal?: AbortSignal;
 }
 
+export interface FileOf {
+  readonly project: string;
+  readonly instance: string;
+  /** Absolute, in the guest. */
+  readonly path: string;
+  readonly signal?: AbortSignal;
+}
+
+const signalOf = ({ signal }: FileOf): RequestInit => (signal === undefined ? {} : { signal });
+
 /**
  * Berth's REST API, typed by its OpenAPI document. `rest` is openapi-fetch on those types; hand its answers to
  * {@link answer} to get the body or a ProblemError. Streams have methods of their own.
@@ -171,6 +181,40 @@ export class BerthClient {
     const path = '/v1/projects/{project}/instances/{name}/screenshot';
     const bytes = await answer(this.rest.GET(path, { ...init, parseAs: 'arrayBuffer' }));
     return new Uint8Array(bytes);
+  }
+
+  /** A file of a running VM, as its guest agent reads it; `sizeBytes` is null where the guest does not say. @throws ProblemError */
+  async fileRead(
+    of: FileOf,
+  ): Promise<{ readonly sizeBytes: number | null; readonly body: ReadableStream<Uint8Array> }> {
+    const response = await this.send(new Request(this.fileUrl(of, {}), signalOf(of)));
+    if (!response.ok) throw await errorOf(response);
+    const size = response.headers.get('berth-file-size');
+    const body = response.body ?? new ReadableStream<Uint8Array>({ start: (c) => c.close() });
+    return { sizeBytes: size === null ? null : Number(size), body };
+  }
+
+  /** Writes a file of a running VM by its guest agent; it is there when it is whole. @throws ProblemError */
+  async fileWrite(
+    of: FileOf & { readonly mode?: string },
+    file: Blob | ReadableStream<Uint8Array>,
+  ): Promise<Schemas['FileWritten']> {
+    const url = this.fileUrl(of, of.mode === undefined ? {} : { mode: of.mode });
+    const init: RequestInit & { duplex: 'half' } = {
+      ...signalOf(of),
+      method: 'PUT',
+      body: file,
+      duplex: 'half',
+      headers: { 'content-type': 'application/octet-stream' },
+    };
+    const response = await this.send(new Request(url, init));
+    if (!response.ok) throw await errorOf(response);
+    return (await response.json()) as Schemas['FileWritten'];
+  }
+
+  private fileUrl({ project, instance, path }: FileOf, query: Readonly<Record<string, string>>): URL {
+    const route = `/v1/projects/${segment(project)}/instances/${segment(instance)}/files`;
+    return this.url(route, { path, ...query });
   }
 
   private url(path: string, query: Readonly<Record<string, string>>): URL {

@@ -405,6 +405,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/projects/{project}/instances/{name}/actions/freeze': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Freeze the file systems of a running VM by its guest agent, so that its disk can be copied */
+    post: operations['promptsFreeze'];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/projects/{project}/instances/{name}/actions/reset': {
     parameters: {
       query?: never;
@@ -416,6 +433,23 @@ export interface paths {
     put?: never;
     /** Press the reset button of a running VM: its guest boots anew, what it has not written is lost */
     post: operations['promptsReset'];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/v1/projects/{project}/instances/{name}/actions/thaw': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Thaw the file systems of a running VM by its guest agent; none frozen is no error */
+    post: operations['promptsThaw'];
     delete?: never;
     options?: never;
     head?: never;
@@ -534,6 +568,24 @@ export interface paths {
     /** Ask the scheduler where the instance would go now, and why not elsewhere */
     get: operations['instanceDetailsExplain'];
     put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/v1/projects/{project}/instances/{name}/files': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Read a file of a running VM, by its guest agent */
+    get: operations['filesRead'];
+    /** Write a file of a running VM, by its guest agent; the body is the file, which is there when it is whole */
+    put: operations['filesWrite'];
     post?: never;
     delete?: never;
     options?: never;
@@ -1472,6 +1524,19 @@ export interface components {
         };
       } | null;
     };
+    FileWritten: {
+      /** @description How many were written */
+      bytes: number;
+      /** Format: starts_with */
+      path: string;
+    };
+    Freeze: {
+      /**
+       * @description They are thawed after that, if nobody does it before
+       * @default 10
+       */
+      seconds?: number;
+    };
     GuestInfo: {
       agentVersion: string;
       hostname: string | null;
@@ -2290,6 +2355,8 @@ export interface components {
         | 'resume'
         | 'suspend'
         | 'reset'
+        | 'freeze'
+        | 'thaw'
         | 'delete'
         | 'imageImport';
       progress: number;
@@ -2318,12 +2385,14 @@ export interface components {
         | 'unauthenticated'
         | 'forbidden'
         | 'notFound'
+        | 'noSuchFile'
         | 'methodNotAllowed'
         | 'conflict'
         | 'nameTaken'
         | 'inUse'
         | 'noRoom'
         | 'stateConflict'
+        | 'fileRefused'
         | 'operationInProgress'
         | 'gone'
         | 'preconditionFailed'
@@ -2698,7 +2767,7 @@ export interface components {
     };
   };
   responses: {
-    /** @description What went wrong and what to do; code is one of invalid, malformed, unauthenticated, forbidden, notFound, methodNotAllowed, conflict, nameTaken, inUse, noRoom, stateConflict, operationInProgress, gone, preconditionFailed, tooLarge, unsupportedMediaType, idempotencyMismatch, idempotencyInProgress, unsupported, badImage, upgradeRequired, rateLimited, internal, unavailable */
+    /** @description What went wrong and what to do; code is one of invalid, malformed, unauthenticated, forbidden, notFound, noSuchFile, methodNotAllowed, conflict, nameTaken, inUse, noRoom, stateConflict, fileRefused, operationInProgress, gone, preconditionFailed, tooLarge, unsupportedMediaType, idempotencyMismatch, idempotencyInProgress, unsupported, badImage, upgradeRequired, rateLimited, internal, unavailable */
     Problem: {
       headers: {
         [name: string]: unknown;
@@ -3680,7 +3749,73 @@ export interface operations {
       default: components['responses']['Problem'];
     };
   };
+  promptsFreeze: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body */
+        'idempotency-key'?: string;
+      };
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['Freeze'];
+      };
+    };
+    responses: {
+      /** @description Over already: done, or failed with its reason */
+      202: {
+        headers: {
+          /** @description resourceVersion of the instance */
+          etag?: string;
+          /** @description Address of the operation */
+          location?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Accepted'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
   promptsReset: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body */
+        'idempotency-key'?: string;
+      };
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Over already: done, or failed with its reason */
+      202: {
+        headers: {
+          /** @description resourceVersion of the instance */
+          etag?: string;
+          /** @description Address of the operation */
+          location?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Accepted'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  promptsThaw: {
     parameters: {
       query?: never;
       header?: {
@@ -3905,6 +4040,68 @@ export interface operations {
         };
         content: {
           'application/json': components['schemas']['Explanation'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  filesRead: {
+    parameters: {
+      query: {
+        /** @description Absolute path in the guest */
+        path: string;
+      };
+      header?: never;
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Its bytes; an answer that breaks off is not whole */
+      200: {
+        headers: {
+          /** @description How many there are, where the guest says so */
+          'berth-file-size'?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/octet-stream': string;
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  filesWrite: {
+    parameters: {
+      query: {
+        /** @description Its permissions, octal */
+        mode?: string;
+        /** @description Absolute path in the guest */
+        path: string;
+      };
+      header?: never;
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        'application/octet-stream': string;
+      };
+    };
+    responses: {
+      /** @description It is there */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['FileWritten'];
         };
       };
       default: components['responses']['Problem'];

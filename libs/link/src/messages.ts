@@ -219,6 +219,8 @@ export const PromptAction = z.discriminatedUnion('verb', [
   z.strictObject({ verb: z.literal('reset') }),
   /** Of what its host holds. */
   z.strictObject({ verb: z.literal('resume') }),
+  z.strictObject({ verb: z.literal('freeze'), seconds: z.int().min(1).max(60) }),
+  z.strictObject({ verb: z.literal('thaw') }),
 ]);
 export type PromptAction = z.infer<typeof PromptAction>;
 

@@ -15,6 +15,9 @@ export const storageErrorType = 'StorageError';
  */
 export const watchdogExpiredType = 'WatchdogExpired';
 
+/** Type of the condition of a machine whose file systems are frozen, until they are thawed. */
+export const filesystemsFrozenType = 'FilesystemsFrozen';
+
 type Said = { readonly type: string; readonly reason: string };
 
 /** Whether it says that a watchdog paused a machine, which is held until somebody lets it go on. */

@@ -5,6 +5,7 @@ export const errorCodes = {
   unauthenticated: 401,
   forbidden: 403,
   notFound: 404,
+  noSuchFile: 404,
   methodNotAllowed: 405,
   conflict: 409,
   nameTaken: 409,
@@ -12,6 +13,7 @@ export const errorCodes = {
   /** The host that it must be on has no room for it. */
   noRoom: 409,
   stateConflict: 409,
+  fileRefused: 409,
   operationInProgress: 409,
   gone: 410,
   preconditionFailed: 412,

@@ -6,6 +6,7 @@ export * from './state.js';
 export * from './error-codes.js';
 export * from './errors.js';
 export * from './guest.js';
+export * from './guest-file.js';
 export * from './host.js';
 export * from './image.js';
 export * from './network.js';

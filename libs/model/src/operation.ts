@@ -13,6 +13,8 @@ export const OperationKind = z.enum([
   'resume',
   'suspend',
   'reset',
+  'freeze',
+  'thaw',
   'delete',
   'imageImport',
 ]);

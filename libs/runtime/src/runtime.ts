@@ -6,6 +6,7 @@ import type {
   ConsoleOpen,
   ExecOpen,
   ExitInfo,
+  FileTarget,
   GuestInfo,
   HostNetworkSpec,
   HostVolume,
@@ -117,6 +118,9 @@ export type RuntimeErrorCode =
   | 'unsupported'
   /** The agent in the guest does not answer, or makes no sense. */
   | 'agentAway'
+  | 'noSuchFile'
+  /** The guest does not let a file be read or written. */
+  | 'fileRefused'
   | 'hostFault';
 
 /** An expected failure of a step. After it, nothing half-made is left of that step. */
@@ -255,6 +259,33 @@ export interface GuestFacet {
    * output comes when it has, and both are bounded. It has no terminal. @throws RuntimeError unsupported
    */
   exec(key: WorkloadKey, open: ExecOpen, signal: AbortSignal): Promise<Terminal>;
+  /** @throws RuntimeError noSuchFile, fileRefused */
+  readFile(key: WorkloadKey, path: string, signal: AbortSignal): Promise<GuestFile>;
+  /**
+   * Replaces or makes a file; until all of it is there, what was there is. @returns how many bytes
+   * @throws RuntimeError noSuchFile (its directory), fileRefused
+   */
+  writeFile(
+    key: WorkloadKey,
+    target: FileTarget,
+    bytes: AsyncIterable<Uint8Array>,
+    signal: AbortSignal,
+  ): Promise<number>;
+  /**
+   * The guest writes out all its file systems and holds what is written then, so that its disk can be copied: until
+   * `thaw`, and for so many seconds at most, also when this process dies meanwhile. Condition `FilesystemsFrozen`.
+   * @returns how many @throws RuntimeError; then none is left frozen
+   */
+  freeze(key: WorkloadKey, seconds: number, signal: AbortSignal): Promise<number>;
+  /** Lets them be written again. @returns how many; none frozen is no error */
+  thaw(key: WorkloadKey, signal: AbortSignal): Promise<number>;
+}
+
+/** A file of a guest. Its bytes are for one reader, end with an error where they cannot be read on, and at its signal. */
+export interface GuestFile {
+  /** Null where the guest does not say. */
+  readonly sizeBytes: number | null;
+  readonly bytes: AsyncIterable<Uint8Array>;
 }
 
 export interface RuntimeProbe {

@@ -1,6 +1,7 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import {
   agentConnectedType,
+  filesystemsFrozenType,
   watchdogExpiredType,
   type Condition,
   type ExitInfo,
@@ -21,6 +22,10 @@ export interface SimulatedWorkload {
   expired?: 'reset' | 'pause' | 'none';
   /** Disks it runs with, the root disk among them: what it was started with, or changed to. */
   volumes?: readonly VolumeSeen[];
+  /** Files that were copied into its guest, in base64. */
+  files?: Record<string, string>;
+  /** Its file systems are frozen. */
+  frozen?: boolean;
   /** MACs of its nics. */
   macs?: string[];
 }
@@ -115,7 +120,9 @@ function conditionsOf(w: SimulatedWorkload): Omit<Condition, 'since'>[] {
   const reason = expired === undefined ? null : { reset: 'Reset', pause: 'Paused', none: 'Expired' }[expired];
   const said =
     reason === null ? [] : [{ type: watchdogExpiredType, reason, message: 'its watchdog expired' }];
-  return [...said, ...(hasAgent(w) ? [answering] : [])];
+  const held =
+    w.frozen === true ? [{ type: filesystemsFrozenType, reason: 'Frozen', message: 'frozen' }] : [];
+  return [...said, ...held, ...(hasAgent(w) ? [answering] : [])];
 }
 
 /** An agent is in its guest. */

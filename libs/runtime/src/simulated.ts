@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
 import type {
   ConsoleOpen,
@@ -348,7 +349,31 @@ export class SimulatedRuntime implements Runtime {
       this.withAgent(key);
       return Promise.resolve(new SimulatedProcess(open, this.endOf(key, signal), signal));
     },
+    readFile: async (key, path) => {
+      const held = await Promise.resolve(this.withAgent(key).files?.[path]);
+      if (held === undefined) throw new RuntimeError('noSuchFile', `the guest has no ${path}`);
+      const bytes = Buffer.from(held, 'base64');
+      return { sizeBytes: bytes.length, bytes: Readable.from([bytes]) };
+    },
+    writeFile: async (key, { path }, bytes) => {
+      const workload = this.withAgent(key);
+      const whole = Buffer.concat(await Readable.from(bytes).toArray());
+      workload.files = { ...workload.files, [path]: whole.toString('base64') };
+      this.host.changed(null);
+      return whole.length;
+    },
+    freeze: (key) => this.frozen(key, true),
+    thaw: (key) => this.frozen(key, false),
   };
+
+  /** A guest has one file system. */
+  private async frozen(key: WorkloadKey, frozen: boolean): Promise<number> {
+    const workload = await Promise.resolve().then(() => this.withAgent(key));
+    const before = workload.frozen === true;
+    workload.frozen = frozen;
+    this.host.changed(observationOf(workload));
+    return frozen || before ? 1 : 0;
+  }
 
   private withAgent(key: WorkloadKey): SimulatedWorkload {
     const workload = this.running(key);

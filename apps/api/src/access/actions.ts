@@ -31,6 +31,8 @@ export const actions = {
   'instances.screenshot': rule('viewer'),
   'instances.keys': rule('operator'),
   'instances.exec': rule('operator'),
+  'instances.fileRead': rule('operator'),
+  'instances.fileWrite': rule('operator'),
   'images.import': rule('operator'),
   'images.list': rule('viewer'),
   'images.get': rule('viewer'),

@@ -1,14 +1,23 @@
 import type { ClientHttp2Stream } from 'node:http2';
 import type { AddressInfo } from 'node:net';
+import type { Readable } from 'node:stream';
 import tls from 'node:tls';
 import type { TLSSocket } from 'node:tls';
 import type { PromptAction } from '@berth/link';
 import { LinkError, agentDoor, clientLink, joinDoor, keyFingerprint, linkLimits } from '@berth/link';
 import { BerthError } from '@berth/model';
-import type { CloudInitSeed, GuestInfo, HostId, InstanceId, SendKeys, TerminalOpen } from '@berth/model';
+import type {
+  CloudInitSeed,
+  FileTarget,
+  GuestInfo,
+  HostId,
+  InstanceId,
+  SendKeys,
+  TerminalOpen,
+} from '@berth/model';
 import type { Clock } from '../store/store.js';
 import { HostLink } from './host-link.js';
-import type { HostLinkPorts } from './host-link.js';
+import type { HostFile, HostLinkPorts } from './host-link.js';
 import { streamFault, type HostTerminal } from './host-terminal.js';
 import { serveJoinDoor } from './join-door.js';
 import type { JoinPorts } from './join-door.js';
@@ -178,6 +187,35 @@ export class AgentsDoor {
       await this.linkOf(hostId).act(instanceId, action);
     } catch (cause) {
       throw streamFault(cause, action.verb);
+    }
+  }
+
+  /** @throws BerthError unavailable, notFound, noSuchFile, fileRefused, stateConflict (does not run, no agent), unsupported, rateLimited */
+  async fileRead(
+    hostId: HostId,
+    instanceId: InstanceId,
+    path: string,
+    signal: AbortSignal,
+  ): Promise<HostFile> {
+    try {
+      return await this.linkOf(hostId).fileRead(instanceId, path, signal);
+    } catch (cause) {
+      throw streamFault(cause, 'file');
+    }
+  }
+
+  /** @throws BerthError as `fileRead` */
+  async fileWrite(
+    hostId: HostId,
+    instanceId: InstanceId,
+    target: FileTarget,
+    body: Readable,
+    signal: AbortSignal,
+  ): Promise<number> {
+    try {
+      return await this.linkOf(hostId).fileWrite(instanceId, target, body, signal);
+    } catch (cause) {
+      throw streamFault(cause, 'file');
     }
   }
 

@@ -1,4 +1,5 @@
 import type { ClientHttp2Session, ClientHttp2Stream } from 'node:http2';
+import type { Readable } from 'node:stream';
 import { faultPoints } from '@berth/faults';
 import {
   Hello,
@@ -13,10 +14,12 @@ import {
   send,
   sendForStream,
   UsageAnswer,
+  fileOfAnswer,
 } from '@berth/link';
 import type { PromptAction } from '@berth/link';
 import { CloudInitSeed, GuestInfo } from '@berth/model';
-import type { Digest, HostId, InstanceId, SendKeys, TerminalOpen } from '@berth/model';
+import { z } from 'zod';
+import type { Digest, FileTarget, HostId, InstanceId, SendKeys, TerminalOpen } from '@berth/model';
 import type { Store } from '../store/store.js';
 import { type BlobHolder, blobOpen } from './blob-holders.js';
 import { listFaults } from './fault-names.js';
@@ -45,6 +48,14 @@ const seenEveryMs = 5_000;
 const usageEveryMs = 15_000;
 /** The same until its first answer with figures in it. */
 const firstUsageEveryMs = 1_000;
+/** A guest may be slow to open a file, and to take a large one; milliseconds. */
+const fileOpenMs = 60_000;
+const fileMs = 6 * 3_600_000;
+const FileWritten = z.strictObject({ bytes: z.int().min(0) });
+
+/** A file as it comes from a host. */
+export type HostFile = Awaited<ReturnType<typeof fileOfAnswer>>;
+
 /** Blobs pushed to one host at a time. */
 const pushesAtOnce = 2;
 /** A blob may take this long, milliseconds. */
@@ -342,6 +353,30 @@ export class HostLink {
   async screenshot(instanceId: InstanceId, signal: AbortSignal): Promise<Buffer> {
     const path = `/screenshots/${instanceId}`;
     return readBody(await sendForStream(this.h2, { method: 'GET', path, signal }), linkLimits.bodyBytes);
+  }
+
+  /** A file of the guest of an instance's newest epoch on this host; `signal` ends it. @throws LinkError status */
+  async fileRead(instanceId: InstanceId, path: string, signal: AbortSignal): Promise<HostFile> {
+    const query = new URLSearchParams({ path });
+    const stream = await sendForStream(this.h2, {
+      method: 'GET',
+      path: `/files/${instanceId}?${query.toString()}`,
+      timeoutMs: fileOpenMs,
+      signal,
+    });
+    return fileOfAnswer(stream as AsyncIterable<Buffer>);
+  }
+
+  /** How many bytes were written. @throws LinkError status */
+  async fileWrite(
+    instanceId: InstanceId,
+    target: FileTarget,
+    body: Readable,
+    signal: AbortSignal,
+  ): Promise<number> {
+    const path = `/files/${instanceId}?${new URLSearchParams(target).toString()}`;
+    const stream = await sendForStream(this.h2, { method: 'PUT', path, body, timeoutMs: fileMs, signal });
+    return parseMessage(FileWritten, await readBody(stream, linkLimits.joinBytes)).bytes;
   }
 
   /** Resolves when an instance's newest epoch on this host has done it. @throws LinkError status */

@@ -1,5 +1,5 @@
 import type { Instance } from '@berth/model';
-import type { Prompts } from '../http/deps.js';
+import type { Files, Prompts } from '../http/deps.js';
 import type { AgentsDoor } from './agents-door.js';
 import { hostOf } from './host-terminals.js';
 
@@ -8,5 +8,15 @@ export function hostPrompts(door: Pick<AgentsDoor, 'connected' | 'act'>): Prompt
   return {
     refuseAway: (instance: Instance) => void hostOf(door, instance),
     act: (instance, action) => door.act(hostOf(door, instance).id, instance.id, action),
+  };
+}
+
+/** Files of guests, likewise. */
+export function hostFiles(door: Pick<AgentsDoor, 'connected' | 'fileRead' | 'fileWrite'>): Files {
+  return {
+    read: async (instance, path, signal) =>
+      door.fileRead(hostOf(door, instance).id, instance.id, path, signal),
+    write: async (instance, target, body, signal) =>
+      door.fileWrite(hostOf(door, instance).id, instance.id, target, body, signal),
   };
 }

@@ -94,6 +94,8 @@ export function streamFault(cause: unknown, what: string): BerthError {
   const status = cause instanceof LinkError ? cause.options.status : undefined;
   const refusal = refusalOf(cause);
   const options = { cause, ...(refusal.remedy === undefined ? {} : { remedy: refusal.remedy }) };
+  if (refusal.code === 'noSuchFile' || refusal.code === 'fileRefused')
+    return new BerthError(refusal.code, refusal.message ?? 'the guest refused it', options);
   if (status === 404) return new BerthError('notFound', `the host has no ${what} of this instance`, options);
   if (status === 501)
     return new BerthError('unsupported', refusal.message ?? `the driver has no ${what}`, options);

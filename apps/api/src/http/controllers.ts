@@ -1,5 +1,6 @@
 import type { Type } from '@nestjs/common';
 import { EventsController } from './events.controller.js';
+import { FilesController } from './files.controller.js';
 import { HealthController } from './health.controller.js';
 import { HostsController } from './hosts.controller.js';
 import { ImagesController } from './images.controller.js';
@@ -33,6 +34,7 @@ export const controllers: readonly Type[] = [
   TerminalsController,
   TerminalDoorController,
   ScreensController,
+  FilesController,
   ImagesController,
   NetworksController,
   VolumesController,

@@ -1,9 +1,11 @@
+import type { Readable } from 'node:stream';
 import type { BlobStore } from '@berth/images';
 import type { PromptAction } from '@berth/link';
 import {
   Decision,
   HostVerdict,
   type CloudInitSeed,
+  type FileTarget,
   type GuestInfo,
   type Instance,
   type InstanceSpec,
@@ -106,6 +108,7 @@ export interface HttpDeps {
   ): Promise<AsyncIterable<Uint8Array>>;
   readonly terminals: Terminals;
   readonly prompts: Prompts;
+  readonly files: Files;
   /** What the guest of a running VM says of itself. @throws BerthError stateConflict (no agent), unavailable, unsupported */
   guest(instance: Instance): Promise<GuestInfo>;
   /** What a VM's cloud-init was given. @throws BerthError stateConflict (never placed), unavailable, notFound */
@@ -139,6 +142,18 @@ export interface Prompts {
   refuseAway(instance: Instance): void;
   /** @throws BerthError unavailable, stateConflict (does not run, is paused), unsupported */
   act(instance: Instance, action: PromptAction): Promise<void>;
+}
+
+/** Files of guests on the hosts that are connected to this process, by their guest agents. */
+export interface Files {
+  /** Its bytes end with the signal. @throws BerthError unavailable, noSuchFile, fileRefused, stateConflict, unsupported, rateLimited */
+  read(
+    instance: Instance,
+    path: string,
+    signal: AbortSignal,
+  ): Promise<{ readonly sizeBytes: number | null; readonly bytes: AsyncIterable<Uint8Array> }>;
+  /** How many bytes were written. @throws BerthError as `read` */
+  write(instance: Instance, target: FileTarget, body: Readable, signal: AbortSignal): Promise<number>;
 }
 
 /** Nest's token for {@link HttpDeps}. */

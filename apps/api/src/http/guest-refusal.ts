@@ -40,3 +40,11 @@ export function refuseStopped({ name, status }: Instance): void {
       remedy: 'Start it first, and wait until its state is running.',
     });
 }
+
+/** What stands still does nothing, until somebody lets it go on. @throws BerthError stateConflict */
+export function refusePaused({ name, status }: Instance): void {
+  if (status.state === 'paused')
+    throw new BerthError('stateConflict', `${name} is paused.`, {
+      remedy: 'Resume it first: POST …/actions/resume.',
+    });
+}

@@ -1,13 +1,27 @@
+import type { PromptAction } from '@berth/link';
 import { BerthError, isWatchdogHold, type Instance, type OperationKind, type ProjectId } from '@berth/model';
-import { Controller, Inject, Param, Post, Res } from '@nestjs/common';
+import { Body, Controller, Inject, Param, Post, Res } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
+import { z } from 'zod';
 import { instancePrompt } from '../instances/prompt.js';
 import { Action, type Answer } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
-import { refuseStopped } from './guest-refusal.js';
+import { refuseGuest, refusePaused, refuseStopped } from './guest-refusal.js';
 import { Accepted, accepted } from './operation-wait.js';
 import { addressName, found, projectOf } from './project-scope.js';
+
+const Freeze = z
+  .strictObject({
+    seconds: z
+      .int()
+      .min(1)
+      .max(60)
+      .default(10)
+      .describe('They are thawed after that, if nobody does it before'),
+  })
+  .meta({ id: 'Freeze' });
+type Freeze = z.infer<typeof Freeze>;
 
 const done: Readonly<Record<number, Answer>> = {
   202: {
@@ -39,10 +53,58 @@ export class PromptsController {
         remedy: 'Restart it: POST …/actions/restart.',
       });
     refuseStopped(instance);
-    refusePaused(instance);
+    if (!instance.status.conditions.some(isWatchdogHold)) refusePaused(instance);
     await this.refuseWithout('reset', instance);
     return this.prompt(asking, reply, { instance, projectId, kind: 'reset' }, () =>
       this.deps.prompts.act(instance, { verb: 'reset' }),
+    );
+  }
+
+  @Post('freeze')
+  @Action('instances.act', {
+    summary: 'Freeze the file systems of a running VM by its guest agent, so that its disk can be copied',
+    answers: done,
+  })
+  async freeze(
+    @Asking() asking: Caller,
+    @Param('project') project: string,
+    @Param('name') name: string,
+    @Body({ schema: Freeze }) { seconds }: Freeze,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<Accepted> {
+    return this.inGuest(asking, reply, project, name, { verb: 'freeze', seconds });
+  }
+
+  @Post('thaw')
+  @Action('instances.act', {
+    summary: 'Thaw the file systems of a running VM by its guest agent; none frozen is no error',
+    answers: done,
+  })
+  async thaw(
+    @Asking() asking: Caller,
+    @Param('project') project: string,
+    @Param('name') name: string,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<Accepted> {
+    return this.inGuest(asking, reply, project, name, { verb: 'thaw' });
+  }
+
+  private async inGuest(
+    asking: Caller,
+    reply: FastifyReply,
+    project: string,
+    name: string,
+    action: Extract<PromptAction, { verb: 'freeze' | 'thaw' }>,
+  ): Promise<Accepted> {
+    const { instance, projectId } = await this.instance(asking, project, name);
+    if (instance.spec.isolation === 'container')
+      throw new BerthError('unsupported', `${name} is a container: its file systems are its host's.`, {
+        remedy: 'Pause it, which holds what it writes: POST …/actions/pause.',
+      });
+    refuseGuest(instance);
+    refusePaused(instance);
+    return this.prompt(asking, reply, { instance, projectId, kind: action.verb }, () =>
+      this.deps.prompts.act(instance, action),
     );
   }
 
@@ -77,12 +139,4 @@ export class PromptsController {
     const stored = await store.instanceGet(projectId, addressName('instance', name));
     return { instance: found('instance', name, stored), projectId };
   }
-}
-
-/** @throws BerthError stateConflict */
-function refusePaused({ name, status }: Instance): void {
-  if (status.state === 'paused' && !status.conditions.some(isWatchdogHold))
-    throw new BerthError('stateConflict', `${name} is paused.`, {
-      remedy: 'Resume it first: POST …/actions/resume.',
-    });
 }

@@ -1,6 +1,6 @@
 import { answer } from '@berth/client';
 import { accept, type WaitOptions, waiting } from '../operation.js';
-import { examples, ofInstance, type Commands } from '../session.js';
+import { examples, ofInstance, wholeNumber, type Commands } from '../session.js';
 
 const verbs = {
   start: 'start instances; one that ended by itself runs again',
@@ -33,6 +33,29 @@ export const actCommands: Commands = (program, session) => {
       await accept(s, options, names.map(ask));
     });
   examples(reset, 'berth reset db\nberth reset web db');
+  const freeze = waiting(program.command('freeze <name...>'))
+    .description(
+      'freeze the file systems of running VMs by their guest agents, so that their disks can be copied',
+    )
+    .option('--seconds <n>', 'thaw them after that, 60 at most', (t) => wholeNumber('--seconds', t), 10)
+    .action(async (names: string[], options: WaitOptions & { seconds: number }) => {
+      const s = session();
+      const path = '/v1/projects/{project}/instances/{name}/actions/freeze';
+      const body = { seconds: options.seconds };
+      const ask = (name: string) => () =>
+        answer(s.api.rest.POST(path, { params: ofInstance(s, name), body }));
+      await accept(s, options, names.map(ask));
+    });
+  examples(freeze, 'berth freeze debian\nberth freeze debian --seconds 30');
+  const thaw = waiting(program.command('thaw <name...>'))
+    .description('thaw the file systems of running VMs')
+    .action(async (names: string[], options: WaitOptions) => {
+      const s = session();
+      const path = '/v1/projects/{project}/instances/{name}/actions/thaw';
+      const ask = (name: string) => () => answer(s.api.rest.POST(path, { params: ofInstance(s, name) }));
+      await accept(s, options, names.map(ask));
+    });
+  examples(thaw, 'berth thaw debian');
   const remove = waiting(program.command('delete <name...>'))
     .description('delete instances with their root disks')
     .action(async (names: string[], options: WaitOptions) => {

@@ -15,7 +15,7 @@ import {
   type Commands,
   type Session,
 } from '../session.js';
-import { uploadProgress } from '../upload-progress.js';
+import { transferProgress } from '../transfer-progress.js';
 
 interface ImportOptions extends WaitOptions {
   readonly name: string;
@@ -58,7 +58,7 @@ export const imageCommands: Commands = (program, session) => {
       if (options.sha256 !== undefined)
         throw new Failure('--sha256 is for addresses; a file is sent as it is', exitCodes.usage);
       const kind = options.kind ?? (await kindGuess(file));
-      const progress = uploadProgress(process.stderr, () => performance.now());
+      const progress = transferProgress(process.stderr, () => performance.now(), 'sent, being verified');
       const made = await imageImport(
         s.api,
         s.project,

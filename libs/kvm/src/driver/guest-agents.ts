@@ -3,6 +3,7 @@ import {
   type Condition,
   type ExecOpen,
   type ExitInfo,
+  type FileTarget,
   type GuestInfo,
 } from '@berth/model';
 import {
@@ -10,11 +11,15 @@ import {
   keyText,
   RuntimeError,
   type GuestFacet,
+  type GuestFile,
   type Terminal,
   type WorkloadKey,
 } from '@berth/runtime';
 import { QgaAgent } from '../qga/agent.js';
+import { QgaFiles } from '../qga/files.js';
 import { QgaError, QgaTransportError, type QgaTransport } from '../qga/transport.js';
+import { Freezes, type FreezingPorts } from './freezes.js';
+import { guestFileRead, guestFileWrite } from './guest-files.js';
 import { GuestProcess } from './guest-process.js';
 
 interface Machines {
@@ -22,8 +27,9 @@ interface Machines {
   transport(key: WorkloadKey): Promise<QgaTransport | null>;
   /** How the machine's run ended, when it does; null when the signal fires before. Watched from the call on. */
   ended(key: WorkloadKey, signal: AbortSignal): Promise<ExitInfo | null>;
-  /** Whether its agent answers has changed. */
+  /** Whether its agent answers has changed, or whether its file systems are frozen. */
   changed(key: WorkloadKey): void;
+  readonly freezing: FreezingPorts;
 }
 
 /** A guest that has opened the port of its agent. */
@@ -37,6 +43,8 @@ interface Guest {
 const FIRST_WAIT_MS = 1_000;
 const LONGEST_WAIT_MS = 60_000;
 const SHUTDOWN_MS = 2_000;
+/** A guest writes all that it has not written yet before it freezes. */
+const FREEZE_MS = 20_000;
 /** Questions to one agent that wait for each other; it takes one at a time. */
 const MOST_QUESTIONS = 16;
 
@@ -53,8 +61,18 @@ export class GuestAgents implements GuestFacet {
   readonly #locks = new KeyedLock();
   readonly #questions = new Map<string, number>();
   readonly #life = new AbortController();
+  readonly freezes: Freezes;
 
-  constructor(private readonly machines: Machines) {}
+  constructor(private readonly machines: Machines) {
+    const bounds = (signal: AbortSignal) => ({ signal, timeoutMs: FREEZE_MS });
+    const guests = {
+      freeze: (key: WorkloadKey, signal: AbortSignal) =>
+        reached(async () => (await this.#agent(key)).freeze(bounds(signal))),
+      thaw: (key: WorkloadKey, signal: AbortSignal) =>
+        reached(async () => (await this.#agent(key)).thaw(bounds(signal))),
+    };
+    this.freezes = new Freezes({ ...machines.freezing, guests, changed: (key) => machines.changed(key) });
+  }
 
   /** What the hypervisor says of the port of a guest's agent now. */
   saw({ instanceId, epoch }: WorkloadKey, portOpen: boolean): void {
@@ -74,6 +92,7 @@ export class GuestAgents implements GuestFacet {
   }
 
   close(): void {
+    this.freezes.close();
     this.#life.abort();
     for (const { key } of this.#guests.values()) this.forget(key);
   }
@@ -110,6 +129,27 @@ export class GuestAgents implements GuestFacet {
     }
   }
 
+  readFile(key: WorkloadKey, path: string, signal: AbortSignal): Promise<GuestFile> {
+    return reached(async () => guestFileRead(await this.#guest(key), path, signal));
+  }
+
+  writeFile(
+    key: WorkloadKey,
+    target: FileTarget,
+    bytes: AsyncIterable<Uint8Array>,
+    signal: AbortSignal,
+  ): Promise<number> {
+    return reached(async () => guestFileWrite(await this.#guest(key), target, bytes, signal));
+  }
+
+  freeze(key: WorkloadKey, seconds: number, signal: AbortSignal): Promise<number> {
+    return this.freezes.freeze(key, seconds, signal);
+  }
+
+  thaw(key: WorkloadKey, signal: AbortSignal): Promise<number> {
+    return this.freezes.thaw(key, signal);
+  }
+
   /** A way to ask the guest to end: at first by its agent, if that answers, and by the power button whenever it does not. */
   asker(key: WorkloadKey, press: () => Promise<void>): () => Promise<void> {
     let first = this.conditions(key).length > 0;
@@ -143,9 +183,14 @@ export class GuestAgents implements GuestFacet {
 
   /** @throws RuntimeError notPrepared, agentAway */
   async #agent(key: WorkloadKey): Promise<QgaAgent> {
+    return (await this.#guest(key)).agent;
+  }
+
+  /** @throws RuntimeError notPrepared, agentAway */
+  async #guest(key: WorkloadKey): Promise<{ readonly agent: QgaAgent; readonly files: QgaFiles }> {
     const transport = await this.machines.transport(key);
     if (transport === null) throw new RuntimeError('agentAway', 'no agent answers in the guest', { remedy });
-    return new QgaAgent({
+    const inTurn: QgaTransport = {
       send: (command, args, options) =>
         this.#inTurn(key, () => {
           const signals = options?.signal === undefined ? [] : [options.signal];
@@ -154,7 +199,8 @@ export class GuestAgents implements GuestFacet {
             signal: AbortSignal.any([this.#life.signal, ...signals]),
           });
         }),
-    });
+    };
+    return { agent: new QgaAgent(inTurn), files: new QgaFiles(inTurn) };
   }
 
   /** One question after the other, and not too many that wait. */

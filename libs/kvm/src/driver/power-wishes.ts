@@ -2,7 +2,7 @@ import { RuntimeError, type StepContext, type WorkloadKey } from '@berth/runtime
 import { runningOf, runningOn, type Machine, type MachineDriver } from './machine-driver.js';
 import { adoptedRecord, type Settlement } from './settlement.js';
 import { isSuspended, isSuspending, type Suspension } from './suspension.js';
-import type { WorkloadRecords } from './workload-record.js';
+import type { WorkloadRecord, WorkloadRecords } from './workload-record.js';
 
 /** What is asked of a machine that is up, and changes nothing of its run. Calls come with the instance's lock held. */
 export class PowerWishes<M extends Machine> {
@@ -37,6 +37,20 @@ export class PowerWishes<M extends Machine> {
         remedy: 'Resume the instance first.',
       });
     await this.driver.reset(machine, ctx);
+    // What was frozen begins anew.
+    const known = await this.records.read(key);
+    if (known !== null && known.frozenUntil !== null)
+      await this.records.write({ ...known, frozenUntil: null });
+  }
+
+  /** Its record, to be told of what is done in its guest. @throws RuntimeError notPrepared when it does not run, or is paused */
+  async recordOfRunning(key: WorkloadKey): Promise<WorkloadRecord> {
+    const found = await this.driver.find(key);
+    const record = await this.settlement.settle(key, found);
+    if (isSuspended(record)) throw new RuntimeError('notPrepared', 'the instance is suspended');
+    const machine = runningOn(key, found);
+    if (machine.power === 'paused') throw new RuntimeError('notPrepared', 'the machine is paused');
+    return record ?? adoptedRecord(machine);
   }
 
   /** Its watchdog expired, and it goes on. */

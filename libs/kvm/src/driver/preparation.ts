@@ -164,6 +164,7 @@ function freshRecord(spec: WorkloadSpec): WorkloadRecord {
     paused: false,
     watchdog: null,
     expiredAt: null,
+    frozenUntil: null,
     exit: null,
     memory: null,
   };

@@ -4,6 +4,7 @@ import type { Phase } from '@berth/model';
 import { keyText, type Observation, type WorkloadKey } from '@berth/runtime';
 import type { Machine, MachineDriver } from './machine-driver.js';
 import { exitOf, hasRun } from './machine-end.js';
+import { frozenCondition } from './freezes.js';
 import { storageCondition } from './storage-watch.js';
 import { isSuspended, isSuspending, type Suspension } from './suspension.js';
 import { watchdogCondition } from './watchdog.js';
@@ -76,8 +77,11 @@ export class Settlement<M extends Machine> {
       const phase: Phase = record !== null && record.intent !== 'none' ? 'stopping' : 'running';
       const pid = await this.driver.pid(mine);
       const held = mine.storage !== null && record?.paused !== true;
-      const expired = watchdogCondition(mine, record);
-      const conditions = [...(held ? [storageCondition(mine.storage)] : []), ...(expired ? [expired] : [])];
+      const conditions = [
+        held ? storageCondition(mine.storage) : null,
+        watchdogCondition(mine, record),
+        frozenCondition(record),
+      ].filter((c) => c !== null);
       return { ...base, phase, power: mine.power, exit: null, pid, conditions };
     }
     const phase = record === null ? 'ended' : idlePhase[record.state];
@@ -117,6 +121,7 @@ export function adoptedRecord(machine: Machine): WorkloadRecord {
     memory: null,
     watchdog: null,
     expiredAt: null,
+    frozenUntil: null,
   } as const;
   return { instanceId, epoch, uuid, ...now };
 }

@@ -64,7 +64,15 @@ it('what was seen earlier is never said after what was seen later', async () => 
   const [quick, slow] = [machine('running'), machine('running')];
   machines = [quick, slow];
   const { instanceId, epoch, uuid } = quick;
-  const never = { bootId: null, paused: false, exit: null, memory: null, watchdog: null, expiredAt: null };
+  const never = {
+    bootId: null,
+    paused: false,
+    exit: null,
+    memory: null,
+    watchdog: null,
+    expiredAt: null,
+    frozenUntil: null,
+  };
   const record = { instanceId, epoch, uuid, ...never };
   await new WorkloadRecords(join(dir, 'state')).write({ ...record, state: 'started', intent: 'stop' });
   let letGo = (): void => undefined;

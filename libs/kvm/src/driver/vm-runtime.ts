@@ -114,6 +114,12 @@ export class VmRuntime<M extends Machine> implements Runtime {
       },
       ended: (key, signal) => endAmong(this.observe(signal), key),
       changed: (key) => this.#notice(key),
+      freezing: {
+        records: this.#records,
+        running: (key) => hostFaults(() => this.#wishes.recordOfRunning(key)),
+        locked: (key, work) => this.#locks.run(key.instanceId, work),
+        now,
+      },
     });
     driver.listen({
       noticed: (key) => this.#notice(key),
@@ -188,6 +194,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
       if (asked === null) return;
       const { machine, intent } = asked;
       await faultPoint('vm.stop.recorded', key.instanceId);
+      if (intent === 'stop') await this.guest.freezes.release(key);
       const isOff = async (): Promise<boolean> => (await this.#settled(machine))?.phase === 'ended';
       const asking = {
         press: this.guest.asker(key, () => this.driver.press(machine)),
@@ -216,6 +223,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
         await this.#records.remove(key);
         this.#storage.forget(key);
         this.guest.forget(key);
+        this.guest.freezes.forget(key);
         this.#lines.delete(keyText(key));
       }),
     );
@@ -383,6 +391,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
       paused: false,
       watchdog: spec.watchdog ?? null,
       expiredAt: null,
+      frozenUntil: null,
       exit: null,
     };
     await this.#records.write(starting);
@@ -436,6 +445,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
       const machine = await this.driver.find(key);
       const record = await this.#settlement.settle(key, machine);
       const known = await this.#settlement.observation(key, machine, record);
+      this.guest.freezes.saw(key, record);
       this.guest.saw(key, machine?.epoch === key.epoch && machine.agentPort);
       const agent = known === null ? [] : this.guest.conditions(key);
       const conditions = [...(known?.conditions ?? []), ...agent];

@@ -71,6 +71,8 @@ const WorkloadRecord = z.strictObject({
   watchdog: WatchdogAction.nullable().default(null),
   /** When it expired last in this run, and reset its machine or let it go on. */
   expiredAt: z.iso.datetime().nullable().default(null),
+  /** When its file systems are thawed at the latest; null when they are not frozen. */
+  frozenUntil: z.iso.datetime().nullable().default(null),
   exit: ExitInfo.nullable(),
   /** Set from `suspending` on until the guest goes on or its memory is discarded. */
   memory: MemoryRecord.nullable().default(null),

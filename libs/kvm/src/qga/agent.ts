@@ -1,5 +1,6 @@
 import type { GuestInfo } from '@berth/model';
 import { z } from 'zod';
+import { asked } from './ask.js';
 import { QgaError, QgaTransportError, type QgaOptions, type QgaTransport } from './transport.js';
 
 /*
@@ -141,11 +142,18 @@ export class QgaAgent {
     }
   }
 
-  async #ask<T>(command: string, schema: z.ZodType<T>, args?: object, options?: QgaOptions): Promise<T> {
-    const answer = schema.safeParse(await this.transport.send(command, args, options));
-    if (answer.success) return answer.data;
-    const where = answer.error.issues[0]?.path.join('/') ?? '';
-    throw new QgaTransportError('protocol', `the guest agent's answer to ${command} is not usable: ${where}`);
+  /** Number of file systems that write nothing more, until `thaw`. The agent does little else meanwhile. */
+  freeze(options?: QgaOptions): Promise<number> {
+    return this.#ask('guest-fsfreeze-freeze', z.int().min(0), undefined, options);
+  }
+
+  /** Number of file systems that were thawed; none is no error. */
+  thaw(options?: QgaOptions): Promise<number> {
+    return this.#ask('guest-fsfreeze-thaw', z.int().min(0), undefined, options);
+  }
+
+  #ask<T>(command: string, schema: z.ZodType<T>, args?: object, options?: QgaOptions): Promise<T> {
+    return asked(this.transport, command, schema, args, options);
   }
 }
 

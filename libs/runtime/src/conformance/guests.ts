@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { Readable } from 'node:stream';
 import type { Runtime, WorkloadKey } from '../runtime.js';
 import type { Behaviour, ConformanceHarness } from './harness.js';
 import { context, gone, refused, upAndHeard } from './steps.js';
@@ -16,6 +17,13 @@ async function refusedAll(
   await refused('a question', [code], async () => void (await guest.info(key, signal)));
   const open = { command: ['echo'], tty: false };
   await refused('a program', [code], async () => void (await guest.exec(key, open, signal)));
+  const path = '/etc/hostname';
+  await refused('a file', [code], async () => void (await guest.readFile(key, path, signal)));
+  const write = (): Promise<number> =>
+    guest.writeFile(key, { path, mode: '0600' }, Readable.from([Buffer.from('x')]), signal);
+  await refused('a file of ours', [code], async () => void (await write()));
+  await refused('a freeze', [code], async () => void (await guest.freeze(key, 1, signal)));
+  await refused('a thaw', [code], async () => void (await guest.thaw(key, signal)));
 }
 
 /** Agents inside guests. The guests of this suite have none: what agents do is tested with systems that have one. */

@@ -442,6 +442,10 @@ export const misbehaviours: Readonly<Record<string, Twist>> = {
     guest: {
       info: () => Promise.resolve({ agentVersion: '', hostname: null, os: null, interfaces: [] }),
       exec: () => Promise.reject(new Error('no agent')),
+      readFile: () => Promise.reject(new Error('no agent')),
+      writeFile: () => Promise.resolve(0),
+      freeze: () => Promise.resolve(0),
+      thaw: () => Promise.resolve(0),
     },
   }),
   'recover twice is recover once': (_rt, host) => ({
