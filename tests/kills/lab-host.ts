@@ -151,9 +151,9 @@ function filesBelow(root: string): string[] {
   const walk = (dir: string): void => {
     for (const entry of entriesOf(dir)) {
       const path = join(dir, entry.name);
-      // Kept on purpose: image content, logs of daemons, and in the journal the highest epoch of each instance that was
+      // Kept on purpose: image content and its records, logs of daemons, and in the journal the highest epoch of each instance that was
       // here (a lower one is refused even after it is gone). The join token is spent and goes at the next start.
-      if (/\/(blobs|layers|libvirtd?|reports|journal)$/.test(path)) continue;
+      if (/\/(blobs|layers|images|libvirtd?|reports|journal)$/.test(path)) continue;
       if (entry.isDirectory()) walk(path);
       // Measured once per boot in the background, so it may come after the first look.
       else if (!['accel.json', 'join-token', 'uid-ranges.json', 'vm-uids.json'].includes(entry.name))
