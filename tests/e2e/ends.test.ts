@@ -30,9 +30,19 @@ describe.each(['qemu', 'libvirt'] as const)('a machine under %s', (driver) => {
     until(`${name} has booted ${times} times`, patience(90_000), async () =>
       (await berth.logs(name)).includes(`boots=${times}`) ? true : undefined,
     );
-  /** Types at the shell that is on its screen. */
   const types = (line: string): Promise<unknown> =>
     berth.ok('POST', `${berth.instances}/${name}/keys`, { presses: [...line, 'ret'].map((key) => [key]) });
+  /** Types at the shell that is on its screen until it is heeded: a guest says that it is up before it has its keyboard. */
+  const typesUntil = async <T>(line: string, heeded: () => Promise<T>): Promise<T> => {
+    const seen = heeded();
+    let over = false;
+    const settled = seen.finally(() => (over = true)).catch(() => undefined);
+    while (!over) {
+      await types(line).catch(() => undefined);
+      await Promise.race([settled, new Promise((resolve) => setTimeout(resolve, patience(30_000)).unref())]);
+    }
+    return seen;
+  };
   const status = async (): Promise<Instance['status']> => (await berth.get(name)).status;
 
   it('is turned off or paused by its watchdog, when its guest tends it no more', async () => {
@@ -79,8 +89,7 @@ describe.each(['qemu', 'libvirt'] as const)('a machine under %s', (driver) => {
     await booted(1);
     const [pid] = qemuPids(uuid);
     expect(pid).toBeDefined();
-    await types('reboot');
-    await booted(2);
+    await typesUntil('reboot', () => booted(2));
     expect(await berth.run(['reset', name])).toContain(`${name}: reset succeeded`);
     await booted(3);
     expect(qemuPids(uuid)).toEqual([pid]);
@@ -94,8 +103,7 @@ describe.each(['qemu', 'libvirt'] as const)('a machine under %s', (driver) => {
       driver === 'qemu' ? { reason: 'signalled', signal: 'SIGKILL' } : { reason: 'hypervisorCrash' };
     expect(again.status).toMatchObject({ epoch: 1, run: 2, lastExit: told });
 
-    await types('poweroff');
-    const off = await berth.state(name, 'stopped', patience(60_000));
+    const off = await typesUntil('poweroff', () => berth.state(name, 'stopped', patience(90_000)));
     expect(off.status).toMatchObject({ run: 2, lastExit: { reason: 'guestShutdown' } });
     const refused = await berth.call<{ code: string }>('POST', `${berth.instances}/${name}/actions/reset`);
     expect(refused).toMatchObject({ status: 409, body: { code: 'stateConflict' } });
