@@ -119,7 +119,8 @@ function files(root: string): string[] {
       const path = join(dir, entry.name);
       // Kept on purpose: the database, image content, logs of daemons, and in the agents' journals the highest epoch of
       // each instance that was here (a lower one is refused even after it is gone).
-      if (/\/(postgres|blobs|layers|images|log|libvirtd?|supervisor|reports|journal)(\/|$)/.test(path)) continue;
+      if (/\/(postgres|blobs|layers|images|log|libvirtd?|supervisor|reports|journal)(\/|$)/.test(path))
+        continue;
       if (entry.isDirectory()) walk(path);
       // Measured once per boot in the background, so it may come after the first look.
       else if (entry.name === 'accel.json') continue;
