@@ -76,6 +76,14 @@ describe('the container runtime', () => {
     },
   };
 
-  for (const { name, run } of conformanceCases('console', 'display', 'suspend', 'reset', 'watchdog', 'guest'))
+  for (const { name, run } of conformanceCases(
+    'console',
+    'display',
+    'suspend',
+    'update',
+    'reset',
+    'watchdog',
+    'guest',
+  ))
     it(name, () => run(harness), 60_000);
 });
