@@ -59,9 +59,11 @@ it('the process that reads a layer is nobody on this host, locked into the direc
   };
   await expect.poll(root, { timeout: 20_000, interval: 20 }).toBe(tree);
 
-  const tasks = readdirSync(`/proc/${pid()}/task`).map((task) =>
-    readFileSync(`/proc/${pid()}/task/${task}/status`, 'utf8'),
-  );
+  // The first is the one that bears the process's number: where numbers have begun anew, it is not the lowest.
+  const first = String(pid());
+  const tasks = readdirSync(`/proc/${first}/task`)
+    .sort((one, other) => Number(other === first) - Number(one === first))
+    .map((task) => readFileSync(`/proc/${first}/task/${task}/status`, 'utf8'));
   const field = (status: string, name: string) => new RegExp(`^${name}:[ \\t]*(.*)$`, 'm').exec(status)?.[1];
   const [main = '', ...others] = tasks;
   expect(others.length).toBeGreaterThan(0);
