@@ -58,6 +58,9 @@ it('the process that reads a layer is nobody on this host, locked into the direc
     }
   };
   await expect.poll(root, { timeout: 20_000, interval: 20 }).toBe(tree);
+  // Between its change of user and its last act it has none.
+  const capable = () => /^CapEff:\s*0*1b$/m.test(readFileSync(`/proc/${pid()}/status`, 'utf8'));
+  await expect.poll(capable, { timeout: 20_000, interval: 20 }).toBe(true);
 
   // The first is the one that bears the process's number: where numbers have begun anew, it is not the lowest.
   const first = String(pid());
