@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { BlobStore } from '@berth/images';
 import { agentConnectedType, watchdogExpiredType } from '@berth/model';
+import { disksOf } from '@berth/runtime';
 import type {
   Capabilities,
   CloudInitSeed,
@@ -278,10 +279,7 @@ export class Api {
         exit: a.wanted !== 'stopped' ? null : { reason: 'stopped', at: new Date().toISOString() },
         conditions: a.wanted === 'stopped' ? [] : conditionsOf(a.spec.userData ?? ''),
         revision: a.generation,
-        volumes:
-          a.wanted === 'stopped'
-            ? []
-            : [a.rootVolume, ...a.volumes].map(({ id, sizeMiB }) => ({ id, sizeMiB })),
+        volumes: a.wanted === 'stopped' ? [] : disksOf(a),
         observedAt: new Date(),
       });
     for (let done = false; !done;) {

@@ -1,7 +1,7 @@
 import type { Assignment } from '@berth/link';
 import { isHolding } from '@berth/model';
 import type { Condition, ExitInfo, Isolation, Power, VolumeSeen } from '@berth/model';
-import { Stopwatch } from '@berth/runtime';
+import { disksOf, Stopwatch } from '@berth/runtime';
 import type { Observation, WorkloadKey, WorkloadSpec } from '@berth/runtime';
 import type { PlacementRecord } from './journal.js';
 import { booking, liveText, restartFields, restartRequired } from './spec-change.js';
@@ -135,19 +135,13 @@ export class PlacementFacts {
     this.revision = assignment.revision;
     this.volumes = volumes;
     const fields = restartFields(assignment, this.record.started?.workload);
-    const needed = restartRequired(fields, this.restart?.since ?? this.now());
-    this.restart = needed;
+    this.restart = restartRequired(fields, this.restart?.since ?? this.now());
   }
 
   /** It was started with all that its assignment asked for then. */
   startedWhole(): void {
     const { starting } = this;
-    if (starting === null) return;
-    const { rootVolume, volumes } = starting.workload;
-    this.broughtTo(
-      starting,
-      [rootVolume, ...volumes].map(({ id, sizeMiB }) => ({ id, sizeMiB })),
-    );
+    if (starting !== null) this.broughtTo(starting, disksOf(starting.workload));
   }
 
   /** Its memory is on disk: what was made for it to run is to be made again before it goes on. */

@@ -67,11 +67,11 @@ async function tryOverlay(options: ContainerRuntimeOptions): Promise<void> {
   for (const name of new Set([...namesIn(options.stateDir), ...namesIn(roots)]))
     if (name.startsWith(PREFIX))
       sweep({ state: join(options.stateDir, name), mountPoint: join(roots, name) });
-  const traces = { state: mkdtempSync(join(options.stateDir, PREFIX)), mountPoint: '' };
-  traces.mountPoint = join(roots, basename(traces.state));
+  const state = mkdtempSync(join(options.stateDir, PREFIX));
+  const traces: Traces = { state, mountPoint: join(roots, basename(state)) };
   try {
     mkdirSync(traces.mountPoint, { mode: 0o700 });
-    const [layer, upper, work] = ['layer', 'upper', 'work'].map((name) => join(traces.state, name)) as [
+    const [layer, upper, work] = ['layer', 'upper', 'work'].map((name) => join(state, name)) as [
       string,
       string,
       string,

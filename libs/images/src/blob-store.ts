@@ -199,7 +199,11 @@ export class BlobStaging {
     const digest = DigestSchema.parse(`sha256:${hash.digest('hex')}`);
     if (options.digest !== undefined && options.digest !== digest) {
       await rm(path, { force: true });
-      throw otherDigest(digest, options.digest);
+      throw new ImageError(
+        'badDigest',
+        `the content hashes to ${digest}, not to ${options.digest}`,
+        'The file was damaged or changed on its way: fetch or build it again.',
+      );
     }
     if (this.staged.has(digest)) await unlink(path);
     else this.staged.set(digest, { path, sizeBytes });
@@ -207,12 +211,11 @@ export class BlobStaging {
   }
 
   /**
-   * Takes a whole file of the same file system, by a hard link: it must not change any more. @throws ImageError badDigest
+   * Takes a whole file of the same file system, by a hard link: it must not change any more. `known` spares reading it, where
+   * the caller has just done that.
    */
-  async adopt(file: string, options: Pick<PutOptions, 'digest'> = {}): Promise<StoredBlob> {
-    const blob = await fileDigest(file);
-    if (options.digest !== undefined && options.digest !== blob.digest)
-      throw otherDigest(blob.digest, options.digest);
+  async adopt(file: string, known?: StoredBlob): Promise<StoredBlob> {
+    const blob = known ?? (await fileDigest(file));
     if (this.staged.has(blob.digest)) return blob;
     const path = join(this.dir, String(this.next++));
     await link(file, path);
@@ -277,14 +280,6 @@ export async function fileDigest(path: string): Promise<StoredBlob> {
     sizeBytes += (chunk as Buffer).length;
   }
   return { digest: DigestSchema.parse(`sha256:${hash.digest('hex')}`), sizeBytes };
-}
-
-function otherDigest(found: Digest, wanted: Digest): ImageError {
-  return new ImageError(
-    'badDigest',
-    `the content hashes to ${found}, not to ${wanted}`,
-    'The file was damaged or changed on its way: fetch or build it again.',
-  );
 }
 
 function missing(digest: Digest): ImageError {

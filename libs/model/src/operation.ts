@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { DecisionId, Digest, HostId, InstanceId, Name, OperationId } from './ids.js';
-import { FieldError } from './errors.js';
+import { FieldError, type BerthError } from './errors.js';
 import { ImageSources } from './image.js';
 
 export const OperationKind = z.enum([
@@ -49,6 +49,15 @@ export const Operation = z
   })
   .meta({ id: 'Operation' });
 export type Operation = z.infer<typeof Operation>;
+
+/** What an operation says of the error that ended it. */
+export function operationError({
+  code,
+  publicMessage: message,
+  options: { remedy },
+}: BerthError): NonNullable<Operation['error']> {
+  return { code, message, ...(remedy === undefined ? {} : { remedy }) };
+}
 
 /** One part of an operation and how long it took. `host`: as the host measured it, within the API's parts around it. */
 export const Span = z.strictObject({ room: z.enum(['api', 'host']), name: z.string(), ms: z.number() });

@@ -75,6 +75,13 @@ export interface WorkloadSpec extends WorkloadKey {
   readonly accel: 'any' | 'kvm' | 'tcg';
 }
 
+/** All disks that a spec asks for, the root disk first, and their sizes. */
+export const disksOf = ({
+  rootVolume,
+  volumes,
+}: Pick<WorkloadSpec, 'rootVolume' | 'volumes'>): VolumeSeen[] =>
+  [rootVolume, ...volumes].map(({ id, sizeMiB }) => ({ id, sizeMiB }));
+
 /** Bounds of one step. The runtime must give up when `signal` fires, leaving a state the same call can finish. */
 export interface StepContext {
   readonly signal: AbortSignal;

@@ -12,6 +12,7 @@ import type {
 } from '@berth/model';
 import {
   RuntimeError,
+  disksOf,
   keyText,
   type EnforcedLimits,
   type GuestFacet,
@@ -226,9 +227,9 @@ export class SimulatedRuntime implements Runtime {
   }
 
   /** Volumes are made when they are first wanted. */
-  private disksOf({ rootVolume, volumes }: WorkloadSpec): VolumeSeen[] {
-    for (const { id } of volumes) this.host.state.disks[id] ??= 0;
-    return [rootVolume, ...volumes].map(({ id, sizeMiB }) => ({ id, sizeMiB }));
+  private disksOf(spec: WorkloadSpec): VolumeSeen[] {
+    for (const { id } of spec.volumes) this.host.state.disks[id] ??= 0;
+    return disksOf(spec);
   }
 
   suspend(spec: WorkloadSpec, ctx: StepContext): Promise<void> {

@@ -55,19 +55,15 @@ export async function diskSizeMiB(path: string, format: DiskFormat): Promise<num
   }
 }
 
-/** An empty disk without any block of its own. */
-export async function createRaw(path: string, sizeMiB: number): Promise<void> {
-  const file = await open(path, 'wx', 0o600);
-  try {
-    await file.truncate(sizeMiB * MIB);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-}
+/** A new disk without any block of its own. */
+export const createRaw = (path: string, sizeMiB: number): Promise<void> =>
+  sized(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, sizeMiB);
 
-export async function growRaw(path: string, sizeMiB: number): Promise<void> {
-  const file = await open(path, constants.O_RDWR | constants.O_NOFOLLOW);
+export const growRaw = (path: string, sizeMiB: number): Promise<void> =>
+  sized(path, constants.O_RDWR, sizeMiB);
+
+async function sized(path: string, flags: number, sizeMiB: number): Promise<void> {
+  const file = await open(path, flags | constants.O_NOFOLLOW, 0o600);
   try {
     await file.truncate(sizeMiB * MIB);
     await file.sync();

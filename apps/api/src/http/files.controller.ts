@@ -7,7 +7,7 @@ import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
 import { refuseGuest, refusePaused } from './guest-refusal.js';
-import { addressName, found, projectOf } from './project-scope.js';
+import { instanceOf } from './project-scope.js';
 
 const ReadQuery = z.strictObject({ path: GuestPath.describe('Absolute path in the guest') });
 const WriteQuery = z.strictObject({
@@ -93,10 +93,7 @@ export class FilesController {
     project: string,
     name: string,
   ): Promise<{ readonly instance: Instance; readonly projectId: ProjectId }> {
-    const { store } = this.deps;
-    const projectId = await projectOf(store, asking.principal, project);
-    const stored = await store.instanceGet(projectId, addressName('instance', name));
-    const instance = found('instance', name, stored);
+    const { instance, projectId } = await instanceOf(this.deps.store, asking.principal, project, name);
     if (instance.spec.isolation === 'container')
       throw new BerthError(
         'unsupported',

@@ -1,4 +1,5 @@
-import { agentConnectedType, BerthError, type ExecOpen, type Instance } from '@berth/model';
+import { agentConnectedType, BerthError, type ExecOpen, type Host, type Instance } from '@berth/model';
+import type { Store } from '../store/store.js';
 
 /** Refuses what the agent in a guest is asked where there is none. @throws BerthError unsupported, stateConflict */
 export function refuseGuest(instance: Instance): void {
@@ -31,6 +32,16 @@ export function refuseGuestExec({ tty, user, workdir }: ExecOpen): void {
   if (first === undefined) return;
   const words = 'A program in a virtual machine is run by its guest agent, which cannot do that.';
   throw new BerthError('unsupported', words, { remedy: first.remedy, errors });
+}
+
+/** The instance's host, where it said what it can do, and this is not among it. */
+export async function hostWithout(
+  store: Pick<Store, 'hostById'>,
+  { status }: Instance,
+  facet: string,
+): Promise<Host | null> {
+  const host = status.host === null ? null : await store.hostById(status.host.id);
+  return host?.capabilities?.facets.includes(facet) === false ? host : null;
 }
 
 /** @throws BerthError stateConflict */

@@ -19,7 +19,7 @@ import { Explanation, HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
 import { refuseGuest } from './guest-refusal.js';
 import { logOpen } from './log-follow.js';
-import { addressName, found, projectOf } from './project-scope.js';
+import { instanceOf } from './project-scope.js';
 import { flag, listOf, wholeNumber } from './query.js';
 
 const Revision = z
@@ -186,11 +186,6 @@ export class InstanceDetailsController {
   }
 
   private async instance(asking: Caller, project: string, name: string): Promise<Instance> {
-    const projectId = await projectOf(this.deps.store, asking.principal, project);
-    return found(
-      'instance',
-      name,
-      await this.deps.store.instanceGet(projectId, addressName('instance', name)),
-    );
+    return (await instanceOf(this.deps.store, asking.principal, project, name)).instance;
   }
 }

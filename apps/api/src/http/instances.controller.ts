@@ -11,7 +11,7 @@ import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { ifMatchOf, setEtag } from './etag.js';
 import { Asking, type Caller } from './gate.js';
 import { Accepted, accepted } from './operation-wait.js';
-import { addressName, found, projectOf } from './project-scope.js';
+import { addressName, found, instanceOf, projectOf } from './project-scope.js';
 import { LabelSelector, labelsOf, listOf, Page, Wait } from './query.js';
 
 const InstanceUpdate = z
@@ -92,9 +92,7 @@ export class InstancesController {
     @Param('name') name: string,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<Instance> {
-    const projectId = await projectOf(this.deps.store, principal, project);
-    const stored = await this.deps.store.instanceGet(projectId, addressName('instance', name));
-    const instance = found('instance', name, stored);
+    const { instance } = await instanceOf(this.deps.store, principal, project, name);
     setEtag(reply, instance);
     return instance;
   }

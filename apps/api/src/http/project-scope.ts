@@ -1,4 +1,4 @@
-import { Name, type ProjectId } from '@berth/model';
+import { type Instance, Name, type ProjectId } from '@berth/model';
 import { missing, type Principal } from '../access/principal.js';
 import type { Store } from '../store/store.js';
 
@@ -28,6 +28,18 @@ export async function projectFilter(
 export function found<T>(noun: string, name: string, value: T | null): T {
   if (value === null) throw missing(noun, name);
   return value;
+}
+
+/** The instance of a request's address, and its project. @throws notFound */
+export async function instanceOf(
+  store: Store,
+  principal: Principal,
+  project: string,
+  name: string,
+): Promise<{ readonly projectId: ProjectId; readonly instance: Instance }> {
+  const projectId = await projectOf(store, principal, project);
+  const stored = await store.instanceGet(projectId, addressName('instance', name));
+  return { projectId, instance: found('instance', name, stored) };
 }
 
 /** A name in an address that no object can have is not looked up. @throws notFound */

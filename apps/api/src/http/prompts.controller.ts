@@ -7,9 +7,9 @@ import { instancePrompt } from '../instances/prompt.js';
 import { Action, type Answer } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
-import { refuseGuest, refusePaused, refuseStopped } from './guest-refusal.js';
+import { hostWithout, refuseGuest, refusePaused, refuseStopped } from './guest-refusal.js';
 import { Accepted, accepted } from './operation-wait.js';
-import { addressName, found, projectOf } from './project-scope.js';
+import { instanceOf } from './project-scope.js';
 
 const Freeze = z
   .strictObject({
@@ -47,14 +47,18 @@ export class PromptsController {
     @Param('name') name: string,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<Accepted> {
-    const { instance, projectId } = await this.instance(asking, project, name);
+    const { instance, projectId } = await instanceOf(this.deps.store, asking.principal, project, name);
     if (instance.spec.isolation === 'container')
       throw new BerthError('unsupported', `${name} is a container and has no machine to reset.`, {
         remedy: 'Restart it: POST …/actions/restart.',
       });
     refuseStopped(instance);
     if (!instance.status.conditions.some(isWatchdogHold)) refusePaused(instance);
-    await this.refuseWithout('reset', instance);
+    const host = await hostWithout(this.deps.store, instance, 'reset');
+    if (host !== null)
+      throw new BerthError('unsupported', `Host ${host.name} cannot reset ${name}.`, {
+        remedy: 'GET /v1/hosts shows the facets of each host; its agent may be older than this API.',
+      });
     return this.prompt(asking, reply, { instance, projectId, kind: 'reset' }, () =>
       this.deps.prompts.act(instance, { verb: 'reset' }),
     );
@@ -96,7 +100,7 @@ export class PromptsController {
     name: string,
     action: Extract<PromptAction, { verb: 'freeze' | 'thaw' }>,
   ): Promise<Accepted> {
-    const { instance, projectId } = await this.instance(asking, project, name);
+    const { instance, projectId } = await instanceOf(this.deps.store, asking.principal, project, name);
     if (instance.spec.isolation === 'container')
       throw new BerthError('unsupported', `${name} is a container: its file systems are its host's.`, {
         remedy: 'Pause it, which holds what it writes: POST …/actions/pause.',
@@ -117,26 +121,5 @@ export class PromptsController {
     this.deps.prompts.refuseAway(asked.instance);
     const change = await instancePrompt(this.deps, asking.context, asked, act);
     return accepted(this.deps, reply, change, { seconds: 0, gone: asking.gone });
-  }
-
-  /** What the instance's host cannot do. @throws BerthError unsupported */
-  private async refuseWithout(facet: string, { name, status }: Instance): Promise<void> {
-    const host = status.host === null ? null : await this.deps.store.hostById(status.host.id);
-    if (host === null || host.capabilities === null || host.capabilities.facets.includes(facet)) return;
-    throw new BerthError('unsupported', `Host ${host.name} cannot ${facet} ${name}.`, {
-      remedy: 'GET /v1/hosts shows the facets of each host; its agent may be older than this API.',
-    });
-  }
-
-  /** @throws BerthError notFound */
-  private async instance(
-    asking: Caller,
-    project: string,
-    name: string,
-  ): Promise<{ readonly instance: Instance; readonly projectId: ProjectId }> {
-    const { store } = this.deps;
-    const projectId = await projectOf(store, asking.principal, project);
-    const stored = await store.instanceGet(projectId, addressName('instance', name));
-    return { instance: found('instance', name, stored), projectId };
   }
 }

@@ -1,5 +1,4 @@
-import { SendKeys, type Instance } from '@berth/model';
-import { BerthError } from '@berth/model';
+import { BerthError, SendKeys, type Instance, type ProjectId } from '@berth/model';
 import { Body, Controller, Get, Inject, Param, Post, Res } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
@@ -7,7 +6,7 @@ import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
 import { answering } from './idempotency.js';
-import { addressName, found, projectOf } from './project-scope.js';
+import { instanceOf } from './project-scope.js';
 import { refuseTerminal, refuseWithoutDisplay } from './terminals.controller.js';
 
 const KeysSent = z
@@ -78,14 +77,9 @@ export class ScreensController {
     asking: Caller,
     project: string,
     name: string,
-  ): Promise<{ readonly instance: Instance; readonly projectId: Awaited<ReturnType<typeof projectOf>> }> {
+  ): Promise<{ readonly instance: Instance; readonly projectId: ProjectId }> {
     const { store, terminals } = this.deps;
-    const projectId = await projectOf(store, asking.principal, project);
-    const instance = found(
-      'instance',
-      name,
-      await store.instanceGet(projectId, addressName('instance', name)),
-    );
+    const { instance, projectId } = await instanceOf(store, asking.principal, project, name);
     refuseTerminal(instance, { kind: 'display' });
     terminals.refuseAway(instance);
     await refuseWithoutDisplay(store, instance);

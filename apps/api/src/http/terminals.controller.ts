@@ -12,8 +12,8 @@ import { z } from 'zod';
 import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
-import { refuseGuest, refuseGuestExec, refuseStopped } from './guest-refusal.js';
-import { addressName, found, projectOf } from './project-scope.js';
+import { hostWithout, refuseGuest, refuseGuestExec, refuseStopped } from './guest-refusal.js';
+import { instanceOf } from './project-scope.js';
 import type { Store } from '../store/store.js';
 import { terminalTicketMake } from './terminal-ticket.js';
 
@@ -90,12 +90,7 @@ export class TerminalsController {
     reply: FastifyReply,
   ): Promise<TerminalTicket> {
     const { store, terminals } = this.deps;
-    const projectId = await projectOf(store, asking.principal, project);
-    const instance = found(
-      'instance',
-      name,
-      await store.instanceGet(projectId, addressName('instance', name)),
-    );
+    const { instance } = await instanceOf(store, asking.principal, project, name);
     refuseTerminal(instance, opens);
     terminals.refuseAway(instance);
     if (opens.kind === 'display') await refuseWithoutDisplay(store, instance);
@@ -127,9 +122,8 @@ export async function refuseWithoutDisplay(
   store: Pick<Store, 'hostById'>,
   instance: Instance,
 ): Promise<void> {
-  const on = instance.status.host;
-  const host = on === null ? null : await store.hostById(on.id);
-  if (host === null || host.capabilities === null || host.capabilities.facets.includes('display')) return;
+  const host = await hostWithout(store, instance, 'display');
+  if (host === null) return;
   throw new BerthError('unsupported', `The VMs of host ${host.name} have no display.`, {
     remedy:
       'Its agent is older than displays, or its QEMU has no VNC; GET /v1/hosts shows the facets of each host.',

@@ -5,7 +5,7 @@ import type { Window } from '../metrics/usage-history.js';
 import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
-import { addressName, found, projectOf } from './project-scope.js';
+import { addressName, found, instanceOf } from './project-scope.js';
 
 const unitSeconds = { s: 1, m: 60, h: 3600 } as const;
 
@@ -42,9 +42,8 @@ export class UsageController {
     @Param('name') name: string,
     @Query({ schema: UsageQuery }) query: UsageQuery,
   ): Promise<InstanceMetrics> {
-    const projectId = await projectOf(this.deps.store, asking.principal, project);
-    const stored = await this.deps.store.instanceGet(projectId, addressName('instance', name));
-    return this.deps.usage.instance(found('instance', name, stored).id, windowOf(query));
+    const { instance } = await instanceOf(this.deps.store, asking.principal, project, name);
+    return this.deps.usage.instance(instance.id, windowOf(query));
   }
 
   @Get('hosts/:host/metrics')

@@ -1,5 +1,12 @@
 import type { Readable } from 'node:stream';
-import { BerthError, type Image, type ImageKind, type Operation, type ProjectId } from '@berth/model';
+import {
+  BerthError,
+  operationError,
+  type Image,
+  type ImageKind,
+  type Operation,
+  type ProjectId,
+} from '@berth/model';
 import type { HttpDeps } from '../http/deps.js';
 import type { RequestContext } from '../store/store.js';
 import { asImportError, contentOfStream } from './image-content.js';
@@ -49,11 +56,7 @@ export async function imageImport(
     return made;
   } catch (thrown) {
     const error = asImportError(thrown);
-    await deps.store.operationFinish(operation.id, {
-      code: error.code,
-      message: error.publicMessage,
-      ...(error.options.remedy === undefined ? {} : { remedy: error.options.remedy }),
-    });
+    await deps.store.operationFinish(operation.id, operationError(error));
     throw error;
   } finally {
     hold.release();

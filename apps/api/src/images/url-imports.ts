@@ -2,9 +2,10 @@ import { createReadStream } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { faultPoint } from '@berth/faults';
-import { fileDigest, PartialFile, type BlobStore } from '@berth/images';
+import { fileDigest, PartialFile, type BlobStore, type StoredBlob } from '@berth/images';
 import {
   BerthError,
+  operationError,
   type HostId,
   type ImageContent,
   type ImageKind,
@@ -70,6 +71,12 @@ export const defaultDownloadLimits = (maxBytes: number): DownloadLimits => ({
   tries: 200,
   backoffMs: (idle) => Math.min(30_000, 500 * 2 ** idle),
 });
+
+/** A file that is whole, and its digest where that was looked at. */
+interface Fetched {
+  readonly path: string;
+  readonly known?: StoredBlob;
+}
 
 /** Somebody else ended the operation: its deadline has passed. Nothing is left to say. */
 class OperationOver extends Error {}
@@ -164,24 +171,19 @@ export class UrlImports {
     const error = asImportError(thrown);
     if (error.code === 'internal')
       this.o.log.warn({ err: thrown, operation: operationId }, 'an import failed');
-    const { remedy } = error.options;
-    const said = {
-      code: error.code,
-      message: error.publicMessage,
-      ...(remedy === undefined ? {} : { remedy }),
-    };
+    const said = operationError(error);
     await this.untilStored(() => this.o.store.operationFinish(operationId, said)).catch(() => undefined);
   }
 
   private async imported(one: ImageImportRow, dir: string): Promise<void> {
     const { store } = this.o;
-    const path = await this.fetched(one, dir);
+    const file = await this.fetched(one, dir);
     await faultPoint('api.import.downloaded', one.name);
     await this.step(one, 'verify', 99);
     // From before its blobs are visible until its row is: between the two nothing on record uses them.
     const hold = this.o.blobs.hold();
     try {
-      const content = await this.content(one, path);
+      const content = await this.content(one, file);
       await faultPoint('api.import.published', one.name);
       const { projectId, name, operationId, source, actor, traceId } = one;
       const image = { projectId, name, content, operationId, source };
@@ -193,7 +195,7 @@ export class UrlImports {
   }
 
   /** The whole file, of the digest that was asked for. One that was put together from parts is tried again whole. */
-  private async fetched(one: ImageImportRow, dir: string): Promise<string> {
+  private async fetched(one: ImageImportRow, dir: string): Promise<Fetched> {
     const { masterKey, limits } = this.o;
     const url = new URL(masterKey.open(one.envelope, purpose(one.imageId)));
     for (let whole = false; ; whole = true) {
@@ -216,19 +218,20 @@ export class UrlImports {
       } finally {
         await file.close();
       }
-      if (one.sha256 === null) return file.path;
-      const { digest } = await fileDigest(file.path);
-      if (digest === `sha256:${one.sha256}`) return file.path;
+      const { path } = file;
+      if (one.sha256 === null) return { path };
+      const known = await fileDigest(path);
+      if (known.digest === `sha256:${one.sha256}`) return { path, known };
       await rm(dir, { recursive: true, force: true });
-      if (whole || !(resumed || cut)) throw otherDigest(digest, one.sha256);
+      if (whole || !(resumed || cut)) throw otherDigest(known.digest, one.sha256);
     }
   }
 
-  private async content(one: ImageImportRow, path: string): Promise<ImageContent> {
+  private async content(one: ImageImportRow, { path, known }: Fetched): Promise<ImageContent> {
     const { blobs, limits } = this.o;
     const deps = { blobs, maxBytes: limits.maxBytes };
     if (one.kind === 'oci') return contentOfStream(deps, 'oci', createReadStream(path));
-    return contentOfDisk(blobs, (staging) => staging.adopt(path));
+    return contentOfDisk(blobs, (staging) => staging.adopt(path, known));
   }
 
   private async sources(project: string) {

@@ -2,6 +2,7 @@ import { faultPoint } from '@berth/faults';
 import {
   BerthError,
   isWatchdogHold,
+  operationError,
   type Instance,
   type Operation,
   type OperationKind,
@@ -63,6 +64,5 @@ export function letGo(
 /** @throws what is no refusal */
 function refusalOf(error: unknown): NonNullable<Operation['error']> {
   if (!(error instanceof BerthError)) throw error;
-  const { remedy } = error.options;
-  return { code: error.code, message: error.publicMessage, ...(remedy === undefined ? {} : { remedy }) };
+  return operationError(error);
 }

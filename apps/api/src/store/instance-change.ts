@@ -16,7 +16,7 @@ import { revisionWrite } from './instance-create.js';
 import { instanceOf } from './instance-read.js';
 import { operationEnd, operationOf, operationWrite } from './operations.js';
 import { invalidField, matchVersion, notFound } from './refusals.js';
-import { capacityLock, diskRoom } from './capacity.js';
+import { diskRoom } from './capacity.js';
 import { volumesClaim, volumesRelease } from './volume-claims.js';
 import type { InstanceChange, Verb } from './rows.js';
 import { stateRefresh } from './state.js';
@@ -181,10 +181,8 @@ async function rootDiskGrow(tx: Tx, i: Locked, spec: InstanceSpec): Promise<void
     `SELECT host_id FROM volumes WHERE owner_instance_id = $1 AND kind = 'rootDisk' FOR UPDATE`,
     [i.id],
   );
-  if (root !== null && root.host_id !== null) {
-    await capacityLock(tx, root.host_id);
+  if (root !== null && root.host_id !== null)
     await diskRoom(tx, root.host_id, spec.rootDisk.sizeMiB - sizeMiB);
-  }
   await tx.changed(
     `UPDATE volumes SET size_mib = $2, resource_version = resource_version + 1
      WHERE owner_instance_id = $1 AND kind = 'rootDisk'`,

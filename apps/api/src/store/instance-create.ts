@@ -6,6 +6,7 @@ import { eventsWrite, instanceObject } from './events.js';
 import { instanceOf } from './instance-read.js';
 import { nicsAllocate } from './ipam.js';
 import { operationOf, operationWrite } from './operations.js';
+import { poolNamed } from './pools.js';
 import { invalidField, nameTaken } from './refusals.js';
 import type { InstanceChange } from './rows.js';
 import { stateRefresh, waitsForScheduler } from './state.js';
@@ -43,7 +44,7 @@ async function createIn(
 ): Promise<InstanceChange> {
   const { name, labels, spec } = body;
   const image = await imageFor(tx, projectId, spec);
-  const poolId = await poolFor(tx, projectId, spec);
+  const poolId = await poolNamed(tx, projectId, spec.rootDisk.pool, '/spec/rootDisk/pool');
   const id = tx.ids.uuid();
   const operationId = await operationWrite(tx, ctx, {
     projectId,
@@ -136,20 +137,6 @@ function imageSuits(image: ImageRef | null, spec: InstanceSpec): ImageRef {
       'ask for a larger root disk',
     );
   return image;
-}
-
-async function poolFor(tx: Tx, projectId: ProjectId, spec: InstanceSpec): Promise<string> {
-  const pool = await tx.row<{ id: string }>(`SELECT id FROM pools WHERE project_id = $1 AND name = $2`, [
-    projectId,
-    spec.rootDisk.pool,
-  ]);
-  if (pool === null)
-    throw invalidField(
-      '/spec/rootDisk/pool',
-      `names no pool of the project ("${spec.rootDisk.pool}")`,
-      'leave it out to use the default pool',
-    );
-  return pool.id;
 }
 
 async function rootVolumeWrite(

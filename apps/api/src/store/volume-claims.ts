@@ -1,6 +1,6 @@
 import type { HostId, InstanceSpec, ProjectId } from '@berth/model';
 import { BerthError } from '@berth/model';
-import { capacityLock, diskRoom } from './capacity.js';
+import { diskRoom } from './capacity.js';
 import type { RequestContext } from './context.js';
 import type { Tx } from './db.js';
 import { eventsWrite } from './events.js';
@@ -109,7 +109,6 @@ async function sameHost(tx: Tx, claimer: Claimer, claimed: readonly Claimable[])
 async function placeBeside(tx: Tx, { liveHost }: Claimer, fresh: readonly Claimable[]): Promise<void> {
   const homeless = fresh.filter((v) => v.host_id === null);
   if (liveHost === null || homeless.length === 0) return;
-  await capacityLock(tx, liveHost);
   await diskRoom(
     tx,
     liveHost,

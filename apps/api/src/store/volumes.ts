@@ -8,13 +8,14 @@ import type {
   VolumeUpdate,
 } from '@berth/model';
 import { BerthError, VolumeId as VolumeIdSchema } from '@berth/model';
-import { capacityLock, diskRoom } from './capacity.js';
+import { diskRoom } from './capacity.js';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
 import { inTx, isDuplicate, read } from './db.js';
 import { eventsWrite } from './events.js';
 import { assignmentsRaise } from './instance-change.js';
 import { keyAnswer } from './keyed.js';
+import { poolNamed } from './pools.js';
 import { invalidField, matchVersion, nameTaken, notFound } from './refusals.js';
 
 interface VolumeRow {
@@ -91,21 +92,12 @@ export async function volumeCreate(
   const { name, sizeMiB, format, limits } = body;
   try {
     return await inTx(db, async (tx) => {
-      const pool = await tx.row<{ id: string }>(`SELECT id FROM pools WHERE project_id = $1 AND name = $2`, [
-        projectId,
-        body.pool,
-      ]);
-      if (pool === null)
-        throw invalidField(
-          '/pool',
-          `names no pool of the project ("${body.pool}")`,
-          'leave it out to use the default pool',
-        );
+      const poolId = await poolNamed(tx, projectId, body.pool, '/pool');
       const id = tx.ids.uuid();
       await tx.changed(
         `INSERT INTO volumes (id, project_id, pool_id, name, kind, format, size_mib, limits, delete_with_instance, created_at)
          VALUES ($1, $2, $3, $4, 'data', $5, $6, $7, false, $8)`,
-        [id, projectId, pool.id, name, format, sizeMiB, JSON.stringify(limits), tx.now],
+        [id, projectId, poolId, name, format, sizeMiB, JSON.stringify(limits), tx.now],
       );
       await eventsWrite(tx, ctx, [
         {
@@ -192,10 +184,7 @@ export async function volumeUpdate(
         `must be at least ${v.size_mib}, the size that the volume has`,
         'a volume only grows; copy its data to a smaller one inside a guest',
       );
-    if (v.host_id !== null && sizeMiB > v.size_mib) {
-      await capacityLock(tx, v.host_id);
-      await diskRoom(tx, v.host_id, sizeMiB - v.size_mib);
-    }
+    if (v.host_id !== null && sizeMiB > v.size_mib) await diskRoom(tx, v.host_id, sizeMiB - v.size_mib);
     await tx.changed(
       `UPDATE volumes SET size_mib = $2, limits = $3, resource_version = resource_version + 1 WHERE id = $1`,
       [v.id, sizeMiB, JSON.stringify(limits)],

@@ -12,7 +12,7 @@ const verbs = {
 } as const;
 
 export const actCommands: Commands = (program, session) => {
-  for (const [verb, description] of Object.entries(verbs) as [keyof typeof verbs, string][]) {
+  const act = (verb: string, description: string, lines: string): void => {
     const command = waiting(program.command(`${verb} <name...>`))
       .description(description)
       .action(async (names: string[], options: WaitOptions) => {
@@ -22,17 +22,15 @@ export const actCommands: Commands = (program, session) => {
           answer(s.api.rest.POST(path, { params: { path: { project: s.project, name, verb } } }));
         await accept(s, options, names.map(ask));
       });
-    examples(command, `${`berth ${verb} web`}\n${`berth ${verb} web db --no-wait`}`);
-  }
-  const reset = waiting(program.command('reset <name...>'))
-    .description('press the reset button of running VMs: what their guests have not written is lost')
-    .action(async (names: string[], options: WaitOptions) => {
-      const s = session();
-      const path = '/v1/projects/{project}/instances/{name}/actions/reset';
-      const ask = (name: string) => () => answer(s.api.rest.POST(path, { params: ofInstance(s, name) }));
-      await accept(s, options, names.map(ask));
-    });
-  examples(reset, 'berth reset db\nberth reset web db');
+    examples(command, lines);
+  };
+  for (const [verb, description] of Object.entries(verbs))
+    act(verb, description, `berth ${verb} web\nberth ${verb} web db --no-wait`);
+  act(
+    'reset',
+    'press the reset button of running VMs: what their guests have not written is lost',
+    'berth reset db\nberth reset web db',
+  );
   const freeze = waiting(program.command('freeze <name...>'))
     .description(
       'freeze the file systems of running VMs by their guest agents, so that their disks can be copied',
@@ -47,15 +45,7 @@ export const actCommands: Commands = (program, session) => {
       await accept(s, options, names.map(ask));
     });
   examples(freeze, 'berth freeze debian\nberth freeze debian --seconds 30');
-  const thaw = waiting(program.command('thaw <name...>'))
-    .description('thaw the file systems of running VMs')
-    .action(async (names: string[], options: WaitOptions) => {
-      const s = session();
-      const path = '/v1/projects/{project}/instances/{name}/actions/thaw';
-      const ask = (name: string) => () => answer(s.api.rest.POST(path, { params: ofInstance(s, name) }));
-      await accept(s, options, names.map(ask));
-    });
-  examples(thaw, 'berth thaw debian');
+  act('thaw', 'thaw the file systems of running VMs', 'berth thaw debian');
   const remove = waiting(program.command('delete <name...>'))
     .description('delete instances with their root disks')
     .action(async (names: string[], options: WaitOptions) => {

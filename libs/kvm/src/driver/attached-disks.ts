@@ -1,4 +1,5 @@
 import { VolumeId, type DiskFormat, type VolumeLimits } from '@berth/model';
+import { SCSI_CONTROLLER } from '../machine/machine-spec.js';
 import { QmpError, type ExecuteOptions, type QmpExecutor } from '../qmp/commands.js';
 import type { QueryBlockResult } from '../qmp/schema.gen.js';
 
@@ -63,7 +64,7 @@ async function targetOf(qmp: QmpExecutor, device: string, bounds: ExecuteOptions
 /** Whether a machine has the controller that volumes are plugged into: both drivers call it the same. */
 export async function hasScsi(qmp: QmpExecutor, bounds: ExecuteOptions): Promise<boolean> {
   const devices = await qmp.execute('qom-list', { path: '/machine/peripheral' }, bounds);
-  return devices.some(({ name }) => name === 'scsi0');
+  return devices.some(({ name }) => name === SCSI_CONTROLLER);
 }
 
 function limitsOf(of: NonNullable<QueryBlockResult['inserted']>): VolumeLimits {

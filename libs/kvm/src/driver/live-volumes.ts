@@ -1,7 +1,8 @@
-import { setTimeout as wait } from 'node:timers/promises';
 import { chown } from 'node:fs/promises';
+import { setTimeout as wait } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { faultPoint } from '@berth/faults';
-import type { HostVolume, VolumeLimits, VolumeSeen } from '@berth/model';
+import type { HostVolume, VolumeSeen } from '@berth/model';
 import { RuntimeError, type StepContext, type WorkloadSpec } from '@berth/runtime';
 import { SCSI_TARGETS } from '../machine/machine-spec.js';
 import {
@@ -88,7 +89,7 @@ export class LiveVolumes<M extends Machine> {
 
   async #change(machine: M, volume: PluggedVolume, wanted: HostVolume, ctx: StepContext): Promise<void> {
     await this.#grow(machine, wanted.sizeMiB, volume.sizeMiB, volume, ctx);
-    if (sameLimits(volume.limits, wanted.limits)) return;
+    if (isDeepStrictEqual(volume.limits, wanted.limits)) return;
     await this.driver.throttle(machine, volume, wanted.limits, ctx);
     await faultPoint('vm.volume.limited', machine.instanceId);
   }
@@ -117,10 +118,4 @@ function freeTarget(taken: readonly PluggedVolume[]): number {
   for (let target = 0; target < SCSI_TARGETS; target += 1)
     if (!taken.some((volume) => volume.target === target)) return target;
   throw new RuntimeError('unsupported', `a machine has no more than ${SCSI_TARGETS} volumes`);
-}
-
-function sameLimits(a: VolumeLimits, b: VolumeLimits): boolean {
-  return [...new Set([...Object.keys(a), ...Object.keys(b)])].every(
-    (name) => a[name as keyof VolumeLimits] === b[name as keyof VolumeLimits],
-  );
 }

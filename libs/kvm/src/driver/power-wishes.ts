@@ -1,7 +1,7 @@
 import { RuntimeError, type StepContext, type WorkloadKey } from '@berth/runtime';
 import { runningOf, runningOn, type Machine, type MachineDriver } from './machine-driver.js';
 import { adoptedRecord, type Settlement } from './settlement.js';
-import { isSuspended, isSuspending, type Suspension } from './suspension.js';
+import { isSuspended, isSuspending, refuseSuspended, type Suspension } from './suspension.js';
 import type { WorkloadRecord, WorkloadRecords } from './workload-record.js';
 
 /** What is asked of a machine that is up, and changes nothing of its run. Calls come with the instance's lock held. */
@@ -26,9 +26,7 @@ export class PowerWishes<M extends Machine> {
   /** @throws RuntimeError notPrepared when it does not run, is paused, or about to be suspended */
   async reset(key: WorkloadKey, ctx: StepContext): Promise<void> {
     const found = await this.driver.find(key, ctx.signal);
-    const record = await this.settlement.settle(key, found);
-    if (isSuspended(record) || (record !== null && isSuspending(record)))
-      throw new RuntimeError('notPrepared', 'the instance is suspended, or about to be');
+    refuseSuspended(await this.settlement.settle(key, found));
     const machine = runningOn(key, found);
     // One that its watchdog paused goes on for that: of a machine that stands still QEMU would forget that its guest has run.
     if (machine.watchdog === true) await this.driver.resume(await this.#wishPaused(key, false, ctx), ctx);

@@ -34,6 +34,12 @@ export function isSuspending(record: WorkloadRecord): record is SuspendedRecord 
   return record.state === 'suspending' && record.memory !== null;
 }
 
+/** @throws RuntimeError notPrepared */
+export function refuseSuspended(record: WorkloadRecord | null): void {
+  if (isSuspended(record) || (record !== null && isSuspending(record)))
+    throw new RuntimeError('notPrepared', 'the instance is suspended, or about to be');
+}
+
 /** Calls come with the instance's lock held. */
 export class Suspension<M extends Machine> {
   constructor(

@@ -52,7 +52,7 @@ import { guard, hostFaults } from './step-bounds.js';
 import { probeOf } from './vm-probe.js';
 import { vncRefusal } from './vnc-support.js';
 import { StorageWatch } from './storage-watch.js';
-import { isSuspended, isSuspending, Suspension } from './suspension.js';
+import { isSuspended, refuseSuspended, Suspension } from './suspension.js';
 import { WorkloadRecords, type WorkloadRecord } from './workload-record.js';
 
 /** A look that failed is repeated so late: its driver may be away for a moment, or a call took too long. */
@@ -285,9 +285,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
     return this.#locks.run(spec.instanceId, () =>
       hostFaults(async () => {
         const machine = await this.driver.find(spec, ctx.signal);
-        const record = await this.#settlement.settle(spec, machine);
-        if (isSuspended(record) || (record !== null && isSuspending(record)))
-          throw new RuntimeError('notPrepared', 'the instance is suspended, or about to be');
+        refuseSuspended(await this.#settlement.settle(spec, machine));
         return { volumes: await this.#volumes.update(runningOn(spec, machine), spec, ctx) };
       }),
     );

@@ -1,15 +1,7 @@
 import { readFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hasCode, writeFileAtomic } from '@berth/linux';
-import {
-  CloudInitSeed,
-  DiskFormat,
-  ExitInfo,
-  InstanceId,
-  VolumeId,
-  VolumeLimits,
-  WatchdogAction,
-} from '@berth/model';
+import { CloudInitSeed, ExitInfo, HostVolume, InstanceId, VolumeId, WatchdogAction } from '@berth/model';
 import type { HeldParts, WorkloadKey } from '@berth/runtime';
 import { z } from 'zod';
 import { epochFiles, listed, removeEpochFiles } from './epoch-files.js';
@@ -39,17 +31,7 @@ export const MachineShape = z.strictObject({
   /** What was suspended before machines could have volumes has no controller for them. */
   scsi: z.boolean().default(false),
   /** The volumes that are plugged in, and where. */
-  volumes: z
-    .array(
-      z.strictObject({
-        id: VolumeId,
-        format: DiskFormat,
-        readOnly: z.boolean(),
-        target: z.int().min(0),
-        limits: VolumeLimits,
-      }),
-    )
-    .default([]),
+  volumes: z.array(HostVolume.omit({ sizeMiB: true }).extend({ target: z.int().min(0) })).default([]),
 });
 export type MachineShape = z.infer<typeof MachineShape>;
 

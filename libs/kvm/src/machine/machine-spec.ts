@@ -55,6 +55,9 @@ export interface MachineVolume {
   readonly target: number;
 }
 
+/** What QEMU calls the controller; libvirt calls its first one so by itself. */
+export const SCSI_CONTROLLER = 'scsi0';
+
 /** Numbers that the controller has. */
 export const SCSI_TARGETS = 256;
 

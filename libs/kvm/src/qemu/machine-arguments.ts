@@ -1,12 +1,13 @@
 import {
   AGENT_PORT,
   SCREEN_MIB,
+  SCSI_CONTROLLER,
   watchdogHalts,
   type MachineNic,
   type MachineSpec,
 } from '../machine/machine-spec.js';
 import { option } from './options.js';
-import { SCSI_CONTROLLER, volumeArguments } from './volume-devices.js';
+import { volumeArguments } from './volume-devices.js';
 
 /** What a process of ours is given beside the machine. */
 export interface ProcessPlaces {

@@ -1,5 +1,5 @@
 import { volumeSerial, type VolumeId, type VolumeLimits } from '@berth/model';
-import { volumeDevice, type MachineVolume } from '../machine/machine-spec.js';
+import { SCSI_CONTROLLER, volumeDevice, type MachineVolume } from '../machine/machine-spec.js';
 import { QmpError, type ExecuteOptions, type QmpExecutor } from '../qmp/commands.js';
 import { option, type OptionValue } from './options.js';
 
@@ -8,8 +8,6 @@ import { option, type OptionValue } from './options.js';
  * `blockdev-add`, `device_add`, `block_set_io_throttle`). The same members make the options of a machine that starts and
  * the commands to one that runs.
  */
-
-export const SCSI_CONTROLLER = 'scsi0';
 
 type Members = Readonly<Record<string, OptionValue>>;
 

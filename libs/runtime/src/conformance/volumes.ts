@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import type { HostVolume, VolumeId, VolumeSeen } from '@berth/model';
-import type { Runtime, WorkloadSpec } from '../runtime.js';
+import { disksOf, type Runtime, type WorkloadSpec } from '../runtime.js';
 import type { Behaviour, ConformanceHarness } from './harness.js';
 import { boots, context, find, gone, refused, up, upAndHeard } from './steps.js';
 
@@ -134,8 +134,8 @@ function grown<S extends WorkloadSpec>(spec: S, volume: HostVolume, sizeMiB: num
 const byId = (a: VolumeSeen, b: VolumeSeen): number => (a.id < b.id ? -1 : 1);
 
 /** What a workload is to have. */
-const disks = ({ rootVolume }: WorkloadSpec, ...others: readonly HostVolume[]): VolumeSeen[] =>
-  [rootVolume, ...others].map(({ id, sizeMiB }) => ({ id, sizeMiB })).sort(byId);
+const disks = ({ rootVolume }: WorkloadSpec, ...volumes: readonly HostVolume[]): VolumeSeen[] =>
+  disksOf({ rootVolume, volumes }).sort(byId);
 
 async function update(h: ConformanceHarness, rt: Runtime, spec: WorkloadSpec): Promise<VolumeSeen[]> {
   assert.ok(rt.update, 'the runtime can change what runs');
