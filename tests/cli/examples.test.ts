@@ -151,13 +151,9 @@ async function bring(name: string, state: 'running' | 'paused' | 'stopped'): Pro
   const now = async (): Promise<string> => {
     let seen = 'starting';
     await expect
-      .poll(
-        async () => {
-          lab.look();
-          return (seen = (await lab.api.call('get', path).expect(200)).body.status.state);
-        },
-        { timeout: 10_000 },
-      )
+      .poll(async () => (seen = (await lab.api.call('get', path).expect(200)).body.status.state), {
+        timeout: 10_000,
+      })
       .toMatch(/^(running|paused|suspended|stopped)$/);
     return seen;
   };

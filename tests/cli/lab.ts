@@ -90,11 +90,6 @@ export class CliLab {
     return new Running(child);
   }
 
-  /** The host looks again at what is wanted, as hosts and the scheduler do from time to time. */
-  look(): void {
-    this.host.wake();
-  }
-
   async stop(): Promise<void> {
     await this.host.idle();
     await this.api.stop();

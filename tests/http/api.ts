@@ -263,11 +263,18 @@ export class Api {
 
   /** Lets the scheduler place what waits and the host report everything as asked, until nothing moves. */
   async settle(): Promise<void> {
+    // What has ended may make room, and a restart goes on only then.
+    while (await this.pass());
+  }
+
+  /** Whether something ended in it. */
+  private async pass(): Promise<boolean> {
+    let ended = false;
     await placePending({ store: this.store, strategy: 'spread', clock, ids, placed: () => undefined });
     const list = await this.store.assignmentsOffer(this.host.id);
     const { id: hostId, session } = this.host;
-    for (const a of list?.assignments ?? [])
-      await this.store.reportApply({
+    for (const a of list?.assignments ?? []) {
+      const outcome = await this.store.reportApply({
         hostId,
         session,
         seq: ++this.seq,
@@ -282,12 +289,15 @@ export class Api {
         volumes: a.wanted === 'stopped' ? [] : disksOf(a),
         observedAt: new Date(),
       });
+      ended ||= outcome.outcome === 'applied' && outcome.freed;
+    }
     for (let done = false; !done;) {
       const { tombstones } = (await this.store.assignmentsRead(hostId)) ?? { tombstones: [] };
       for (const t of tombstones) await this.store.tombstoneDone(hostId, session, t.id);
       done = tombstones.length === 0;
     }
     await this.ledger.flush();
+    return ended;
   }
 
   /** The host says that it can do more. */
