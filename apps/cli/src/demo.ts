@@ -66,13 +66,17 @@ async function sampleEnsure(api: BerthClient, options: DemoOptions, sample: Samp
   const digest = await fileDigest(file);
   const noted = await importedName(options, sample, digest);
   const have = await images.list(api, { project: options.project, limit: Infinity });
-  const known = have.find((i) => i.name === noted || (sample.kind === 'disk' && i.digest === digest));
+  const short = digest.slice('sha256:'.length, 'sha256:'.length + 12);
+  // A name with the digest tells by itself what it was made of, also where another copy of this repository made it.
+  const dated = `${sample.name}-${short}`;
+  const known = have.find(
+    (i) => i.name === noted || i.name === dated || (sample.kind === 'disk' && i.digest === digest),
+  );
   if (known !== undefined) {
     say(`image ${known.name}: there already`);
     return known.name;
   }
-  const short = digest.slice('sha256:'.length, 'sha256:'.length + 12);
-  const name = have.some((i) => i.name === sample.name) ? `${sample.name}-${short}` : sample.name;
+  const name = have.some((i) => i.name === sample.name) ? dated : sample.name;
   const image = await imageImport(api, options.project, file, { name, kind: sample.kind });
   say(`image ${name}: imported, ${image.digest}`);
   await noteImported(options, sample, digest, name);
