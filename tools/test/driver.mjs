@@ -1,5 +1,5 @@
 // Vitest inside a test machine: runs one file after the other as they are handed in, and answers each with what came
-// of it. Spoken with over the IPC channel: { file } in; { ready } once, then { counts, skipped, ms, text } per file out.
+// of it. Spoken with over the IPC channel: { file } in; { ready } once, then { counts, skipped, failed, ms, text } per file out.
 //
 //   usage (by machines.mjs): tools/test/machine node tools/test/driver.mjs [VITEST FLAG...]
 import { mkdtempSync } from 'node:fs';
@@ -26,8 +26,10 @@ delete process.env.TMPDIR;
 function counted(module) {
   const counts = { passed: 0, failed: 0, skipped: 0 };
   const skipped = [];
+  const failed = [];
   const print = (name, errors) => {
     text += `\n  ✗ ${name}\n`;
+    failed.push({ name, why: errors[0]?.message ?? 'it failed' });
     for (const error of errors) vitest.logger.printError(error, { project: module.project });
   };
   for (const test of module.children.allTests()) {
@@ -46,8 +48,15 @@ function counted(module) {
   for (const suite of broken)
     print(suite === module ? 'the file itself, or a hook of it' : suite.fullName, suite.errors());
   if (broken.length > 0 || (module.state() === 'failed' && counts.failed === 0)) counts.failed++;
-  return { counts, skipped };
+  return { counts, skipped, failed };
 }
+
+/** The result of a file of which no test ran. */
+const nothing = (why) => ({
+  counts: { passed: 0, failed: 1, skipped: 0 },
+  skipped: [],
+  failed: [{ name: 'the whole file', why }],
+});
 
 async function run(file) {
   text = '';
@@ -55,11 +64,14 @@ async function run(file) {
   const specifications = (await vitest.globTestSpecifications([file])).filter((s) => s.moduleId === file);
   const { testModules, unhandledErrors } = await vitest.runTestSpecifications(specifications);
   const module = testModules.find((m) => m.moduleId === file);
-  const result = module ? counted(module) : { counts: { passed: 0, failed: 1, skipped: 0 }, skipped: [] };
-  if (!module) text += 'vitest did not run this file\n';
+  const why = 'vitest did not run this file';
+  const result = module ? counted(module) : nothing(why);
+  if (!module) text += `${why}\n`;
   for (const error of unhandledErrors) {
     result.counts.failed++;
-    text += '\n  ✗ an error that nothing caught\n';
+    const name = 'an error that nothing caught';
+    text += `\n  ✗ ${name}\n`;
+    result.failed.push({ name, why: error.message });
     vitest.logger.printError(error);
   }
   process.send({ ...result, ms: Date.now() - begun, text });
@@ -67,8 +79,7 @@ async function run(file) {
 
 process.on('message', ({ file }) => {
   run(file).catch((error) => {
-    const counts = { passed: 0, failed: 1, skipped: 0 };
-    process.send({ counts, skipped: [], ms: 0, text: `${text}${error.stack}\n` });
+    process.send({ ...nothing(error.message), ms: 0, text: `${text}${error.stack}\n` });
   });
 });
 // The machine ends with this process; whatever else runs in it, too.

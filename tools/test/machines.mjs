@@ -123,7 +123,8 @@ class Machine {
       return { ...result, text: result.text + this.#noise };
     } catch (error) {
       const counts = { passed: 0, failed: 1, skipped: 0 };
-      return { counts, skipped: [], ms: Date.now() - begun, text: `${error.message}\n` };
+      const failed = [{ name: 'the whole file', why: error.message }];
+      return { counts, skipped: [], failed, ms: Date.now() - begun, text: `${error.message}\n` };
     } finally {
       clearTimeout(late);
     }
@@ -135,6 +136,9 @@ class Machine {
     await this.ended;
   }
 }
+
+/** The first lines of a message; the whole of it stands with its file. */
+const shortened = (why) => why.trim().split('\n').slice(0, 3).join('\n    ').slice(0, 600);
 
 /** One line a file, and below it what there is to say: failures, and what its tests printed. */
 function report(file, { counts, skipped, ms, text }, whole) {
@@ -160,7 +164,7 @@ export async function runOnMachines({ args, machines, seed, env, signal }) {
   const { files, whole } = await select(args);
   const queue =
     seed === null ? files.sort((a, b) => durations.of(b) - durations.of(a)) : shuffled(files.sort(), seed);
-  const total = { passed: 0, failed: 0, skipped: 0, files: queue.length };
+  const total = { passed: 0, failed: 0, skipped: 0, files: queue.length, failures: [] };
   const running = new Set();
   signal.addEventListener('abort', () => running.forEach((machine) => machine.end()));
 
@@ -177,6 +181,8 @@ export async function runOnMachines({ args, machines, seed, env, signal }) {
       if (signal.aborted) break;
       report(file, result, whole);
       for (const key of ['passed', 'failed', 'skipped']) total[key] += result.counts[key];
+      for (const { name, why } of result.failed)
+        total.failures.push(`${relative(root, file)} > ${name}: ${shortened(why)}`);
       if (result.counts.failed > 0) await end();
       else if (whole) durations.set(file, result.ms);
     }

@@ -90,6 +90,8 @@ const vitestArgs = [...projects.flatMap((name) => ['--project', name]), ...args]
 const total = await runOnMachines({ args: vitestArgs, machines, seed, env, signal: stop.signal });
 if (total.files === 0) process.stdout.write(`no test file has ${args.join(' or ')} in its path\n`);
 const interrupted = stop.signal.aborted;
+// Again where the output ends: hundreds of lines may stand between a failure and here.
+for (const failure of total.failures) process.stdout.write(`failed: ${failure}\n`);
 const tested = total.failed === 0 && total.files > 0 && !interrupted;
 said('tests', tested, interrupted ? ' (interrupted)' : '', begun);
 passed &&= tested;

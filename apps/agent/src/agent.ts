@@ -134,6 +134,7 @@ export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<
     await placements.close();
     await networks.close();
     await runtimes.close();
+    await journal.close();
     await watching;
     await sampling;
     await outbox.flushed();

@@ -117,7 +117,7 @@ class Machine {
     const common = { clock, log, journal, images, runtimes, networks, report };
     this.placements = new Placements({ ...common, bootId: 'b1', vmStarts: 2, unusedImages: () => undefined });
     this.placements.start();
-    this.parts = [this.placements, networks, runtimes];
+    this.parts = [this.placements, networks, runtimes, journal];
   }
 
   async end(): Promise<void> {

@@ -135,6 +135,15 @@ export class Journal {
     await this.write(join('instances', `${instanceId}.json`), () => record);
   }
 
+  /** For when nobody saves any more: resolves once nothing is being written, whether it could be or not. */
+  async close(): Promise<void> {
+    let writes: readonly Promise<void>[];
+    do {
+      writes = [...this.chains.values()];
+      await Promise.allSettled(writes);
+    } while ([...this.chains.values()].some((write) => !writes.includes(write)));
+  }
+
   private write(name: string, value: () => object): Promise<void> {
     const before = this.chains.get(name) ?? Promise.resolve();
     const next = before

@@ -97,8 +97,9 @@ export class Placements {
   /** Set by the composition: host facts changed. */
   onProbed: () => void = () => undefined;
 
-  /** Ends the workers, not the workloads. */
+  /** Ends the workers, not the workloads. The journal may still be writing; it is closed last. */
   async close(): Promise<void> {
+    await this.turn;
     await this.tombstones.close();
     await Promise.all([...this.workers.values()].map((w) => w.close()));
   }

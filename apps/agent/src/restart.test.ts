@@ -57,7 +57,7 @@ async function begin(): Promise<void> {
   const common = { clock, log, journal, images, runtimes, networks, report };
   placements = new Placements({ ...common, bootId: 'b1', vmStarts: 2, unusedImages: () => undefined });
   placements.start();
-  parts = [placements, networks, runtimes];
+  parts = [placements, networks, runtimes, journal];
 }
 async function end(): Promise<void> {
   for (const part of parts) await part.close();

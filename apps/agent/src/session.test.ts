@@ -73,7 +73,7 @@ class Agent {
       unusedImages: () => undefined,
     });
     placements.start();
-    this.parts = [placements, networks, runtimes];
+    this.parts = [placements, networks, runtimes, journal];
     const began = (): Promise<void> => Promise.resolve();
     const usage = { since: () => ({ now: 0, samples: [], more: false }) };
     this.ports = { ...common, hostId, agentVersion: 't', outbox: this.outbox, placements, usage, began };
