@@ -3,9 +3,9 @@
 // The peers get the machine that we would have started: the domain XML of one of ours with another name, disk and serial
 // file, defined and started by virsh; and the arguments of one of our QEMU processes. The image is warm, every side makes its
 // own overlay with qemu-img, and nobody has a nic: the guest would wait for an address that only our networks give.
-import { copyFileSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { spawn } from 'node:child_process';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { comparison, inTurn, now, pause } from '../measure.mjs';
 import { run } from '../programs.mjs';
 import { parts } from './container.mjs';
@@ -63,11 +63,24 @@ async function templateOf(bench, driver) {
     const serial = find(/\/[^'", ]*\/log\/[^'", ]+/, 'serial file');
     const disk = find(/\/[^'", ]*\/volumes\/[^'", ]*/, 'disk');
     const seed = find(/\/[^'", ]*seed[^'", ]*/, 'seed');
+    // Its sockets lie side by side.
+    const runDir = dirname(find(/\/[^'",: ]*\/vnc(?=['", ])/, 'display'));
     const keptSeed = join(dir, 'vm', `${driver}-seed.iso`);
     copyFileSync(seed, keptSeed);
     const info = JSON.parse(await run('qemu-img', ['info', '-U', '--output=json', disk]));
     return {
-      ...{ uuid, id: instance.id, args, xml, serial, disk, seed, keptSeed, owner: statSync(disk).uid },
+      ...{
+        uuid,
+        id: instance.id,
+        args,
+        xml,
+        serial,
+        disk,
+        seed,
+        runDir,
+        keptSeed,
+        owner: statSync(disk).uid,
+      },
       base: {
         file: info['full-backing-filename'],
         format: info['backing-filename-format'],
@@ -111,6 +124,14 @@ async function readyAt(file) {
   );
 }
 
+/** Folder for the sockets of a peer's machine, which runs as another user. */
+function ownRunDir(dir, name) {
+  const path = join(dir, 'vm', name);
+  mkdirSync(path);
+  chmodSync(path, 0o777);
+  return path;
+}
+
 const overlay = ({ base }, file) =>
   run('qemu-img', [
     'create',
@@ -135,13 +156,15 @@ async function virsh({ dir }, template) {
         join(dir, 'vm', `virsh-${round}.${end}`),
       );
       const uuid = crypto.randomUUID();
+      const sockets = ownRunDir(dir, `virsh-${round}.run`);
       const document = template.xml
         .replace(/<name>[^<]*<\/name>/, `<name>bench-${uuid}</name>`)
         .replaceAll(template.uuid, uuid)
         .replace(/<metadata>[\s\S]*<\/metadata>/, '')
         .replaceAll(template.disk, disk)
         .replaceAll(template.seed, template.keptSeed)
-        .replaceAll(template.serial, serial);
+        .replaceAll(template.serial, serial)
+        .replaceAll(template.runDir, sockets);
       writeFileSync(file, document);
       writeFileSync(serial, '');
       try {
@@ -152,7 +175,7 @@ async function virsh({ dir }, template) {
       } finally {
         await run('virsh', [...uri, 'destroy', `bench-${uuid}`]).catch(() => undefined);
         await run('virsh', [...uri, 'undefine', `bench-${uuid}`]).catch(() => undefined);
-        for (const path of [disk, serial, file]) rmSync(path, { force: true });
+        for (const path of [disk, serial, file, sockets]) rmSync(path, { recursive: true, force: true });
       }
     },
   };
@@ -163,17 +186,16 @@ async function bareQemu({ dir }, template) {
     name: 'qemu',
     what: 'qemu-img create + the same arguments',
     async boot(round) {
-      const [disk, serial, socket] = ['qcow2', 'log', 'sock'].map((end) =>
-        join(dir, 'vm', `qemu-${round}.${end}`),
-      );
+      const [disk, serial] = ['qcow2', 'log'].map((end) => join(dir, 'vm', `qemu-${round}.${end}`));
+      const sockets = ownRunDir(dir, `qemu-${round}.run`);
       const args = template.args
         .map((a) =>
           a
             .replaceAll(template.disk, disk)
             .replaceAll(template.serial, serial)
-            .replaceAll(template.seed, template.keptSeed),
+            .replaceAll(template.seed, template.keptSeed)
+            .replaceAll(template.runDir, sockets),
         )
-        .map((a) => a.replace(/(\/[^,= ]*)(qmp[^,]*|\.sock)(?=,|$)/, socket))
         // Ours waits for `cont` over QMP; nobody would say it here.
         .filter((a) => a !== '-S');
       const begun = now();
@@ -189,7 +211,7 @@ async function bareQemu({ dir }, template) {
       } finally {
         child.kill('SIGKILL');
         await gone;
-        for (const path of [disk, serial, socket]) rmSync(path, { force: true });
+        for (const path of [disk, serial, sockets]) rmSync(path, { recursive: true, force: true });
       }
     },
   };
