@@ -19,9 +19,9 @@ import { rootfsMake } from './rootfs.mjs';
 /** Each with the longest time its rounds may take: 29 minutes together. */
 const cases = {
   container: [container, 300],
-  'vm-libvirt': [vmLibvirt, 360],
-  'vm-qemu': [vmQemu, 360],
-  resume: [resume, 400],
+  'vm-libvirt': [vmLibvirt, 900],
+  'vm-qemu': [vmQemu, 900],
+  resume: [resume, 1200],
   density: [density, 90],
   get: [get, 60],
   rate: [rate, 60],
