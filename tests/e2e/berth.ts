@@ -176,9 +176,12 @@ export class Berth {
   }
 }
 
-/** A deadline of a wait, longer by BERTH_TEST_PATIENCE where the machine is busy with other work. Milliseconds. */
+/**
+ * A deadline of a wait, milliseconds: twice what an idle machine needs at most, or as many times as BERTH_TEST_PATIENCE
+ * says. Only what fails waits for it.
+ */
 export function patience(ms: number): number {
-  return ms * Number(process.env['BERTH_TEST_PATIENCE'] ?? 1);
+  return ms * Number(process.env['BERTH_TEST_PATIENCE'] ?? 2);
 }
 
 /** Asks again until there is an answer, or fails with what was seen last. */
