@@ -6,6 +6,7 @@ import { idempotencyHolder } from './0006-idempotency-holder.js';
 import { terminalTicketEnvelope } from './0008-terminal-ticket-envelope.js';
 import { imageImports } from './0009-image-imports.js';
 import { dataVolumes } from './0010-data-volumes.js';
+import { snapshots } from './0011-snapshots.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
 export interface Migration {
@@ -26,4 +27,5 @@ export const migrations: readonly Migration[] = [
   terminalTicketEnvelope,
   imageImports,
   dataVolumes,
+  snapshots,
 ];

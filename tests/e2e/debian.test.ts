@@ -215,6 +215,17 @@ describe('a Debian of its own', () => {
     await until('it says so', patience(30_000), async () => !(await frozen()) || undefined);
   }, 300_000);
 
+  it('is taken as it is while it runs, with its file systems frozen by its agent', async () => {
+    // Nothing is flushed here: that is what freezing is for.
+    await done('debian', 'echo before >/srv/state');
+    const said = await berth.run(['snapshot', 'create', 'debian', 'before']);
+    expect(said).toMatch(/before: application \(QEMU took its disk .*froze .* file system.* thawed/);
+    await done('debian', 'echo after >/srv/state; sync');
+    expect(await berth.run(['snapshot', 'ls', 'debian'])).toMatch(/before +ready +application +debian\.root/);
+    const early = await berth.try(['snapshot', 'revert', 'debian', 'before']);
+    expect(early.err).toContain('stop it first');
+  }, 120_000);
+
   it('shuts down by its agent, also where it heeds no power button', async () => {
     const deaf = 'mkdir -p /etc/systemd/logind.conf.d; printf "[Login]\\nHandlePowerKey=ignore\\n"';
     const file = '/etc/systemd/logind.conf.d/deaf.conf; systemctl restart systemd-logind';
@@ -232,10 +243,14 @@ describe('a Debian of its own', () => {
     const placement = { ...spec.placement, driver: 'libvirt' };
     await berth.ok('PUT', `${berth.instances}/debian`, { spec: { ...spec, placement } });
     await berth.run(['volume', 'attach', 'debian', 'data']);
+    await berth.run(['snapshot', 'create', 'debian', 'off']);
+    expect(await berth.run(['snapshot', 'ls', 'debian'])).toMatch(/off +ready +filesystem/);
+    await berth.run(['snapshot', 'revert', 'debian', 'before']);
     await berth.act('debian', 'start');
     const second = await answering('debian');
     expect(second.status.driver).toBe('libvirt');
     expect(identity(second)).toEqual(identity(first));
+    expect((await exec('debian', 'cat', '/srv/state')).out).toBe('before\n');
     expect(await guest('debian')).toMatchObject({ hostname: 'debian', os: { id: 'debian' } });
     expect(await exec('debian', 'sh', '-c', 'echo out; exit 4')).toMatchObject({ code: 4, out: 'out\n' });
     expect((await exec('debian', 'no-such-program')).err).toContain('No such file');
@@ -254,6 +269,12 @@ describe('a Debian of its own', () => {
     const [data] = (await berth.get('debian')).status.volumes;
     if (data === undefined) throw new Error('it has no volume');
     await done('debian', `mount ${found(data.id)} /data && cd /data && sha256sum -c sum`);
+    const both = await berth.run(['snapshot', 'create', 'debian', 'both']);
+    expect(both).toMatch(/both: application \(QEMU took its 2 disks in one transaction/);
+    const torn = await berth.try(['volume', 'detach', 'debian', 'data']);
+    expect(torn.err).toContain('part of snapshot');
+    await berth.run(['snapshot', 'rm', 'debian', 'both', 'off']);
+    await done('debian', 'cd /data && sha256sum -c sum');
     const create = ['volume', 'create', 'more', '--size', '32', '--raw', '-o', 'json'];
     const { id } = JSON.parse(await berth.run(create)) as Volume;
     await berth.run(['volume', 'limit', 'more', '--write-iops', '50']);

@@ -15,6 +15,7 @@ import type {
   ImageContent,
   ProjectId,
   Role,
+  SnapshotTaken,
 } from '@berth/model';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { pino } from 'pino';
@@ -111,7 +112,7 @@ const capabilities: Capabilities = {
     nested: false,
     kvmDevice: false,
   },
-  facets: ['logs', 'display', 'screenshot', 'sendKeys', 'reset', 'guest'],
+  facets: ['logs', 'display', 'screenshot', 'sendKeys', 'reset', 'guest', 'snapshots'],
   tenantBoundary: false,
   versions: {},
 };
@@ -296,6 +297,10 @@ export class Api {
       for (const t of tombstones) await this.store.tombstoneDone(hostId, session, t.id);
       done = tombstones.length === 0;
     }
+    for (const { id: orderId, state } of (await this.store.assignmentsRead(hostId))?.snapshots ?? []) {
+      const taken = state === 'creating' ? takenNow() : null;
+      await this.store.snapshotReport({ hostId, session, orderId, outcome: { state: 'done', taken } });
+    }
     await this.ledger.flush();
     return ended;
   }
@@ -315,6 +320,7 @@ export class Api {
       'instances',
       'instance_revisions',
       'volumes',
+      'snapshots',
       'nics',
       'images',
       'operations',
@@ -349,6 +355,14 @@ async function seedProject(store: Store, name: string): Promise<ProjectId> {
   await store.imageInsert(system, { projectId: id, name: 'disk', content: diskContent });
   return id;
 }
+
+/** What a host says of a snapshot that it took. */
+const takenNow = (): SnapshotTaken => ({
+  consistency: 'crash',
+  evidence: ['no guest agent answered'],
+  takenAt: new Date().toISOString(),
+  heldMiB: 1,
+});
 
 /** A host that joined, connected and reported what it can do. */
 export async function seedHost(

@@ -26,6 +26,7 @@ const nobody = '00000000-0000-4000-8000-000000000000';
 const instances = '/v1/projects/alpha/instances';
 const images = '/v1/projects/alpha/images';
 const volumes = '/v1/projects/alpha/volumes';
+const snapshots = '/v1/projects/{project}/instances/{name}/snapshots';
 const spec = { isolation: 'container', image: 'oci', memoryMiB: 64 };
 let fresh = 0;
 const name = (): string => `n${++fresh}`;
@@ -57,6 +58,14 @@ function shown(api: Api): Promise<string> {
   const made = machines.get(api) ?? started(api);
   machines.set(api, made);
   return made;
+}
+/** A snapshot that was taken of a machine, of the one that runs unless said. */
+async function snapshot(api: Api, machine?: string): Promise<{ at: string; made: string }> {
+  const at = `${instances}/${machine ?? (await shown(api))}/snapshots`;
+  const made = name();
+  await api.call('post', at).send({ name: made }).expect(202);
+  await api.settle();
+  return { at, made };
 }
 const answering = new WeakMap<Api, Promise<string>>();
 /** One in whose guest an agent answers. */
@@ -573,6 +582,83 @@ export const cases: Readonly<Record<string, RouteCase>> = {
     bad: async (api) => {
       const { body } = await api.call('get', `${instances}/${await api.instance()}`).expect(200);
       return refused(api.call('delete', `${volumes}/${body.status.rootVolumeId}`));
+    },
+  },
+  [`POST ${snapshots}`]: {
+    good: async (api) => {
+      const at = `${instances}/${await shown(api)}/snapshots`;
+      const made = name();
+      const { body, headers } = await api.call('post', at).send({ name: made }).expect(202);
+      expect(body.operation).toMatchObject({ kind: 'snapshot', state: 'running' });
+      expect(headers['location']).toBe(`/v1/operations/${body.operation.id}`);
+      const begun = await api.call('get', `${at}/${made}`).expect(200);
+      expect(begun.body).toMatchObject({ state: 'creating', consistency: null, takenAt: null });
+      await api.settle();
+      const taken = await api.call('get', `${at}/${made}`).expect(200);
+      expect(taken.body).toMatchObject({ state: 'ready', consistency: 'crash', operationId: null });
+      const again = await api.call('post', at).send({ name: made }).expect(409);
+      expect(again.body.code).toBe('nameTaken');
+      const layer = `${instances}/${await api.instance()}/snapshots`;
+      const container = await api.call('post', layer).send({ name: made }).expect(422);
+      expect(container.body.code).toBe('unsupported');
+      await api.call('post', at, 'alpha:viewer').send({ name: name() }).expect(403);
+      await api.call('delete', `${at}/${made}`).expect(202);
+      await api.settle();
+    },
+    bad: async (api) =>
+      refused(api.call('post', `${instances}/${await shown(api)}/snapshots`).send({ name: 'No Label' })),
+  },
+  [`GET ${snapshots}`]: {
+    good: async (api) => {
+      const { at, made } = await snapshot(api);
+      expect((await listed(api, at)).items).toContainEqual(expect.objectContaining({ name: made }));
+    },
+    bad: absent(`${instances}/nowhere/snapshots`),
+  },
+  [`GET ${snapshots}/{snapshot}`]: {
+    good: async (api) => {
+      const { at, made } = await snapshot(api);
+      const { body, headers } = await api.call('get', `${at}/${made}`, 'alpha:viewer').expect(200);
+      expect(body).toMatchObject({ name: made, disks: [{ root: true }], evidence: [expect.any(String)] });
+      expect(headers['etag']).toBe(`"${body.resourceVersion}"`);
+    },
+    bad: async (api) => absent(`${instances}/${await shown(api)}/snapshots/nowhere`)(api),
+  },
+  [`POST ${snapshots}/{snapshot}/actions/revert`]: {
+    good: async (api) => {
+      const machine = await started(api);
+      const { at, made } = await snapshot(api, machine);
+      await api.call('post', `${instances}/${machine}/actions/stop`).expect(202);
+      await api.settle();
+      await api.call('post', `${at}/${made}/actions/revert`).set('if-match', '"1"').expect(412);
+      const { body } = await api.call('post', `${at}/${made}/actions/revert`).expect(202);
+      expect(body.operation).toMatchObject({ kind: 'snapshotRevert', state: 'running' });
+      const start = await api.call('post', `${instances}/${machine}/actions/start`).expect(409);
+      expect(start.body).toMatchObject({ code: 'stateConflict', detail: expect.stringContaining(made) });
+      await api.settle();
+      const { body: over } = await api.call('get', `/v1/operations/${body.operation.id}`).expect(200);
+      expect(over.state).toBe('succeeded');
+      await api.call('delete', `${instances}/${machine}`).expect(202);
+      await api.settle();
+    },
+    bad: async (api) => {
+      const { at, made } = await snapshot(api);
+      return refused(api.call('post', `${at}/${made}/actions/revert`));
+    },
+  },
+  [`DELETE ${snapshots}/{snapshot}`]: {
+    good: async (api) => {
+      const { at, made } = await snapshot(api);
+      const { body } = await api.call('delete', `${at}/${made}`).expect(202);
+      expect(body.operation.kind).toBe('snapshotDelete');
+      const joined = await api.call('delete', `${at}/${made}`).expect(202);
+      expect(joined.body.operation.id).toBe(body.operation.id);
+      await api.settle();
+      await api.call('get', `${at}/${made}`).expect(404);
+    },
+    bad: async (api) => {
+      const { at, made } = await snapshot(api);
+      return refused(api.call('delete', `${at}/${made}`).set('if-match', '"9999"'));
     },
   },
   'GET /v1/hosts': {

@@ -139,6 +139,25 @@ const cases: Readonly<Record<string, Case>> = {
     count: `SELECT count(*)::int AS n FROM operations WHERE kind = 'imageImport' AND target_name LIKE 'far-' || $1 || '%'`,
     status: 202,
   },
+  'POST /v1/projects/{project}/instances/{name}/snapshots': {
+    path: () => `${instances}/machine/snapshots`,
+    body: (n) => ({ name: n }),
+    other: (n) => ({ name: `${n}-other` }),
+    count: `SELECT count(*)::int AS n FROM snapshots WHERE name LIKE $1 || '%'`,
+    status: 202,
+  },
+  'POST /v1/projects/{project}/instances/{name}/snapshots/{snapshot}/actions/revert': {
+    path: () => `${instances}/past/snapshots/one/actions/revert`,
+    body: () => ({}),
+    other: () => ({ other: true }),
+    count: `SELECT count(*)::int AS n FROM operations WHERE $1 <> '' AND kind = 'snapshotRevert' AND target_name = 'past'`,
+    status: 202,
+    before: async () => {
+      await snapshotReady();
+      await query(`UPDATE operations SET target_name = 'before' WHERE kind = 'snapshotRevert'`);
+      return undefined;
+    },
+  },
   'POST /v1/join-tokens': {
     path: () => '/v1/join-tokens',
     body: (n) => ({ hostName: n }),
@@ -200,7 +219,7 @@ beforeAll(async () => {
   await image(projectId, 'base', 'oci');
   await image(projectId, 'disk', 'disk');
   await made(instances, { name: 'runner', spec: container });
-  for (const name of ['machine', 'screen', 'guest'])
+  for (const name of ['machine', 'screen', 'guest', 'past'])
     await made(instances, {
       name,
       spec: {
@@ -208,11 +227,14 @@ beforeAll(async () => {
         ...(name === 'guest' ? { userData: '#sim:agent' } : {}),
       },
     });
-  for (const name of ['runner', 'machine', 'screen', 'guest'])
+  for (const name of ['runner', 'machine', 'screen', 'guest', 'past'])
     await until(`${name} runs`, patience(60_000), async () => {
       const found = await store.instanceGet(projectId, name);
       return found?.status.state === 'running' ? true : undefined;
     });
+  await made(`${instances}/past/snapshots`, { name: 'one' });
+  await made(`${instances}/past/actions/stop`, {});
+  await snapshotReady();
 }, patience(120_000));
 afterAll(async () => {
   await host.end();
@@ -222,6 +244,15 @@ afterAll(async () => {
   await postgres.stop();
   rmSync(dir, { recursive: true, force: true });
 }, 60_000);
+
+/** The machine `past` has stopped, and nothing is done with its one snapshot. */
+async function snapshotReady(): Promise<void> {
+  const ready = `SELECT count(*)::int AS n FROM snapshots s JOIN instances i ON i.id = s.instance_id
+    WHERE i.name = 'past' AND i.state = 'stopped' AND s.state = 'ready'`;
+  await until('its snapshot is ready', patience(60_000), async () =>
+    (await query(ready))[0]?.n === 1 ? true : undefined,
+  );
+}
 
 /** An image whose content the host has. */
 async function image(projectId: ProjectId, name: string, kind: ImageKind): Promise<void> {

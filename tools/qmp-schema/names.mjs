@@ -33,6 +33,8 @@ export const used = {
   device_add: ['driver', 'id', 'bus'],
   device_del: ['id'],
   block_resize: ['node-name', 'size'],
+  transaction: ['actions'],
+  'blockdev-snapshot-delete-internal-sync': ['device', 'name'],
   block_set_io_throttle: ['id', 'bps', 'bps_rd', 'bps_wr', 'iops', 'iops_rd', 'iops_wr'],
 };
 
@@ -54,7 +56,6 @@ export const soon = [
   'blockdev-mirror',
   'blockdev-snapshot',
   'blockdev-snapshot-internal-sync',
-  'blockdev-snapshot-delete-internal-sync',
   'block-commit',
   'block-stream',
   'block-dirty-bitmap-add',
@@ -69,7 +70,6 @@ export const soon = [
   'snapshot-save',
   'snapshot-load',
   'snapshot-delete',
-  'transaction',
   'nbd-server-start',
   'nbd-server-stop',
   'block-export-add',

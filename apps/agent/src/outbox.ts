@@ -17,6 +17,8 @@ export function subjectOf(body: ReportBody): string {
       return `${body.kind}/${body.instanceId}/${body.epoch}`;
     case 'tombstoneDone':
       return `${body.kind}/${body.id}`;
+    case 'snapshot':
+      return `${body.kind}/${body.orderId}`;
     case 'imageWanted':
       return `${body.kind}/${body.digest}`;
     case 'imageHeld':

@@ -10,6 +10,7 @@ import type { AgentLog } from './log.js';
 import type { HostNetworks } from './networks.js';
 import type { Runtimes } from './runtimes.js';
 import { RuntimeChoice } from './runtime-choice.js';
+import { SnapshotOrders } from './snapshot-orders.js';
 import { Tombstones } from './tombstones.js';
 import { Worker } from './worker.js';
 import type { WorkerPorts } from './worker-ports.js';
@@ -55,6 +56,7 @@ export class Placements {
   private readonly unclaimedSaid = new Map<string, string>();
   private listed: ReadonlySet<string> | null = null;
   private readonly tombstones: Tombstones;
+  private readonly snapshots: SnapshotOrders;
   private readonly choice: RuntimeChoice;
   private readonly ports: WorkerPorts;
   /** Lists are taken one after the other. */
@@ -62,6 +64,7 @@ export class Placements {
 
   constructor(private readonly o: PlacementsOptions) {
     this.tombstones = new Tombstones(o);
+    this.snapshots = new SnapshotOrders({ ...o, newest: (instanceId) => this.newest(instanceId) });
     this.choice = new RuntimeChoice(o);
     this.ports = {
       clock: o.clock,
@@ -90,6 +93,7 @@ export class Placements {
         this.adoptUnseen();
         for (const worker of this.workers.values()) worker.wake();
         this.tombstones.wake();
+        this.snapshots.wake();
         this.onProbed();
       },
     });
@@ -101,6 +105,7 @@ export class Placements {
   async close(): Promise<void> {
     await this.turn;
     await this.tombstones.close();
+    await this.snapshots.close();
     await Promise.all([...this.workers.values()].map((w) => w.close()));
   }
 
@@ -128,6 +133,7 @@ export class Placements {
     this.reportUnclaimed();
     await faultPoints(() => list.tombstones.map((t) => ['agent.tombstone.listed', t.instanceId ?? t.id]));
     for (const tombstone of list.tombstones) this.bury(tombstone);
+    this.snapshots.want(list.snapshots ?? []);
     this.o.unusedImages(list.imageTombstones ?? []);
     this.o.networks.want(this.networksInUse(), list.networks);
     return null;

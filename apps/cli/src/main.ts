@@ -21,6 +21,7 @@ import { projectCommands } from './commands/project.js';
 import { screenCommands } from './commands/screen.js';
 import { signInCommands } from './commands/sign-in.js';
 import { tokenCommands } from './commands/token.js';
+import { snapshotCommands } from './commands/snapshot.js';
 import { volumeCommands } from './commands/volume.js';
 import { docsText } from './docs.js';
 import { exitCodes, exitMeanings, Failure, failureFrom, ProgramEnded } from './failure.js';
@@ -55,6 +56,7 @@ const groups: readonly Commands[] = [
   operationCommands,
   imageCommands,
   volumeCommands,
+  snapshotCommands,
   hostCommands,
   projectCommands,
   tokenCommands,

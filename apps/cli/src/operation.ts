@@ -123,7 +123,7 @@ function operationGet(api: BerthClient, id: string, signal: AbortSignal): Promis
 
 async function stateLine(api: BerthClient, operation: Operation, signal: AbortSignal): Promise<string> {
   const { project, target } = operation;
-  if (target.kind === 'image') return stepLine(operation);
+  if (target.kind === 'image' || operation.steps.length > 0) return stepLine(operation);
   const params = { path: { project, name: target.name } };
   const path = '/v1/projects/{project}/instances/{name}';
   try {

@@ -84,6 +84,7 @@ describe('the container runtime', () => {
     'reset',
     'watchdog',
     'guest',
+    'snapshots',
   ))
     it(name, () => run(harness), 60_000);
 });

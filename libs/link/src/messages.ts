@@ -15,10 +15,13 @@ import {
   Name,
   NetworkId,
   NicId,
+  OperationId,
   Phase,
   Power,
   ProcessSpec,
   RestartPolicy,
+  SnapshotId,
+  SnapshotTaken,
   UsageSample,
   VmDriver,
   VolumeId,
@@ -95,6 +98,18 @@ export const Tombstone = z.discriminatedUnion('kind', [
 ]);
 export type Tombstone = z.infer<typeof Tombstone>;
 
+/** What is asked of a snapshot, until the host said that it is done. */
+export const SnapshotOrder = z.strictObject({
+  /** The operation that asks for it: another order of the same snapshot has another one. */
+  id: OperationId,
+  verb: z.enum(['take', 'revert', 'remove']),
+  instanceId: InstanceId,
+  snapshotId: SnapshotId,
+  /** Its disks, the root disk first. */
+  volumes: z.array(VolumeId).min(1).max(65),
+});
+export type SnapshotOrder = z.infer<typeof SnapshotOrder>;
+
 /** Everything one host is asked to hold: level-triggered, sent whole. */
 export const AssignmentList = z.strictObject({
   protocol: version,
@@ -112,6 +127,8 @@ export const AssignmentList = z.strictObject({
    * they are listed: an image that is wanted again is not listed any more. Absent in what an API of before says.
    */
   imageTombstones: z.array(Digest).max(1_000).optional(),
+  /** Absent where there are none, and in what an API of before says. */
+  snapshots: z.array(SnapshotOrder).max(10_000).optional(),
 });
 export type AssignmentList = z.infer<typeof AssignmentList>;
 
@@ -157,6 +174,8 @@ const placementFacts = {
   exit: ExitInfo.nullable(),
 };
 
+const trouble = { code: z.string().max(64), message: z.string().max(2000), remedy: z.string().max(2000).optional() };
+
 /** What an agent says; every kind is safe to repeat. */
 export const ReportBody = z.discriminatedUnion('kind', [
   z.strictObject({
@@ -178,6 +197,17 @@ export const ReportBody = z.discriminatedUnion('kind', [
       .optional(),
   }),
   z.strictObject({ kind: z.literal('tombstoneDone'), id: z.string() }),
+  /** What became of an order on a snapshot. Of one that failed nothing is left; one that is `retrying` goes on. */
+  z.strictObject({
+    kind: z.literal('snapshot'),
+    orderId: OperationId,
+    snapshotId: SnapshotId,
+    outcome: z.discriminatedUnion('state', [
+      z.strictObject({ state: z.literal('done'), taken: SnapshotTaken.nullable() }),
+      z.strictObject({ state: z.literal('failed'), ...trouble }),
+      z.strictObject({ state: z.literal('retrying'), ...trouble }),
+    ]),
+  }),
   z.strictObject({ kind: z.literal('imageWanted'), digest: Digest }),
   /** Every blob of this image is here. */
   z.strictObject({ kind: z.literal('imageHeld'), digest: Digest }),

@@ -11,6 +11,7 @@ export * from './host.js';
 export * from './image.js';
 export * from './network.js';
 export * from './volume.js';
+export * from './snapshot.js';
 export * from './operation.js';
 export * from './usage.js';
 export * from './key-names.js';

@@ -16,6 +16,9 @@ export const OperationKind = z.enum([
   'freeze',
   'thaw',
   'delete',
+  'snapshot',
+  'snapshotRevert',
+  'snapshotDelete',
   'imageImport',
 ]);
 export type OperationKind = z.infer<typeof OperationKind>;
@@ -82,6 +85,7 @@ export const EventObjectKind = z.enum([
   'network',
   'project',
   'roleBinding',
+  'snapshot',
   'token',
   'volume',
 ]);

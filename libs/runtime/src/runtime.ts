@@ -20,6 +20,8 @@ import type {
   Power,
   ProcessSpec,
   RestartPolicy,
+  SnapshotId,
+  SnapshotTaken,
   Usage,
   TerminalEnd,
   TerminalSize,
@@ -126,6 +128,7 @@ export type RuntimeErrorCode =
   /** The agent in the guest does not answer, or makes no sense. */
   | 'agentAway'
   | 'noSuchFile'
+  | 'noSuchSnapshot'
   /** The guest does not let a file be read or written. */
   | 'fileRefused'
   | 'hostFault';
@@ -247,6 +250,7 @@ export interface Runtime {
   readonly seed?: (key: WorkloadKey) => Promise<CloudInitSeed | null>;
   /** What is done through an agent inside the guest. */
   readonly guest?: GuestFacet;
+  readonly snapshots?: SnapshotFacet;
   /** The limits the host really enforces. */
   readonly limits?: (key: WorkloadKey) => Promise<EnforcedLimits>;
   /** What every workload that runs has used. One that ends meanwhile is left out. */
@@ -286,6 +290,33 @@ export interface GuestFacet {
   freeze(key: WorkloadKey, seconds: number, signal: AbortSignal): Promise<number>;
   /** Lets them be written again. @returns how many; none frozen is no error */
   thaw(key: WorkloadKey, signal: AbortSignal): Promise<number>;
+}
+
+/** A snapshot of an instance whose newest epoch here is the key's. */
+export interface SnapshotOf extends WorkloadKey {
+  readonly snapshotId: SnapshotId;
+  /** Its disks, the root disk first. */
+  readonly volumes: readonly VolumeId[];
+}
+
+/**
+ * Disks as they were at one moment, kept with the disks themselves. What was begun and cut short is finished, or taken away,
+ * by the same call.
+ */
+export interface SnapshotFacet {
+  /**
+   * Takes all its disks at one moment, whether the workload runs or not; where an agent answers in its guest, with file
+   * systems frozen meanwhile, and never longer. A repeat says what was said first.
+   * @throws RuntimeError noSpace, unsupported (a disk that can hold none), notPrepared (a disk that it does not have yet), hostFault; then nothing of it is left
+   */
+  take(of: SnapshotOf, ctx: StepContext): Promise<SnapshotTaken>;
+  /**
+   * Brings its disks back as they were. Disks that it does not name stay. Until it is done nothing starts from them.
+   * @throws RuntimeError notPrepared when the workload runs or is suspended, noSuchSnapshot (nothing was changed), hostFault
+   */
+  revert(of: SnapshotOf, ctx: StepContext): Promise<void>;
+  /** Lets go of it; its disks stay as they are. Removing what never was is no error. @throws RuntimeError hostFault */
+  remove(of: SnapshotOf, ctx: StepContext): Promise<void>;
 }
 
 /** A file of a guest. Its bytes are for one reader, end with an error where they cannot be read on, and at its signal. */

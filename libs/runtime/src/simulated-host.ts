@@ -6,6 +6,7 @@ import {
   type Condition,
   type ExitInfo,
   type Isolation,
+  type SnapshotTaken,
   type VolumeSeen,
 } from '@berth/model';
 import { keyText, type Observation, type WorkloadKey, type WorkloadSpec } from './runtime.js';
@@ -37,6 +38,7 @@ export interface HostState {
   highestEpoch: Record<string, number>;
   /** Start counters on root disks, by volume id: the "guest's writes". */
   disks: Record<string, number>;
+  snapshots: Record<string, { readonly disks: Record<string, number>; readonly taken: SnapshotTaken }>;
   /** Parts of epochs that no workload accounts for, as a killed agent leaves them. */
   debris: Record<string, string[]>;
 }
@@ -97,7 +99,7 @@ export class SimulatedHost {
 }
 
 function empty(): HostState {
-  return { nextPid: 1000, starts: 0, workloads: {}, highestEpoch: {}, disks: {}, debris: {} };
+  return { nextPid: 1000, starts: 0, workloads: {}, highestEpoch: {}, disks: {}, snapshots: {}, debris: {} };
 }
 
 export function observationOf(w: SimulatedWorkload): Observation {

@@ -107,7 +107,7 @@ describe('the conformance suite', () => {
     await expect(b.run(harness(name))).rejects.toThrow();
   });
 
-  it.each(['console', 'exec', 'suspend', 'reset', 'watchdog', 'update', 'guest', 'display'] as const)(
+  it.each(['console', 'exec', 'suspend', 'reset', 'watchdog', 'update', 'guest', 'display', 'snapshots'] as const)(
     'asks of a runtime without %s that it offers none',
     async (facet) => {
       const lacking = conformanceCases(facet).at(-1);

@@ -21,6 +21,7 @@ import {
   type Observation,
   type Runtime,
   type RuntimeProbe,
+  type SnapshotFacet,
   type StepContext,
   type Terminal,
   type WorkloadKey,
@@ -29,6 +30,7 @@ import {
 import { pngOf, type Picture } from './png.js';
 import { SimulatedDisplay, simulatedScreen } from './simulated-display.js';
 import { SimulatedConsole, SimulatedProcess } from './simulated-terminal.js';
+import { simulatedSnapshots } from './simulated-snapshots.js';
 import { hasAgent, observationOf, type SimulatedHost, type SimulatedWorkload } from './simulated-host.js';
 
 /**
@@ -46,6 +48,7 @@ export class SimulatedRuntime implements Runtime {
     private readonly options: { readonly poolFull?: boolean } = {},
   ) {
     this.isolations = host.options.isolations ?? ['vm', 'container'];
+    this.snapshots = simulatedSnapshots(host);
   }
 
   probe(): Promise<RuntimeProbe> {
@@ -54,6 +57,7 @@ export class SimulatedRuntime implements Runtime {
       reason: null,
       facets: [
         ...['pause', 'suspend', 'reset', 'watchdog', 'update', 'logs', 'limits', 'console', 'exec', 'guest'],
+        'snapshots',
         ...['display', 'screenshot', 'sendKeys'],
       ],
       facts: {},
@@ -366,6 +370,8 @@ export class SimulatedRuntime implements Runtime {
     freeze: (key) => this.frozen(key, true),
     thaw: (key) => this.frozen(key, false),
   };
+
+  readonly snapshots: SnapshotFacet;
 
   /** A guest has one file system. */
   private async frozen(key: WorkloadKey, frozen: boolean): Promise<number> {

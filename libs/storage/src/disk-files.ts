@@ -7,8 +7,8 @@ import type { DiskFormat } from '@berth/model';
 import { StorageError } from './storage-error.js';
 
 /*
- * Files of disks, made and grown by qemu-img, which is confined, has no capability and is nobody on this host: the
- * directory is lent to it. It writes metadata only and opens no base: our own reader has looked at that, and no program of
+ * Files of disks, made and changed by qemu-img, which is confined, has no capability and is nobody on this host: the
+ * file is lent to it, and the directory where it makes one. It writes metadata only and opens no base: our own reader has looked at that, and no program of
  * QEMU reads a stranger's image before the guest's own QEMU does.
  */
 
@@ -33,9 +33,13 @@ export async function createQcow2(directory: string, name: string, sizeMiB: numb
 
 /** Makes a qcow2 larger, without looking at what it stands on. @throws StorageError hostFault */
 export async function growQcow2(directory: string, name: string, sizeMiB: number): Promise<void> {
+  await lentFile(directory, name, ['resize', '-q', diskWithoutBase(name), `${sizeMiB}M`]);
+}
+
+/** A qcow2 as qemu-img names it, without what it stands on. */
+export function diskWithoutBase(name: string): string {
   const file = { driver: 'file', filename: name };
-  const disk = `json:${JSON.stringify({ driver: 'qcow2', backing: null, file })}`;
-  await lent(directory, name, ['resize', '-q', disk, `${sizeMiB}M`]);
+  return `json:${JSON.stringify({ driver: 'qcow2', backing: null, file })}`;
 }
 
 /** Where a qcow2 says its size, bytes (QEMU docs/interop/qcow2.txt, "Header"). */
@@ -72,24 +76,51 @@ async function sized(path: string, flags: number, sizeMiB: number): Promise<void
   }
 }
 
-/** Runs qemu-img on one file of a directory, which is root's again afterwards. @throws StorageError hostFault */
-async function lent(directory: string, name: string, args: readonly string[]): Promise<void> {
+/** Runs qemu-img to make a file in a directory, which is root's again afterwards. @throws StorageError hostFault */
+function lent(directory: string, name: string, args: readonly string[]): Promise<void> {
+  return confinedImg({ directory, name, makes: true, cpuSeconds: CPU_SECONDS }, args);
+}
+
+/**
+ * Runs qemu-img on one file that is there, which is root's again afterwards. What lies beside it is out of its reach.
+ * @param cpuSeconds how much processor time it may use @throws StorageError hostFault
+ */
+export function lentFile(
+  directory: string,
+  name: string,
+  args: readonly string[],
+  cpuSeconds = CPU_SECONDS,
+): Promise<void> {
+  return confinedImg({ directory, name, makes: false, cpuSeconds }, args);
+}
+
+const CPU_SECONDS = 30;
+
+interface Loan {
+  readonly directory: string;
+  readonly name: string;
+  /** The file is to be made, so the directory is lent too. */
+  readonly makes: boolean;
+  readonly cpuSeconds: number;
+}
+
+async function confinedImg({ directory, name, makes, cpuSeconds }: Loan, args: readonly string[]): Promise<void> {
   const id = confinedId();
   // Each of its threads may reserve 72 MiB of addresses, for its stack and its heap, without using them. Metadata may lie
   // behind all that a guest has written.
-  const bounds = { addressBytes: 8192 * MIB, fileBytes: PIB, cpuSeconds: 30, openFiles: 64 };
+  const bounds = { addressBytes: 8192 * MIB, fileBytes: PIB, cpuSeconds, openFiles: 64 };
   const { command, args: line } = confined([], bounds, 'qemu-img', args, id);
   const path = join(directory, name);
-  await chown(directory, id, id);
+  if (makes) await chown(directory, id, id);
   await give(path, id);
   try {
     const env = { PATH: process.env['PATH'] ?? '', LC_ALL: 'C' };
-    await run(command, line, { timeoutMs: 60_000, env, cwd: directory });
+    await run(command, line, { timeoutMs: 2 * cpuSeconds * 1000, env, cwd: directory });
   } catch (e) {
     if (!(e instanceof CommandError)) throw e;
     throw new StorageError('hostFault', e.message, 'Install qemu-utils; look at the disk.', { cause: e });
   } finally {
-    await chown(directory, 0, 0);
+    if (makes) await chown(directory, 0, 0);
     await give(path, 0);
   }
 }

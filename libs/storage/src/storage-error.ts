@@ -7,6 +7,9 @@ export type StorageErrorCode =
   | 'kindMismatch'
   /** The base image is missing, or not of the stated format. */
   | 'badBase'
+  | 'noSuchSnapshot'
+  /** The disk's format holds no snapshots. */
+  | 'unsupported'
   | 'hostFault';
 
 /** An expected failure in this room. After it nothing half-made is visible. */

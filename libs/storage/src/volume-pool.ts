@@ -6,6 +6,7 @@ import { syncDirectory, writeFileAtomic } from '@berth/linux';
 import type { DiskFormat } from '@berth/model';
 import { DiskFormat as DiskFormatSchema, VolumeId } from '@berth/model';
 import { z } from 'zod';
+import { removeSnapshot, hasSnapshot, revertToSnapshot, takeSnapshot } from './disk-snapshots.js';
 import { createOverlay, createQcow2, createRaw, diskSizeMiB, growQcow2, growRaw } from './disk-files.js';
 import { StorageError } from './storage-error.js';
 
@@ -56,7 +57,7 @@ const MIB = 2 ** 20;
 
 /**
  * Volumes of one host, one directory per volume id: `volume.json` and either `disk.qcow2` (an overlay on a base
- * image; with `memory` beside it while its machine is suspended), `upper` and `work` (a container's writable layer), or
+ * image; with `memory` beside it while its machine is suspended, and `snapshots`), `upper` and `work` (a container's writable layer), or
  * `data.qcow2` or `data.raw` (a disk that stands on nothing). A volume appears by rename when it is whole. Files are
  * named by volume id only; no name of a user comes near a path or a command.
  */
@@ -181,6 +182,49 @@ export class VolumePool {
   /** Where the memory of a machine that is suspended lies: with its disk, and it goes with it. */
   memoryPath(volumeId: VolumeId): string {
     return join(this.dir, VolumeId.parse(volumeId), 'memory');
+  }
+
+  /** Where is written down which snapshots a root disk has part in. It goes with it, and only root may look into it. */
+  snapshotsPath(volumeId: VolumeId): string {
+    return join(this.dir, VolumeId.parse(volumeId), 'snapshots');
+  }
+
+  /**
+   * Snapshots of a disk that nobody has open, by name. `take` replaces one of that name; `remove` of what is not there is no
+   * error, nor of a volume that is not here. @throws StorageError unsupported (raw), noSuchSnapshot, kindMismatch, hostFault
+   */
+  snapshot(volumeId: VolumeId, verb: 'take' | 'revert' | 'remove', snapshot: string): Promise<void> {
+    const work = { take: takeSnapshot, revert: revertToSnapshot, remove: removeSnapshot }[verb];
+    return this.ofQcow2(volumeId, verb === 'remove', undefined, (...at) => work(...at, snapshot));
+  }
+
+  /** What a disk takes on the host, MiB; nothing when it is not here. @throws StorageError kindMismatch (a layer), hostFault */
+  allocatedMiB(volumeId: VolumeId): Promise<number> {
+    return this.ofQcow2(volumeId, true, 0, async (directory, name) =>
+      Math.ceil((await allocatedBytes(join(directory, name))) / MIB),
+    );
+  }
+
+  /** Whether a disk, which a QEMU may have open, holds a snapshot of this name. @throws StorageError as `snapshot` */
+  hasSnapshot(volumeId: VolumeId, snapshot: string): Promise<boolean> {
+    return this.ofQcow2(volumeId, true, false, (...at) => hasSnapshot(...at, snapshot));
+  }
+
+  private ofQcow2<T>(
+    volumeId: VolumeId,
+    mayLack: boolean,
+    lacking: T,
+    work: (directory: string, name: string) => Promise<T>,
+  ): Promise<T> {
+    const id = VolumeId.parse(volumeId);
+    return this.inTurn(id, async () => {
+      const facts = await this.facts(id);
+      if (facts === null && mayLack) return lacking;
+      if (facts === null || facts.kind === 'layer') throw kindMismatch(id, facts?.kind ?? 'layer');
+      if (facts.kind === 'disk') return work(join(this.dir, id), 'disk.qcow2');
+      if (facts.format === 'qcow2') return work(join(this.dir, id), dataName('qcow2'));
+      throw new StorageError('unsupported', `volume ${id} is raw and holds no snapshots`, 'Use a qcow2 volume.');
+    });
   }
 
   /** Deletes a volume and all it holds; deleting what is not here is no error. The caller knows that nothing uses it. */

@@ -1,7 +1,7 @@
 import { protocol } from '@berth/link';
-import type { Assignment, AssignmentList as ListMessage, Booked, Tombstone } from '@berth/link';
+import type { Assignment, AssignmentList as ListMessage, Booked, SnapshotOrder, Tombstone } from '@berth/link';
 import type { InstanceSpec } from '@berth/model';
-import type { AssignmentList, AssignmentRow, TombstoneRow } from '../store/store.js';
+import type { AssignmentList, AssignmentRow, SnapshotOrderRow, TombstoneRow } from '../store/store.js';
 
 /** Seconds a guest gets to end by itself: a machine shuts its system down, a process only handles a signal. */
 const graceSeconds = { vm: 30, microvm: 30, container: 10 } as const;
@@ -18,6 +18,7 @@ export function renderList(list: AssignmentList, session: number): ListMessage {
     networks: [...list.networks],
     tombstones: list.tombstones.flatMap(renderTombstone),
     ...(list.unusedImages.length === 0 ? {} : { imageTombstones: [...list.unusedImages] }),
+    ...(list.snapshots.length === 0 ? {} : { snapshots: list.snapshots.map(renderSnapshot) }),
   };
 }
 
@@ -55,6 +56,12 @@ function renderAssignment(row: AssignmentRow): Assignment {
 
 function sizeOf(spec: InstanceSpec): Booked {
   return { vcpus: spec.vcpus ?? 1, cpuMillis: spec.cpuMillis ?? null, memoryMiB: spec.memoryMiB };
+}
+
+const verbs = { creating: 'take', reverting: 'revert', deleting: 'remove' } as const;
+
+function renderSnapshot({ state, volumes, ...order }: SnapshotOrderRow): SnapshotOrder {
+  return { ...order, verb: verbs[state], volumes: [...volumes] };
 }
 
 function renderTombstone(row: TombstoneRow): Tombstone[] {

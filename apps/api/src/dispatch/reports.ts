@@ -36,6 +36,8 @@ export class ReportWriter {
         return this.placement(report.seq, body);
       case 'tombstoneDone':
         return this.tombstoneDone(body);
+      case 'snapshot':
+        return this.snapshot(body);
       case 'imageWanted':
         return this.ports.pushBlob(body.digest);
       case 'imageHeld':
@@ -104,6 +106,16 @@ export class ReportWriter {
     listChanged();
     // Volumes and addresses are free: what waited for disk may fit.
     if (gone) hooks.scheduler();
+  }
+
+  private async snapshot({ orderId, outcome }: Of<'snapshot'>): Promise<void> {
+    const { store, hooks, listChanged } = this.ports;
+    const report = { hostId: this.hostId, session: this.session, orderId, outcome };
+    const { changed, freed } = await store.snapshotReport(report);
+    if (!changed) return;
+    hooks.ledger();
+    listChanged();
+    if (freed) hooks.scheduler();
   }
 
   private async host(body: Of<'host'>): Promise<void> {

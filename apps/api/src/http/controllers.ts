@@ -19,6 +19,7 @@ import { ProjectsController } from './projects.controller.js';
 import { PromptsController } from './prompts.controller.js';
 import { ScreensController } from './screens.controller.js';
 import { SessionController, SignInCodesController } from './session.controller.js';
+import { SnapshotsController } from './snapshots.controller.js';
 import { TerminalDoorController, TerminalsController } from './terminals.controller.js';
 import { TokensController } from './tokens.controller.js';
 import { TracesController } from './traces.controller.js';
@@ -35,6 +36,7 @@ export const controllers: readonly Type[] = [
   TerminalDoorController,
   ScreensController,
   FilesController,
+  SnapshotsController,
   ImagesController,
   NetworksController,
   VolumesController,

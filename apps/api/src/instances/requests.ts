@@ -90,8 +90,8 @@ function traced(deps: Deps, begun: number, change: InstanceChange): InstanceChan
 }
 
 /** After the commit: whoever acts on it is told. */
-async function woken<T extends { readonly hosts: InstanceChange['hosts'] }>(
-  deps: Deps,
+export async function woken<T extends { readonly hosts: InstanceChange['hosts'] }>(
+  deps: Pick<HttpDeps, 'wake'>,
   name: string,
   change: T,
 ): Promise<T> {

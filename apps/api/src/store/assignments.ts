@@ -10,6 +10,7 @@ import type {
 import type { Db, Tx } from './db.js';
 import { inTx } from './db.js';
 import { incarnationOf, incarnationSince } from './meta.js';
+import { ordersRead } from './snapshot-reports.js';
 import type { AssignmentList, AssignmentRow, TombstoneRow } from './rows.js';
 
 interface PlacedRow {
@@ -72,6 +73,7 @@ async function listRead(tx: Tx, hostId: HostId, offeredOnly: boolean): Promise<A
     [hostId],
   );
   const unusedImages = await unusedRead(tx, hostId);
+  const snapshots = await ordersRead(tx, hostId);
   return {
     hostId,
     assignmentRev: host.rev,
@@ -80,6 +82,7 @@ async function listRead(tx: Tx, hostId: HostId, offeredOnly: boolean): Promise<A
     networks,
     tombstones,
     unusedImages,
+    snapshots,
   };
 }
 

@@ -25,11 +25,12 @@ interface HostRow {
   created_at: Date;
 }
 
-/** cpu and memory are booked by placements until they end; disk by volumes for as long as they exist. */
+/** cpu and memory are booked by placements until they end; disk by volumes and snapshots for as long as they exist. */
 export const usedOf = (host: string): string => `
   SELECT coalesce(sum(p.cpu_millis), 0)::bigint AS used_cpu, coalesce(sum(p.memory_mib), 0)::bigint AS used_memory,
     count(*) FILTER (WHERE p.role = 'owner') AS instances,
-    (SELECT coalesce(sum(v.size_mib), 0)::bigint FROM volumes v WHERE v.host_id = ${host}) AS used_disk
+    (SELECT coalesce(sum(v.size_mib), 0)::bigint FROM volumes v WHERE v.host_id = ${host})
+      + (SELECT coalesce(sum(s.booked_mib), 0)::bigint FROM snapshots s WHERE s.host_id = ${host}) AS used_disk
   FROM placements p WHERE p.host_id = ${host} AND p.phase <> 'ended'`;
 
 const from = `SELECT h.*, c.cpu_millis, c.memory_mib, c.disk_mib, u.* FROM hosts h

@@ -17,6 +17,7 @@ import { instanceOf } from './instance-read.js';
 import { operationEnd, operationOf, operationWrite } from './operations.js';
 import { invalidField, matchVersion, notFound } from './refusals.js';
 import { diskRoom } from './capacity.js';
+import { refuseDetached, refuseReverting } from './snapshot-guards.js';
 import { volumesClaim, volumesRelease } from './volume-claims.js';
 import type { InstanceChange, Verb } from './rows.js';
 import { stateRefresh } from './state.js';
@@ -62,7 +63,8 @@ export async function instanceForRequest(
   return row;
 }
 
-function refuseDeleting(i: Locked): void {
+/** @throws stateConflict */
+export function refuseDeleting(i: Locked): void {
   if (i.deleting_since !== null)
     throw new BerthError('stateConflict', `instance "${i.name}" is being deleted`, {
       remedy: 'wait until it is gone; its name is free then',
@@ -128,6 +130,7 @@ export async function instanceUpdate(
         );
     // What runs, or is about to, is brought to it by its host.
     const host = live(i) && i.desired !== 'stopped' ? i.host_id : null;
+    await refuseDetached(tx, i, spec);
     await rootDiskGrow(tx, i, spec);
     await volumesClaim(tx, { id: i.id, projectId: i.project_id, spec, liveHost: live(i) ? i.host_id : null });
     const operationId = await operationWrite(tx, ctx, {
@@ -250,6 +253,7 @@ export async function instanceAct(
     const i = await instanceForRequest(tx, act);
     refuseDeleting(i);
     const { desired, newRun } = wish(i, act.verb);
+    if (newRun) await refuseReverting(tx, i);
     const operationId = await operationTakes(tx, ctx, i, act.verb, act.deadlineSeconds);
     const specChanged = desired !== i.desired;
     const spec: InstanceSpec = { ...i.spec, desired };

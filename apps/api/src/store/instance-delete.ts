@@ -5,6 +5,7 @@ import { inTx, read } from './db.js';
 import { eventsWrite, instanceObject } from './events.js';
 import { assignmentsRaise, instanceForRequest, operationTakes } from './instance-change.js';
 import { operationEnd, operationOf } from './operations.js';
+import { snapshotsGoWith } from './snapshot-guards.js';
 import { instanceLock, stateRefresh } from './state.js';
 
 /*
@@ -26,6 +27,7 @@ export async function instanceDelete(
       if (under.state === 'running' || under.state === 'pending')
         return { operation: under, gone: false, hosts: [] };
     }
+    if (i.deleting_since === null) await snapshotsGoWith(tx, ctx, i);
     const operationId = await operationTakes(tx, ctx, i, 'delete', del.deadlineSeconds);
     await tx.changed(
       `UPDATE instances SET deleting_since = coalesce(deleting_since, $2), operation_id = $3 WHERE id = $1`,
@@ -111,6 +113,7 @@ async function instanceErase(tx: Tx, ctx: RequestContext, instanceId: string): P
     `DELETE FROM tombstones WHERE instance_id = $1`,
     `DELETE FROM placements WHERE instance_id = $1`,
     `DELETE FROM decisions WHERE instance_id = $1`,
+    `DELETE FROM snapshots WHERE instance_id = $1`,
     `DELETE FROM volumes WHERE owner_instance_id = $1 AND delete_with_instance`,
     `UPDATE volumes SET owner_instance_id = NULL, resource_version = resource_version + 1 WHERE owner_instance_id = $1`,
     `DELETE FROM instances WHERE id = $1`,

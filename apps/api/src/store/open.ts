@@ -29,6 +29,9 @@ import { Presence } from './presence.js';
 import * as projects from './projects.js';
 import * as reports from './reports.js';
 import * as silence from './silence.js';
+import { snapshotGet, snapshotList } from './snapshot-read.js';
+import { snapshotReport } from './snapshot-reports.js';
+import { snapshotCreate, snapshotDelete, snapshotRevert } from './snapshots.js';
 import * as terminalTickets from './terminal-tickets.js';
 import * as volumes from './volumes.js';
 import type { Store } from './store.js';
@@ -122,6 +125,7 @@ function bind(db: Db): Omit<Store, 'close'> {
       networkGet,
     }),
     ...bindAll(db, { volumeList, volumeGet, volumeCreate, volumeUpdate, volumeDelete }),
+    ...bindAll(db, { snapshotList, snapshotGet, snapshotCreate, snapshotRevert, snapshotDelete }),
     ...bindAll(db, accessWriters),
     ...bindAll(db, browserSessions),
     ...bindAll(db, terminalTickets),
@@ -147,6 +151,7 @@ function bindPlacement(db: Db) {
     ...bindAll(db, { decisionInsert, decisionGet, decisionList }),
     ...bindAll(db, assignments),
     ...bindAll(db, reports),
+    ...bindAll(db, { snapshotReport }),
     ...bindAll(db, deadlines),
     ...bindAll(db, { hostsSilentMark, placementsWithdraw, fenceRecord, deletionsAdvance }),
     ...bindAll(db, { operationGet, operationList, operationStart, operationStep, operationFinish }),

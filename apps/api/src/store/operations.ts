@@ -196,21 +196,28 @@ export async function operationStep(
   id: OperationId,
   step: { name: string; message?: string; progress?: number },
 ): Promise<boolean> {
-  return inTx(db, async (tx) => {
-    const entry = {
-      name: step.name,
-      at: tx.now.toISOString(),
-      ...(step.message === undefined ? {} : { message: step.message }),
-    };
-    const changed = await tx.changed(
-      `UPDATE operations SET state = 'running', progress = greatest(progress, $3),
-         steps = CASE WHEN jsonb_array_length(steps) < ${stepsKept} AND steps->-1->>'name' IS DISTINCT FROM $2::jsonb->>'name'
-           THEN steps || $2::jsonb ELSE jsonb_set(steps, '{-1}', $2::jsonb) END
-       WHERE id = $1 AND state IN ('pending', 'running')`,
-      [id, JSON.stringify(entry), Math.min(99, Math.trunc(step.progress ?? 0))],
-    );
-    return changed > 0;
-  });
+  return inTx(db, (tx) => stepWrite(tx, id, step));
+}
+
+/** The same in the caller's transaction. */
+export async function stepWrite(
+  tx: Tx,
+  id: OperationId,
+  step: { name: string; message?: string; progress?: number },
+): Promise<boolean> {
+  const entry = {
+    name: step.name,
+    at: tx.now.toISOString(),
+    ...(step.message === undefined ? {} : { message: step.message }),
+  };
+  const changed = await tx.changed(
+    `UPDATE operations SET state = 'running', progress = greatest(progress, $3),
+       steps = CASE WHEN jsonb_array_length(steps) < ${stepsKept} AND steps->-1->>'name' IS DISTINCT FROM $2::jsonb->>'name'
+         THEN steps || $2::jsonb ELSE jsonb_set(steps, '{-1}', $2::jsonb) END
+     WHERE id = $1 AND state IN ('pending', 'running')`,
+    [id, JSON.stringify(entry), Math.min(99, Math.trunc(step.progress ?? 0))],
+  );
+  return changed > 0;
 }
 
 export async function operationFinish(db: Db, id: OperationId, error: Operation['error']): Promise<boolean> {

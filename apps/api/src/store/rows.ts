@@ -23,6 +23,8 @@ import type {
   ProjectId,
   Resources,
   Role,
+  SnapshotId,
+  SnapshotTaken,
   VolumeId,
   VolumeSeen,
 } from '@berth/model';
@@ -178,6 +180,29 @@ export interface AssignmentRow {
   readonly phase: Phase;
   readonly run: number;
 }
+/** What a host is asked of a snapshot, by the operation that asks. */
+export interface SnapshotOrderRow {
+  readonly id: OperationId;
+  readonly state: 'creating' | 'reverting' | 'deleting';
+  readonly instanceId: InstanceId;
+  readonly snapshotId: SnapshotId;
+  /** The root disk first. */
+  readonly volumes: readonly VolumeId[];
+}
+/** What a host says of such an order. */
+export interface SnapshotReport {
+  readonly hostId: HostId;
+  readonly session: number;
+  readonly orderId: OperationId;
+  readonly outcome:
+    | { readonly state: 'done'; readonly taken: SnapshotTaken | null }
+    | {
+        readonly state: 'failed' | 'retrying';
+        readonly code: string;
+        readonly message: string;
+        readonly remedy?: string | undefined;
+      };
+}
 /** Explicit order to remove one epoch's leftovers, or a volume. Exactly one of `epoch` and `volumeId` is set. */
 export interface TombstoneRow {
   readonly id: string;
@@ -196,6 +221,7 @@ export interface AssignmentList {
   readonly tombstones: readonly TombstoneRow[];
   /** Images to remove from the host: no project has them any more. */
   readonly unusedImages: readonly Digest[];
+  readonly snapshots: readonly SnapshotOrderRow[];
 }
 
 /** What an agent reports of one placement. */

@@ -22,12 +22,14 @@ import type {
   Project,
   ProjectId,
   Role,
+  Snapshot,
   Volume,
   VolumeCreate,
   VolumeUpdate,
 } from '@berth/model';
 import type { KeptAnswer, RequestContext } from './context.js';
 import type * as rows from './rows.js';
+import type { SnapshotTarget } from './snapshots.js';
 
 /*
  * The one door to Postgres. Resources come back in the shapes of libs/model; what has no model shape is in rows.ts.
@@ -67,6 +69,24 @@ export interface VolumeStore {
     ctx: RequestContext,
     target: { projectId: ProjectId; ref: string; ifMatch?: number },
   ): Promise<{ readonly volume: Volume | null; readonly hosts: readonly HostId[] }>;
+}
+
+export interface SnapshotStore {
+  /** Of one instance, the oldest first. */
+  snapshotList(projectId: ProjectId, instance: string): Promise<readonly Snapshot[]>;
+  snapshotGet(projectId: ProjectId, instance: string, name: string): Promise<Snapshot | null>;
+  /**
+   * Asks the instance's host for a snapshot of all its disks; as much room is booked as they have. @throws notFound, nameTaken,
+   * stateConflict (deleting, reverting, no disk yet), unsupported (a raw or read-only disk), noRoom, conflict (too many), unavailable (host silent)
+   */
+  snapshotCreate(
+    ctx: RequestContext,
+    create: Omit<SnapshotTarget, 'ifMatch'>,
+  ): Promise<rows.InstanceChange>;
+  /** Nothing runs from the disks until the host has brought them back. @throws notFound, preconditionFailed, stateConflict (it runs, or something is under way) */
+  snapshotRevert(ctx: RequestContext, target: SnapshotTarget): Promise<rows.InstanceChange>;
+  /** @throws notFound, preconditionFailed, stateConflict (reverting) */
+  snapshotDelete(ctx: RequestContext, target: SnapshotTarget): Promise<rows.InstanceChange>;
 }
 
 export interface AccessStore {
@@ -321,6 +341,8 @@ export interface DispatchStore {
     session: number,
     tombstoneId: string,
   ): Promise<{ changed: boolean; gone: boolean }>;
+  /** `changed`: the order is over, the list is another one. `freed`: disk room became free. */
+  snapshotReport(report: rows.SnapshotReport): Promise<{ changed: boolean; freed: boolean }>;
 }
 
 export interface ReconcileStore {
@@ -445,6 +467,7 @@ export interface Store
   extends
     ProjectStore,
     VolumeStore,
+    SnapshotStore,
     AccessStore,
     BrowserSessionStore,
     TerminalTicketStore,
@@ -461,4 +484,5 @@ export interface Store
   close(): Promise<void>;
 }
 export type * from './rows.js';
+export type { SnapshotTarget } from './snapshots.js';
 export type { Clock, IdSource, KeptAnswer, RequestContext } from './context.js';

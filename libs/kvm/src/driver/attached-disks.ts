@@ -35,19 +35,28 @@ export async function attachedDisks(qmp: QmpExecutor, bounds: ExecuteOptions): P
     const { inserted } = block;
     if (inserted === undefined) continue;
     const sizeMiB = inserted.image['virtual-size'] / MIB;
-    const [device, id] = /((?:ua-)?vol-([0-9a-f-]{36}))(?:\/|$)/.exec(block.qdev ?? '')?.slice(1) ?? [];
-    const volumeId = VolumeId.safeParse(id);
-    if (device === undefined || !volumeId.success) {
+    const data = dataVolumeOf(block);
+    if (data === null) {
       // The seed is the only other disk, and nobody may write it.
       if (!inserted.ro) rootMiB = sizeMiB;
       continue;
     }
+    const { device, volumeId } = data;
     const target = await targetOf(qmp, device, bounds);
     const format = inserted.drv === 'raw' ? 'raw' : 'qcow2';
-    const base = { volumeId: volumeId.data, device, format, sizeMiB, readOnly: inserted.ro, target } as const;
+    const base = { volumeId, device, format, sizeMiB, readOnly: inserted.ro, target } as const;
     volumes.push({ ...base, limits: limitsOf(inserted) });
   }
   return { rootMiB, volumes };
+}
+
+/** Which data volume a block device is, by the name that it was given; null for another disk. */
+export function dataVolumeOf({
+  qdev = '',
+}: Pick<QueryBlockResult, 'qdev'>): { readonly device: string; readonly volumeId: VolumeId } | null {
+  const [device, id] = /((?:ua-)?vol-([0-9a-f-]{36}))(?:\/|$)/.exec(qdev)?.slice(1) ?? [];
+  const volumeId = VolumeId.safeParse(id);
+  return device === undefined || !volumeId.success ? null : { device, volumeId: volumeId.data };
 }
 
 /** A device's number on the controller; null when it is gone from there. */

@@ -29,7 +29,7 @@ beforeEach(async () => {
       intent: 'none',
       bootId: null,
     },
-    ...{ paused: false, exit: null, memory: null, watchdog: null, expiredAt: null, frozenUntil: null },
+    ...{ paused: false, exit: null, closed: false, memory: null, watchdog: null, expiredAt: null, frozenUntil: null },
   };
   await records.write(started);
 });

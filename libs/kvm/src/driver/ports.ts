@@ -31,6 +31,13 @@ export interface DiskVolumes {
   remove(volumeId: VolumeId): Promise<unknown>;
   /** Where a volume's memory image lies while its machine is suspended; only root may read it. */
   memoryPath(volumeId: VolumeId): string;
+  /** Where the snapshots of a root disk are written down; it goes with the disk. */
+  snapshotsPath(volumeId: VolumeId): string;
+  /** Of a disk that nothing has open. `take` replaces one of that name, `remove` of what is not there is no error. */
+  snapshot(volumeId: VolumeId, verb: 'take' | 'revert' | 'remove', snapshot: string): Promise<unknown>;
+  hasSnapshot(volumeId: VolumeId, snapshot: string): Promise<boolean>;
+  /** What a disk takes on the host, MiB. */
+  allocatedMiB(volumeId: VolumeId): Promise<number>;
   /** Free space above the pool's reserve. */
   freeMiB(): Promise<number>;
 }

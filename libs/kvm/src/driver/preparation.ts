@@ -166,6 +166,7 @@ function freshRecord(spec: WorkloadSpec): WorkloadRecord {
     expiredAt: null,
     frozenUntil: null,
     exit: null,
+    closed: false,
     memory: null,
   };
 }

@@ -49,7 +49,8 @@ export class Settlement<M extends Machine> {
     if (suspended !== null) return suspended;
     if (!hasRun(record, end)) return record;
     const exit = exitOf(record, mine ?? { end }, { bootId: bootId(), at: this.now().toISOString() });
-    const ended: WorkloadRecord = { ...record, state: 'ended', exit };
+    const closed = end === 'guestOff' && exit.reason !== 'hostBoot';
+    const ended: WorkloadRecord = { ...record, state: 'ended', exit, closed };
     await this.records.write(ended);
     await faultPoint('vm.end.recorded', key.instanceId);
     await this.suspension.forget(ended);
@@ -118,6 +119,7 @@ export function adoptedRecord(machine: Machine): WorkloadRecord {
     bootId: bootId(),
     paused,
     exit: null,
+    closed: false,
     memory: null,
     watchdog: null,
     expiredAt: null,

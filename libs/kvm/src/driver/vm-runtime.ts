@@ -51,6 +51,7 @@ import { adoptedRecord, Settlement } from './settlement.js';
 import { guard, hostFaults } from './step-bounds.js';
 import { probeOf } from './vm-probe.js';
 import { vncRefusal } from './vnc-support.js';
+import { Snapshots } from './snapshots.js';
 import { StorageWatch } from './storage-watch.js';
 import { isSuspended, refuseSuspended, Suspension } from './suspension.js';
 import { WorkloadRecords, type WorkloadRecord } from './workload-record.js';
@@ -79,6 +80,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
   readonly #hub = new ObservationHub();
   readonly #storage: StorageWatch;
   readonly guest: GuestAgents;
+  readonly snapshots: Snapshots<M>;
   readonly #lines = new Map<string, SerialLine>();
   readonly #displays: Displays<M>;
   /** What could not be looked at, and is looked at again. */
@@ -120,6 +122,16 @@ export class VmRuntime<M extends Machine> implements Runtime {
         locked: (key, work) => this.#locks.run(key.instanceId, work),
         now,
       },
+    });
+    this.snapshots = new Snapshots({
+      driver,
+      workloads: this.#records,
+      volumes: options.volumes,
+      settlement: this.#settlement,
+      freezes: this.guest.freezes,
+      answers: (key) => this.guest.conditions(key).length > 0,
+      locked: (key, work) => this.#locks.run(key.instanceId, work),
+      now,
     });
     driver.listen({
       noticed: (key) => this.#notice(key),
@@ -377,6 +389,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
 
   /** Called with the lock held, when nothing of the instance runs. */
   async #run(spec: WorkloadSpec, image: DiskImage, before: WorkloadRecord, ctx: StepContext): Promise<void> {
+    await this.snapshots.refuseReverting(spec.rootVolume.id);
     const account = await this.driver.account(spec.rootVolume.id);
     const accel = await accelChoice(this.#accel, spec.accel);
     const display = (await vncRefusal()) === null;
@@ -391,6 +404,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
       expiredAt: null,
       frozenUntil: null,
       exit: null,
+      closed: false,
     };
     await this.#records.write(starting);
     await faultPoint('vm.start.recorded', spec.instanceId);

@@ -56,6 +56,8 @@ const WorkloadRecord = z.strictObject({
   /** When its file systems are thawed at the latest; null when they are not frozen. */
   frozenUntil: z.iso.datetime().nullable().default(null),
   exit: ExitInfo.nullable(),
+  /** Its disks are as a guest left them that had shut down. */
+  closed: z.boolean().default(false),
   /** Set from `suspending` on until the guest goes on or its memory is discarded. */
   memory: MemoryRecord.nullable().default(null),
 });

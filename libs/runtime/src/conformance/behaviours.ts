@@ -8,6 +8,7 @@ import { living } from './living.js';
 import { preparing } from './preparing.js';
 import { recovery } from './recovery.js';
 import { resetting } from './resetting.js';
+import { snapshots } from './snapshots.js';
 import { starting } from './starting.js';
 import { suspending } from './suspending.js';
 import { consoles, execs } from './terminals.js';
@@ -27,6 +28,7 @@ export const behaviours: readonly Behaviour[] = [
   ...resetting,
   ...watching,
   ...volumes,
+  ...snapshots,
   ...consoles,
   ...displays,
   ...execs,
@@ -44,6 +46,7 @@ const ofFacet = {
   reset: resetting,
   watchdog: watching,
   update: volumes,
+  snapshots,
   guest: guests,
   display: displays,
 } as const;

@@ -3,9 +3,10 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { keyText, type Observation, type Runtime, type Terminal, type WorkloadKey } from '../runtime.js';
 import { pngOf } from '../png.js';
 import { observationOf, type SimulatedHost, type SimulatedWorkload } from '../simulated-host.js';
+import { snapshotMisbehaviours } from './snapshot-misbehaviours.js';
 
 /** Changes an honest runtime object so that it breaks one promise. Called once per object: `known` is its own memory. */
-type Twist = (rt: Runtime, host: SimulatedHost, known: Set<string>) => Partial<Runtime>;
+export type Twist = (rt: Runtime, host: SimulatedHost, known: Set<string>) => Partial<Runtime>;
 
 const of = (host: SimulatedHost, key: WorkloadKey): SimulatedWorkload | undefined =>
   host.state.workloads[keyText(key)];
@@ -448,6 +449,7 @@ export const misbehaviours: Readonly<Record<string, Twist>> = {
       thaw: () => Promise.resolve(0),
     },
   }),
+  ...snapshotMisbehaviours,
   'recover twice is recover once': (_rt, host) => ({
     recover: async () => {
       for (const w of Object.values(host.state.workloads)) if (w.pid === null) startAgain(host, w);

@@ -1,0 +1,180 @@
+import { faultPoint } from '@berth/faults';
+import type { ReportBody, SnapshotOrder } from '@berth/link';
+import { RuntimeError } from '@berth/runtime';
+import type { SnapshotFacet, SnapshotOf, StepContext } from '@berth/runtime';
+import { backoffMs, Wakeup } from './clock.js';
+import type { Clock } from './clock.js';
+import type { AgentLog } from './log.js';
+import type { OutOfReach, Placements } from './placements.js';
+import { failureOf } from './retry.js';
+
+type Outcome = Extract<ReportBody, { kind: 'snapshot' }>['outcome'];
+
+interface Order {
+  readonly order: SnapshotOrder;
+  /** What became of it; null while it goes on. */
+  end: Outcome | null;
+  attempts: number;
+  retryAt: number;
+}
+
+const stepMs = 600_000;
+/** Orders that are carried out at the same time. */
+const atOnce = 4;
+/** A snapshot that cannot be taken is wanted now, not some day. */
+const attemptsToTake = 4;
+/** What no repeat can mend. */
+const final: ReadonlySet<string> = new Set(['unsupported', 'noSuchSnapshot', 'noSpace']);
+
+/**
+ * Carries out the orders on snapshots, those of one instance one after the other. The list is level-triggered: an order is
+ * begun again whenever it is listed and was not done in this life, which changes nothing where it had been done before. A
+ * revert and a removal go on until they are done; what was begun and is no longer listed is nobody's wish any more.
+ */
+export class SnapshotOrders {
+  private readonly orders = new Map<string, Order>();
+  /** By instance. */
+  private readonly underWay = new Map<string, Promise<void>>();
+  private readonly wakeup = new Wakeup();
+  private readonly life = new AbortController();
+  private readonly loop: Promise<void>;
+
+  constructor(
+    private readonly o: {
+      readonly clock: Clock;
+      readonly log: AgentLog;
+      readonly newest: Placements['newest'];
+      readonly report: (body: ReportBody) => void;
+    },
+  ) {
+    this.loop = this.run();
+  }
+
+  /** All orders of the newest list. */
+  want(listed: readonly SnapshotOrder[]): void {
+    const ids = new Set(listed.map(({ id }) => id as string));
+    for (const [id, { order }] of this.orders)
+      if (!ids.has(id) && !this.underWay.has(order.instanceId)) this.orders.delete(id);
+    for (const order of listed) {
+      const known = this.orders.get(order.id);
+      if (known === undefined) this.orders.set(order.id, { order, end: null, attempts: 0, retryAt: 0 });
+      else if (known.end !== null) this.say(known, known.end);
+    }
+    this.wakeup.wake();
+  }
+
+  wake(): void {
+    this.wakeup.wake();
+  }
+
+  async close(): Promise<void> {
+    this.life.abort(new Error('the agent ends'));
+    this.wakeup.wake();
+    await this.loop;
+  }
+
+  private async run(): Promise<void> {
+    const { clock } = this.o;
+    while (!this.life.signal.aborted) {
+      const open = [...this.orders.values()].filter(({ end }) => end === null);
+      const idle = (one: Order): boolean => !this.underWay.has(one.order.instanceId);
+      for (const one of open)
+        if (idle(one) && this.underWay.size < atOnce && one.retryAt <= clock.now().getTime()) this.begin(one);
+      const due = open.filter(idle).map(({ retryAt }) => retryAt);
+      const ms = due.length === 0 ? null : Math.max(50, Math.min(...due) - clock.now().getTime());
+      await this.wakeup.wait(clock, ms, this.life.signal);
+    }
+    await Promise.all(this.underWay.values());
+  }
+
+  private begin(one: Order): void {
+    const { instanceId } = one.order;
+    const work = this.attempt(one).finally(() => {
+      this.underWay.delete(instanceId);
+      this.wakeup.wake();
+    });
+    this.underWay.set(instanceId, work);
+  }
+
+  private async attempt(one: Order): Promise<void> {
+    const { clock, log } = this.o;
+    const { order } = one;
+    const timer = new AbortController();
+    const late = new AbortController();
+    void clock.sleep(stepMs, timer.signal).then(() => late.abort(new Error(`not done within ${stepMs} ms`)));
+    const signal = AbortSignal.any([this.life.signal, late.signal]);
+    const ctx = { signal, deadline: clock.now().getTime() + stepMs };
+    try {
+      await faultPoint(`agent.snapshot.${order.verb}.before`, order.instanceId);
+      const taken = await this.carryOut(order, ctx);
+      await faultPoint(`agent.snapshot.${order.verb}.after`, order.instanceId);
+      this.finish(one, { state: 'done', taken });
+    } catch (err) {
+      if (this.life.signal.aborted) return;
+      log.warn({ err, order }, 'an order on a snapshot could not be carried out');
+      await this.failed(one, err, ctx);
+    } finally {
+      timer.abort();
+    }
+  }
+
+  /** What was taken, or null. @throws RuntimeError */
+  private async carryOut(
+    order: SnapshotOrder,
+    ctx: StepContext,
+  ): Promise<Extract<Outcome, { state: 'done' }>['taken']> {
+    const { facet, of } = this.reach(order);
+    if (order.verb === 'take') return facet.take(of, ctx);
+    await facet[order.verb](of, ctx);
+    return null;
+  }
+
+  /** @throws RuntimeError hostFault, unsupported */
+  private reach({ instanceId, snapshotId, volumes }: SnapshotOrder): { facet: SnapshotFacet; of: SnapshotOf } {
+    const newest = this.o.newest(instanceId);
+    if ('refusal' in newest) throw new RuntimeError('hostFault', (newest satisfies OutOfReach).refusal.body.message);
+    const facet = newest.runtime.snapshots;
+    if (facet === undefined)
+      throw new RuntimeError('unsupported', `the runtime ${newest.runtime.name} of this host has no snapshots`);
+    return { facet, of: { ...newest.key, snapshotId, volumes } };
+  }
+
+  private async failed(one: Order, error: unknown, ctx: StepContext): Promise<void> {
+    const { order } = one;
+    const { code, message, remedy } = failureOf(error);
+    const trouble = {
+      code,
+      message: message.slice(0, 2000),
+      ...(remedy === null ? {} : { remedy: remedy.slice(0, 2000) }),
+    };
+    one.attempts += 1;
+    const givenUp = final.has(code) || (order.verb === 'take' && one.attempts >= attemptsToTake);
+    if (givenUp && order.verb !== 'remove' && (await this.cleared(order, ctx)))
+      return this.finish(one, { state: 'failed', ...trouble });
+    const { clock } = this.o;
+    one.retryAt = clock.now().getTime() + backoffMs(clock, one.attempts - 1, 500, 60_000);
+    this.say(one, { state: 'retrying', ...trouble });
+  }
+
+  /** Whether nothing is left of what was given up. A revert that is refused for good changed nothing. */
+  private async cleared(order: SnapshotOrder, ctx: StepContext): Promise<boolean> {
+    if (order.verb !== 'take') return true;
+    try {
+      const { facet, of } = this.reach(order);
+      await facet.remove(of, ctx);
+      return true;
+    } catch (err) {
+      this.o.log.warn({ err, order }, 'what is left of a snapshot could not be taken away yet');
+      return false;
+    }
+  }
+
+  private finish(one: Order, end: Outcome): void {
+    one.end = end;
+    this.say(one, end);
+  }
+
+  private say({ order }: Order, outcome: Outcome): void {
+    this.o.report({ kind: 'snapshot', orderId: order.id, snapshotId: order.snapshotId, outcome });
+  }
+}

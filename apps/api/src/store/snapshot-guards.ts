@@ -1,0 +1,79 @@
+import type { InstanceSpec } from '@berth/model';
+import { BerthError } from '@berth/model';
+import type { RequestContext } from './context.js';
+import type { Tx } from './db.js';
+import { operationEnd } from './operations.js';
+
+/*
+ * What an instance may not do because of its snapshots. A snapshot is in the disks it is of: they stay together as long as
+ * it is there. Called with the instance locked.
+ */
+
+/** @throws stateConflict while disks are brought back: nothing runs from them, nor is anything else done to them */
+export async function refuseReverting(tx: Tx, i: { readonly id: string; readonly name: string }): Promise<void> {
+  const under = await tx.row<{ name: string }>(
+    `SELECT name FROM snapshots WHERE instance_id = $1 AND state = 'reverting'`,
+    [i.id],
+  );
+  if (under !== null)
+    throw new BerthError('stateConflict', `instance "${i.name}" is being reverted to snapshot "${under.name}"`, {
+      remedy: 'wait until that is done; its operation says what it waits for',
+    });
+}
+
+/** @throws conflict when a volume is to be detached that snapshots are in */
+export async function refuseDetached(
+  tx: Tx,
+  i: { readonly id: string },
+  spec: Pick<InstanceSpec, 'volumes'>,
+): Promise<void> {
+  const torn = await snapshotWithData(
+    tx,
+    i.id,
+    spec.volumes.map((v) => v.name),
+  );
+  if (torn === null) return;
+  const message = `volume "${torn.volume}" is part of snapshot "${torn.name}"`;
+  const remedy = 'delete the snapshots that it is part of first, or keep it attached';
+  throw new BerthError('conflict', message, {
+    remedy,
+    errors: [{ path: '/spec/volumes', code: 'conflict', message, remedy }],
+  });
+}
+
+/**
+ * Snapshots go with their root disk, but those of data volumes would stay in them for ever.
+ * @throws conflict
+ */
+export async function snapshotsGoWith(
+  tx: Tx,
+  ctx: RequestContext,
+  i: { readonly id: string; readonly name: string },
+): Promise<void> {
+  const torn = await snapshotWithData(tx, i.id, []);
+  if (torn !== null)
+    throw new BerthError(
+      'conflict',
+      `snapshot "${torn.name}" of instance "${i.name}" is also in volume "${torn.volume}", which stays`,
+      { remedy: 'delete its snapshots first' },
+    );
+  const under = await tx.rows<{ id: string }>(
+    `SELECT operation_id AS id FROM snapshots WHERE instance_id = $1 AND operation_id IS NOT NULL`,
+    [i.id],
+  );
+  for (const { id } of under) await operationEnd(tx, ctx, id, { state: 'superseded' });
+}
+
+/** A snapshot that a data volume is part of whose name is not among these. */
+function snapshotWithData(
+  tx: Tx,
+  instanceId: string,
+  kept: readonly string[],
+): Promise<{ name: string; volume: string } | null> {
+  return tx.row<{ name: string; volume: string }>(
+    `SELECT s.name, v.name AS volume FROM snapshots s JOIN snapshot_disks d ON d.snapshot_id = s.id
+     JOIN volumes v ON v.id = d.volume_id
+     WHERE s.instance_id = $1 AND v.kind = 'data' AND v.name <> ALL ($2) ORDER BY s.created_at LIMIT 1`,
+    [instanceId, kept],
+  );
+}

@@ -1,0 +1,79 @@
+import { answer, type Schemas } from '@berth/client';
+import { accept, type WaitOptions, waiting } from '../operation.js';
+import { age, listText, objectText, type Column } from '../output.js';
+import { examples, ofInstance, say, type Commands, type Session } from '../session.js';
+
+type Snapshot = Schemas['Snapshot'];
+
+const all = '/v1/projects/{project}/instances/{name}/snapshots';
+const one = '/v1/projects/{project}/instances/{name}/snapshots/{snapshot}';
+
+const columns: readonly Column<Snapshot>[] = [
+  { head: 'NAME', cell: (s) => s.name },
+  { head: 'STATE', cell: (s) => s.state },
+  { head: 'CONSISTENCY', cell: (s) => s.consistency },
+  { head: 'DISKS', cell: (s) => s.disks.map((d) => d.volume).join(',') },
+  { head: 'BOOKED', cell: (s) => `${s.bookedMiB} MiB` },
+  { head: 'AGE', cell: (s) => age(s.takenAt ?? s.createdAt, Date.now()) },
+  { head: 'CONCLUDED FROM', wide: true, cell: (s) => s.evidence.join('; ') },
+];
+
+export const snapshotCommands: Commands = (program, session) => {
+  const snapshot = program.command('snapshot').description('disks of virtual machines as they were at one moment');
+  examples(snapshot, 'berth snapshot ls web\nberth snapshot create --help');
+  const create = waiting(snapshot.command('create <instance> <name>'))
+    .description('take a snapshot of all disks of an instance, which may run')
+    .action(async (name: string, ref: string, options: WaitOptions) => {
+      const s = session();
+      const params = ofInstance(s, name);
+      await accept(s, options, [() => answer(s.api.rest.POST(all, { params, body: { name: ref } }))]);
+      if (options.wait && (s.format === 'table' || s.format === 'wide')) say(takenText(await get(s, name, ref)));
+    });
+  examples(create, 'berth snapshot create web before-upgrade');
+  const list = snapshot
+    .command('ls <instance>')
+    .description('list the snapshots of an instance, the oldest first')
+    .action(async (name: string) => {
+      const s = session();
+      const { items } = await answer(s.api.rest.GET(all, { params: ofInstance(s, name) }));
+      say(listText(items, columns, s.format));
+    });
+  examples(list, 'berth snapshot ls web\nberth snapshot ls web -o wide');
+  const show = snapshot
+    .command('get <instance> <name>')
+    .description('show a snapshot, and what its consistency was concluded from')
+    .action(async (name: string, ref: string) => {
+      const s = session();
+      const found = await get(s, name, ref);
+      say(s.format === 'json' || s.format === 'yaml' ? objectText(found, s.format) : listText([found], columns, 'wide'));
+    });
+  examples(show, 'berth snapshot get web before-upgrade -o yaml');
+  const revert = waiting(snapshot.command('revert <instance> <name>'))
+    .description('bring the disks of a stopped instance back; what it wrote since is lost')
+    .action(async (name: string, ref: string, options: WaitOptions) => {
+      const s = session();
+      const params = { path: { ...ofInstance(s, name).path, snapshot: ref } };
+      await accept(s, options, [() => answer(s.api.rest.POST(`${one}/actions/revert`, { params }))]);
+    });
+  examples(revert, 'berth stop web\nberth snapshot revert web before-upgrade');
+  const remove = waiting(snapshot.command('rm <instance> <name...>'))
+    .description('delete snapshots; the disks stay as they are')
+    .action(async (name: string, refs: string[], options: WaitOptions) => {
+      const s = session();
+      const requests = refs.map((ref) => () => {
+        const params = { path: { ...ofInstance(s, name).path, snapshot: ref } };
+        return answer(s.api.rest.DELETE(one, { params }));
+      });
+      await accept(s, options, requests);
+    });
+  examples(remove, 'berth snapshot rm web before-upgrade');
+};
+
+function get(s: Session, name: string, snapshot: string): Promise<Snapshot> {
+  return answer(s.api.rest.GET(one, { params: { path: { ...ofInstance(s, name).path, snapshot } } }));
+}
+
+/** What can be relied on, and why. */
+function takenText({ name, consistency, evidence }: Snapshot): string {
+  return `${name}: ${consistency ?? 'not taken yet'} (${evidence.join('; ')})\n`;
+}

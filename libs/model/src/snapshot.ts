@@ -1,0 +1,52 @@
+import { z } from 'zod';
+import { Name, OperationId, SnapshotId, VolumeId } from './ids.js';
+
+/**
+ * What can be relied on in the disks of a snapshot:
+ *
+ *   application  the guest had frozen its file systems through its agent: programs that take part in that are whole too
+ *   filesystem   the guest had shut down, so that its file systems were closed
+ *   crash        as after a power cut: file systems repair themselves, programs that write carefully lose nothing
+ */
+export const Consistency = z.enum(['application', 'filesystem', 'crash']);
+export type Consistency = z.infer<typeof Consistency>;
+
+export const SnapshotCreate = z.strictObject({ name: Name }).meta({ id: 'SnapshotCreate' });
+export type SnapshotCreate = z.infer<typeof SnapshotCreate>;
+
+/** What a host says of a snapshot that it took. */
+export const SnapshotTaken = z.strictObject({
+  consistency: Consistency,
+  /** What that was concluded from, in words for people. */
+  evidence: z.array(z.string().max(500)).max(16),
+  /** The host's clock when the disks stood still. */
+  takenAt: z.iso.datetime(),
+  /** Most room that it can hold once everything was written anew, MiB: what was allocated then. */
+  heldMiB: z.int().min(0),
+});
+export type SnapshotTaken = z.infer<typeof SnapshotTaken>;
+
+/** The disks of an instance as they were at one moment. */
+export const Snapshot = z
+  .strictObject({
+    id: SnapshotId,
+    project: Name,
+    instance: Name,
+    name: Name,
+    /** All but `ready` name the operation that owns it. */
+    state: z.enum(['creating', 'ready', 'reverting', 'deleting']),
+    /** Null until it is taken, as are `takenAt` and what is concluded from. */
+    consistency: Consistency.nullable(),
+    evidence: z.array(z.string()),
+    takenAt: z.iso.datetime().nullable(),
+    /** Room that is booked for it on its host, MiB. */
+    bookedMiB: z.int(),
+    disks: z.array(
+      z.strictObject({ volumeId: VolumeId, volume: z.string(), root: z.boolean(), sizeMiB: z.int() }),
+    ),
+    operationId: OperationId.nullable(),
+    resourceVersion: z.int(),
+    createdAt: z.iso.datetime(),
+  })
+  .meta({ id: 'Snapshot' });
+export type Snapshot = z.infer<typeof Snapshot>;

@@ -1,0 +1,254 @@
+import { BerthError, InstanceSpec, type SnapshotTaken } from '@berth/model';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { SnapshotReport } from '../../apps/api/src/store/store.js';
+import type { ThrowawayPostgres } from '../support/postgres.js';
+import { startPostgres } from '../support/postgres.js';
+import type { TestHost, World } from './fixture.js';
+import { create, ctx, joinHost, openSession, place, report, world } from './fixture.js';
+
+let cluster: ThrowawayPostgres;
+let w: World;
+let alpha: TestHost;
+beforeAll(async () => {
+  cluster = await startPostgres();
+});
+afterAll(() => cluster.stop());
+beforeEach(async () => {
+  w = await world(cluster.url);
+  alpha = await joinHost(w, 'alpha', { cpuMillis: 4000, memoryMiB: 4096, diskMiB: 1000 });
+});
+afterEach(() => w?.store.close());
+
+const vm = { isolation: 'vm', image: 'debian', memoryMiB: 64, rootDisk: { sizeMiB: 64 } } as const;
+const taken: SnapshotTaken = {
+  consistency: 'application',
+  evidence: ['the guest agent froze 1 file system and thawed 1 file system afterwards'],
+  takenAt: '2026-01-01T00:00:00.000Z',
+  heldMiB: 10,
+};
+
+async function running(name: string, volumes: string[] = []) {
+  const instance = await create(w, name, { ...vm, volumes: volumes.map((v) => ({ name: v })) });
+  const epoch = await place(w, instance, alpha);
+  await report(w, alpha, { instance, epoch, phase: 'running', revision: 1, volumes: [] });
+  return { instance, epoch };
+}
+async function stopped(name: string, volumes: string[] = []) {
+  const { instance, epoch } = await running(name, volumes);
+  await act(name, 'stop');
+  const exit = { reason: 'stopped', at: '2026-01-01T00:00:00.000Z' } as const;
+  await report(w, alpha, { instance, epoch, phase: 'ended', power: 'off', exit, revision: 2, volumes: [] });
+  return { instance, epoch };
+}
+const act = (name: string, verb: 'start' | 'stop' | 'restart') =>
+  w.store.instanceAct(ctx, { projectId: w.projectId, name, verb, deadlineSeconds: 60 });
+const data = (name: string, format: 'qcow2' | 'raw' = 'qcow2') =>
+  w.store.volumeCreate(ctx, {
+    projectId: w.projectId,
+    body: { name, sizeMiB: 100, format, pool: 'default', limits: {} },
+  });
+const at = (instance: string, name: string) => ({
+  projectId: w.projectId,
+  instance,
+  name,
+  deadlineSeconds: 60,
+});
+const take = (instance: string, name: string) => w.store.snapshotCreate(ctx, at(instance, name));
+const revert = (instance: string, name: string) => w.store.snapshotRevert(ctx, at(instance, name));
+const drop = (instance: string, name: string) => w.store.snapshotDelete(ctx, at(instance, name));
+const get = (instance: string, name: string) => w.store.snapshotGet(w.projectId, instance, name);
+const orders = async () => (await w.store.assignmentsRead(alpha.id))?.snapshots ?? [];
+const says = (orderId: string, outcome: SnapshotReport['outcome'], session = alpha.session) =>
+  w.store.snapshotReport({ hostId: alpha.id, session, orderId: orderId as never, outcome });
+const usedDisk = async () => (await w.store.hostGet('alpha'))?.used.diskMiB;
+const operation = (id: string) => w.store.operationGet(w.projectId, id as never);
+const refusal = (work: Promise<unknown>): Promise<string> =>
+  work.then(
+    () => 'no refusal',
+    (e: unknown) => (e instanceof BerthError ? e.code : String(e)),
+  );
+
+/** Of a machine, and its host said that it is taken. */
+async function ready(instance: string, name: string): Promise<void> {
+  const { operation: op } = await take(instance, name);
+  await says(op.id, { state: 'done', taken });
+}
+
+describe('a snapshot', () => {
+  test('is asked of the host with all disks, the root disk first, until the host says what it took', async () => {
+    const volume = await data('data');
+    const { instance } = await running('a', ['data']);
+    const { operation: op, hosts } = await take('a', 'one');
+    expect(hosts).toEqual([alpha.id]);
+    const [order] = await orders();
+    expect(order).toMatchObject({ id: op.id, state: 'creating', instanceId: instance.id });
+    expect(order?.volumes).toHaveLength(2);
+    expect(order?.volumes[1]).toBe(volume.id);
+    expect(await get('a', 'one')).toMatchObject({ state: 'creating', consistency: null, bookedMiB: 164 });
+    expect(await says(op.id, { state: 'done', taken })).toEqual({ changed: true, freed: true });
+    expect(await orders()).toEqual([]);
+    expect(await get('a', 'one')).toMatchObject({
+      state: 'ready',
+      consistency: 'application',
+      evidence: taken.evidence,
+      bookedMiB: 10,
+      operationId: null,
+      disks: [{ root: true, sizeMiB: 64 }, { root: false, volume: 'data', sizeMiB: 100 }],
+    });
+    expect(await operation(op.id)).toMatchObject({ state: 'succeeded', target: { name: 'a' } });
+    // What is repeated, comes from an older session, or was never asked changes nothing.
+    expect((await says(op.id, { state: 'done', taken })).changed).toBe(false);
+  });
+
+  test('books the whole of its disks, then what it can hold, and gives it back', async () => {
+    await running('a');
+    const before = (await usedDisk()) ?? 0;
+    const { operation: op } = await take('a', 'one');
+    expect(await usedDisk()).toBe(before + 64);
+    await says(op.id, { state: 'done', taken });
+    expect(await usedDisk()).toBe(before + 10);
+    const gone = await drop('a', 'one');
+    expect(await usedDisk()).toBe(before + 10);
+    await says(gone.operation.id, { state: 'done', taken: null });
+    expect(await usedDisk()).toBe(before);
+    expect(await get('a', 'one')).toBeNull();
+    await data('large');
+    for (let n = 0; (await refusal(take('a', `n${n}`))) !== 'noRoom'; n += 1) expect(n).toBeLessThan(20);
+    expect(await usedDisk()).toBeGreaterThan(1000 - 64);
+  });
+
+  test('that fails leaves nothing but its operation, and its name', async () => {
+    await running('a');
+    const before = await usedDisk();
+    const { operation: op } = await take('a', 'one');
+    await says(op.id, { state: 'retrying', code: 'hostFault', message: 'QEMU is busy' });
+    expect(await operation(op.id)).toMatchObject({ state: 'running', steps: [{ message: 'QEMU is busy' }] });
+    await says(op.id, { state: 'failed', code: 'noSpace', message: 'the pool is full', remedy: 'Make room.' });
+    expect(await operation(op.id)).toMatchObject({
+      state: 'failed',
+      error: { code: 'noSpace', message: 'the pool is full', remedy: 'Make room.' },
+    });
+    expect([await get('a', 'one'), await usedDisk(), await orders()]).toEqual([null, before, []]);
+    await ready('a', 'one');
+  });
+
+  test('is what it is although its deadline has failed its operation', async () => {
+    await running('a');
+    const { operation: op } = await take('a', 'one');
+    w.clock.advance(61_000);
+    await w.store.operationsExpire();
+    expect(await operation(op.id)).toMatchObject({ state: 'failed' });
+    expect(await orders()).toHaveLength(1);
+    await says(op.id, { state: 'done', taken });
+    expect(await get('a', 'one')).toMatchObject({ state: 'ready' });
+  });
+
+  test('is told only by the newest session of its host', async () => {
+    await running('a');
+    const { operation: op } = await take('a', 'one');
+    await openSession(w.store, alpha.id, 'alpha');
+    expect(await says(op.id, { state: 'done', taken })).toEqual({ changed: false, freed: false });
+    expect(await get('a', 'one')).toMatchObject({ state: 'creating' });
+  });
+
+  test('is refused where there is nothing to take, of a raw disk, twice, and of what is reverted', async () => {
+    await create(w, 'fresh', { ...vm, desired: 'stopped' });
+    expect(await refusal(take('fresh', 'one'))).toBe('stateConflict');
+    await data('plain', 'raw');
+    await running('r', ['plain']);
+    expect(await refusal(take('r', 'one'))).toBe('unsupported');
+    await stopped('a');
+    await ready('a', 'one');
+    expect(await refusal(take('a', 'one'))).toBe('nameTaken');
+    expect(await refusal(take('nobody', 'one'))).toBe('notFound');
+    await revert('a', 'one');
+    expect(await refusal(take('a', 'two'))).toBe('stateConflict');
+    expect(await refusal(drop('a', 'one'))).toBe('stateConflict');
+  });
+
+  test('is deleted while it is being taken, and a delete joins the one under way', async () => {
+    await running('a');
+    const begun = await take('a', 'one');
+    const { operation: op } = await drop('a', 'one');
+    expect(await operation(begun.operation.id)).toMatchObject({ state: 'superseded' });
+    expect(await orders()).toMatchObject([{ id: op.id, state: 'deleting' }]);
+    expect((await says(begun.operation.id, { state: 'done', taken })).changed).toBe(false);
+    expect((await drop('a', 'one')).operation.id).toBe(op.id);
+    // Its host goes on until it is done.
+    expect((await says(op.id, { state: 'failed', code: 'hostFault', message: 'no' })).changed).toBe(false);
+    await says(op.id, { state: 'done', taken: null });
+    expect(await get('a', 'one')).toBeNull();
+  });
+});
+
+describe('a revert', () => {
+  test('is asked of what is stopped, and nothing starts until its host has done it', async () => {
+    await stopped('a');
+    await ready('a', 'one');
+    const { operation: op } = await revert('a', 'one');
+    expect(await orders()).toMatchObject([{ id: op.id, state: 'reverting' }]);
+    for (const verb of ['start', 'restart'] as const) expect(await refusal(act('a', verb))).toBe('stateConflict');
+    expect(await refusal(revert('a', 'one'))).toBe('stateConflict');
+    // A deadline fails the operation, and keeps the disks from nobody's hands.
+    w.clock.advance(61_000);
+    await w.store.operationsExpire();
+    expect(await refusal(act('a', 'start'))).toBe('stateConflict');
+    await says(op.id, { state: 'done', taken: null });
+    expect(await get('a', 'one')).toMatchObject({ state: 'ready', consistency: 'application', bookedMiB: 10 });
+    await act('a', 'start');
+  });
+
+  test('is refused of what runs, waits to run, or has a snapshot under way', async () => {
+    await running('a');
+    await ready('a', 'one');
+    expect(await refusal(revert('a', 'one'))).toBe('stateConflict');
+    await stopped('b');
+    await ready('b', 'one');
+    await take('b', 'two');
+    expect(await refusal(revert('b', 'one'))).toBe('stateConflict');
+    expect(await refusal(revert('b', 'two'))).toBe('stateConflict');
+    await stopped('c');
+    await ready('c', 'one');
+    await act('c', 'start');
+    expect(await refusal(revert('c', 'one'))).toBe('stateConflict');
+  });
+});
+
+describe('the disks of a snapshot', () => {
+  test('stay together: a volume is not detached, and no instance deleted, while they would be torn', async () => {
+    await data('data');
+    const { instance } = await running('a', ['data']);
+    await ready('a', 'one');
+    const spec = (await w.store.instanceGet(w.projectId, 'a'))?.spec;
+    const detach = () =>
+      w.store.instanceUpdate(ctx, {
+        projectId: w.projectId,
+        name: 'a',
+        spec: InstanceSpec.parse({ ...spec, volumes: [] }),
+        deadlineSeconds: 60,
+      });
+    const remove = () =>
+      w.store.instanceDelete(ctx, { projectId: w.projectId, name: 'a', deadlineSeconds: 60 });
+    expect(await refusal(detach())).toBe('conflict');
+    expect(await refusal(remove())).toBe('conflict');
+    const { operation: op } = await drop('a', 'one');
+    await says(op.id, { state: 'done', taken: null });
+    await detach();
+    await remove();
+    await report(w, alpha, { instance, epoch: 1, phase: 'ended', power: 'off', revision: 9, volumes: [] });
+  });
+
+  test('go with their instance where they are its own, whatever was under way', async () => {
+    const { instance } = await running('a');
+    await ready('a', 'one');
+    const begun = await take('a', 'two');
+    await w.store.instanceDelete(ctx, { projectId: w.projectId, name: 'a', deadlineSeconds: 60 });
+    expect(await operation(begun.operation.id)).toMatchObject({ state: 'superseded' });
+    expect(await orders()).toEqual([]);
+    await report(w, alpha, { instance, epoch: 1, phase: 'ended', power: 'off' });
+    for (const { id } of (await w.store.assignmentsRead(alpha.id))?.tombstones ?? [])
+      await w.store.tombstoneDone(alpha.id, alpha.session, id);
+    expect(await w.store.instanceGet(w.projectId, 'a')).toBeNull();
+    expect(await usedDisk()).toBe(0);
+  });
+});
