@@ -5,6 +5,9 @@ export const snapshots: Migration = {
   version: 11,
   name: 'Snapshots',
   sql: `
+-- As it was foreseen, one row for each disk; nothing ever wrote to it.
+DROP TABLE snapshots;
+
 CREATE TABLE snapshots (
   id uuid PRIMARY KEY,
   project_id uuid NOT NULL REFERENCES projects,
@@ -18,7 +21,7 @@ CREATE TABLE snapshots (
   operation_id uuid REFERENCES operations,
   -- Whole at the request; then what the host says it can hold.
   booked_mib bigint NOT NULL CHECK (booked_mib >= 0),
-  -- agent reports: consistency, evidence, time
+  -- agent reports: consistency, indications, time
   taken jsonb,
   resource_version bigint NOT NULL DEFAULT 1,
   created_at timestamptz NOT NULL,

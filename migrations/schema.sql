@@ -512,29 +512,36 @@ CREATE TABLE public.sign_in_codes (
 );
 
 --
+-- Name: snapshot_disks; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.snapshot_disks (
+    snapshot_id uuid NOT NULL,
+    volume_id uuid NOT NULL,
+    index integer NOT NULL,
+    size_mib bigint NOT NULL
+);
+
+--
 -- Name: snapshots; Type: TABLE; Schema: public; Owner: -
 --
 
 CREATE TABLE public.snapshots (
     id uuid NOT NULL,
     project_id uuid NOT NULL,
+    instance_id uuid NOT NULL,
+    host_id uuid NOT NULL,
     name text NOT NULL,
-    instance_id uuid,
-    volume_id uuid NOT NULL,
-    set_id uuid NOT NULL,
-    host_id uuid,
-    content text NOT NULL,
-    consistency text,
-    indications jsonb DEFAULT '[]'::jsonb NOT NULL,
     state text NOT NULL,
-    size_mib bigint,
     operation_id uuid,
+    booked_mib bigint NOT NULL,
+    taken jsonb,
     resource_version bigint DEFAULT 1 NOT NULL,
     created_at timestamp with time zone NOT NULL,
-    CONSTRAINT snapshots_consistency_check CHECK ((consistency = ANY (ARRAY['application'::text, 'filesystem'::text, 'crash'::text]))),
-    CONSTRAINT snapshots_content_check CHECK ((content = ANY (ARRAY['disk'::text, 'diskAndMemory'::text]))),
-    CONSTRAINT snapshots_size_mib_check CHECK ((size_mib >= 0)),
-    CONSTRAINT snapshots_state_check CHECK ((state = ANY (ARRAY['creating'::text, 'ready'::text, 'deleting'::text, 'error'::text])))
+    CONSTRAINT snapshots_booked_mib_check CHECK ((booked_mib >= 0)),
+    CONSTRAINT snapshots_check CHECK (((state = 'ready'::text) = (operation_id IS NULL))),
+    CONSTRAINT snapshots_check1 CHECK (((taken IS NOT NULL) OR (state = ANY (ARRAY['creating'::text, 'deleting'::text])))),
+    CONSTRAINT snapshots_state_check CHECK ((state = ANY (ARRAY['creating'::text, 'ready'::text, 'reverting'::text, 'deleting'::text])))
 );
 
 --
@@ -905,18 +912,25 @@ ALTER TABLE ONLY public.sign_in_codes
     ADD CONSTRAINT sign_in_codes_pkey PRIMARY KEY (id);
 
 --
+-- Name: snapshot_disks snapshot_disks_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.snapshot_disks
+    ADD CONSTRAINT snapshot_disks_pkey PRIMARY KEY (snapshot_id, volume_id);
+
+--
+-- Name: snapshots snapshots_instance_id_name_key; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.snapshots
+    ADD CONSTRAINT snapshots_instance_id_name_key UNIQUE (instance_id, name);
+
+--
 -- Name: snapshots snapshots_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
 ALTER TABLE ONLY public.snapshots
     ADD CONSTRAINT snapshots_pkey PRIMARY KEY (id);
-
---
--- Name: snapshots snapshots_volume_id_name_key; Type: CONSTRAINT; Schema: public; Owner: -
---
-
-ALTER TABLE ONLY public.snapshots
-    ADD CONSTRAINT snapshots_volume_id_name_key UNIQUE (volume_id, name);
 
 --
 -- Name: terminal_tickets terminal_tickets_pkey; Type: CONSTRAINT; Schema: public; Owner: -
@@ -1160,16 +1174,22 @@ CREATE INDEX sign_in_codes_expiry ON public.sign_in_codes USING btree (expires_a
 CREATE INDEX sign_in_codes_token ON public.sign_in_codes USING btree (token_id);
 
 --
--- Name: snapshots_instance; Type: INDEX; Schema: public; Owner: -
+-- Name: snapshot_disks_volume; Type: INDEX; Schema: public; Owner: -
 --
 
-CREATE INDEX snapshots_instance ON public.snapshots USING btree (instance_id);
+CREATE INDEX snapshot_disks_volume ON public.snapshot_disks USING btree (volume_id);
 
 --
--- Name: snapshots_set; Type: INDEX; Schema: public; Owner: -
+-- Name: snapshots_host; Type: INDEX; Schema: public; Owner: -
 --
 
-CREATE INDEX snapshots_set ON public.snapshots USING btree (set_id);
+CREATE INDEX snapshots_host ON public.snapshots USING btree (host_id) INCLUDE (booked_mib);
+
+--
+-- Name: snapshots_operation; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE UNIQUE INDEX snapshots_operation ON public.snapshots USING btree (operation_id);
 
 --
 -- Name: terminal_tickets_expiry; Type: INDEX; Schema: public; Owner: -
@@ -1409,6 +1429,20 @@ ALTER TABLE ONLY public.sign_in_codes
     ADD CONSTRAINT sign_in_codes_token_id_fkey FOREIGN KEY (token_id) REFERENCES public.tokens(id);
 
 --
+-- Name: snapshot_disks snapshot_disks_snapshot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.snapshot_disks
+    ADD CONSTRAINT snapshot_disks_snapshot_id_fkey FOREIGN KEY (snapshot_id) REFERENCES public.snapshots(id) ON DELETE CASCADE;
+
+--
+-- Name: snapshot_disks snapshot_disks_volume_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.snapshot_disks
+    ADD CONSTRAINT snapshot_disks_volume_id_fkey FOREIGN KEY (volume_id) REFERENCES public.volumes(id);
+
+--
 -- Name: snapshots snapshots_host_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -1435,13 +1469,6 @@ ALTER TABLE ONLY public.snapshots
 
 ALTER TABLE ONLY public.snapshots
     ADD CONSTRAINT snapshots_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(id);
-
---
--- Name: snapshots snapshots_volume_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
---
-
-ALTER TABLE ONLY public.snapshots
-    ADD CONSTRAINT snapshots_volume_id_fkey FOREIGN KEY (volume_id) REFERENCES public.volumes(id);
 
 --
 -- Name: terminal_tickets terminal_tickets_instance_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -

@@ -359,7 +359,7 @@ async function seedProject(store: Store, name: string): Promise<ProjectId> {
 /** What a host says of a snapshot that it took. */
 const takenNow = (): SnapshotTaken => ({
   consistency: 'crash',
-  evidence: ['no guest agent answered'],
+  indications: ['no guest agent answered'],
   takenAt: new Date().toISOString(),
   heldMiB: 1,
 });

@@ -619,7 +619,7 @@ export const cases: Readonly<Record<string, RouteCase>> = {
     good: async (api) => {
       const { at, made } = await snapshot(api);
       const { body, headers } = await api.call('get', `${at}/${made}`, 'alpha:viewer').expect(200);
-      expect(body).toMatchObject({ name: made, disks: [{ root: true }], evidence: [expect.any(String)] });
+      expect(body).toMatchObject({ name: made, disks: [{ root: true }], indications: [expect.any(String)] });
       expect(headers['etag']).toBe(`"${body.resourceVersion}"`);
     },
     bad: async (api) => absent(`${instances}/${await shown(api)}/snapshots/nowhere`)(api),

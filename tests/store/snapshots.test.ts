@@ -22,7 +22,7 @@ afterEach(() => w?.store.close());
 const vm = { isolation: 'vm', image: 'debian', memoryMiB: 64, rootDisk: { sizeMiB: 64 } } as const;
 const taken: SnapshotTaken = {
   consistency: 'application',
-  evidence: ['the guest agent froze 1 file system and thawed 1 file system afterwards'],
+  indications: ['the guest agent froze 1 file system and thawed 1 file system afterwards'],
   takenAt: '2026-01-01T00:00:00.000Z',
   heldMiB: 10,
 };
@@ -90,10 +90,13 @@ describe('a snapshot', () => {
     expect(await get('a', 'one')).toMatchObject({
       state: 'ready',
       consistency: 'application',
-      evidence: taken.evidence,
+      indications: taken.indications,
       bookedMiB: 10,
       operationId: null,
-      disks: [{ root: true, sizeMiB: 64 }, { root: false, volume: 'data', sizeMiB: 100 }],
+      disks: [
+        { root: true, sizeMiB: 64 },
+        { root: false, volume: 'data', sizeMiB: 100 },
+      ],
     });
     expect(await operation(op.id)).toMatchObject({ state: 'succeeded', target: { name: 'a' } });
     // What is repeated, comes from an older session, or was never asked changes nothing.
@@ -123,7 +126,12 @@ describe('a snapshot', () => {
     const { operation: op } = await take('a', 'one');
     await says(op.id, { state: 'retrying', code: 'hostFault', message: 'QEMU is busy' });
     expect(await operation(op.id)).toMatchObject({ state: 'running', steps: [{ message: 'QEMU is busy' }] });
-    await says(op.id, { state: 'failed', code: 'noSpace', message: 'the pool is full', remedy: 'Make room.' });
+    await says(op.id, {
+      state: 'failed',
+      code: 'noSpace',
+      message: 'the pool is full',
+      remedy: 'Make room.',
+    });
     expect(await operation(op.id)).toMatchObject({
       state: 'failed',
       error: { code: 'noSpace', message: 'the pool is full', remedy: 'Make room.' },
@@ -187,14 +195,19 @@ describe('a revert', () => {
     await ready('a', 'one');
     const { operation: op } = await revert('a', 'one');
     expect(await orders()).toMatchObject([{ id: op.id, state: 'reverting' }]);
-    for (const verb of ['start', 'restart'] as const) expect(await refusal(act('a', verb))).toBe('stateConflict');
+    for (const verb of ['start', 'restart'] as const)
+      expect(await refusal(act('a', verb))).toBe('stateConflict');
     expect(await refusal(revert('a', 'one'))).toBe('stateConflict');
     // A deadline fails the operation, and keeps the disks from nobody's hands.
     w.clock.advance(61_000);
     await w.store.operationsExpire();
     expect(await refusal(act('a', 'start'))).toBe('stateConflict');
     await says(op.id, { state: 'done', taken: null });
-    expect(await get('a', 'one')).toMatchObject({ state: 'ready', consistency: 'application', bookedMiB: 10 });
+    expect(await get('a', 'one')).toMatchObject({
+      state: 'ready',
+      consistency: 'application',
+      bookedMiB: 10,
+    });
     await act('a', 'start');
   });
 

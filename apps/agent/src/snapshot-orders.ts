@@ -5,7 +5,7 @@ import type { SnapshotFacet, SnapshotOf, StepContext } from '@berth/runtime';
 import { backoffMs, Wakeup } from './clock.js';
 import type { Clock } from './clock.js';
 import type { AgentLog } from './log.js';
-import type { OutOfReach, Placements } from './placements.js';
+import type { Placements } from './placements.js';
 import { failureOf } from './retry.js';
 
 type Outcome = Extract<ReportBody, { kind: 'snapshot' }>['outcome'];
@@ -33,6 +33,7 @@ const final: ReadonlySet<string> = new Set(['unsupported', 'noSuchSnapshot', 'no
  */
 export class SnapshotOrders {
   private readonly orders = new Map<string, Order>();
+  private listed: ReadonlySet<string> = new Set();
   /** By instance. */
   private readonly underWay = new Map<string, Promise<void>>();
   private readonly wakeup = new Wakeup();
@@ -52,9 +53,9 @@ export class SnapshotOrders {
 
   /** All orders of the newest list. */
   want(listed: readonly SnapshotOrder[]): void {
-    const ids = new Set(listed.map(({ id }) => id as string));
+    this.listed = new Set(listed.map(({ id }) => id));
     for (const [id, { order }] of this.orders)
-      if (!ids.has(id) && !this.underWay.has(order.instanceId)) this.orders.delete(id);
+      if (!this.listed.has(id) && !this.underWay.has(order.instanceId)) this.orders.delete(id);
     for (const order of listed) {
       const known = this.orders.get(order.id);
       if (known === undefined) this.orders.set(order.id, { order, end: null, attempts: 0, retryAt: 0 });
@@ -76,7 +77,8 @@ export class SnapshotOrders {
   private async run(): Promise<void> {
     const { clock } = this.o;
     while (!this.life.signal.aborted) {
-      const open = [...this.orders.values()].filter(({ end }) => end === null);
+      const wanted = ({ end, order }: Order): boolean => end === null && this.listed.has(order.id);
+      const open = [...this.orders.values()].filter(wanted);
       const idle = (one: Order): boolean => !this.underWay.has(one.order.instanceId);
       for (const one of open)
         if (idle(one) && this.underWay.size < atOnce && one.retryAt <= clock.now().getTime()) this.begin(one);
@@ -130,12 +132,18 @@ export class SnapshotOrders {
   }
 
   /** @throws RuntimeError hostFault, unsupported */
-  private reach({ instanceId, snapshotId, volumes }: SnapshotOrder): { facet: SnapshotFacet; of: SnapshotOf } {
+  private reach({ instanceId, snapshotId, volumes }: SnapshotOrder): {
+    facet: SnapshotFacet;
+    of: SnapshotOf;
+  } {
     const newest = this.o.newest(instanceId);
-    if ('refusal' in newest) throw new RuntimeError('hostFault', (newest satisfies OutOfReach).refusal.body.message);
+    if ('refusal' in newest) throw new RuntimeError('hostFault', newest.refusal.body.message);
     const facet = newest.runtime.snapshots;
     if (facet === undefined)
-      throw new RuntimeError('unsupported', `the runtime ${newest.runtime.name} of this host has no snapshots`);
+      throw new RuntimeError(
+        'unsupported',
+        `the runtime ${newest.runtime.name} of this host has no snapshots`,
+      );
     return { facet, of: { ...newest.key, snapshotId, volumes } };
   }
 

@@ -695,6 +695,59 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/projects/{project}/instances/{name}/snapshots': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** List the snapshots of an instance, the oldest first */
+    get: operations['snapshotsList'];
+    put?: never;
+    /** Take a snapshot of all disks of a VM, which may run; with its file systems frozen where its guest agent answers */
+    post: operations['snapshotsCreate'];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/v1/projects/{project}/instances/{name}/snapshots/{snapshot}': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Get a snapshot, what can be relied on in it and what that was concluded from */
+    get: operations['snapshotsGet'];
+    put?: never;
+    post?: never;
+    /** Delete a snapshot; the disks stay as they are, and the room that only it held is free again */
+    delete: operations['snapshotsDelete'];
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/v1/projects/{project}/instances/{name}/snapshots/{snapshot}/actions/revert': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Bring the disks of a stopped VM back as they were; what it wrote since is lost */
+    post: operations['snapshotsRevert'];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/projects/{project}/networks': {
     parameters: {
       query?: never;
@@ -2358,6 +2411,9 @@ export interface components {
         | 'freeze'
         | 'thaw'
         | 'delete'
+        | 'snapshot'
+        | 'snapshotRevert'
+        | 'snapshotDelete'
         | 'imageImport';
       progress: number;
       project: string;
@@ -2645,6 +2701,33 @@ export interface components {
       /** @description Works once; null when the answer is a replay */
       secret: string | null;
     };
+    Snapshot: {
+      bookedMiB: number;
+      consistency: ('application' | 'filesystem' | 'crash') | null;
+      /** Format: date-time */
+      createdAt: string;
+      disks: {
+        root: boolean;
+        sizeMiB: number;
+        volume: string;
+        /** Format: uuid */
+        volumeId: string;
+      }[];
+      /** Format: uuid */
+      id: string;
+      indications: string[];
+      instance: string;
+      name: string;
+      operationId: string | null;
+      project: string;
+      resourceVersion: number;
+      /** @enum {string} */
+      state: 'creating' | 'ready' | 'reverting' | 'deleting';
+      takenAt: string | null;
+    };
+    SnapshotCreate: {
+      name: string;
+    };
     TerminalSize: {
       columns: number;
       rows: number;
@@ -2917,6 +3000,7 @@ export interface operations {
           | 'network'
           | 'project'
           | 'roleBinding'
+          | 'snapshot'
           | 'token'
           | 'volume';
         /** @description Only of this project; events of the cluster belong to none */
@@ -4273,6 +4357,171 @@ export interface operations {
         };
         content: {
           'image/png': string;
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  snapshotsList: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description All of the instance */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': {
+            items: components['schemas']['Snapshot'][];
+            /** @description Send as `cursor` for the next page; null on the last */
+            nextCursor: string | null;
+          };
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  snapshotsCreate: {
+    parameters: {
+      query?: {
+        /** @description Hold the answer until the operation is finished, at most this many seconds */
+        wait?: number;
+      };
+      header?: {
+        /** @description One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body */
+        'idempotency-key'?: string;
+      };
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['SnapshotCreate'];
+      };
+    };
+    responses: {
+      /** @description Its host does it; the operation tells when */
+      202: {
+        headers: {
+          /** @description resourceVersion of the instance */
+          etag?: string;
+          /** @description Address of the operation */
+          location?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Accepted'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  snapshotsGet: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        name: string;
+        project: string;
+        snapshot: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description The snapshot */
+      200: {
+        headers: {
+          /** @description resourceVersion */
+          etag?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Snapshot'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  snapshotsDelete: {
+    parameters: {
+      query?: {
+        /** @description Hold the answer until the operation is finished, at most this many seconds */
+        wait?: number;
+      };
+      header?: {
+        /** @description ETag that was read; 412 when the object has changed since */
+        'if-match'?: string;
+      };
+      path: {
+        name: string;
+        project: string;
+        snapshot: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Its host does it; the operation tells when */
+      202: {
+        headers: {
+          /** @description resourceVersion of the instance */
+          etag?: string;
+          /** @description Address of the operation */
+          location?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Accepted'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  snapshotsRevert: {
+    parameters: {
+      query?: {
+        /** @description Hold the answer until the operation is finished, at most this many seconds */
+        wait?: number;
+      };
+      header?: {
+        /** @description One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body */
+        'idempotency-key'?: string;
+        /** @description ETag that was read; 412 when the object has changed since */
+        'if-match'?: string;
+      };
+      path: {
+        name: string;
+        project: string;
+        snapshot: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Its host does it; the operation tells when */
+      202: {
+        headers: {
+          /** @description resourceVersion of the instance */
+          etag?: string;
+          /** @description Address of the operation */
+          location?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Accepted'];
         };
       };
       default: components['responses']['Problem'];

@@ -174,7 +174,11 @@ const placementFacts = {
   exit: ExitInfo.nullable(),
 };
 
-const trouble = { code: z.string().max(64), message: z.string().max(2000), remedy: z.string().max(2000).optional() };
+const trouble = {
+  code: z.string().max(64),
+  message: z.string().max(2000),
+  remedy: z.string().max(2000).optional(),
+};
 
 /** What an agent says; every kind is safe to repeat. */
 export const ReportBody = z.discriminatedUnion('kind', [

@@ -18,7 +18,7 @@ export type SnapshotCreate = z.infer<typeof SnapshotCreate>;
 export const SnapshotTaken = z.strictObject({
   consistency: Consistency,
   /** What that was concluded from, in words for people. */
-  evidence: z.array(z.string().max(500)).max(16),
+  indications: z.array(z.string().max(500)).max(16),
   /** The host's clock when the disks stood still. */
   takenAt: z.iso.datetime(),
   /** Most room that it can hold once everything was written anew, MiB: what was allocated then. */
@@ -37,7 +37,7 @@ export const Snapshot = z
     state: z.enum(['creating', 'ready', 'reverting', 'deleting']),
     /** Null until it is taken, as are `takenAt` and what is concluded from. */
     consistency: Consistency.nullable(),
-    evidence: z.array(z.string()),
+    indications: z.array(z.string()),
     takenAt: z.iso.datetime().nullable(),
     /** Room that is booked for it on its host, MiB. */
     bookedMiB: z.int(),

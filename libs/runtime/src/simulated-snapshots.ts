@@ -47,6 +47,6 @@ function takenOf(w: SimulatedWorkload | undefined, now: Date): SnapshotTaken {
   const closed = w?.exit?.reason === 'stopped' || w?.exit?.reason === 'guestShutdown';
   const frozen = runs && w.paused !== true && hasAgent(w);
   const consistency = frozen ? 'application' : !runs && closed ? 'filesystem' : 'crash';
-  const evidence = [frozen ? 'its guest agent froze 1 file system' : runs ? 'it ran' : 'it did not run'];
-  return { consistency, evidence, takenAt: now.toISOString(), heldMiB: 1 };
+  const indications = [frozen ? 'its guest agent froze 1 file system' : runs ? 'it ran' : 'it did not run'];
+  return { consistency, indications, takenAt: now.toISOString(), heldMiB: 1 };
 }

@@ -104,7 +104,10 @@ interface Loan {
   readonly cpuSeconds: number;
 }
 
-async function confinedImg({ directory, name, makes, cpuSeconds }: Loan, args: readonly string[]): Promise<void> {
+async function confinedImg(
+  { directory, name, makes, cpuSeconds }: Loan,
+  args: readonly string[],
+): Promise<void> {
   const id = confinedId();
   // Each of its threads may reserve 72 MiB of addresses, for its stack and its heap, without using them. Metadata may lie
   // behind all that a guest has written.

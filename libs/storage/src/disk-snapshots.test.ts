@@ -1,6 +1,15 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { mkdtempSync, openSync, closeSync, readFileSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  mkdtempSync,
+  openSync,
+  closeSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { VolumeId } from '@berth/model';
@@ -52,7 +61,11 @@ it('brings back what was there, also where the disk grew since, and any number o
   await pool.snapshot(volumeId, 'revert', 'first');
   expect(await pool.grow(volumeId, 16)).toBe(16);
   expect(content().subarray(0, first.length).equals(first)).toBe(true);
-  expect(content().subarray(first.length).equals(Buffer.alloc(8 * 2 ** 20))).toBe(true);
+  expect(
+    content()
+      .subarray(first.length)
+      .equals(Buffer.alloc(8 * 2 ** 20)),
+  ).toBe(true);
   sound();
 });
 

@@ -32,7 +32,11 @@ export async function takeSnapshot(directory: string, name: string, snapshot: st
 /** What was written since is lost. @throws StorageError noSuchSnapshot, hostFault */
 export async function revertToSnapshot(directory: string, name: string, snapshot: string): Promise<void> {
   if (!(await hasSnapshot(directory, name, snapshot)))
-    throw new StorageError('noSuchSnapshot', `the disk holds no snapshot ${snapshot}`, 'Use another snapshot.');
+    throw new StorageError(
+      'noSuchSnapshot',
+      `the disk holds no snapshot ${snapshot}`,
+      'Use another snapshot.',
+    );
   await lentFile(directory, name, ['snapshot', '-q', '-a', snapshot, diskWithoutBase(name)], SECONDS);
 }
 

@@ -34,7 +34,11 @@ export function snapshotNamesIn(table: Buffer, count: number): string[] {
 /** Names of the snapshots in an open qcow2 file. @throws StorageError hostFault when it is no disk of ours any more */
 export async function snapshotNames(file: FileHandle): Promise<string[]> {
   const header = await read(file, 0, HEADER_BYTES);
-  if (header.length < HEADER_BYTES || header.toString('latin1', 0, 4) !== MAGIC || header.readUInt32BE(4) !== 3)
+  if (
+    header.length < HEADER_BYTES ||
+    header.toString('latin1', 0, 4) !== MAGIC ||
+    header.readUInt32BE(4) !== 3
+  )
     throw damaged('it is no qcow2 of ours');
   const features = header.readBigUInt64BE(72);
   // One that keeps its data elsewhere, above all: no program may be led to another file.
@@ -55,4 +59,8 @@ async function read(file: FileHandle, position: number, most: number): Promise<B
 }
 
 const damaged = (why: string): StorageError =>
-  new StorageError('hostFault', `the disk cannot be used: ${why}`, 'Look at it with qemu-img info and qemu-img check.');
+  new StorageError(
+    'hostFault',
+    `the disk cannot be used: ${why}`,
+    'Look at it with qemu-img info and qemu-img check.',
+  );

@@ -223,7 +223,11 @@ export class VolumePool {
       if (facts === null || facts.kind === 'layer') throw kindMismatch(id, facts?.kind ?? 'layer');
       if (facts.kind === 'disk') return work(join(this.dir, id), 'disk.qcow2');
       if (facts.format === 'qcow2') return work(join(this.dir, id), dataName('qcow2'));
-      throw new StorageError('unsupported', `volume ${id} is raw and holds no snapshots`, 'Use a qcow2 volume.');
+      throw new StorageError(
+        'unsupported',
+        `volume ${id} is raw and holds no snapshots`,
+        'Use a qcow2 volume.',
+      );
     });
   }
 

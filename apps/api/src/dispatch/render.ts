@@ -1,5 +1,11 @@
 import { protocol } from '@berth/link';
-import type { Assignment, AssignmentList as ListMessage, Booked, SnapshotOrder, Tombstone } from '@berth/link';
+import type {
+  Assignment,
+  AssignmentList as ListMessage,
+  Booked,
+  SnapshotOrder,
+  Tombstone,
+} from '@berth/link';
 import type { InstanceSpec } from '@berth/model';
 import type { AssignmentList, AssignmentRow, SnapshotOrderRow, TombstoneRow } from '../store/store.js';
 

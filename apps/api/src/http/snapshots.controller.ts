@@ -29,7 +29,8 @@ export class SnapshotsController {
 
   @Post()
   @Action('snapshots.create', {
-    summary: 'Take a snapshot of all disks of a VM, which may run; with its file systems frozen where its guest agent answers',
+    summary:
+      'Take a snapshot of all disks of a VM, which may run; with its file systems frozen where its guest agent answers',
     answers: asked,
   })
   async create(
@@ -97,7 +98,12 @@ export class SnapshotsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<Accepted> {
     const target = await this.target(asking, project, name, ref, ifMatch);
-    return this.answer(asking, reply, query, await requests.snapshotRevert(this.deps, asking.context, target));
+    return this.answer(
+      asking,
+      reply,
+      query,
+      await requests.snapshotRevert(this.deps, asking.context, target),
+    );
   }
 
   @Delete(':snapshot')
@@ -116,7 +122,12 @@ export class SnapshotsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<Accepted> {
     const target = await this.target(asking, project, name, ref, ifMatch);
-    return this.answer(asking, reply, query, await requests.snapshotDelete(this.deps, asking.context, target));
+    return this.answer(
+      asking,
+      reply,
+      query,
+      await requests.snapshotDelete(this.deps, asking.context, target),
+    );
   }
 
   private async target(
@@ -130,7 +141,12 @@ export class SnapshotsController {
     return { projectId, instance, name: addressName('snapshot', ref), ...ifMatchOf(ifMatch) };
   }
 
-  private answer(asking: Caller, reply: FastifyReply, { wait }: Wait, change: InstanceChange): Promise<Accepted> {
+  private answer(
+    asking: Caller,
+    reply: FastifyReply,
+    { wait }: Wait,
+    change: InstanceChange,
+  ): Promise<Accepted> {
     return accepted(this.deps, reply, change, { seconds: wait ?? 0, gone: asking.gone });
   }
 }

@@ -30,11 +30,19 @@ export async function snapshotCreate(
 }
 
 /** @throws notFound, preconditionFailed, stateConflict */
-export async function snapshotRevert(deps: Deps, ctx: RequestContext, target: Target): Promise<InstanceChange> {
+export async function snapshotRevert(
+  deps: Deps,
+  ctx: RequestContext,
+  target: Target,
+): Promise<InstanceChange> {
   return woken(deps, target.name, await deps.store.snapshotRevert(ctx, { ...target, deadlineSeconds }));
 }
 
 /** @throws notFound, preconditionFailed, stateConflict */
-export async function snapshotDelete(deps: Deps, ctx: RequestContext, target: Target): Promise<InstanceChange> {
+export async function snapshotDelete(
+  deps: Deps,
+  ctx: RequestContext,
+  target: Target,
+): Promise<InstanceChange> {
   return woken(deps, target.name, await deps.store.snapshotDelete(ctx, { ...target, deadlineSeconds }));
 }

@@ -10,15 +10,22 @@ import { operationEnd } from './operations.js';
  */
 
 /** @throws stateConflict while disks are brought back: nothing runs from them, nor is anything else done to them */
-export async function refuseReverting(tx: Tx, i: { readonly id: string; readonly name: string }): Promise<void> {
+export async function refuseReverting(
+  tx: Tx,
+  i: { readonly id: string; readonly name: string },
+): Promise<void> {
   const under = await tx.row<{ name: string }>(
     `SELECT name FROM snapshots WHERE instance_id = $1 AND state = 'reverting'`,
     [i.id],
   );
   if (under !== null)
-    throw new BerthError('stateConflict', `instance "${i.name}" is being reverted to snapshot "${under.name}"`, {
-      remedy: 'wait until that is done; its operation says what it waits for',
-    });
+    throw new BerthError(
+      'stateConflict',
+      `instance "${i.name}" is being reverted to snapshot "${under.name}"`,
+      {
+        remedy: 'wait until that is done; its operation says what it waits for',
+      },
+    );
 }
 
 /** @throws conflict when a volume is to be detached that snapshots are in */

@@ -29,7 +29,7 @@ const toSnapshot = (s: SnapshotRow): Snapshot => ({
   name: s.name,
   state: s.state,
   consistency: s.taken?.consistency ?? null,
-  evidence: s.taken?.evidence ?? [],
+  indications: s.taken?.indications ?? [],
   takenAt: s.taken?.takenAt ?? null,
   bookedMiB: s.booked_mib,
   disks: s.disks,

@@ -48,7 +48,8 @@ export async function snapshotReport(
       return untouched;
     }
     // A removal goes on until it is done, and of what was taken is told what it is.
-    if (state === 'failed' ? s.state === 'deleting' : s.state === 'creating' && outcome.taken === null)
+    const taken = outcome.state === 'done' ? outcome.taken : null;
+    if (state === 'failed' ? s.state === 'deleting' : s.state === 'creating' && taken === null)
       return untouched;
     if (state === 'failed') {
       const { code, message, remedy } = outcome;
@@ -57,8 +58,8 @@ export async function snapshotReport(
         error: { code, message, ...(remedy === undefined ? {} : { remedy }) },
       });
     } else await operationEnd(tx, ctx, orderId, { state: 'succeeded' });
-    const freed = await settle(tx, s, state === 'done' ? outcome.taken : null, state === 'done');
-    if (state === 'done') await told(tx, ctx, s, orderId, outcome.taken);
+    const freed = await settle(tx, s, taken, state === 'done');
+    if (state === 'done') await told(tx, ctx, s, orderId, taken);
     await assignmentsRaise(tx, [hostId]);
     return { changed: true, freed };
   });

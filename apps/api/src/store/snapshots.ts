@@ -77,11 +77,16 @@ export async function snapshotRevert(
     await refuseReverting(tx, i);
     await refuseUnderWay(tx, i);
     refuseUnready(s);
-    const { state } = (await tx.row<{ state: string }>(`SELECT state FROM instances WHERE id = $1`, [i.id])) ?? {};
+    const { state } =
+      (await tx.row<{ state: string }>(`SELECT state FROM instances WHERE id = $1`, [i.id])) ?? {};
     if (state !== 'stopped' && state !== 'error')
-      throw new BerthError('stateConflict', `instance "${i.name}" is ${state}, and is not reverted like that`, {
-        remedy: 'stop it first; what it has written since the snapshot is lost',
-      });
+      throw new BerthError(
+        'stateConflict',
+        `instance "${i.name}" is ${state}, and is not reverted like that`,
+        {
+          remedy: 'stop it first; what it has written since the snapshot is lost',
+        },
+      );
     return turn(tx, ctx, i, s, target, { verb: 'revert', kind: 'snapshotRevert', state: 'reverting' });
   });
 }
@@ -138,7 +143,13 @@ function begin(
   { deadlineSeconds }: Pick<SnapshotTarget, 'deadlineSeconds'>,
 ): Promise<string> {
   const target = { kind: 'instance', id: i.id, name: i.name } as const;
-  return operationWrite(tx, ctx, { projectId: i.project_id, kind, target, deadlineSeconds, state: 'running' });
+  return operationWrite(tx, ctx, {
+    projectId: i.project_id,
+    kind,
+    target,
+    deadlineSeconds,
+    state: 'running',
+  });
 }
 
 /** Another order of a snapshot that is there. */
@@ -191,7 +202,9 @@ async function asked(
 
 /** @throws conflict */
 async function refuseTooMany(tx: Tx, i: Locked): Promise<void> {
-  const has = await tx.row<{ n: number }>(`SELECT count(*) AS n FROM snapshots WHERE instance_id = $1`, [i.id]);
+  const has = await tx.row<{ n: number }>(`SELECT count(*) AS n FROM snapshots WHERE instance_id = $1`, [
+    i.id,
+  ]);
   if ((has?.n ?? 0) >= mostOfInstance)
     throw new BerthError('conflict', `instance "${i.name}" has ${mostOfInstance} snapshots already`, {
       remedy: 'delete one first',
@@ -205,15 +218,21 @@ async function refuseUnderWay(tx: Tx, i: Locked): Promise<void> {
     [i.id],
   );
   if (under !== null)
-    throw new BerthError('stateConflict', `snapshot "${under.name}" of instance "${i.name}" is ${under.state}`, {
-      remedy: 'wait until that is done',
-    });
+    throw new BerthError(
+      'stateConflict',
+      `snapshot "${under.name}" of instance "${i.name}" is ${under.state}`,
+      {
+        remedy: 'wait until that is done',
+      },
+    );
 }
 
 /** @throws stateConflict */
 function refuseUnready({ name, state }: LockedSnapshot): void {
   if (state !== 'ready')
-    throw new BerthError('stateConflict', `snapshot "${name}" is ${state}`, { remedy: 'use another snapshot' });
+    throw new BerthError('stateConflict', `snapshot "${name}" is ${state}`, {
+      remedy: 'use another snapshot',
+    });
 }
 
 interface Disk {
@@ -242,9 +261,13 @@ async function disksFor(tx: Tx, i: Locked): Promise<{ disks: readonly Disk[]; ho
     });
   const raw = disks.find((d) => d.format !== 'qcow2');
   if (raw !== undefined)
-    throw new BerthError('unsupported', `volume "${raw.name}" has format ${raw.format}, which holds no snapshots`, {
-      remedy: 'detach it, or copy its data to a volume of format qcow2',
-    });
+    throw new BerthError(
+      'unsupported',
+      `volume "${raw.name}" has format ${raw.format}, which holds no snapshots`,
+      {
+        remedy: 'detach it, or copy its data to a volume of format qcow2',
+      },
+    );
   const live = i.phase !== null && i.phase !== 'ended';
   const fixed = i.spec.volumes.find((v) => v.readOnly);
   if (live && fixed !== undefined)

@@ -79,10 +79,7 @@ export interface SnapshotStore {
    * Asks the instance's host for a snapshot of all its disks; as much room is booked as they have. @throws notFound, nameTaken,
    * stateConflict (deleting, reverting, no disk yet), unsupported (a raw or read-only disk), noRoom, conflict (too many), unavailable (host silent)
    */
-  snapshotCreate(
-    ctx: RequestContext,
-    create: Omit<SnapshotTarget, 'ifMatch'>,
-  ): Promise<rows.InstanceChange>;
+  snapshotCreate(ctx: RequestContext, create: Omit<SnapshotTarget, 'ifMatch'>): Promise<rows.InstanceChange>;
   /** Nothing runs from the disks until the host has brought them back. @throws notFound, preconditionFailed, stateConflict (it runs, or something is under way) */
   snapshotRevert(ctx: RequestContext, target: SnapshotTarget): Promise<rows.InstanceChange>;
   /** @throws notFound, preconditionFailed, stateConflict (reverting) */

@@ -15,11 +15,13 @@ const columns: readonly Column<Snapshot>[] = [
   { head: 'DISKS', cell: (s) => s.disks.map((d) => d.volume).join(',') },
   { head: 'BOOKED', cell: (s) => `${s.bookedMiB} MiB` },
   { head: 'AGE', cell: (s) => age(s.takenAt ?? s.createdAt, Date.now()) },
-  { head: 'CONCLUDED FROM', wide: true, cell: (s) => s.evidence.join('; ') },
+  { head: 'CONCLUDED FROM', wide: true, cell: (s) => s.indications.join('; ') },
 ];
 
 export const snapshotCommands: Commands = (program, session) => {
-  const snapshot = program.command('snapshot').description('disks of virtual machines as they were at one moment');
+  const snapshot = program
+    .command('snapshot')
+    .description('disks of virtual machines as they were at one moment');
   examples(snapshot, 'berth snapshot ls web\nberth snapshot create --help');
   const create = waiting(snapshot.command('create <instance> <name>'))
     .description('take a snapshot of all disks of an instance, which may run')
@@ -27,7 +29,8 @@ export const snapshotCommands: Commands = (program, session) => {
       const s = session();
       const params = ofInstance(s, name);
       await accept(s, options, [() => answer(s.api.rest.POST(all, { params, body: { name: ref } }))]);
-      if (options.wait && (s.format === 'table' || s.format === 'wide')) say(takenText(await get(s, name, ref)));
+      if (options.wait && (s.format === 'table' || s.format === 'wide'))
+        say(takenText(await get(s, name, ref)));
     });
   examples(create, 'berth snapshot create web before-upgrade');
   const list = snapshot
@@ -45,7 +48,11 @@ export const snapshotCommands: Commands = (program, session) => {
     .action(async (name: string, ref: string) => {
       const s = session();
       const found = await get(s, name, ref);
-      say(s.format === 'json' || s.format === 'yaml' ? objectText(found, s.format) : listText([found], columns, 'wide'));
+      say(
+        s.format === 'json' || s.format === 'yaml'
+          ? objectText(found, s.format)
+          : listText([found], columns, 'wide'),
+      );
     });
   examples(show, 'berth snapshot get web before-upgrade -o yaml');
   const revert = waiting(snapshot.command('revert <instance> <name>'))
@@ -74,6 +81,6 @@ function get(s: Session, name: string, snapshot: string): Promise<Snapshot> {
 }
 
 /** What can be relied on, and why. */
-function takenText({ name, consistency, evidence }: Snapshot): string {
-  return `${name}: ${consistency ?? 'not taken yet'} (${evidence.join('; ')})\n`;
+function takenText({ name, consistency, indications }: Snapshot): string {
+  return `${name}: ${consistency ?? 'not taken yet'} (${indications.join('; ')})\n`;
 }

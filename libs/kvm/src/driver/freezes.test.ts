@@ -29,7 +29,15 @@ beforeEach(async () => {
       intent: 'none',
       bootId: null,
     },
-    ...{ paused: false, exit: null, closed: false, memory: null, watchdog: null, expiredAt: null, frozenUntil: null },
+    ...{
+      paused: false,
+      exit: null,
+      closed: false,
+      memory: null,
+      watchdog: null,
+      expiredAt: null,
+      frozenUntil: null,
+    },
   };
   await records.write(started);
 });

@@ -34,7 +34,7 @@ export interface DiskVolumes {
   /** Where the snapshots of a root disk are written down; it goes with the disk. */
   snapshotsPath(volumeId: VolumeId): string;
   /** Of a disk that nothing has open. `take` replaces one of that name, `remove` of what is not there is no error. */
-  snapshot(volumeId: VolumeId, verb: 'take' | 'revert' | 'remove', snapshot: string): Promise<unknown>;
+  snapshot(volumeId: VolumeId, verb: 'take' | 'revert' | 'remove', snapshot: string): Promise<void>;
   hasSnapshot(volumeId: VolumeId, snapshot: string): Promise<boolean>;
   /** What a disk takes on the host, MiB. */
   allocatedMiB(volumeId: VolumeId): Promise<number>;

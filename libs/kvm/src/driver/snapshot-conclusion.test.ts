@@ -27,23 +27,23 @@ const heldAll = (f: FreezeWitness): boolean =>
 it('says application of what was frozen to the end, filesystem of what was shut down, and crash of all else', () => {
   fc.assert(
     fc.property(witness, (seen) => {
-      const { consistency, evidence } = conclude(seen);
+      const { consistency, indications } = conclude(seen);
       expect(consistency === 'application').toBe(seen.guest === 'up' && heldAll(seen.freeze));
       expect(consistency === 'filesystem').toBe(seen.guest === 'off' && seen.closed);
-      expect(evidence.length).toBeGreaterThan(0);
-      expect(evidence.every((text) => text !== '')).toBe(true);
+      expect(indications.length).toBeGreaterThan(0);
+      expect(indications.every((text) => text !== '')).toBe(true);
     }),
   );
 });
 
 it('tells what it was concluded from in numbers', () => {
   const up = { guest: 'up', disks: 2 } as const;
-  expect(conclude({ ...up, freeze: { by: 'us', frozen: 2, thawed: 2, inTime: true } }).evidence).toEqual([
+  expect(conclude({ ...up, freeze: { by: 'us', frozen: 2, thawed: 2, inTime: true } }).indications).toEqual([
     'QEMU took its 2 disks in one transaction',
     'the guest agent froze 2 file systems and thawed 2 file systems afterwards',
   ]);
   expect(conclude({ ...up, freeze: { by: 'us', frozen: 2, thawed: 1, inTime: true } })).toMatchObject({
     consistency: 'crash',
-    evidence: [expect.anything(), expect.stringMatching(/some were thawed before/)],
+    indications: [expect.anything(), expect.stringMatching(/some were thawed before/)],
   });
 });

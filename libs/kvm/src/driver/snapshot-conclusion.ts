@@ -17,7 +17,7 @@ export type FreezeWitness =
 
 export interface Conclusion {
   readonly consistency: Consistency;
-  readonly evidence: readonly string[];
+  readonly indications: readonly string[];
 }
 
 /** What can be relied on, and why. Pure; never more than was seen. */
@@ -28,14 +28,17 @@ export function conclude(witness: Witness): Conclusion {
         ? say('filesystem', 'it did not run, and its guest had shut down')
         : say('crash', 'it did not run, and it is not known that its guest had shut down');
     case 'suspended':
-      return say('crash', 'it was suspended: what its guest had not written yet is in its memory, and not in this');
+      return say(
+        'crash',
+        'it was suspended: what its guest had not written yet is in its memory, and not in this',
+      );
     case 'up': {
       const together =
         witness.disks === 1
           ? 'QEMU took its disk between two writes'
           : `QEMU took its ${witness.disks} disks in one transaction`;
-      const { consistency, evidence } = frozenConclusion(witness.freeze);
-      return say(consistency, together, ...evidence);
+      const { consistency, indications } = frozenConclusion(witness.freeze);
+      return say(consistency, together, ...indications);
     }
   }
 }
@@ -51,9 +54,11 @@ function frozenConclusion(freeze: FreezeWitness): Conclusion {
     case 'us': {
       const froze = `the guest agent froze ${systems(freeze.frozen)}`;
       if (freeze.frozen === 0) return say('crash', `${froze}, so what it wrote was not held`);
-      if (freeze.thawed === null) return say('crash', froze, 'that they were frozen until then was not confirmed');
+      if (freeze.thawed === null)
+        return say('crash', froze, 'that they were frozen until then was not confirmed');
       const thawed = `and thawed ${systems(freeze.thawed)} afterwards`;
-      if (!freeze.inTime) return say('crash', `${froze} ${thawed}`, 'it took longer than they were to be frozen');
+      if (!freeze.inTime)
+        return say('crash', `${froze} ${thawed}`, 'it took longer than they were to be frozen');
       // One that the guest thawed by itself is not thawed again.
       return freeze.thawed < freeze.frozen
         ? say('crash', `${froze} ${thawed}: some were thawed before`)
@@ -62,6 +67,9 @@ function frozenConclusion(freeze: FreezeWitness): Conclusion {
   }
 }
 
-const say = (consistency: Consistency, ...evidence: readonly string[]): Conclusion => ({ consistency, evidence });
+const say = (consistency: Consistency, ...indications: readonly string[]): Conclusion => ({
+  consistency,
+  indications,
+});
 
 const systems = (count: number): string => (count === 1 ? '1 file system' : `${count} file systems`);

@@ -55,7 +55,8 @@ export async function takeLive(qmp: QmpExecutor, of: SnapshotOf, bounds: Execute
 /** @throws RuntimeError */
 function takeable(has: readonly LiveDisk[], volumeId: VolumeId): LiveDisk {
   const disk = has.find((one) => one.volumeId === volumeId);
-  if (disk === undefined) throw new RuntimeError('notPrepared', `the machine does not have volume ${volumeId} yet`);
+  if (disk === undefined)
+    throw new RuntimeError('notPrepared', `the machine does not have volume ${volumeId} yet`);
   if (disk.format !== 'qcow2')
     throw new RuntimeError('unsupported', `volume ${volumeId} is ${disk.format}, which holds no snapshots`);
   if (disk.readOnly)
@@ -66,7 +67,11 @@ function takeable(has: readonly LiveDisk[], volumeId: VolumeId): LiveDisk {
 }
 
 /** Takes a snapshot out of every disk that the machine has. Returns the volumes it has not. */
-export async function removeLive(qmp: QmpExecutor, of: SnapshotOf, bounds: ExecuteOptions): Promise<VolumeId[]> {
+export async function removeLive(
+  qmp: QmpExecutor,
+  of: SnapshotOf,
+  bounds: ExecuteOptions,
+): Promise<VolumeId[]> {
   const has = await liveDisks(qmp, rootOf(of.volumes), bounds);
   await removeFrom(
     qmp,

@@ -45,7 +45,9 @@ export class SnapshotRecords {
     await mkdir(this.volumes.snapshotsPath(root), { mode: 0o700 }).catch((error: unknown) => {
       if (!hasCode(error, 'EEXIST')) throw error;
     });
-    await writeFileAtomic(this.#path(root, record.snapshotId), `${JSON.stringify(record)}\n`, { mode: 0o600 });
+    await writeFileAtomic(this.#path(root, record.snapshotId), `${JSON.stringify(record)}\n`, {
+      mode: 0o600,
+    });
   }
 
   async remove(root: VolumeId, snapshotId: SnapshotId): Promise<void> {

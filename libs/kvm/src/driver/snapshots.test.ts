@@ -91,7 +91,13 @@ describe.each(['libvirt', 'qemu'] as const)('a snapshot under %s', (driver) => {
     held = null;
     reborn();
   };
-  const taking = ['vm.snapshot.frozen', 'vm.snapshot.recorded', 'vm.snapshot.made', 'vm.snapshot.thawed', 'vm.snapshot.taken'];
+  const taking = [
+    'vm.snapshot.frozen',
+    'vm.snapshot.recorded',
+    'vm.snapshot.made',
+    'vm.snapshot.thawed',
+    'vm.snapshot.taken',
+  ];
 
   it('that is taken by an agent which is killed at any step is whole in the next life, of a machine that runs', async () => {
     const { spec, of } = await begun();

@@ -1,6 +1,12 @@
 import { faultPoint } from '@berth/faults';
 import type { SnapshotTaken, VolumeId } from '@berth/model';
-import { RuntimeError, type SnapshotFacet, type SnapshotOf, type StepContext, type WorkloadKey } from '@berth/runtime';
+import {
+  RuntimeError,
+  type SnapshotFacet,
+  type SnapshotOf,
+  type StepContext,
+  type WorkloadKey,
+} from '@berth/runtime';
 import type { Freezes } from './freezes.js';
 import { runningOf, type Machine, type MachineDriver } from './machine-driver.js';
 import type { DiskVolumes } from './ports.js';
@@ -40,8 +46,7 @@ type Freeze =
 /** What the disks were taken of, and when. */
 interface Made {
   readonly at: Date;
-  readonly of:
-    Exclude<Witness, { guest: 'up' }> | Omit<Extract<Witness, { guest: 'up' }>, 'freeze'>;
+  readonly of: Exclude<Witness, { guest: 'up' }> | Omit<Extract<Witness, { guest: 'up' }>, 'freeze'>;
 }
 
 /**
@@ -73,12 +78,14 @@ export class Snapshots<M extends Machine> implements SnapshotFacet {
     }
     await faultPoint('vm.snapshot.thawed', of.instanceId);
     const witness =
-      made.of.guest === 'up' ? { ...made.of, freeze: await this.#witness(of, frozen, thawed, made.at) } : made.of;
-    const { consistency, evidence } = conclude(witness);
+      made.of.guest === 'up'
+        ? { ...made.of, freeze: await this.#witness(of, frozen, thawed, made.at) }
+        : made.of;
+    const { consistency, indications } = conclude(witness);
     const held = await Promise.all(of.volumes.map((id) => this.o.volumes.allocatedMiB(id)));
     const taken: SnapshotTaken = {
       consistency,
-      evidence: evidence.map((text) => text.slice(0, 500)),
+      indications: indications.map((text) => text.slice(0, 500)),
       takenAt: made.at.toISOString(),
       heldMiB: held.reduce((sum, mib) => sum + mib, 0),
     };
@@ -94,7 +101,9 @@ export class Snapshots<M extends Machine> implements SnapshotFacet {
         const machine = await this.o.driver.find(of, ctx.signal);
         const workload = await this.o.settlement.settle(of, machine);
         if (runningOf(machine) !== null || isSuspended(workload))
-          throw new RuntimeError('notPrepared', 'it runs, or is suspended', { remedy: 'stop the instance first' });
+          throw new RuntimeError('notPrepared', 'it runs, or is suspended', {
+            remedy: 'stop the instance first',
+          });
         const record = await this.#whole(of);
         for (const volumeId of record.volumes) await refuseUsed(volumeId);
         await this.#records.write({ ...record, state: 'reverting' });
@@ -138,7 +147,8 @@ export class Snapshots<M extends Machine> implements SnapshotFacet {
     const record = await this.o.workloads.read(of);
     if (record?.state === 'started' && record.frozenUntil !== null)
       return { by: 'user', until: record.frozenUntil };
-    if (!this.o.answers(of)) return { by: 'nobody', why: 'no guest agent answered, so its file systems were in use' };
+    if (!this.o.answers(of))
+      return { by: 'nobody', why: 'no guest agent answered, so its file systems were in use' };
     const until = this.o.now().getTime() + FROZEN_SECONDS * 1000;
     try {
       return { by: 'us', until, frozen: await this.o.freezes.freeze(of, FROZEN_SECONDS, ctx.signal) };
@@ -165,7 +175,13 @@ export class Snapshots<M extends Machine> implements SnapshotFacet {
     if (running !== null && running.epoch !== of.epoch)
       throw new RuntimeError('hostFault', `epoch ${running.epoch} of this instance runs`);
     const { snapshotId, instanceId, volumes } = of;
-    await this.#records.write({ snapshotId, instanceId, volumes: [...volumes], state: 'taking', taken: null });
+    await this.#records.write({
+      snapshotId,
+      instanceId,
+      volumes: [...volumes],
+      state: 'taking',
+      taken: null,
+    });
     await faultPoint('vm.snapshot.recorded', instanceId);
     guard(ctx);
     try {
@@ -217,7 +233,8 @@ const atRest = (workload: WorkloadRecord | null): Made['of'] =>
 /** Whatever the records say: what a QEMU has open is not changed under it. @throws RuntimeError hostFault */
 async function refuseUsed(volumeId: VolumeId): Promise<void> {
   const user = await machineWith(volumeId);
-  if (user !== null) throw new RuntimeError('hostFault', `volume ${volumeId} is in use by QEMU, process ${user}`);
+  if (user !== null)
+    throw new RuntimeError('hostFault', `volume ${volumeId} is in use by QEMU, process ${user}`);
 }
 
 /** @throws RuntimeError noSuchSnapshot, unsupported, noSpace, hostFault */

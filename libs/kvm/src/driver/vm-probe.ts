@@ -6,7 +6,17 @@ import type { MachineDriver } from './machine-driver.js';
 import { vncRefusal } from './vnc-support.js';
 
 /** Facets of every machine, and of those with a display. */
-const FACETS = ['pause', 'suspend', 'reset', 'watchdog', 'logs', 'console', 'limits', 'guest', 'snapshots'] as const;
+const FACETS = [
+  'pause',
+  'suspend',
+  'reset',
+  'watchdog',
+  'logs',
+  'console',
+  'limits',
+  'guest',
+  'snapshots',
+] as const;
 const DISPLAY = ['display', 'screenshot', 'sendKeys'] as const;
 
 /** What a driver can do here, as known now. Whether KVM is worth anything may be measured later: `later` then gives the whole answer. */

@@ -68,6 +68,7 @@ it('what was seen earlier is never said after what was seen later', async () => 
     bootId: null,
     paused: false,
     exit: null,
+    closed: false,
     memory: null,
     watchdog: null,
     expiredAt: null,

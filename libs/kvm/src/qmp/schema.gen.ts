@@ -44,6 +44,11 @@ export interface QmpCommands {
   device_add: { args: DeviceAddArguments & Readonly<Record<string, unknown>>; result: Record<string, never> };
   device_del: { args: DeviceDelArguments; result: Record<string, never> };
   block_resize: { args: BlockResizeArguments; result: Record<string, never> };
+  transaction: { args: TransactionArguments; result: Record<string, never> };
+  'blockdev-snapshot-delete-internal-sync': {
+    args: BlockdevSnapshotDeleteInternalSyncArguments;
+    result: BlockdevSnapshotDeleteInternalSyncResult;
+  };
   block_set_io_throttle: { args: BlockSetIoThrottleArguments; result: Record<string, never> };
   'object-add': { args: ObjectAddArguments; result: Record<string, never> };
   'object-del': { args: ObjectDelArguments; result: Record<string, never> };
@@ -62,10 +67,6 @@ export interface QmpCommands {
     args: BlockdevSnapshotInternalSyncArguments;
     result: Record<string, never>;
   };
-  'blockdev-snapshot-delete-internal-sync': {
-    args: BlockdevSnapshotDeleteInternalSyncArguments;
-    result: BlockdevSnapshotDeleteInternalSyncResult;
-  };
   'block-commit': { args: BlockCommitArguments; result: Record<string, never> };
   'block-stream': { args: BlockStreamArguments; result: Record<string, never> };
   'block-dirty-bitmap-add': { args: BlockDirtyBitmapAddArguments; result: Record<string, never> };
@@ -80,7 +81,6 @@ export interface QmpCommands {
   'snapshot-save': { args: SnapshotSaveArguments; result: Record<string, never> };
   'snapshot-load': { args: SnapshotLoadArguments; result: Record<string, never> };
   'snapshot-delete': { args: SnapshotDeleteArguments; result: Record<string, never> };
-  transaction: { args: TransactionArguments; result: Record<string, never> };
   'nbd-server-start': { args: NbdServerStartArguments; result: Record<string, never> };
   'nbd-server-stop': { args: undefined; result: Record<string, never> };
   'block-export-add': { args: BlockExportAddArguments; result: Record<string, never> };
@@ -444,6 +444,25 @@ export interface BlockResizeArguments {
   readonly 'node-name'?: string;
   readonly size: number;
 }
+export interface TransactionArguments {
+  readonly actions: readonly TransactionArgumentsActions[];
+  readonly properties?: TransactionArgumentsProperties;
+}
+export interface BlockdevSnapshotDeleteInternalSyncArguments {
+  readonly device: string;
+  readonly id?: string;
+  readonly name?: string;
+}
+export interface BlockdevSnapshotDeleteInternalSyncResult {
+  readonly id: string;
+  readonly name: string;
+  readonly 'vm-state-size': number;
+  readonly 'date-sec': number;
+  readonly 'date-nsec': number;
+  readonly 'vm-clock-sec': number;
+  readonly 'vm-clock-nsec': number;
+  readonly icount?: number;
+}
 export interface BlockSetIoThrottleArguments {
   readonly device?: string;
   readonly id?: string;
@@ -601,21 +620,6 @@ export interface BlockdevSnapshotInternalSyncArguments {
   readonly device: string;
   readonly name: string;
 }
-export interface BlockdevSnapshotDeleteInternalSyncArguments {
-  readonly device: string;
-  readonly id?: string;
-  readonly name?: string;
-}
-export interface BlockdevSnapshotDeleteInternalSyncResult {
-  readonly id: string;
-  readonly name: string;
-  readonly 'vm-state-size': number;
-  readonly 'date-sec': number;
-  readonly 'date-nsec': number;
-  readonly 'vm-clock-sec': number;
-  readonly 'vm-clock-nsec': number;
-  readonly icount?: number;
-}
 export interface BlockCommitArguments {
   readonly 'job-id'?: string;
   readonly device: string;
@@ -709,10 +713,6 @@ export interface SnapshotDeleteArguments {
   readonly 'job-id': string;
   readonly tag: string;
   readonly devices: readonly string[];
-}
-export interface TransactionArguments {
-  readonly actions: readonly TransactionArgumentsActions[];
-  readonly properties?: TransactionArgumentsProperties;
 }
 export interface NbdServerStartArguments {
   readonly addr: NbdServerStartArgumentsAddr;
@@ -1330,6 +1330,24 @@ export interface BlockdevAddArgumentsCache {
   readonly direct?: boolean;
   readonly 'no-flush'?: boolean;
 }
+export type TransactionArgumentsActions =
+  | ({ readonly type: 'abort' } & TransactionArgumentsActionsAbort)
+  | ({ readonly type: 'block-dirty-bitmap-add' } & TransactionArgumentsActionsBlockDirtyBitmapAdd)
+  | ({ readonly type: 'block-dirty-bitmap-remove' } & TransactionArgumentsActionsBlockDirtyBitmapRemove)
+  | ({ readonly type: 'block-dirty-bitmap-clear' } & TransactionArgumentsActionsBlockDirtyBitmapRemove)
+  | ({ readonly type: 'block-dirty-bitmap-enable' } & TransactionArgumentsActionsBlockDirtyBitmapRemove)
+  | ({ readonly type: 'block-dirty-bitmap-disable' } & TransactionArgumentsActionsBlockDirtyBitmapRemove)
+  | ({ readonly type: 'block-dirty-bitmap-merge' } & TransactionArgumentsActionsBlockDirtyBitmapMerge)
+  | ({ readonly type: 'blockdev-backup' } & TransactionArgumentsActionsBlockdevBackup)
+  | ({ readonly type: 'blockdev-snapshot' } & TransactionArgumentsActionsBlockdevSnapshot)
+  | ({
+      readonly type: 'blockdev-snapshot-internal-sync';
+    } & TransactionArgumentsActionsBlockdevSnapshotInternalSync)
+  | ({ readonly type: 'blockdev-snapshot-sync' } & TransactionArgumentsActionsBlockdevSnapshotSync)
+  | ({ readonly type: 'drive-backup' } & TransactionArgumentsActionsDriveBackup);
+export interface TransactionArgumentsProperties {
+  readonly 'completion-mode'?: TransactionArgumentsPropertiesCompletionMode;
+}
 export interface ObjectAddArgumentsAuthzList {
   readonly policy?: ObjectAddArgumentsAuthzListPolicy;
   readonly rules?: readonly ObjectAddArgumentsAuthzListRules[];
@@ -1780,24 +1798,6 @@ export type QueryJobsResultStatus =
   | 'aborting'
   | 'concluded'
   | 'null';
-export type TransactionArgumentsActions =
-  | ({ readonly type: 'abort' } & TransactionArgumentsActionsAbort)
-  | ({ readonly type: 'block-dirty-bitmap-add' } & TransactionArgumentsActionsBlockDirtyBitmapAdd)
-  | ({ readonly type: 'block-dirty-bitmap-remove' } & TransactionArgumentsActionsBlockDirtyBitmapRemove)
-  | ({ readonly type: 'block-dirty-bitmap-clear' } & TransactionArgumentsActionsBlockDirtyBitmapRemove)
-  | ({ readonly type: 'block-dirty-bitmap-enable' } & TransactionArgumentsActionsBlockDirtyBitmapRemove)
-  | ({ readonly type: 'block-dirty-bitmap-disable' } & TransactionArgumentsActionsBlockDirtyBitmapRemove)
-  | ({ readonly type: 'block-dirty-bitmap-merge' } & TransactionArgumentsActionsBlockDirtyBitmapMerge)
-  | ({ readonly type: 'blockdev-backup' } & TransactionArgumentsActionsBlockdevBackup)
-  | ({ readonly type: 'blockdev-snapshot' } & TransactionArgumentsActionsBlockdevSnapshot)
-  | ({
-      readonly type: 'blockdev-snapshot-internal-sync';
-    } & TransactionArgumentsActionsBlockdevSnapshotInternalSync)
-  | ({ readonly type: 'blockdev-snapshot-sync' } & TransactionArgumentsActionsBlockdevSnapshotSync)
-  | ({ readonly type: 'drive-backup' } & TransactionArgumentsActionsDriveBackup);
-export interface TransactionArgumentsProperties {
-  readonly 'completion-mode'?: TransactionArgumentsPropertiesCompletionMode;
-}
 export type NbdServerStartArgumentsAddr =
   | ({ readonly type: 'inet' } & NbdServerStartArgumentsAddrInet)
   | ({ readonly type: 'unix' } & NbdServerStartArgumentsAddrUnix)
@@ -2012,6 +2012,34 @@ export type BlockdevAddArgumentsReplicationMode = 'primary' | 'secondary';
 export type BlockdevAddArgumentsSshHostKeyCheck =
   | ({ readonly mode: 'hash' } & BlockdevAddArgumentsSshHostKeyCheckHash)
   | { readonly mode: 'none' | 'known_hosts' };
+export interface TransactionArgumentsActionsAbort {
+  readonly data: TransactionArgumentsActionsAbortData;
+}
+export interface TransactionArgumentsActionsBlockDirtyBitmapAdd {
+  readonly data: BlockDirtyBitmapAddArguments;
+}
+export interface TransactionArgumentsActionsBlockDirtyBitmapRemove {
+  readonly data: BlockDirtyBitmapRemoveArguments;
+}
+export interface TransactionArgumentsActionsBlockDirtyBitmapMerge {
+  readonly data: TransactionArgumentsActionsBlockDirtyBitmapMergeData;
+}
+export interface TransactionArgumentsActionsBlockdevBackup {
+  readonly data: BlockdevBackupArguments;
+}
+export interface TransactionArgumentsActionsBlockdevSnapshot {
+  readonly data: BlockdevSnapshotArguments;
+}
+export interface TransactionArgumentsActionsBlockdevSnapshotInternalSync {
+  readonly data: BlockdevSnapshotInternalSyncArguments;
+}
+export interface TransactionArgumentsActionsBlockdevSnapshotSync {
+  readonly data: TransactionArgumentsActionsBlockdevSnapshotSyncData;
+}
+export interface TransactionArgumentsActionsDriveBackup {
+  readonly data: TransactionArgumentsActionsDriveBackupData;
+}
+export type TransactionArgumentsPropertiesCompletionMode = 'individual' | 'grouped';
 export type ObjectAddArgumentsAuthzListPolicy = 'deny' | 'allow';
 export interface ObjectAddArgumentsAuthzListRules {
   readonly match: string;
@@ -2101,34 +2129,6 @@ export interface QueryPciResultDevicesRegions {
   readonly prefetch?: boolean;
   readonly mem_type_64?: boolean;
 }
-export interface TransactionArgumentsActionsAbort {
-  readonly data: TransactionArgumentsActionsAbortData;
-}
-export interface TransactionArgumentsActionsBlockDirtyBitmapAdd {
-  readonly data: BlockDirtyBitmapAddArguments;
-}
-export interface TransactionArgumentsActionsBlockDirtyBitmapRemove {
-  readonly data: BlockDirtyBitmapRemoveArguments;
-}
-export interface TransactionArgumentsActionsBlockDirtyBitmapMerge {
-  readonly data: TransactionArgumentsActionsBlockDirtyBitmapMergeData;
-}
-export interface TransactionArgumentsActionsBlockdevBackup {
-  readonly data: BlockdevBackupArguments;
-}
-export interface TransactionArgumentsActionsBlockdevSnapshot {
-  readonly data: BlockdevSnapshotArguments;
-}
-export interface TransactionArgumentsActionsBlockdevSnapshotInternalSync {
-  readonly data: BlockdevSnapshotInternalSyncArguments;
-}
-export interface TransactionArgumentsActionsBlockdevSnapshotSync {
-  readonly data: TransactionArgumentsActionsBlockdevSnapshotSyncData;
-}
-export interface TransactionArgumentsActionsDriveBackup {
-  readonly data: TransactionArgumentsActionsDriveBackupData;
-}
-export type TransactionArgumentsPropertiesCompletionMode = 'individual' | 'grouped';
 export interface NbdServerStartArgumentsAddrInet {
   readonly data: QueryMigrateResultSocketAddressInet;
 }
@@ -2505,15 +2505,6 @@ export interface BlockdevAddArgumentsSshHostKeyCheckHash {
   readonly type: BlockdevAddArgumentsSshHostKeyCheckHashType;
   readonly hash: string;
 }
-export type ObjectAddArgumentsAuthzListRulesFormat = 'exact' | 'glob';
-export interface QueryPciResultDevicesPciBridgeBus {
-  readonly number: number;
-  readonly secondary: number;
-  readonly subordinate: number;
-  readonly io_range: QueryPciResultDevicesPciBridgeBusIoRange;
-  readonly memory_range: QueryPciResultDevicesPciBridgeBusIoRange;
-  readonly prefetchable_range: QueryPciResultDevicesPciBridgeBusIoRange;
-}
 export type TransactionArgumentsActionsAbortData = Record<string, never>;
 export interface TransactionArgumentsActionsBlockDirtyBitmapMergeData {
   readonly node: string;
@@ -2545,6 +2536,15 @@ export interface TransactionArgumentsActionsDriveBackupData {
   readonly target: string;
   readonly format?: string;
   readonly mode?: TransactionArgumentsActionsBlockdevSnapshotSyncDataMode;
+}
+export type ObjectAddArgumentsAuthzListRulesFormat = 'exact' | 'glob';
+export interface QueryPciResultDevicesPciBridgeBus {
+  readonly number: number;
+  readonly secondary: number;
+  readonly subordinate: number;
+  readonly io_range: QueryPciResultDevicesPciBridgeBusIoRange;
+  readonly memory_range: QueryPciResultDevicesPciBridgeBusIoRange;
+  readonly prefetchable_range: QueryPciResultDevicesPciBridgeBusIoRange;
 }
 export type GuestPanickedDataInfoS390Reason =
   'unknown' | 'disabled-wait' | 'extint-loop' | 'pgmint-loop' | 'opint-loop';
@@ -2581,11 +2581,11 @@ export interface QueryNamedBlockNodesResultImageFormatSpecificRbdData {
   readonly 'encryption-format'?: QueryNamedBlockNodesResultImageFormatSpecificRbdDataEncryptionFormat;
 }
 export type BlockdevAddArgumentsSshHostKeyCheckHashType = 'md5' | 'sha1' | 'sha256';
+export type TransactionArgumentsActionsBlockdevSnapshotSyncDataMode = 'existing' | 'absolute-paths';
 export interface QueryPciResultDevicesPciBridgeBusIoRange {
   readonly base: number;
   readonly limit: number;
 }
-export type TransactionArgumentsActionsBlockdevSnapshotSyncDataMode = 'existing' | 'absolute-paths';
 export type QueryNamedBlockNodesResultImageFormatSpecificQcow2DataEncrypt =
   | ({ readonly format: 'luks' } & QueryNamedBlockNodesResultImageFormatSpecificLuksData)
   | { readonly format: 'aes' };

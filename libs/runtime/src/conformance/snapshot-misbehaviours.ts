@@ -60,16 +60,14 @@ export const snapshotMisbehaviours: Readonly<Record<string, Twist>> = {
       },
     }),
   }),
-  'a snapshot is let go of while its workload runs and while it does not, twice is once, and its disks stay': (
-    rt,
-    host,
-  ) => ({
-    snapshots: twisted(rt, {
-      remove: async (of, ctx) => {
-        if (!runs(host, of)) await rt.snapshots?.remove(of, ctx);
-      },
+  'a snapshot is let go of while its workload runs and while it does not, twice is once, and its disks stay':
+    (rt, host) => ({
+      snapshots: twisted(rt, {
+        remove: async (of, ctx) => {
+          if (!runs(host, of)) await rt.snapshots?.remove(of, ctx);
+        },
+      }),
     }),
-  }),
   'what runs, or is suspended, is not reverted': (rt, host) => ({
     snapshots: twisted(rt, {
       revert: async (of, ctx) => {

@@ -28,7 +28,7 @@ export const snapshots: readonly Behaviour[] = [
       const { pid } = (await find(rt, spec)) ?? {};
       const taken = await facet.take(of, context(h));
       assert.equal(taken.consistency, 'crash');
-      assert.ok(taken.evidence.length > 0, 'it says what that was concluded from');
+      assert.ok(taken.indications.length > 0, 'it says what that was concluded from');
       assert.equal((await find(rt, spec))?.pid, pid, 'it is the same process');
       await rt.stop(spec, 0, context(h));
       await up(h, rt, spec);
