@@ -15,6 +15,8 @@ CREATE TABLE snapshots (
   -- Where its disks are.
   host_id uuid NOT NULL REFERENCES hosts,
   name text NOT NULL,
+  -- Who asked for it.
+  actor text NOT NULL,
   -- API requests: creating, reverting, deleting; agent reports: ready
   state text NOT NULL CHECK (state IN ('creating', 'ready', 'reverting', 'deleting')),
   -- Who asks the host for it: the order's id.

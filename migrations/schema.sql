@@ -532,6 +532,7 @@ CREATE TABLE public.snapshots (
     instance_id uuid NOT NULL,
     host_id uuid NOT NULL,
     name text NOT NULL,
+    actor text NOT NULL,
     state text NOT NULL,
     operation_id uuid,
     booked_mib bigint NOT NULL,

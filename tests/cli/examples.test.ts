@@ -40,6 +40,7 @@ const examples = shown.flatMap(({ examples: lines }) => lines);
 const wanted: Readonly<Record<string, 'running' | 'paused' | 'stopped'>> = {
   resume: 'paused',
   start: 'stopped',
+  revert: 'stopped',
 };
 
 let lab: CliLab;
@@ -108,7 +109,7 @@ describe('an example of --help', () => {
       .split(' ')
       .slice(2)
       .filter((word) => word === 'web' || word === 'db'))
-      await bring(each, wanted[verb] ?? 'running');
+      await bring(each, wanted[verb] ?? wanted[name] ?? 'running');
     const terminal = line.includes('--vnc') ? null : /^berth (console|exec -it) /.exec(line);
     const running =
       terminal === null

@@ -84,7 +84,12 @@ describe('a snapshot', () => {
     expect(order).toMatchObject({ id: op.id, state: 'creating', instanceId: instance.id });
     expect(order?.volumes).toHaveLength(2);
     expect(order?.volumes[1]).toBe(volume.id);
-    expect(await get('a', 'one')).toMatchObject({ state: 'creating', consistency: null, bookedMiB: 164 });
+    expect(await get('a', 'one')).toMatchObject({
+      state: 'creating',
+      actor: ctx.actor,
+      consistency: null,
+      bookedMiB: 164,
+    });
     expect(await says(op.id, { state: 'done', taken })).toEqual({ changed: true, freed: true });
     expect(await orders()).toEqual([]);
     expect(await get('a', 'one')).toMatchObject({

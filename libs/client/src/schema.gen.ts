@@ -2702,6 +2702,7 @@ export interface components {
       secret: string | null;
     };
     Snapshot: {
+      actor: string;
       bookedMiB: number;
       consistency: ('application' | 'filesystem' | 'crash') | null;
       /** Format: date-time */

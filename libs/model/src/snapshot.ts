@@ -33,6 +33,8 @@ export const Snapshot = z
     project: Name,
     instance: Name,
     name: Name,
+    /** Who asked for it. */
+    actor: z.string(),
     /** All but `ready` name the operation that owns it. */
     state: z.enum(['creating', 'ready', 'reverting', 'deleting']),
     /** Null until it is taken, as are `takenAt` and what is concluded from. */

@@ -7,6 +7,7 @@ interface SnapshotRow {
   project: string;
   instance: string;
   name: string;
+  actor: string;
   state: Snapshot['state'];
   taken: SnapshotTaken | null;
   booked_mib: number;
@@ -27,6 +28,7 @@ const toSnapshot = (s: SnapshotRow): Snapshot => ({
   project: s.project,
   instance: s.instance,
   name: s.name,
+  actor: s.actor,
   state: s.state,
   consistency: s.taken?.consistency ?? null,
   indications: s.taken?.indications ?? [],

@@ -47,9 +47,9 @@ export async function snapshotCreate(
       const operationId = await begin(tx, ctx, i, 'snapshot', create);
       const id = tx.ids.uuid();
       await tx.changed(
-        `INSERT INTO snapshots (id, project_id, instance_id, host_id, name, state, operation_id, booked_mib, created_at)
-         VALUES ($1, $2, $3, $4, $5, 'creating', $6, $7, $8)`,
-        [id, i.project_id, i.id, hostId, create.name, operationId, bookedMiB, tx.now],
+        `INSERT INTO snapshots (id, project_id, instance_id, host_id, name, actor, state, operation_id, booked_mib, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, 'creating', $7, $8, $9)`,
+        [id, i.project_id, i.id, hostId, create.name, ctx.actor, operationId, bookedMiB, tx.now],
       );
       await tx.changed(
         `INSERT INTO snapshot_disks (snapshot_id, volume_id, index, size_mib)
