@@ -7,6 +7,7 @@ import { terminalTicketEnvelope } from './0008-terminal-ticket-envelope.js';
 import { imageImports } from './0009-image-imports.js';
 import { dataVolumes } from './0010-data-volumes.js';
 import { snapshots } from './0011-snapshots.js';
+import { networksInDepth } from './0012-networks-in-depth.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
 export interface Migration {
@@ -28,4 +29,5 @@ export const migrations: readonly Migration[] = [
   imageImports,
   dataVolumes,
   snapshots,
+  networksInDepth,
 ];

@@ -499,6 +499,19 @@ CREATE TABLE public.role_bindings (
 );
 
 --
+-- Name: security_groups; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.security_groups (
+    id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    name text NOT NULL,
+    rules jsonb NOT NULL,
+    resource_version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone NOT NULL
+);
+
+--
 -- Name: sign_in_codes; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -899,6 +912,20 @@ ALTER TABLE ONLY public.role_bindings
     ADD CONSTRAINT role_bindings_project_id_subject_key UNIQUE NULLS NOT DISTINCT (project_id, subject);
 
 --
+-- Name: security_groups security_groups_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.security_groups
+    ADD CONSTRAINT security_groups_pkey PRIMARY KEY (id);
+
+--
+-- Name: security_groups security_groups_project_id_name_key; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.security_groups
+    ADD CONSTRAINT security_groups_project_id_name_key UNIQUE (project_id, name);
+
+--
 -- Name: sign_in_codes sign_in_codes_hash_key; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -1095,6 +1122,12 @@ CREATE INDEX instances_labels ON public.instances USING gin (labels jsonb_path_o
 --
 
 CREATE INDEX instances_operation ON public.instances USING btree (operation_id) WHERE (operation_id IS NOT NULL);
+
+--
+-- Name: instances_publishing; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX instances_publishing ON public.instances USING btree (id) WHERE (spec @? '$."nics"[*]."ports"[*]'::jsonpath);
 
 --
 -- Name: instances_state; Type: INDEX; Schema: public; Owner: -
@@ -1421,6 +1454,13 @@ ALTER TABLE ONLY public.pools
 
 ALTER TABLE ONLY public.role_bindings
     ADD CONSTRAINT role_bindings_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(id);
+
+--
+-- Name: security_groups security_groups_project_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.security_groups
+    ADD CONSTRAINT security_groups_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(id);
 
 --
 -- Name: sign_in_codes sign_in_codes_token_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -

@@ -88,6 +88,7 @@ beforeAll(async () => {
     .expect(202);
   for (const name of ['data', 'shared', 'scratch'])
     await lab.api.call('post', '/v1/projects/alpha/volumes').send({ name, sizeMiB: 16 }).expect(201);
+  await lab.api.call('put', '/v1/projects/alpha/securityGroups/old').send({ rules: [] }).expect(200);
   const cache = { name: 'cache', spec: { isolation: 'container', image: 'busybox', memoryMiB: 64 } };
   await lab.api.call('post', '/v1/projects/alpha/instances?wait=10').send(cache).expect(202);
 }, 120_000);

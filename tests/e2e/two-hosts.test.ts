@@ -154,11 +154,64 @@ describe('a container', () => {
   });
 });
 
+/** The body of an HTTP answer, or null. */
+async function http(port: number): Promise<string | null> {
+  const answer = await fetch(`http://127.0.0.1:${port}/`, { signal: AbortSignal.timeout(5000) }).catch(
+    () => null,
+  );
+  return answer === null ? null : answer.text();
+}
+
+const answers = (port: number, text: string): Promise<string> =>
+  until(`port ${port} answers with ${text}`, 60_000, async () => {
+    const said = await http(port);
+    return said?.includes(text) === true ? said : undefined;
+  });
+const web = (hostPort: number): object => ({
+  nics: [{ network: 'default', ports: [{ hostPort, guestPort: 8080 }] }],
+});
+
+describe('a published port', () => {
+  it('leads to a container, is refused and taken elsewhere while it is taken, moves live, and ends with it', async () => {
+    await berth.create('web-1', { ...small, ...here, ...web(18_080), process: { env: { NONCE: 'one' } } });
+    await berth.state('web-1', 'running');
+    await answers(18_080, 'hostname=web-1 nonce=one');
+    expect(await berth.run(['describe', 'instance', 'web-1'])).toContain(`tcp 18080 of ${first} -> 8080`);
+
+    await berth.create('web-2', { ...small, ...web(18_080) });
+    const { status } = await berth.state('web-2', 'running');
+    expect(status.host?.name).not.toBe(first);
+    const { verdicts } = await berth.decision('web-2');
+    const failed = { filter: 'ports', need: 'tcp/18080 free', have: 'tcp/18080 taken' };
+    expect(verdicts?.find((v) => v.host === first)?.failed).toMatchObject(failed);
+
+    await berth.create('web-3', { ...small, ...here, ...web(18_080) });
+    await reason('web-3', /ports/);
+    const refused = await berth.try(['publish', 'web-1', '80:8080']);
+    expect(refused.err).toContain('it publishes the ports 1024-32767');
+
+    await berth.run(['publish', 'web-1', '18081:8080']);
+    await answers(18_081, 'nonce=one');
+    await berth.run(['unpublish', 'web-1', '18080']);
+    expect(await http(18_081)).toContain('nonce=one');
+    await answers(18_080, 'hostname=web-3');
+    await berth.delete('web-1');
+    await until('its port is closed', 10_000, async () => ((await http(18_081)) === null ? true : undefined));
+    expect(await http(18_080)).toContain('hostname=web-3');
+    await Promise.all(['web-2', 'web-3'].map((n) => berth.delete(n)));
+  });
+});
+
 describe('a virtual machine', () => {
   it('runs under libvirt, reaches a container by name and address, and keeps its disk over stop and start', async () => {
     await berth.create('peer', { ...small, ...here, process: { env: { NONCE: 'peer-nonce' } } });
     await berth.state('peer', 'running');
-    const spec = { ...machine, ...here, userData: '#cloud-config\nnonce: vm-nonce\nprobe: peer\n' };
+    const spec = {
+      ...machine,
+      ...here,
+      ...web(18_082),
+      userData: '#cloud-config\nnonce: vm-nonce\nprobe: peer\n',
+    };
     const { instance } = await berth.create('guest', spec);
     const { status } = await berth.state('guest', 'running');
     expect(await output('virsh', 'list', '--uuid')).toContain(instance.uuid);
@@ -191,12 +244,15 @@ describe('a virtual machine', () => {
           : undefined,
       );
     }
+    await answers(18_082, 'nonce=vm-nonce');
     await berth.act('guest', 'stop');
     await berth.state('guest', 'stopped');
+    expect(await http(18_082)).toBeNull();
     await berth.act('guest', 'start');
     await until('its second boot on the same disk', 60_000, async () =>
       (await berth.logs('guest')).includes('boots=2') ? true : undefined,
     );
+    await answers(18_082, 'boots=2');
     await berth.delete('guest');
     await berth.delete('peer');
   }, 240_000);

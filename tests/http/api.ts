@@ -113,6 +113,8 @@ const capabilities: Capabilities = {
     kvmDevice: false,
   },
   facets: ['logs', 'display', 'screenshot', 'sendKeys', 'reset', 'guest', 'snapshots'],
+  publishedPorts: { first: 1024, last: 32_767, held: [] },
+  facets: ['logs', 'display', 'screenshot', 'sendKeys', 'reset', 'guest'],
   tenantBoundary: false,
   versions: {},
 };
@@ -323,6 +325,7 @@ export class Api {
       'snapshots',
       'nics',
       'images',
+      'security_groups',
       'operations',
       'events',
       'tokens',

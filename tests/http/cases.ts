@@ -25,6 +25,7 @@ const absent = (path: string) => (api: Api) => refused(api.call('get', path));
 const nobody = '00000000-0000-4000-8000-000000000000';
 const instances = '/v1/projects/alpha/instances';
 const images = '/v1/projects/alpha/images';
+const groups = '/v1/projects/alpha/securityGroups';
 const volumes = '/v1/projects/alpha/volumes';
 const snapshots = '/v1/projects/{project}/instances/{name}/snapshots';
 const spec = { isolation: 'container', image: 'oci', memoryMiB: 64 };
@@ -43,6 +44,17 @@ function disk(): Buffer {
   createHash('sha256').update(String(++fresh)).digest().copy(bytes, 4096);
   bytes.writeUInt16LE(0xaa55, 510);
   return bytes;
+}
+
+/** A security group that nothing names. */
+async function group(api: Api): Promise<string> {
+  const made = name();
+  const rule = { direction: 'ingress', protocol: 'tcp', ports: { first: 80, last: 80 } };
+  await api
+    .call('put', `${groups}/${made}`)
+    .send({ rules: [rule] })
+    .expect(200);
+  return made;
 }
 
 /** A volume of 16 MiB that nobody has. */
@@ -528,6 +540,45 @@ export const cases: Readonly<Record<string, RouteCase>> = {
       expect(body.cidr).toMatch(/\/24$/);
     },
     bad: absent('/v1/projects/alpha/networks/nowhere'),
+  },
+  'GET /v1/projects/{project}/securityGroups': {
+    good: async (api) => {
+      const made = await group(api);
+      const { items } = await listed(api, '/v1/projects/alpha/securityGroups');
+      expect(items).toContainEqual(expect.objectContaining({ name: made }));
+    },
+    bad: absent('/v1/projects/nowhere/securityGroups'),
+  },
+  'GET /v1/projects/{project}/securityGroups/{name}': {
+    good: async (api) => {
+      const { body } = await api.call('get', `${groups}/${await group(api)}`).expect(200);
+      expect(body.rules).toEqual([{ direction: 'ingress', protocol: 'tcp', ports: { first: 80, last: 80 } }]);
+    },
+    bad: absent('/v1/projects/alpha/securityGroups/nowhere'),
+  },
+  'PUT /v1/projects/{project}/securityGroups/{name}': {
+    good: async (api) => {
+      const at = `${groups}/${await group(api)}`;
+      await api.call('put', at).set('If-Match', '"9"').send({ rules: [] }).expect(412);
+      const { body } = await api.call('put', at).set('If-Match', '"1"').send({ rules: [] }).expect(200);
+      expect(body).toMatchObject({ rules: [], resourceVersion: 2 });
+    },
+    bad: (api) =>
+      refused(
+        api.call('put', `${groups}/${name()}`).send({ rules: [{ direction: 'ingress', group: 'nowhere' }] }),
+      ),
+  },
+  'DELETE /v1/projects/{project}/securityGroups/{name}': {
+    good: async (api) => {
+      const at = `${groups}/${await group(api)}`;
+      await api.call('delete', at).expect(204);
+      await api.call('get', at).expect(404);
+    },
+    bad: async (api) => {
+      const used = await group(api);
+      await api.call('put', `${groups}/${name()}`).send({ rules: [{ direction: 'ingress', group: used }] });
+      return refused(api.call('delete', `${groups}/${used}`));
+    },
   },
   'GET /v1/projects/{project}/volumes': {
     good: async (api) => {

@@ -113,9 +113,16 @@ const vm = {
 
 const withVolume = { ...vm, spec: { ...vm.spec, volumes: [{ name: 'data', readOnly: false }] } };
 
+const ports = [{ protocol: 'tcp', hostPort: 8080, guestPort: 80 }];
+const withPorts = {
+  ...container,
+  spec: { ...container.spec, nics: [{ network: 'default', ports, securityGroups: ['web'] }] },
+};
+
 /** The body in which this field is broken. */
 function baseFor(path: readonly (string | number)[]): unknown {
   if (path[1] === 'volumes') return withVolume;
+  if (path[1] === 'nics') return withPorts;
   return ['vcpus', 'userData', 'cloudInit', 'watchdog'].includes(String(path[1])) ? vm : container;
 }
 
@@ -139,7 +146,8 @@ afterAll(() => api.stop());
 
 test('the bodies that the fields are broken in are good ones', async () => {
   await api.call('post', '/v1/projects/alpha/volumes').send({ name: 'data', sizeMiB: 16 }).expect(201);
-  for (const [i, body] of [container, vm, withVolume].entries())
+  await api.call('put', '/v1/projects/alpha/securityGroups/web').send({ rules: [] }).expect(200);
+  for (const [i, body] of [container, vm, withVolume, withPorts].entries())
     await api
       .call('post', '/v1/projects/alpha/instances')
       .send({ ...body, name: `good${i}` })
@@ -153,6 +161,8 @@ test('the bodies that the fields are broken in are good ones', async () => {
     '/spec/process/env',
     '/spec/restart/policy',
     '/spec/volumes/0/name',
+    '/spec/nics/0/ports/0/hostPort',
+    '/spec/nics/0/securityGroups',
     '/name',
     '/labels',
   ])

@@ -323,6 +323,7 @@ export class Host {
         networks: this.networks,
         poolMiB: () => Promise.resolve(102_400),
         machineUsage: () => machineUsage(this.dir),
+        publishedPorts: () => null,
         readToken: () => Promise.resolve(token),
       },
       this.stop.signal,

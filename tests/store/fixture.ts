@@ -103,6 +103,7 @@ export const capabilities: Capabilities = {
     nested: false,
     kvmDevice: false,
   },
+  publishedPorts: { first: 1024, last: 32_767, held: ['tcp/7070'] },
   facets: [],
   tenantBoundary: false,
   versions: {},

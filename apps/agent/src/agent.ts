@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { parseLinkAddress } from '@berth/link';
 import type { ReportBody } from '@berth/link';
-import type { Digest, HostUsage } from '@berth/model';
+import type { Digest, HostUsage, PortOffer } from '@berth/model';
 import type { Runtime } from '@berth/runtime';
 import type { Clock } from './clock.js';
 import type { AgentSettings } from './config.js';
@@ -40,6 +40,8 @@ export interface AgentParts {
   readonly networks: NetworkKeeper | null;
   /** Size of the pool this host may fill, MiB. */
   readonly poolMiB: () => Promise<number>;
+  /** Ports that instances may publish here; null where there are no networks. */
+  readonly publishedPorts: () => PortOffer | null;
   /** What the machine has used since it booted, and uses now. */
   readonly machineUsage: () => Promise<HostUsage>;
   /** Text of the join token. */

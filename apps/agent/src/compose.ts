@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { createContainerRuntime } from '@berth/containers';
 import { BlobStore, LayerStore } from '@berth/images';
 import { AccelProbe, createKvmRuntime, createQemuRuntime } from '@berth/kvm';
-import { machineUsage, temporariesRemove } from '@berth/linux';
+import { listeningPorts, machineUsage, temporariesRemove } from '@berth/linux';
+import type { PortOffer } from '@berth/model';
 import { HostNetwork } from '@berth/network';
 import { SimulatedHost, SimulatedRuntime } from '@berth/runtime';
 import type { Runtime } from '@berth/runtime';
@@ -15,7 +16,7 @@ import type { AgentSettings } from './config.js';
 /** The host's real parts: stores, networks and runtimes, each in its own directory below the root. */
 export type HostParts = Pick<
   AgentParts,
-  'runtimes' | 'blobs' | 'imageStores' | 'networks' | 'poolMiB' | 'machineUsage'
+  'runtimes' | 'blobs' | 'imageStores' | 'networks' | 'poolMiB' | 'machineUsage' | 'publishedPorts'
 >;
 
 /** Makes the host's parts. What an earlier agent left half-made in the stores is swept. */
@@ -61,7 +62,17 @@ export async function composeHost(settings: AgentSettings): Promise<HostParts> {
     networks: network,
     poolMiB,
     machineUsage: () => machineUsage(stateDir),
+    publishedPorts: () => portOffer(settings.publishedPorts),
   };
+}
+
+/** The configured range, but for what a program of this machine listens on now. */
+function portOffer({ first, last }: AgentSettings['publishedPorts']): PortOffer {
+  const inRange = (port: string): boolean => {
+    const number = Number(port.split('/')[1]);
+    return number >= first && number <= last;
+  };
+  return { first, last, held: listeningPorts().filter(inRange) };
 }
 
 /** Records that an earlier agent was writing when it was killed. Disks, layers and mounted roots are not looked into. */
@@ -89,5 +100,6 @@ function simulated(settings: AgentSettings, blobs: BlobStore): HostParts {
     networks: null,
     poolMiB: () => Promise.resolve(102_400),
     machineUsage: () => machineUsage(settings.stateDir),
+    publishedPorts: () => portOffer(settings.publishedPorts),
   };
 }

@@ -12,6 +12,7 @@ const address = z.string().superRefine((text, ctx) => {
     ctx.addIssue({ code: 'custom', message: 'must be host:port' });
   }
 });
+const port = z.int().min(1).max(65_535);
 const path = z.string().startsWith('/', 'must be an absolute path');
 
 /** The agent's configuration file; each key is also an environment variable. */
@@ -41,6 +42,11 @@ const AgentConfig = z.strictObject({
     .min(0)
     .max(30 * 86_400)
     .default(3600),
+  /** Ports of the host that instances may publish; below the ones that the kernel gives to its own connections. */
+  publishedPorts: z
+    .strictObject({ first: port.default(1024), last: port.default(32_767) })
+    .refine(({ first, last }) => first <= last, 'must begin with the lower port: 1024-32767')
+    .default({ first: 1024, last: 32_767 }),
   /** Part of the host kept back from instances. */
   reserve: z
     .strictObject({
@@ -82,6 +88,7 @@ const variables: Readonly<Record<string, readonly string[]>> = {
   BERTH_VM_STARTS: ['vmStarts'],
   BERTH_INVENTORY_SECONDS: ['inventorySeconds'],
   BERTH_IMAGE_GRACE_SECONDS: ['imageGraceSeconds'],
+  BERTH_PUBLISHED_PORTS: ['publishedPorts'],
   BERTH_CAPACITY_CPU_MILLIS: ['capacity', 'cpuMillis'],
   BERTH_CAPACITY_MEMORY_MIB: ['capacity', 'memoryMiB'],
   BERTH_CAPACITY_DISK_MIB: ['capacity', 'diskMiB'],
@@ -103,11 +110,18 @@ function labelsOf(text: string): Record<string, string> {
   );
 }
 
+/** `1024-32767` */
+function rangeOf(text: string): unknown {
+  const found = /^(\d{1,5})-(\d{1,5})$/.exec(text);
+  return found === null ? text : { first: Number(found[1]), last: Number(found[2]) };
+}
+
 const numbers = new Set(['vmStarts', 'inventorySeconds', 'imageGraceSeconds']);
 
 function valueOf(key: readonly string[], text: string): unknown {
   if (key[0] === 'labels') return labelsOf(text);
   if (key[0] === 'runtimes') return text.split(',');
+  if (key[0] === 'publishedPorts') return rangeOf(text);
   if (key[0] === 'capacity' || numbers.has(key[0] ?? '')) return Number(text);
   return text;
 }

@@ -2,7 +2,7 @@ import { availableParallelism, release, totalmem } from 'node:os';
 import type { ReportBody } from '@berth/link';
 import { detectCgroups } from '@berth/linux';
 import { Isolation } from '@berth/model';
-import type { Capabilities, Capacity } from '@berth/model';
+import type { Capabilities, Capacity, PortOffer } from '@berth/model';
 import type { AgentSettings } from './config.js';
 import type { Runtimes } from './runtimes.js';
 
@@ -38,7 +38,12 @@ const unknownCpu: Capabilities['cpu'] = {
 };
 
 /** What this host can do, from the probes of its runtimes. */
-export function capabilitiesOf(machine: Machine, runtimes: Runtimes, diskMiB: number): Capabilities {
+export function capabilitiesOf(
+  machine: Machine,
+  runtimes: Runtimes,
+  diskMiB: number,
+  publishedPorts: PortOffer | null,
+): Capabilities {
   const probes = runtimes.probes();
   const isolation: Capabilities['isolation'] = {};
   for (const kind of Isolation.options) {
@@ -60,6 +65,7 @@ export function capabilitiesOf(machine: Machine, runtimes: Runtimes, diskMiB: nu
     isolation,
     accel: facts.find((f) => f.accel)?.accel ?? { kvm: absent, tcg: false },
     cpu: facts.find((f) => f.cpu)?.cpu ?? unknownCpu,
+    ...(publishedPorts === null ? {} : { publishedPorts }),
     facets: [...new Set(probes.flatMap(({ probe }) => probe?.facets ?? []))].sort(),
     tenantBoundary: facts.some((f) => f.tenantBoundary === true),
     versions: Object.assign({}, ...facts.map((f) => f.versions ?? {})) as Record<string, string>,
@@ -92,18 +98,20 @@ export class HostFacts {
       readonly bootId: string;
       /** Size of the pool this host may fill, MiB: free space plus what its volumes hold. */
       readonly poolMiB: () => Promise<number>;
+      /** Null where ports cannot be published. */
+      readonly publishedPorts: () => PortOffer | null;
       readonly report: (body: ReportBody) => void;
     },
   ) {}
 
   async say(always: boolean): Promise<void> {
-    const { machine, runtimes, settings, bootId, poolMiB, report } = this.o;
+    const { machine, runtimes, settings, bootId, poolMiB, publishedPorts, report } = this.o;
     // Rounded down to whole GiB, so that the ordinary filling of a disk is no news.
     const diskMiB = Math.floor((await poolMiB()) / 1024) * 1024;
     const body: ReportBody = {
       kind: 'host',
       bootId,
-      capabilities: capabilitiesOf(machine, runtimes, diskMiB),
+      capabilities: capabilitiesOf(machine, runtimes, diskMiB, publishedPorts()),
       capacity: capacityOf(machine, diskMiB, settings),
     };
     const text = JSON.stringify(body);

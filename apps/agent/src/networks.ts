@@ -46,6 +46,11 @@ export class HostNetworks {
     this.wakeup.wake();
   }
 
+  /** On return what a workload's networks have of it is in effect, as far as the lists say. @throws NetworkError */
+  async bring(specs: readonly HostNetworkSpec[]): Promise<void> {
+    for (const spec of specs) await this.keeper?.ensure(spec);
+  }
+
   async close(): Promise<void> {
     this.life.abort();
     this.wakeup.wake();

@@ -39,7 +39,10 @@ function outOfReach(status: 404 | 503, code: string, message: string): OutOfReac
   return { refusal: { status, body: { code, message } } };
 }
 
-/** Leases come and go with the neighbours: they change nothing for a workload that has its own, and the host's networks keep them. */
+/**
+ * Leases and published ports come and go with the neighbours: they change nothing for a workload that has its own, and the
+ * host's networks keep them.
+ */
 const withoutLeases = ({ id, project, name, cidr, gateway }: HostNetworkSpec): object => ({
   id,
   project,
@@ -75,6 +78,7 @@ export class Placements {
       choice: this.choice,
       fetchImage: (a, signal) => o.images.fetch(a.workload.image, signal),
       imagePresent: (a) => o.images.present(a.workload.image),
+      bringNetworks: (networks) => o.networks.bring(networks),
       report: (body) => o.report(body),
       predecessors: (key) => this.lowerEpochs(key),
       changed: (key) => this.wakeSiblings(key),

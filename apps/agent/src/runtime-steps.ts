@@ -117,8 +117,9 @@ export class RuntimeSteps {
   }
 
   private async update(ctx: StepContext): Promise<void> {
-    const { assignment } = this.facts.record;
+    const { assignment, networks } = this.facts.record;
     const { rootVolume } = assignment.workload;
+    await this.ports.bringNetworks(networks);
     const has = await this.runtime().update?.(this.facts.spec, ctx);
     this.facts.broughtTo(assignment, has?.volumes ?? [rootVolume]);
   }

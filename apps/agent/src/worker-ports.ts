@@ -1,4 +1,5 @@
 import type { Assignment, ReportBody } from '@berth/link';
+import type { HostNetworkSpec } from '@berth/model';
 import type { WorkloadKey } from '@berth/runtime';
 import type { Clock, Slots } from './clock.js';
 import type { Journal, PlacementRecord } from './journal.js';
@@ -27,6 +28,8 @@ export interface WorkerPorts {
   /** Resolves when every blob of the assignment's image is here. */
   fetchImage(assignment: Assignment, signal: AbortSignal): Promise<void>;
   imagePresent(assignment: Assignment): Promise<boolean>;
+  /** Brings leases and published ports of a workload's networks to what was last listed. */
+  bringNetworks(networks: readonly HostNetworkSpec[]): Promise<void>;
   report(body: ReportBody): void;
   predecessors(key: WorkloadKey): readonly Predecessor[];
   /** The epoch is over: others of the instance may wait for that. */

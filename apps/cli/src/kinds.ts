@@ -2,6 +2,7 @@ import { answer, everyPage, type BerthClient, type EventQuery, type Schemas } fr
 import { troublesOf } from '@berth/model';
 import { exitCodes, Failure } from './failure.js';
 import { age, bytes, type Column } from './output.js';
+import { ruleText } from './security-rule.js';
 import { suggestion } from './suggest.js';
 
 /** Which objects of a kind; `limit` counts for operations and events alone, of which it keeps the newest. */
@@ -178,6 +179,30 @@ export const volumes: Kind<Schemas['Volume']> = {
   ],
 };
 
+export const securityGroups: Kind<Schemas['SecurityGroup']> = {
+  object: 'securityGroup',
+  list: async (api, { project }) =>
+    (await answer(api.rest.GET('/v1/projects/{project}/securityGroups', { params: { path: { project } } })))
+      .items,
+  get: (api, project, name) =>
+    answer(
+      api.rest.GET('/v1/projects/{project}/securityGroups/{name}', { params: { path: { project, name } } }),
+    ),
+  columns: [
+    { head: 'NAME', cell: (g) => g.name },
+    { head: 'IN', cell: (g) => rulesText(g, 'ingress') },
+    { head: 'OUT', cell: (g) => rulesText(g, 'egress') },
+    { head: 'AGE', wide: true, cell: (g) => age(g.createdAt, Date.now()) },
+  ],
+};
+
+function rulesText({ rules }: Schemas['SecurityGroup'], direction: 'ingress' | 'egress'): string {
+  return rules
+    .filter((r) => r.direction === direction)
+    .map(ruleText)
+    .join(' ');
+}
+
 export const projects: Kind<Schemas['Project']> = {
   object: 'project',
   list: async (api) => (await answer(api.rest.GET('/v1/projects'))).items,
@@ -189,7 +214,17 @@ export const projects: Kind<Schemas['Project']> = {
   ],
 };
 
-export const kinds = { instances, hosts, images, operations, events, networks, volumes, projects } as const;
+export const kinds = {
+  instances,
+  hosts,
+  images,
+  operations,
+  events,
+  networks,
+  securityGroups,
+  volumes,
+  projects,
+} as const;
 export type KindName = keyof typeof kinds;
 
 /** The plural that a user may have meant: `instance` is `instances`. */

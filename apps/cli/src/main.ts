@@ -22,6 +22,8 @@ import { screenCommands } from './commands/screen.js';
 import { signInCommands } from './commands/sign-in.js';
 import { tokenCommands } from './commands/token.js';
 import { snapshotCommands } from './commands/snapshot.js';
+import { publishCommands } from './commands/publish.js';
+import { securityGroupCommands } from './commands/security-group.js';
 import { volumeCommands } from './commands/volume.js';
 import { docsText } from './docs.js';
 import { exitCodes, exitMeanings, Failure, failureFrom, ProgramEnded } from './failure.js';
@@ -57,6 +59,8 @@ const groups: readonly Commands[] = [
   imageCommands,
   volumeCommands,
   snapshotCommands,
+  publishCommands,
+  securityGroupCommands,
   hostCommands,
   projectCommands,
   tokenCommands,

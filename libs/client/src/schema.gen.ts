@@ -782,6 +782,42 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/projects/{project}/securityGroups': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** List security groups */
+    get: operations['securityGroupsList'];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/v1/projects/{project}/securityGroups/{name}': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Get a security group */
+    get: operations['securityGroupsGet'];
+    /** Make a security group, or replace its rules; what is connected stays so */
+    put: operations['securityGroupsPut'];
+    post?: never;
+    /** Delete a security group that nothing names */
+    delete: operations['securityGroupsDelete'];
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/projects/{project}/summary': {
     parameters: {
       query?: never;
@@ -952,6 +988,11 @@ export interface components {
       };
       kernel: string;
       memoryMiB: number;
+      publishedPorts?: {
+        first: number;
+        held: string[];
+        last: number;
+      };
       tenantBoundary: boolean;
       versions: {
         [key: string]: string;
@@ -990,6 +1031,7 @@ export interface components {
             | 'accel'
             | 'labels'
             | 'volume'
+            | 'ports'
             | 'cpu'
             | 'memory'
             | 'disk';
@@ -1030,6 +1072,7 @@ export interface components {
             | 'accel'
             | 'labels'
             | 'volume'
+            | 'ports'
             | 'cpu'
             | 'memory'
             | 'disk';
@@ -1065,6 +1108,7 @@ export interface components {
           | 'accel'
           | 'labels'
           | 'volume'
+          | 'ports'
           | 'cpu'
           | 'memory'
           | 'disk';
@@ -1089,6 +1133,7 @@ export interface components {
                 | 'accel'
                 | 'labels'
                 | 'volume'
+                | 'ports'
                 | 'cpu'
                 | 'memory'
                 | 'disk';
@@ -1128,6 +1173,7 @@ export interface components {
               | 'accel'
               | 'labels'
               | 'volume'
+              | 'ports'
               | 'cpu'
               | 'memory'
               | 'disk';
@@ -1164,6 +1210,7 @@ export interface components {
               | 'accel'
               | 'labels'
               | 'volume'
+              | 'ports'
               | 'cpu'
               | 'memory'
               | 'disk';
@@ -1199,6 +1246,7 @@ export interface components {
             | 'accel'
             | 'labels'
             | 'volume'
+            | 'ports'
             | 'cpu'
             | 'memory'
             | 'disk';
@@ -1223,6 +1271,7 @@ export interface components {
                   | 'accel'
                   | 'labels'
                   | 'volume'
+                  | 'ports'
                   | 'cpu'
                   | 'memory'
                   | 'disk';
@@ -1280,6 +1329,16 @@ export interface components {
         nics?: {
           /** @default default */
           network?: string;
+          ports?: {
+            guestPort: number;
+            hostPort: number;
+            /**
+             * @default tcp
+             * @enum {string}
+             */
+            protocol?: 'tcp' | 'udp';
+          }[];
+          securityGroups?: string[];
         }[];
         /**
          * @default {
@@ -1423,6 +1482,7 @@ export interface components {
               | 'accel'
               | 'labels'
               | 'volume'
+              | 'ports'
               | 'cpu'
               | 'memory'
               | 'disk';
@@ -1461,6 +1521,7 @@ export interface components {
               | 'accel'
               | 'labels'
               | 'volume'
+              | 'ports'
               | 'cpu'
               | 'memory'
               | 'disk';
@@ -1496,6 +1557,7 @@ export interface components {
             | 'accel'
             | 'labels'
             | 'volume'
+            | 'ports'
             | 'cpu'
             | 'memory'
             | 'disk';
@@ -1520,6 +1582,7 @@ export interface components {
                   | 'accel'
                   | 'labels'
                   | 'volume'
+                  | 'ports'
                   | 'cpu'
                   | 'memory'
                   | 'disk';
@@ -1555,6 +1618,7 @@ export interface components {
             | 'accel'
             | 'labels'
             | 'volume'
+            | 'ports'
             | 'cpu'
             | 'memory'
             | 'disk';
@@ -1784,6 +1848,16 @@ export interface components {
         nics: {
           /** @default default */
           network: string;
+          ports?: {
+            guestPort: number;
+            hostPort: number;
+            /**
+             * @default tcp
+             * @enum {string}
+             */
+            protocol: 'tcp' | 'udp';
+          }[];
+          securityGroups?: string[];
         }[];
         /**
          * @default {
@@ -1915,6 +1989,15 @@ export interface components {
           network: string;
           /** Format: uuid */
           networkId: string;
+          ports: {
+            guestPort: number;
+            hostPort: number;
+            /**
+             * @default tcp
+             * @enum {string}
+             */
+            protocol: 'tcp' | 'udp';
+          }[];
         }[];
         observedAt: string | null;
         operationId: string | null;
@@ -1987,6 +2070,16 @@ export interface components {
         nics?: {
           /** @default default */
           network?: string;
+          ports?: {
+            guestPort: number;
+            hostPort: number;
+            /**
+             * @default tcp
+             * @enum {string}
+             */
+            protocol?: 'tcp' | 'udp';
+          }[];
+          securityGroups?: string[];
         }[];
         /**
          * @default {
@@ -2118,6 +2211,16 @@ export interface components {
         nics: {
           /** @default default */
           network: string;
+          ports?: {
+            guestPort: number;
+            hostPort: number;
+            /**
+             * @default tcp
+             * @enum {string}
+             */
+            protocol: 'tcp' | 'udp';
+          }[];
+          securityGroups?: string[];
         }[];
         /**
          * @default {
@@ -2234,6 +2337,16 @@ export interface components {
         nics?: {
           /** @default default */
           network?: string;
+          ports?: {
+            guestPort: number;
+            hostPort: number;
+            /**
+             * @default tcp
+             * @enum {string}
+             */
+            protocol?: 'tcp' | 'udp';
+          }[];
+          securityGroups?: string[];
         }[];
         /**
          * @default {
@@ -2521,6 +2634,43 @@ export interface components {
         /** @description Follow redirects to other addresses */
         redirects?: boolean;
       };
+    };
+    SecurityGroup: {
+      /** Format: date-time */
+      createdAt: string;
+      /** Format: uuid */
+      id: string;
+      name: string;
+      project: string;
+      resourceVersion: number;
+      rules: {
+        /** Format: cidrv4 */
+        cidr?: string;
+        /** @enum {string} */
+        direction: 'ingress' | 'egress';
+        group?: string;
+        ports?: {
+          first: number;
+          last: number;
+        };
+        /** @enum {string} */
+        protocol?: 'tcp' | 'udp' | 'icmp';
+      }[];
+    };
+    SecurityGroupPut: {
+      rules: {
+        /** Format: cidrv4 */
+        cidr?: string;
+        /** @enum {string} */
+        direction: 'ingress' | 'egress';
+        group?: string;
+        ports?: {
+          first: number;
+          last: number;
+        };
+        /** @enum {string} */
+        protocol?: 'tcp' | 'udp' | 'icmp';
+      }[];
     };
     SendKeys: {
       /** @description One after another */
@@ -3003,7 +3153,8 @@ export interface operations {
           | 'roleBinding'
           | 'snapshot'
           | 'token'
-          | 'volume';
+          | 'volume'
+          | 'securityGroup';
         /** @description Only of this project; events of the cluster belong to none */
         project?: string;
       };
@@ -4575,6 +4726,117 @@ export interface operations {
         content: {
           'application/json': components['schemas']['Network'];
         };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  securityGroupsList: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description All of the project */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': {
+            items: components['schemas']['SecurityGroup'][];
+            /** @description Send as `cursor` for the next page; null on the last */
+            nextCursor: string | null;
+          };
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  securityGroupsGet: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description The group */
+      200: {
+        headers: {
+          /** @description resourceVersion */
+          etag?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['SecurityGroup'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  securityGroupsPut: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description ETag that was read; 412 when the object has changed since */
+        'if-match'?: string;
+      };
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['SecurityGroupPut'];
+      };
+    };
+    responses: {
+      /** @description The group; hosts follow */
+      200: {
+        headers: {
+          /** @description resourceVersion */
+          etag?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['SecurityGroup'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  securityGroupsDelete: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description ETag that was read; 412 when the object has changed since */
+        'if-match'?: string;
+      };
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Gone */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
       };
       default: components['responses']['Problem'];
     };

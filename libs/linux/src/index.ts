@@ -10,6 +10,7 @@ export * from './netns.js';
 export { Netlink, type LinkChange, type RouteOptions, type VethOptions } from './netlink.js';
 export type { AddressInfo, LinkInfo, RouteInfo } from './netlink-route.js';
 export { cidrEncode, ifnameCheck, ipv4Encode, macEncode } from './netlink-codec.js';
+export { listeningPorts, portsIn } from './listening-ports.js';
 export * from './tap.js';
 export * from './privileges.js';
 export { type CgroupMode, detectCgroups } from './cgroup-mounts.js';

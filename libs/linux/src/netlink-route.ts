@@ -15,6 +15,7 @@ export const IFLA = {
   VETH_INFO_PEER: 1,
   BR_FORWARD_DELAY: 1,
   BR_STP_STATE: 5,
+  BR_NF_CALL_IPTABLES: 36,
 } as const;
 export const IFA = { ADDRESS: 1, LOCAL: 2, BROADCAST: 4 } as const;
 export const RTA = { DST: 1, OIF: 4, GATEWAY: 5, TABLE: 15 } as const;

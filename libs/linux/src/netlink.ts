@@ -102,10 +102,28 @@ export class Netlink {
     }
   }
 
-  /** A bridge without spanning tree and forward delay. @throws SystemError EEXIST. */
-  addBridge(name: string, options: { mac?: string; mtu?: number } = {}): void {
-    const data = [attr.u32(IFLA.BR_FORWARD_DELAY, 0), attr.u32(IFLA.BR_STP_STATE, 0)];
+  /**
+   * A bridge without spanning tree and forward delay. `filterIpv4`: what it carries is shown to the IPv4 firewall, where the
+   * kernel can (br_netfilter). @throws SystemError EEXIST.
+   */
+  addBridge(name: string, options: { mac?: string; mtu?: number; filterIpv4?: boolean } = {}): void {
+    const data = [
+      attr.u32(IFLA.BR_FORWARD_DELAY, 0),
+      attr.u32(IFLA.BR_STP_STATE, 0),
+      attr.bytes(IFLA.BR_NF_CALL_IPTABLES, Buffer.from([options.filterIpv4 === true ? 1 : 0])),
+    ];
     this.addLink(name, 'bridge', [...linkAttributes(options), ...linkInfo('bridge', data)]);
+  }
+
+  /** Changes a bridge. @throws SystemError ENODEV. */
+  setBridge(name: string, change: { readonly filterIpv4: boolean }): void {
+    const data = [attr.bytes(IFLA.BR_NF_CALL_IPTABLES, Buffer.from([change.filterIpv4 ? 1 : 0]))];
+    this.socket.request('RTM_NEWLINK', name, {
+      type: RTM.NEWLINK,
+      flags: 0,
+      head: linkHead(this.need(name).index),
+      attributes: linkInfo('bridge', data),
+    });
   }
 
   /** A veth pair; the peer is made directly inside `peer.netns`, so that it never exists anywhere else. */

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { HostId, Labels, Name } from './ids.js';
 import { Isolation } from './instance.js';
+import { PortOffer } from './published-port.js';
 
 export const Arch = z.enum(['x86_64', 'aarch64']);
 
@@ -37,6 +38,8 @@ export const Capabilities = z
       /** `/dev/kvm` exists and opens. */
       kvmDevice: z.boolean(),
     }),
+    /** Ports that it publishes for instances; absent where it publishes none. */
+    publishedPorts: PortOffer.optional(),
     /** Optional abilities of the runtimes (pause, logs, exec …). */
     facets: z.array(z.string()),
     /** TCG is no security boundary between tenants; true only with usable hardware virtualisation. */

@@ -10,6 +10,8 @@ export * from './guest-file.js';
 export * from './host.js';
 export * from './image.js';
 export * from './network.js';
+export * from './published-port.js';
+export * from './security-group.js';
 export * from './volume.js';
 export * from './snapshot.js';
 export * from './operation.js';

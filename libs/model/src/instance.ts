@@ -11,6 +11,7 @@ import {
   OperationId,
   VolumeId,
 } from './ids.js';
+import { PublishedPort, portsOf, portText } from './published-port.js';
 import { VolumeMount } from './volume.js';
 
 export const Isolation = z.enum(['vm', 'microvm', 'container']);
@@ -70,7 +71,13 @@ export const RootDisk = z.strictObject({
   pool: Name.default('default'),
 });
 
-export const NicSpec = z.strictObject({ network: Name.default('default') });
+export const NicSpec = z.strictObject({
+  network: Name.default('default'),
+  /** Ports of its host that lead to this nic. They and the groups can change while the instance runs; `network` cannot. */
+  ports: z.array(PublishedPort).max(32).optional(),
+  /** Security groups of the project. With none, all may be connected to; with some, what their rules allow. */
+  securityGroups: z.array(Name).max(8).optional(),
+});
 
 /** Who starts a virtual machine's QEMU: the host's libvirt, or the agent itself. */
 export const VmDriver = z.enum(['libvirt', 'qemu']);
@@ -144,6 +151,15 @@ export const InstanceSpec = z
         if (s.placement[field] !== 'any')
           refuse('placement', `${field} is only for isolation vm and microvm; leave it out`);
     }
+    const ports = portsOf(s);
+    ports.forEach((port, i) => {
+      if (ports.findIndex((p) => portText(p) === portText(port)) < i)
+        ctx.addIssue({
+          code: 'custom',
+          path: [...port.path, 'hostPort'],
+          message: `${portText(port)} is published by this instance already`,
+        });
+    });
     s.volumes.forEach(({ name }, i) => {
       if (s.volumes.findIndex((v) => v.name === name) < i)
         ctx.addIssue({ code: 'custom', path: ['volumes', i, 'name'], message: 'is in the list already' });
@@ -251,6 +267,8 @@ export const NicStatus = z.strictObject({
   network: Name,
   mac: z.string(),
   ipv4: z.string(),
+  /** Ports of its host that lead to it; none while it is on no host. */
+  ports: z.array(PublishedPort),
 });
 export type NicStatus = z.infer<typeof NicStatus>;
 

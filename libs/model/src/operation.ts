@@ -88,6 +88,7 @@ export const EventObjectKind = z.enum([
   'snapshot',
   'token',
   'volume',
+  'securityGroup',
 ]);
 export type EventObjectKind = z.infer<typeof EventObjectKind>;
 
@@ -119,6 +120,7 @@ export const FilterName = z.enum([
   'accel',
   'labels',
   'volume',
+  'ports',
   'cpu',
   'memory',
   'disk',

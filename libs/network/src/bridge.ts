@@ -1,5 +1,5 @@
-import { readFileSync, writeFileSync } from 'node:fs';
-import { hasCode, Netlink } from '@berth/linux';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { hasCode, ifnameCheck, Netlink } from '@berth/linux';
 import { NetworkError } from './network-error.js';
 import { addressParse, type Subnet } from './subnet.js';
 
@@ -30,7 +30,7 @@ export function bridgeEnsure(wanted: BridgeWanted): number {
       return link.index;
     if (!addressed) subnetFree(netlink, wanted);
     if (link === null) {
-      netlink.addBridge(wanted.name, { mac: wanted.mac, mtu: wanted.mtu });
+      netlink.addBridge(wanted.name, { mac: wanted.mac, mtu: wanted.mtu, filterIpv4: true });
       netlink.setLink(wanted.name, { alias: wanted.alias });
     }
     ipv6Disable(wanted.name);
@@ -78,4 +78,28 @@ export function ipv6Disable(link: string): void {
 export function forwardingEnable(): void {
   const path = '/proc/sys/net/ipv4/ip_forward';
   if (readFileSync(path, 'utf8').trim() !== '1') writeFileSync(path, '1');
+}
+
+/**
+ * Whether a bridge carries packets of 127.0.0.0/8: it must where the host's own programs are to reach published ports by
+ * a loopback address. The table of its network keeps guests from using it, and so is in place before.
+ */
+export function loopbackRoute(bridge: string, wanted: boolean): void {
+  const path = `/proc/sys/net/ipv4/conf/${ifnameCheck(bridge)}/route_localnet`;
+  const value = wanted ? '1' : '0';
+  if (readFileSync(path, 'utf8').trim() !== value) writeFileSync(path, value);
+}
+
+/**
+ * Has the kernel show what a bridge carries between neighbours to its IPv4 firewall too (br_netfilter), where security groups
+ * are. Bridges of ours are made so; one of before is changed. It says nothing of other bridges. @throws NetworkError nftFailed.
+ */
+export function bridgeFilter(bridge: string): void {
+  if (!existsSync('/proc/sys/net/bridge'))
+    throw new NetworkError(
+      'nftFailed',
+      'the kernel does not filter what bridges carry, so that security groups would not hold',
+      'load the kernel module br_netfilter',
+    );
+  Netlink.with(undefined, (netlink) => netlink.setBridge(bridge, { filterIpv4: true }));
 }

@@ -1,178 +1,27 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { randomUUID } from 'node:crypto';
-import {
-  chmodSync,
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
 import { createServer } from 'node:net';
 import { once } from 'node:events';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import {
-  createNetns,
-  deleteNetns,
-  enterNetns,
-  inNetns,
-  mounts,
-  Netlink,
-  processIdentity,
-  run,
-} from '@berth/linux';
+import { createNetns, Netlink, processIdentity, run } from '@berth/linux';
 import { HostNetworkSpec, InstanceId, NicId } from '@berth/model';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { HostNetwork } from './index.js';
-
-/** The whole file runs in a namespace of its own that plays the host; `uplink` plays the world outside. */
-let dir: string;
-let goHome: () => void;
-let network: HostNetwork;
-let before: unknown;
-let guests: string[] = [];
-let children: ChildProcess[] = [];
-/** Milliseconds to wait where silence is the right answer. */
-const SHORT = 700;
-const netnsOf = (name: string) => join(dir, 'netns', name);
-
-beforeAll(() => {
-  dir = mkdtempSync(join(tmpdir(), 'berth-test-network-'));
-  chmodSync(dir, 0o711);
-  createNetns(netnsOf('host'));
-  createNetns(netnsOf('uplink'));
-  goHome = enterNetns(netnsOf('host'));
-  Netlink.with(undefined, (host) => {
-    host.setLink('lo', { up: true });
-    host.addVeth({ name: 'up0', peer: { name: 'eth0', netns: netnsOf('uplink') } });
-    host.addAddress('up0', '192.0.2.1/30');
-    host.setLink('up0', { up: true });
-  });
-  Netlink.with(netnsOf('uplink'), (world) => {
-    world.addAddress('eth0', '192.0.2.2/30');
-    world.setLink('eth0', { up: true });
-    world.addRoute({ destination: '10.77.0.0/16', via: '192.0.2.1' });
-  });
-});
-
-afterAll(() => {
-  goHome();
-  deleteNetns(netnsOf('host'));
-  deleteNetns(netnsOf('uplink'));
-  rmSync(dir, { recursive: true });
-});
-
-beforeEach(async () => {
-  before = await everything();
-  network = new HostNetwork({ stateDir: join(dir, 'state'), runDir: join(dir, 'run') });
-});
-
-afterEach(async () => {
-  for (const child of children) {
-    child.kill('SIGKILL');
-    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
-  }
-  children = [];
-  for (const nic of await network.inventory()) await network.detach(nic);
-  for (const { networkId } of await network.networks()) await network.release(networkId);
-  for (const guest of guests) deleteNetns(guest);
-  guests = [];
-  expect(await everything()).toEqual(before);
-});
-
-/** All that a network could leave: links, rules, addresses, routes, processes, mounts, files. */
-async function everything() {
-  const links = Netlink.with(undefined, (n) => ({
-    links: n.links().map((l) => l.name),
-    addresses: n.addresses(),
-    routes: n.routes(),
-  }));
-  const processes = readdirSync('/proc').filter((pid) => {
-    try {
-      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(dir);
-    } catch {
-      return false;
-    }
-  });
-  const files = [join(dir, 'state'), join(dir, 'run')].flatMap((d) => (existsSync(d) ? readdirSync(d) : []));
-  const { stdout: rules } = await run('nft', ['list', 'ruleset']);
-  return {
-    ...links,
-    rules,
-    processes,
-    files,
-    mounts: mounts()
-      .map((m) => m.target)
-      .filter((t) => t.startsWith(dir)),
-  };
-}
-
-function specOf(name: string, subnet: number, names: readonly string[]): HostNetworkSpec {
-  return HostNetworkSpec.parse({
-    id: randomUUID(),
-    project: 'demo',
-    name,
-    cidr: `10.77.${subnet}.0/24`,
-    gateway: `10.77.${subnet}.1`,
-    leases: names.map((n, i) => ({
-      name: n,
-      mac: `02:77:00:00:0${subnet}:0${i + 2}`,
-      ipv4: `10.77.${subnet}.${i + 2}`,
-    })),
-  });
-}
-
-/** A container's namespace attached to a network with the address of one of its leases. */
-async function guestOf(spec: HostNetworkSpec, name: string) {
-  const lease = spec.leases.find((l) => l.name === name);
-  if (lease === undefined) throw new Error(`no lease ${name}`);
-  const netns = netnsOf(`${spec.name}-${name}`);
-  createNetns(netns);
-  guests.push(netns);
-  const owner = { instanceId: InstanceId.parse(randomUUID()), epoch: 1 };
-  const nic = { id: NicId.parse(randomUUID()), networkId: spec.id, mac: lease.mac, ipv4: lease.ipv4 };
-  const { ifname } = await network.attachVeth(owner, nic, { netns, ifname: 'eth0' });
-  return { netns, owner, nic, ifname, ip: lease.ipv4 };
-}
-
-/** Runs a program inside a namespace: a child is born where the spawning thread is. */
-async function inside(netns: string, command: string, args: string[]): Promise<{ ok: boolean; out: string }> {
-  const child = inNetns(netns, () => spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] }));
-  children.push(child);
-  let out = '';
-  child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));
-  const [code] = (await once(child, 'close')) as [number | null];
-  return { ok: code === 0, out: out.trim() };
-}
-
-const ping = async (netns: string, ip: string, seconds = 5) =>
-  (await inside(netns, 'busybox', ['ping', '-c', '1', '-W', `${seconds}`, ip])).out.includes(
-    ' 0% packet loss',
-  );
-
-/** A TCP server that answers each client with the client's address. */
-async function serve(netns: string, port = 7000): Promise<void> {
-  const script = `require('net').createServer((s)=>s.on('error',()=>{}).end(s.remoteAddress)).listen(${port},'0.0.0.0',()=>console.log('ready'))`;
-  const child = inNetns(netns, () =>
-    spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] }),
-  );
-  children.push(child);
-  await once(child.stdout, 'data');
-}
-
-const connect = (netns: string, ip: string, port = 7000, patience = 5000) =>
-  inside(netns, process.execPath, [
-    '-e',
-    `require('net').connect({host:'${ip}',port:${port},timeout:${patience}}).on('timeout',()=>process.exit(2)).on('error',()=>process.exit(1)).pipe(process.stdout)`,
-  ]);
-
-const lookup = (netns: string, server: string, name: string, patience = 5000) =>
-  inside(netns, process.execPath, [
-    '-e',
-    `const r=new (require('dns').promises.Resolver)({timeout:${patience},tries:1});r.setServers(['${server}']);r.resolve4('${name}').then(a=>console.log(a.join()),e=>console.log(e.code))`,
-  ]);
+import {
+  agentAgain,
+  connect,
+  dir,
+  guestOf,
+  guests,
+  inside,
+  lookup,
+  netnsOf,
+  network,
+  ping,
+  serve,
+  SHORT,
+  specOf,
+} from './testing/host-lab.js';
 
 test('two guests of one network reach each other by address and by name, short and long', async () => {
   const spec = specOf('default', 1, ['web', 'db']);
@@ -193,7 +42,7 @@ test('two guests of one network reach each other by address and by name, short a
 
 test('a guest gets its address, gateway, name server, domain and MTU by DHCP, and a stranger gets none', async () => {
   const spec = specOf('default', 1, ['vm']);
-  const { bridge } = await network.ensure(spec);
+  await network.ensure(spec);
   const script = join(dir, 'dhcp-script');
   writeFileSync(
     script,
@@ -204,14 +53,13 @@ test('a guest gets its address, gateway, name server, domain and MTU by DHCP, an
     const netns = netnsOf(name);
     createNetns(netns);
     guests.push(netns);
-    Netlink.with(undefined, (host) => {
-      host.addVeth({ name, peer: { name: 'eth0', netns, mac } });
-      host.setLink(name, { master: bridge, up: true });
-    });
-    Netlink.with(netns, (guest) => guest.setLink('eth0', { up: true }));
+    const owner = { instanceId: InstanceId.parse(randomUUID()), epoch: 1 };
+    const nic = { id: NicId.parse(randomUUID()), networkId: spec.id, mac, ipv4: '10.77.1.2' };
+    await network.attachVeth(owner, nic, { netns, ifname: 'eth0' });
+    Netlink.with(netns, (guest) => guest.deleteAddress('eth0', '10.77.1.2/24'));
     const options = ['-O', 'mtu', '-i', 'eth0', '-n', '-q', '-f', '-t', `${tries}`, '-T', '1', '-s', script];
     const answer = await inside(netns, 'busybox', ['udhcpc', ...options]);
-    Netlink.with(undefined, (host) => host.deleteLink(name));
+    await network.detach(owner);
     return answer.out;
   };
   const mac = spec.leases[0]?.mac ?? '';
@@ -295,7 +143,7 @@ test('what an outsider destroyed is put back: process, record, rules, bridge', a
   const spec = specOf('default', 1, ['web']);
   const { bridge } = await network.ensure(spec);
   const healed = async () => {
-    network = new HostNetwork({ stateDir: join(dir, 'state'), runDir: join(dir, 'run') });
+    agentAgain();
     await network.ensure(spec);
     expect((await lookup(netnsOf('host'), spec.gateway, 'web')).out).toBe('10.77.1.2');
   };
@@ -305,10 +153,12 @@ test('what an outsider destroyed is put back: process, record, rules, bridge', a
   await healed();
   rmSync(join(dir, 'run', 'networks', spec.id, 'dnsmasq.json'));
   await healed();
-  const { stdout: rules } = await run('nft', ['list', 'ruleset']);
+  // The tables of both families, in whatever order they were made.
+  const ruleset = async () => (await run('nft', ['list', 'ruleset'])).stdout.split(/^(?=table )/m).sort();
+  const rules = await ruleset();
   await run('nft', ['flush', 'ruleset']);
   await healed();
-  expect((await run('nft', ['list', 'ruleset'])).stdout).toBe(rules);
+  expect(await ruleset()).toEqual(rules);
   Netlink.with(undefined, (host) => host.deleteLink(bridge));
   await healed();
   // As after a reboot: all gone but the state folder.
@@ -318,9 +168,9 @@ test('what an outsider destroyed is put back: process, record, rules, bridge', a
   Netlink.with(undefined, (host) => host.deleteLink(bridge));
   await run('nft', ['flush', 'ruleset']);
   rmSync(join(dir, 'run'), { recursive: true });
-  network = new HostNetwork({ stateDir: join(dir, 'state'), runDir: join(dir, 'run') });
+  agentAgain();
   expect(await network.repair()).toEqual([{ networkId: spec.id, error: null }]);
-  expect((await run('nft', ['list', 'ruleset'])).stdout).toBe(rules);
+  expect(await ruleset()).toEqual(rules);
   expect((await lookup(netnsOf('host'), spec.gateway, 'web')).out).toBe('10.77.1.2');
 });
 
@@ -335,9 +185,15 @@ test('nics carry their identity, attach twice is once, detach takes one epoch, r
   const second = { ...web.owner, epoch: 2 };
   const tap = await network.attachTap(second, nic, { uid: 65534, gid: 65534 });
   expect(await network.attachTap(second, nic, { uid: 65534, gid: 65534 })).toEqual(tap);
+  const identity = (owner: typeof second, { id, networkId, mac, ipv4 }: typeof nic) => ({
+    ...owner,
+    nicId: id,
+    networkId,
+    addresses: { mac, ipv4 },
+  });
   expect(await network.inventory()).toEqual([
-    { ...web.owner, nicId: web.nic.id, networkId: spec.id, ifname: web.ifname, kind: 'veth' },
-    { ...second, nicId: nic.id, networkId: spec.id, ifname: tap.ifname, kind: 'tap' },
+    { ...identity(web.owner, web.nic), ifname: web.ifname, kind: 'veth' },
+    { ...identity(second, nic), ifname: tap.ifname, kind: 'tap' },
   ]);
   const stranger = new HostNetwork({ stateDir: join(dir, 'other-state'), runDir: join(dir, 'other-run') });
   expect(await stranger.inventory()).toEqual([]);

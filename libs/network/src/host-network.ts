@@ -2,7 +2,7 @@ import { mkdir, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Netlink } from '@berth/linux';
 import type { HostNetworkSpec, NetworkId, NicId, Traffic } from '@berth/model';
-import { bridgeEnsure, forwardingEnable } from './bridge.js';
+import { bridgeEnsure, bridgeFilter, forwardingEnable, loopbackRoute } from './bridge.js';
 import { Dnsmasq, hostResolvFile } from './dnsmasq.js';
 import { LeaseBook, specCheck } from './lease-book.js';
 import { NetworkError } from './network-error.js';
@@ -13,10 +13,11 @@ import {
   type NicKind,
   type NicOwner,
 } from './network-names.js';
-import { nftEnsure, nftRemove } from './nft.js';
+import type { GuardedNic } from './nft-guard.js';
+import { guardEnsure, guardLetGo, guardLetIn, guardRemove, nftEnsure, nftRemove } from './nft.js';
 import { tapAttach, vethAttach } from './nics.js';
 import { runDirCheck } from './run-dir.js';
-import { badSpec, subnetHolds, subnetParse } from './subnet.js';
+import { badSpec, type Subnet, subnetHolds, subnetParse } from './subnet.js';
 
 /** A nic whose MAC and address the control plane gave. `ipv4` is a bare address. */
 export interface AttachedNicSpec {
@@ -57,7 +58,7 @@ export class HostNetwork {
   private readonly names: NetworkNames;
   private readonly book: LeaseBook;
   private readonly mtu: number;
-  /** One at a time per network. */
+  /** One at a time per network, and one that changes the guard. */
   private readonly queues = new Map<string, Promise<unknown>>();
   /** What the last accepted spec of a network came to: a repeat needs no checking and no reading. */
   private readonly accepted = new Map<string, { key: string; spec: HostNetworkSpec }>();
@@ -70,8 +71,9 @@ export class HostNetwork {
   }
 
   /**
-   * Realises a network and serves its leases; on return names resolve and DHCP answers. What is in place is left alone
-   * (under 2 ms). Older leases than known are ignored: see `HostNetworkSpec.revision`. @throws NetworkError.
+   * Realises a network, serves its leases and publishes its ports; on return names resolve and DHCP answers. What is in
+   * place is left alone (under 2 ms). Older leases and ports than known are ignored: see `HostNetworkSpec.revision`.
+   * @throws NetworkError.
    */
   ensure(input: HostNetworkSpec): Promise<{ readonly bridge: string }> {
     return this.exclusive(input.id, async () => {
@@ -88,10 +90,8 @@ export class HostNetwork {
       });
       forwardingEnable();
       // The rules stand before the first guest can send.
-      await this.rules(
-        { table: this.names.table(spec.id), bridge, subnet, gateway: spec.gateway },
-        bridgeIndex,
-      );
+      await this.rules(spec, subnet, bridgeIndex);
+      loopbackRoute(bridge, spec.ports !== undefined && spec.ports.length > 0);
       const dir = this.dir(spec.id);
       await mkdir(dir, { recursive: true, mode: 0o755 });
       runDirCheck(dir);
@@ -127,46 +127,61 @@ export class HostNetwork {
   }
 
   /** A tap on the network's bridge that `access` may open; for a guest that configures itself by DHCP. */
-  async attachTap(
+  attachTap(
     owner: NicOwner,
     nic: AttachedNicSpec,
     access: { readonly uid: number; readonly gid?: number },
   ): Promise<{ readonly ifname: string }> {
-    await this.known(nic);
-    const identity = identityOf(owner, nic);
-    const link = this.names.tap(identity);
-    tapAttach({ link, ...this.joining(identity), ...access });
-    return { ifname: link };
+    return this.attach(owner, nic, (identity) => {
+      const link = this.names.tap(identity);
+      return { link, make: () => tapAttach({ link, ...this.joining(identity), ...access }) };
+    });
   }
 
   /** A veth into a network namespace, there named `ifname`, with MAC, address and default route set and loopback up. */
-  async attachVeth(
+  attachVeth(
     owner: NicOwner,
     nic: AttachedNicSpec,
     target: { readonly netns: string; readonly ifname: string },
   ): Promise<{ readonly ifname: string }> {
-    const spec = await this.known(nic);
-    const identity = identityOf(owner, nic);
-    const link = this.names.veth(identity);
-    vethAttach({
-      link,
-      ...this.joining(identity),
-      ...target,
-      mac: nic.mac,
-      address: `${nic.ipv4}/${subnetParse(spec.cidr).prefix}`,
-      gateway: spec.gateway,
+    return this.attach(owner, nic, (identity, spec) => {
+      const link = this.names.veth(identity);
+      const wanted = {
+        link,
+        ...this.joining(identity),
+        ...target,
+        mac: nic.mac,
+        address: `${nic.ipv4}/${subnetParse(spec.cidr).prefix}`,
+        gateway: spec.gateway,
+      };
+      return { link, make: () => vethAttach(wanted) };
     });
-    return { ifname: link };
+  }
+
+  /** Nothing that it sends passes until the guard lets it in, so both are done at once. */
+  private attach(
+    owner: NicOwner,
+    nic: AttachedNicSpec,
+    plan: (
+      identity: NicIdentity,
+      spec: HostNetworkSpec,
+    ) => { readonly link: string; readonly make: () => void },
+  ): Promise<{ readonly ifname: string }> {
+    return this.guarding(async () => {
+      const spec = await this.known(nic);
+      const { link, make } = plan(identityOf(owner, nic), spec);
+      const letIn = guardLetIn(this.names.guard(), { ifname: link, mac: nic.mac, ipv4: nic.ipv4 });
+      await Promise.all([letIn, (async () => make())()]);
+      return { ifname: link };
+    });
   }
 
   /** Deletes every nic of one epoch, and what an agent that died left half-made. Detaching what never was is no error. */
   async detach(owner: NicOwner): Promise<void> {
-    const doomed = this.links().filter((link) => {
-      const nic = this.names.nicOf(link.alias);
-      const own = nic !== null && nic.instanceId === owner.instanceId && nic.epoch === owner.epoch;
-      return own || this.names.isHalfMade(link);
-    });
-    await linksDelete(doomed.map((link) => link.name));
+    const own = this.nics().filter((nic) => nic.instanceId === owner.instanceId && nic.epoch === owner.epoch);
+    const halfMade = this.links().filter((link) => this.names.isHalfMade(link));
+    await linksDelete([...own.map((nic) => nic.ifname), ...halfMade.map((link) => link.name)]);
+    await this.guarding(() => guardLetGo(this.names.guard(), own.flatMap(guardedOf)));
   }
 
   /**
@@ -181,6 +196,9 @@ export class HostNetwork {
       await rmdir(join(this.options.runDir, 'networks')).catch(() => undefined); // others are still there
       await linksDelete([this.names.bridge(networkId)]);
       await nftRemove(this.names.table(networkId));
+      await this.guarding(async () => {
+        if ((await this.networks()).length === 0) await guardRemove(this.names.guard().table);
+      });
       this.rulesSeen.delete(this.names.table(networkId));
       this.accepted.delete(networkId);
       await this.book.remove(networkId);
@@ -190,10 +208,7 @@ export class HostNetwork {
 
   /** Every nic of this agent on the host, by the links' own word. */
   async inventory(): Promise<NicInventoryEntry[]> {
-    return this.links().flatMap((link) => {
-      const nic = this.names.nicOf(link.alias);
-      return nic === null ? [] : [{ ...nic, ifname: link.name, kind: this.names.kindOf(link.name) }];
-    });
+    return this.nics();
   }
 
   /** What went through the nics of each epoch, as its guest sees it: what the host's end sends, the guest receives. */
@@ -238,12 +253,21 @@ export class HostNetwork {
     return spec;
   }
 
+  private nics(): NicInventoryEntry[] {
+    return this.links().flatMap((link) => {
+      const nic = this.names.nicOf(link.alias);
+      return nic === null ? [] : [{ ...nic, ifname: link.name, kind: this.names.kindOf(link.name) }];
+    });
+  }
+
   private links() {
     return Netlink.with(undefined, (netlink) => netlink.links());
   }
 
   private joining(nic: NicIdentity) {
-    return { alias: this.names.nicAlias(nic), bridge: this.names.bridge(nic.networkId), mtu: this.mtu };
+    const olderAlias = this.names.nicAlias({ ...nic, addresses: null });
+    const bridge = this.names.bridge(nic.networkId);
+    return { alias: this.names.nicAlias(nic), olderAlias, bridge, mtu: this.mtu };
   }
 
   private async known(nic: AttachedNicSpec): Promise<HostNetworkSpec> {
@@ -257,12 +281,34 @@ export class HostNetwork {
     return spec;
   }
 
-  private async rules(settings: Parameters<typeof nftEnsure>[0], bridgeIndex: number): Promise<void> {
+  private async rules(spec: HostNetworkSpec, subnet: Subnet, bridgeIndex: number): Promise<void> {
+    const { id, gateway, ports = [], groups = [] } = spec;
+    const members = spec.leases.flatMap(({ ipv4, groups: of }) =>
+      of === undefined ? [] : { ipv4, groups: of },
+    );
+    const bridge = this.names.bridge(id);
+    const settings = { table: this.names.table(id), bridge, subnet, gateway, ports, groups, members };
     const key = JSON.stringify([settings, bridgeIndex]);
     const seen = this.rulesSeen.get(settings.table);
     if (seen?.key === key && performance.now() - seen.at < RULES_SEEN_MS) return;
-    await nftEnsure(settings);
+    if (members.length > 0) bridgeFilter(bridge);
+    await Promise.all([
+      nftEnsure(settings),
+      this.guarding(() => guardEnsure(this.names.guard(), () => this.guarded())),
+    ]);
     this.rulesSeen.set(settings.table, { key, at: performance.now() });
+  }
+
+  /** All nics of this agent, as their links say. */
+  private guarded() {
+    const all = this.nics();
+    const unguarded = all.filter((nic) => nic.addresses === null).map((nic) => nic.ifname);
+    return { nics: all.flatMap(guardedOf), unguarded };
+  }
+
+  /** Nobody comes or goes while the guard is made anew from the links that are there. */
+  private guarding<T>(work: () => Promise<T>): Promise<T> {
+    return this.exclusive('guard', work);
   }
 
   private dir(networkId: NetworkId): string {
@@ -292,5 +338,11 @@ async function linksDelete(names: readonly string[]): Promise<void> {
 }
 
 function identityOf(owner: NicOwner, nic: AttachedNicSpec): NicIdentity {
-  return { instanceId: owner.instanceId, epoch: owner.epoch, nicId: nic.id, networkId: nic.networkId };
+  const addresses = { mac: nic.mac.toLowerCase(), ipv4: nic.ipv4 };
+  const { instanceId, epoch } = owner;
+  return { instanceId, epoch, nicId: nic.id, networkId: nic.networkId, addresses };
+}
+
+function guardedOf({ ifname, addresses }: NicInventoryEntry): GuardedNic[] {
+  return addresses === null ? [] : [{ ifname, ...addresses }];
 }

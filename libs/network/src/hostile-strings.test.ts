@@ -2,6 +2,8 @@ import { macEncode } from '@berth/linux';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { dnsmasqConfig, dnsmasqHosts, dnsmasqLeases, type DnsmasqSettings } from './dnsmasq-config.js';
+import { guardApply } from './nft-guard.js';
+import { groupRules } from './nft-groups.js';
 import { nftApply, nftRules, type NftSettings } from './nft-ruleset.js';
 import { subnetParse } from './subnet.js';
 
@@ -207,11 +209,16 @@ test('nft reads one word for each name, in the place where it was given', () => 
     bridge: 'bb0',
     subnet: settings.subnet,
     gateway: settings.gateway,
+    ports: [],
+    groups: [],
+    members: [],
   };
   const honest = { table: 'berth_0a1', bridge: 'bb01' };
   const asked = fc.oneof(
     ...(['table', 'bridge'] as const).map((key) => fc.tuple(fc.constant(key), around(honest[key]))),
   );
+  const places = JSON.stringify(nftRules(nft)).split(`"${nft.bridge}"`).length - 1;
+  const all = strings(nftApply(nft)).length;
   let taken = 0;
   fc.assert(
     fc.property(asked, ([key, value]) => {
@@ -219,14 +226,159 @@ test('nft reads one word for each name, in the place where it was given', () => 
       if (text === null) return;
       taken++;
       expect(nftWords(value)).toBe(1);
-      const places = JSON.stringify(nftRules(nft)).split(`"${nft.bridge}"`).length - 1;
-      const read = strings(JSON.parse(text)).filter((s) => s === value).length;
-      expect(read).toBeGreaterThanOrEqual(key === 'table' ? 3 : places);
-      expect(strings(JSON.parse(text))).toHaveLength(strings(nftApply(nft)).length);
+      const read = strings(JSON.parse(text));
+      expect(read.filter((s) => s === value).length).toBeGreaterThanOrEqual(key === 'table' ? 3 : places);
+      expect(read).toHaveLength(all);
     }),
     RUNS,
   );
   expect(taken).toBeGreaterThan(500);
+});
+
+test('nft reads one rule for each place of a published port, with its numbers and its address', () => {
+  const nft: NftSettings = {
+    table: 'berth_x',
+    bridge: 'bb0',
+    subnet: settings.subnet,
+    gateway: settings.gateway,
+    ports: [],
+    groups: [],
+    members: [],
+  };
+  const bare = nftRules(nft).length;
+  const number = fc.oneof(
+    { weight: 6, arbitrary: fc.integer({ min: 1, max: 65_535 }) },
+    fc.double(),
+    fc.integer(),
+    around('80', '8080') as fc.Arbitrary<unknown>,
+  );
+  const port = fc.record({
+    protocol: fc.oneof(fc.constantFrom('tcp', 'udp'), around('tcp')),
+    hostPort: number,
+    guestPort: number,
+    ipv4: fc.oneof(fc.constantFrom('10.77.1.5', '10.77.1.254'), around('10.77.1.5')),
+  });
+  const gateway = fc.oneof(fc.constant(settings.gateway), around(settings.gateway));
+  let taken = 0;
+  fc.assert(
+    fc.property(port, gateway, (one, at) => {
+      const given = { ...nft, gateway: at, ports: [one as never] };
+      const text = written(() => JSON.stringify(nftApply(given)));
+      if (text === null) return;
+      taken++;
+      expect(one.protocol).toMatch(/^(tcp|udp)$/);
+      for (const n of [one.hostPort, one.guestPort]) expect(Number.isInteger(n)).toBe(true);
+      // The reader of its JSON scans each text anew: an address is one word of four numbers, nothing else.
+      for (const address of [one.ipv4, at]) expect(address).toMatch(/^\d+\.\d+\.\d+\.\d+$/);
+      const rules = nftRules(given);
+      expect(rules).toHaveLength(bare + 5);
+      expect(rules.filter((r) => JSON.stringify(r).includes('dnat":{'))).toEqual(
+        ['prerouting', 'output'].map((chain) => ({
+          chain,
+          expr: [
+            { match: { op: '==', left: { meta: { key: 'nfproto' } }, right: 'ipv4' } },
+            {
+              match: {
+                op: '==',
+                left: { payload: { protocol: one.protocol, field: 'dport' } },
+                right: one.hostPort,
+              },
+            },
+            { dnat: { family: 'ip', addr: one.ipv4, port: one.guestPort } },
+          ],
+        })),
+      );
+    }),
+    RUNS,
+  );
+  expect(taken).toBeGreaterThan(200);
+});
+
+test("nft reads from a guard one word for each part of a nic's identity, in the place where it was given", () => {
+  const nic = { ifname: 'bv01', mac: '02:00:00:00:00:01', ipv4: '10.77.1.5' };
+  const guard = { table: 'berth_x', prefixes: ['bt012', 'bv012'] };
+  const given = fc.record({
+    ifname: around(nic.ifname),
+    mac: fc.oneof(fc.constantFrom(nic.mac, '02:00:00:00:00:0A'), around(nic.mac)),
+    ipv4: fc.oneof(fc.constant(nic.ipv4), around(nic.ipv4)),
+    table: fc.oneof(fc.constant(guard.table), around(guard.table)),
+    prefix: fc.oneof(fc.constant('bt012'), around('bt012')),
+    older: fc.oneof(fc.constant('bt0'), around('bt0')),
+  });
+  const clean = strings(guardApply(guard, [nic], ['bt0'])).length;
+  let taken = 0;
+  fc.assert(
+    fc.property(given, ({ table, prefix, older, ...one }) => {
+      const text = written(() =>
+        JSON.stringify(guardApply({ table, prefixes: [prefix, 'bv012'] }, [one], [older])),
+      );
+      if (text === null) return;
+      taken++;
+      for (const word of [table, prefix, older, one.ifname]) expect(nftWords(word)).toBe(1);
+      const all = strings(JSON.parse(text));
+      expect(all).toHaveLength(clean);
+      const elements = (JSON.parse(text) as { nftables: { add?: { element?: unknown } }[] }).nftables;
+      const mac = macEncode(one.mac)
+        .toString('hex')
+        .replace(/..(?!$)/g, '$&:');
+      expect(elements.flatMap((e) => e.add?.element ?? [])).toEqual([
+        { family: 'bridge', table, name: 'macs', elem: [{ concat: [one.ifname, mac] }] },
+        { family: 'bridge', table, name: 'nics', elem: [{ concat: [one.ifname, mac, one.ipv4] }] },
+        { family: 'bridge', table, name: 'unguarded', elem: [older] },
+      ]);
+      expect(all.filter((s) => s === `${prefix}*`)).toHaveLength(1);
+    }),
+    RUNS,
+  );
+  expect(taken).toBeGreaterThan(20);
+});
+
+test('nft reads from a security group what its rules say, each text one word or number, or it is refused', () => {
+  const nft = {
+    table: 'berth_x',
+    bridge: 'bb0',
+    subnet: settings.subnet,
+    gateway: settings.gateway,
+    ports: [],
+  };
+  const number = fc.oneof(
+    fc.integer({ min: 1, max: 65_535 }),
+    fc.double(),
+    around('80') as fc.Arbitrary<unknown>,
+  );
+  const given = fc.record({
+    ipv4: fc.oneof(fc.constant('10.77.1.5'), around('10.77.1.5')),
+    group: around('web'),
+    rule: fc.record(
+      {
+        direction: fc.constantFrom('ingress', 'egress'),
+        protocol: fc.oneof(fc.constantFrom('tcp', 'udp', 'icmp'), around('tcp')),
+        ports: fc.record({ first: number, last: number }),
+        cidr: fc.oneof(fc.constantFrom('0.0.0.0/0', '10.0.0.0/8'), around('10.0.0.0/8')),
+        group: fc.oneof(fc.constant('web'), around('web')),
+      },
+      { requiredKeys: ['direction'] },
+    ),
+  });
+  let taken = 0;
+  fc.assert(
+    fc.property(given, ({ ipv4, group, rule }) => {
+      const members = [{ ipv4, groups: ['web', group] }];
+      const rules = written(() =>
+        JSON.stringify(groupRules({ members, groups: [{ name: group, rules: [rule as never] }] })),
+      );
+      if (rules === null) return;
+      taken++;
+      // No name of a group gets there at all: it is rendered as the addresses of who is in it.
+      for (const s of strings(JSON.parse(rules))) expect(s).toMatch(/^(\d+(\.\d+){3}|[a-z]+|==)$/);
+      const { length } = JSON.parse(rules) as unknown[];
+      expect(length).toBeLessThanOrEqual(3);
+      const whole = { ...nft, members, groups: [{ name: group, rules: [rule as never] }] };
+      expect(nftRules(whole)).toHaveLength(nftRules({ ...nft, members: [], groups: [] }).length + length);
+    }),
+    RUNS,
+  );
+  expect(taken).toBeGreaterThan(100);
 });
 
 /** Words that nft's scanner makes of a text; a character that none of its words may hold counts as one more. */

@@ -1,9 +1,9 @@
 import { mkdir, readdir, readFile, rm, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hasCode, macEncode, writeFileAtomic } from '@berth/linux';
-import { HostNetworkSpec, NetworkId } from '@berth/model';
+import { HostNetworkSpec, type HostPort, NetworkId, portText } from '@berth/model';
 import type { Lease } from './dnsmasq-config.js';
-import { addressParse, badSpec, subnetHolds, subnetParse } from './subnet.js';
+import { addressParse, badSpec, type Subnet, subnetHolds, subnetParse } from './subnet.js';
 
 /** Refuses a network that no host could realise. @throws NetworkError badSpec. */
 export function specCheck(input: HostNetworkSpec): HostNetworkSpec {
@@ -23,25 +23,60 @@ export function specCheck(input: HostNetworkSpec): HostNetworkSpec {
       seen.add(key);
     }
   }
+  portsCheck(spec, subnet);
   return spec;
+}
+
+/** @throws NetworkError badSpec */
+function portsCheck(spec: HostNetworkSpec, subnet: Subnet): void {
+  const seen = new Set<string>();
+  for (const port of spec.ports ?? []) {
+    if (!subnetHolds(subnet, port.ipv4) || addressParse(port.ipv4) === addressParse(spec.gateway))
+      throw badSpec(`${portText(port)}: ${port.ipv4} is no guest's address of ${spec.cidr}`);
+    if (seen.has(portText(port))) throw badSpec(`${portText(port)} is published twice`);
+    seen.add(portText(port));
+  }
 }
 
 /**
  * The leases to serve after a spec came in. A workload's journal may hold an old spec: with a revision, older leases are
  * ignored and newer ones replace all; without one nobody can tell, so leases are added, and a newcomer takes the place of
- * whatever had its name, MAC or address.
+ * whatever had its name, MAC or address. Published ports and security groups go with them.
  */
 export function leasesMerge(known: HostNetworkSpec | null, incoming: HostNetworkSpec): HostNetworkSpec {
   if (known === null || known.cidr !== incoming.cidr) return sorted(incoming);
   if (incoming.revision !== undefined) {
     return (known.revision ?? -1) > incoming.revision
-      ? { ...incoming, revision: known.revision, leases: known.leases }
+      ? {
+          ...known,
+          id: incoming.id,
+          project: incoming.project,
+          name: incoming.name,
+          gateway: incoming.gateway,
+        }
       : sorted(incoming);
   }
   const taken = new Set(incoming.leases.flatMap(leaseKeys));
   const kept = known.leases.filter((l) => !leaseKeys(l).some((key) => taken.has(key)));
   const revision = known.revision === undefined ? {} : { revision: known.revision };
-  return sorted({ ...incoming, ...revision, leases: [...kept, ...incoming.leases] });
+  const ports = incoming.ports ?? [];
+  const newer = new Set(ports.map(portText));
+  const older = (known.ports ?? []).filter((p) => !newer.has(portText(p)));
+  const groups = incoming.groups ?? known.groups;
+  const merged = {
+    ...incoming,
+    ...revision,
+    leases: [...kept, ...incoming.leases],
+    ...(groups === undefined ? {} : { groups }),
+  };
+  return sorted(withPorts(merged, [...older, ...ports]));
+}
+
+function withPorts(
+  { ports: _, ...spec }: HostNetworkSpec,
+  ports: readonly HostPort[] | undefined,
+): HostNetworkSpec {
+  return ports === undefined || ports.length === 0 ? spec : { ...spec, ports: [...ports] };
 }
 
 function sorted(spec: HostNetworkSpec): HostNetworkSpec {

@@ -16,6 +16,8 @@ export type NicKind = 'tap' | 'veth';
 export interface NicIdentity extends NicOwner {
   readonly nicId: NicId;
   readonly networkId: NetworkId;
+  /** What it may send as; null for a nic that an agent of before made. */
+  readonly addresses: { readonly mac: string; readonly ipv4: string } | null;
 }
 
 /**
@@ -36,16 +38,22 @@ export class NetworkNames {
     return `berth_${this.tag}_${hash(networkId, 10)}`;
   }
 
+  /** Table of the guard of all nics of this agent, in the family bridge, and what the names of these nics begin with. */
+  guard(): { readonly table: string; readonly prefixes: readonly string[] } {
+    const prefixes = ['bt', 'bv'].map((kind) => `${kind}${this.tag.slice(0, 3)}`);
+    return { table: `berth_${this.tag}_guard`, prefixes };
+  }
+
   /** Stable MAC of a bridge; without one a bridge takes, and changes to, the lowest of its ports. */
   bridgeMac(networkId: NetworkId): string {
     return `02:${(hash(`${this.tag} ${networkId}`, 10).match(/../g) ?? []).join(':')}`;
   }
 
-  tap(nic: NicIdentity): string {
+  tap(nic: Pick<NicIdentity, 'instanceId' | 'epoch' | 'nicId'>): string {
     return this.name('bt', `${nic.instanceId} ${nic.epoch} ${nic.nicId}`);
   }
 
-  veth(nic: NicIdentity): string {
+  veth(nic: Pick<NicIdentity, 'instanceId' | 'epoch' | 'nicId'>): string {
     return this.name('bv', `${nic.instanceId} ${nic.epoch} ${nic.nicId}`);
   }
 
@@ -64,7 +72,9 @@ export class NetworkNames {
   }
 
   nicAlias(nic: NicIdentity): string {
-    return `berth:${this.tag}:nic:${nic.instanceId}:${nic.epoch}:${nic.nicId}:${nic.networkId}`;
+    const { addresses } = nic;
+    const sends = addresses === null ? '' : `:${addresses.mac.replaceAll(':', '')}:${addresses.ipv4}`;
+    return `berth:${this.tag}:nic:${nic.instanceId}:${nic.epoch}:${nic.nicId}:${nic.networkId}${sends}`;
   }
 
   /** Reads a network's alias back; null when it is not one of this agent. */
@@ -76,19 +86,28 @@ export class NetworkNames {
 
   /** Reads a nic's alias back; null when it is not one of this agent. */
   nicOf(alias: string | null): NicIdentity | null {
-    const [scheme, tag, kind, instance, epochText, nic, network, rest] = alias?.split(':') ?? [];
-    if (scheme !== 'berth' || tag !== this.tag || kind !== 'nic' || rest !== undefined) return null;
+    const [scheme, tag, kind, instance, epochText, nic, network, ...sends] = alias?.split(':') ?? [];
+    if (scheme !== 'berth' || tag !== this.tag || kind !== 'nic') return null;
     const instanceId = InstanceId.safeParse(instance).data;
     const nicId = NicId.safeParse(nic).data;
     const networkId = NetworkId.safeParse(network).data;
     const epoch = Number(epochText);
-    if (!instanceId || !nicId || !networkId || !Number.isSafeInteger(epoch)) return null;
-    return { instanceId, epoch, nicId, networkId };
+    const addresses = sends.length === 0 ? null : addressesOf(sends);
+    if (!instanceId || !nicId || !networkId || !Number.isSafeInteger(epoch) || addresses === undefined)
+      return null;
+    return { instanceId, epoch, nicId, networkId, addresses };
   }
 
   private name(kind: string, identity: string): string {
     return `${kind}${this.tag.slice(0, 3)}${hash(identity, 10)}`;
   }
+}
+
+/** Reads `020000000001`, `10.0.0.2`; undefined when it is something else. */
+function addressesOf([mac, ipv4, rest]: readonly string[]): { mac: string; ipv4: string } | undefined {
+  if (!/^[0-9a-f]{12}$/.test(mac ?? '') || !/^\d+(\.\d+){3}$/.test(ipv4 ?? '') || rest !== undefined)
+    return undefined;
+  return { mac: mac?.match(/../g)?.join(':') ?? '', ipv4: ipv4 ?? '' };
 }
 
 /** First hex digits of SHA-256. */

@@ -1,40 +1,65 @@
 import { ifnameCheck } from '@berth/linux';
-import type { Subnet } from './subnet.js';
+import type { HostPort } from '@berth/model';
 import { hash } from './network-names.js';
+import { groupRules, type GroupSettings } from './nft-groups.js';
+import { type Expression, field, match, meta, type NftCommand, set, tableCheck } from './nft-words.js';
+import { addressParse, addressText, badSpec, type Subnet } from './subnet.js';
 
-/** One command of libnftables' JSON (libnftables-json(5)). */
-export type NftCommand = Readonly<Record<string, unknown>>;
-
-type Expression = Readonly<Record<string, unknown>>;
-
-export interface NftSettings {
+export interface NftSettings extends GroupSettings {
   readonly table: string;
   readonly bridge: string;
   readonly subnet: Subnet;
   readonly gateway: string;
+  readonly ports: readonly HostPort[];
 }
 
-const match = (left: unknown, right: unknown, op = '=='): Expression => ({ match: { op, left, right } });
-const meta = (key: string) => ({ meta: { key } });
-const field = (protocol: string, name: string) => ({ payload: { protocol, field: name } });
 const established = match({ ct: { key: 'state' } }, ['established', 'related'], 'in');
 const accept: Expression = { accept: null };
 const drop: Expression = { drop: null };
+const jump = (target: Chain): Expression => ({ jump: { target } });
+
+type Rule = { readonly chain: Chain; readonly expr: readonly Expression[] };
+type Chain = keyof typeof chains;
+
+/** Priorities as in nftables' own names: raw, dstnat, filter, srcnat. */
+const chains = {
+  raw: { type: 'filter', hook: 'prerouting', prio: -300 },
+  prerouting: { type: 'nat', hook: 'prerouting', prio: -100 },
+  output: { type: 'nat', hook: 'output', prio: -100 },
+  input: { type: 'filter', hook: 'input', prio: 0 },
+  forward: { type: 'filter', hook: 'forward', prio: 0 },
+  postrouting: { type: 'nat', hook: 'postrouting', prio: 100 },
+  // Asked by forward.
+  published: {},
+  egress: {},
+  ingress: {},
+} as const;
+
+const loopback = { prefix: { addr: '127.0.0.0', len: 8 } };
+/** Of a connection whose target was changed, by whichever table. */
+const redirected = match({ ct: { key: 'status' } }, 'dnat', 'in');
 
 /**
  * The table of one network, whole: what a guest may reach on this host (DHCP, DNS, ping to its gateway), that nothing
- * but answers is forwarded to it from other networks, that it sends with addresses of its own subnet, and the
- * masquerading of what leaves. An accept here ends only our own chain: other tables (Docker's, an administrator's)
+ * but answers and published ports is forwarded to it from other networks, what its security groups say, that it sends with
+ * addresses of its own subnet, and the masquerading of what leaves. An accept here ends only our own chain: other tables (Docker's, an administrator's)
  * still have their say.
  */
-export function nftRules(s: NftSettings): { readonly chain: string; readonly expr: readonly Expression[] }[] {
+export function nftRules(s: NftSettings): readonly Rule[] {
   const bridge = ifnameCheck(s.bridge);
   const from = match(meta('iifname'), bridge);
   const to = match(meta('oifname'), bridge);
-  const toGateway = match(field('ip', 'daddr'), s.gateway);
+  const gateway = addressText(addressParse(s.gateway));
+  const toGateway = match(field('ip', 'daddr'), gateway);
   const ownSubnet = { prefix: { addr: s.subnet.network, len: s.subnet.prefix } };
-  const dhcpTargets = match(field('ip', 'daddr'), { set: [s.gateway, '255.255.255.255'] });
+  const dhcpTargets = match(field('ip', 'daddr'), set([gateway, '255.255.255.255']));
+  const ports = s.ports.map(portCheck);
   return [
+    // With published ports the bridge routes 127.0.0.0/8, for the host's own programs: never for a guest.
+    { chain: 'raw', expr: [from, match(field('ip', 'daddr'), loopback), drop] },
+    { chain: 'raw', expr: [from, match(field('ip', 'saddr'), loopback), drop] },
+    ...publishing('prerouting', ports),
+    ...publishing('output', ports),
     { chain: 'input', expr: [match(meta('iifname'), bridge, '!='), accept] },
     { chain: 'input', expr: [established, accept] },
     { chain: 'input', expr: [dhcpTargets, match(field('udp', 'dport'), 67), accept] },
@@ -42,11 +67,27 @@ export function nftRules(s: NftSettings): { readonly chain: string; readonly exp
     { chain: 'input', expr: [toGateway, match(field('tcp', 'dport'), 53), accept] },
     { chain: 'input', expr: [toGateway, match(field('icmp', 'type'), 'echo-request'), accept] },
     { chain: 'input', expr: [drop] },
-    { chain: 'forward', expr: [from, to, accept] },
-    { chain: 'forward', expr: [to, established, accept] },
-    { chain: 'forward', expr: [to, drop] },
     { chain: 'forward', expr: [from, match(field('ip', 'saddr'), ownSubnet, '!='), drop] },
     { chain: 'forward', expr: [from, match(meta('nfproto'), 'ipv6'), drop] },
+    {
+      chain: 'forward',
+      expr: [to, redirected, match({ ct: { key: 'direction' } }, 'original'), jump('published')],
+    },
+    { chain: 'forward', expr: [to, established, accept] },
+    { chain: 'forward', expr: [from, established, accept] },
+    // What is bridged between neighbours comes here too: see bridge.ts.
+    { chain: 'forward', expr: [from, jump('egress')] },
+    { chain: 'forward', expr: [to, jump('ingress')] },
+    { chain: 'forward', expr: [from, to, accept] },
+    { chain: 'forward', expr: [to, redirected, accept] },
+    { chain: 'forward', expr: [to, drop] },
+    ...ports.map(({ protocol, ipv4, guestPort }): Rule => {
+      const target = [match(field('ip', 'daddr'), ipv4), match(field(protocol, 'dport'), guestPort)];
+      return { chain: 'published', expr: [...target, { return: null }] };
+    }),
+    // A port that is published no more is closed to the connections that came by it: its address may be another guest's.
+    { chain: 'published', expr: [drop] },
+    ...groupRules(s),
     {
       chain: 'postrouting',
       expr: [
@@ -55,7 +96,39 @@ export function nftRules(s: NftSettings): { readonly chain: string; readonly exp
         { masquerade: null },
       ],
     },
+    // Neighbours, and the host by its loopback address: the answer must come back this way.
+    ...[ownSubnet, loopback].map((source): Rule => {
+      const near = match(field('ip', 'saddr'), source);
+      return { chain: 'postrouting', expr: [to, redirected, near, { masquerade: null }] };
+    }),
   ];
+}
+
+/** What comes to an address of the host, on a published port, goes to the guest. */
+function publishing(chain: 'prerouting' | 'output', ports: readonly HostPort[]): Rule[] {
+  if (ports.length === 0) return [];
+  const elsewhere = match({ fib: { result: 'type', flags: ['daddr'] } }, 'local', '!=');
+  return [
+    { chain, expr: [elsewhere, accept] },
+    ...ports.map(({ protocol, hostPort, ipv4, guestPort }) => ({
+      chain,
+      expr: [
+        match(meta('nfproto'), 'ipv4'),
+        match(field(protocol, 'dport'), hostPort),
+        { dnat: { family: 'ip', addr: ipv4, port: guestPort } },
+      ],
+    })),
+  ];
+}
+
+/** @throws NetworkError badSpec */
+function portCheck(port: HostPort): HostPort {
+  const { protocol, hostPort, guestPort } = port;
+  for (const number of [hostPort, guestPort])
+    if (!Number.isSafeInteger(number) || number < 1 || number > 65_535)
+      throw badSpec(`not a port: ${JSON.stringify(number)}`);
+  if (!['tcp', 'udp'].includes(protocol)) throw badSpec(`not a protocol: ${JSON.stringify(protocol)}`);
+  return { protocol, hostPort, guestPort, ipv4: addressText(addressParse(port.ipv4)) };
 }
 
 /** The comment on each rule of a table: changes with the rules, so that a look tells whether they are the wanted ones. */
@@ -66,18 +139,23 @@ export function nftMark(s: NftSettings): string {
 /** Commands that put the table in place in one transaction, whatever was there before. */
 export function nftApply(s: NftSettings): { readonly nftables: NftCommand[] } {
   const table = { family: 'inet', name: tableCheck(s.table) };
-  const chain = (name: string, type: string, prio: number): NftCommand => ({
-    add: { chain: { family: 'inet', table: s.table, name, type, hook: name, prio, policy: 'accept' } },
-  });
   const comment = nftMark(s);
   return {
     nftables: [
       { add: { table } }, // so that the deletion finds one
       { delete: { table } },
       { add: { table } },
-      chain('input', 'filter', 0),
-      chain('forward', 'filter', 0),
-      chain('postrouting', 'nat', 100),
+      ...Object.entries(chains).map(([name, base]) => ({
+        add: {
+          chain: {
+            family: 'inet',
+            table: s.table,
+            name,
+            ...base,
+            ...('hook' in base ? { policy: 'accept' } : {}),
+          },
+        },
+      })),
       ...nftRules(s).map(({ chain: name, expr }) => ({
         add: { rule: { family: 'inet', table: s.table, chain: name, comment, expr } },
       })),
@@ -89,19 +167,4 @@ export function nftApply(s: NftSettings): { readonly nftables: NftCommand[] } {
 export function nftDelete(name: string): { readonly nftables: NftCommand[] } {
   const table = { family: 'inet', name: tableCheck(name) };
   return { nftables: [{ add: { table } }, { delete: { table } }] };
-}
-
-/** Whether a listing (`nft -j list table`) shows exactly the rules of `nftApply`, by count and mark. */
-export function nftMatches(listing: unknown, s: NftSettings): boolean {
-  const entries = (listing as { nftables?: { rule?: { comment?: string } }[] }).nftables ?? [];
-  const rules = entries.flatMap((e) => (e.rule === undefined ? [] : [e.rule]));
-  const mark = nftMark(s);
-  return rules.length === nftRules(s).length && rules.every((r) => r.comment === mark);
-}
-
-/** nft takes names from JSON literally into its scanner's place: keep them to what its grammar calls a string. */
-function tableCheck(name: string): string {
-  if (!/^[a-zA-Z][a-zA-Z0-9_]{0,63}$/.test(name))
-    throw new RangeError(`not a table name: ${JSON.stringify(name)}`);
-  return name;
 }

@@ -6,6 +6,8 @@ import { NetworkError } from './network-error.js';
 export interface NicWanted {
   readonly link: string;
   readonly alias: string;
+  /** As an agent of before named the same nic. */
+  readonly olderAlias: string;
   readonly bridge: string;
   readonly mtu: number;
 }
@@ -66,6 +68,10 @@ function farEndThere(wanted: VethWanted): boolean {
 function ownLink(netlink: Netlink, wanted: NicWanted): LinkInfo | null {
   const link = netlink.link(wanted.link);
   if (link === null || link.alias === wanted.alias) return link;
+  if (link.alias === wanted.olderAlias) {
+    netlink.setLink(wanted.link, { alias: wanted.alias });
+    return link;
+  }
   if (link.alias !== null) {
     throw new NetworkError(
       'nameTaken',

@@ -6,7 +6,9 @@ import { expect, test } from 'vitest';
 import { dnsmasqConfig, dnsmasqHosts, dnsmasqLeases, type DnsmasqSettings } from './dnsmasq-config.js';
 import { leasesMerge, specCheck } from './lease-book.js';
 import { networkDomain, NetworkNames } from './network-names.js';
-import { nftApply, nftMatches, nftRules, type NftSettings } from './nft-ruleset.js';
+import { guardAdmit, guardApply, guardExpel } from './nft-guard.js';
+import { nftApply, nftMark, nftRules, type NftSettings } from './nft-ruleset.js';
+import { nftMatches } from './nft-words.js';
 import { addressText, subnetHolds, subnetParse } from './subnet.js';
 
 const settings: DnsmasqSettings = {
@@ -25,6 +27,22 @@ const nft: NftSettings = {
   bridge: 'bb0',
   subnet: settings.subnet,
   gateway: settings.gateway,
+  ports: [
+    { protocol: 'tcp', hostPort: 8080, ipv4: '10.77.1.5', guestPort: 80 },
+    { protocol: 'udp', hostPort: 5353, ipv4: '10.77.1.6', guestPort: 53 },
+  ],
+  members: [1, 2].map((n) => ({ ipv4: `10.77.1.${n + 4}`, groups: ['web'] })),
+  groups: [
+    {
+      name: 'web',
+      rules: [
+        { direction: 'ingress', protocol: 'tcp', ports: { first: 80, last: 80 }, cidr: '0.0.0.0/0' },
+        { direction: 'ingress', protocol: 'udp', ports: { first: 1000, last: 2000 } },
+        { direction: 'ingress', protocol: 'icmp', cidr: '10.0.0.0/8' },
+        { direction: 'egress', group: 'web' },
+      ],
+    },
+  ],
 };
 
 /** Strings as an attacker or an accident would write them, and random ones. */
@@ -127,24 +145,45 @@ test('nft itself accepts the table (checked, not applied)', async () => {
   await run('nft', ['-j', '-c', '-f', '-'], { input: JSON.stringify(nftApply(nft)) });
 });
 
+const guard = { table: 'berth_x', prefixes: ['bt012', 'bv012'] };
+const guarded = { ifname: 'bv0', mac: '02:00:00:00:00:01', ipv4: '10.77.1.5' };
+
+test('nft itself accepts the guard with a nic, and a nic that comes and goes (checked, not applied)', async () => {
+  const { nftables } = guardApply(guard, [guarded], ['bt0']);
+  const more = { ...guarded, ifname: 'bv1', mac: '02:00:00:00:00:02', ipv4: '10.77.1.6' };
+  const all = [
+    ...nftables,
+    ...guardAdmit(guard, more).nftables,
+    ...guardExpel(guard, [more, guarded]).nftables,
+  ];
+  await run('nft', ['-j', '-c', '-f', '-'], { input: JSON.stringify({ nftables: all }) });
+});
+
 test('a listing fits only when it has every rule with the mark of these settings', () => {
   const rules = nftApply(nft).nftables.flatMap((c) => (c.add as { rule?: unknown } | undefined)?.rule ?? []);
   const listing = (some: unknown[]) => ({ nftables: [{ metainfo: {} }, ...some.map((rule) => ({ rule }))] });
   expect(rules).toHaveLength(nftRules(nft).length);
-  expect(nftMatches(listing(rules), nft)).toBe(true);
-  expect(nftMatches(listing(rules.slice(1)), nft)).toBe(false);
-  expect(nftMatches(listing(rules), { ...nft, gateway: '10.77.1.2' })).toBe(false);
-  expect(nftMatches({}, nft)).toBe(false);
+  const wanted = (s: NftSettings) => ({ mark: nftMark(s), rules: nftRules(s).length });
+  expect(nftMatches(listing(rules), wanted(nft))).toBe(true);
+  expect(nftMatches(listing(rules.slice(1)), wanted(nft))).toBe(false);
+  expect(nftMatches(listing(rules), wanted({ ...nft, gateway: '10.77.1.2' }))).toBe(false);
+  expect(nftMatches(listing(rules), wanted({ ...nft, ports: nft.ports.slice(1) }))).toBe(false);
+  expect(nftMatches({}, wanted(nft))).toBe(false);
 });
 
 test('identities come back from a link alias, and names fit an interface', () => {
   const names = new NetworkNames('/var/lib/berth');
   fc.assert(
     fc.property(fc.uuid({ version: 4 }), fc.uuid({ version: 4 }), fc.nat(), (a, b, epoch) => {
-      const nic = { instanceId: a, nicId: b, networkId: a, epoch } as unknown as Parameters<
+      const addresses = { mac: '02:00:00:00:00:0a', ipv4: '10.77.1.5' };
+      const nic = { instanceId: a, nicId: b, networkId: a, epoch, addresses } as unknown as Parameters<
         NetworkNames['nicAlias']
       >[0];
+      const older = { ...nic, addresses: null };
       expect(names.nicOf(names.nicAlias(nic))).toEqual(nic);
+      expect(names.nicOf(names.nicAlias(older))).toEqual(older);
+      expect(names.nicOf(`${names.nicAlias(nic)}:x`)).toBeNull();
+      expect(names.nicAlias(nic).length).toBeLessThan(256);
       expect(names.networkOf(names.networkAlias(nic.networkId))).toBe(a);
       expect(names.networkOf(names.nicAlias(nic))).toBeNull();
       expect(new NetworkNames('/elsewhere').nicOf(names.nicAlias(nic))).toBeNull();
@@ -188,6 +227,28 @@ test('with revisions the newest leases win; without, leases are added and a newc
   const merged = leasesMerge(specOf(7, [web, db]), specOf(undefined, [taker]));
   expect(merged).toMatchObject({ revision: 7, leases: [web, taker] });
   expect(() => specCheck(merged)).not.toThrow();
+});
+
+const port = { protocol: 'tcp' as const, hostPort: 8080, ipv4: web.ipv4, guestPort: 80 };
+const withPorts = (revision: number | undefined, ports: HostNetworkSpec['ports']) => ({
+  ...specOf(revision, [web, db]),
+  ports,
+});
+
+test('published ports are of the revision of the leases; without one, a newcomer takes what it collides with', () => {
+  const moved = { ...port, ipv4: db.ipv4 };
+  const other = { ...port, protocol: 'udp' as const };
+  expect(leasesMerge(withPorts(2, [port]), withPorts(1, [moved])).ports).toEqual([port]);
+  expect(leasesMerge(withPorts(2, [port]), withPorts(3, [moved])).ports).toEqual([moved]);
+  expect(leasesMerge(withPorts(2, [port]), specOf(3, [web])).ports).toBeUndefined();
+  expect(leasesMerge(specOf(2, [web]), withPorts(1, [port])).ports).toBeUndefined();
+  expect(leasesMerge(withPorts(2, [port, other]), withPorts(undefined, [moved])).ports).toEqual([
+    other,
+    moved,
+  ]);
+  for (const bad of [{ ipv4: '10.77.2.5' }, { ipv4: '10.77.1.1' }])
+    expect(() => specCheck(withPorts(1, [{ ...port, ...bad }]))).toThrow(/no guest's address/);
+  expect(() => specCheck(withPorts(1, [port, moved]))).toThrow(/twice/);
 });
 
 test('merged leases never hold a name, MAC or address twice', () => {

@@ -1,4 +1,4 @@
-import type { AccelVerdict, FilterName } from '@berth/model';
+import { type AccelVerdict, type FilterName, portRefusal, portsOf, portText } from '@berth/model';
 import type { HostSnapshot, PlacementRequest } from './snapshot.js';
 
 /** Why a host cannot take an instance. */
@@ -155,6 +155,17 @@ export const filters: readonly Filter[] = [
             `volume on ${r.volumeHost.name}`,
             `the instance's disk is on ${r.volumeHost.name}`,
           ),
+  },
+  {
+    name: 'ports',
+    check: (h, r) => {
+      const host = { offer: h.capabilities?.publishedPorts, taken: new Set(h.ports) };
+      for (const port of portsOf(r.spec)) {
+        const no = portRefusal(port, host);
+        if (no !== null) return refuse(`${portText(port)} free`, no.have, no.message);
+      }
+      return null;
+    },
   },
   room(
     'cpu',

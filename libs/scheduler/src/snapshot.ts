@@ -21,6 +21,8 @@ export interface HostSnapshot {
   readonly used: Capacity;
   /** Instances placed here that have not ended. */
   readonly instances: number;
+  /** Ports that its instances publish, as `tcp/8080`. */
+  readonly ports: readonly string[];
   /** Digests of images that the host holds wholly. */
   readonly images: readonly string[];
 }

@@ -18,6 +18,7 @@ import {
 import { ProjectsController } from './projects.controller.js';
 import { PromptsController } from './prompts.controller.js';
 import { ScreensController } from './screens.controller.js';
+import { SecurityGroupsController } from './security-groups.controller.js';
 import { SessionController, SignInCodesController } from './session.controller.js';
 import { SnapshotsController } from './snapshots.controller.js';
 import { TerminalDoorController, TerminalsController } from './terminals.controller.js';
@@ -39,6 +40,7 @@ export const controllers: readonly Type[] = [
   SnapshotsController,
   ImagesController,
   NetworksController,
+  SecurityGroupsController,
   VolumesController,
   HostsController,
   UsageController,

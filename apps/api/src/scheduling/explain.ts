@@ -5,6 +5,8 @@ import {
   type Instance,
   type InstanceId,
   type InstanceSpec,
+  portsOf,
+  portText,
   resourcesOf,
 } from '@berth/model';
 import { decide, type DecisionDraft, type HostSnapshot, judge, type Snapshot } from '@berth/scheduler';
@@ -89,8 +91,11 @@ function withoutOwn(snapshot: Snapshot, instance: Instance): Snapshot {
   const { phase, host } = instance.status;
   if (host === null || phase === null || phase === 'ended') return snapshot;
   const own = resourcesOf(instance.spec);
+  // Of the spec as it is now, which is what its host publishes.
+  const ports = new Set(portsOf(instance.spec).map(portText));
   const free = (h: HostSnapshot): HostSnapshot => ({
     ...h,
+    ports: h.ports.filter((p) => !ports.has(p)),
     used: {
       ...h.used,
       cpuMillis: h.used.cpuMillis - own.cpuMillis,

@@ -1,5 +1,5 @@
 import { faultPoint } from '@berth/faults';
-import type { Decision, DecisionId, HostId } from '@berth/model';
+import { type Decision, type DecisionId, type HostId, portsOf, portText } from '@berth/model';
 import {
   type DecisionDraft,
   decide,
@@ -119,10 +119,11 @@ function complete(deps: PlaceDeps, draft: DecisionDraft): Decision {
 }
 
 /** The snapshot after our own commit, so that a batch needs one read. */
-function booked(snapshot: Snapshot, hostId: HostId, { resources }: PendingInstance): Snapshot {
+function booked(snapshot: Snapshot, hostId: HostId, { resources, spec }: PendingInstance): Snapshot {
   const add = (h: HostSnapshot): HostSnapshot => ({
     ...h,
     instances: h.instances + 1,
+    ports: [...h.ports, ...portsOf(spec).map(portText)],
     used: {
       cpuMillis: h.used.cpuMillis + resources.cpuMillis,
       memoryMiB: h.used.memoryMiB + resources.memoryMiB,

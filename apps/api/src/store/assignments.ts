@@ -3,6 +3,7 @@ import type {
   Digest,
   HostId,
   HostNetworkSpec,
+  HostPort,
   HostVolume,
   ImageContent,
   InstanceSpec,
@@ -11,6 +12,7 @@ import type { Db, Tx } from './db.js';
 import { inTx } from './db.js';
 import { incarnationOf, incarnationSince } from './meta.js';
 import { ordersRead } from './snapshot-reports.js';
+import { groupsRead } from './security-groups.js';
 import type { AssignmentList, AssignmentRow, TombstoneRow } from './rows.js';
 
 interface PlacedRow {
@@ -134,7 +136,8 @@ async function networksRead(
 ): Promise<readonly HostNetworkSpec[]> {
   const rows = await tx.rows<HostNetworkSpec & Record<string, unknown>>(
     `SELECT w.id, pr.name AS project, w.name, w.cidr, host(w.gateway) AS gateway,
-       coalesce(jsonb_agg(jsonb_build_object('name', i.name, 'mac', n.mac, 'ipv4', host(a.address)) ORDER BY a.address)
+       coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('name', i.name, 'mac', n.mac, 'ipv4', host(a.address),
+         'groups', nullif(i.spec->'nics'->n.index->'securityGroups', '[]'))) ORDER BY a.address)
          FILTER (WHERE p.phase <> 'ended'), '[]') AS leases
      FROM placements p JOIN instances i ON i.id = p.instance_id JOIN nics n ON n.instance_id = i.id
      JOIN addresses a ON a.nic_id = n.id JOIN networks w ON w.id = n.network_id JOIN projects pr ON pr.id = w.project_id
@@ -142,11 +145,38 @@ async function networksRead(
      GROUP BY w.id, pr.name ORDER BY w.id`,
     [hostId, offeredOnly],
   );
-  return rows.map((r) => ({ ...r, revision }));
+  const ports = await portsRead(tx, hostId, offeredOnly);
+  const groups = await groupsRead(tx, rows);
+  return rows.map((r) => ({
+    ...r,
+    revision,
+    ...(ports.has(r.id) ? { ports: ports.get(r.id) } : {}),
+    ...(groups.has(r.id) ? { groups: groups.get(r.id) } : {}),
+  }));
+}
+
+/** What the instances on this host publish, by network. It needs no mention of what stops: its placement ends first. */
+async function portsRead(
+  tx: Tx,
+  hostId: HostId,
+  offeredOnly: boolean,
+): Promise<ReadonlyMap<string, HostPort[]>> {
+  const rows = await tx.rows<HostPort & { network_id: string }>(
+    `SELECT n.network_id, q.protocol, q."hostPort", q."guestPort", host(a.address) AS ipv4
+     FROM instances i JOIN placements p ON p.instance_id = i.id JOIN nics n ON n.instance_id = i.id JOIN addresses a ON a.nic_id = n.id
+     CROSS JOIN LATERAL jsonb_to_recordset(i.spec->'nics'->n.index->'ports') AS q (protocol text, "hostPort" int, "guestPort" int)
+     WHERE i.spec @? '$.nics[*].ports[*]' AND p.host_id = $1 AND p.phase <> 'ended' AND (NOT $2 OR p.offered_at IS NOT NULL)
+     ORDER BY n.network_id, q.protocol, q."hostPort"`,
+    [hostId, offeredOnly],
+  );
+  const byNetwork = new Map<string, HostPort[]>();
+  for (const { network_id, ...port } of rows)
+    byNetwork.set(network_id, [...(byNetwork.get(network_id) ?? []), port]);
+  return byNetwork;
 }
 
 /**
- * Whatever changes the leases of a host raises the revision of its list. A restored database has an older one, but a
+ * Whatever changes leases, ports or security groups of a host raises the revision of its list. A restored database has an older one, but a
  * younger incarnation: its birth in seconds comes first, so that no host takes the leases it is given then for old ones.
  * 2^20 list changes a second would be needed to catch up with the clock.
  */

@@ -1,6 +1,7 @@
 import type { Capabilities, Capacity, Digest, Host, HostId } from '@berth/model';
 import type { Db, Tx } from './db.js';
 import { inTx, read } from './db.js';
+import { portsTaken } from './ports-taken.js';
 import type { PlacementSnapshot } from './rows.js';
 
 interface HostRow {
@@ -93,6 +94,7 @@ export async function snapshotRead(db: Db): Promise<PlacementSnapshot> {
       'SELECT host_id, digest FROM host_images ORDER BY digest',
     );
     const held = new Map<string, Digest[]>();
+    const ports = await portsTaken(tx);
     for (const i of images) held.set(i.host_id, [...(held.get(i.host_id) ?? []), i.digest]);
     return {
       snapshotId: tx.ids.uuid(),
@@ -106,6 +108,7 @@ export async function snapshotRead(db: Db): Promise<PlacementSnapshot> {
         capabilities: h.capabilities,
         capacity: capacityOf(h),
         used: { cpuMillis: h.used_cpu, memoryMiB: h.used_memory, diskMiB: h.used_disk },
+        ports: ports.get(h.id) ?? [],
         images: held.get(h.id) ?? [],
         instances: h.instances,
       })),

@@ -18,6 +18,8 @@ import { operationEnd, operationOf, operationWrite } from './operations.js';
 import { invalidField, matchVersion, notFound } from './refusals.js';
 import { diskRoom } from './capacity.js';
 import { refuseDetached, refuseReverting } from './snapshot-guards.js';
+import { portsBook } from './published-ports.js';
+import { nicGroupsHold } from './nic-groups.js';
 import { volumesClaim, volumesRelease } from './volume-claims.js';
 import type { InstanceChange, Verb } from './rows.js';
 import { stateRefresh } from './state.js';
@@ -101,7 +103,25 @@ export async function operationTakes(
   });
 }
 
-const frozen = ['isolation', 'image', 'nics', 'desired'] as const;
+const frozen = ['isolation', 'image', 'desired'] as const;
+
+/** @throws invalid */
+function refuseFrozen(spec: InstanceSpec, was: InstanceSpec): void {
+  for (const field of frozen)
+    if (!same(spec[field], was[field]))
+      throw invalidField(
+        `/spec/${field}`,
+        'cannot change after creation',
+        field === 'desired' ? 'use the actions start, stop, pause and suspend' : 'create another instance',
+      );
+  const networks = (s: InstanceSpec): string[] => s.nics.map((nic) => nic.network);
+  if (!same(networks(spec), networks(was)))
+    throw invalidField(
+      '/spec/nics',
+      'keep their networks after creation; only their ports and security groups can change',
+      'create another instance',
+    );
+}
 
 export async function instanceUpdate(
   db: Db,
@@ -121,18 +141,15 @@ export async function instanceUpdate(
     refuseDeleting(i);
     const spec = update.spec ?? i.spec;
     const labels = update.labels ?? i.labels;
-    for (const field of frozen)
-      if (!same(spec[field], i.spec[field]))
-        throw invalidField(
-          `/spec/${field}`,
-          'cannot change after creation',
-          field === 'desired' ? 'use the actions start, stop, pause and suspend' : 'create another instance',
-        );
+    refuseFrozen(spec, i.spec);
     // What runs, or is about to, is brought to it by its host.
     const host = live(i) && i.desired !== 'stopped' ? i.host_id : null;
     await refuseDetached(tx, i, spec);
     await rootDiskGrow(tx, i, spec);
-    await volumesClaim(tx, { id: i.id, projectId: i.project_id, spec, liveHost: live(i) ? i.host_id : null });
+    const liveHost = live(i) ? i.host_id : null;
+    await volumesClaim(tx, { id: i.id, projectId: i.project_id, spec, liveHost });
+    await nicGroupsHold(tx, i.project_id, spec);
+    if (liveHost !== null) await portsBook(tx, liveHost, { id: i.id, spec });
     const operationId = await operationWrite(tx, ctx, {
       projectId: i.project_id,
       kind: 'update',

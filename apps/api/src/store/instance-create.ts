@@ -5,6 +5,7 @@ import { inTx, isDuplicate, read } from './db.js';
 import { eventsWrite, instanceObject } from './events.js';
 import { instanceOf } from './instance-read.js';
 import { nicsAllocate } from './ipam.js';
+import { nicGroupsHold } from './nic-groups.js';
 import { operationOf, operationWrite } from './operations.js';
 import { poolNamed } from './pools.js';
 import { invalidField, nameTaken } from './refusals.js';
@@ -80,6 +81,7 @@ async function createIn(
   await revisionWrite(tx, ctx, { id, generation: 1, spec, labels, operationId });
   await rootVolumeWrite(tx, { id, projectId, name, spec, poolId, digest: image.digest });
   await volumesClaim(tx, { id, projectId, spec, liveHost: null });
+  await nicGroupsHold(tx, projectId, spec);
   await eventsWrite(tx, ctx, [
     {
       class: 'audit',

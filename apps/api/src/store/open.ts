@@ -33,6 +33,7 @@ import { snapshotGet, snapshotList } from './snapshot-read.js';
 import { snapshotReport } from './snapshot-reports.js';
 import { snapshotCreate, snapshotDelete, snapshotRevert } from './snapshots.js';
 import * as terminalTickets from './terminal-tickets.js';
+import * as securityGroups from './security-groups.js';
 import * as volumes from './volumes.js';
 import type { Store } from './store.js';
 
@@ -109,6 +110,7 @@ function bindAll<T extends Record<string, (db: Db, ...args: never[]) => unknown>
 
 function bind(db: Db): Omit<Store, 'close'> {
   const { projectCreate, projectList, projectGet, projectUpdate, networkList, networkGet } = projects;
+  const { securityGroupList, securityGroupGet, securityGroupPut, securityGroupDelete } = securityGroups;
   const { volumeList, volumeGet, volumeCreate, volumeUpdate, volumeDelete } = volumes;
   const { hostOf: _hostOf, usedOf: _usedOf, ...hostReads } = hostRead;
   const { instanceGet, instanceById, instanceList, instanceCounts, instanceRevisions } = instances;
@@ -124,6 +126,7 @@ function bind(db: Db): Omit<Store, 'close'> {
       networkList,
       networkGet,
     }),
+    ...bindAll(db, { securityGroupList, securityGroupGet, securityGroupPut, securityGroupDelete }),
     ...bindAll(db, { volumeList, volumeGet, volumeCreate, volumeUpdate, volumeDelete }),
     ...bindAll(db, { snapshotList, snapshotGet, snapshotCreate, snapshotRevert, snapshotDelete }),
     ...bindAll(db, accessWriters),

@@ -6,6 +6,7 @@ import { decisionWrite } from './decisions.js';
 import { eventsWrite, instanceObject } from './events.js';
 import { capacityLock } from './capacity.js';
 import { usedOf } from './host-read.js';
+import { portsLook } from './published-ports.js';
 import type { PendingInstance, PlacementCommit } from './rows.js';
 import { instanceLock, stateRefresh } from './state.js';
 
@@ -91,7 +92,7 @@ export async function placementCommit(db: Db, commit: CommitRequest): Promise<Pl
     if (wanting.volumeHostId !== null && wanting.volumeHostId !== commit.hostId)
       return stale('its volumes are on another host');
     await capacityLock(tx, commit.hostId);
-    const refused = await roomLook(tx, commit.hostId, wanting.resources);
+    const refused = await roomLook(tx, commit.hostId, wanting);
     return refused ?? placementWrite(tx, commit, wanting);
   });
 }
@@ -109,11 +110,8 @@ interface Room {
   away: boolean;
 }
 
-async function roomLook(
-  tx: Tx,
-  hostId: HostId,
-  need: PendingInstance['resources'],
-): Promise<PlacementCommit | null> {
+async function roomLook(tx: Tx, hostId: HostId, wanting: PendingInstance): Promise<PlacementCommit | null> {
+  const need = wanting.resources;
   const room = await tx.row<Room & Record<string, unknown>>(
     `SELECT c.cpu_millis, c.memory_mib, c.disk_mib, u.*, h.schedulable,
        h.silent_since IS NOT NULL OR h.revoked_at IS NOT NULL OR h.session IS NULL AS away
@@ -139,7 +137,7 @@ async function roomLook(
           : // A volume that lives here already needs no more disk, even where the host has become smaller.
             need.diskMiB > 0 && need.diskMiB > free.diskMiB
             ? `disk: need ${need.diskMiB}, have ${free.diskMiB} MiB`
-            : null;
+            : ((await portsLook(tx, hostId, wanting))?.message ?? null);
   return reason === null ? null : { outcome: 'full', reason, free };
 }
 

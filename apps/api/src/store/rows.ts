@@ -96,6 +96,8 @@ export interface HostSnapshot {
   readonly capacity: Capacity | null;
   /** cpu and memory of placements that have not ended; disk of the volumes that live there. */
   readonly used: Capacity;
+  /** Ports that its instances publish, as `tcp/8080`. */
+  readonly ports: readonly string[];
   /** Digests of images whose blobs are all on the host. */
   readonly images: readonly Digest[];
   /** Owner placements that have not ended. */

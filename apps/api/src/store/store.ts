@@ -23,6 +23,8 @@ import type {
   ProjectId,
   Role,
   Snapshot,
+  SecurityGroup,
+  SecurityRule,
   Volume,
   VolumeCreate,
   VolumeUpdate,
@@ -51,6 +53,21 @@ export interface ProjectStore {
   ): Promise<Project & { id: ProjectId }>;
   networkList(projectId: ProjectId): Promise<readonly Network[]>;
   networkGet(projectId: ProjectId, name: string): Promise<Network | null>;
+}
+
+export interface SecurityGroupStore {
+  securityGroupList(projectId: ProjectId): Promise<readonly SecurityGroup[]>;
+  securityGroupGet(projectId: ProjectId, name: string): Promise<SecurityGroup | null>;
+  /** Makes it, or replaces its rules; `hosts` have instances in it. @throws preconditionFailed, notFound (`ifMatch` of none), invalid (a rule names no group) */
+  securityGroupPut(
+    ctx: RequestContext,
+    put: { projectId: ProjectId; name: string; ifMatch?: number; rules: readonly SecurityRule[] },
+  ): Promise<{ readonly group: SecurityGroup; readonly made: boolean; readonly hosts: readonly HostId[] }>;
+  /** @throws notFound, preconditionFailed, inUse */
+  securityGroupDelete(
+    ctx: RequestContext,
+    target: { projectId: ProjectId; name: string; ifMatch?: number },
+  ): Promise<void>;
 }
 
 export interface VolumeStore {
@@ -254,7 +271,7 @@ export interface InstanceStore {
     create: { projectId: ProjectId; body: InstanceCreate; deadlineSeconds: number },
   ): Promise<rows.InstanceChange>;
   /**
-   * Replaces spec (all but `desired`, `isolation`, `image`, `nics`, which are refused) and labels. What runs is
+   * Replaces spec (all but `desired`, `isolation`, `image`, networks of `nics`, which are refused) and labels. What runs is
    * brought to it by its host, as far as that can be done while it runs; the operation tells when. @throws notFound, preconditionFailed, stateConflict (deleting), invalid
    */
   instanceUpdate(
@@ -463,6 +480,7 @@ export interface MetaStore {
 export interface Store
   extends
     ProjectStore,
+    SecurityGroupStore,
     VolumeStore,
     SnapshotStore,
     AccessStore,

@@ -55,6 +55,7 @@ export function instanceText(i: Instance, now: number): string {
     ['Image', `${spec.image} (${i.imageDigest})`],
     ['Size', size.join(', ')],
     ...status.nics.map((n): [string, string] => ['Address', `${n.ipv4} on ${n.network}, ${n.mac}`]),
+    ['Published', publishedText(i)],
     [
       'Labels',
       Object.entries(i.labels)
@@ -71,6 +72,13 @@ export function instanceText(i: Instance, now: number): string {
   const shown = lines.filter(([, value]) => value !== null && value !== '');
   const head = shown.map(([key, value]) => `${`${key}:`.padEnd(11)} ${plain(value)}\n`).join('');
   return `${head}\nSpec:\n${indented(yamlText(spec))}\nConditions:${conditionsText(i, now)}`;
+}
+
+/** `8080 of host-1 -> 80` */
+function publishedText({ status }: Instance): string {
+  const of = status.host === null ? '' : ` of ${status.host.name}`;
+  const ports = status.nics.flatMap((n) => n.ports);
+  return ports.map((p) => `${p.protocol} ${p.hostPort}${of} -> ${p.guestPort}`).join(', ');
 }
 
 function exitText(exit: Instance['status']['lastExit'], now: number): string | null {

@@ -150,6 +150,20 @@ function Overview({ instance }: { instance: Instance }) {
                 </span>
               )),
             ],
+            ...(status.nics.some((n) => n.ports.length > 0)
+              ? [
+                  [
+                    'Published',
+                    status.nics.flatMap((n) =>
+                      n.ports.map((p) => (
+                        <span className="mono" key={`${p.protocol} ${p.hostPort}`}>
+                          {p.protocol} {p.hostPort} of the host &rarr; {p.guestPort} ({n.network})
+                        </span>
+                      )),
+                    ),
+                  ] as const,
+                ]
+              : []),
             [
               'Epoch, run',
               status.epoch === null ? (

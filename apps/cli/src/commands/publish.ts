@@ -1,0 +1,91 @@
+import { answer, type Schemas } from '@berth/client';
+import { exitCodes, Failure } from '../failure.js';
+import { accept, type WaitOptions, waiting } from '../operation.js';
+import { examples, ofInstance, wholeNumber, type Commands, type Session } from '../session.js';
+
+type Nics = Schemas['Instance']['spec']['nics'];
+type Port = NonNullable<Nics[number]['ports']>[number];
+type Asked = Pick<Port, 'protocol' | 'hostPort'>;
+
+export const publishCommands: Commands = (program, session) => {
+  const publish = waiting(program.command('publish <instance> <port...>'))
+    .description("have an instance's host answer for ports of it: hostPort:guestPort, with /udp for UDP")
+    .option('--nic <number>', 'nic that gets it, from 0', (t) => wholeNumber('--nic', t), 0)
+    .action(async (name: string, texts: string[], options: WaitOptions & { nic: number }) => {
+      const ports = texts.map(portOf);
+      await changing(session(), name, options, (nics) => {
+        if (nics[options.nic] === undefined)
+          throw new Failure(
+            `${name} has no nic ${options.nic}\n  -> It has ${nics.length}, counted from 0`,
+            exitCodes.usage,
+          );
+        const kept = without(nics, ports);
+        return kept.map((nic, i) =>
+          i === options.nic ? { ...nic, ports: [...(nic.ports ?? []), ...ports] } : nic,
+        );
+      });
+    });
+  examples(publish, 'berth publish web 8080:80\nberth publish web 8080:80 5353:53/udp');
+  const unpublish = waiting(program.command('unpublish <instance> <port...>'))
+    .description('no longer have the host answer for ports: hostPort, with /udp for UDP')
+    .action(async (name: string, texts: string[], options: WaitOptions) => {
+      const ports = texts.map(hostPortOf);
+      await changing(session(), name, options, (nics) => {
+        const has = nics.flatMap((nic) => nic.ports ?? []);
+        const missing = ports.find((port) => !has.some((p) => same(p, port)));
+        if (missing === undefined) return without(nics, ports);
+        const list = has.map((p) => `${p.hostPort}/${p.protocol}`).join(', ') || 'none';
+        const what = `${name} does not publish ${missing.hostPort}/${missing.protocol}`;
+        throw new Failure(`${what}\n  -> It publishes: ${list}`, exitCodes.notFound);
+      });
+    });
+  examples(unpublish, 'berth unpublish web 8080');
+};
+
+function portOf(text: string): Port {
+  const found = /^(\d{1,5}):(\d{1,5})(?:\/(tcp|udp))?$/.exec(text);
+  if (found === null)
+    throw new Failure(
+      `"${text}" is no port to publish\n  -> Write hostPort:guestPort, as in 8080:80 or 5353:53/udp`,
+      exitCodes.usage,
+    );
+  return {
+    protocol: found[3] === 'udp' ? 'udp' : 'tcp',
+    hostPort: Number(found[1]),
+    guestPort: Number(found[2]),
+  };
+}
+
+function hostPortOf(text: string): Asked {
+  const found = /^(\d{1,5})(?:\/(tcp|udp))?$/.exec(text);
+  if (found === null)
+    throw new Failure(
+      `"${text}" is no port of a host\n  -> Write the host's port, as in 8080 or 5353/udp`,
+      exitCodes.usage,
+    );
+  return { protocol: found[2] === 'udp' ? 'udp' : 'tcp', hostPort: Number(found[1]) };
+}
+
+const same = (a: Asked, b: Asked): boolean => a.protocol === b.protocol && a.hostPort === b.hostPort;
+
+/** A nic that is left without ports is as it was before it had any. */
+function without(nics: Nics, ports: readonly Asked[]): Nics {
+  return nics.map(({ ports: has = [], ...nic }) => {
+    const kept = has.filter((p) => !ports.some((q) => same(p, q)));
+    return kept.length === 0 ? nic : { ...nic, ports: kept };
+  });
+}
+
+/** Changes what an instance publishes, if nobody else changes it at the same time. */
+async function changing(
+  s: Session,
+  name: string,
+  options: WaitOptions,
+  change: (nics: Nics) => Nics,
+): Promise<void> {
+  const at = '/v1/projects/{project}/instances/{name}';
+  const { spec, resourceVersion } = await answer(s.api.rest.GET(at, { params: ofInstance(s, name) }));
+  const body = { spec: { ...spec, nics: change(spec.nics) } };
+  const params = { ...ofInstance(s, name), header: { 'if-match': `"${resourceVersion}"` } };
+  await accept(s, options, [() => answer(s.api.rest.PUT(at, { params, body }))]);
+}
