@@ -3,8 +3,8 @@ import { bad, ok, type Check } from './check.js';
 /** What stands at the kernel's forward hook beside Berth's own tables. */
 export interface ForwardingFindings {
   readonly ipForward: boolean;
-  /** `net.bridge.bridge-nf-call-iptables`, null where the module is not loaded. */
-  readonly bridgeNfCall: boolean | null;
+  /** br_netfilter is there: Berth's bridges show what they carry to the firewall, whatever `bridge-nf-call-iptables` says of others. */
+  readonly bridgeNfCall: boolean;
   /** What Berth's bridges are called: this, and more. */
   readonly bridgePrefix: string;
   /** Berth's bridges that are there now. */
@@ -77,7 +77,7 @@ function packetsOf(bridge: string, f: ForwardingFindings): { what: string; packe
   return [
     { what: 'what guests send out', packet: { in: bridge, out: uplink, reply: false } },
     { what: 'the answers', packet: { in: uplink, out: bridge, reply: true } },
-    ...(f.bridgeNfCall === true
+    ...(f.bridgeNfCall
       ? [{ what: 'what neighbours send each other', packet: { in: bridge, out: bridge, reply: false } }]
       : []),
   ];

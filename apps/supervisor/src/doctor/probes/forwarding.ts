@@ -14,7 +14,7 @@ export async function forwardingFindings(): Promise<ForwardingFindings> {
   ]);
   return {
     ipForward: read('/proc/sys/net/ipv4/ip_forward')?.trim() === '1',
-    bridgeNfCall: nfCall === null ? null : nfCall.trim() === '1',
+    bridgeNfCall: nfCall !== null,
     bridgePrefix: BRIDGE_PREFIX,
     bridges: bridges.filter((name) => name.startsWith(BRIDGE_PREFIX)),
     uplink: uplink[0] ?? null,

@@ -31,7 +31,7 @@ export const debian12: Findings = {
     ...{ appArmor: 'enforces' as const, projectQuota: true },
   },
   forwarding: {
-    ...{ ipForward: true, bridgeNfCall: null, bridgePrefix: 'bb', bridges: [], uplink: 'enp1s0' },
+    ...{ ipForward: true, bridgeNfCall: false, bridgePrefix: 'bb', bridges: [], uplink: 'enp1s0' },
     ...{ iptables: [], nftDrops: [] },
   },
   services: { postgres: null, libvirt: 'absent', running: false, portsTaken: [] },
