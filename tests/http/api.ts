@@ -114,7 +114,6 @@ const capabilities: Capabilities = {
   },
   facets: ['logs', 'display', 'screenshot', 'sendKeys', 'reset', 'guest', 'snapshots'],
   publishedPorts: { first: 1024, last: 32_767, held: [] },
-  facets: ['logs', 'display', 'screenshot', 'sendKeys', 'reset', 'guest'],
   tenantBoundary: false,
   versions: {},
 };
