@@ -8,6 +8,7 @@ import { imageImports } from './0009-image-imports.js';
 import { dataVolumes } from './0010-data-volumes.js';
 import { snapshots } from './0011-snapshots.js';
 import { networksInDepth } from './0012-networks-in-depth.js';
+import { rebuild } from './0013-rebuild.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
 export interface Migration {
@@ -30,4 +31,5 @@ export const migrations: readonly Migration[] = [
   dataVolumes,
   snapshots,
   networksInDepth,
+  rebuild,
 ];

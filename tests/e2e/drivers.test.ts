@@ -8,9 +8,10 @@ let berth: Berth;
 let before: Awaited<ReturnType<typeof hostState>>;
 
 beforeAll(async () => {
-  const { disk } = await samples();
+  const { disk, container } = await samples();
   berth = await Berth.up(1);
   await berth.image('tiny', 'disk', disk);
+  await berth.image('busybox', 'oci', container);
   before = await hostState(berth.root);
 }, 300_000);
 
@@ -89,7 +90,34 @@ describe('two VM drivers on one host', () => {
     await berth.act('one', 'restart');
     const now = await booted('one', 4);
     expect(now.status.driver).toBe('libvirt');
-    await berth.delete('one');
+  });
+});
+
+describe('a rebuild', () => {
+  const rootFiles = async (of: Instance): Promise<readonly string[]> =>
+    (await hostState(berth.root))['files']?.filter((f) => f.includes(of.status.rootVolumeId ?? 'none')) ?? [];
+
+  it.each([
+    ['machine', 'one'],
+    ['container', 'box'],
+  ])('gives a %s a new disk, and leaves it its uuid, MAC and address', async (kind, name) => {
+    if (kind === 'container') {
+      const rootDisk = { sizeMiB: 16 };
+      await berth.create(name, { isolation: 'container', image: 'busybox', memoryMiB: 32, rootDisk });
+      await booted(name, 1);
+      await berth.act(name, 'restart');
+      await booted(name, 2);
+    }
+    const before = await berth.get(name);
+    expect(await rootFiles(before)).not.toEqual([]);
+    expect(await berth.run(['rebuild', name])).toContain(name);
+    const now = await booted(name, 1);
+    expect(now.status.rootVolumeId).not.toBe(before.status.rootVolumeId);
+    expect({ ...identity(now), volume: null }).toEqual({ ...identity(before), volume: null });
+    await until('the old disk is gone', 30_000, async () =>
+      (await rootFiles(before)).length === 0 ? true : undefined,
+    );
+    await berth.delete(name);
   });
 });
 

@@ -261,6 +261,23 @@ export const cases: Readonly<Record<string, RouteCase>> = {
     },
     bad: async (api) => refused(api.call('post', `${instances}/${await api.instance()}/actions/reset`)),
   },
+  'POST /v1/projects/{project}/instances/{name}/actions/rebuild': {
+    good: async (api) => {
+      const made = await api.instance();
+      const { body, headers } = await api
+        .call('post', `${instances}/${made}/actions/rebuild`)
+        .send({ image: 'busybox' })
+        .expect(202);
+      expect(body.operation).toMatchObject({ kind: 'rebuild', target: { name: made } });
+      expect(headers['location']).toContain(body.operation.id);
+    },
+    bad: async (api) =>
+      refused(
+        api
+          .call('post', `${instances}/${await api.instance()}/actions/rebuild`)
+          .send({ image: 'no image of the project' }),
+      ),
+  },
   'POST /v1/projects/{project}/instances/{name}/actions/freeze': {
     good: async (api) => {
       const made = await withAgent(api);

@@ -274,10 +274,8 @@ export class Placements {
   }
 
   /** Whether a placement here has the volume, or may have it. */
-  private uses({ instanceId, volumeId }: Extract<Tombstone, { kind: 'volume' }>): boolean {
-    return [...this.workers.values()].some(
-      (w) => w.alive && (w.key.instanceId === instanceId || w.hasVolume(volumeId)),
-    );
+  private uses({ volumeId }: Extract<Tombstone, { kind: 'volume' }>): boolean {
+    return [...this.workers.values()].some((w) => w.alive && w.hasVolume(volumeId));
   }
 
   private lowerEpochs(key: WorkloadKey): Worker[] {

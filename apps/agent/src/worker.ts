@@ -59,9 +59,10 @@ export class Worker implements Predecessor {
     return this.facts.leftovers;
   }
 
-  /** By what it was listed with, or its runtime said. */
+  /** Its root disk or a data volume, by what it was listed with, or its runtime said. */
   hasVolume(volumeId: VolumeId): boolean {
-    const { volumes } = this.record.assignment.workload;
+    const { volumes, rootVolume } = this.record.assignment.workload;
+    if (rootVolume.id === volumeId) return true;
     const has = this.facts.volumes ?? [];
     // One that was suspended, or found running, may have what it is no longer listed with.
     const unknown =

@@ -9,6 +9,7 @@ export const OperationKind = z.enum([
   'start',
   'stop',
   'restart',
+  'rebuild',
   'pause',
   'resume',
   'suspend',

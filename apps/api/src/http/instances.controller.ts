@@ -18,6 +18,10 @@ const InstanceUpdate = z
   .strictObject({ spec: InstanceSpec, labels: Labels.optional().describe('Kept as they are when absent') })
   .meta({ id: 'InstanceUpdate' });
 
+const Rebuild = z
+  .strictObject({ image: Name.optional().describe('Name of another image; its own when absent') })
+  .meta({ id: 'Rebuild' });
+
 const InstanceListQuery = z.strictObject({
   ...Page.shape,
   selector: LabelSelector.optional().describe('Labels that must all match: `key=value,key=value`'),
@@ -144,6 +148,26 @@ export class InstancesController {
       verb === 'resume' && isHeld(instance)
         ? await letGo(this.deps, asking.context, { ...target, instance })
         : await requests.instanceAct(this.deps, asking.context, target, instance, verb);
+    return accepted(this.deps, reply, change, { seconds: query.wait ?? 0, gone: asking.gone });
+  }
+
+  @Post(':name/actions/rebuild')
+  @Action('instances.act', {
+    summary: 'Give an instance a new root disk, of its image or another; what is on the old one is lost',
+    answers: acceptedAnswer,
+    ifMatch: true,
+  })
+  async rebuild(
+    @Asking() asking: Caller,
+    @Param('project') project: string,
+    @Param('name') name: string,
+    @Headers('if-match') ifMatch: string | undefined,
+    @Query({ schema: Wait }) query: Wait,
+    @Body({ schema: Rebuild }) { image }: z.infer<typeof Rebuild>,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<Accepted> {
+    const target = await this.target(asking, project, name, ifMatch);
+    const change = await requests.instanceRebuild(this.deps, asking.context, target, image);
     return accepted(this.deps, reply, change, { seconds: query.wait ?? 0, gone: asking.gone });
   }
 

@@ -72,6 +72,20 @@ export async function instanceAct(
   return woken(deps, target.name, traced(deps, begun, change));
 }
 
+/** @param image name of another image; its own when absent. @throws notFound, preconditionFailed, invalid, stateConflict */
+export async function instanceRebuild(
+  deps: Deps,
+  ctx: RequestContext,
+  target: Target,
+  image?: string,
+): Promise<InstanceChange> {
+  const deadlineSeconds = deps.config.deadlineSeconds.start;
+  const begun = deps.traces.now();
+  const asked = { ...target, deadlineSeconds, ...(image === undefined ? {} : { image }) };
+  const change = await deps.store.instanceRebuild(ctx, asked);
+  return woken(deps, target.name, traced(deps, begun, change));
+}
+
 /** @throws notFound, preconditionFailed */
 export async function instanceDelete(
   deps: Deps,

@@ -133,7 +133,7 @@ export async function imageDelete(
     );
     if (image === null) throw notFound('image', name);
     const users = await tx.rows<{ name: string }>(
-      `SELECT name FROM instances WHERE image_id = $1 ORDER BY name LIMIT 11`,
+      `SELECT name FROM instances WHERE image_id = $1 OR rebuild_image_id = $1 ORDER BY name LIMIT 11`,
       [image.id],
     );
     if (users.length > 0)
@@ -143,7 +143,7 @@ export async function imageDelete(
           .slice(0, 10)
           .map((u) => u.name)
           .join(', ')}${users.length > 10 ? ' and more' : ''}`,
-        { remedy: 'delete these instances first' },
+        { remedy: 'delete these instances first, or rebuild them from another image' },
       );
     await tx.changed(`DELETE FROM images WHERE id = $1`, [image.id]);
     await eventsWrite(tx, ctx, [

@@ -73,7 +73,8 @@ export function refuseDeleting(i: Locked): void {
     });
 }
 
-const live = (i: Locked): boolean => i.phase !== null && i.phase !== 'ended';
+/** A placement of it has not ended. */
+export const live = (i: Locked): boolean => i.phase !== null && i.phase !== 'ended';
 
 /** Raises the revision of the hosts' assignment lists in the same transaction as what changes them. */
 export async function assignmentsRaise(tx: Tx, hosts: readonly string[]): Promise<void> {
@@ -104,6 +105,10 @@ export async function operationTakes(
 }
 
 const frozen = ['isolation', 'image', 'desired'] as const;
+const frozenRemedies: Partial<Record<(typeof frozen)[number], string>> = {
+  desired: 'use the actions start, stop, pause and suspend',
+  image: 'use the action rebuild, which makes a new root disk of another image',
+};
 
 /** @throws invalid */
 function refuseFrozen(spec: InstanceSpec, was: InstanceSpec): void {
@@ -112,7 +117,7 @@ function refuseFrozen(spec: InstanceSpec, was: InstanceSpec): void {
       throw invalidField(
         `/spec/${field}`,
         'cannot change after creation',
-        field === 'desired' ? 'use the actions start, stop, pause and suspend' : 'create another instance',
+        frozenRemedies[field] ?? 'create another instance',
       );
   const networks = (s: InstanceSpec): string[] => s.nics.map((nic) => nic.network);
   if (!same(networks(spec), networks(was)))

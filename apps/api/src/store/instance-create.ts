@@ -98,13 +98,26 @@ async function createIn(
   return { instance: await instanceOf(tx, id), operation: await operationOf(tx, operationId), hosts: [] };
 }
 
-async function imageFor(tx: Tx, projectId: ProjectId, spec: InstanceSpec): Promise<ImageRef> {
+/** Where a request names the image and the size of the root disk. */
+interface ImageFields {
+  readonly image: string;
+  readonly size: string;
+}
+const specFields: ImageFields = { image: '/spec/image', size: '/spec/rootDisk/sizeMiB' };
+
+/** The image that a spec names, if it suits. @throws invalid */
+export async function imageFor(
+  tx: Tx,
+  projectId: ProjectId,
+  spec: InstanceSpec,
+  fields = specFields,
+): Promise<ImageRef> {
   // Locked against removal until the row that refers to it is committed.
   const image = await tx.row<ImageRef & Record<string, unknown>>(
     `SELECT id, kind, digest, content FROM images WHERE project_id = $1 AND name = $2 FOR KEY SHARE`,
     [projectId, spec.image],
   );
-  return imageSuits(image, spec);
+  return imageSuits(image, spec, fields);
 }
 
 /** What a create would say of the image: its digest when it suits the spec. @throws invalid */
@@ -114,28 +127,30 @@ export async function imageForSpec(db: Db, projectId: ProjectId, spec: InstanceS
     `SELECT id, kind, digest, content FROM images WHERE project_id = $1 AND name = $2`,
     [projectId, spec.image],
   );
-  return imageSuits(image ?? null, spec).digest;
+  return imageSuits(image ?? null, spec, specFields).digest;
 }
 
 /** @throws invalid */
-function imageSuits(image: ImageRef | null, spec: InstanceSpec): ImageRef {
+function imageSuits(image: ImageRef | null, spec: InstanceSpec, fields: ImageFields): ImageRef {
   if (image === null)
     throw invalidField(
-      '/spec/image',
+      fields.image,
       `names no image of the project ("${spec.image}")`,
       'import it first, or use a name from the image list',
     );
   const needs = spec.isolation === 'vm' ? 'disk' : 'oci';
   if (image.kind !== needs)
     throw invalidField(
-      '/spec/image',
+      fields.image,
       `is of kind ${image.kind}, and isolation ${spec.isolation} needs ${needs}`,
       `use an image of kind ${needs}, or another isolation`,
     );
   if (image.content.kind === 'disk' && spec.rootDisk.sizeMiB < image.content.virtualSizeMiB)
     throw invalidField(
-      '/spec/rootDisk/sizeMiB',
-      `must be at least ${image.content.virtualSizeMiB}, the size of the image's disk`,
+      fields.size,
+      fields.size === fields.image
+        ? `has a disk of ${image.content.virtualSizeMiB} MiB, and the root disk is of ${spec.rootDisk.sizeMiB}`
+        : `must be at least ${image.content.virtualSizeMiB}, the size of the image's disk`,
       'ask for a larger root disk',
     );
   return image;

@@ -20,6 +20,7 @@ import * as images from './images.js';
 import { instanceAct, instanceUpdate } from './instance-change.js';
 import { imageForSpec, instanceCreate } from './instance-create.js';
 import { deletionsAdvance, instanceDelete } from './instance-delete.js';
+import { instanceRebuild } from './instance-rebuild.js';
 import * as instances from './instance-read.js';
 import { ledgerListen } from './listen.js';
 import * as meta from './meta.js';
@@ -137,7 +138,7 @@ function bind(db: Db): Omit<Store, 'close'> {
     ...bindAll(db, hostSessions),
     ...bindAll(db, images),
     ...bindAll(db, imageImports),
-    ...bindAll(db, { imageForSpec, instanceCreate, instanceUpdate, instanceAct, instanceDelete }),
+    ...bindAll(db, { imageForSpec, instanceCreate, instanceUpdate, instanceAct, instanceRebuild, instanceDelete }),
     ...bindAll(db, { instanceGet, instanceById, instanceList, instanceCounts, instanceRevisions }),
     ...bindPlacement(db),
     ...bindLedger(db),

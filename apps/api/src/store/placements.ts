@@ -8,6 +8,7 @@ import { capacityLock } from './capacity.js';
 import { usedOf } from './host-read.js';
 import { portsLook } from './published-ports.js';
 import type { PendingInstance, PlacementCommit } from './rows.js';
+import { rootRenew } from './instance-rebuild.js';
 import { instanceLock, stateRefresh } from './state.js';
 
 /*
@@ -18,9 +19,9 @@ import { instanceLock, stateRefresh } from './state.js';
  */
 
 const pendingFrom = `
-  SELECT i.id, i.project_id, pr.name AS project, i.name, i.spec, m.kind, i.image_digest, i.generation, i.run_generation, v.host_id, v.homeless_mib, i.created_at,
+  SELECT i.id, i.project_id, pr.name AS project, i.name, i.spec, m.kind, m.digest AS image_digest, i.generation, i.run_generation, v.host_id, v.homeless_mib, i.created_at,
     coalesce((SELECT o.created_at FROM operations o WHERE o.id = i.operation_id), i.created_at) AS waits_since
-  FROM instances i JOIN projects pr ON pr.id = i.project_id JOIN images m ON m.id = i.image_id
+  FROM instances i JOIN projects pr ON pr.id = i.project_id JOIN images m ON m.id = coalesce(i.rebuild_image_id, i.image_id)
   CROSS JOIN LATERAL (
     -- All on one host, as far as they are on any: volume-claims.ts.
     SELECT (array_agg(host_id) FILTER (WHERE host_id IS NOT NULL))[1] AS host_id,
@@ -91,6 +92,7 @@ export async function placementCommit(db: Db, commit: CommitRequest): Promise<Pl
     if (wanting.runGeneration !== commit.runGeneration) return stale('a newer run was asked for');
     if (wanting.volumeHostId !== null && wanting.volumeHostId !== commit.hostId)
       return stale('its volumes are on another host');
+    await rootRenew(tx, commit.instanceId);
     await capacityLock(tx, commit.hostId);
     const refused = await roomLook(tx, commit.hostId, wanting);
     return refused ?? placementWrite(tx, commit, wanting);

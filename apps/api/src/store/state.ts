@@ -250,6 +250,7 @@ function settlement(i: Inputs, next: InstanceState): OperationEnd | null {
     case 'create':
     case 'start':
     case 'restart':
+    case 'rebuild':
     case 'resume':
       if (next === i.desired || next === 'stopped') return done;
       if (next !== 'error') return null;

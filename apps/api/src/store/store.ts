@@ -294,6 +294,20 @@ export interface InstanceStore {
     ctx: RequestContext,
     act: { projectId: ProjectId; name: string; verb: rows.Verb; deadlineSeconds: number; ifMatch?: number },
   ): Promise<rows.InstanceChange>;
+  /**
+   * A new root disk, of the image it has or of another: what is on the old one is lost, all else stays. What is wanted running begins a
+   * new run. @throws notFound, preconditionFailed, invalid, stateConflict (deleting, suspended, about to stop)
+   */
+  instanceRebuild(
+    ctx: RequestContext,
+    rebuild: {
+      projectId: ProjectId;
+      name: string;
+      image?: string;
+      deadlineSeconds: number;
+      ifMatch?: number;
+    },
+  ): Promise<rows.InstanceChange>;
   /** Marks for deletion; what was never placed goes at once. @throws notFound, preconditionFailed */
   instanceDelete(
     ctx: RequestContext,

@@ -237,13 +237,16 @@ export async function volumeDelete(
   });
 }
 
-/** Its host says that a data volume is gone. */
+/** Its host says that a volume is gone: one that was deleted, or the old root disk of a rebuild. */
 export async function volumeBuried(tx: Tx, ctx: RequestContext, volumeId: string): Promise<void> {
   const v = await tx.row<{ id: string; name: string; project_id: ProjectId }>(
     `SELECT id, name, project_id FROM volumes WHERE id = $1 AND deleting_since IS NOT NULL FOR UPDATE`,
     [volumeId],
   );
-  await tx.changed(`DELETE FROM tombstones WHERE volume_id = $1 AND instance_id IS NULL`, [volumeId]);
+  await tx.changed(`DELETE FROM tombstones WHERE volume_id = $1 AND (instance_id IS NULL OR $2)`, [
+    volumeId,
+    v !== null,
+  ]);
   if (v !== null) await volumeErase(tx, ctx, { ...v, projectId: v.project_id });
 }
 

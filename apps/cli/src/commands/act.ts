@@ -46,6 +46,18 @@ export const actCommands: Commands = (program, session) => {
     });
   examples(freeze, 'berth freeze debian\nberth freeze debian --seconds 30');
   act('thaw', 'thaw the file systems of running VMs', 'berth thaw debian');
+  const rebuild = waiting(program.command('rebuild <name...>'))
+    .description('give instances new root disks: what is on the old ones is lost, all else stays')
+    .option('--image <name>', 'of this image, not of the one they have')
+    .action(async (names: string[], options: WaitOptions & { image?: string }) => {
+      const s = session();
+      const path = '/v1/projects/{project}/instances/{name}/actions/rebuild';
+      const body = options.image === undefined ? {} : { image: options.image };
+      const ask = (name: string) => () =>
+        answer(s.api.rest.POST(path, { params: ofInstance(s, name), body }));
+      await accept(s, options, names.map(ask));
+    });
+  examples(rebuild, 'berth rebuild web\nberth rebuild web db --image debian-13');
   const remove = waiting(program.command('delete <name...>'))
     .description('delete instances with their root disks')
     .action(async (names: string[], options: WaitOptions) => {

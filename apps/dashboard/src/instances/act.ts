@@ -42,6 +42,19 @@ export function useReset(where: Where) {
   });
 }
 
+/** Takes the name of the image: another, or the one it has. */
+export function useRebuild(where: Where) {
+  const client = useQueryClient();
+  const { project, name } = where;
+  return useMutation({
+    mutationFn: (image: string) => {
+      const path = '/v1/projects/{project}/instances/{name}/actions/rebuild';
+      return answer(api.rest.POST(path, { params: { path: { project, name } }, body: { image } }));
+    },
+    onSuccess: ({ instance }) => show(client, where, instance),
+  });
+}
+
 export function useDelete(where: Where) {
   const client = useQueryClient();
   const { project, name } = where;
