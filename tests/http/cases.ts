@@ -266,7 +266,7 @@ export const cases: Readonly<Record<string, RouteCase>> = {
       const made = await api.instance();
       const { body, headers } = await api
         .call('post', `${instances}/${made}/actions/rebuild`)
-        .send({ image: 'busybox' })
+        .send({ image: 'oci' })
         .expect(202);
       expect(body.operation).toMatchObject({ kind: 'rebuild', target: { name: made } });
       expect(headers['location']).toContain(body.operation.id);

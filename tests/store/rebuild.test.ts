@@ -114,7 +114,8 @@ describe('a rebuild', () => {
     expect([op.state, hosts]).toEqual(['succeeded', []]);
     expect(await get()).toMatchObject({
       spec: { image: 'other' },
-      status: { rootVolumeId: instance.status.rootVolumeId, imageDigest: digest(20) },
+      imageDigest: digest(20),
+      status: { rootVolumeId: instance.status.rootVolumeId },
     });
   });
 
