@@ -7,7 +7,7 @@ import { format } from 'prettier';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { everyCommand, programMake } from '../../apps/cli/src/main.js';
 import { digestOf, ociTar, tarOf } from '../../libs/images/src/archive-fixture.js';
-import { ociContent } from '../http/api.js';
+import { diskContent, ociContent } from '../http/api.js';
 import { CliLab } from './lab.js';
 
 const program = programMake({});
@@ -59,6 +59,10 @@ beforeAll(async () => {
         content: ociContent(900 + 10 * i),
       },
     );
+  await store.imageInsert(
+    { actor: 'system:test', traceId: '0'.repeat(32) },
+    { projectId: projects.alpha, name: 'debian-13', content: diskContent },
+  );
   const layer = await tarOf([{ name: 'bin/demo', content: 'x' }]);
   await writeFile(join(lab.dir, 'busybox.oci.tar'), await ociTar({ layer, diffId: digestOf(layer) }));
   await store.projectUpdate({ actor: 'system:test', traceId: '0'.repeat(32) }, 'alpha', {

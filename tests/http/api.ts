@@ -56,7 +56,7 @@ export const ociContent = (n: number): ImageContent => ({
   arch: 'x86_64',
   blobs: [{ digest: digest(n), sizeBytes: 10 }],
 });
-const diskContent: ImageContent = {
+export const diskContent: ImageContent = {
   kind: 'disk',
   digest: digest(500),
   format: 'qcow2',
