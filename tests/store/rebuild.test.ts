@@ -182,6 +182,26 @@ describe('a rebuild', () => {
     expect(await get()).toMatchObject({ generation: 1, spec: { image: 'debian' } });
   });
 
+  test('is refused while snapshots are in the disk, and nothing is taken of a disk that goes or is not made yet', async () => {
+    const instance = await running();
+    const snapshot = { projectId: w.projectId, instance: 'a', name: 's', deadlineSeconds: 60 };
+    await w.store.snapshotCreate(ctx, snapshot);
+    expect((await thrown(rebuild())).options.remedy).toContain('delete its snapshots');
+    const { operation: op } = await w.store.snapshotDelete(ctx, snapshot);
+    await w.store.snapshotReport({
+      hostId: alpha.id,
+      session: alpha.session,
+      orderId: op.id,
+      outcome: { state: 'done', taken: null },
+    });
+    await rebuild();
+    expect((await thrown(w.store.snapshotCreate(ctx, snapshot))).message).toContain('rebuilt');
+    await act('stop');
+    await report(w, alpha, { instance, epoch: 1, phase: 'ended' });
+    await rebuild();
+    expect((await thrown(w.store.snapshotCreate(ctx, snapshot))).message).toContain('no disk yet');
+  });
+
   test('of what is being stopped, suspended or deleted is refused, and says what to do first', async () => {
     await running();
     await act('suspend');

@@ -16,6 +16,7 @@ import { imageFor, revisionWrite } from './instance-create.js';
 import { instanceOf } from './instance-read.js';
 import { operationOf } from './operations.js';
 import type { InstanceChange } from './rows.js';
+import { refuseDiscarded } from './snapshot-guards.js';
 import { stateRefresh } from './state.js';
 
 /*
@@ -42,6 +43,7 @@ export async function instanceRebuild(
     const i = await instanceForRequest(tx, rebuild);
     refuseDeleting(i);
     refuseMoving(i);
+    await refuseDiscarded(tx, i);
     const spec: InstanceSpec = { ...i.spec, image: rebuild.image ?? i.spec.image };
     const image = await imageFor(tx, i.project_id, spec, { image: '/image', size: '/image' });
     const operationId = await operationTakes(tx, ctx, i, 'rebuild', rebuild.deadlineSeconds);
@@ -95,7 +97,7 @@ export async function rootRenew(tx: Tx, instanceId: string): Promise<HostId | nu
   if (image === null) return null;
   const old = await tx.row<{ id: string; host_id: HostId | null; name: string; made: boolean }>(
     `SELECT v.id, v.host_id, v.name, EXISTS (SELECT FROM placements p WHERE p.instance_id = $1 AND p.host_id = v.host_id
-       AND p.offered_at IS NOT NULL) AS made
+       AND p.offered_at >= v.created_at) AS made
      FROM volumes v WHERE v.owner_instance_id = $1 AND v.kind IN ('rootDisk', 'writableLayer') FOR UPDATE`,
     [instanceId],
   );

@@ -48,6 +48,33 @@ export async function refuseDetached(
   });
 }
 
+/** @throws conflict when the root disk is to be discarded that snapshots are in */
+export async function refuseDiscarded(
+  tx: Tx,
+  i: { readonly id: string; readonly name: string },
+): Promise<void> {
+  const kept = await tx.row<{ name: string }>(
+    `SELECT name FROM snapshots WHERE instance_id = $1 ORDER BY created_at LIMIT 1`,
+    [i.id],
+  );
+  if (kept !== null)
+    throw new BerthError('conflict', `snapshot "${kept.name}" is in the root disk of instance "${i.name}"`, {
+      remedy: 'delete its snapshots first; they are lost with the disk',
+    });
+}
+
+/** @throws stateConflict while the disk is about to be discarded */
+export async function refuseRebuilding(
+  tx: Tx,
+  i: { readonly id: string; readonly name: string },
+): Promise<void> {
+  const row = await tx.row(`SELECT 1 FROM instances WHERE id = $1 AND rebuild_image_id IS NOT NULL`, [i.id]);
+  if (row !== null)
+    throw new BerthError('stateConflict', `instance "${i.name}" is being rebuilt`, {
+      remedy: 'wait until it runs from its new disk',
+    });
+}
+
 /**
  * Snapshots go with their root disk, but those of data volumes would stay in them for ever.
  * @throws conflict

@@ -10,7 +10,7 @@ import { instanceOf } from './instance-read.js';
 import { operationEnd, operationOf, operationWrite } from './operations.js';
 import { matchVersion, nameTaken, notFound } from './refusals.js';
 import type { InstanceChange } from './rows.js';
-import { refuseReverting } from './snapshot-guards.js';
+import { refuseRebuilding, refuseReverting } from './snapshot-guards.js';
 
 /*
  *   (request) creating -> ready <-> reverting
@@ -40,6 +40,7 @@ export async function snapshotCreate(
       const i = await instanceForRequest(tx, { projectId: create.projectId, name: create.instance });
       refuseDeleting(i);
       await refuseReverting(tx, i);
+      await refuseRebuilding(tx, i);
       await refuseTooMany(tx, i);
       const { disks, hostId } = await disksFor(tx, i);
       const bookedMiB = disks.reduce((sum, d) => sum + d.size_mib, 0);
@@ -238,6 +239,7 @@ function refuseUnready({ name, state }: LockedSnapshot): void {
 interface Disk {
   id: string;
   name: string;
+  root: boolean;
   format: string;
   size_mib: number;
   host_id: HostId;
@@ -248,16 +250,18 @@ interface Disk {
 /** All disks of an instance that are anywhere, the root disk first. @throws stateConflict, unsupported, unavailable */
 async function disksFor(tx: Tx, i: Locked): Promise<{ disks: readonly Disk[]; hostId: HostId }> {
   const disks = await tx.rows<Disk & Record<string, unknown>>(
-    `SELECT v.id, v.name, v.format, v.size_mib, v.host_id, h.name AS host, h.silent_since IS NOT NULL AS silent
+    `SELECT v.id, v.name, v.kind = 'rootDisk' AS root, v.format, v.size_mib, v.host_id, h.name AS host, h.silent_since IS NOT NULL AS silent
      FROM volumes v JOIN hosts h ON h.id = v.host_id WHERE v.owner_instance_id = $1
-       AND (v.kind = 'rootDisk' OR $2::jsonb @> jsonb_build_array(jsonb_build_object('name', v.name)))
+       AND (v.kind = 'rootDisk' AND EXISTS (SELECT FROM placements p WHERE p.instance_id = $1 AND p.offered_at >= v.created_at)
+         OR $2::jsonb @> jsonb_build_array(jsonb_build_object('name', v.name)))
      ORDER BY v.kind <> 'rootDisk', v.name`,
     [i.id, JSON.stringify(i.spec.volumes)],
   );
   const [root] = disks;
-  if (root === undefined)
+  // One that was rebuilt while it was stopped has none either.
+  if (root?.root !== true)
     throw new BerthError('stateConflict', `instance "${i.name}" has no disk yet`, {
-      remedy: 'it gets one when it is started for the first time',
+      remedy: 'it gets one when it is started',
     });
   const raw = disks.find((d) => d.format !== 'qcow2');
   if (raw !== undefined)
