@@ -198,6 +198,7 @@ describe('a rebuild', () => {
     expect((await thrown(w.store.snapshotCreate(ctx, snapshot))).message).toContain('rebuilt');
     await act('stop');
     await report(w, alpha, { instance, epoch: 1, phase: 'ended' });
+    w.clock.advance(1);
     await rebuild();
     expect((await thrown(w.store.snapshotCreate(ctx, snapshot))).message).toContain('no disk yet');
   });
