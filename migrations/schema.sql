@@ -281,6 +281,7 @@ CREATE TABLE public.instances (
     resource_version bigint DEFAULT 1 NOT NULL,
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
+    rebuild_image_id uuid,
     CONSTRAINT instances_check CHECK ((owner_epoch <= epoch_high)),
     CONSTRAINT instances_check1 CHECK (((state <> 'deleting'::text) OR (deleting_since IS NOT NULL))),
     CONSTRAINT instances_desired_check CHECK ((desired = ANY (ARRAY['running'::text, 'stopped'::text, 'paused'::text, 'suspended'::text]))),
@@ -1130,6 +1131,12 @@ CREATE INDEX instances_operation ON public.instances USING btree (operation_id) 
 CREATE INDEX instances_publishing ON public.instances USING btree (id) WHERE (spec @? '$."nics"[*]."ports"[*]'::jsonpath);
 
 --
+-- Name: instances_rebuild_image; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX instances_rebuild_image ON public.instances USING btree (rebuild_image_id) WHERE (rebuild_image_id IS NOT NULL);
+
+--
 -- Name: instances_state; Type: INDEX; Schema: public; Owner: -
 --
 
@@ -1384,6 +1391,13 @@ ALTER TABLE ONLY public.instances
 
 ALTER TABLE ONLY public.instances
     ADD CONSTRAINT instances_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(id);
+
+--
+-- Name: instances instances_rebuild_image_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.instances
+    ADD CONSTRAINT instances_rebuild_image_id_fkey FOREIGN KEY (rebuild_image_id) REFERENCES public.images(id);
 
 --
 -- Name: join_tokens join_tokens_host_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -

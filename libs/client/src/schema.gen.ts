@@ -422,6 +422,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/projects/{project}/instances/{name}/actions/rebuild': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Give an instance a new root disk, of its image or another; what is on the old one is lost */
+    post: operations['instancesRebuild'];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/projects/{project}/instances/{name}/actions/reset': {
     parameters: {
       query?: never;
@@ -2517,6 +2534,7 @@ export interface components {
         | 'start'
         | 'stop'
         | 'restart'
+        | 'rebuild'
         | 'pause'
         | 'resume'
         | 'suspend'
@@ -2634,6 +2652,10 @@ export interface components {
         /** @description Follow redirects to other addresses */
         redirects?: boolean;
       };
+    };
+    Rebuild: {
+      /** @description Name of another image; its own when absent */
+      image?: string;
     };
     SecurityGroup: {
       /** Format: date-time */
@@ -4005,6 +4027,46 @@ export interface operations {
     };
     responses: {
       /** @description Over already: done, or failed with its reason */
+      202: {
+        headers: {
+          /** @description resourceVersion of the instance */
+          etag?: string;
+          /** @description Address of the operation */
+          location?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Accepted'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  instancesRebuild: {
+    parameters: {
+      query?: {
+        /** @description Hold the answer until the operation is finished, at most this many seconds */
+        wait?: number;
+      };
+      header?: {
+        /** @description One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body */
+        'idempotency-key'?: string;
+        /** @description ETag that was read; 412 when the object has changed since */
+        'if-match'?: string;
+      };
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['Rebuild'];
+      };
+    };
+    responses: {
+      /** @description Recorded; the operation tells how it goes on */
       202: {
         headers: {
           /** @description resourceVersion of the instance */
