@@ -70,7 +70,11 @@ describe('a rebuild', () => {
     await report(w, alpha, { instance, epoch: 1, phase: 'ended' });
     expect(await place(w, instance, alpha)).toBe(2);
     const now = await get();
-    expect(now).toMatchObject({ id: instance.id, uuid: instance.uuid, status: { nics: instance.status.nics } });
+    expect(now).toMatchObject({
+      id: instance.id,
+      uuid: instance.uuid,
+      status: { nics: instance.status.nics },
+    });
     expect(now.status.rootVolumeId).not.toBe(old);
     const { assignments, tombstones } = await list();
     expect(assignments).toMatchObject([
