@@ -192,6 +192,29 @@ describe('a published port', () => {
 
     await berth.run(['publish', 'web-1', '18081:8080']);
     await answers(18_081, 'nonce=one');
+    // Nobody in a group without rules is connected to; with one, who may is.
+    const address = (await berth.get('web-1')).status.nics[0]?.ipv4 ?? '';
+    await berth.create('asker', { ...small, ...here, process: { env: { NONCE: 'asker' } } });
+    await berth.state('asker', 'running');
+    const asker = await until('the one that asks', 20_000, () => containerInit('NONCE=asker'));
+    const ask = (): Promise<string> =>
+      output(
+        'nsenter',
+        ...['--target', String(asker.pid), '--all', '--', '/bin/busybox', 'sh', '-c'],
+        `printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 ${address} 8080`,
+      ).catch(() => '');
+    expect(await ask()).toContain('nonce=one');
+    await berth.run(['security-group', 'put', 'site']);
+    await berth.run(['security-group', 'assign', 'web-1', 'site']);
+    expect(await ask()).toBe('');
+    await berth.run(['security-group', 'put', 'site', '--in', 'tcp:8080']);
+    await until('its rule holds', 10_000, async () =>
+      (await ask()).includes('nonce=one') ? true : undefined,
+    );
+    await berth.run(['security-group', 'assign', 'web-1']);
+    await berth.run(['security-group', 'delete', 'site']);
+    await berth.delete('asker');
+
     await berth.run(['unpublish', 'web-1', '18080']);
     expect(await http(18_081)).toContain('nonce=one');
     await answers(18_080, 'hostname=web-3');

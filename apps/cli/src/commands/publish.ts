@@ -1,7 +1,8 @@
-import { answer, type Schemas } from '@berth/client';
+import type { Schemas } from '@berth/client';
 import { exitCodes, Failure } from '../failure.js';
-import { accept, type WaitOptions, waiting } from '../operation.js';
-import { examples, ofInstance, wholeNumber, type Commands, type Session } from '../session.js';
+import { type WaitOptions, waiting } from '../operation.js';
+import { examples, wholeNumber, type Commands } from '../session.js';
+import { nicsChange } from '../spec-change.js';
 
 type Nics = Schemas['Instance']['spec']['nics'];
 type Port = NonNullable<Nics[number]['ports']>[number];
@@ -13,7 +14,7 @@ export const publishCommands: Commands = (program, session) => {
     .option('--nic <number>', 'nic that gets it, from 0', (t) => wholeNumber('--nic', t), 0)
     .action(async (name: string, texts: string[], options: WaitOptions & { nic: number }) => {
       const ports = texts.map(portOf);
-      await changing(session(), name, options, (nics) => {
+      await nicsChange(session(), name, options, (nics) => {
         if (nics[options.nic] === undefined)
           throw new Failure(
             `${name} has no nic ${options.nic}\n  -> It has ${nics.length}, counted from 0`,
@@ -30,7 +31,7 @@ export const publishCommands: Commands = (program, session) => {
     .description('no longer have the host answer for ports: hostPort, with /udp for UDP')
     .action(async (name: string, texts: string[], options: WaitOptions) => {
       const ports = texts.map(hostPortOf);
-      await changing(session(), name, options, (nics) => {
+      await nicsChange(session(), name, options, (nics) => {
         const has = nics.flatMap((nic) => nic.ports ?? []);
         const missing = ports.find((port) => !has.some((p) => same(p, port)));
         if (missing === undefined) return without(nics, ports);
@@ -74,18 +75,4 @@ function without(nics: Nics, ports: readonly Asked[]): Nics {
     const kept = has.filter((p) => !ports.some((q) => same(p, q)));
     return kept.length === 0 ? nic : { ...nic, ports: kept };
   });
-}
-
-/** Changes what an instance publishes, if nobody else changes it at the same time. */
-async function changing(
-  s: Session,
-  name: string,
-  options: WaitOptions,
-  change: (nics: Nics) => Nics,
-): Promise<void> {
-  const at = '/v1/projects/{project}/instances/{name}';
-  const { spec, resourceVersion } = await answer(s.api.rest.GET(at, { params: ofInstance(s, name) }));
-  const body = { spec: { ...spec, nics: change(spec.nics) } };
-  const params = { ...ofInstance(s, name), header: { 'if-match': `"${resourceVersion}"` } };
-  await accept(s, options, [() => answer(s.api.rest.PUT(at, { params, body }))]);
 }

@@ -1,10 +1,11 @@
 import { answer } from '@berth/client';
 import { exitCodes, Failure } from '../failure.js';
 import { securityGroups } from '../kinds.js';
-import { accept, type WaitOptions, waiting } from '../operation.js';
+import { type WaitOptions, waiting } from '../operation.js';
 import { listText, objectText } from '../output.js';
 import { ruleOf } from '../security-rule.js';
-import { append, examples, ofInstance, say, wholeNumber, type Commands } from '../session.js';
+import { append, examples, say, wholeNumber, type Commands } from '../session.js';
+import { nicsChange } from '../spec-change.js';
 
 const path = '/v1/projects/{project}/securityGroups/{name}';
 
@@ -64,22 +65,17 @@ const assignCommand: Commands = (group, session) => {
     .description('put a nic of an instance into these groups and no others; with none, all is allowed')
     .option('--nic <number>', 'which one, from 0', (t) => wholeNumber('--nic', t), 0)
     .action(async (name: string, groups: string[], options: WaitOptions & { nic: number }) => {
-      const s = session();
-      const at = '/v1/projects/{project}/instances/{name}';
-      const { spec, resourceVersion } = await answer(s.api.rest.GET(at, { params: ofInstance(s, name) }));
-      if (spec.nics[options.nic] === undefined)
-        throw new Failure(
-          `${name} has no nic ${options.nic}\n  -> It has ${spec.nics.length}, counted from 0`,
-          exitCodes.usage,
-        );
-      const nics = spec.nics.map(({ securityGroups: has, ...nic }, i) => {
-        const wanted = i === options.nic ? groups : (has ?? []);
-        return wanted.length === 0 ? nic : { ...nic, securityGroups: wanted };
+      await nicsChange(session(), name, options, (nics) => {
+        if (nics[options.nic] === undefined)
+          throw new Failure(
+            `${name} has no nic ${options.nic}\n  -> It has ${nics.length}, counted from 0`,
+            exitCodes.usage,
+          );
+        return nics.map(({ securityGroups: has, ...nic }, i) => {
+          const wanted = i === options.nic ? groups : (has ?? []);
+          return wanted.length === 0 ? nic : { ...nic, securityGroups: wanted };
+        });
       });
-      const params = { ...ofInstance(s, name), header: { 'if-match': `"${resourceVersion}"` } };
-      await accept(s, options, [
-        () => answer(s.api.rest.PUT(at, { params, body: { spec: { ...spec, nics } } })),
-      ]);
     });
   examples(assign, 'berth security-group assign web web\nberth security-group assign web');
 };

@@ -1,18 +1,11 @@
 import type { Command } from 'commander';
 import { answer, type Schemas } from '@berth/client';
 import { exitCodes, Failure } from '../failure.js';
-import { accept, type WaitOptions, waiting } from '../operation.js';
+import { type WaitOptions, waiting } from '../operation.js';
 import { volumes } from '../kinds.js';
 import { listText, objectText } from '../output.js';
-import {
-  examples,
-  inProject,
-  ofInstance,
-  say,
-  wholeNumber,
-  type Commands,
-  type Session,
-} from '../session.js';
+import { examples, inProject, say, wholeNumber, type Commands, type Session } from '../session.js';
+import { specChange } from '../spec-change.js';
 
 type Volume = Schemas['Volume'];
 type Mounts = Schemas['Instance']['spec']['volumes'];
@@ -126,19 +119,13 @@ const attachCommands: Commands = (volume, session) => {
   examples(detach, 'berth volume detach web data');
 };
 
-/** Changes the volumes that an instance asks for, if nobody else changes it at the same time. */
-async function mounting(
+/** Changes the volumes that an instance asks for. */
+const mounting = (
   s: Session,
   name: string,
   options: WaitOptions,
   change: (has: Mounts) => Mounts,
-): Promise<void> {
-  const at = '/v1/projects/{project}/instances/{name}';
-  const { spec, resourceVersion } = await answer(s.api.rest.GET(at, { params: ofInstance(s, name) }));
-  const body = { spec: { ...spec, volumes: change(spec.volumes) } };
-  const params = { ...ofInstance(s, name), header: { 'if-match': `"${resourceVersion}"` } };
-  await accept(s, options, [() => answer(s.api.rest.PUT(at, { params, body }))]);
-}
+): Promise<void> => specChange(s, name, options, (spec) => ({ ...spec, volumes: change(spec.volumes) }));
 
 function change(s: Session, name: string, body: Schemas['VolumeUpdate']): Promise<Volume> {
   return answer(s.api.rest.PATCH(path, { params: { path: { project: s.project, volume: name } }, body }));
