@@ -949,9 +949,10 @@ export const cases: Readonly<Record<string, RouteCase>> = {
   'GET /v1/events': {
     good: async (api) => {
       const made = await api.instance();
+      const { id } = (await api.call('get', `${instances}/${made}`).expect(200)).body;
       await api.ledger.flush();
       const { body } = await api
-        .call('get', '/v1/events?limit=1000&objectKind=instance', 'alpha:viewer')
+        .call('get', `/v1/events?objectKind=instance&objectId=${id}`, 'alpha:viewer')
         .expect(200);
       expect(body.items.map((e: { object: { name: string } }) => e.object.name)).toContain(made);
       for (const event of body.items) expect(event.project).toBe('alpha');

@@ -89,6 +89,17 @@ const cases: Readonly<Record<string, Case>> = {
       return undefined;
     },
   },
+  'POST /v1/projects/{project}/instances/{name}/actions/rebuild': {
+    path: (n) => `${instances}/anew-${n}/actions/rebuild`,
+    body: () => ({}),
+    other: () => ({ image: 'another' }),
+    count: `SELECT count(*)::int AS n FROM operations WHERE kind = 'rebuild' AND target_name = 'anew-' || $1`,
+    status: 202,
+    before: async (n) => {
+      await made(instances, { name: `anew-${n}`, spec: { ...container, desired: 'stopped' } });
+      return undefined;
+    },
+  },
   ...prompt('reset', {}),
   ...prompt('freeze', { seconds: 1 }),
   ...prompt('thaw', {}),
