@@ -35,7 +35,7 @@ const MAY_STAY: readonly { readonly kind: string; readonly what: RegExp; readonl
   },
   {
     kind: 'files',
-    what: /^\/(tmp\/\.nx|root\/\.cache\/swc-native-\d+|var\/lib\/containers\/cache)(\/|$)|^\/root\/\.cache$/,
+    what: /^\/(tmp\/\.nx|root\/\.cache\/swc-native-\d+|var\/lib\/containers\/cache)(\/|$)|^\/(root\/\.cache|var\/lib\/containers)$/,
     why: 'caches of development tools: nx, swc, skopeo',
   },
   {

@@ -145,7 +145,8 @@ export class ConmonLauncher implements Launcher {
       ['--log-level', 'warning'],
     ].flat();
     return spawn(conmon, args, {
-      cwd: '/',
+      // Where memory runs out, conmon leaves a file `oom` in the directory it was started in as well.
+      cwd: this.persistent(request.id),
       detached: true, // a session of its own: no signal to our process group reaches it
       env: {
         PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
