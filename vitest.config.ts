@@ -9,6 +9,9 @@ const resolve = {
   ssr: { resolve: { conditions, externalConditions: conditions } },
 };
 
+/** A wait for a condition fails on a busy machine only where the condition never comes. */
+const expect = { poll: { timeout: 15_000 } };
+
 /**
  * Two groups: tests beside the code run in parallel; those of several rooms (tests/) follow, one file after the other,
  * since they own ports, libvirt or whole hosts while they run.
@@ -24,6 +27,7 @@ export default defineConfig({
         ...resolve,
         test: {
           name: 'rooms',
+          expect,
           setupFiles,
           include: ['{apps,libs}/*/src/**/*.test.ts', 'migrations/**/*.test.ts'],
           testTimeout: 30_000,
@@ -35,6 +39,7 @@ export default defineConfig({
         ...resolve,
         test: {
           name: 'whole',
+          expect,
           setupFiles,
           include: ['tests/**/*.test.ts'],
           exclude: ['tests/kvm/**'],
@@ -49,6 +54,7 @@ export default defineConfig({
         test: {
           // For hosts with VT-x or AMD-V only: `./berth test --kvm`.
           name: 'kvm',
+          expect,
           include: ['tests/kvm/**/*.test.ts'],
           fileParallelism: false,
           testTimeout: 120_000,
