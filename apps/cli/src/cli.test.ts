@@ -71,6 +71,7 @@ const operation = {
   kind: 'stop',
   target: { kind: 'instance', id: 'i', name: 'web' },
   state: 'succeeded',
+  steps: [],
   error: null,
 };
 
