@@ -2,20 +2,18 @@ import { faultPoint } from '@berth/faults';
 import type { ReportBody, SnapshotOrder } from '@berth/link';
 import { RuntimeError } from '@berth/runtime';
 import type { SnapshotFacet, SnapshotOf, StepContext } from '@berth/runtime';
-import { backoffMs, Wakeup } from './clock.js';
 import type { Clock } from './clock.js';
 import type { AgentLog } from './log.js';
 import type { Placements } from './placements.js';
 import { failureOf } from './retry.js';
+import { Turns, type Errand } from './turns.js';
 
 type Outcome = Extract<ReportBody, { kind: 'snapshot' }>['outcome'];
 
-interface Order {
+interface Order extends Errand {
   readonly order: SnapshotOrder;
   /** What became of it; null while it goes on. */
   end: Outcome | null;
-  attempts: number;
-  retryAt: number;
 }
 
 const stepMs = 600_000;
@@ -34,11 +32,7 @@ const final: ReadonlySet<string> = new Set(['unsupported', 'noSuchSnapshot', 'no
 export class SnapshotOrders {
   private readonly orders = new Map<string, Order>();
   private listed: ReadonlySet<string> = new Set();
-  /** By instance. */
-  private readonly underWay = new Map<string, Promise<void>>();
-  private readonly wakeup = new Wakeup();
-  private readonly life = new AbortController();
-  private readonly loop: Promise<void>;
+  private readonly turns: Turns<Order>;
 
   constructor(
     private readonly o: {
@@ -48,75 +42,50 @@ export class SnapshotOrders {
       readonly report: (body: ReportBody) => void;
     },
   ) {
-    this.loop = this.run();
+    this.turns = new Turns({
+      clock: o.clock,
+      atOnce,
+      stepMs,
+      open: () =>
+        [...this.orders.values()].filter(({ end, order }) => end === null && this.listed.has(order.id)),
+      owner: ({ order }) => order.instanceId,
+      ready: () => true,
+      attempt: (order, ctx) => this.attempt(order, ctx),
+    });
   }
 
   /** All orders of the newest list. */
   want(listed: readonly SnapshotOrder[]): void {
     this.listed = new Set(listed.map(({ id }) => id));
     for (const [id, { order }] of this.orders)
-      if (!this.listed.has(id) && !this.underWay.has(order.instanceId)) this.orders.delete(id);
+      if (!this.listed.has(id) && !this.turns.busy(order.instanceId)) this.orders.delete(id);
     for (const order of listed) {
       const known = this.orders.get(order.id);
       if (known === undefined) this.orders.set(order.id, { order, end: null, attempts: 0, retryAt: 0 });
       else if (known.end !== null) this.say(known, known.end);
     }
-    this.wakeup.wake();
+    this.turns.wake();
   }
 
   wake(): void {
-    this.wakeup.wake();
+    this.turns.wake();
   }
 
-  async close(): Promise<void> {
-    this.life.abort(new Error('the agent ends'));
-    this.wakeup.wake();
-    await this.loop;
+  close(): Promise<void> {
+    return this.turns.close();
   }
 
-  private async run(): Promise<void> {
-    const { clock } = this.o;
-    while (!this.life.signal.aborted) {
-      const wanted = ({ end, order }: Order): boolean => end === null && this.listed.has(order.id);
-      const open = [...this.orders.values()].filter(wanted);
-      const idle = (one: Order): boolean => !this.underWay.has(one.order.instanceId);
-      for (const one of open)
-        if (idle(one) && this.underWay.size < atOnce && one.retryAt <= clock.now().getTime()) this.begin(one);
-      const due = open.filter(idle).map(({ retryAt }) => retryAt);
-      const ms = due.length === 0 ? null : Math.max(50, Math.min(...due) - clock.now().getTime());
-      await this.wakeup.wait(clock, ms, this.life.signal);
-    }
-    await Promise.all(this.underWay.values());
-  }
-
-  private begin(one: Order): void {
-    const { instanceId } = one.order;
-    const work = this.attempt(one).finally(() => {
-      this.underWay.delete(instanceId);
-      this.wakeup.wake();
-    });
-    this.underWay.set(instanceId, work);
-  }
-
-  private async attempt(one: Order): Promise<void> {
-    const { clock, log } = this.o;
+  private async attempt(one: Order, ctx: StepContext): Promise<void> {
     const { order } = one;
-    const timer = new AbortController();
-    const late = new AbortController();
-    void clock.sleep(stepMs, timer.signal).then(() => late.abort(new Error(`not done within ${stepMs} ms`)));
-    const signal = AbortSignal.any([this.life.signal, late.signal]);
-    const ctx = { signal, deadline: clock.now().getTime() + stepMs };
     try {
       await faultPoint(`agent.snapshot.${order.verb}.before`, order.instanceId);
       const taken = await this.carryOut(order, ctx);
       await faultPoint(`agent.snapshot.${order.verb}.after`, order.instanceId);
       this.finish(one, { state: 'done', taken });
     } catch (err) {
-      if (this.life.signal.aborted) return;
-      log.warn({ err, order }, 'an order on a snapshot could not be carried out');
+      if (this.turns.ending) return;
+      this.o.log.warn({ err, order }, 'an order on a snapshot could not be carried out');
       await this.failed(one, err, ctx);
-    } finally {
-      timer.abort();
     }
   }
 
@@ -155,12 +124,10 @@ export class SnapshotOrders {
       message: message.slice(0, 2000),
       ...(remedy === null ? {} : { remedy: remedy.slice(0, 2000) }),
     };
-    one.attempts += 1;
-    const givenUp = final.has(code) || (order.verb === 'take' && one.attempts >= attemptsToTake);
+    const givenUp = final.has(code) || (order.verb === 'take' && one.attempts + 1 >= attemptsToTake);
     if (givenUp && order.verb !== 'remove' && (await this.cleared(order, ctx)))
       return this.finish(one, { state: 'failed', ...trouble });
-    const { clock } = this.o;
-    one.retryAt = clock.now().getTime() + backoffMs(clock, one.attempts - 1, 500, 60_000);
+    this.turns.later(one);
     this.say(one, { state: 'retrying', ...trouble });
   }
 

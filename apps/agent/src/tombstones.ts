@@ -1,26 +1,24 @@
 import { faultPoint } from '@berth/faults';
 import type { ReportBody, Tombstone } from '@berth/link';
 import type { Isolation } from '@berth/model';
-import type { Runtime, WorkloadKey } from '@berth/runtime';
-import { backoffMs, Wakeup } from './clock.js';
+import type { Runtime, StepContext, WorkloadKey } from '@berth/runtime';
 import type { Clock } from './clock.js';
 import type { AgentLog } from './log.js';
 import type { Runtimes } from './runtimes.js';
+import { Turns, type Errand } from './turns.js';
 import type { Worker } from './worker.js';
 
 /** Whose orders are carried out one after the other. */
 const ownerOf = (tombstone: Tombstone): string =>
   tombstone.instanceId ?? (tombstone.kind === 'volume' ? tombstone.volumeId : tombstone.id);
 
-interface Order {
+interface Order extends Errand {
   readonly tombstone: Tombstone;
   readonly worker: Worker | null;
   readonly isolation: Isolation | null;
   /** No placement of the instance uses it any more. */
   readonly mayRemoveVolume: () => boolean;
   done: boolean;
-  attempts: number;
-  retryAt: number;
 }
 
 const stepMs = 60_000;
@@ -30,11 +28,7 @@ const atOnce = 8;
 /** Carries out the orders to remove, again and again until they are done, and says so as often as they are listed. */
 export class Tombstones {
   private readonly orders = new Map<string, Order>();
-  /** By their owner. */
-  private readonly underWay = new Map<string, Promise<void>>();
-  private readonly wakeup = new Wakeup();
-  private readonly life = new AbortController();
-  private readonly loop: Promise<void>;
+  private readonly turns: Turns<Order>;
 
   constructor(
     private readonly o: {
@@ -44,7 +38,18 @@ export class Tombstones {
       readonly report: (body: ReportBody) => void;
     },
   ) {
-    this.loop = this.run();
+    this.turns = new Turns({
+      clock: o.clock,
+      atOnce,
+      stepMs,
+      open: () =>
+        [...this.orders.values()].filter(
+          (order) => !order.done && order.worker === null && this.possible(order),
+        ),
+      owner: (order) => ownerOf(order.tombstone),
+      ready: (order) => this.runtimesFor(order).length > 0,
+      attempt: (order, ctx) => this.attempt(order, ctx),
+    });
   }
 
   add(tombstone: Tombstone, facts: Pick<Order, 'worker' | 'isolation' | 'mayRemoveVolume'>): void {
@@ -56,7 +61,7 @@ export class Tombstones {
     this.orders.set(tombstone.id, { tombstone, ...facts, done: false, attempts: 0, retryAt: 0 });
     this.bound();
     facts.worker?.bury();
-    this.wakeup.wake();
+    this.turns.wake();
   }
 
   /** A worker removed its epoch. */
@@ -68,13 +73,11 @@ export class Tombstones {
   }
 
   wake(): void {
-    this.wakeup.wake();
+    this.turns.wake();
   }
 
-  async close(): Promise<void> {
-    this.life.abort(new Error('the agent ends'));
-    this.wakeup.wake();
-    await this.loop;
+  close(): Promise<void> {
+    return this.turns.close();
   }
 
   private finish(order: Order): void {
@@ -91,42 +94,6 @@ export class Tombstones {
     }
   }
 
-  private async run(): Promise<void> {
-    const { clock } = this.o;
-    while (!this.life.signal.aborted) {
-      const open = [...this.orders.values()].filter((order) => !order.done && order.worker === null);
-      for (const order of open) if (this.turn(order)) this.begin(order);
-      const due = open.filter((order) => this.waits(order)).map((order) => order.retryAt);
-      const ms = due.length === 0 ? null : Math.max(50, Math.min(...due) - clock.now().getTime());
-      await this.wakeup.wait(clock, ms, this.life.signal);
-    }
-    await Promise.all(this.underWay.values());
-  }
-
-  /** One that hangs holds up only the orders of its owner, which are carried out one after the other. */
-  private turn(order: Order): boolean {
-    return (
-      !this.underWay.has(ownerOf(order.tombstone)) &&
-      this.underWay.size < atOnce &&
-      order.retryAt <= this.o.clock.now().getTime() &&
-      this.possible(order) &&
-      this.runtimesFor(order).length > 0
-    );
-  }
-
-  private waits(order: Order): boolean {
-    return !order.done && this.possible(order) && !this.underWay.has(ownerOf(order.tombstone));
-  }
-
-  private begin(order: Order): void {
-    const owner = ownerOf(order.tombstone);
-    const work = this.attempt(order).finally(() => {
-      this.underWay.delete(owner);
-      this.wakeup.wake();
-    });
-    this.underWay.set(owner, work);
-  }
-
   private possible(order: Order): boolean {
     return order.tombstone.kind === 'epoch' || order.mayRemoveVolume();
   }
@@ -136,16 +103,10 @@ export class Tombstones {
     return this.o.runtimes.ready(order.isolation);
   }
 
-  private async attempt(order: Order): Promise<void> {
-    const { clock, log } = this.o;
+  private async attempt(order: Order, ctx: StepContext): Promise<void> {
+    // Those that were ready: where none is, nothing may pass for removed.
     const runtimes = this.runtimesFor(order);
     const { tombstone } = order;
-    const timer = new AbortController();
-    const abort = new AbortController();
-    const end = (): void => abort.abort(this.life.signal.reason);
-    this.life.signal.addEventListener('abort', end, { once: true });
-    void clock.sleep(stepMs, timer.signal).then(() => abort.abort(new Error(`not done within ${stepMs} ms`)));
-    const ctx = { signal: abort.signal, deadline: clock.now().getTime() + stepMs };
     try {
       await faultPoint(`agent.${tombstone.kind}.before`, ownerOf(tombstone));
       for (const runtime of runtimes)
@@ -154,11 +115,8 @@ export class Tombstones {
       await faultPoint(`agent.${tombstone.kind}.after`, ownerOf(tombstone));
       this.finish(order);
     } catch (err) {
-      order.retryAt = clock.now().getTime() + backoffMs(clock, order.attempts++, 500, 60_000);
-      log.warn({ err, tombstone }, 'a tombstone could not be carried out; it is tried again');
-    } finally {
-      timer.abort();
-      this.life.signal.removeEventListener('abort', end);
+      this.turns.later(order);
+      this.o.log.warn({ err, tombstone }, 'a tombstone could not be carried out; it is tried again');
     }
   }
 }
