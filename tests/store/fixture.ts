@@ -9,7 +9,7 @@ import type {
   InstanceSpecInput,
   ProjectId,
 } from '@berth/model';
-import { InstanceSpec } from '@berth/model';
+import { BerthError, InstanceSpec } from '@berth/model';
 import { migrate } from '../../apps/api/src/store/migrate.js';
 import { openStore } from '../../apps/api/src/store/open.js';
 import type { PlacementReport, RequestContext, Store } from '../../apps/api/src/store/store.js';
@@ -209,6 +209,15 @@ export async function place(w: World, instance: Pick<Instance, 'id'>, host: Test
   if (commit.outcome !== 'placed') throw new Error(`${commit.outcome}: ${commit.reason}`);
   await w.store.assignmentsOffer(host.id);
   return commit.epoch;
+}
+
+/** Code of the error with which the work is refused. */
+export async function refusal(work: Promise<unknown>): Promise<string> {
+  const error = await work.then(
+    () => null,
+    (e: unknown) => e,
+  );
+  return error instanceof BerthError ? error.code : `no refusal (${String(error)})`;
 }
 
 let seq = 0;

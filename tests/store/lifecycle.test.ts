@@ -1,9 +1,20 @@
-import { BerthError } from '@berth/model';
+import type { BerthError } from '@berth/model';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { ThrowawayPostgres } from '../support/postgres.js';
 import { startPostgres } from '../support/postgres.js';
 import type { TestHost, World } from './fixture.js';
-import { body, create, ctx, decisionFor, joinHost, openSession, place, report, world } from './fixture.js';
+import {
+  body,
+  create,
+  ctx,
+  decisionFor,
+  joinHost,
+  openSession,
+  place,
+  report,
+  refusal,
+  world,
+} from './fixture.js';
 
 let cluster: ThrowawayPostgres;
 let w: World;
@@ -24,13 +35,6 @@ const act = (verb: 'start' | 'stop' | 'restart' | 'pause' | 'resume' | 'suspend'
   w.store.instanceAct(ctx, { projectId: w.projectId, name, verb, deadlineSeconds: 60 });
 const remove = (name = 'a') =>
   w.store.instanceDelete(ctx, { projectId: w.projectId, name, deadlineSeconds: 60 });
-const refusal = async (work: Promise<unknown>): Promise<string> => {
-  const error = await work.then(
-    () => null,
-    (e: unknown) => e,
-  );
-  return error instanceof BerthError ? error.code : `no refusal (${String(error)})`;
-};
 
 /** Created, placed and running under epoch 1. */
 async function running(name = 'a', spec = {}): Promise<{ id: never; epoch: number }> {

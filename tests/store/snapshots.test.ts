@@ -1,10 +1,10 @@
-import { BerthError, InstanceSpec, type SnapshotTaken } from '@berth/model';
+import { InstanceSpec, type SnapshotTaken } from '@berth/model';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { SnapshotReport } from '../../apps/api/src/store/store.js';
 import type { ThrowawayPostgres } from '../support/postgres.js';
 import { startPostgres } from '../support/postgres.js';
 import type { TestHost, World } from './fixture.js';
-import { create, ctx, joinHost, openSession, place, report, world } from './fixture.js';
+import { create, ctx, joinHost, openSession, place, report, refusal, world } from './fixture.js';
 
 let cluster: ThrowawayPostgres;
 let w: World;
@@ -62,11 +62,6 @@ const says = (orderId: string, outcome: SnapshotReport['outcome'], session = alp
   w.store.snapshotReport({ hostId: alpha.id, session, orderId: orderId as never, outcome });
 const usedDisk = async () => (await w.store.hostGet('alpha'))?.used.diskMiB;
 const operation = (id: string) => w.store.operationGet(w.projectId, id as never);
-const refusal = (work: Promise<unknown>): Promise<string> =>
-  work.then(
-    () => 'no refusal',
-    (e: unknown) => (e instanceof BerthError ? e.code : String(e)),
-  );
 
 /** Of a machine, and its host said that it is taken. */
 async function ready(instance: string, name: string): Promise<void> {

@@ -1,10 +1,10 @@
-import { BerthError, InstanceSpec, type VolumeId } from '@berth/model';
+import { InstanceSpec, type VolumeId } from '@berth/model';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { reconcileContext } from '../../apps/api/src/store/instance-delete.js';
 import type { ThrowawayPostgres } from '../support/postgres.js';
 import { startPostgres } from '../support/postgres.js';
 import type { TestHost, World } from './fixture.js';
-import { body, create, ctx, joinHost, place, report, world } from './fixture.js';
+import { body, create, ctx, joinHost, place, report, refusal, world } from './fixture.js';
 
 let cluster: ThrowawayPostgres;
 let w: World;
@@ -26,13 +26,6 @@ const make = (name: string, sizeMiB = 100) =>
     body: { name, sizeMiB, format: 'qcow2', pool: 'default', limits: {} },
   });
 const volume = async (name: string) => (await w.store.volumeGet(w.projectId, name)) ?? expect.fail(name);
-const refusal = async (work: Promise<unknown>): Promise<string> => {
-  const error = await work.then(
-    () => null,
-    (e: unknown) => e,
-  );
-  return error instanceof BerthError ? error.code : `no refusal (${String(error)})`;
-};
 /** Changes the volumes that an instance asks for. */
 const mount = async (name: string, ...volumes: string[]) => {
   const spec = (await w.store.instanceGet(w.projectId, name))?.spec;
