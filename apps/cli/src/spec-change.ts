@@ -1,5 +1,6 @@
 import { answer, ProblemError, type Schemas } from '@berth/client';
 import { accept, type WaitOptions } from './operation.js';
+import { exitCodes, Failure } from './failure.js';
 import { ofInstance, type Session } from './session.js';
 
 type Spec = Schemas['Instance']['spec'];
@@ -38,3 +39,12 @@ export const nicsChange = (
   options: WaitOptions,
   change: (nics: Spec['nics']) => Spec['nics'],
 ): Promise<void> => specChange(s, name, options, (spec) => ({ ...spec, nics: change(spec.nics) }));
+
+/** @throws Failure where the instance has no such nic */
+export function requireNic(name: string, nics: Spec['nics'], nic: number): void {
+  if (nics[nic] === undefined)
+    throw new Failure(
+      `${name} has no nic ${nic}\n  -> It has ${nics.length}, counted from 0`,
+      exitCodes.usage,
+    );
+}

@@ -20,6 +20,7 @@ import { instanceLock, stateRefresh } from './state.js';
 
 const pendingFrom = `
   SELECT i.id, i.project_id, pr.name AS project, i.name, i.spec, m.kind, m.digest AS image_digest, i.generation, i.run_generation, v.host_id, v.homeless_mib, i.created_at,
+    i.rebuild_image_id IS NOT NULL AS rebuilding,
     coalesce((SELECT o.created_at FROM operations o WHERE o.id = i.operation_id), i.created_at) AS waits_since
   FROM instances i JOIN projects pr ON pr.id = i.project_id JOIN images m ON m.id = coalesce(i.rebuild_image_id, i.image_id)
   CROSS JOIN LATERAL (
@@ -44,6 +45,7 @@ interface PendingRow {
   run_generation: number;
   host_id: HostId | null;
   homeless_mib: number;
+  rebuilding: boolean;
   created_at: Date;
   waits_since: Date;
 }
@@ -92,7 +94,7 @@ export async function placementCommit(db: Db, commit: CommitRequest): Promise<Pl
     if (wanting.runGeneration !== commit.runGeneration) return stale('a newer run was asked for');
     if (wanting.volumeHostId !== null && wanting.volumeHostId !== commit.hostId)
       return stale('its volumes are on another host');
-    await rootRenew(tx, commit.instanceId);
+    if (row.rebuilding) await rootRenew(tx, commit.instanceId);
     await capacityLock(tx, commit.hostId);
     const refused = await roomLook(tx, commit.hostId, wanting);
     return refused ?? placementWrite(tx, commit, wanting);

@@ -184,9 +184,6 @@ export async function tombstoneDone(
     );
     if (named === null || (named.instance_id !== null && !(await instanceLock(tx, named.instance_id))))
       return { changed: false, gone: false };
-    const deleting = await tx.row(`SELECT 1 FROM instances WHERE id = $1 AND deleting_since IS NOT NULL`, [
-      named.instance_id,
-    ]);
     const changed = await tx.changed(
       `UPDATE tombstones t SET done_at = $4 FROM hosts h
        WHERE t.id = $1 AND t.host_id = $2 AND t.done_at IS NULL AND h.id = t.host_id AND h.session = $3`,
@@ -196,8 +193,12 @@ export async function tombstoneDone(
     await assignmentsRaise(tx, [hostId]);
     const ctx = { actor: 'system:dispatch', traceId: `session-${session}` };
     if (named.volume_id !== null) await volumeBuried(tx, ctx, named.volume_id);
-    // An instance that is not being deleted owes the root disk that a rebuild took from it.
-    if (named.instance_id === null || deleting === null) return { changed: true, gone: true };
+    if (named.instance_id === null) return { changed: true, gone: true };
+    // An instance that is not being deleted owed the root disk that a rebuild took from it.
+    const deleting = await tx.row(`SELECT 1 FROM instances WHERE id = $1 AND deleting_since IS NOT NULL`, [
+      named.instance_id,
+    ]);
+    if (deleting === null) return { changed: true, gone: true };
     const { gone } = await deletionAdvance(tx, ctx, named.instance_id);
     return { changed: true, gone };
   });

@@ -55,17 +55,25 @@ interface Target {
   readonly ifMatch?: number;
 }
 
+function locked(
+  tx: Tx,
+  projectId: ProjectId,
+  name: string,
+): Promise<{ id: string; resource_version: number } | null> {
+  return tx.row(
+    `SELECT id, resource_version FROM security_groups WHERE project_id = $1 AND name = $2 FOR UPDATE`,
+    [projectId, name],
+  );
+}
+
 /** @see SecurityGroupStore.securityGroupPut */
 export async function securityGroupPut(
   db: Db,
   ctx: RequestContext,
   { projectId, name, ifMatch, rules }: Target & { readonly rules: readonly SecurityRule[] },
-): Promise<{ group: SecurityGroup; made: boolean; hosts: readonly HostId[] }> {
+): Promise<{ group: SecurityGroup; hosts: readonly HostId[] }> {
   return inTx(db, async (tx) => {
-    const known = await tx.row<{ id: string; resource_version: number }>(
-      `SELECT id, resource_version FROM security_groups WHERE project_id = $1 AND name = $2 FOR UPDATE`,
-      [projectId, name],
-    );
+    const known = await locked(tx, projectId, name);
     if (known === null && ifMatch !== undefined) throw notFound('security group', name);
     if (known !== null) matchVersion(ifMatch, known.resource_version);
     const named = rules.flatMap((r, i) =>
@@ -96,7 +104,7 @@ export async function securityGroupPut(
     await assignmentsRaise(tx, hosts);
     const group = await tx.row<Read>(`${from} WHERE g.id = $1`, [id]);
     if (group === null) throw new Error(`security group ${id} is missing`);
-    return { group: toGroup(group), made, hosts };
+    return { group: toGroup(group), hosts };
   });
 }
 
@@ -107,10 +115,7 @@ export async function securityGroupDelete(
   { projectId, name, ifMatch }: Target,
 ): Promise<void> {
   await inTx(db, async (tx) => {
-    const known = await tx.row<{ id: string; resource_version: number }>(
-      `SELECT id, resource_version FROM security_groups WHERE project_id = $1 AND name = $2 FOR UPDATE`,
-      [projectId, name],
-    );
+    const known = await locked(tx, projectId, name);
     if (known === null) throw notFound('security group', name);
     matchVersion(ifMatch, known.resource_version);
     // Statements of their own: they see what named the group before we had its lock.

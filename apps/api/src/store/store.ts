@@ -21,7 +21,6 @@ import type {
   OperationId,
   Project,
   ProjectId,
-  Role,
   Snapshot,
   SecurityGroup,
   SecurityRule,
@@ -29,6 +28,7 @@ import type {
   VolumeCreate,
   VolumeUpdate,
 } from '@berth/model';
+import type { AccessStore, BrowserSessionStore, TerminalTicketStore } from './access-store.js';
 import type { KeptAnswer, RequestContext } from './context.js';
 import type * as rows from './rows.js';
 import type { SnapshotTarget } from './snapshots.js';
@@ -62,7 +62,7 @@ export interface SecurityGroupStore {
   securityGroupPut(
     ctx: RequestContext,
     put: { projectId: ProjectId; name: string; ifMatch?: number; rules: readonly SecurityRule[] },
-  ): Promise<{ readonly group: SecurityGroup; readonly made: boolean; readonly hosts: readonly HostId[] }>;
+  ): Promise<{ readonly group: SecurityGroup; readonly hosts: readonly HostId[] }>;
   /** @throws notFound, preconditionFailed, inUse */
   securityGroupDelete(
     ctx: RequestContext,
@@ -101,64 +101,6 @@ export interface SnapshotStore {
   snapshotRevert(ctx: RequestContext, target: SnapshotTarget): Promise<rows.InstanceChange>;
   /** @throws notFound, preconditionFailed, stateConflict (reverting) */
   snapshotDelete(ctx: RequestContext, target: SnapshotTarget): Promise<rows.InstanceChange>;
-}
-
-export interface AccessStore {
-  /** `hash` is the SHA-256 of the bearer token in hex; the token itself never comes here. */
-  tokenCreate(
-    ctx: RequestContext,
-    token: { name: string; hash: string; projectId: ProjectId | null; role: Role; expiresAt: Date | null },
-  ): Promise<rows.TokenRow>;
-  /** Null when unknown, expired or revoked. */
-  tokenFindByHash(hash: string): Promise<rows.TokenRow | null>;
-  tokenFindById(id: string): Promise<rows.TokenRow | null>;
-  /** Null lists the tokens of all projects. */
-  tokenList(projectId: ProjectId | null): Promise<readonly rows.TokenRow[]>;
-  /** False when there is no such unrevoked token. */
-  tokenRevoke(ctx: RequestContext, id: string): Promise<boolean>;
-  roleBindingSet(
-    ctx: RequestContext,
-    binding: { projectId: ProjectId | null; subject: string; role: Role },
-  ): Promise<rows.RoleBindingRow>;
-  roleBindingList(subject: string): Promise<readonly rows.RoleBindingRow[]>;
-  roleBindingRemove(ctx: RequestContext, id: string): Promise<boolean>;
-  joinTokenCreate(
-    ctx: RequestContext,
-    token: { hash: string; hostName: string | null; labels: Record<string, string>; expiresAt: Date },
-  ): Promise<rows.JoinTokenRow>;
-  joinTokenList(): Promise<readonly rows.JoinTokenRow[]>;
-  joinTokenRevoke(ctx: RequestContext, id: string): Promise<boolean>;
-}
-
-export interface BrowserSessionStore {
-  /** Hashes as for tokens. Ends with its token, or before. */
-  browserSessionCreate(
-    ctx: RequestContext,
-    session: { hash: string; token: rows.TokenRow; expiresAt: Date },
-  ): Promise<rows.BrowserSessionRow>;
-  /** Marks it as seen. Null when it is unknown, over, unseen for `idleSeconds`, or its token is revoked or expired. */
-  browserSessionSee(hash: string, idleSeconds: number): Promise<rows.BrowserSessionRow | null>;
-  browserSessionSeeById(id: string, idleSeconds: number): Promise<rows.BrowserSessionRow | null>;
-  /** False when it was over already. */
-  browserSessionEnd(ctx: RequestContext, session: rows.BrowserSessionRow): Promise<boolean>;
-  signInCodeCreate(
-    ctx: RequestContext,
-    code: { hash: string; tokenId: string; expiresAt: Date },
-  ): Promise<void>;
-  /** Uses a code up. Null when it is unknown, used or expired, or its token no longer speaks for anybody. */
-  signInCodeConsume(hash: string): Promise<rows.TokenRow | null>;
-}
-
-/** Tickets for consoles and exec. `hash` is the SHA-256 of the ticket in hex; the ticket itself never comes here. */
-export interface TerminalTicketStore {
-  terminalTicketCreate(
-    ctx: RequestContext,
-    ticket: rows.TerminalTicketRow & { readonly hash: string; readonly expiresAt: Date },
-  ): Promise<void>;
-  /** Takes a ticket away: null when it is unknown, spent or expired. */
-  terminalTicketTake(hash: string): Promise<rows.TerminalTicketRow | null>;
-  /** Drops expired tickets; returns how many. */
-  terminalTicketsTrim(): Promise<number>;
 }
 
 export interface HostStore {
@@ -512,6 +454,7 @@ export interface Store
     MetaStore {
   close(): Promise<void>;
 }
+export type * from './access-store.js';
 export type * from './rows.js';
 export type { SnapshotTarget } from './snapshots.js';
 export type { Clock, IdSource, KeptAnswer, RequestContext } from './context.js';

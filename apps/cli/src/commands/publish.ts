@@ -2,7 +2,7 @@ import type { Schemas } from '@berth/client';
 import { exitCodes, Failure } from '../failure.js';
 import { type WaitOptions, waiting } from '../operation.js';
 import { examples, wholeNumber, type Commands } from '../session.js';
-import { nicsChange } from '../spec-change.js';
+import { requireNic, nicsChange } from '../spec-change.js';
 
 type Nics = Schemas['Instance']['spec']['nics'];
 type Port = NonNullable<Nics[number]['ports']>[number];
@@ -15,11 +15,7 @@ export const publishCommands: Commands = (program, session) => {
     .action(async (name: string, texts: string[], options: WaitOptions & { nic: number }) => {
       const ports = texts.map(portOf);
       await nicsChange(session(), name, options, (nics) => {
-        if (nics[options.nic] === undefined)
-          throw new Failure(
-            `${name} has no nic ${options.nic}\n  -> It has ${nics.length}, counted from 0`,
-            exitCodes.usage,
-          );
+        requireNic(name, nics, options.nic);
         const kept = without(nics, ports);
         return kept.map((nic, i) =>
           i === options.nic ? { ...nic, ports: [...(nic.ports ?? []), ...ports] } : nic,

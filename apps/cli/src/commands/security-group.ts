@@ -1,11 +1,10 @@
 import { answer } from '@berth/client';
-import { exitCodes, Failure } from '../failure.js';
 import { securityGroups } from '../kinds.js';
 import { type WaitOptions, waiting } from '../operation.js';
 import { listText, objectText } from '../output.js';
 import { ruleOf } from '../security-rule.js';
 import { append, examples, say, wholeNumber, type Commands } from '../session.js';
-import { nicsChange } from '../spec-change.js';
+import { requireNic, nicsChange } from '../spec-change.js';
 
 const path = '/v1/projects/{project}/securityGroups/{name}';
 
@@ -66,11 +65,7 @@ const assignCommand: Commands = (group, session) => {
     .option('--nic <number>', 'which one, from 0', (t) => wholeNumber('--nic', t), 0)
     .action(async (name: string, groups: string[], options: WaitOptions & { nic: number }) => {
       await nicsChange(session(), name, options, (nics) => {
-        if (nics[options.nic] === undefined)
-          throw new Failure(
-            `${name} has no nic ${options.nic}\n  -> It has ${nics.length}, counted from 0`,
-            exitCodes.usage,
-          );
+        requireNic(name, nics, options.nic);
         return nics.map(({ securityGroups: has, ...nic }, i) => {
           const wanted = i === options.nic ? groups : (has ?? []);
           return wanted.length === 0 ? nic : { ...nic, securityGroups: wanted };

@@ -59,7 +59,7 @@ export const snapshotCommands: Commands = (program, session) => {
     .description('bring the disks of a stopped instance back; what it wrote since is lost')
     .action(async (name: string, ref: string, options: WaitOptions) => {
       const s = session();
-      const params = { path: { ...ofInstance(s, name).path, snapshot: ref } };
+      const params = ofSnapshot(s, name, ref);
       await accept(s, options, [() => answer(s.api.rest.POST(`${one}/actions/revert`, { params }))]);
     });
   examples(revert, 'berth stop web\nberth snapshot revert web before-upgrade');
@@ -67,18 +67,19 @@ export const snapshotCommands: Commands = (program, session) => {
     .description('delete snapshots; the disks stay as they are')
     .action(async (name: string, refs: string[], options: WaitOptions) => {
       const s = session();
-      const requests = refs.map((ref) => () => {
-        const params = { path: { ...ofInstance(s, name).path, snapshot: ref } };
-        return answer(s.api.rest.DELETE(one, { params }));
-      });
-      await accept(s, options, requests);
+      const request = (ref: string) => () =>
+        answer(s.api.rest.DELETE(one, { params: ofSnapshot(s, name, ref) }));
+      await accept(s, options, refs.map(request));
     });
   examples(remove, 'berth snapshot rm web before-upgrade');
 };
 
-function get(s: Session, name: string, snapshot: string): Promise<Snapshot> {
-  return answer(s.api.rest.GET(one, { params: { path: { ...ofInstance(s, name).path, snapshot } } }));
-}
+const ofSnapshot = (s: Session, name: string, snapshot: string) => ({
+  path: { ...ofInstance(s, name).path, snapshot },
+});
+
+const get = (s: Session, name: string, snapshot: string): Promise<Snapshot> =>
+  answer(s.api.rest.GET(one, { params: ofSnapshot(s, name, snapshot) }));
 
 /** What can be relied on, and why. */
 function takenText({ name, consistency, indications }: Snapshot): string {

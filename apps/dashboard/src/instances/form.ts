@@ -39,7 +39,7 @@ export const firstDraft: Draft = {
 };
 
 /** Kind of image that an isolation runs. */
-export const kindFor = (isolation: Draft['isolation']): 'oci' | 'disk' =>
+export const kindFor = (isolation: SpecInput['isolation']): 'oci' | 'disk' =>
   isolation === 'vm' ? 'disk' : 'oci';
 
 /**

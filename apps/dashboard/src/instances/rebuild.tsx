@@ -6,6 +6,7 @@ import { imagesQuery } from '../api/queries.js';
 import { ConfirmByName } from '../parts/confirm.js';
 import { Icon } from '../parts/icons.js';
 import { useRebuild } from './act.js';
+import { kindFor } from './form.js';
 
 /** A new root disk, of the same image or another. What is suspended, or about to be something else, cannot have one now. */
 export function Rebuild({ instance, disabled }: { instance: Instance; disabled: boolean }) {
@@ -15,9 +16,7 @@ export function Rebuild({ instance, disabled }: { instance: Instance; disabled: 
   const [image, setImage] = useState(spec.image);
   const images = useQuery({ ...imagesQuery(project), enabled: confirming });
   if (!['running', 'paused', 'stopped', 'error'].includes(status.state)) return null;
-  const suited = (images.data ?? [])
-    .filter((i) => i.kind === (spec.isolation === 'vm' ? 'disk' : 'oci'))
-    .map((i) => i.name);
+  const suited = (images.data ?? []).filter((i) => i.kind === kindFor(spec.isolation)).map((i) => i.name);
   return (
     <>
       <Button
