@@ -15,6 +15,7 @@ export const SYS = {
   openTree: 428,
   moveMount: 429,
   pidfdOpen: 434,
+  pidfdGetfd: 438,
   mountSetattr: 442,
 } as const;
 
@@ -38,7 +39,8 @@ export const c = {
   ioctlNumber: libc.func('ioctl', 'int', ['int', 'unsigned long', 'unsigned long']) as (
     ...args: unknown[]
   ) => number,
-  dup: bind('int dup(int fd)'),
+  /** With a number as argument, such as F_DUPFD_CLOEXEC takes it. */
+  fcntl: libc.func('fcntl', 'int', ['int', 'int', 'long']) as (...args: unknown[]) => number,
   mkfifo: bind('int mkfifo(const char *path, unsigned int mode)'),
   memfdCreate: bind('int memfd_create(const char *name, unsigned int flags)'),
   openTree: libc.func('syscall', 'long', ['long', 'int', 'str', 'unsigned int']) as (
@@ -51,6 +53,9 @@ export const c = {
     ...args: unknown[]
   ) => number,
   pidfdOpen: libc.func('syscall', 'long', ['long', 'int', 'unsigned int']) as (...args: unknown[]) => number,
+  pidfdGetfd: libc.func('syscall', 'long', ['long', 'int', 'int', 'unsigned int']) as (
+    ...args: unknown[]
+  ) => number,
   pidfdSendSignal: libc.func('syscall', 'long', ['long', 'int', 'int', 'void *', 'unsigned int']) as (
     ...args: unknown[]
   ) => number,

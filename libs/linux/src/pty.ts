@@ -1,12 +1,30 @@
-import { closeSync, constants, openSync } from 'node:fs';
-import { c, check } from './libc.js';
+import { closeSync, constants, openSync, readdirSync, readlinkSync } from 'node:fs';
+import { hasCode } from './errno.js';
+import { c, check, SYS } from './libc.js';
 
-// Numbers are those of x86-64 and arm64: ioctl_tty(2).
+// Numbers are those of x86-64 and arm64: ioctl_tty(2), termios(3), fcntl(2).
+const TCGETS = 0x5401;
+const TCSETS = 0x5402;
+const FIONBIO = 0x5421;
 const TIOCSPTLCK = 0x40045431;
 const TIOCGPTPEER = 0x5441;
 const TIOCSWINSZ = 0x5414;
 /** Open without making it anybody's controlling terminal. */
 const O_NOCTTY = 0x100;
+const O_CLOEXEC = 0x80000;
+const F_DUPFD_CLOEXEC = 1030;
+
+// struct termios: four words of flags (input, output, control, local), the line discipline, 19 characters
+const TERMIOS_BYTES = 36;
+const [IFLAG, OFLAG, CFLAG, LFLAG] = [0, 4, 8, 12];
+/** What cfmakeraw(3) takes away: IGNBRK BRKINT PARMRK ISTRIP INLCR IGNCR ICRNL IXON; ECHO ECHONL ICANON ISIG IEXTEN; CSIZE PARENB. */
+const COOKED_INPUT = 0o2753;
+const COOKED_LOCAL = 0o100113;
+const COOKED_CONTROL = 0o460;
+const CS8 = 0o60;
+const OPOST = 0o1;
+/** A line feed goes out as a carriage return and a line feed. */
+const ONLCR = 0o4;
 
 export interface PtySize {
   readonly columns: number;
@@ -23,14 +41,26 @@ export interface Pty {
   readonly slave: number;
 }
 
-/** Makes a pseudo-terminal (pty(7)) of a size. @throws SystemError */
+/** Makes a pseudo-terminal (pty(7)) of a size that only carries bytes: raw, also where OPOST is set again. @throws SystemError */
 export function ptyOpen(size: PtySize): Pty {
   const master = openSync('/dev/ptmx', constants.O_RDWR | O_NOCTTY);
   try {
     check(c.ioctlPointer(master, TIOCSPTLCK, Buffer.alloc(4)), 'TIOCSPTLCK', '/dev/ptmx');
-    const slave = check(c.ioctlNumber(master, TIOCGPTPEER, constants.O_RDWR | O_NOCTTY), 'TIOCGPTPEER', '');
     ptyResize(master, size);
-    return { master, input: check(c.dup(master), 'dup', 'pty'), slave };
+    setFlags(master, (flags) => {
+      flags.writeUInt32LE((flags.readUInt32LE(IFLAG) & ~COOKED_INPUT) >>> 0, IFLAG);
+      flags.writeUInt32LE((flags.readUInt32LE(OFLAG) & ~(OPOST | ONLCR)) >>> 0, OFLAG);
+      flags.writeUInt32LE(((flags.readUInt32LE(CFLAG) & ~COOKED_CONTROL) | CS8) >>> 0, CFLAG);
+      flags.writeUInt32LE((flags.readUInt32LE(LFLAG) & ~COOKED_LOCAL) >>> 0, LFLAG);
+    });
+    const input = check(c.fcntl(master, F_DUPFD_CLOEXEC, 3), 'fcntl', 'pty');
+    try {
+      const how = constants.O_RDWR | O_NOCTTY | O_CLOEXEC;
+      return { master, input, slave: check(c.ioctlNumber(master, TIOCGPTPEER, how), 'TIOCGPTPEER', '') };
+    } catch (error) {
+      closeSync(input);
+      throw error;
+    }
   } catch (error) {
     closeSync(master);
     throw error;
@@ -44,4 +74,50 @@ export function ptyResize(fd: number, { columns, rows }: PtySize): void {
   size.writeUInt16LE(rows, 0);
   size.writeUInt16LE(columns, 2);
   check(c.ioctlPointer(fd, TIOCSWINSZ, size), 'TIOCSWINSZ', 'pty');
+}
+
+/** Makes the terminal of this master end its lines with a carriage return too, as a new one does. @throws SystemError */
+export function ptyEndLines(master: number): void {
+  setFlags(master, (flags) => flags.writeUInt32LE((flags.readUInt32LE(OFLAG) | ONLCR) >>> 0, OFLAG));
+}
+
+function setFlags(fd: number, change: (flags: Buffer) => void): void {
+  const flags = Buffer.alloc(TERMIOS_BYTES);
+  check(c.ioctlPointer(fd, TCGETS, flags), 'TCGETS', 'pty');
+  change(flags);
+  check(c.ioctlPointer(fd, TCSETS, flags), 'TCSETS', 'pty');
+}
+
+/**
+ * A copy of the master of the pseudo-terminal that another process made or was given, pidfd_getfd(2); whoever takes it
+ * closes it. Null where the process is gone or holds none (yet). @throws SystemError EPERM without the right to trace it
+ */
+export function ptyMasterOf(pid: number): number | null {
+  const fd = masterAmong(`/proc/${pid}/fd`);
+  if (fd === null) return null;
+  const process = c.pidfdOpen(SYS.pidfdOpen, pid, 0);
+  if (process < 0) return null;
+  try {
+    return check(c.pidfdGetfd(SYS.pidfdGetfd, process, fd, 0), 'pidfd_getfd', String(pid));
+  } catch (error) {
+    if (hasCode(error, 'ESRCH', 'EBADF')) return null;
+    throw error;
+  } finally {
+    closeSync(process);
+  }
+}
+
+function masterAmong(folder: string): number | null {
+  try {
+    const name = readdirSync(folder).find((n) => readlinkSync(`${folder}/${n}`).endsWith('/ptmx'));
+    return name === undefined ? null : Number(name);
+  } catch (error) {
+    if (hasCode(error, 'ENOENT', 'ESRCH')) return null;
+    throw error;
+  }
+}
+
+/** Reading and writing of what this descriptor shares with its copies fail with EAGAIN from now on instead of waiting. */
+export function unblock(fd: number): void {
+  check(c.ioctlPointer(fd, FIONBIO, Buffer.from([1, 0, 0, 0])), 'FIONBIO', String(fd));
 }

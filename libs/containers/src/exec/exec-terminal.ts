@@ -10,6 +10,7 @@ import { type Terminal, type TerminalOutput, TerminalPipe, writeWithRoom } from 
 import { runtimeWords } from '../launch/conmon.js';
 import { usualSize } from './exec-plan.js';
 import { groupMembers, killAll } from './exec-processes.js';
+import { InnerTerminal } from './inner-terminal.js';
 
 /** Of what the OCI runtime says before the process runs, bytes. */
 const WORDS_BYTES = 64 * 1024;
@@ -42,6 +43,7 @@ export class ExecTerminal implements Terminal {
   private readonly pipe = new TerminalPipe();
   private readonly child: ChildProcess;
   private readonly master: ReadStream | null;
+  private readonly inner: InnerTerminal | null;
   /** The terminal to write to, until `run` is over. */
   private readonly input: number | null;
   private typing: Promise<void> = Promise.resolve();
@@ -68,7 +70,8 @@ export class ExecTerminal implements Terminal {
     if (pty !== null) closeSync(pty.slave);
     this.master = pty === null ? null : new ReadStream(pty.master);
     this.input = pty?.input ?? null;
-    this.master?.setRawMode(true); // the container's own terminal edits and echoes; this one only carries bytes
+    const view = { pid: () => this.relay, running: () => existsSync(request.files.pid) };
+    this.inner = pty === null ? null : new InnerTerminal(view);
     this.child.stdin?.on('error', () => undefined); // it reads no more
     this.ended = this.run().catch(
       (error: unknown) => ({ reason: 'failed', message: String(error) }) as const,
@@ -147,11 +150,14 @@ export class ExecTerminal implements Terminal {
     });
     const output = this.master ?? this.child.stdout;
     try {
-      const copied = output === null ? Promise.resolve() : this.copy(output, 'output');
-      await Promise.all([copied, this.relayed(this.child.stderr as Readable)]);
-      return await this.ending(await code);
+      const copied = output === null ? Promise.resolve() : this.copy(output);
+      await Promise.all([copied, this.relayed(this.child.stderr as Readable), this.inner?.setRight()]);
+      const status = await code;
+      for (const bytes of this.inner?.rest() ?? []) await this.pipe.push({ channel: 'output', bytes });
+      return await this.ending(status);
     } finally {
       this.over = true;
+      this.inner?.close();
       this.master?.destroy();
       if (this.input !== null) await this.typing.then(() => closeSync(this.input as number));
       for (const file of Object.values(this.request.files)) rmSync(file, { force: true });
@@ -169,11 +175,12 @@ export class ExecTerminal implements Terminal {
   }
 
   /** Output at the pace of its reader. A terminal whose last process is gone ends with EIO. */
-  private async copy(stream: Readable, channel: TerminalOutput['channel']): Promise<void> {
+  private async copy(stream: Readable): Promise<void> {
     try {
-      for await (const bytes of stream) {
+      for await (const chunk of stream) {
         this.begun = true; // only the process itself writes here
-        await this.pipe.push({ channel, bytes: bytes as Buffer });
+        const bytes = chunk as Buffer;
+        await this.pipe.push({ channel: 'output', bytes: this.inner?.shown(bytes) ?? bytes });
       }
     } catch (error) {
       if (!hasCode(error, 'EIO') && !this.closed) throw error;

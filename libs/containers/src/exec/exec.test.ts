@@ -131,6 +131,31 @@ describe('a process put into a container', () => {
     expect(session.out).toBe('hello\r\ngot hello\r\n');
   });
 
+  it('has its line ends as it sets them, from its first word on', async () => {
+    for (let round = 0; round < 10; round += 1) {
+      const session = await sh(
+        'echo one; echo two; read go; stty -opost; while :; do echo on; sleep 0.05; done',
+        { tty: true },
+      );
+      await session.until('two\r\n');
+      await session.type('go\n');
+      await session.until('on\non\n');
+      expect(session.out.slice(0, 14)).toBe('one\r\ntwo\r\ngo\r\n');
+      session.terminal.close();
+      await session.end();
+    }
+  });
+
+  it('loses no word that it says at its end', async () => {
+    for (let round = 0; round < 20; round += 1) {
+      const session = await sh('i=0; while [ $i -lt 200 ]; do i=$((i + 1)); echo line $i; done', {
+        tty: true,
+      });
+      await session.end();
+      expect(session.out.split('\r\n')).toHaveLength(201);
+    }
+  });
+
   it('is heard on its error output as soon as it says something', async () => {
     const session = await sh('echo first >&2; sleep 600');
     await until('its words', () => session.err === 'first\n');
