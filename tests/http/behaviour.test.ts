@@ -140,6 +140,54 @@ describe('If-Match', () => {
   });
 });
 
+describe('?dryRun', () => {
+  const at = async () => {
+    const path = `${instances}/${await api.instance()}`;
+    await api.settle();
+    const { body } = await api.call('get', path).expect(200);
+    return { path, instance: body as { spec: typeof spec } };
+  };
+  const dry = (path: string, body: object) => api.call('put', `${path}?dryRun=true`).send(body);
+
+  test('says what would change and when it takes effect, and changes nothing', async () => {
+    const { path, instance } = await at();
+    const before = await api.counts();
+    const changed = { ...instance.spec, memoryMiB: 99, restart: { policy: 'always' } };
+    const { body } = await dry(path, { spec: changed, labels: { tier: 'db' } }).expect(200);
+    expect(body).toEqual({
+      changes: [
+        { path: '/labels/tier', effect: 'now', from: null, to: 'db' },
+        { path: '/spec/memoryMiB', effect: 'nextStart', from: instance.spec.memoryMiB, to: 99 },
+        { path: '/spec/restart/policy', effect: 'now', from: 'never', to: 'always' },
+      ],
+      restartRequired: true,
+    });
+    const same = await dry(path, { spec: instance.spec }).expect(200);
+    expect(same.body).toEqual({ changes: [], restartRequired: false });
+    expect((await api.call('get', path)).body).toEqual(instance);
+    expect(await api.counts()).toEqual(before);
+    await api.call('post', `${path}/actions/stop`).expect(202);
+    await api.settle();
+    const stopped = (await api.call('get', path)).body.spec;
+    expect((await dry(path, { spec: { ...stopped, memoryMiB: 99 } }).expect(200)).body).toMatchObject({
+      changes: [{ effect: 'nextStart' }],
+      restartRequired: false,
+    });
+  });
+
+  test('is refused as the change itself would be', async () => {
+    const { path, instance } = await at();
+    const image = await dry(path, { spec: { ...instance.spec, image: 'disk' } }).expect(400);
+    expect(image.body.errors[0]).toMatchObject({ path: '/spec/image' });
+    const unknown = { ...instance.spec, nics: [{ network: 'default', securityGroups: ['no-such'] }] };
+    await dry(path, { spec: unknown }).expect(400);
+    const stale = await dry(path, { spec: instance.spec }).set('if-match', '"1"');
+    expect(stale.body.code).toBe('preconditionFailed');
+    await api.call('put', `${path}?dryRun=true`, 'alpha:viewer').send({ spec: instance.spec }).expect(403);
+    await dry(`${instances}/nobody`, { spec: instance.spec }).expect(404);
+  });
+});
+
 describe('?wait', () => {
   test('holds the answer until the operation is over', async () => {
     const name = fresh();

@@ -1,5 +1,5 @@
 import type { Assignment } from '@berth/link';
-import type { Condition } from '@berth/model';
+import type { Condition, KeptByRun } from '@berth/model';
 import { restartRequiredType } from '@berth/model';
 
 /*
@@ -17,10 +17,10 @@ const kept = {
   watchdog: 'watchdog',
   accel: 'placement.accel',
   driver: 'placement.driver',
-} as const satisfies Partial<Record<keyof Workload, string>>;
+} as const satisfies Partial<Record<keyof Workload, KeptByRun | `${KeptByRun}.${string}`>>;
 
 /** Fields of which an epoch has what is booked for it. */
-const booked = ['vcpus', 'cpuMillis', 'memoryMiB'] as const;
+const booked = ['vcpus', 'cpuMillis', 'memoryMiB'] as const satisfies readonly KeptByRun[];
 
 /** What an epoch runs with: its workload, within the room that is booked for it. */
 export function booking({ workload, booked: room }: Assignment): Workload {

@@ -205,6 +205,53 @@ describe('failures', () => {
   });
 });
 
+describe('an update', () => {
+  const at = '/v1/projects/default/instances/web';
+  const now = { spec: { desired: 'stopped', memoryMiB: 64 }, labels: { a: 'b' }, resourceVersion: 7 };
+  const yes = { instance: null, operation };
+  const file = join(dir, 'web.yaml');
+  const sent = () =>
+    seen.filter((r) => r.method === 'PUT').map((r) => [r.url, r.headers['if-match'], JSON.parse(r.body)]);
+
+  it('by --set changes what is there', async () => {
+    answers = { [`GET ${at}`]: { body: now }, [`PUT ${at}`]: { status: 202, body: yes } };
+    const { code } = await berth('update', 'web', '--set', 'spec.memoryMiB=96', '--set', 'labels.c=d');
+    expect(code).toBe(0);
+    const body = { spec: { desired: 'stopped', memoryMiB: 96 }, labels: { a: 'b', c: 'd' } };
+    expect(sent()).toEqual([[at, '"7"', body]]);
+  });
+  it('by a file that does not say whether it is to run leaves that as it is', async () => {
+    answers = { [`GET ${at}`]: { body: now }, [`PUT ${at}`]: { status: 202, body: yes } };
+    writeFileSync(file, 'name: web\nspec: { memoryMiB: 128 }\n');
+    expect((await berth('update', '-f', file)).code).toBe(0);
+    expect(sent()).toEqual([[at, '"7"', { spec: { desired: 'stopped', memoryMiB: 128 } }]]);
+  });
+  it('that is tried shows fields, values and when they take effect', async () => {
+    const changes = [
+      { path: '/spec/memoryMiB', effect: 'nextStart', from: 64, to: 96 },
+      { path: '/labels/app~1tier', effect: 'now', from: null, to: 'web\u001b[2J' },
+    ];
+    const preview = { changes, restartRequired: true };
+    answers = { [`GET ${at}`]: { body: now }, [`PUT ${at}?dryRun=true`]: { body: preview } };
+    const { out } = await berth('update', 'web', '--set', 'spec.memoryMiB=96', '--dry-run');
+    expect(out.split('\n').map((line) => line.split(/ {2,}/))).toEqual([
+      ['web:'],
+      ['FIELD', 'FROM', 'TO', 'TAKES EFFECT'],
+      ['spec.memoryMiB', '64', '96', 'at the next start'],
+      ['labels.app/tier', '-', 'web?[2J', 'at once'],
+      [expect.stringContaining('berth restart web')],
+      [''],
+    ]);
+    expect(sent()[0]?.slice(0, 2)).toEqual([`${at}?dryRun=true`, undefined]);
+  });
+  it('of nothing, or of two minds about its name, is refused before anything is sent', async () => {
+    writeFileSync(file, 'name: web\nspec: { memoryMiB: 128 }\n');
+    for (const words of [[], ['web'], ['db', '-f', file]])
+      expect((await berth('update', ...words)).code).toBe(2);
+    expect(seen).toEqual([]);
+  });
+});
+
 describe('an upload', () => {
   it('that is refused before it was read ends with the refusal, and lets go of the connection', async () => {
     const refusing = createServer((req, res) => {

@@ -21,6 +21,7 @@ import { projectCommands } from './commands/project.js';
 import { screenCommands } from './commands/screen.js';
 import { signInCommands } from './commands/sign-in.js';
 import { tokenCommands } from './commands/token.js';
+import { updateCommands } from './commands/update.js';
 import { snapshotCommands } from './commands/snapshot.js';
 import { publishCommands } from './commands/publish.js';
 import { securityGroupCommands } from './commands/security-group.js';
@@ -46,6 +47,7 @@ const groups: readonly Commands[] = [
   describeCommands,
   explainCommands,
   createCommands,
+  updateCommands,
   actCommands,
   logsCommands,
   consoleCommands,

@@ -8,29 +8,67 @@ type Spec = Schemas['Instance']['spec'];
 /** An instance moves with every report of its host, so a version that was read may be old at once. */
 const attempts = 8;
 
+/** What a user wants of an instance. */
+export interface Wanted {
+  readonly spec: Spec;
+  /** Kept as they are when absent. */
+  readonly labels?: Record<string, string>;
+}
+
+/** Changes an instance by what it is now, and waits as `accept` does. @throws as `wantedPut` does */
+export const instanceChange = (
+  s: Session,
+  name: string,
+  options: WaitOptions,
+  change: (now: Schemas['Instance']) => Wanted,
+): Promise<void> => accept(s, options, [() => wantedPut(s, name, change)]);
+
 /**
- * Changes a spec by what it is now, and waits as `accept` does. Where it moved meanwhile the change is made anew from what
- * it is then, so that nothing of others is undone.
+ * Sends what is wanted of an instance. Where it moved meanwhile the change is made anew from what it is then, so that nothing of
+ * others is undone. @throws ProblemError
  */
-export async function specChange(
+export async function wantedPut(
+  s: Session,
+  name: string,
+  change: (now: Schemas['Instance']) => Wanted,
+): Promise<Schemas['Accepted']> {
+  for (let left = attempts; ; left -= 1) {
+    try {
+      return (await put(s, name, change, {})) as Schemas['Accepted'];
+    } catch (error) {
+      if (left === 0 || !(error instanceof ProblemError) || error.code !== 'preconditionFailed') throw error;
+    }
+  }
+}
+
+/** What sending it would do; nothing is changed. @throws ProblemError as `wantedPut` would */
+export const wantedPreview = async (
+  s: Session,
+  name: string,
+  change: (now: Schemas['Instance']) => Wanted,
+): Promise<Schemas['ChangePreview']> =>
+  (await put(s, name, change, { dryRun: true })) as Schemas['ChangePreview'];
+
+async function put(
+  s: Session,
+  name: string,
+  change: (now: Schemas['Instance']) => Wanted,
+  query: { dryRun?: true },
+): Promise<Schemas['Accepted'] | Schemas['ChangePreview']> {
+  const at = '/v1/projects/{project}/instances/{name}';
+  const now = await answer(s.api.rest.GET(at, { params: ofInstance(s, name) }));
+  // A dry run changes nothing, so it may be of a version that is old by then.
+  const header = query.dryRun === undefined ? { 'if-match': `"${now.resourceVersion}"` } : {};
+  return answer(s.api.rest.PUT(at, { params: { ...ofInstance(s, name), header, query }, body: change(now) }));
+}
+
+/** Changes a spec alone. */
+export const specChange = (
   s: Session,
   name: string,
   options: WaitOptions,
   change: (spec: Spec) => Spec,
-): Promise<void> {
-  const at = '/v1/projects/{project}/instances/{name}';
-  const once = async (left: number): Promise<Schemas['Accepted']> => {
-    const { spec, resourceVersion } = await answer(s.api.rest.GET(at, { params: ofInstance(s, name) }));
-    const params = { ...ofInstance(s, name), header: { 'if-match': `"${resourceVersion}"` } };
-    try {
-      return await answer(s.api.rest.PUT(at, { params, body: { spec: change(spec) } }));
-    } catch (error) {
-      if (left === 0 || !(error instanceof ProblemError) || error.code !== 'preconditionFailed') throw error;
-      return once(left - 1);
-    }
-  };
-  await accept(s, options, [() => once(attempts)]);
-}
+): Promise<void> => instanceChange(s, name, options, ({ spec }) => ({ spec: change(spec) }));
 
 /** The same of its nics. */
 export const nicsChange = (

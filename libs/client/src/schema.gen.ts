@@ -1015,6 +1015,20 @@ export interface components {
         [key: string]: string;
       };
     };
+    ChangePreview: {
+      changes: {
+        /** @enum {string} */
+        effect: 'now' | 'nextStart';
+        /** @description null where there was none */
+        from: unknown;
+        /** @description JSON pointer, as in refusals: `/spec/memoryMiB` */
+        path: string;
+        /** @description null where there is none */
+        to: unknown;
+      }[];
+      /** @description It runs, and goes on with some of the old values until it is started again */
+      restartRequired: boolean;
+    };
     CloudInitSeed: {
       metaData: string;
       networkConfig: string;
@@ -3901,6 +3915,8 @@ export interface operations {
   instancesUpdate: {
     parameters: {
       query?: {
+        /** @description Change nothing; answer which fields would change and when each takes effect */
+        dryRun?: boolean;
         /** @description Hold the answer until the operation is finished, at most this many seconds */
         wait?: number;
       };
@@ -3920,6 +3936,15 @@ export interface operations {
       };
     };
     responses: {
+      /** @description With `dryRun`: what would be done. Nothing was */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['ChangePreview'];
+        };
+      };
       /** @description Recorded; the operation tells how it goes on */
       202: {
         headers: {

@@ -19,8 +19,9 @@ export interface Answer {
 /** All that the OpenAPI document says of a route and Nest's own decorators do not. */
 export interface RouteDoc {
   readonly summary: string;
-  /** First one is the status of success. */
+  /** The lowest one is the status of success, but where `status` says otherwise. */
   readonly answers: Readonly<Record<number, Answer>>;
+  readonly status?: number;
   /** The route takes a raw stream of this media type, which is not parsed. */
   readonly upload?: string;
   /** The route honours `If-Match`. */
@@ -40,7 +41,7 @@ export interface RouteAccess {
 
 /** Declares what a route does: its action in the access table, its answers. A route without one fails at boot. */
 export function Action(action: ActionName | 'public', doc: RouteDoc): MethodDecorator {
-  const status = Number(Object.keys(doc.answers)[0]);
+  const status = doc.status ?? Number(Object.keys(doc.answers)[0]);
   const access: RouteAccess = {
     action,
     ...(doc.upload === undefined ? {} : { upload: doc.upload }),

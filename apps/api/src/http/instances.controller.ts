@@ -1,4 +1,13 @@
-import { Instance, InstanceCreate, InstanceSpec, InstanceState, Isolation, Labels, Name } from '@berth/model';
+import {
+  ChangePreview,
+  Instance,
+  InstanceCreate,
+  InstanceSpec,
+  InstanceState,
+  Isolation,
+  Labels,
+  Name,
+} from '@berth/model';
 import { Body, Controller, Delete, Get, Headers, Inject, Param, Post, Put, Query, Res } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
@@ -12,11 +21,18 @@ import { ifMatchOf, setEtag } from './etag.js';
 import { Asking, type Caller } from './gate.js';
 import { Accepted, accepted } from './operation-wait.js';
 import { addressName, found, instanceOf, projectOf } from './project-scope.js';
-import { LabelSelector, labelsOf, listOf, Page, Wait } from './query.js';
+import { flag, LabelSelector, labelsOf, listOf, Page, Wait } from './query.js';
 
 const InstanceUpdate = z
   .strictObject({ spec: InstanceSpec, labels: Labels.optional().describe('Kept as they are when absent') })
   .meta({ id: 'InstanceUpdate' });
+
+const UpdateQuery = z.strictObject({
+  ...Wait.shape,
+  dryRun: flag()
+    .optional()
+    .describe('Change nothing; answer which fields would change and when each takes effect'),
+});
 
 const Rebuild = z
   .strictObject({ image: Name.optional().describe('Name of another image; its own when absent') })
@@ -104,7 +120,11 @@ export class InstancesController {
   @Put(':name')
   @Action('instances.update', {
     summary: 'Replace the spec; what runs is brought to it, or keeps the old one until its next start',
-    answers: acceptedAnswer,
+    answers: {
+      ...acceptedAnswer,
+      200: { description: 'With `dryRun`: what would be done. Nothing was', schema: ChangePreview },
+    },
+    status: 202,
     ifMatch: true,
   })
   async update(
@@ -112,16 +132,17 @@ export class InstancesController {
     @Param('project') project: string,
     @Param('name') name: string,
     @Headers('if-match') ifMatch: string | undefined,
-    @Query({ schema: Wait }) query: Wait,
+    @Query({ schema: UpdateQuery }) query: z.infer<typeof UpdateQuery>,
     @Body({ schema: InstanceUpdate }) body: z.infer<typeof InstanceUpdate>,
     @Res({ passthrough: true }) reply: FastifyReply,
-  ): Promise<Accepted> {
+  ): Promise<Accepted | ChangePreview> {
     const target = await this.target(asking, project, name, ifMatch);
-    const { spec, labels } = body;
-    const change = await requests.instanceUpdate(this.deps, asking.context, target, {
-      spec,
-      ...(labels === undefined ? {} : { labels }),
-    });
+    const wanted = { spec: body.spec, ...(body.labels === undefined ? {} : { labels: body.labels }) };
+    if (query.dryRun === true) {
+      void reply.status(200);
+      return requests.instanceUpdatePreview(this.deps, asking.context, target, wanted);
+    }
+    const change = await requests.instanceUpdate(this.deps, asking.context, target, wanted);
     return accepted(this.deps, reply, change, { seconds: query.wait ?? 0, gone: asking.gone });
   }
 

@@ -1,5 +1,14 @@
 import { faultPoint } from '@berth/faults';
-import type { Instance, InstanceCreate, InstanceSpec, Labels, Operation, ProjectId } from '@berth/model';
+import {
+  type ChangePreview,
+  fieldChanges,
+  type Instance,
+  type InstanceCreate,
+  type InstanceSpec,
+  type Labels,
+  type Operation,
+  type ProjectId,
+} from '@berth/model';
 import type { HttpDeps } from '../http/deps.js';
 import type { InstanceChange, RequestContext, Verb } from '../store/store.js';
 import { refuseUnsupported, refuseVerb } from './unsupported.js';
@@ -53,6 +62,20 @@ export async function instanceUpdate(
   const deadlineSeconds = deps.config.deadlineSeconds.start;
   const updated = await deps.store.instanceUpdate(ctx, { ...target, ...change, deadlineSeconds });
   return woken(deps, target.name, updated);
+}
+
+/** What `instanceUpdate` would do, and all that it refuses; nothing is changed. */
+export async function instanceUpdatePreview(
+  deps: Deps,
+  ctx: RequestContext,
+  target: Target,
+  change: { readonly spec: InstanceSpec; readonly labels?: Labels },
+): Promise<ChangePreview> {
+  refuseUserData(change.spec);
+  const update = { ...target, ...change, deadlineSeconds: deps.config.deadlineSeconds.start };
+  const { was, wanted, runs } = await deps.store.instanceUpdatePreview(ctx, update);
+  const changes = fieldChanges(was, wanted);
+  return { changes, restartRequired: runs && changes.some((c) => c.effect === 'nextStart') };
 }
 
 /** @throws notFound, preconditionFailed, stateConflict, unsupported */

@@ -65,6 +65,21 @@ export async function inTx<T>(db: Db, work: (tx: Tx) => Promise<T>): Promise<T> 
   }
 }
 
+/** The same, but nothing of it stays: to learn what a transaction would do. */
+export async function inTxUndone<T>(db: Db, work: (tx: Tx) => Promise<T>): Promise<T> {
+  let done: { readonly result: T } | null = null;
+  const undo = new Error('done, and to be undone');
+  try {
+    return await inTx(db, async (tx) => {
+      done = { result: await work(tx) };
+      throw undo;
+    });
+  } catch (error) {
+    if (error !== undo || done === null) throw error;
+    return (done as { readonly result: T }).result;
+  }
+}
+
 async function once<T>(db: Db, work: (tx: Tx) => Promise<T>): Promise<T> {
   const client = await db.pool.connect();
   let wrote = false;

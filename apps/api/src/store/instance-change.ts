@@ -7,10 +7,10 @@ import type {
   Phase,
   ProjectId,
 } from '@berth/model';
-import { BerthError } from '@berth/model';
+import { BerthError, sameValue } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
-import { inTx } from './db.js';
+import { inTx, inTxUndone } from './db.js';
 import { eventsWrite, instanceObject } from './events.js';
 import { revisionWrite } from './instance-create.js';
 import { instanceOf } from './instance-read.js';
@@ -21,7 +21,7 @@ import { refuseDetached, refuseReverting } from './snapshot-guards.js';
 import { portsBook } from './published-ports.js';
 import { nicGroupsHold } from './nic-groups.js';
 import { volumesClaim, volumesRelease } from './volume-claims.js';
-import type { InstanceChange, Verb } from './rows.js';
+import type { InstanceChange, UpdatePreview, Verb } from './rows.js';
 import { stateRefresh } from './state.js';
 
 /** An instance locked for a request, with its live or last owner placement. */
@@ -113,14 +113,14 @@ const frozenRemedies: Partial<Record<(typeof frozen)[number], string>> = {
 /** @throws invalid */
 function refuseFrozen(spec: InstanceSpec, was: InstanceSpec): void {
   for (const field of frozen)
-    if (!same(spec[field], was[field]))
+    if (!sameValue(spec[field], was[field]))
       throw invalidField(
         `/spec/${field}`,
         'cannot change after creation',
         frozenRemedies[field] ?? 'create another instance',
       );
   const networks = (s: InstanceSpec): string[] => s.nics.map((nic) => nic.network);
-  if (!same(networks(spec), networks(was)))
+  if (!sameValue(networks(spec), networks(was)))
     throw invalidField(
       '/spec/nics',
       'keep their networks after creation; only their ports and security groups can change',
@@ -128,69 +128,96 @@ function refuseFrozen(spec: InstanceSpec, was: InstanceSpec): void {
     );
 }
 
+export interface InstanceUpdate {
+  projectId: ProjectId;
+  name: string;
+  spec?: InstanceSpec;
+  labels?: Record<string, string>;
+  /** For a host to bring to it what runs there. */
+  deadlineSeconds: number;
+  ifMatch?: number;
+}
+
 export async function instanceUpdate(
   db: Db,
   ctx: RequestContext,
-  update: {
-    projectId: ProjectId;
-    name: string;
-    spec?: InstanceSpec;
-    labels?: Record<string, string>;
-    /** For a host to bring to it what runs there. */
-    deadlineSeconds: number;
-    ifMatch?: number;
-  },
+  update: InstanceUpdate,
 ): Promise<InstanceChange> {
   return inTx(db, async (tx) => {
-    const i = await instanceForRequest(tx, update);
-    refuseDeleting(i);
-    const spec = update.spec ?? i.spec;
-    const labels = update.labels ?? i.labels;
-    refuseFrozen(spec, i.spec);
-    // What runs, or is about to, is brought to it by its host.
-    const host = live(i) && i.desired !== 'stopped' ? i.host_id : null;
-    await refuseDetached(tx, i, spec);
-    await rootDiskGrow(tx, i, spec);
-    const liveHost = live(i) ? i.host_id : null;
-    await volumesClaim(tx, { id: i.id, projectId: i.project_id, spec, liveHost });
-    await nicGroupsHold(tx, i.project_id, spec);
-    if (liveHost !== null) await portsBook(tx, liveHost, { id: i.id, spec });
-    const operationId = await operationWrite(tx, ctx, {
-      projectId: i.project_id,
-      kind: 'update',
-      target: { kind: 'instance', id: i.id, name: i.name },
-      deadlineSeconds: host === null ? 0 : update.deadlineSeconds,
-      state: host === null ? 'succeeded' : 'running',
-    });
-    const generation = i.generation + 1;
-    await tx.changed(`UPDATE instances SET spec = $2, labels = $3, generation = $4 WHERE id = $1`, [
-      i.id,
-      JSON.stringify(spec),
-      JSON.stringify(labels),
-      generation,
-    ]);
-    await volumesRelease(tx, ctx, i.id);
-    await revisionWrite(tx, ctx, { id: i.id, generation, spec, labels, operationId });
-    await eventsWrite(tx, ctx, [
-      {
-        class: 'audit',
-        type: 'instance.updated',
-        projectId: i.project_id,
-        object: instanceObject(i),
-        operationId,
-        data: { generation },
-      },
-    ]);
-    await stateRefresh(tx, ctx, i.id, true);
-    const hosts = live(i) && i.host_id !== null ? [i.host_id] : [];
-    await assignmentsRaise(tx, hosts);
+    const { i, operationId, hosts } = await updateWrite(tx, ctx, update);
     return { instance: await instanceOf(tx, i.id), operation: await operationOf(tx, operationId), hosts };
   });
 }
 
+/** All that an update does, undone: what it refuses is refused here too. */
+export async function instanceUpdatePreview(
+  db: Db,
+  ctx: RequestContext,
+  update: InstanceUpdate,
+): Promise<UpdatePreview> {
+  return inTxUndone(db, async (tx) => {
+    const { i, spec, labels } = await updateWrite(tx, ctx, update);
+    return { was: { spec: i.spec, labels: i.labels }, wanted: { spec, labels }, runs: runsOn(i) !== null };
+  });
+}
+
+/** Host of what runs, or is about to. */
+const runsOn = (i: Locked): HostId | null => (live(i) && i.desired !== 'stopped' ? i.host_id : null);
+
+async function updateWrite(tx: Tx, ctx: RequestContext, update: InstanceUpdate) {
+  const i = await instanceForRequest(tx, update);
+  refuseDeleting(i);
+  const spec = update.spec ?? i.spec;
+  const labels = update.labels ?? i.labels;
+  refuseFrozen(spec, i.spec);
+  await updateClaim(tx, i, spec);
+  // What runs, or is about to, is brought to it by its host.
+  const waits = runsOn(i) !== null;
+  const operationId = await operationWrite(tx, ctx, {
+    projectId: i.project_id,
+    kind: 'update',
+    target: { kind: 'instance', id: i.id, name: i.name },
+    deadlineSeconds: waits ? update.deadlineSeconds : 0,
+    state: waits ? 'running' : 'succeeded',
+  });
+  const generation = i.generation + 1;
+  await tx.changed(`UPDATE instances SET spec = $2, labels = $3, generation = $4 WHERE id = $1`, [
+    i.id,
+    JSON.stringify(spec),
+    JSON.stringify(labels),
+    generation,
+  ]);
+  await volumesRelease(tx, ctx, i.id);
+  await revisionWrite(tx, ctx, { id: i.id, generation, spec, labels, operationId });
+  await eventsWrite(tx, ctx, [
+    {
+      class: 'audit',
+      type: 'instance.updated',
+      projectId: i.project_id,
+      object: instanceObject(i),
+      operationId,
+      data: { generation },
+    },
+  ]);
+  await stateRefresh(tx, ctx, i.id, true);
+  const hosts = live(i) && i.host_id !== null ? [i.host_id] : [];
+  await assignmentsRaise(tx, hosts);
+  return { i, spec, labels, operationId, hosts };
+}
+
+/** What a spec names beside itself: room, volumes, groups and ports. @throws invalid, noRoom, conflict, stateConflict */
+async function updateClaim(tx: Tx, i: Locked, spec: InstanceSpec): Promise<void> {
+  await refuseDetached(tx, i, spec);
+  await rootDiskGrow(tx, i, spec);
+  const liveHost = live(i) ? i.host_id : null;
+  await volumesClaim(tx, { id: i.id, projectId: i.project_id, spec, liveHost });
+  await nicGroupsHold(tx, i.project_id, spec);
+  if (liveHost !== null) await portsBook(tx, liveHost, { id: i.id, spec });
+}
+
 /** A root disk may become larger, on the host where it is. @throws invalid, noRoom */
 async function rootDiskGrow(tx: Tx, i: Locked, spec: InstanceSpec): Promise<void> {
-  if (same(spec.rootDisk, i.spec.rootDisk)) return;
+  if (sameValue(spec.rootDisk, i.spec.rootDisk)) return;
   const { pool, sizeMiB } = i.spec.rootDisk;
   if (spec.rootDisk.pool !== pool)
     throw invalidField('/spec/rootDisk/pool', 'cannot change after creation', 'create another instance');
@@ -212,18 +239,6 @@ async function rootDiskGrow(tx: Tx, i: Locked, spec: InstanceSpec): Promise<void
     `UPDATE volumes SET size_mib = $2, resource_version = resource_version + 1
      WHERE owner_instance_id = $1 AND kind = 'rootDisk'`,
     [i.id, spec.rootDisk.sizeMiB],
-  );
-}
-
-const same = (a: unknown, b: unknown): boolean => canonical(a) === canonical(b);
-/** JSON with sorted keys: jsonb does not keep their order. */
-function canonical(value: unknown): string {
-  return (
-    JSON.stringify(value, (_key, v: unknown) =>
-      v !== null && typeof v === 'object' && !Array.isArray(v)
-        ? Object.fromEntries(Object.entries(v).sort(([a], [b]) => (a < b ? -1 : 1)))
-        : v,
-    ) ?? 'null'
   );
 }
 

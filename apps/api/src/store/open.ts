@@ -17,7 +17,7 @@ import * as hosts from './hosts.js';
 import * as idempotency from './idempotency.js';
 import * as imageImports from './image-imports.js';
 import * as images from './images.js';
-import { instanceAct, instanceUpdate } from './instance-change.js';
+import { instanceAct, instanceUpdate, instanceUpdatePreview } from './instance-change.js';
 import { imageForSpec, instanceCreate } from './instance-create.js';
 import { deletionsAdvance, instanceDelete } from './instance-delete.js';
 import { instanceRebuild } from './instance-rebuild.js';
@@ -142,6 +142,7 @@ function bind(db: Db): Omit<Store, 'close'> {
       imageForSpec,
       instanceCreate,
       instanceUpdate,
+      instanceUpdatePreview,
       instanceAct,
       instanceRebuild,
       instanceDelete,

@@ -271,6 +271,14 @@ export interface InstanceChange {
   readonly hosts: readonly HostId[];
 }
 
+/** What an update would change. */
+export interface UpdatePreview {
+  readonly was: { readonly spec: InstanceSpec; readonly labels: Readonly<Record<string, string>> };
+  readonly wanted: { readonly spec: InstanceSpec; readonly labels: Readonly<Record<string, string>> };
+  /** It runs, or is about to. */
+  readonly runs: boolean;
+}
+
 export interface InstanceFilter extends PageRequest {
   /** Null: every project (the caller may see all). */
   readonly projectId: ProjectId | null;

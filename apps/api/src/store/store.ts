@@ -30,6 +30,7 @@ import type {
 } from '@berth/model';
 import type { AccessStore, BrowserSessionStore, TerminalTicketStore } from './access-store.js';
 import type { KeptAnswer, RequestContext } from './context.js';
+import type { InstanceUpdate } from './instance-change.js';
 import type * as rows from './rows.js';
 import type { SnapshotTarget } from './snapshots.js';
 
@@ -216,17 +217,9 @@ export interface InstanceStore {
    * Replaces spec (all but `desired`, `isolation`, `image`, networks of `nics`, which are refused) and labels. What runs is
    * brought to it by its host, as far as that can be done while it runs; the operation tells when. @throws notFound, preconditionFailed, stateConflict (deleting), invalid
    */
-  instanceUpdate(
-    ctx: RequestContext,
-    update: {
-      projectId: ProjectId;
-      name: string;
-      spec?: InstanceSpec;
-      labels?: Record<string, string>;
-      deadlineSeconds: number;
-      ifMatch?: number;
-    },
-  ): Promise<rows.InstanceChange>;
+  instanceUpdate(ctx: RequestContext, update: InstanceUpdate): Promise<rows.InstanceChange>;
+  /** What `instanceUpdate` would do, and all its refusals; nothing is changed. */
+  instanceUpdatePreview(ctx: RequestContext, update: InstanceUpdate): Promise<rows.UpdatePreview>;
   /**
    * start, stop, restart, pause, resume, suspend. Supersedes an operation under way. A wish that is already met answers with an
    * operation that succeeded. @throws notFound, preconditionFailed, stateConflict (deleting; pause, resume or suspend of what does not run; pause or restart of

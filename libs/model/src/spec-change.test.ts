@@ -1,0 +1,52 @@
+import fc from 'fast-check';
+import { expect, it } from 'vitest';
+import { InstanceSpec } from './instance.js';
+import { fieldChanges } from './spec-change.js';
+
+const spec = (change: object): InstanceSpec =>
+  InstanceSpec.parse({ isolation: 'vm', image: 'disk', memoryMiB: 64, ...change });
+const changes = (was: object, wanted: object, labels = {}) =>
+  fieldChanges({ spec: spec(was), labels: {} }, { spec: spec(wanted), labels });
+
+it('names each field with its values and when it takes effect', () => {
+  const nic = { network: 'default', ports: [{ hostPort: 8080, guestPort: 80 }] };
+  expect(
+    changes(
+      { rootDisk: { sizeMiB: 64 }, nics: [{ network: 'default' }, { network: 'default' }] },
+      {
+        memoryMiB: 128,
+        rootDisk: { sizeMiB: 128 },
+        nics: [{ network: 'default' }, nic],
+        placement: { driver: 'qemu' },
+        volumes: [{ name: 'data' }],
+      },
+      { 'app/tier': 'web' },
+    ),
+  ).toEqual([
+    { path: '/labels/app~1tier', effect: 'now', from: null, to: 'web' },
+    { path: '/spec/memoryMiB', effect: 'nextStart', from: 64, to: 128 },
+    { path: '/spec/nics/1/ports', effect: 'now', from: null, to: [{ ...nic.ports[0], protocol: 'tcp' }] },
+    { path: '/spec/placement/driver', effect: 'nextStart', from: 'any', to: 'qemu' },
+    { path: '/spec/rootDisk/sizeMiB', effect: 'now', from: 64, to: 128 },
+    { path: '/spec/volumes', effect: 'now', from: [], to: [expect.objectContaining({ name: 'data' })] },
+  ]);
+});
+
+it('finds nothing in what is the same, whatever the order of its keys', () => {
+  const turned = (value: unknown): unknown =>
+    typeof value !== 'object' || value === null
+      ? value
+      : Array.isArray(value)
+        ? value.map(turned)
+        : Object.fromEntries(
+            Object.entries(value)
+              .reverse()
+              .map(([k, v]) => [k, turned(v)]),
+          );
+  fc.assert(
+    fc.property(fc.dictionary(fc.string(), fc.jsonValue()), (env) => {
+      const one = { spec: { env } as unknown as InstanceSpec, labels: {} };
+      expect(fieldChanges(one, turned(one) as typeof one)).toEqual([]);
+    }),
+  );
+});

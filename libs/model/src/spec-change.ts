@@ -1,0 +1,86 @@
+import { z } from 'zod';
+import type { InstanceSpec } from './instance.js';
+
+/** When a changed field comes into effect: at once, also while the instance runs, or with its next start. */
+export const ChangeEffect = z.enum(['now', 'nextStart']);
+export type ChangeEffect = z.infer<typeof ChangeEffect>;
+
+export const FieldChange = z.strictObject({
+  path: z.string().describe('JSON pointer, as in refusals: `/spec/memoryMiB`'),
+  effect: ChangeEffect,
+  from: z.unknown().describe('null where there was none'),
+  to: z.unknown().describe('null where there is none'),
+});
+export type FieldChange = z.infer<typeof FieldChange>;
+
+/** What an update would do. */
+export const ChangePreview = z
+  .strictObject({
+    changes: z.array(FieldChange),
+    restartRequired: z
+      .boolean()
+      .describe('It runs, and goes on with some of the old values until it is started again'),
+  })
+  .meta({ id: 'ChangePreview' });
+export type ChangePreview = z.infer<typeof ChangePreview>;
+
+/** Fields, each with all below it, that a run keeps as it began with. All others take effect while it runs. */
+export const keptByRun = [
+  'vcpus',
+  'cpuMillis',
+  'memoryMiB',
+  'process',
+  'userData',
+  'cloudInit',
+  'watchdog',
+  'placement',
+] as const;
+export type KeptByRun = (typeof keptByRun)[number];
+
+interface Changing {
+  readonly spec: InstanceSpec;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** Every field that differs, in the order of their paths; an empty list where nothing does. */
+export function fieldChanges(was: Changing, wanted: Changing): FieldChange[] {
+  const kept = keptByRun.map((field) => `/spec/${field}`);
+  return differences('', was, wanted).map(({ path, from, to }) => ({
+    path,
+    effect: kept.some((k) => path === k || path.startsWith(`${k}/`)) ? 'nextStart' : 'now',
+    from,
+    to,
+  }));
+}
+
+interface Difference {
+  readonly path: string;
+  readonly from: unknown;
+  readonly to: unknown;
+}
+
+/** Nics are told apart by their place; every other list is one value. */
+function differences(path: string, from: unknown, to: unknown): Difference[] {
+  const [a, b] = [from ?? null, to ?? null];
+  if (isObject(a) && isObject(b)) {
+    const keys = [...new Set([...Object.keys(a), ...Object.keys(b)])].sort();
+    return keys.flatMap((key) => differences(`${path}/${pointerPart(key)}`, a[key], b[key]));
+  }
+  if (path === '/spec/nics' && Array.isArray(a) && Array.isArray(b) && a.length === b.length)
+    return a.flatMap((nic, i) => differences(`${path}/${i}`, nic, b[i]));
+  return sameValue(a, b) ? [] : [{ path, from: a, to: b }];
+}
+
+/** Whether two JSON values are the same, whatever the order of their keys: jsonb does not keep it. */
+export function sameValue(a: unknown, b: unknown): boolean {
+  if (Array.isArray(a) && Array.isArray(b))
+    return a.length === b.length && a.every((v, i) => sameValue(v, b[i]));
+  if (isObject(a) && isObject(b)) return differences('', a, b).length === 0;
+  return a === b;
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** RFC 6901. */
+const pointerPart = (key: string): string => key.replaceAll('~', '~0').replaceAll('/', '~1');
