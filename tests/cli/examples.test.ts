@@ -93,7 +93,11 @@ beforeAll(async () => {
   for (const name of ['data', 'shared', 'scratch'])
     await lab.api.call('post', '/v1/projects/alpha/volumes').send({ name, sizeMiB: 16 }).expect(201);
   await lab.api.call('put', '/v1/projects/alpha/securityGroups/old').send({ rules: [] }).expect(200);
-  const cache = { name: 'cache', spec: { isolation: 'container', image: 'busybox', memoryMiB: 64 } };
+  const rootDisk = { sizeMiB: 16 };
+  const cache = {
+    name: 'cache',
+    spec: { isolation: 'container', image: 'busybox', memoryMiB: 64, rootDisk },
+  };
   await lab.api.call('post', '/v1/projects/alpha/instances?wait=10').send(cache).expect(202);
 }, 120_000);
 afterAll(async () => {
@@ -136,7 +140,7 @@ describe('an example of --help', () => {
       });
       return;
     }
-    if (/ (-f|--follow|--watch)( |$)/.test(line) && !line.includes('berth create')) {
+    if (/ (-f|--follow|--watch)( |$)/.test(line) && !/berth (create|update) /.test(line)) {
       await expect.poll(() => running.out, { timeout: 15_000 }).not.toBe('');
       running.interrupt();
       expect(await running.ended).toMatchObject({ code: 130, err: '' });
