@@ -1,4 +1,13 @@
-import { closeSync, constants, openSync, readdirSync, readlinkSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  readSync,
+  statSync,
+} from 'node:fs';
 import { hasCode } from './errno.js';
 import { c, check, SYS } from './libc.js';
 
@@ -76,24 +85,37 @@ export function ptyResize(fd: number, { columns, rows }: PtySize): void {
   check(c.ioctlPointer(fd, TIOCSWINSZ, size), 'TIOCSWINSZ', 'pty');
 }
 
-/** Makes the terminal of this master end its lines with a carriage return too, as a new one does. @throws SystemError */
-export function ptyEndLines(master: number): void {
+/**
+ * Makes the terminal of this master end its lines with a carriage return too, as a new one does. @returns false where it did
+ * already. What its program sets in the same instant may be undone: nobody can lock a terminal. @throws SystemError
+ */
+export function ptyEndLines(master: number): boolean {
+  const output = flagsOf(master).readUInt32LE(OFLAG);
+  if ((output & ONLCR) !== 0) return false;
   setFlags(master, (flags) => flags.writeUInt32LE((flags.readUInt32LE(OFLAG) | ONLCR) >>> 0, OFLAG));
+  return true;
+}
+
+function flagsOf(fd: number): Buffer {
+  const flags = Buffer.alloc(TERMIOS_BYTES);
+  check(c.ioctlPointer(fd, TCGETS, flags), 'TCGETS', 'pty');
+  return flags;
 }
 
 function setFlags(fd: number, change: (flags: Buffer) => void): void {
-  const flags = Buffer.alloc(TERMIOS_BYTES);
-  check(c.ioctlPointer(fd, TCGETS, flags), 'TCGETS', 'pty');
+  const flags = flagsOf(fd);
   change(flags);
   check(c.ioctlPointer(fd, TCSETS, flags), 'TCSETS', 'pty');
 }
 
 /**
  * A copy of the master of the pseudo-terminal that another process made or was given, pidfd_getfd(2); whoever takes it
- * closes it. Null where the process is gone or holds none (yet). @throws SystemError EPERM without the right to trace it
+ * closes it. Null where the process is gone or holds none (yet). @param own a master of ours: what is of the same mount of
+ * pseudo-terminals is none of its own. A process that was just started has our descriptors until the kernel has closed them,
+ * one after the other, and that may be after we were told that it runs. @throws SystemError EPERM without the right to trace it
  */
-export function ptyMasterOf(pid: number): number | null {
-  const fd = masterAmong(`/proc/${pid}/fd`);
+export function ptyMasterOf(pid: number, own: number): number | null {
+  const fd = masterAmong(`/proc/${pid}/fd`, fstatSync(own).dev);
   if (fd === null) return null;
   const process = c.pidfdOpen(SYS.pidfdOpen, pid, 0);
   if (process < 0) return null;
@@ -107,9 +129,12 @@ export function ptyMasterOf(pid: number): number | null {
   }
 }
 
-function masterAmong(folder: string): number | null {
+function masterAmong(folder: string, ownDevice: number): number | null {
   try {
-    const name = readdirSync(folder).find((n) => readlinkSync(`${folder}/${n}`).endsWith('/ptmx'));
+    const name = readdirSync(folder).find((n) => {
+      const path = `${folder}/${n}`;
+      return readlinkSync(path).endsWith('/ptmx') && statSync(path).dev !== ownDevice;
+    });
     return name === undefined ? null : Number(name);
   } catch (error) {
     if (hasCode(error, 'ENOENT', 'ESRCH')) return null;
@@ -117,7 +142,18 @@ function masterAmong(folder: string): number | null {
   }
 }
 
-/** Reading and writing of what this descriptor shares with its copies fail with EAGAIN from now on instead of waiting. */
-export function unblock(fd: number): void {
-  check(c.ioctlPointer(fd, FIONBIO, Buffer.from([1, 0, 0, 0])), 'FIONBIO', String(fd));
+/** What is in a terminal for the holder of this master to read, at most `most` bytes, without waiting for more. */
+export function* ptyRest(master: number, most: number): Generator<Buffer> {
+  check(c.ioctlPointer(master, FIONBIO, Buffer.from([1, 0, 0, 0])), 'FIONBIO', 'pty');
+  try {
+    for (let left = most; left > 0;) {
+      const room = Buffer.alloc(4096);
+      const count = readSync(master, room);
+      if (count === 0) return;
+      left -= count;
+      yield room.subarray(0, count);
+    }
+  } catch (error) {
+    if (!hasCode(error, 'EIO', 'EAGAIN')) throw error; // nobody has the other end, or nothing is there
+  }
 }

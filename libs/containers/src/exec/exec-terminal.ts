@@ -71,7 +71,7 @@ export class ExecTerminal implements Terminal {
     this.master = pty === null ? null : new ReadStream(pty.master);
     this.input = pty?.input ?? null;
     const view = { pid: () => this.relay, running: () => existsSync(request.files.pid) };
-    this.inner = pty === null ? null : new InnerTerminal(view);
+    this.inner = pty === null ? null : new InnerTerminal({ ...view, outer: pty.input });
     this.child.stdin?.on('error', () => undefined); // it reads no more
     this.ended = this.run().catch(
       (error: unknown) => ({ reason: 'failed', message: String(error) }) as const,

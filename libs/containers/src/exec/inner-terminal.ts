@@ -1,10 +1,10 @@
-import { closeSync, readSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
-import { hasCode, ptyEndLines, ptyMasterOf, unblock } from '@berth/linux';
+import { hasCode, ptyEndLines, ptyMasterOf, ptyRest } from '@berth/linux';
 import { LineEnds } from './line-ends.js';
 
 /** From one look at the relay to the next, ms. */
-const LOOK_MS = 5;
+const LOOK_MS = 2;
 /** More than a terminal holds, bytes. */
 const REST_BYTES = 128 * 1024;
 /** What was written before the terminal was set right is through the relay after this, ms. */
@@ -14,8 +14,10 @@ const ON_ITS_WAY_MS = 100;
 export interface RelayView {
   /** Null once it is gone. */
   readonly pid: () => number | null;
-  /** The process runs: from then on the OCI runtime leaves the terminal as it is. */
+  /** The process runs: from then on the OCI runtime leaves the terminal as it is (runc writes the pid file afterwards). */
   readonly running: () => boolean;
+  /** Descriptor of the terminal that it was given. */
+  readonly outer: number;
 }
 
 /**
@@ -25,7 +27,7 @@ export interface RelayView {
  * - runc turns ONLCR off, for the terminal it is called from to end the lines, and does so an instant after the process
  *   began to write. Which lines come with which end is chance, and a program that asks for bare line feeds gets others.
  *   It is turned on again; what was written before that gets its line ends here.
- * - It ends with its process, and what it has not read by then would be lost.
+ * - It ends with its process, and what it, or we of it, have not read by then would be lost.
  */
 export class InnerTerminal {
   private master: number | null = null;
@@ -47,21 +49,12 @@ export class InnerTerminal {
     return performance.now() > this.rightSince + ON_ITS_WAY_MS ? bytes : this.ends.whole(bytes);
   }
 
-  /** What the relay left unread, once it is gone; no more than that, though who still has the terminal may write on. */
+  /** What is left once the relay is gone: of what it wrote, and of what it did not read. */
   *rest(): Generator<Uint8Array> {
-    if (this.master === null) return;
-    unblock(this.master);
-    try {
-      for (let left = REST_BYTES; left > 0;) {
-        const room = Buffer.alloc(4096);
-        const count = readSync(this.master, room);
-        if (count === 0) return;
-        left -= count;
-        yield this.shown(room.subarray(0, count));
-      }
-    } catch (error) {
-      if (!hasCode(error, 'EIO', 'EAGAIN')) throw error;
-    }
+    // A stream takes the end of the relay for the end of what it wrote (libuv, after a short read).
+    for (const bytes of ptyRest(this.relay.outer, REST_BYTES)) yield this.shown(bytes);
+    // Who still has this terminal may write on: no more than it holds.
+    if (this.master !== null) for (const bytes of ptyRest(this.master, REST_BYTES)) yield this.shown(bytes);
   }
 
   /** Whoever still has the terminal loses it. */
@@ -72,9 +65,10 @@ export class InnerTerminal {
 
   private async taken(): Promise<void> {
     for (let pid = this.relay.pid(); pid !== null; pid = this.relay.pid()) {
-      this.master ??= ptyMasterOf(pid);
-      if (this.master !== null && this.relay.running()) {
-        ptyEndLines(this.master);
+      const running = this.relay.running();
+      this.master ??= ptyMasterOf(pid, this.relay.outer);
+      // At once, before the program sets anything itself; once it runs, what is not wrong stays right.
+      if (this.master !== null && (ptyEndLines(this.master) || running)) {
         this.rightSince = performance.now();
         return;
       }
