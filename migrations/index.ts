@@ -9,6 +9,7 @@ import { dataVolumes } from './0010-data-volumes.js';
 import { snapshots } from './0011-snapshots.js';
 import { networksInDepth } from './0012-networks-in-depth.js';
 import { rebuild } from './0013-rebuild.js';
+import { diskSources } from './0016-disk-sources.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
 export interface Migration {
@@ -32,4 +33,5 @@ export const migrations: readonly Migration[] = [
   snapshots,
   networksInDepth,
   rebuild,
+  diskSources,
 ];

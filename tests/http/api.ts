@@ -112,7 +112,7 @@ const capabilities: Capabilities = {
     nested: false,
     kvmDevice: false,
   },
-  facets: ['logs', 'display', 'screenshot', 'sendKeys', 'reset', 'guest', 'snapshots'],
+  facets: ['logs', 'display', 'screenshot', 'sendKeys', 'reset', 'guest', 'snapshots', 'copies'],
   publishedPorts: { first: 1024, last: 32_767, held: [] },
   tenantBoundary: false,
   versions: {},
@@ -209,7 +209,7 @@ export class Api {
       },
       explain: async (instance, name) =>
         explain({ store, strategy: 'spread' }, instance, null, name) as never,
-      preview: (spec, imageDigest) => preview({ store, strategy: 'spread', ids }, spec, imageDigest),
+      preview: (spec, origin) => preview({ store, strategy: 'spread', ids }, spec, origin),
       ...change,
     });
     await app.getHttpAdapter().getInstance().ready();

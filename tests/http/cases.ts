@@ -79,6 +79,36 @@ async function snapshot(api: Api, machine?: string): Promise<{ at: string; made:
   await api.settle();
   return { at, made };
 }
+/** Another machine and a volume that begin as a snapshot keep it until their host has made them. */
+async function copied(api: Api, at: string, snapshot: string): Promise<void> {
+  const source = { instance: at.split('/').at(-2), snapshot };
+  const spec = { isolation: 'vm', image: 'disk', memoryMiB: 64, rootDisk: { sizeMiB: 1024, source } };
+  const foreseen = await api.call('post', '/v1/projects/alpha/decisions/preview').send({ spec }).expect(200);
+  expect(foreseen.body.decision).toMatchObject({ outcome: 'placed', host: 'h1' });
+  const other = name();
+  await api.call('post', instances).send({ name: other, spec }).expect(202);
+  const early = await api.call('delete', `${at}/${snapshot}`).expect(409);
+  expect(early.body).toMatchObject({ code: 'conflict', detail: expect.stringContaining(other) });
+  const container = { ...spec, isolation: 'container', image: 'oci' };
+  const wrong: [object, string][] = [
+    [container, '/spec/rootDisk/source'],
+    [{ ...spec, rootDisk: { source: { ...source, snapshot: 'nowhere' } } }, '/spec/rootDisk/source/snapshot'],
+  ];
+  for (const [asked, path] of wrong) {
+    const no = await api.call('post', instances).send({ name: name(), spec: asked }).expect(400);
+    expect(no.body.errors).toContainEqual(expect.objectContaining({ path }));
+  }
+  const raw = await api
+    .call('post', volumes)
+    .send({ name: name(), sizeMiB: 1024, format: 'raw', source: { ...source, volume: 'data' } })
+    .expect(400);
+  expect(raw.body.errors).toContainEqual(expect.objectContaining({ path: '/format' }));
+  await api.settle();
+  const { body } = await api.call('get', `${volumes}/${other}.root`).expect(200);
+  expect(body).toMatchObject({ source, sourceHeld: false });
+  await api.call('delete', `${instances}/${other}`).expect(202);
+  await api.settle();
+}
 const answering = new WeakMap<Api, Promise<string>>();
 /** One in whose guest an agent answers. */
 function withAgent(api: Api): Promise<string> {
@@ -666,6 +696,7 @@ export const cases: Readonly<Record<string, RouteCase>> = {
       expect(taken.body).toMatchObject({ state: 'ready', consistency: 'crash', operationId: null });
       const again = await api.call('post', at).send({ name: made }).expect(409);
       expect(again.body.code).toBe('nameTaken');
+      await copied(api, at, made);
       const layer = `${instances}/${await api.instance()}/snapshots`;
       const container = await api.call('post', layer).send({ name: made }).expect(422);
       expect(container.body.code).toBe('unsupported');

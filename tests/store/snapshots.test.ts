@@ -1,10 +1,22 @@
-import { InstanceSpec, type SnapshotTaken } from '@berth/model';
+import { InstanceSpec, VolumeCreate, type SnapshotTaken } from '@berth/model';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { SnapshotReport } from '../../apps/api/src/store/store.js';
 import type { ThrowawayPostgres } from '../support/postgres.js';
 import { startPostgres } from '../support/postgres.js';
 import type { TestHost, World } from './fixture.js';
-import { create, ctx, joinHost, openSession, place, report, refusal, world } from './fixture.js';
+import {
+  capabilities,
+  create,
+  ctx,
+  diskImage,
+  digest,
+  joinHost,
+  openSession,
+  place,
+  report,
+  refusal,
+  world,
+} from './fixture.js';
 
 let cluster: ThrowawayPostgres;
 let w: World;
@@ -15,10 +27,14 @@ beforeAll(async () => {
 afterAll(() => cluster.stop());
 beforeEach(async () => {
   w = await world(cluster.url);
-  alpha = await joinHost(w, 'alpha', { cpuMillis: 4000, memoryMiB: 4096, diskMiB: 1000 });
+  alpha = await joinHost(w, 'alpha', room);
+  await able(['copies']);
 });
 afterEach(() => w?.store.close());
 
+const room = { cpuMillis: 4000, memoryMiB: 4096, diskMiB: 1000 };
+const able = (facets: string[]) =>
+  w.store.hostCapabilitiesSet(alpha.id, alpha.session, { ...capabilities, facets }, room);
 const vm = { isolation: 'vm', image: 'debian', memoryMiB: 64, rootDisk: { sizeMiB: 64 } } as const;
 const taken: SnapshotTaken = {
   consistency: 'application',
@@ -263,5 +279,162 @@ describe('the disks of a snapshot', () => {
       await w.store.tombstoneDone(alpha.id, alpha.session, id);
     expect(await w.store.instanceGet(w.projectId, 'a')).toBeNull();
     expect(await usedDisk()).toBe(0);
+  });
+});
+
+describe('a disk that begins as a snapshot', () => {
+  const from = (snapshot: string, instance = 'a') => ({
+    ...vm,
+    rootDisk: { sizeMiB: 64, source: { instance, snapshot } },
+  });
+  const copy = (name: string, snapshot = 'one') => create(w, name, from(snapshot));
+  const volumeFrom = (name: string, body: object) =>
+    w.store.volumeCreate(ctx, { projectId: w.projectId, body: VolumeCreate.parse({ name, ...body }) });
+  const volume = (name: string) => w.store.volumeGet(w.projectId, name);
+  const remove = (name: string) =>
+    w.store.instanceDelete(ctx, { projectId: w.projectId, name, deadlineSeconds: 60 });
+  const listed = async (instanceId: string) =>
+    (await w.store.assignmentsRead(alpha.id))?.assignments.find((one) => one.instanceId === instanceId);
+  /** Its host says that its machine has all its disks. */
+  const seen = (instance: { id: never }, epoch: number, ids: readonly string[]) =>
+    report(w, alpha, {
+      instance,
+      epoch,
+      phase: 'running',
+      revision: 1,
+      volumes: ids.map((id) => ({ id: id as never, sizeMiB: 64 })),
+    });
+
+  test('is on the host of the snapshot, which stays until a machine has it there; then they are apart', async () => {
+    const old = await running('a');
+    await ready('a', 'one');
+    const before = (await usedDisk()) ?? 0;
+    const made = await copy('b');
+    expect(await usedDisk()).toBe(before + 64);
+    const root = await volume('b.root');
+    expect(root).toMatchObject({
+      host: { name: 'alpha' },
+      source: { instance: 'a', snapshot: 'one' },
+      sourceHeld: true,
+    });
+    expect(made.uuid).not.toBe(old.instance.uuid);
+    expect(made.status.nics[0]?.mac).not.toBe(old.instance.status.nics[0]?.mac);
+    expect(await w.store.pendingInstance(made.id)).toMatchObject({ volumeHostId: alpha.id });
+    for (const held of [drop('a', 'one'), remove('a')]) expect(await refusal(held)).toBe('conflict');
+    const epoch = await place(w, made, alpha);
+    const snapshotId = (await get('a', 'one'))?.id;
+    const volumeId = (await volume('a.root'))?.id;
+    expect((await listed(made.id))?.rootVolume.source).toEqual({ snapshotId, volumeId });
+    // It runs, and its host has not said yet from what.
+    await report(w, alpha, { instance: made, epoch, phase: 'running' });
+    expect(await refusal(drop('a', 'one'))).toBe('conflict');
+    await seen(made as never, epoch, [root?.id ?? '']);
+    expect((await listed(made.id))?.rootVolume).toEqual({ id: root?.id, sizeMiB: 64 });
+    expect(await volume('b.root')).toMatchObject({ source: { snapshot: 'one' }, sourceHeld: false });
+    const { operation: op } = await drop('a', 'one');
+    await says(op.id, { state: 'done', taken: null });
+    await remove('a');
+  });
+
+  test('lets go of the snapshot when it is discarded before it was made', async () => {
+    await running('a');
+    await ready('a', 'one');
+    await copy('b');
+    await remove('b');
+    const rebuilt = await copy('c');
+    await w.store.instanceRebuild(ctx, { projectId: w.projectId, name: 'c', deadlineSeconds: 60 });
+    expect((await w.store.instanceGet(w.projectId, 'c'))?.spec.rootDisk).toEqual({
+      sizeMiB: 64,
+      pool: 'default',
+    });
+    expect(await volume('c.root')).toMatchObject({ source: null, sourceHeld: false });
+    await place(w, rebuilt, alpha);
+    expect((await listed(rebuilt.id))?.rootVolume.source).toBeUndefined();
+    await drop('a', 'one');
+  });
+
+  test('is a data volume too, made when an instance first has it', async () => {
+    await data('data');
+    await running('a', ['data']);
+    await ready('a', 'one');
+    const source = { instance: 'a', snapshot: 'one', volume: 'data' };
+    const made = await volumeFrom('other', { sizeMiB: 120, source });
+    expect(made).toMatchObject({ host: { name: 'alpha' }, source, sourceHeld: true });
+    expect(await refusal(drop('a', 'one'))).toBe('conflict');
+    const instance = await create(w, 'b', { ...vm, volumes: [{ name: 'other' }] });
+    const epoch = await place(w, instance, alpha);
+    expect((await listed(instance.id))?.volumes).toMatchObject([
+      { id: made.id, source: { snapshotId: (await get('a', 'one'))?.id } },
+    ]);
+    await seen(instance as never, epoch, [made.id]);
+    expect((await listed(instance.id))?.volumes[0]).not.toHaveProperty('source');
+    const second = await volumeFrom('second', { sizeMiB: 100, source });
+    await w.store.volumeDelete(ctx, { projectId: w.projectId, ref: second.name });
+    await drop('a', 'one');
+  });
+
+  test('is refused by the name of the field that cannot be, and leaves nothing', async () => {
+    await data('data');
+    await running('a', ['data']);
+    await ready('a', 'one');
+    await w.store.imageInsert(ctx, {
+      projectId: w.projectId,
+      name: 'other',
+      content: { ...diskImage, digest: digest(10), blobs: [{ digest: digest(10), sizeBytes: 1 }] },
+    });
+    const before = await usedDisk();
+    const path = (work: Promise<unknown>) =>
+      work.then(
+        () => 'nothing refused',
+        (e: { code: string; errors?: { path: string }[] }) => e.errors?.[0]?.path ?? e.code,
+      );
+    const source = { instance: 'a', snapshot: 'one' };
+    expect(await path(create(w, 'b', from('one', 'nobody')))).toBe('/spec/rootDisk/source/instance');
+    expect(await path(copy('b', 'two'))).toBe('/spec/rootDisk/source/snapshot');
+    expect(await path(create(w, 'b', { ...from('one'), image: 'other' }))).toBe('/spec/image');
+    await w.store.volumeUpdate(ctx, { projectId: w.projectId, ref: 'data', update: { sizeMiB: 110 } });
+    const volumes: [object, string][] = [
+      [{ sizeMiB: 110, source: { ...source, volume: 'none' } }, '/source/volume'],
+      [{ sizeMiB: 110, source: { ...source, volume: 'a-root' } }, '/source/volume'],
+      // As large as the disk has become.
+      [{ sizeMiB: 100, source: { ...source, volume: 'data' } }, '/sizeMiB'],
+      [{ sizeMiB: 5000, source: { ...source, volume: 'data' } }, 'noRoom'],
+    ];
+    for (const [body, at] of volumes) expect(await path(volumeFrom('v', body))).toBe(at);
+    expect(await volume('v')).toBeNull();
+    await take('a', 'two');
+    expect(await path(copy('b', 'two'))).toBe('stateConflict');
+    await able([]);
+    expect(await path(copy('b'))).toBe('unsupported');
+    expect([await w.store.instanceGet(w.projectId, 'b'), await volume('b.root')]).toEqual([null, null]);
+    expect(await usedDisk()).toBe((before ?? 0) + 10 + 174);
+  });
+
+  test('says in its spec what it began as, and that cannot change', async () => {
+    await running('a');
+    await ready('a', 'one');
+    const { spec } = await copy('b');
+    const update = (rootDisk: object) =>
+      w.store.instanceUpdate(ctx, {
+        projectId: w.projectId,
+        name: 'b',
+        spec: InstanceSpec.parse({ ...spec, rootDisk }),
+        deadlineSeconds: 60,
+      });
+    expect(await refusal(update({ sizeMiB: 64 }))).toBe('invalid');
+    await update({ ...spec.rootDisk, sizeMiB: 80 });
+  });
+
+  test('is of instances of its project, and of none that is being deleted', async () => {
+    await running('a');
+    await ready('a', 'one');
+    const { id: projectId } = await w.store.projectCreate(ctx, { name: 'q' });
+    await w.store.imageInsert(ctx, { projectId, name: 'debian', content: diskImage });
+    const stranger = { name: 'b', labels: {}, spec: InstanceSpec.parse({ isolation: 'vm', ...from('one') }) };
+    expect(
+      await refusal(w.store.instanceCreate(ctx, { projectId, body: stranger, deadlineSeconds: 60 })),
+    ).toBe('invalid');
+    await remove('a');
+    expect(await refusal(copy('b'))).toBe('stateConflict');
   });
 });

@@ -15,6 +15,9 @@ const limitsMs: Partial<Record<RuntimeAction, number>> = {
   suspend: 600_000,
 };
 const otherMs = 60_000;
+/** The same where disks may have to be made of snapshots first. */
+const copyMs = 4 * 3_600_000;
+const makesDisks: ReadonlySet<RuntimeAction> = new Set(['prepare', 'start', 'update']);
 
 /** How long a runtime may take to tell how a stopped run ended, milliseconds. */
 const exitWordMs = 500;
@@ -37,7 +40,7 @@ export class RuntimeSteps {
   async perform(kind: RuntimeAction, pointless: () => void): Promise<void> {
     const { clock } = this.ports;
     const grace = kind === 'stop' ? this.facts.record.assignment.stopGraceSeconds * 1000 : 0;
-    const allowed = (limitsMs[kind] ?? otherMs) + grace;
+    const allowed = this.limitMs(kind) + grace;
     const abort = new AbortController();
     const timer = new AbortController();
     this.running = abort;
@@ -54,6 +57,12 @@ export class RuntimeSteps {
       timer.abort();
       this.running = null;
     }
+  }
+
+  private limitMs(kind: RuntimeAction): number {
+    const { rootVolume, volumes } = this.facts.record.assignment.workload;
+    const copies = [rootVolume, ...volumes].some(({ source }) => source !== undefined);
+    return copies && makesDisks.has(kind) ? copyMs : (limitsMs[kind] ?? otherMs);
   }
 
   private async step(kind: RuntimeAction, ctx: StepContext): Promise<void> {
@@ -121,7 +130,7 @@ export class RuntimeSteps {
     const { rootVolume } = assignment.workload;
     await this.ports.bringNetworks(networks);
     const has = await this.runtime().update?.(this.facts.spec, ctx);
-    this.facts.broughtTo(assignment, has?.volumes ?? [rootVolume]);
+    this.facts.broughtTo(assignment, has?.volumes ?? [{ id: rootVolume.id, sizeMiB: rootVolume.sizeMiB }]);
   }
 
   /** Each by the runtime that made it, which need not be the one that is asked next. */

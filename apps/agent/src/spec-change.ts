@@ -55,6 +55,10 @@ export function restartRequired(fields: readonly string[], since: string): Condi
 
 /** What of an assignment a runtime can put into effect while it runs, as text to compare. */
 export const liveText = ({ revision, workload: { volumes, rootVolume } }: Assignment): string =>
-  JSON.stringify([revision, volumes, rootVolume]);
+  JSON.stringify([revision, volumes.map(sourceless), sourceless(rootVolume)]);
+
+/** What a disk began as is no wish of something that runs, and is told no more once it has been made. */
+const sourceless = <D extends { readonly source?: unknown }>({ source: _, ...disk }: D): Omit<D, 'source'> =>
+  disk;
 
 const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);

@@ -209,8 +209,8 @@ async function startCore(
           await volumeHostOf(store, instance),
           host,
         ),
-      preview: (spec, imageDigest) =>
-        preview({ store, strategy: config.placementStrategy, ids: randomIds }, spec, imageDigest),
+      preview: (spec, origin) =>
+        preview({ store, strategy: config.placementStrategy, ids: randomIds }, spec, origin),
     },
     stop: async () => {
       await reconcileStop();

@@ -4,6 +4,7 @@ import {
   CloudInitSpec,
   Condition,
   Digest,
+  DiskSource,
   ExitInfo,
   HostId,
   HostNetworkSpec,
@@ -47,7 +48,12 @@ export const Workload = z.strictObject({
   vcpus: z.int().min(1),
   cpuMillis: z.int().min(1).nullable(),
   memoryMiB: z.int().min(1),
-  rootVolume: z.strictObject({ id: VolumeId, sizeMiB: z.int().min(1) }),
+  rootVolume: z.strictObject({
+    id: VolumeId,
+    sizeMiB: z.int().min(1),
+    /** What it begins as instead of the image. Absent once it has been made; only for hosts with the facet `copies`. */
+    source: DiskSource.optional(),
+  }),
   /** Absent in what an API or a journal of before holds. */
   volumes: z.array(HostVolume).max(64).default([]),
   nics: z

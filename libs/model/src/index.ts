@@ -5,6 +5,7 @@ export * from './cloud-init.js';
 export * from './spec-change.js';
 export * from './state.js';
 export * from './error-codes.js';
+export * from './disk-source.js';
 export * from './errors.js';
 export * from './guest.js';
 export * from './guest-file.js';

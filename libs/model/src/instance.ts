@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { CloudInitSpec } from './cloud-init.js';
+import { RootDiskSource } from './disk-source.js';
 import {
   DecisionId,
   HostId,
@@ -69,6 +70,11 @@ export const RootDisk = z.strictObject({
     .max(64 * 1024 * 1024)
     .default(1024),
   pool: Name.default('default'),
+  /**
+   * What it begins as (vm), instead of the image, which stays what it stands on: the image of that instance is the one to name.
+   * It is on the host of the snapshot. Cannot change after creation.
+   */
+  source: RootDiskSource.optional(),
 });
 
 export const NicSpec = z.strictObject({
@@ -147,6 +153,12 @@ export const InstanceSpec = z
           'only for isolation vm; a container that ends is started again by its restart policy',
         );
       if (s.volumes.length > 0) refuse('volumes', 'only for isolation vm; leave the list empty');
+      if (s.rootDisk.source !== undefined)
+        ctx.addIssue({
+          code: 'custom',
+          path: ['rootDisk', 'source'],
+          message: "only for isolation vm: a container's layer has no snapshots; leave it out",
+        });
       for (const field of ['accel', 'driver'] as const)
         if (s.placement[field] !== 'any')
           refuse('placement', `${field} is only for isolation vm and microvm; leave it out`);

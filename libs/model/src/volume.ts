@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { DiskSource, RootDiskSource, VolumeSource } from './disk-source.js';
 import { HostId, Name, VolumeId } from './ids.js';
 import { DiskFormat } from './image.js';
 
@@ -30,6 +31,12 @@ export const VolumeCreate = z
     format: DiskFormat.default('qcow2'),
     pool: Name.default('default'),
     limits: VolumeLimits.default({}),
+    /** What it begins as (qcow2), instead of empty. It is on the host of the snapshot, and takes room there at once. */
+    source: VolumeSource.optional(),
+  })
+  .refine((v) => v.source === undefined || v.format === 'qcow2', {
+    path: ['format'],
+    message: 'must be qcow2 for a volume that begins as a snapshot',
   })
   .meta({ id: 'VolumeCreate' });
 export type VolumeCreate = z.infer<typeof VolumeCreate>;
@@ -60,6 +67,10 @@ export const Volume = z
     limits: VolumeLimits,
     /** Who has it. One that is detached keeps it until its host says that the guest has let go. */
     owner: z.strictObject({ instance: Name }).nullable(),
+    /** What it began as; null for one that began as an image, or empty. It need not be there any more. */
+    source: RootDiskSource.extend({ volume: Name.optional() }).nullable(),
+    /** Its host has yet to make it of its source, which stays until then. */
+    sourceHeld: z.boolean(),
     deleteWithInstance: z.boolean(),
     deletingSince: z.iso.datetime().nullable(),
     resourceVersion: z.int(),
@@ -79,6 +90,8 @@ export const HostVolume = z.strictObject({
   sizeMiB: z.int().min(1),
   readOnly: z.boolean(),
   limits: VolumeLimits,
+  /** Absent for one that begins empty, or has been made. */
+  source: DiskSource.optional(),
 });
 export type HostVolume = z.infer<typeof HostVolume>;
 

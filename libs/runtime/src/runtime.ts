@@ -4,6 +4,7 @@ import type {
   CloudInitSpec,
   Condition,
   ConsoleOpen,
+  DiskSource,
   ExecOpen,
   ExitInfo,
   FileTarget,
@@ -62,7 +63,12 @@ export interface WorkloadSpec extends WorkloadKey {
   /** CPU cap in thousandths of a processor, or null for no cap. */
   readonly cpuMillis: number | null;
   readonly memoryMiB: number;
-  readonly rootVolume: { readonly id: VolumeId; readonly sizeMiB: number };
+  readonly rootVolume: {
+    readonly id: VolumeId;
+    readonly sizeMiB: number;
+    /** What it begins as, instead of the image. */
+    readonly source?: DiskSource | undefined;
+  };
   /** Disks beside the root disk, which outlive the instance. */
   readonly volumes: readonly HostVolume[];
   readonly nics: readonly WorkloadNic[];
@@ -160,7 +166,8 @@ export interface Runtime {
 
   /**
    * Makes everything a start needs: root volume on the image, networks, directories. Keeps an existing root volume
-   * (it outlives epochs). @throws RuntimeError imageMissing, badImage, noSpace, lowerEpoch (a higher epoch was seen).
+   * (it outlives epochs). A new one with a source holds what that snapshot does, and is its own from then on.
+   * @throws RuntimeError imageMissing, badImage, noSpace, noSuchSnapshot, lowerEpoch (a higher epoch was seen).
    */
   prepare(spec: WorkloadSpec, ctx: StepContext): Promise<void>;
 

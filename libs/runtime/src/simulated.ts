@@ -57,7 +57,7 @@ export class SimulatedRuntime implements Runtime {
       reason: null,
       facets: [
         ...['pause', 'suspend', 'reset', 'watchdog', 'update', 'logs', 'limits', 'console', 'exec', 'guest'],
-        'snapshots',
+        ...['snapshots', 'copies'],
         ...['display', 'screenshot', 'sendKeys'],
       ],
       facts: {},
@@ -75,7 +75,7 @@ export class SimulatedRuntime implements Runtime {
       if (s.disks[spec.rootVolume.id] === undefined && this.options.poolFull === true)
         throw new RuntimeError('noSpace', 'the pool is full', { remedy: 'Delete instances.' });
       s.highestEpoch[spec.instanceId] = spec.epoch;
-      s.disks[spec.rootVolume.id] ??= 0;
+      this.makeDisk(spec.rootVolume);
       s.workloads[keyText(spec)] ??= {
         spec,
         pid: null,
@@ -232,8 +232,16 @@ export class SimulatedRuntime implements Runtime {
 
   /** Volumes are made when they are first wanted. */
   private disksOf(spec: WorkloadSpec): VolumeSeen[] {
-    for (const { id } of spec.volumes) this.host.state.disks[id] ??= 0;
+    for (const volume of spec.volumes) this.makeDisk(volume);
     return disksOf(spec);
+  }
+
+  private makeDisk({ id, source }: Pick<WorkloadSpec['rootVolume'], 'id' | 'source'>): void {
+    const { disks, snapshots } = this.host.state;
+    if (disks[id] !== undefined) return;
+    const begins = source === undefined ? 0 : snapshots[source.snapshotId]?.disks[source.volumeId];
+    if (begins === undefined) throw new RuntimeError('noSuchSnapshot', 'there is no such snapshot');
+    disks[id] = begins;
   }
 
   suspend(spec: WorkloadSpec, ctx: StepContext): Promise<void> {

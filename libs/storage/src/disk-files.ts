@@ -78,7 +78,7 @@ async function sized(path: string, flags: number, sizeMiB: number): Promise<void
 
 /** Runs qemu-img to make a file in a directory, which is root's again afterwards. @throws StorageError hostFault */
 function lent(directory: string, name: string, args: readonly string[]): Promise<void> {
-  return confinedImg({ directory, name, makes: true, cpuSeconds: CPU_SECONDS }, args);
+  return confinedImg({ directory, name, makes: true, cpuSeconds: CPU_SECONDS, id: confinedId() }, args);
 }
 
 /**
@@ -91,24 +91,29 @@ export function lentFile(
   args: readonly string[],
   cpuSeconds = CPU_SECONDS,
 ): Promise<void> {
-  return confinedImg({ directory, name, makes: false, cpuSeconds }, args);
+  return confinedImg({ directory, name, makes: false, cpuSeconds, id: confinedId() }, args);
 }
 
 const CPU_SECONDS = 30;
 
-interface Loan {
+export interface Loan {
   readonly directory: string;
   readonly name: string;
   /** The file is to be made, so the directory is lent too. */
   readonly makes: boolean;
   readonly cpuSeconds: number;
+  /** User and group that it is for this once. */
+  readonly id: number;
+  /** Longest time it may take, milliseconds; twice its processor time by default. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal | undefined;
 }
 
-async function confinedImg(
-  { directory, name, makes, cpuSeconds }: Loan,
+/** Runs qemu-img on what is lent to it, which is root's again afterwards. @throws StorageError noSpace, hostFault */
+export async function confinedImg(
+  { directory, name, makes, cpuSeconds, id, timeoutMs = 2 * cpuSeconds * 1000, signal }: Loan,
   args: readonly string[],
 ): Promise<void> {
-  const id = confinedId();
   // Each of its threads may reserve 72 MiB of addresses, for its stack and its heap, without using them. Metadata may lie
   // behind all that a guest has written.
   const bounds = { addressBytes: 8192 * MIB, fileBytes: PIB, cpuSeconds, openFiles: 64 };
@@ -118,9 +123,11 @@ async function confinedImg(
   await give(path, id);
   try {
     const env = { PATH: process.env['PATH'] ?? '', LC_ALL: 'C' };
-    await run(command, line, { timeoutMs: 2 * cpuSeconds * 1000, env, cwd: directory });
+    await run(command, line, { timeoutMs, env, cwd: directory, ...(signal === undefined ? {} : { signal }) });
   } catch (e) {
     if (!(e instanceof CommandError)) throw e;
+    if (e.stderr.includes('No space left on device'))
+      throw new StorageError('noSpace', 'the pool became full', 'Delete what is not needed.', { cause: e });
     throw new StorageError('hostFault', e.message, 'Install qemu-utils; look at the disk.', { cause: e });
   } finally {
     if (makes) await chown(directory, 0, 0);

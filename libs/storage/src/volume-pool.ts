@@ -6,6 +6,7 @@ import { syncDirectory, writeFileAtomic } from '@berth/linux';
 import type { DiskFormat } from '@berth/model';
 import { DiskFormat as DiskFormatSchema, VolumeId } from '@berth/model';
 import { z } from 'zod';
+import { copySnapshot, type CopyRequest } from './disk-copy.js';
 import { removeSnapshot, hasSnapshot, revertToSnapshot, takeSnapshot } from './disk-snapshots.js';
 import { createOverlay, createQcow2, createRaw, diskSizeMiB, growQcow2, growRaw } from './disk-files.js';
 import { StorageError } from './storage-error.js';
@@ -26,7 +27,14 @@ export interface VolumePoolOptions {
   readonly reserveMiB?: number;
 }
 
-export interface OverlayDiskRequest {
+/** What a new disk begins as: what a snapshot of another volume here holds, instead of its image or nothing. */
+export interface DiskSourceRequest {
+  readonly source?: { readonly volumeId: VolumeId; readonly snapshot: string } | undefined;
+  /** Gives up making it. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface OverlayDiskRequest extends DiskSourceRequest {
   readonly volumeId: VolumeId;
   /** Image that the overlay stands on; it must not change or go away while the volume lives. */
   readonly base: { readonly path: string; readonly format: DiskFormat };
@@ -34,7 +42,7 @@ export interface OverlayDiskRequest {
   readonly sizeMiB: number;
 }
 
-export interface DataDiskRequest {
+export interface DataDiskRequest extends DiskSourceRequest {
   readonly volumeId: VolumeId;
   readonly format: DiskFormat;
   /** Size that the guest sees. */
@@ -73,8 +81,8 @@ export class VolumePool {
 
   /**
    * The volume's disk, made on first call: a qcow2 overlay with both formats pinned. An existing disk is kept as it is,
-   * whatever base and size are asked for now.
-   * @throws StorageError noSpace, tooSmall, kindMismatch, badBase, hostFault
+   * whatever base, size and source are asked for now. One that has a source is no smaller than that, and stands on the same base.
+   * @throws StorageError noSpace, tooSmall, kindMismatch, badBase, noSuchSnapshot, hostFault
    */
   ensureOverlayDisk(
     request: OverlayDiskRequest,
@@ -89,18 +97,22 @@ export class VolumePool {
         return { path, format: 'qcow2' };
       }
       await this.spaceCheck();
-      const { base, sizeMiB } = request;
+      const { base } = request;
       await this.sizeCheck(request);
-      await this.make({ kind: 'disk', volumeId, base: { ...base }, sizeMiB }, 0o711, (directory) =>
-        createOverlay(directory, base, sizeMiB),
-      );
+      const from = await this.sourceOf(request, (f) => f.kind === 'disk' && f.base.path === base.path);
+      const sizeMiB = Math.max(request.sizeMiB, from?.sizeMiB ?? 0);
+      await this.make({ kind: 'disk', volumeId, base: { ...base }, sizeMiB }, 0o711, async (directory) => {
+        await createOverlay(directory, base, sizeMiB);
+        if (from !== null)
+          await copySnapshot({ ...from, directory, name: 'disk.qcow2', overlayMiB: sizeMiB });
+      });
       return { path, format: 'qcow2' };
     });
   }
 
   /**
-   * A disk that begins empty, made on first call. An existing one is kept as it is, whatever is asked for now: see `grow`.
-   * @throws StorageError noSpace, kindMismatch, hostFault
+   * A disk that begins empty, or as its source, made on first call. An existing one is kept as it is, whatever is asked for
+   * now: see `grow`. @throws StorageError noSpace, kindMismatch, noSuchSnapshot, unsupported (a raw one with a source), hostFault
    */
   ensureDataDisk({ format, sizeMiB, ...request }: DataDiskRequest): Promise<{ readonly path: string }> {
     const volumeId = VolumeId.parse(request.volumeId);
@@ -116,11 +128,13 @@ export class VolumePool {
       const name = dataName(format);
       if (facts === null) {
         await this.spaceCheck();
-        await this.make({ kind: 'data', volumeId, format }, 0o711, (directory) =>
-          format === 'raw'
-            ? createRaw(join(directory, name), sizeMiB)
-            : createQcow2(directory, name, sizeMiB),
-        );
+        const from = await this.sourceOf(request, (f) => f.kind === 'data' && f.format === 'qcow2');
+        if (from !== null && format === 'raw') throw rawHoldsNone(volumeId);
+        await this.make({ kind: 'data', volumeId, format }, 0o711, async (directory) => {
+          if (format === 'raw') return createRaw(join(directory, name), sizeMiB);
+          await createQcow2(directory, name, Math.max(sizeMiB, from?.sizeMiB ?? 0));
+          if (from !== null) await copySnapshot({ ...from, directory, name, overlayMiB: null });
+        });
       }
       return { path: this.dataPath(volumeId, format) };
     });
@@ -223,12 +237,33 @@ export class VolumePool {
       if (facts === null || facts.kind === 'layer') throw kindMismatch(id, facts?.kind ?? 'layer');
       if (facts.kind === 'disk') return work(join(this.dir, id), 'disk.qcow2');
       if (facts.format === 'qcow2') return work(join(this.dir, id), dataName('qcow2'));
-      throw new StorageError(
-        'unsupported',
-        `volume ${id} is raw and holds no snapshots`,
-        'Use a qcow2 volume.',
-      );
+      throw rawHoldsNone(id);
     });
+  }
+
+  /** Where the source of a new disk lies, and how large it is. @throws StorageError noSuchSnapshot, badBase, hostFault */
+  private async sourceOf(
+    { source, signal }: DiskSourceRequest,
+    fits: (facts: VolumeFacts) => boolean,
+  ): Promise<(Pick<CopyRequest, 'source' | 'snapshot' | 'signal'> & { readonly sizeMiB: number }) | null> {
+    if (source === undefined) return null;
+    const { snapshot } = source;
+    const id = VolumeId.parse(source.volumeId);
+    const facts = await this.facts(id);
+    if (facts === null || !(await this.hasSnapshot(id, snapshot)))
+      throw new StorageError(
+        'noSuchSnapshot',
+        `volume ${id} holds no snapshot ${snapshot}`,
+        'Use another snapshot.',
+      );
+    if (!fits(facts))
+      throw new StorageError(
+        'badBase',
+        `volume ${id} is of another kind, or stands on another image`,
+        'Use the image of the instance that the snapshot is of.',
+      );
+    const path = join(this.dir, id, facts.kind === 'data' ? dataName('qcow2') : 'disk.qcow2');
+    return { source: path, snapshot, signal, sizeMiB: await diskSizeMiB(path, 'qcow2') };
   }
 
   /** Deletes a volume and all it holds; deleting what is not here is no error. The caller knows that nothing uses it. */
@@ -409,6 +444,9 @@ async function allocatedBytes(path: string): Promise<number> {
 function isAbsent(e: unknown): boolean {
   return (e as NodeJS.ErrnoException).code === 'ENOENT';
 }
+
+const rawHoldsNone = (volumeId: VolumeId): StorageError =>
+  new StorageError('unsupported', `volume ${volumeId} is raw and holds no snapshots`, 'Use a qcow2 volume.');
 
 function kindMismatch(volumeId: VolumeId, kind: VolumeKind): StorageError {
   return new StorageError(

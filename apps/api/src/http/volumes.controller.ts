@@ -21,7 +21,8 @@ export class VolumesController {
 
   @Post()
   @Action('volumes.create', {
-    summary: 'Create a data volume; it is made on a host when it is first attached',
+    summary:
+      'Create a data volume, empty or as a disk of a snapshot; its host makes it when it is first attached',
     answers: {
       201: {
         description: 'The volume',

@@ -28,7 +28,10 @@ export interface Target {
   readonly ifMatch?: number;
 }
 
-/** @throws nameTaken, invalid, unsupported, unavailable */
+/** What a host may need to copy a disk, beside all that a start needs. */
+const copySeconds = 3_600;
+
+/** @throws nameTaken, invalid, unsupported, unavailable, stateConflict, noRoom */
 export async function instanceCreate(
   deps: Deps,
   ctx: RequestContext,
@@ -36,7 +39,8 @@ export async function instanceCreate(
   body: InstanceCreate,
 ): Promise<InstanceChange> {
   await refuseImpossible(deps.store, body.spec);
-  const deadlineSeconds = deps.config.deadlineSeconds.start;
+  const copy = body.spec.rootDisk.source === undefined ? 0 : copySeconds;
+  const deadlineSeconds = deps.config.deadlineSeconds.start + copy;
   const begun = deps.traces.now();
   const made = await deps.store.instanceCreate(ctx, { projectId, body, deadlineSeconds });
   return woken(deps, body.name, traced(deps, begun, made));

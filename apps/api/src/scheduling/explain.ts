@@ -73,13 +73,13 @@ export interface Preview {
 export async function preview(
   deps: ExplainDeps & { readonly ids: IdSource },
   spec: InstanceSpec,
-  imageDigest: string,
+  origin: { readonly digest: string; readonly hostId: HostId | null },
 ): Promise<Preview> {
   const read = await deps.store.snapshotRead();
   const snapshot = toSnapshot(read);
   const id = deps.ids.uuid() as InstanceId;
   const request = requestOf(
-    { id, spec, resources: resourcesOf(spec), imageDigest, volumeHostId: null },
+    { id, spec, resources: resourcesOf(spec), imageDigest: origin.digest, volumeHostId: origin.hostId },
     snapshot,
   );
   const { instanceId: _, ...decision } = decide(snapshot, request, policyFor(deps, { id, runGeneration: 1 }));

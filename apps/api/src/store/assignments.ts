@@ -1,6 +1,7 @@
 import type {
   Desired,
   Digest,
+  DiskSource,
   HostId,
   HostNetworkSpec,
   HostPort,
@@ -29,6 +30,7 @@ interface PlacedRow {
   current: boolean;
   volume_id: AssignmentRow['rootVolume']['id'];
   size_mib: number;
+  source: DiskSource | null;
   volumes: HostVolume[] | null;
   booked_spec: InstanceSpec | null;
   nics: AssignmentRow['nics'] | null;
@@ -101,6 +103,10 @@ async function unusedRead(tx: Tx, hostId: HostId): Promise<readonly Digest[]> {
   return rows.map((r) => r.digest);
 }
 
+/** What a volume that is not made yet begins as, else null. */
+const sourceOf = (v: string): string =>
+  `CASE WHEN ${v}.source_snapshot_id IS NOT NULL THEN jsonb_build_object('volumeId', ${v}.source_volume_id, 'snapshotId', ${v}.source_snapshot_id) END`;
+
 function placedRead(
   tx: Tx,
   hostId: HostId,
@@ -108,9 +114,9 @@ function placedRead(
 ): Promise<(PlacedRow & Record<string, unknown>)[]> {
   return tx.rows(
     `SELECT p.instance_id, p.epoch, pr.name AS project, i.name, i.uuid, i.generation, i.spec, m.content, i.desired,
-       i.deleting_since IS NOT NULL AS deleting, p.run_generation = i.run_generation AS current, v.id AS volume_id, v.size_mib,
+       i.deleting_since IS NOT NULL AS deleting, p.run_generation = i.run_generation AS current, v.id AS volume_id, v.size_mib, ${sourceOf('v')} AS source,
        (SELECT jsonb_agg(jsonb_build_object('id', d.id, 'format', d.format, 'sizeMiB', d.size_mib, 'readOnly', coalesce(w."readOnly", false),
-          'limits', d.limits) ORDER BY d.id)
+          'limits', d.limits) || CASE WHEN d.source_snapshot_id IS NULL THEN '{}' ELSE jsonb_build_object('source', ${sourceOf('d')}) END ORDER BY d.id)
         FROM jsonb_to_recordset(i.spec->'volumes') AS w (name text, "readOnly" boolean)
         JOIN volumes d ON d.owner_instance_id = i.id AND d.kind = 'data' AND d.name = w.name AND d.host_id = p.host_id) AS volumes,
        (SELECT r.spec FROM instance_revisions r WHERE r.instance_id = i.id AND r.generation = p.generation) AS booked_spec,
@@ -196,7 +202,7 @@ function toAssignment(p: PlacedRow): AssignmentRow {
     spec: p.spec,
     image: p.content,
     wanted,
-    rootVolume: { id: p.volume_id, sizeMiB: p.size_mib },
+    rootVolume: { id: p.volume_id, sizeMiB: p.size_mib, ...(p.source === null ? {} : { source: p.source }) },
     volumes: p.volumes ?? [],
     bookedSpec: p.booked_spec,
     nics: p.nics ?? [],

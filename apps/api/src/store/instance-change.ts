@@ -218,7 +218,13 @@ async function updateClaim(tx: Tx, i: Locked, spec: InstanceSpec): Promise<void>
 /** A root disk may become larger, on the host where it is. @throws invalid, noRoom */
 async function rootDiskGrow(tx: Tx, i: Locked, spec: InstanceSpec): Promise<void> {
   if (sameValue(spec.rootDisk, i.spec.rootDisk)) return;
-  const { pool, sizeMiB } = i.spec.rootDisk;
+  const { pool, sizeMiB, source } = i.spec.rootDisk;
+  if (!sameValue(spec.rootDisk.source, source))
+    throw invalidField(
+      '/spec/rootDisk/source',
+      'cannot change after creation',
+      'leave it as it is: it says what the disk began as; or create another instance',
+    );
   if (spec.rootDisk.pool !== pool)
     throw invalidField('/spec/rootDisk/pool', 'cannot change after creation', 'create another instance');
   if (spec.isolation !== 'vm')

@@ -1,7 +1,8 @@
-import type { ImageContent, InstanceCreate, InstanceSpec, ProjectId } from '@berth/model';
+import type { HostId, ImageContent, InstanceCreate, InstanceSpec, ProjectId } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
-import { inTx, isDuplicate, read } from './db.js';
+import { inTx, isDuplicate } from './db.js';
+import { sourceDisk, sourceFits, sourceHold, type SourceDisk } from './disk-sources.js';
 import { eventsWrite, instanceObject } from './events.js';
 import { instanceOf } from './instance-read.js';
 import { nicsAllocate } from './ipam.js';
@@ -45,6 +46,7 @@ async function createIn(
 ): Promise<InstanceChange> {
   const { name, labels, spec } = body;
   const image = await imageFor(tx, projectId, spec);
+  const source = await rootSource(tx, projectId, spec, image);
   const poolId = await poolNamed(tx, projectId, spec.rootDisk.pool, '/spec/rootDisk/pool');
   const id = tx.ids.uuid();
   const operationId = await operationWrite(tx, ctx, {
@@ -79,7 +81,8 @@ async function createIn(
     ],
   );
   await revisionWrite(tx, ctx, { id, generation: 1, spec, labels, operationId });
-  await rootVolumeWrite(tx, { id, projectId, name, spec, poolId, digest: image.digest });
+  const rootId = await rootVolumeWrite(tx, { id, projectId, name, spec, poolId, digest: image.digest });
+  if (source !== null) await sourceHold(tx, { id: rootId, sizeMiB: spec.rootDisk.sizeMiB }, source);
   await volumesClaim(tx, { id, projectId, spec, liveHost: null });
   await nicGroupsHold(tx, projectId, spec);
   await eventsWrite(tx, ctx, [
@@ -89,7 +92,12 @@ async function createIn(
       projectId,
       object: instanceObject({ id, name }),
       operationId,
-      data: { isolation: spec.isolation, image: spec.image, desired: spec.desired },
+      data: {
+        isolation: spec.isolation,
+        image: spec.image,
+        desired: spec.desired,
+        ...(source === null ? {} : { source: source.asked }),
+      },
     },
   ]);
   await stateRefresh(tx, ctx, id);
@@ -120,14 +128,39 @@ export async function imageFor(
   return imageSuits(image, spec, fields);
 }
 
-/** What a create would say of the image: its digest when it suits the spec. @throws invalid */
-export async function imageForSpec(db: Db, projectId: ProjectId, spec: InstanceSpec): Promise<string> {
-  const [image] = await read<ImageRef & Record<string, unknown>>(
-    db,
-    `SELECT id, kind, digest, content FROM images WHERE project_id = $1 AND name = $2`,
-    [projectId, spec.image],
-  );
-  return imageSuits(image ?? null, spec, specFields).digest;
+/**
+ * What the root disk of a new instance begins as, where that is a snapshot of another one.
+ * @throws invalid, stateConflict, unsupported
+ */
+async function rootSource(
+  tx: Tx,
+  projectId: ProjectId,
+  { rootDisk }: InstanceSpec,
+  image: Pick<ImageRef, 'digest'>,
+): Promise<SourceDisk | null> {
+  if (rootDisk.source === undefined) return null;
+  const source = await sourceDisk(tx, projectId, rootDisk.source, '/spec/rootDisk/source');
+  if (source.digest !== image.digest)
+    throw invalidField(
+      specFields.image,
+      `is not the image on which the disk of the snapshot stands, which instance "${rootDisk.source.instance}" calls "${source.image}"`,
+      `use image "${source.image}"`,
+    );
+  sourceFits(source, rootDisk.sizeMiB, specFields.size);
+  return source;
+}
+
+/** @see InstanceStore.originForSpec */
+export function originForSpec(
+  db: Db,
+  projectId: ProjectId,
+  spec: InstanceSpec,
+): Promise<{ readonly digest: string; readonly hostId: HostId | null }> {
+  return inTx(db, async (tx) => {
+    const image = await imageFor(tx, projectId, spec);
+    const source = await rootSource(tx, projectId, spec, image);
+    return { digest: image.digest, hostId: source?.hostId ?? null };
+  });
 }
 
 /** @throws invalid */
@@ -159,13 +192,14 @@ function imageSuits(image: ImageRef | null, spec: InstanceSpec, fields: ImageFie
 async function rootVolumeWrite(
   tx: Tx,
   v: { id: string; projectId: string; name: string; spec: InstanceSpec; poolId: string; digest: string },
-): Promise<void> {
+): Promise<string> {
   const container = v.spec.isolation === 'container';
+  const id = tx.ids.uuid();
   await tx.changed(
     `INSERT INTO volumes (id, project_id, pool_id, name, kind, format, size_mib, base_digest, owner_instance_id, delete_with_instance, created_at)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, true, $10)`,
     [
-      tx.ids.uuid(),
+      id,
       v.projectId,
       v.poolId,
       `${v.name}.root`,
@@ -177,6 +211,7 @@ async function rootVolumeWrite(
       tx.now,
     ],
   );
+  return id;
 }
 
 /** Keeps every spec ever asked for, with who asked. */

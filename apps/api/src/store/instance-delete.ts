@@ -2,6 +2,7 @@ import type { HostId, Operation, ProjectId } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
 import { inTx, read } from './db.js';
+import { sourcesLetGo } from './disk-sources.js';
 import { eventsWrite, instanceObject } from './events.js';
 import { assignmentsRaise, instanceForRequest, operationTakes } from './instance-change.js';
 import { operationEnd, operationOf } from './operations.js';
@@ -27,7 +28,10 @@ export async function instanceDelete(
       if (under.state === 'running' || under.state === 'pending')
         return { operation: under, gone: false, hosts: [] };
     }
-    if (i.deleting_since === null) await snapshotsGoWith(tx, ctx, i);
+    if (i.deleting_since === null) {
+      await snapshotsGoWith(tx, ctx, i);
+      await sourcesLetGo(tx, await goingWith(tx, i.id));
+    }
     const operationId = await operationTakes(tx, ctx, i, 'delete', del.deadlineSeconds);
     await tx.changed(
       `UPDATE instances SET deleting_since = coalesce(deleting_since, $2), operation_id = $3 WHERE id = $1`,
@@ -48,6 +52,15 @@ export async function instanceDelete(
     await assignmentsRaise(tx, live);
     return { operation: await operationOf(tx, operationId), gone, hosts: [...new Set([...live, ...hosts])] };
   });
+}
+
+/** Volumes that are deleted with it. */
+async function goingWith(tx: Tx, instanceId: string): Promise<readonly string[]> {
+  const rows = await tx.rows<{ id: string }>(
+    `SELECT id FROM volumes WHERE owner_instance_id = $1 AND delete_with_instance`,
+    [instanceId],
+  );
+  return rows.map(({ id }) => id);
 }
 
 /** Takes the next arrow of a deletion, with the instance locked. Returns hosts that got tombstones. */

@@ -3,6 +3,7 @@ import { BerthError } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
 import { inTx } from './db.js';
+import { sourcesLetGo } from './disk-sources.js';
 import { eventsWrite, instanceObject } from './events.js';
 import {
   assignmentsRaise,
@@ -44,7 +45,9 @@ export async function instanceRebuild(
     refuseDeleting(i);
     refuseMoving(i);
     await refuseDiscarded(tx, i);
-    const spec: InstanceSpec = { ...i.spec, image: rebuild.image ?? i.spec.image };
+    // The new disk begins as the image, whatever the old one began as.
+    const { source: _, ...rootDisk } = i.spec.rootDisk;
+    const spec: InstanceSpec = { ...i.spec, rootDisk, image: rebuild.image ?? i.spec.image };
     const image = await imageFor(tx, i.project_id, spec, { image: '/image', size: '/image' });
     const operationId = await operationTakes(tx, ctx, i, 'rebuild', rebuild.deadlineSeconds);
     const generation = i.generation + 1;
@@ -102,9 +105,10 @@ export async function rootRenew(tx: Tx, instanceId: string): Promise<HostId | nu
     [instanceId],
   );
   if (old === null) throw new Error(`instance ${instanceId} has no root volume`);
+  await sourcesLetGo(tx, [old.id]);
   if (old.host_id === null || !old.made) {
     await tx.changed(
-      `UPDATE volumes SET base_digest = $2, resource_version = resource_version + 1 WHERE id = $1`,
+      `UPDATE volumes SET base_digest = $2, source = NULL, resource_version = resource_version + 1 WHERE id = $1`,
       [old.id, image.digest],
     );
     return null;

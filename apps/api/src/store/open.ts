@@ -18,7 +18,7 @@ import * as idempotency from './idempotency.js';
 import * as imageImports from './image-imports.js';
 import * as images from './images.js';
 import { instanceAct, instanceUpdate, instanceUpdatePreview } from './instance-change.js';
-import { imageForSpec, instanceCreate } from './instance-create.js';
+import { instanceCreate, originForSpec } from './instance-create.js';
 import { deletionsAdvance, instanceDelete } from './instance-delete.js';
 import { instanceRebuild } from './instance-rebuild.js';
 import * as instances from './instance-read.js';
@@ -139,7 +139,7 @@ function bind(db: Db): Omit<Store, 'close'> {
     ...bindAll(db, images),
     ...bindAll(db, imageImports),
     ...bindAll(db, {
-      imageForSpec,
+      originForSpec,
       instanceCreate,
       instanceUpdate,
       instanceUpdatePreview,

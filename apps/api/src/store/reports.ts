@@ -3,6 +3,7 @@ import { Phase as phases } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
 import { inTx } from './db.js';
+import { sourcesLetGo } from './disk-sources.js';
 import { eventsWrite, instanceObject } from './events.js';
 import { assignmentsRaise } from './instance-change.js';
 import { deletionAdvance } from './instance-delete.js';
@@ -77,6 +78,11 @@ async function disksSeen(tx: Tx, ctx: RequestContext, r: PlacementReport): Promi
      FROM jsonb_to_recordset($2) AS s (id uuid, "sizeMiB" bigint)
      WHERE v.id = s.id AND v.owner_instance_id = $1 AND v.actual_size_mib IS DISTINCT FROM s."sizeMiB"`,
     [r.instanceId, JSON.stringify(r.volumes ?? [])],
+  );
+  // What a machine has was made.
+  await sourcesLetGo(
+    tx,
+    (r.volumes ?? []).map(({ id }) => id),
   );
   await volumesRelease(tx, ctx, r.instanceId);
   const done = await tx.rows<{ id: string }>(

@@ -6,6 +6,7 @@ import type {
   ExitInfo,
   HostId,
   HostNetworkSpec,
+  DiskSource,
   HostVolume,
   ImageContent,
   ImageKind,
@@ -168,7 +169,11 @@ export interface AssignmentRow {
   readonly spec: InstanceSpec;
   readonly image: ImageContent;
   readonly wanted: Desired;
-  readonly rootVolume: { readonly id: VolumeId; readonly sizeMiB: number };
+  readonly rootVolume: {
+    readonly id: VolumeId;
+    readonly sizeMiB: number;
+    readonly source?: DiskSource;
+  };
   readonly volumes: readonly HostVolume[];
   /** The spec whose room is booked; null in placements of before it was kept. */
   readonly bookedSpec: InstanceSpec | null;

@@ -2,6 +2,7 @@ import type { InstanceSpec } from '@berth/model';
 import { BerthError } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Tx } from './db.js';
+import { refuseHeld } from './disk-sources.js';
 import { operationEnd } from './operations.js';
 
 /*
@@ -91,6 +92,7 @@ export async function snapshotsGoWith(
       `snapshot "${torn.name}" of instance "${i.name}" is also in volume "${torn.volume}", which stays`,
       { remedy: 'delete its snapshots first' },
     );
+  await refuseHeld(tx, i);
   const under = await tx.rows<{ id: string }>(
     `SELECT operation_id AS id FROM snapshots WHERE instance_id = $1 AND operation_id IS NOT NULL`,
     [i.id],

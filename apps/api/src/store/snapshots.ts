@@ -1,6 +1,7 @@
 import type { HostId, OperationKind, ProjectId, Snapshot, SnapshotId } from '@berth/model';
 import { BerthError } from '@berth/model';
 import { diskRoom } from './capacity.js';
+import { refuseHeld } from './disk-sources.js';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
 import { inTx, isDuplicate } from './db.js';
@@ -101,6 +102,7 @@ export async function snapshotDelete(
   return inTx(db, async (tx) => {
     const { i, s } = await snapshotForRequest(tx, target);
     if (s.state === 'reverting') await refuseReverting(tx, i);
+    await refuseHeld(tx, i, s.id);
     if (s.operation_id !== null) {
       const under = await operationOf(tx, s.operation_id);
       // A second delete joins the one under way; after a deadline it gets an operation of its own.

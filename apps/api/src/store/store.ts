@@ -75,7 +75,10 @@ export interface VolumeStore {
   volumeList(projectId: ProjectId): Promise<readonly Volume[]>;
   /** By its name or its id. */
   volumeGet(projectId: ProjectId, ref: string): Promise<Volume | null>;
-  /** A data volume, on no host yet. @throws nameTaken, invalid */
+  /**
+   * A data volume: on no host yet, or on that of its source, whose snapshot stays until it is made there.
+   * @throws nameTaken, invalid, stateConflict, unsupported, noRoom
+   */
   volumeCreate(ctx: RequestContext, create: { projectId: ProjectId; body: VolumeCreate }): Promise<Volume>;
   /** Room for what it grows by is booked on its host. @throws notFound, preconditionFailed, conflict, stateConflict, invalid, noRoom */
   volumeUpdate(
@@ -203,11 +206,18 @@ export interface ImageStore {
 }
 
 export interface InstanceStore {
-  /** Digest of the image that a spec names. @throws invalid (unknown; its kind does not fit the isolation; disk too small) */
-  imageForSpec(projectId: ProjectId, spec: InstanceSpec): Promise<string>;
+  /**
+   * What a new instance would stand on: the digest of its image, and the host of the snapshot that its disk begins as.
+   * @throws invalid (unknown; its kind does not fit the isolation; disk too small), stateConflict, unsupported
+   */
+  originForSpec(
+    projectId: ProjectId,
+    spec: InstanceSpec,
+  ): Promise<{ readonly digest: string; readonly hostId: HostId | null }>;
   /**
    * Writes spec, revision, root volume, nics with MAC and address, operation and events.
-   * @throws nameTaken, invalid (image, network, pool unknown; image kind does not fit the isolation; disk too small), unavailable (subnet full)
+   * @throws nameTaken, invalid (image, network, pool, snapshot unknown; image kind does not fit the isolation; disk too small),
+   * unavailable (subnet full), stateConflict (the snapshot is not ready), unsupported, noRoom
    */
   instanceCreate(
     ctx: RequestContext,

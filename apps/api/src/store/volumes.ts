@@ -12,6 +12,7 @@ import { diskRoom } from './capacity.js';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
 import { inTx, isDuplicate, read } from './db.js';
+import { sourceDisk, sourceFits, sourceHold, sourcesLetGo } from './disk-sources.js';
 import { eventsWrite } from './events.js';
 import { assignmentsRaise } from './instance-change.js';
 import { keyAnswer } from './keyed.js';
@@ -31,6 +32,8 @@ interface VolumeRow {
   actual_size_mib: number | null;
   limits: VolumeLimits;
   instance: string | null;
+  source: Volume['source'];
+  source_snapshot_id: string | null;
   delete_with_instance: boolean;
   deleting_since: Date | null;
   resource_version: number;
@@ -53,6 +56,8 @@ const toVolume = (v: VolumeRow): Volume => ({
   actualSizeMiB: v.actual_size_mib,
   limits: v.limits,
   owner: v.instance === null ? null : { instance: v.instance },
+  source: v.source,
+  sourceHeld: v.source_snapshot_id !== null,
   deleteWithInstance: v.delete_with_instance,
   deletingSince: v.deleting_since?.toISOString() ?? null,
   resourceVersion: v.resource_version,
@@ -93,12 +98,16 @@ export async function volumeCreate(
   try {
     return await inTx(db, async (tx) => {
       const poolId = await poolNamed(tx, projectId, body.pool, '/pool');
+      const source =
+        body.source === undefined ? null : await sourceDisk(tx, projectId, body.source, '/source');
+      if (source !== null) sourceFits(source, sizeMiB, '/sizeMiB');
       const id = tx.ids.uuid();
       await tx.changed(
         `INSERT INTO volumes (id, project_id, pool_id, name, kind, format, size_mib, limits, delete_with_instance, created_at)
          VALUES ($1, $2, $3, $4, 'data', $5, $6, $7, false, $8)`,
         [id, projectId, poolId, name, format, sizeMiB, JSON.stringify(limits), tx.now],
       );
+      if (source !== null) await sourceHold(tx, { id, sizeMiB }, source);
       await eventsWrite(tx, ctx, [
         {
           class: 'audit',
@@ -220,6 +229,7 @@ export async function volumeDelete(
     await eventsWrite(tx, ctx, [
       { class: 'audit', type: 'volume.delete', projectId: target.projectId, object: volumeObject(v) },
     ]);
+    await sourcesLetGo(tx, [v.id]);
     if (v.host_id === null) {
       await volumeErase(tx, ctx, { ...v, projectId: target.projectId });
       return { volume: null, hosts: [] };

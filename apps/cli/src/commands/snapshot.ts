@@ -2,6 +2,7 @@ import { answer, type Schemas } from '@berth/client';
 import { accept, type WaitOptions, waiting } from '../operation.js';
 import { age, listText, objectText, type Column } from '../output.js';
 import { examples, ofInstance, say, type Commands, type Session } from '../session.js';
+import { snapshotCopyCommand } from './snapshot-copy.js';
 
 type Snapshot = Schemas['Snapshot'];
 
@@ -63,6 +64,7 @@ export const snapshotCommands: Commands = (program, session) => {
       await accept(s, options, [() => answer(s.api.rest.POST(`${one}/actions/revert`, { params }))]);
     });
   examples(revert, 'berth stop web\nberth snapshot revert web before-upgrade');
+  snapshotCopyCommand(snapshot, session);
   const remove = waiting(snapshot.command('rm <instance> <name...>'))
     .description('delete snapshots; the disks stay as they are')
     .action(async (name: string, refs: string[], options: WaitOptions) => {

@@ -64,7 +64,7 @@ export class LiveVolumes<M extends Machine> {
       });
     const target = freeTarget(taken);
     const account = await this.driver.account(spec.rootVolume.id);
-    const volume = await this.disks.ready(wanted, target, account);
+    const volume = await this.disks.ready(wanted, target, account, ctx.signal);
     await faultPoint('vm.volume.ready', spec.instanceId);
     guard(ctx);
     await this.driver.attach(machine, volume, ctx);

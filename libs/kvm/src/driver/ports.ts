@@ -19,11 +19,15 @@ export interface DiskVolumes {
     volumeId: VolumeId;
     base: { path: string; format: DiskFormat };
     sizeMiB: number;
+    source?: { volumeId: VolumeId; snapshot: string } | undefined;
+    signal?: AbortSignal | undefined;
   }): Promise<{ path: string; format: 'qcow2' }>;
   ensureDataDisk(request: {
     volumeId: VolumeId;
     format: DiskFormat;
     sizeMiB: number;
+    source?: { volumeId: VolumeId; snapshot: string } | undefined;
+    signal?: AbortSignal | undefined;
   }): Promise<{ path: string }>;
   dataPath(volumeId: VolumeId, format: DiskFormat): string;
   /** Of a disk that nothing has open. */

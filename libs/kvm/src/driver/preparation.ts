@@ -11,7 +11,7 @@ import type { VmRuntimeOptions } from './ports.js';
 import { checkReachable, type Account } from './qemu-account.js';
 import type { SerialLogs } from './serial-log.js';
 import { guard } from './step-bounds.js';
-import { poolFaults, VolumeDisks } from './volume-disks.js';
+import { poolFaults, sourceIn, VolumeDisks } from './volume-disks.js';
 import type { MachineShape, WorkloadRecord, WorkloadRecords } from './workload-record.js';
 
 type DiskImage = Extract<ImageContent, { kind: 'disk' }>;
@@ -38,7 +38,7 @@ export class Preparation {
 
   /**
    * Makes all that is missing. A running machine has its seed open and keeps the one it started with.
-   * @throws RuntimeError imageMissing, badImage, noSpace, hostFault, deadline
+   * @throws RuntimeError imageMissing, badImage, noSpace, noSuchSnapshot, hostFault, deadline
    */
   async prepare(
     spec: WorkloadSpec,
@@ -52,7 +52,7 @@ export class Preparation {
       for (const network of spec.networks) await this.options.network.ensure(network);
     });
     await faultPoint('vm.networks.ensured', spec.instanceId);
-    const disk = await timed(ctx.watch, 'overlay', () => this.#ensureVolume(spec, image, base));
+    const disk = await timed(ctx.watch, 'overlay', () => this.#ensureVolume(spec, image, base, ctx.signal));
     await faultPoint('vm.disk.made', spec.instanceId);
     guard(ctx);
     await checkReachable(disk);
@@ -72,6 +72,7 @@ export class Preparation {
     spec: WorkloadSpec,
     image: DiskImage,
     account: Account,
+    signal: AbortSignal,
     { display, scsi, volumes: saved, ...shape }: Shape,
   ): Promise<MachineSpec> {
     const nics: MachineNic[] = [];
@@ -81,13 +82,13 @@ export class Preparation {
     }
     await faultPoint('vm.nics.attached', spec.instanceId);
     const basePath = this.options.blobs.path(image.digest);
-    const path = await this.#ensureVolume(spec, image, basePath);
+    const path = await this.#ensureVolume(spec, image, basePath, signal);
     // A guest that goes on finds its root disk as it was; one that boots may find a larger one.
     if (saved === undefined) await this.disks.grow(spec.rootVolume.id, spec.rootVolume.sizeMiB);
     const volumes: MachineVolume[] = [];
     for (const [i, volume] of (saved ?? spec.volumes).entries()) {
       const [target, sizeMiB] = 'target' in volume ? [volume.target, 1] : [i, volume.sizeMiB];
-      volumes.push(await this.disks.ready({ ...volume, sizeMiB }, target, account));
+      volumes.push(await this.disks.ready({ ...volume, sizeMiB }, target, account, signal));
     }
     await faultPoint('vm.volumes.ready', spec.instanceId);
     return {
@@ -112,11 +113,17 @@ export class Preparation {
     };
   }
 
-  async #ensureVolume(spec: WorkloadSpec, image: DiskImage, basePath: string): Promise<string> {
+  async #ensureVolume(
+    spec: WorkloadSpec,
+    image: DiskImage,
+    basePath: string,
+    signal: AbortSignal,
+  ): Promise<string> {
     const base = { path: basePath, format: image.format };
     const { id: volumeId, sizeMiB } = spec.rootVolume;
+    const source = sourceIn(spec.rootVolume.source);
     const disk = await poolFaults('the root disk', () =>
-      this.options.volumes.ensureOverlayDisk({ volumeId, base, sizeMiB }),
+      this.options.volumes.ensureOverlayDisk({ volumeId, base, sizeMiB, source, signal }),
     );
     return disk.path;
   }

@@ -91,7 +91,7 @@ export class Suspension<M extends Machine> {
     // What an interrupted attempt left never ran its guest.
     await this.driver.clear(spec, ctx);
     const account = await this.driver.account(volumeId);
-    const machine = await this.preparation.machine(spec, image, account, {
+    const machine = await this.preparation.machine(spec, image, account, ctx.signal, {
       ...shape,
       watchdog: record.watchdog,
     });

@@ -16,6 +16,7 @@ const FACETS = [
   'limits',
   'guest',
   'snapshots',
+  'copies',
 ] as const;
 const DISPLAY = ['display', 'screenshot', 'sendKeys'] as const;
 

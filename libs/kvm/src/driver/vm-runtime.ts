@@ -393,7 +393,11 @@ export class VmRuntime<M extends Machine> implements Runtime {
     const account = await this.driver.account(spec.rootVolume.id);
     const accel = await accelChoice(this.#accel, spec.accel);
     const display = (await vncRefusal()) === null;
-    const machine = await this.#preparation.machine(spec, image, account, { accel, display, scsi: true });
+    const machine = await this.#preparation.machine(spec, image, account, ctx.signal, {
+      accel,
+      display,
+      scsi: true,
+    });
     const starting: WorkloadRecord = {
       ...before,
       state: 'starting',

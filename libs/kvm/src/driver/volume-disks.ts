@@ -1,5 +1,5 @@
 import { chown } from 'node:fs/promises';
-import type { DiskFormat, HostVolume, VolumeId } from '@berth/model';
+import type { DiskFormat, DiskSource, HostVolume, VolumeId } from '@berth/model';
 import { RuntimeError } from '@berth/runtime';
 import type { MachineVolume } from '../machine/machine-spec.js';
 import { cacheMode } from './cache-mode.js';
@@ -12,12 +12,17 @@ export class VolumeDisks {
 
   /**
    * A volume that nothing has open, made ready to be opened by QEMU: it is there, as large as asked for, and belongs to
-   * this account. @throws RuntimeError noSpace, hostFault
+   * this account. @throws RuntimeError noSpace, noSuchSnapshot, hostFault
    */
-  async ready(volume: HostVolume, target: number, account: Account): Promise<MachineVolume> {
-    const { id: volumeId, format, sizeMiB, readOnly, limits } = volume;
+  async ready(
+    volume: HostVolume,
+    target: number,
+    account: Account,
+    signal: AbortSignal,
+  ): Promise<MachineVolume> {
+    const { id: volumeId, format, sizeMiB, readOnly, limits, source } = volume;
     const { path } = await poolFaults(`volume ${volumeId}`, () =>
-      this.pool.ensureDataDisk({ volumeId, format, sizeMiB }),
+      this.pool.ensureDataDisk({ volumeId, format, sizeMiB, source: sourceIn(source), signal }),
     );
     await this.grow(volumeId, sizeMiB);
     await checkReachable(path);
@@ -36,12 +41,21 @@ export class VolumeDisks {
   }
 }
 
-/** @throws RuntimeError noSpace, hostFault */
+/** As the pool names it: snapshots have the names of their ids. */
+export function sourceIn(
+  source: DiskSource | undefined,
+): { readonly volumeId: VolumeId; readonly snapshot: string } | undefined {
+  return source === undefined ? undefined : { volumeId: source.volumeId, snapshot: source.snapshotId };
+}
+
+const passed = ['noSpace', 'noSuchSnapshot'] as const;
+
+/** @throws RuntimeError noSpace, noSuchSnapshot, hostFault */
 export async function poolFaults<T>(what: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (cause) {
-    const code = (cause as { code?: unknown }).code === 'noSpace' ? 'noSpace' : 'hostFault';
+    const code = passed.find((known) => known === (cause as { code?: unknown }).code) ?? 'hostFault';
     throw new RuntimeError(code, `${what} cannot be made: ${(cause as Error).message}`, { cause });
   }
 }

@@ -80,4 +80,18 @@ export const snapshotMisbehaviours: Readonly<Record<string, Twist>> = {
       take: (of, ctx) => takenBy(rt, { ...of, volumes: of.volumes.slice(0, 1) }, ctx),
     }),
   }),
+  'what begins as a snapshot has its disks as they were, and they are its own, whatever becomes of the other ones':
+    (rt, host) => ({
+      prepare: async (spec, ctx) => {
+        const { source, id } = spec.rootVolume;
+        const made = host.state.disks[id] !== undefined;
+        await rt.prepare(spec, ctx);
+        // As the disk is by now.
+        if (source !== undefined && !made) host.state.disks[id] = host.state.disks[source.volumeId] ?? 0;
+      },
+    }),
+  'what is to begin as a snapshot that is not there is refused, and no disk is made': (rt) => ({
+    prepare: ({ rootVolume: { source: _, ...rootVolume }, ...spec }, ctx) =>
+      rt.prepare({ ...spec, rootVolume }, ctx),
+  }),
 };

@@ -105,6 +105,44 @@ export const snapshots: readonly Behaviour[] = [
       await gone(h, rt, spec);
     },
   },
+  {
+    name: 'what begins as a snapshot has its disks as they were, and they are its own, whatever becomes of the other ones',
+    run: async (h) => {
+      const volume = volumeOf();
+      const { rt, facet, spec, of } = await begun(h, [volume]);
+      assert.ok((await rt.probe()).facets.includes('copies'));
+      await facet.take(of, context(h));
+      await rt.stop(spec, 0, context(h));
+      await up(h, rt, spec);
+      assert.equal(await boots(h, rt, spec, 2), 2);
+      const { snapshotId } = of;
+      const copy = { ...volumeOf(), source: { volumeId: volume.id, snapshotId } };
+      const own = await h.spec('steady');
+      const source = { volumeId: spec.rootVolume.id, snapshotId };
+      const other = { ...own, image: spec.image, volumes: [copy], rootVolume: { ...own.rootVolume, source } };
+      await up(h, rt, other);
+      assert.equal(await boots(h, rt, other, 1), 2, 'it had booted once when it was taken');
+      await facet.remove(of, context(h));
+      await gone(h, rt, spec);
+      await rt.removeVolume(volume.id, context(h));
+      await rt.stop(other, 0, context(h));
+      await nextEpochBoots(h, rt, other, 3);
+      await rt.removeVolume(copy.id, context(h));
+    },
+  },
+  {
+    name: 'what is to begin as a snapshot that is not there is refused, and no disk is made',
+    run: async (h) => {
+      const rt = await h.runtime();
+      const own = await h.spec('steady');
+      const source = { volumeId: randomUUID() as VolumeId, snapshotId: randomUUID() as SnapshotId };
+      const spec = { ...own, rootVolume: { ...own.rootVolume, source } };
+      await refused('prepare', ['noSuchSnapshot'], () => rt.prepare(spec, context(h)));
+      assert.ok(!(await h.volumes()).includes(spec.rootVolume.id), 'no volume was made');
+      await rt.remove(spec, context(h));
+      assert.deepEqual(await h.leftovers(spec), []);
+    },
+  },
 ];
 
 interface Begun {
