@@ -627,7 +627,12 @@ CREATE TABLE public.volumes (
     created_at timestamp with time zone NOT NULL,
     limits jsonb DEFAULT '{}'::jsonb NOT NULL,
     actual_size_mib bigint,
+    source jsonb,
+    source_snapshot_id uuid,
+    source_volume_id uuid,
     CONSTRAINT volumes_actual_size_mib_check CHECK ((actual_size_mib >= 0)),
+    CONSTRAINT volumes_check CHECK (((source_snapshot_id IS NULL) = (source_volume_id IS NULL))),
+    CONSTRAINT volumes_check1 CHECK (((source_snapshot_id IS NULL) OR ((source IS NOT NULL) AND (host_id IS NOT NULL)))),
     CONSTRAINT volumes_format_check CHECK ((format = ANY (ARRAY['qcow2'::text, 'raw'::text, 'dir'::text]))),
     CONSTRAINT volumes_kind_check CHECK ((kind = ANY (ARRAY['rootDisk'::text, 'writableLayer'::text, 'data'::text, 'nvram'::text, 'tpm'::text, 'suspendImage'::text]))),
     CONSTRAINT volumes_size_mib_check CHECK ((size_mib > 0))
@@ -1281,6 +1286,12 @@ CREATE INDEX volumes_owner ON public.volumes USING btree (owner_instance_id);
 CREATE INDEX volumes_pool ON public.volumes USING btree (pool_id);
 
 --
+-- Name: volumes_source_snapshot; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX volumes_source_snapshot ON public.volumes USING btree (source_snapshot_id, source_volume_id) WHERE (source_snapshot_id IS NOT NULL);
+
+--
 -- Name: addresses addresses_network_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -1594,6 +1605,13 @@ ALTER TABLE ONLY public.volumes
 
 ALTER TABLE ONLY public.volumes
     ADD CONSTRAINT volumes_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(id);
+
+--
+-- Name: volumes volumes_source_snapshot_id_source_volume_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.volumes
+    ADD CONSTRAINT volumes_source_snapshot_id_source_volume_id_fkey FOREIGN KEY (source_snapshot_id, source_volume_id) REFERENCES public.snapshot_disks(snapshot_id, volume_id);
 
 --
 -- PostgreSQL database dump complete

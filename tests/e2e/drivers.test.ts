@@ -93,6 +93,33 @@ describe('two VM drivers on one host', () => {
   });
 });
 
+describe('a copy of a snapshot', () => {
+  it('runs under the other driver with all disks as they were, and needs nothing of the first one', async () => {
+    await berth.run(['volume', 'create', 'data', '--size', '16']);
+    await berth.run(['volume', 'attach', 'one', 'data']);
+    await berth.run(['snapshot', 'create', 'one', 'then']);
+    await berth.act('one', 'restart');
+    const one = await booted('one', 5);
+    await berth.run(['snapshot', 'copy', 'one', 'then', 'past', '--set', 'spec.placement.driver=qemu']);
+    // The disk had booted four times when it was taken.
+    const past = await booted('past', 5);
+    expect(past.status.driver).toBe('qemu');
+    expect(past.spec.rootDisk.source).toEqual({ instance: 'one', snapshot: 'then' });
+    for (const field of ['mac', 'ipv4'] as const)
+      expect(past.status.nics[0]?.[field]).not.toBe(one.status.nics[0]?.[field]);
+    expect(past.uuid).not.toBe(one.uuid);
+    expect(past.status.volumes).toMatchObject([{ name: 'past-data', attached: true }]);
+    expect(qemuCommands(one.uuid)).toHaveLength(1);
+    await berth.run(['snapshot', 'rm', 'one', 'then']);
+    await berth.run(['volume', 'detach', 'one', 'data']);
+    await berth.run(['volume', 'delete', 'data']);
+    await berth.act('past', 'restart');
+    await booted('past', 6);
+    await berth.delete('past');
+    await berth.run(['volume', 'delete', 'past-data']);
+  }, 240_000);
+});
+
 describe('a rebuild', () => {
   const rootFiles = async (of: Instance): Promise<readonly string[]> =>
     (await hostState(berth.root))['files']?.filter((f) => f.includes(of.status.rootVolumeId ?? 'none')) ?? [];

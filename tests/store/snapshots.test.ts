@@ -1,4 +1,4 @@
-import { InstanceSpec, VolumeCreate, type SnapshotTaken } from '@berth/model';
+import { type BerthError, InstanceSpec, VolumeCreate, type SnapshotTaken } from '@berth/model';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { SnapshotReport } from '../../apps/api/src/store/store.js';
 import type { ThrowawayPostgres } from '../support/postgres.js';
@@ -386,7 +386,7 @@ describe('a disk that begins as a snapshot', () => {
     const path = (work: Promise<unknown>) =>
       work.then(
         () => 'nothing refused',
-        (e: { code: string; errors?: { path: string }[] }) => e.errors?.[0]?.path ?? e.code,
+        (e: BerthError) => e.options.errors?.[0]?.path ?? e.code,
       );
     const source = { instance: 'a', snapshot: 'one' };
     expect(await path(create(w, 'b', from('one', 'nobody')))).toBe('/spec/rootDisk/source/instance');
@@ -430,7 +430,7 @@ describe('a disk that begins as a snapshot', () => {
     await ready('a', 'one');
     const { id: projectId } = await w.store.projectCreate(ctx, { name: 'q' });
     await w.store.imageInsert(ctx, { projectId, name: 'debian', content: diskImage });
-    const stranger = { name: 'b', labels: {}, spec: InstanceSpec.parse({ isolation: 'vm', ...from('one') }) };
+    const stranger = { name: 'b', labels: {}, spec: InstanceSpec.parse(from('one')) };
     expect(
       await refusal(w.store.instanceCreate(ctx, { projectId, body: stranger, deadlineSeconds: 60 })),
     ).toBe('invalid');

@@ -862,7 +862,7 @@ export interface paths {
     /** List volumes; root disks are volumes */
     get: operations['volumesList'];
     put?: never;
-    /** Create a data volume; it is made on a host when it is first attached */
+    /** Create a data volume, empty or as a disk of a snapshot; its host makes it when it is first attached */
     post: operations['volumesCreate'];
     delete?: never;
     options?: never;
@@ -1439,6 +1439,10 @@ export interface components {
           pool?: string;
           /** @default 1024 */
           sizeMiB?: number;
+          source?: {
+            instance: string;
+            snapshot: string;
+          };
         };
         userData?: string;
         vcpus?: number;
@@ -1958,6 +1962,10 @@ export interface components {
           pool: string;
           /** @default 1024 */
           sizeMiB: number;
+          source?: {
+            instance: string;
+            snapshot: string;
+          };
         };
         userData?: string;
         vcpus?: number;
@@ -2180,6 +2188,10 @@ export interface components {
           pool?: string;
           /** @default 1024 */
           sizeMiB?: number;
+          source?: {
+            instance: string;
+            snapshot: string;
+          };
         };
         userData?: string;
         vcpus?: number;
@@ -2321,6 +2333,10 @@ export interface components {
           pool: string;
           /** @default 1024 */
           sizeMiB: number;
+          source?: {
+            instance: string;
+            snapshot: string;
+          };
         };
         userData?: string;
         vcpus?: number;
@@ -2447,6 +2463,10 @@ export interface components {
           pool?: string;
           /** @default 1024 */
           sizeMiB?: number;
+          source?: {
+            instance: string;
+            snapshot: string;
+          };
         };
         userData?: string;
         vcpus?: number;
@@ -3007,6 +3027,12 @@ export interface components {
       project: string;
       resourceVersion: number;
       sizeMiB: number;
+      source: {
+        instance: string;
+        snapshot: string;
+        volume?: string;
+      } | null;
+      sourceHeld: boolean;
     };
     VolumeCreate: {
       /**
@@ -3025,6 +3051,11 @@ export interface components {
       /** @default default */
       pool?: string;
       sizeMiB: number;
+      source?: {
+        instance: string;
+        snapshot: string;
+        volume: string;
+      };
     };
     VolumeUpdate: {
       limits?: {
