@@ -45,6 +45,7 @@ const pages: readonly (readonly [name: string, path: string, ready: string])[] =
   ['terminal-choice', `${inAlpha}/instances/web?tab=terminal`, 'button >> text=Open a terminal'],
   ['terminal-off', `${inAlpha}/instances/worker?tab=terminal`, 'text=It is stopped'],
   ['log', `${inAlpha}/instances/web?tab=logs`, 'text=line 40 of'],
+  ['snapshots', `${inAlpha}/instances/database?tab=snapshots`, 'td >> text=before-upgrade'],
   ['decision', `${inAlpha}/instances/giant?tab=decision`, 'th >> text=Verdict'],
   ['events', `${inAlpha}/instances/web?tab=events`, 'td >> text=instance.created'],
   ['spec', `${inAlpha}/instances/web?tab=spec`, 'text=backoffSeconds'],

@@ -61,6 +61,8 @@ export class Stage {
     await create('worker', container);
     await create('giant', { ...container, memoryMiB: 1_000_000 });
     await api.settle();
+    const snapshots = '/v1/projects/alpha/instances/database/snapshots';
+    await api.call('post', snapshots).send({ name: 'before-upgrade' }).expect(202);
     await api.call('post', '/v1/projects/alpha/instances/worker/actions/stop').expect(202);
     await api.settle();
     await seedHost(api.store, 'h2');

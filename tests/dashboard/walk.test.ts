@@ -51,11 +51,42 @@ test('an instance is created, watched, read, stopped and deleted without a reloa
   await reset.waitFor({ state: 'detached' });
   expect(stage.prompts.done).toEqual(['reset ledger']);
 
+  await page.getByRole('tab', { name: 'Snapshots' }).click();
+  await page.getByText('No snapshots yet').waitFor();
+  const revert = page.getByRole('button', { name: 'Revert to first' });
+  await page.getByLabel('Name of the snapshot').fill('No Label');
+  await page.getByRole('button', { name: 'Take it' }).click();
+  await page.getByText('must be a DNS label').first().waitFor();
+  await page.getByLabel('Name of the snapshot').fill('first');
+  await page.getByRole('button', { name: 'Take it' }).click();
+  await page.getByRole('row', { name: /first creating/ }).waitFor();
+  await stage.api.settle();
+  await page.getByRole('row', { name: /first ready crash/ }).waitFor();
+  // Its memory would not fit its disk.
+  expect(await revert.isDisabled()).toBe(true);
+  faults.push(...(await accessFaults(page)));
+
   await page.getByRole('button', { name: 'Stop' }).click();
   await state(page, 'stopping').waitFor();
   await stage.api.settle();
   await state(page, 'stopped').waitFor();
-  await page.getByRole('button', { name: 'Delete' }).click();
+  await revert.click();
+  const back = page.getByRole('dialog', { name: 'Revert ledger to first?' });
+  await back.getByLabel('Type first to confirm').fill('first');
+  faults.push(...(await accessFaults(page)));
+  await back.getByRole('button', { name: 'Revert' }).click();
+  await back.waitFor({ state: 'detached' });
+  await page.getByRole('row', { name: /first reverting/ }).waitFor();
+  await stage.api.settle();
+  await page.getByRole('row', { name: /first ready/ }).waitFor();
+  await page.getByRole('button', { name: 'Delete first' }).click();
+  const drop = page.getByRole('dialog', { name: 'Delete snapshot first?' });
+  await drop.getByLabel('Type first to confirm').fill('first');
+  await drop.getByRole('button', { name: 'Delete' }).click();
+  await drop.waitFor({ state: 'detached' });
+  await stage.api.settle();
+  await page.getByText('No snapshots yet').waitFor();
+  await page.getByRole('button', { name: 'Delete', exact: true }).click();
   const dialog = page.getByRole('dialog', { name: 'Delete ledger?' });
   const sure = dialog.getByRole('button', { name: 'Delete' });
   await dialog.getByLabel('Type ledger to confirm').fill('ledge');

@@ -4,6 +4,7 @@ export type Instance = Schemas['Instance'];
 export type Host = Schemas['Host'];
 export type Image = Schemas['Image'];
 export type Operation = Schemas['Operation'];
+export type Snapshot = Schemas['Snapshot'];
 export type Session = Schemas['Session'];
 export type Event = EventPage['items'][number];
 export type Decision = Schemas['Decision'];

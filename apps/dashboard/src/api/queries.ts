@@ -73,6 +73,20 @@ export const decisionsQuery = (project: string, name: string) =>
       ).items,
   });
 
+/** Of one instance, the oldest first. */
+export const snapshotsQuery = (project: string, name: string) =>
+  queryOptions({
+    queryKey: ['snapshots', project, name],
+    queryFn: async () =>
+      (
+        await answer(
+          api.rest.GET('/v1/projects/{project}/instances/{name}/snapshots', {
+            params: { path: { project, name } },
+          }),
+        )
+      ).items,
+  });
+
 /** All that the ledger still has of one object, oldest first. */
 export const eventsQuery = (objectId: string) =>
   queryOptions({

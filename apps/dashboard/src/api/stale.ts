@@ -11,6 +11,8 @@ export function staleKeys(event: Event): Key[] {
   switch (kind) {
     case 'instance':
       return [...instanceKeys(event, project, name), ...operations];
+    case 'snapshot':
+      return [['snapshots', project, event.data['instance']], ...operations];
     case 'image':
       return [['images', project], ...operations];
     case 'host':
@@ -34,5 +36,7 @@ function instanceKeys({ type }: Event, project: string, name: string): Key[] {
   if (books) keys.push(['summary', project], ['hosts'], ['volumes', project], ['preview']);
   if (/^(placement\.made|instance\.(created|statusChanged|stateChanged))$/.test(type))
     keys.push(['decisions', project, name]);
+  // One that failed may have been of a snapshot, which is gone then.
+  if (type.startsWith('operation.')) keys.push(['snapshots', project, name]);
   return keys;
 }

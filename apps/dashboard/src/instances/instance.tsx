@@ -17,6 +17,7 @@ import { eventText } from './event-text.js';
 import { Logs } from './logs.js';
 import { cpuMillisOf } from './size.js';
 import { InstanceDisplay } from './display.js';
+import { Snapshots } from './snapshots.js';
 import { InstanceTerminal } from './terminal.js';
 import { stretchesOf } from './timeline.js';
 
@@ -67,6 +68,7 @@ function tabsOf(instance: Instance): readonly (readonly [string, string])[] {
     ['terminal', instance.spec.isolation === 'container' ? 'Terminal' : 'Console'],
     ...(instance.spec.isolation === 'container' ? [] : [['display', 'Display'] as const]),
     ['logs', instance.spec.isolation === 'container' ? 'Log' : 'Serial output'],
+    ...(instance.spec.isolation === 'vm' ? [['snapshots', 'Snapshots'] as const] : []),
     ['decision', 'Decision'],
     ['events', 'Events'],
     ['spec', 'Spec'],
@@ -118,6 +120,7 @@ function Tabs({ instance }: { instance: Instance }) {
         {chosen === 'terminal' && <InstanceTerminal instance={instance} key={instance.id} />}
         {chosen === 'display' && <InstanceDisplay instance={instance} key={instance.id} />}
         {chosen === 'logs' && <Logs instance={instance} />}
+        {chosen === 'snapshots' && <Snapshots instance={instance} key={instance.id} />}
         {chosen === 'decision' && <Decisions instance={instance} />}
         {chosen === 'events' && <Events instance={instance} />}
         {chosen === 'spec' && <Spec instance={instance} />}
