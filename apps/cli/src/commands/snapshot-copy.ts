@@ -33,7 +33,7 @@ export const snapshotCopyCommand: Commands = (snapshot, session) => {
   examples(
     copy,
     `berth snapshot copy web before-upgrade web-old
-     berth snapshot copy db nightly db-test --set spec.memoryMiB=512 --set spec.desired=stopped`,
+     berth snapshot copy web before-upgrade web-test --set spec.memoryMiB=48 --timeout 600`,
   );
 };
 

@@ -147,7 +147,9 @@ interface OfSnapshot {
 
 function Revert({ instance, snapshot }: OfSnapshot) {
   const path = { project: instance.project, name: instance.name, snapshot: snapshot.name };
-  const revert = useAsk(instance, () => answer(api.rest.POST(`${one}/actions/revert`, { params: { path } })));
+  const revert = useAsk<void>(instance, () =>
+    answer(api.rest.POST(`${one}/actions/revert`, { params: { path } })),
+  );
   const stopped = ['stopped', 'error'].includes(instance.status.state);
   return (
     <Sure
@@ -167,7 +169,7 @@ function Revert({ instance, snapshot }: OfSnapshot) {
 
 function Remove({ instance, snapshot }: OfSnapshot) {
   const path = { project: instance.project, name: instance.name, snapshot: snapshot.name };
-  const remove = useAsk(instance, () => answer(api.rest.DELETE(one, { params: { path } })));
+  const remove = useAsk<void>(instance, () => answer(api.rest.DELETE(one, { params: { path } })));
   return (
     <Sure
       act={remove}
