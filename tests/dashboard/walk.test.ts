@@ -157,6 +157,48 @@ test('an image is imported from an address, its progress and its failure are see
   await new Promise((resolve) => source.close(resolve));
 });
 
+test('a network is made, gets an instance as its second, is kept while that is there, and another comes by the ledger', async () => {
+  const { context, page, complaints } = await windowOpen(chromium, { width: 1440, scheme: 'light' });
+  await signIn(page, stage.base, stage.token('alpha:operator'));
+  await page.goto(`${stage.base}/ui/p/alpha/networks`);
+  const row = (name: string) => page.getByRole('row', { name: new RegExp(`^${name} `) });
+  const make = async (name: string, cidr: string): Promise<void> => {
+    await page.getByLabel('Name', { exact: true }).fill(name);
+    await page.getByLabel('Subnet').fill(cidr);
+    await page.getByRole('button', { name: 'Create', exact: true }).click();
+  };
+  await make('backend', '8.8.8.0/24');
+  await page.getByText('must be private').first().waitFor();
+  const faults = await accessFaults(page);
+  await make('backend', '192.168.60.0/24');
+  await row('backend').getByText('192.168.60.1').waitFor();
+  await stage.api.call('post', '/v1/projects/alpha/networks').send({ name: 'elsewhere' }).expect(201);
+  await row('elsewhere').waitFor();
+
+  await page.goto(`${stage.base}/ui/p/alpha/create`);
+  await page.getByLabel('Name', { exact: true }).fill('twofold');
+  await page.getByLabel('also backend (192.168.60.0/24)').check();
+  faults.push(...(await accessFaults(page)));
+  await page.getByRole('button', { name: 'Create twofold' }).click();
+  await page.getByText('192.168.60.2 (backend').waitFor();
+
+  const remove = async (name: string): Promise<void> => {
+    await row(name)
+      .getByRole('button', { name: `Delete ${name}` })
+      .click();
+    await page.getByLabel(`Type ${name} to confirm`).fill(name);
+    await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
+  };
+  await page.goto(`${stage.base}/ui/p/alpha/networks`);
+  await remove('backend');
+  await page.getByText('has nics of instances: "twofold"').waitFor();
+  await page.getByRole('button', { name: 'Keep it' }).click();
+  await remove('elsewhere');
+  await row('elsewhere').waitFor({ state: 'detached' });
+  expect([...faults, ...complaints]).toEqual([]);
+  await context.close();
+});
+
 test('an instance that fits no host is told so before it is made, and why it waits after', async () => {
   const { context, page, complaints } = await windowOpen(chromium, { width: 400, scheme: 'dark' });
   await signIn(page, stage.base, stage.token());

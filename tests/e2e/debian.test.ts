@@ -83,19 +83,28 @@ describe('a Debian of its own', () => {
   let first: Instance;
 
   it('boots, and its agent tells what it is and where it can be reached', async () => {
+    await berth.run(['network', 'create', 'second']);
     await berth.create('debian', {
       ...machine('qemu'),
+      nics: [{ network: 'default' }, { network: 'second' }],
       userData,
       cloudInit: { user: 'dev', sshKeys: [publicKey] },
     });
     first = await answering('debian');
     expect(first.status.driver).toBe('qemu');
     const [nic] = first.status.nics;
-    const said = await until('its address', bootMs, async () => {
+    expect(first.status.nics.map((n) => n.network)).toEqual(['default', 'second']);
+    const said = await until('its addresses', bootMs, async () => {
       const info = await guest('debian');
-      const own = info.interfaces.find((one) => one.mac === nic?.mac);
-      return own?.addresses.some((a) => a.address === nic?.ipv4) ? info : undefined;
+      const has = first.status.nics.every(({ mac, ipv4 }) =>
+        info.interfaces.some((one) => one.mac === mac && one.addresses.some((a) => a.address === ipv4)),
+      );
+      return has ? info : undefined;
     });
+    const gateway = nic?.ipv4.replace(/\d+$/, '1');
+    expect((await exec('debian', 'ip', '-4', 'route', 'show', 'default')).out).toMatch(
+      new RegExp(`^default via ${gateway} dev eth0[^\n]*\n$`),
+    );
     expect(said).toMatchObject({ hostname: 'debian', os: { id: 'debian', machine: 'x86_64' } });
     expect(await berth.run(['guest', 'debian'])).toContain(`${nic?.ipv4}/`);
     expect((await berth.run(['get', 'instances'])).match(/debian.*running/)?.[0]).not.toContain('agent');

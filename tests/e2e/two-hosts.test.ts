@@ -225,6 +225,46 @@ describe('a published port', () => {
   });
 });
 
+describe('a second network', () => {
+  it('is made by a user, joins who is on it and nobody else, and is gone from hosts and from the list when nobody is', async () => {
+    const made = await berth.run(['network', 'create', 'backend', '--cidr', '192.168.77.0/28']);
+    expect(made).toContain('backend: 192.168.77.0/28');
+    const on = (name: string, ...networks: string[]): Promise<unknown> =>
+      berth.create(name, {
+        ...{ ...small, ...here, process: { env: { NONCE: name } } },
+        nics: networks.map((network) => ({ network })),
+      });
+    await Promise.all([on('both', 'default', 'backend'), on('store', 'backend'), on('other', 'default')]);
+    const [both, store] = await Promise.all(
+      ['both', 'store', 'other'].map((name) => berth.state(name, 'running')),
+    );
+    const inside = async (name: string, script: string): Promise<string> => {
+      const init = await until(`${name} runs`, 20_000, () => containerInit(`NONCE=${name}`));
+      const words = ['--target', String(init.pid), '--all', '--', '/bin/busybox', 'sh', '-c', script];
+      return output('nsenter', ...words).catch(() => '');
+    };
+    const addresses = both?.status.nics.map((n) => n.ipv4) ?? [];
+    for (const [i, address] of addresses.entries())
+      expect(await inside('both', `ip -4 addr show dev eth${i}`)).toContain(`inet ${address}/`);
+    const gateway = addresses[0]?.replace(/\d+$/, '1');
+    expect(await inside('both', 'ip route show default')).toMatch(
+      new RegExp(`^default via ${gateway} dev eth0`),
+    );
+    const ask = (name: string): Promise<string> =>
+      inside(name, `printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 ${store?.status.nics[0]?.ipv4} 8080`);
+    await until('its neighbour answers', 20_000, async () =>
+      (await ask('both')).includes('nonce=store') ? true : undefined,
+    );
+    expect(await ask('other')).toBe('');
+    const refused = await berth.try(['network', 'rm', 'backend']);
+    expect(refused.err).toContain('network "backend" has nics of instances: "both", "store"');
+    await Promise.all(['both', 'store', 'other'].map((name) => berth.delete(name)));
+    await berth.run(['network', 'rm', 'backend']);
+    expect(await berth.run(['network', 'ls'])).not.toContain('backend');
+    // That no bridge, server or table of it is left is looked at in the end.
+  }, 120_000);
+});
+
 describe('a virtual machine', () => {
   it('runs under libvirt, reaches a container by name and address, and keeps its disk over stop and start', async () => {
     await berth.create('peer', { ...small, ...here, process: { env: { NONCE: 'peer-nonce' } } });

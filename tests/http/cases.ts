@@ -26,6 +26,7 @@ const nobody = '00000000-0000-4000-8000-000000000000';
 const instances = '/v1/projects/alpha/instances';
 const images = '/v1/projects/alpha/images';
 const groups = '/v1/projects/alpha/securityGroups';
+const networks = '/v1/projects/alpha/networks';
 const volumes = '/v1/projects/alpha/volumes';
 const snapshots = '/v1/projects/{project}/instances/{name}/snapshots';
 const spec = { isolation: 'container', image: 'oci', memoryMiB: 64 };
@@ -577,16 +578,47 @@ export const cases: Readonly<Record<string, RouteCase>> = {
   },
   'GET /v1/projects/{project}/networks': {
     good: async (api) => {
-      expect((await listed(api, '/v1/projects/alpha/networks')).items).toMatchObject([{ name: 'default' }]);
+      const { items } = await listed(api, networks);
+      expect(items).toContainEqual(expect.objectContaining({ name: 'default' }));
     },
     bad: absent('/v1/projects/nowhere/networks'),
   },
+  'POST /v1/projects/{project}/networks': {
+    good: async (api) => {
+      const made = name();
+      const cidr = '192.168.40.0/28';
+      const { body, headers } = await api.call('post', networks).send({ name: made, cidr }).expect(201);
+      expect(body).toMatchObject({ name: made, cidr, gateway: '192.168.40.1', scope: 'host' });
+      await api.call('get', headers['location'] as string).expect(200, body);
+      const taken = await api.call('post', networks).send({ name: made }).expect(409);
+      expect(taken.body.code).toBe('nameTaken');
+      const same = await api.call('post', networks).send({ name: name(), cidr }).expect(409);
+      expect(same.body).toMatchObject({ code: 'conflict', errors: [{ path: '/cidr' }] });
+    },
+    bad: (api) => refused(api.call('post', networks).send({ name: name(), cidr: '8.8.8.0/24' })),
+  },
   'GET /v1/projects/{project}/networks/{name}': {
     good: async (api) => {
-      const { body } = await api.call('get', '/v1/projects/alpha/networks/default').expect(200);
+      const { body } = await api.call('get', `${networks}/default`).expect(200);
       expect(body.cidr).toMatch(/\/24$/);
     },
-    bad: absent('/v1/projects/alpha/networks/nowhere'),
+    bad: absent(`${networks}/nowhere`),
+  },
+  'DELETE /v1/projects/{project}/networks/{name}': {
+    good: async (api) => {
+      const at = `${networks}/${name()}`;
+      await api
+        .call('post', networks)
+        .send({ name: at.split('/').at(-1) })
+        .expect(201);
+      await api.call('delete', at).set('If-Match', '"9"').expect(412);
+      await api.call('delete', at).expect(204);
+      await api.call('get', at).expect(404);
+    },
+    bad: async (api) => {
+      await api.instance();
+      return refused(api.call('delete', `${networks}/default`));
+    },
   },
   'GET /v1/projects/{project}/securityGroups': {
     good: async (api) => {

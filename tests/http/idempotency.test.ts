@@ -64,6 +64,13 @@ const cases: Readonly<Record<string, Case>> = {
     count: `SELECT count(*)::int AS n FROM projects WHERE name LIKE $1 || '%'`,
     status: 201,
   },
+  'POST /v1/projects/{project}/networks': {
+    path: () => '/v1/projects/default/networks',
+    body: (n) => ({ name: n }),
+    other: (n) => ({ name: `${n}-other` }),
+    count: `SELECT count(*)::int AS n FROM networks WHERE name LIKE $1 || '%'`,
+    status: 201,
+  },
   'POST /v1/projects/{project}/volumes': {
     path: () => '/v1/projects/default/volumes',
     body: (n) => ({ name: n, sizeMiB: 16 }),

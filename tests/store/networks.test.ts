@@ -1,4 +1,4 @@
-import type { HostNetworkSpec } from '@berth/model';
+import type { BerthError, HostNetworkSpec } from '@berth/model';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { openStore } from '../../apps/api/src/store/open.js';
 import type { ThrowawayPostgres } from '../support/postgres.js';
@@ -7,7 +7,7 @@ import type { TestHost, World } from './fixture.js';
 import { create, ctx, decisionFor, ids, joinHost, place, report, world } from './fixture.js';
 
 /*
- * What a host is told of its networks. It takes leases away only where the revision rose, so every change of the
+ * Networks as objects, and what a host is told of its own. It takes leases away only where the revision rose, so every change of the
  * leases must come with a higher one.
  */
 
@@ -44,6 +44,108 @@ async function becomes(names: string[], change: () => Promise<unknown>): Promise
 
 const remove = (name: string) =>
   w.store.instanceDelete(ctx, { projectId: w.projectId, name, deadlineSeconds: 60 });
+
+const made = (name: string, cidr?: string, projectId = w.projectId) =>
+  w.store.networkCreate(ctx, { projectId, body: { name, ...(cidr === undefined ? {} : { cidr }) } });
+const gone = (name: string) => w.store.networkDelete(ctx, { projectId: w.projectId, name });
+const failure = (work: Promise<unknown>) =>
+  work.then(
+    () => null,
+    (e: unknown) => e as BerthError,
+  );
+
+test('each network gets the lowest free /24, also beside those that were asked for, and never another one twice', async () => {
+  const { cidr } = (await w.store.networkGet(w.projectId, 'default')) ?? {};
+  expect(cidr).toBe('10.64.0.0/24');
+  expect(await made('b')).toMatchObject({ cidr: '10.64.1.0/24', gateway: '10.64.1.1', scope: 'host' });
+  await made('asked', '10.64.2.0/23');
+  const names = ['c', 'd', 'e', 'f'];
+  const several = await Promise.all(names.map((name) => made(name)));
+  expect(several.map((n) => n.cidr).sort()).toEqual([4, 5, 6, 7].map((n) => `10.64.${n}.0/24`));
+  await gone('b');
+  expect((await made('again')).cidr).toBe('10.64.1.0/24');
+  expect((await made('apart', '172.31.255.248/29')).gateway).toBe('172.31.255.249');
+  const listed = await w.store.networkList(w.projectId);
+  expect(listed.map((n) => n.name)).toEqual(['again', 'apart', 'asked', 'c', 'd', 'default', 'e', 'f']);
+});
+
+test('a subnet that overlaps another is refused by the field, and of other projects nothing but that is told', async () => {
+  const { id: other } = await w.store.projectCreate(ctx, { name: 'secretive' });
+  await made('hidden', '10.9.0.0/16', other);
+  await made('own', '10.8.0.0/24');
+  for (const [cidr, words] of [
+    ['10.8.0.128/25', 'network "own" (10.8.0.0/24)'],
+    ['10.8.0.0/16', 'network "own" (10.8.0.0/24)'],
+    ['10.9.3.0/24', 'a network of another project'],
+  ] as const) {
+    const error = await failure(made('late', cidr));
+    expect(error).toMatchObject({ code: 'conflict', publicMessage: `cidr ${cidr} overlaps ${words}` });
+    expect(error?.options.errors).toEqual([expect.objectContaining({ path: '/cidr', code: 'conflict' })]);
+    expect(error?.options.remedy).toContain('leave cidr out');
+  }
+  const both = await Promise.all(['x', 'y'].map((name) => failure(made(name, '10.7.0.0/24'))));
+  expect(both.map((e) => e?.code).sort()).toEqual(['conflict', undefined]);
+  expect(await failure(made('own'))).toMatchObject({ code: 'nameTaken' });
+  expect((await made('own', undefined, other)).project).toBe('secretive');
+});
+
+test('a network goes when no instance has a nic on it; one that comes meanwhile finds it, or finds it gone', async () => {
+  await made('back');
+  const nics = [{ network: 'default' }, { network: 'back' }];
+  const names = ['a', 'b', 'c', 'd', 'e', 'f'];
+  for (const name of names) await create(w, name, { nics, desired: 'stopped' });
+  const error = await failure(gone('back'));
+  expect(error).toMatchObject({
+    code: 'inUse',
+    publicMessage: 'network "back" has nics of instances: "a", "b", "c", "d", "e" and 1 more',
+  });
+  expect(error?.options.remedy).toContain('delete these instances');
+  for (const name of names) await remove(name);
+  expect(
+    await failure(w.store.networkDelete(ctx, { projectId: w.projectId, name: 'back', ifMatch: 2 })),
+  ).toMatchObject({ code: 'preconditionFailed' });
+  const [deleted, late] = await Promise.all([
+    failure(gone('back')),
+    failure(create(w, 'late', { nics, desired: 'stopped' })),
+  ]);
+  expect([deleted?.code, late?.code].filter((code) => code !== undefined)).toEqual([
+    late === null ? 'inUse' : 'invalid',
+  ]);
+  if (late !== null) expect(late.publicMessage).toContain('spec.nics.1.network names no network');
+  expect(await failure(gone('nowhere'))).toMatchObject({ code: 'notFound' });
+  const { events } = await w.store.eventsNumber().then(() => w.store.eventsRead(null, 1000));
+  expect(events.filter((e) => e.object.kind === 'network').map((e) => e.type)).toContain('network.created');
+});
+
+test('an instance has an address on each of its networks, and hosts are told which are not its first', async () => {
+  await made('back', '192.168.9.0/29');
+  const nics = [{ network: 'back' }, { network: 'default' }];
+  const a = await create(w, 'a', { nics });
+  expect(a.status.nics).toMatchObject([
+    { network: 'back', ipv4: '192.168.9.2' },
+    { network: 'default', ipv4: '10.64.0.2' },
+  ]);
+  await place(w, a, host);
+  await place(w, await create(w, 'b'), host);
+  const list = await w.store.assignmentsOffer(host.id);
+  const leases = (list?.networks ?? []).map((n) => [n.name, n.leases.map((l) => [l.name, l.secondary])]);
+  expect(Object.fromEntries(leases)).toEqual({
+    back: [['a', undefined]],
+    default: [
+      ['a', true],
+      ['b', undefined],
+    ],
+  });
+  expect(list?.assignments.find((x) => x.instanceId === a.id)?.nics.map((n) => n.ipv4)).toEqual([
+    '192.168.9.2',
+    '10.64.0.2',
+  ]);
+  // Eight addresses but for its own, the gateway's and broadcast.
+  for (const name of ['c', 'd', 'e', 'f']) await create(w, name, { nics: [{ network: 'back' }] });
+  expect(await failure(create(w, 'g', { nics: [{ network: 'back' }] }))).toMatchObject({
+    code: 'unavailable',
+  });
+});
 
 test('each instance that comes or ends changes the leases under a higher revision', async () => {
   const a = await create(w, 'a');

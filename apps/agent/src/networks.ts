@@ -84,13 +84,14 @@ export class HostNetworks {
         return false;
       }
     };
+    // First what goes: another network may have its subnet now.
+    for (const id of this.done.keys())
+      if (!this.wanted.has(id) && (await attempt(id, () => keeper.release(id)))) this.done.delete(id);
     for (const [id, spec] of this.wanted) {
       const text = JSON.stringify(spec);
       if (this.done.get(id) !== text && (await attempt(id, () => keeper.ensure(spec))))
         this.done.set(id, text);
     }
-    for (const id of this.done.keys())
-      if (!this.wanted.has(id) && (await attempt(id, () => keeper.release(id)))) this.done.delete(id);
     return good;
   }
 }

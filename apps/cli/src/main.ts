@@ -16,6 +16,7 @@ import { guestCommands } from './commands/guest.js';
 import { hostCommands } from './commands/host.js';
 import { imageCommands } from './commands/image.js';
 import { logsCommands } from './commands/logs.js';
+import { networkCommands } from './commands/network.js';
 import { operationCommands } from './commands/operation.js';
 import { projectCommands } from './commands/project.js';
 import { screenCommands } from './commands/screen.js';
@@ -61,6 +62,7 @@ const groups: readonly Commands[] = [
   imageCommands,
   volumeCommands,
   snapshotCommands,
+  networkCommands,
   publishCommands,
   securityGroupCommands,
   hostCommands,

@@ -775,7 +775,8 @@ export interface paths {
     /** List networks */
     get: operations['networksList'];
     put?: never;
-    post?: never;
+    /** Create a network; a host has it while it has an instance on it */
+    post: operations['networksCreate'];
     delete?: never;
     options?: never;
     head?: never;
@@ -793,7 +794,8 @@ export interface paths {
     get: operations['networksGet'];
     put?: never;
     post?: never;
-    delete?: never;
+    /** Delete a network on which no instance has a nic */
+    delete: operations['networksDelete'];
     options?: never;
     head?: never;
     patch?: never;
@@ -2541,6 +2543,11 @@ export interface components {
       resourceVersion: number;
       /** @enum {string} */
       scope: 'host' | 'cluster';
+    };
+    NetworkCreate: {
+      /** Format: cidrv4 */
+      cidr?: string;
+      name: string;
     };
     Operation: {
       actor: string;
@@ -4824,6 +4831,40 @@ export interface operations {
       default: components['responses']['Problem'];
     };
   };
+  networksCreate: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body */
+        'idempotency-key'?: string;
+      };
+      path: {
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['NetworkCreate'];
+      };
+    };
+    responses: {
+      /** @description The network */
+      201: {
+        headers: {
+          /** @description resourceVersion */
+          etag?: string;
+          /** @description Address of the network */
+          location?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Network'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
   networksGet: {
     parameters: {
       query?: never;
@@ -4839,11 +4880,38 @@ export interface operations {
       /** @description The network */
       200: {
         headers: {
+          /** @description resourceVersion */
+          etag?: string;
           [name: string]: unknown;
         };
         content: {
           'application/json': components['schemas']['Network'];
         };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  networksDelete: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description ETag that was read; 412 when the object has changed since */
+        'if-match'?: string;
+      };
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Gone */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
       };
       default: components['responses']['Problem'];
     };

@@ -130,7 +130,9 @@ export class HostParts {
       await this.networks.run(network.id, async () => {
         await this.options.network.ensure(network);
         const there = Netlink.with(netns, (netlink) => netlink.link(ifname)) !== null;
-        if (!there) await this.options.network.attachVeth(spec, nic, { netns, ifname });
+        // The first nic has the way out, as in a virtual machine.
+        const target = { netns, ifname, defaultRoute: index === 0 };
+        if (!there) await this.options.network.attachVeth(spec, nic, target);
       });
     }
   }

@@ -33,7 +33,7 @@ export interface VethAttacher {
   attachVeth(
     key: WorkloadKey,
     nic: WorkloadNic,
-    target: { readonly netns: string; readonly ifname: string },
+    target: { readonly netns: string; readonly ifname: string; readonly defaultRoute?: boolean },
   ): Promise<unknown>;
   /** What a guest writes to its resolv.conf; null before `ensure`. */
   resolver(networkId: NetworkId): Promise<{ readonly nameserver: string; readonly search: string } | null>;

@@ -163,6 +163,14 @@ export const InstanceSpec = z
         if (s.placement[field] !== 'any')
           refuse('placement', `${field} is only for isolation vm and microvm; leave it out`);
     }
+    s.nics.forEach(({ network }, i) => {
+      if (s.nics.findIndex((nic) => nic.network === network) < i)
+        ctx.addIssue({
+          code: 'custom',
+          path: ['nics', i, 'network'],
+          message: `has a nic of this instance already ("${network}"); name another network`,
+        });
+    });
     const ports = portsOf(s);
     ports.forEach((port, i) => {
       if (ports.findIndex((p) => portText(p) === portText(port)) < i)

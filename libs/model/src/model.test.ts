@@ -9,6 +9,7 @@ import {
   InstanceSpec,
   InstanceState,
   Name,
+  NetworkCreate,
   Phase,
   Power,
   resourcesOf,
@@ -137,5 +138,37 @@ describe('an instance spec', () => {
     for (const bad of ['', 'A', '1a', '-a', 'a-', 'a_b', 'a.b', 'a'.repeat(64), 'ä', 'a\n', '../x'])
       expect(Name.safeParse(bad).success, bad).toBe(false);
     expect(InstanceCreate.safeParse({ name: 'web-1', spec: base }).success).toBe(true);
+  });
+});
+
+describe('a network', () => {
+  const saidOf = (cidr: string): string[] =>
+    NetworkCreate.safeParse({ name: 'n', cidr }).error?.issues.map((i) => i.message) ?? [];
+
+  it('takes private subnets of 16 to 29 bits, and says of others what is wrong', () => {
+    for (const cidr of ['10.0.0.0/16', '172.16.0.0/16', '172.31.255.248/29', '192.168.0.0/16'])
+      expect(saidOf(cidr), cidr).toEqual([]);
+    for (const cidr of ['10.0.0.0/8', '10.0.0.0/15', '10.0.0.0/30', '10.0.0.0/32'])
+      expect(saidOf(cidr), cidr).toEqual([expect.stringContaining('16 to 29 bits')]);
+    for (const cidr of ['9.255.0.0/16', '11.0.0.0/16', '172.15.0.0/16', '172.32.0.0/24', '192.169.0.0/24'])
+      expect(saidOf(cidr), cidr).toEqual([expect.stringContaining('must be private')]);
+    expect(saidOf('10.1.2.3/24')).toEqual([expect.stringContaining('no bits beside the prefix')]);
+    for (const cidr of [
+      '',
+      '10.0.0.0',
+      '10.0.0/24',
+      'fd00::/64',
+      '10.0.0.0/24 ',
+      '10.0.0.256/24',
+      '10.0.0.0/x',
+    ])
+      expect(saidOf(cidr), cidr).not.toEqual([]);
+  });
+
+  it('has at most one nic of an instance', () => {
+    const nics = [{ network: 'a' }, { network: 'b' }, { network: 'a' }];
+    const spec = { isolation: 'container', image: 'busybox', memoryMiB: 64, nics };
+    expect(InstanceSpec.safeParse(spec).error?.issues).toMatchObject([{ path: ['nics', 2, 'network'] }]);
+    expect(InstanceSpec.safeParse({ ...spec, nics: nics.slice(0, 2) }).success).toBe(true);
   });
 });

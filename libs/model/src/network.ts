@@ -1,7 +1,31 @@
 import { z } from 'zod';
 import { Name, NetworkId } from './ids.js';
 import { HostPort } from './published-port.js';
-import { HostSecurityGroup } from './security-group.js';
+import { HostSecurityGroup, Ipv4Cidr } from './security-group.js';
+
+/** Ranges that nobody routes in the world (RFC 1918). */
+const privateRanges = [
+  { first: 0x0a_00_00_00, size: 2 ** 24 },
+  { first: 0xac_10_00_00, size: 2 ** 20 },
+  { first: 0xc0_a8_00_00, size: 2 ** 16 },
+] as const;
+
+/** An IPv4 address as a number, or that of a network. */
+export function ipv4Number(text: string): number {
+  const [address = ''] = text.split('/');
+  return address.split('.').reduce((sum, part) => sum * 256 + Number(part), 0);
+}
+
+/** The subnet of a network: private, and of a size that a host can carry. */
+export const NetworkCidr = Ipv4Cidr.superRefine((text, ctx) => {
+  if (!Ipv4Cidr.safeParse(text).success) return; // that has been said
+  const refuse = (message: string): void => ctx.addIssue({ code: 'custom', message });
+  const prefix = Number(text.split('/')[1]);
+  const number = ipv4Number(text);
+  if (prefix < 16 || prefix > 29) refuse('must have a prefix of 16 to 29 bits: 10.1.2.0/24');
+  else if (!privateRanges.some(({ first, size }) => number >= first && number < first + size))
+    refuse('must be private: in 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16');
+});
 
 export const Network = z
   .strictObject({
@@ -19,6 +43,16 @@ export const Network = z
   .meta({ id: 'Network' });
 export type Network = z.infer<typeof Network>;
 
+/** A network that a user makes. */
+export const NetworkCreate = z
+  .strictObject({
+    name: Name,
+    /** Private, and apart from every other network. Absent: the lowest free /24 of those that the API was given. */
+    cidr: NetworkCidr.optional(),
+  })
+  .meta({ id: 'NetworkCreate' });
+export type NetworkCreate = z.infer<typeof NetworkCreate>;
+
 /** A network as a host realises it. */
 export const HostNetworkSpec = z.strictObject({
   id: NetworkId,
@@ -34,6 +68,8 @@ export const HostNetworkSpec = z.strictObject({
       name: Name,
       mac: z.string(),
       ipv4: z.string(),
+      /** Of a nic that is not the first of its instance: the guest's way out and its names are those of another network. */
+      secondary: z.literal(true).optional(),
       /** Security groups it is in; absent where it is in none. */
       groups: z.array(Name).optional(),
     }),

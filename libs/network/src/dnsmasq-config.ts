@@ -19,7 +19,12 @@ export interface Lease {
   readonly name: string;
   readonly mac: string;
   readonly ipv4: string;
+  /** Of a nic that is not its guest's first: no way out and no names are offered with the address. */
+  readonly secondary?: true | undefined;
 }
+
+/** dnsmasq's word for the leases that are secondary. */
+const SECONDARY = 'secondary';
 
 /**
  * The configuration of one network's dnsmasq (dnsmasq(8)). It binds to the bridge's address only. Addresses are given
@@ -55,6 +60,10 @@ export function dnsmasqConfig(s: DnsmasqSettings): string {
     ['dhcp-range', `${s.subnet.network},static,${s.subnet.netmask},12h`],
     ['dhcp-option', `option:router,${text(ipv4Encode(s.gateway))}`],
     ['dhcp-option', `option:dns-server,${text(ipv4Encode(s.gateway))}`],
+    // Without a value an option is not sent, not even with dnsmasq's own.
+    ...['router', 'dns-server', 'domain-name'].map(
+      (option) => ['dhcp-option', `tag:${SECONDARY},option:${option}`] as const,
+    ),
     ['dhcp-option', `option:mtu,${integer(s.mtu)}`],
   ];
   return lines.map(([key, value]) => (value === undefined ? `${key}\n` : `${key}=${word(value)}\n`)).join('');
@@ -62,7 +71,8 @@ export function dnsmasqConfig(s: DnsmasqSettings): string {
 
 /** `dhcp-hostsfile`: one line per address, read again at SIGHUP. */
 export function dnsmasqLeases(leases: readonly Lease[]): string {
-  return leases.map((l) => `${mac(l)},${text(ipv4Encode(l.ipv4))},${label(l.name)}\n`).join('');
+  const tag = (l: Lease): string => (l.secondary === true ? `set:${SECONDARY},` : '');
+  return leases.map((l) => `${mac(l)},${tag(l)}${text(ipv4Encode(l.ipv4))},${label(l.name)}\n`).join('');
 }
 
 /**

@@ -138,21 +138,26 @@ export class HostNetwork {
     });
   }
 
-  /** A veth into a network namespace, there named `ifname`, with MAC, address and default route set and loopback up. */
+  /**
+   * A veth into a network namespace, there named `ifname`, with MAC and address set and loopback up; and with the default
+   * route, unless that is another nic's.
+   */
   attachVeth(
     owner: NicOwner,
     nic: AttachedNicSpec,
-    target: { readonly netns: string; readonly ifname: string },
+    target: { readonly netns: string; readonly ifname: string; readonly defaultRoute?: boolean },
   ): Promise<{ readonly ifname: string }> {
+    const { netns, ifname, defaultRoute = true } = target;
     return this.attach(owner, nic, (identity, spec) => {
       const link = this.names.veth(identity);
       const wanted = {
         link,
         ...this.joining(identity),
-        ...target,
+        netns,
+        ifname,
         mac: nic.mac,
         address: `${nic.ipv4}/${subnetParse(spec.cidr).prefix}`,
-        gateway: spec.gateway,
+        gateway: defaultRoute ? spec.gateway : null,
       };
       return { link, make: () => vethAttach(wanted) };
     });
@@ -286,8 +291,12 @@ export class HostNetwork {
     const members = spec.leases.flatMap(({ ipv4, groups: of }) =>
       of === undefined ? [] : { ipv4, groups: of },
     );
+    const secondary = spec.leases.filter((lease) => lease.secondary).map(({ ipv4 }) => ipv4);
     const bridge = this.names.bridge(id);
-    const settings = { table: this.names.table(id), bridge, subnet, gateway, ports, groups, members };
+    const settings = {
+      table: this.names.table(id),
+      ...{ bridge, subnet, gateway, ports, groups, members, secondary },
+    };
     const key = JSON.stringify([settings, bridgeIndex]);
     const seen = this.rulesSeen.get(settings.table);
     if (seen?.key === key && performance.now() - seen.at < RULES_SEEN_MS) return;

@@ -1,14 +1,17 @@
-import { writeFileSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { chmodSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { once } from 'node:events';
-import { inNetns, run } from '@berth/linux';
-import { HostNetworkSpec } from '@berth/model';
+import { join } from 'node:path';
+import { inNetns, Netlink, run } from '@berth/linux';
+import { HostNetworkSpec, NicId } from '@berth/model';
 import { expect, test, vi } from 'vitest';
 import {
   agentAgain,
   connect,
   conversation,
   datagram,
+  dir,
   guestOf,
   inside,
   lookup,
@@ -279,4 +282,57 @@ test('security groups let in and out what their rules say, neighbours and the wo
   // Without groups all is as it was.
   await network.ensure({ ...bare, ports });
   expect(await reaches(stranger.netns, web.ip, 7001)).toBe(true);
+});
+
+test('a guest on two networks has the neighbours of both, goes out by its first, and parts them as before', async () => {
+  const front = specOf('front', 1, ['web', 'client']);
+  const plain = specOf('back', 2, ['web', 'db']);
+  const leases = plain.leases.map((l) => (l.name === 'web' ? { ...l, secondary: true as const } : l));
+  const ports = [published(plain, 'web', 8081), published(plain, 'db', 8082)];
+  const back = { ...plain, leases, ports };
+  await network.ensure(front);
+  await network.ensure(back);
+  const web = await guestOf(front, 'web');
+  const client = await guestOf(front, 'client');
+  const db = await guestOf(back, 'db');
+  const { mac, ipv4 } = leases[0] ?? { mac: '', ipv4: '' };
+  const nic = { id: NicId.parse(randomUUID()), networkId: back.id, mac, ipv4 };
+  const target = { netns: web.netns, ifname: 'eth1', defaultRoute: false };
+  await network.attachVeth(web.owner, nic, target);
+  for (const { netns } of [web, client, db]) await serve(netns);
+  const world = netnsOf('uplink');
+  await serve(world, 9000);
+  const reaches = async (from: string, ip: string, port = 7000) => (await connect(from, ip, port, SHORT)).ok;
+
+  expect(await connect(web.netns, client.ip)).toEqual({ ok: true, out: web.ip });
+  expect(await connect(web.netns, db.ip)).toEqual({ ok: true, out: ipv4 });
+  expect(await connect(db.netns, ipv4)).toEqual({ ok: true, out: db.ip });
+  expect(Netlink.with(web.netns, (guest) => guest.routes().filter((r) => r.via !== null))).toMatchObject([
+    { via: front.gateway },
+  ]);
+  expect(await reaches(web.netns, '192.0.2.2', 9000)).toBe(true);
+  // The world comes to its second nic by the gateway there: the answer would go out by the first otherwise, as nobody's.
+  expect(await connect(world, '192.0.2.1', 8081)).toEqual({ ok: true, out: back.gateway });
+  expect(await connect(netnsOf('host'), '192.0.2.1', 8081)).toEqual({ ok: true, out: back.gateway });
+  expect(await connect(world, '192.0.2.1', 8082)).toEqual({ ok: true, out: '192.0.2.2' });
+  // The networks stay apart, also where this guest would carry packets from one to the other.
+  expect(await reaches(client.netns, db.ip)).toBe(false);
+  await inside(web.netns, 'sh', ['-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward']);
+  Netlink.with(client.netns, (n) => n.addRoute({ destination: back.cidr, via: web.ip, link: 'eth0' }));
+  Netlink.with(db.netns, (n) => n.addRoute({ destination: front.cidr, via: ipv4, link: 'eth0' }));
+  for (const ip of [db.ip, ipv4]) expect(await reaches(client.netns, ip)).toBe(false);
+
+  // DHCP gives the second nic its address, and no way out and no names.
+  const script = join(dir, 'dhcp-script');
+  writeFileSync(
+    script,
+    '#!/bin/sh\n[ "$1" = bound ] && echo "$ip $mask $mtu [$router$dns$domain]"\nexit 0\n',
+  );
+  chmodSync(script, 0o755);
+  const ask = async (ifname: string) => {
+    const options = ['-O', 'mtu', '-i', ifname, '-n', '-q', '-f', '-t', '8', '-T', '1', '-s', script];
+    return (await inside(web.netns, 'busybox', ['udhcpc', ...options])).out;
+  };
+  expect(await ask('eth1')).toContain(`${ipv4} 24 1500 []`);
+  expect(await ask('eth0')).toContain(`${web.ip} 24 1500 [${front.gateway}${front.gateway}front.demo`);
 });

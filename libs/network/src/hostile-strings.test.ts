@@ -212,6 +212,7 @@ test('nft reads one word for each name, in the place where it was given', () => 
     ports: [],
     groups: [],
     members: [],
+    secondary: [],
   };
   const honest = { table: 'berth_0a1', bridge: 'bb01' };
   const asked = fc.oneof(
@@ -244,6 +245,7 @@ test('nft reads one rule for each place of a published port, with its numbers an
     ports: [],
     groups: [],
     members: [],
+    secondary: [],
   };
   const bare = nftRules(nft).length;
   const number = fc.oneof(
@@ -340,6 +342,7 @@ test('nft reads from a security group what its rules say, each text one word or 
     subnet: settings.subnet,
     gateway: settings.gateway,
     ports: [],
+    secondary: [],
   };
   const number = fc.oneof(
     fc.integer({ min: 1, max: 65_535 }),

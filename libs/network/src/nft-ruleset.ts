@@ -11,6 +11,8 @@ export interface NftSettings extends GroupSettings {
   readonly subnet: Subnet;
   readonly gateway: string;
   readonly ports: readonly HostPort[];
+  /** Guests whose way out is another network: they answer the world only where the gateway asks in its place. */
+  readonly secondary: readonly string[];
 }
 
 const established = match({ ct: { key: 'state' } }, ['established', 'related'], 'in');
@@ -54,6 +56,7 @@ export function nftRules(s: NftSettings): readonly Rule[] {
   const ownSubnet = { prefix: { addr: s.subnet.network, len: s.subnet.prefix } };
   const dhcpTargets = match(field('ip', 'daddr'), set([gateway, '255.255.255.255']));
   const ports = s.ports.map(portCheck);
+  const secondary = s.secondary.map((address) => addressText(addressParse(address)));
   return [
     // With published ports the bridge routes 127.0.0.0/8, for the host's own programs: never for a guest.
     { chain: 'raw', expr: [from, match(field('ip', 'daddr'), loopback), drop] },
@@ -101,6 +104,14 @@ export function nftRules(s: NftSettings): readonly Rule[] {
       const near = match(field('ip', 'saddr'), source);
       return { chain: 'postrouting', expr: [to, redirected, near, { masquerade: null }] };
     }),
+    ...(secondary.length === 0
+      ? []
+      : [
+          {
+            chain: 'postrouting' as const,
+            expr: [to, redirected, match(field('ip', 'daddr'), set(secondary)), { masquerade: null }],
+          },
+        ]),
   ];
 }
 

@@ -18,7 +18,8 @@ export interface VethWanted extends NicWanted {
   readonly mac: string;
   /** With prefix: `10.0.0.2/24`. */
   readonly address: string;
-  readonly gateway: string;
+  /** Of the default route; null where that is another nic's. */
+  readonly gateway: string | null;
 }
 
 /**
@@ -36,7 +37,7 @@ export function tapAttach(wanted: NicWanted & { readonly uid: number; readonly g
   });
 }
 
-/** A veth whose far end is made inside the container's namespace, with address and default route. */
+/** A veth whose far end is made inside the container's namespace, with its address and, of one nic, the default route. */
 export function vethAttach(wanted: VethWanted): void {
   Netlink.with(undefined, (netlink) => {
     let existing = ownLink(netlink, wanted);
@@ -56,7 +57,8 @@ export function vethAttach(wanted: VethWanted): void {
     guest.setLink('lo', { up: true });
     guest.addAddress(wanted.ifname, wanted.address);
     guest.setLink(wanted.ifname, { up: true });
-    guest.addRoute({ destination: '0.0.0.0/0', via: wanted.gateway, link: wanted.ifname });
+    if (wanted.gateway !== null)
+      guest.addRoute({ destination: '0.0.0.0/0', via: wanted.gateway, link: wanted.ifname });
   });
 }
 

@@ -31,6 +31,7 @@ const nft: NftSettings = {
     { protocol: 'tcp', hostPort: 8080, ipv4: '10.77.1.5', guestPort: 80 },
     { protocol: 'udp', hostPort: 5353, ipv4: '10.77.1.6', guestPort: 53 },
   ],
+  secondary: ['10.77.1.6'],
   members: [1, 2].map((n) => ({ ipv4: `10.77.1.${n + 4}`, groups: ['web'] })),
   groups: [
     {
@@ -88,11 +89,12 @@ test('no value given to the dnsmasq configuration adds, splits or comments out a
   );
 });
 
-test('each lease is one line of three fields, and each name one line of two, or it is refused', () => {
+test('each lease is one line of three fields or, of a secondary nic, four; and each name one line of two, or it is refused', () => {
   const lease = fc.record({
     name: fc.oneof(hostile, fc.constantFrom('web', 'db-1')),
     mac: fc.oneof(hostile, fc.constant('02:00:00:00:00:01')),
     ipv4: fc.oneof(hostile, fc.constant('10.77.1.5')),
+    secondary: fc.constantFrom(undefined, true as const),
   });
   let written = 0;
   fc.assert(
@@ -102,7 +104,11 @@ test('each lease is one line of three fields, and each name one line of two, or 
       if (leases !== null) {
         written += 1;
         expect(leases).toEqual([
-          expect.stringMatching(/^([0-9a-f]{2}:){5}[0-9a-f]{2},[0-9.]+,[a-z][-a-z0-9]*$/),
+          expect.stringMatching(
+            one.secondary
+              ? /^([0-9a-f]{2}:){5}[0-9a-f]{2},set:secondary,[0-9.]+,[a-z][-a-z0-9]*$/
+              : /^([0-9a-f]{2}:){5}[0-9a-f]{2},[0-9.]+,[a-z][-a-z0-9]*$/,
+          ),
           '',
         ]);
       }

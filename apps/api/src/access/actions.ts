@@ -39,6 +39,8 @@ export const actions = {
   'images.delete': rule('operator'),
   'networks.list': rule('viewer'),
   'networks.get': rule('viewer'),
+  'networks.create': rule('operator'),
+  'networks.delete': rule('operator'),
   'securityGroups.list': rule('viewer'),
   'securityGroups.get': rule('viewer'),
   'securityGroups.put': rule('operator'),

@@ -25,31 +25,6 @@ export const ProjectEntity = new EntitySchema<ProjectEntity>({
   },
 });
 
-export interface NetworkEntity {
-  id: string;
-  projectId: string;
-  name: string;
-  scope: 'host' | 'cluster';
-  cidr: string;
-  gateway: string;
-  resourceVersion: number;
-  createdAt: Date;
-}
-export const NetworkEntity = new EntitySchema<NetworkEntity>({
-  name: 'Network',
-  tableName: 'networks',
-  columns: {
-    id: { type: 'uuid', primary: true },
-    projectId: { type: 'uuid', name: 'project_id' },
-    name: { type: 'text' },
-    scope: { type: 'text' },
-    cidr: { type: 'cidr' },
-    gateway: { type: 'inet' },
-    resourceVersion: { type: 'bigint', name: 'resource_version' },
-    createdAt: { type: 'timestamptz', name: 'created_at' },
-  },
-});
-
 export interface RoleBindingEntity {
   id: string;
   projectId: string | null;
@@ -92,4 +67,4 @@ export const JoinTokenEntity = new EntitySchema<JoinTokenEntity>({
   },
 });
 
-export const entities = [ProjectEntity, NetworkEntity, RoleBindingEntity, JoinTokenEntity];
+export const entities = [ProjectEntity, RoleBindingEntity, JoinTokenEntity];

@@ -27,6 +27,7 @@ import * as meta from './meta.js';
 import * as operations from './operations.js';
 import * as placements from './placements.js';
 import { Presence } from './presence.js';
+import * as networks from './networks.js';
 import * as projects from './projects.js';
 import * as reports from './reports.js';
 import * as silence from './silence.js';
@@ -110,7 +111,7 @@ function bindAll<T extends Record<string, (db: Db, ...args: never[]) => unknown>
 }
 
 function bind(db: Db): Omit<Store, 'close'> {
-  const { projectCreate, projectList, projectGet, projectUpdate, networkList, networkGet } = projects;
+  const { networkList, networkGet, networkCreate, networkDelete } = networks;
   const { securityGroupList, securityGroupGet, securityGroupPut, securityGroupDelete } = securityGroups;
   const { volumeList, volumeGet, volumeCreate, volumeUpdate, volumeDelete } = volumes;
   const { hostOf: _hostOf, usedOf: _usedOf, ...hostReads } = hostRead;
@@ -119,14 +120,8 @@ function bind(db: Db): Omit<Store, 'close'> {
   const { hostObject: _hostObject, ...hostWriters } = hosts;
   const { tokenColumns: _tokenColumns, ...accessWriters } = access;
   return {
-    ...bindAll(db, {
-      projectCreate,
-      projectList,
-      projectGet,
-      projectUpdate,
-      networkList,
-      networkGet,
-    }),
+    ...bindAll(db, projects),
+    ...bindAll(db, { networkList, networkGet, networkCreate, networkDelete }),
     ...bindAll(db, { securityGroupList, securityGroupGet, securityGroupPut, securityGroupDelete }),
     ...bindAll(db, { volumeList, volumeGet, volumeCreate, volumeUpdate, volumeDelete }),
     ...bindAll(db, { snapshotList, snapshotGet, snapshotCreate, snapshotRevert, snapshotDelete }),

@@ -1,11 +1,11 @@
-import type { ImageSources, Network, Project, ProjectId } from '@berth/model';
-import { BerthError } from '@berth/model';
+import type { ImageSources, Project, ProjectId } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
 import { inTx, isDuplicate, mapped } from './db.js';
-import { NetworkEntity, ProjectEntity } from './entities.js';
+import { ProjectEntity } from './entities.js';
 import { eventsWrite } from './events.js';
 import { keyAnswer } from './keyed.js';
+import { networkWrite } from './networks.js';
 import { matchVersion, nameTaken, notFound } from './refusals.js';
 
 type ProjectRow = Project & { id: ProjectId };
@@ -31,7 +31,7 @@ export async function projectCreate(
         project.name,
         tx.now,
       ]);
-      await defaultNetworkWrite(tx, id);
+      await networkWrite(tx, { projectId: id, name: 'default' });
       await tx.changed(
         `INSERT INTO pools (id, project_id, name, driver, created_at) VALUES ($1, $2, 'default', 'directory', $3)`,
         [tx.ids.uuid(), id, tx.now],
@@ -52,25 +52,6 @@ export async function projectCreate(
     if (isDuplicate(error, 'projects_name_key')) throw nameTaken('project', project.name);
     throw error;
   }
-}
-
-const subnetLock = 0x62_65_72_76;
-
-/** The lowest free /24 of the supernet. The lock keeps two creates from choosing the same one. */
-async function defaultNetworkWrite(tx: Tx, projectId: ProjectId): Promise<void> {
-  await tx.rows('SELECT pg_advisory_xact_lock($1)', [subnetLock]);
-  const written = await tx.changed(
-    `INSERT INTO networks (id, project_id, name, scope, cidr, gateway, created_at)
-     SELECT $1, $2, 'default', 'host', cut.cidr, host(cut.cidr::inet + 1)::inet, $3
-     FROM (SELECT set_masklen(network($4::inet)::inet + n * 256, 24)::cidr AS cidr
-           FROM generate_series(0, (2 ^ greatest(24 - masklen($4::inet), 0))::bigint - 1) n) cut
-     WHERE NOT EXISTS (SELECT FROM networks w WHERE w.cidr && cut.cidr) ORDER BY cut.cidr LIMIT 1`,
-    [tx.ids.uuid(), projectId, tx.now, tx.options.networkSupernet],
-  );
-  if (written === 0)
-    throw new BerthError('unavailable', `no subnet is left in ${tx.options.networkSupernet}`, {
-      remedy: 'configure a larger network supernet',
-    });
 }
 
 export async function projectList(db: Db): Promise<readonly ProjectRow[]> {
@@ -121,31 +102,5 @@ export async function projectUpdate(
       },
     ]);
     return projectOf(tx, project.id);
-  });
-}
-
-export async function networkList(db: Db, projectId: ProjectId): Promise<readonly Network[]> {
-  return networksWhere(db, { projectId });
-}
-
-export async function networkGet(db: Db, projectId: ProjectId, name: string): Promise<Network | null> {
-  return (await networksWhere(db, { projectId, name }))[0] ?? null;
-}
-
-async function networksWhere(db: Db, where: { projectId: string; name?: string }): Promise<Network[]> {
-  return mapped(async () => {
-    const project = await db.orm.getRepository(ProjectEntity).findOneBy({ id: where.projectId });
-    if (project === null) return [];
-    const rows = await db.orm.getRepository(NetworkEntity).find({ where, order: { name: 'ASC' } });
-    return rows.map((n) => ({
-      id: n.id as Network['id'],
-      project: project.name,
-      name: n.name,
-      scope: n.scope,
-      cidr: n.cidr,
-      gateway: n.gateway,
-      resourceVersion: n.resourceVersion,
-      createdAt: n.createdAt.toISOString(),
-    }));
   });
 }

@@ -17,6 +17,7 @@ import type {
   InstanceId,
   InstanceSpec,
   Network,
+  NetworkCreate,
   Operation,
   OperationId,
   Project,
@@ -52,8 +53,18 @@ export interface ProjectStore {
     name: string,
     change: { imageSources: Partial<ImageSources>; ifMatch?: number },
   ): Promise<Project & { id: ProjectId }>;
+}
+
+export interface NetworkStore {
   networkList(projectId: ProjectId): Promise<readonly Network[]>;
   networkGet(projectId: ProjectId, name: string): Promise<Network | null>;
+  /** Its subnet overlaps that of no other network of any project. @throws nameTaken, conflict (it would), unavailable (supernet used up) */
+  networkCreate(ctx: RequestContext, create: { projectId: ProjectId; body: NetworkCreate }): Promise<Network>;
+  /** @throws notFound, preconditionFailed, inUse (names the instances) */
+  networkDelete(
+    ctx: RequestContext,
+    target: { projectId: ProjectId; name: string; ifMatch?: number },
+  ): Promise<void>;
 }
 
 export interface SecurityGroupStore {
@@ -439,6 +450,7 @@ export interface MetaStore {
 export interface Store
   extends
     ProjectStore,
+    NetworkStore,
     SecurityGroupStore,
     VolumeStore,
     SnapshotStore,

@@ -2,6 +2,7 @@ import { BerthClient, type EventPage, type Schemas } from '@berth/client';
 
 export type Instance = Schemas['Instance'];
 export type Host = Schemas['Host'];
+export type Network = Schemas['Network'];
 export type Image = Schemas['Image'];
 export type Operation = Schemas['Operation'];
 export type Snapshot = Schemas['Snapshot'];

@@ -13,6 +13,8 @@ export function staleKeys(event: Event): Key[] {
       return [...instanceKeys(event, project, name), ...operations];
     case 'snapshot':
       return [['snapshots', project, event.data['instance']], ...operations];
+    case 'network':
+      return [['networks', project]];
     case 'image':
       return [['images', project], ...operations];
     case 'host':

@@ -15,5 +15,6 @@ import '@mantine/core/styles/PasswordInput.css';
 import '@mantine/core/styles/Button.css';
 import '@mantine/core/styles/ActionIcon.css';
 import '@mantine/core/styles/SegmentedControl.css';
+import '@mantine/core/styles/Checkbox.css';
 import '@mantine/core/styles/Alert.css';
 import '@mantine/core/styles/Modal.css';

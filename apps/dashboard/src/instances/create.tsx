@@ -1,9 +1,9 @@
-import { Button, NativeSelect, SegmentedControl, Textarea, TextInput } from '@mantine/core';
+import { Button, Checkbox, NativeSelect, SegmentedControl, Textarea, TextInput } from '@mantine/core';
 import { answer } from '@berth/client';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router';
 import { useEffect, useState, type FormEvent } from 'react';
-import { api, type Image } from '../api/client.js';
+import { api, type Image, type Network } from '../api/client.js';
 import { fieldSaid, said } from '../api/problem.js';
 import { imagesQuery, instanceQuery, networksQuery } from '../api/queries.js';
 import { Empty, Failure, Waiting } from '../parts/notices.js';
@@ -151,15 +151,11 @@ function Form({
         </Panel>
         <Panel title="How">
           <div className="fields">
-            <NativeSelect
-              label="Network"
-              value={draft.network}
+            <Networks
+              all={networks}
+              chosen={draft.networks}
               error={error('/spec/nics')}
-              onChange={(e) => change({ network: e.currentTarget.value })}
-              data={[
-                ...networks.map((n) => ({ value: n.name, label: `${n.name} (${n.cidr})` })),
-                { value: '', label: 'none' },
-              ]}
+              onChange={(chosen) => change({ networks: chosen })}
             />
             <NativeSelect
               label="When it ends"
@@ -225,6 +221,45 @@ function Form({
         </Button>
       </div>
     </form>
+  );
+}
+
+/** The network of the first nic, which has the way out, and those of further nics. */
+function Networks(props: {
+  all: readonly Network[];
+  chosen: readonly string[];
+  error: string | undefined;
+  onChange: (chosen: readonly string[]) => void;
+}) {
+  const { all, chosen, error, onChange } = props;
+  const [first = '', ...further] = chosen;
+  const others = all.filter((n) => n.name !== first);
+  return (
+    <div className="stack">
+      <NativeSelect
+        label="Network"
+        value={first}
+        error={error}
+        onChange={({ currentTarget: { value } }) =>
+          onChange(value === '' ? [] : [value, ...further.filter((n) => n !== value)])
+        }
+        data={[
+          ...all.map((n) => ({ value: n.name, label: `${n.name} (${n.cidr})` })),
+          { value: '', label: 'none' },
+        ]}
+      />
+      {first !== '' &&
+        others.map((n) => (
+          <Checkbox
+            key={n.id}
+            label={`also ${n.name} (${n.cidr})`}
+            checked={further.includes(n.name)}
+            onChange={({ currentTarget: { checked } }) =>
+              onChange([first, ...further.filter((f) => f !== n.name), ...(checked ? [n.name] : [])])
+            }
+          />
+        ))}
+    </div>
   );
 }
 

@@ -11,7 +11,8 @@ export interface Draft {
   readonly cpuMillis: string;
   readonly memoryMiB: string;
   readonly diskMiB: string;
-  readonly network: string;
+  /** The first has the way out. */
+  readonly networks: readonly string[];
   readonly restart: 'never' | 'onFailure' | 'always';
   readonly args: string;
   readonly env: string;
@@ -29,7 +30,7 @@ export const firstDraft: Draft = {
   cpuMillis: '',
   memoryMiB: '128',
   diskMiB: '1024',
-  network: 'default',
+  networks: ['default'],
   restart: 'never',
   args: '',
   env: '',
@@ -57,7 +58,7 @@ export function specOf(draft: Draft): SpecInput {
     ...(container && draft.cpuMillis !== '' && { cpuMillis: numberOf(draft.cpuMillis) }),
     memoryMiB: numberOf(draft.memoryMiB),
     rootDisk: { sizeMiB: numberOf(draft.diskMiB) },
-    nics: draft.network === '' ? [] : [{ network: draft.network }],
+    nics: draft.networks.map((network) => ({ network })),
     restart: { policy: draft.restart },
     ...(container && Object.keys(process).length > 0 && { process }),
     ...(!container && draft.userData !== '' && { userData: draft.userData }),

@@ -1,8 +1,16 @@
-import { useQuery } from '@tanstack/react-query';
+import { Button, TextInput } from '@mantine/core';
+import { answer } from '@berth/client';
+import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useParams } from '@tanstack/react-router';
+import { useState, type FormEvent } from 'react';
+import { api } from '../api/client.js';
+import { fieldSaid, said } from '../api/problem.js';
 import { networksQuery } from '../api/queries.js';
+import { covers, sessionQuery } from '../api/session.js';
+import { ConfirmByName } from '../parts/confirm.js';
+import { Icon } from '../parts/icons.js';
 import { Empty, Failure, Waiting } from '../parts/notices.js';
-import { Page } from '../parts/page.js';
+import { Page, Panel } from '../parts/page.js';
 import { Time } from '../parts/time.js';
 
 const scopes: Readonly<Record<string, string>> = {
@@ -13,8 +21,10 @@ const scopes: Readonly<Record<string, string>> = {
 export function NetworksPage() {
   const { project } = useParams({ from: '/inside/p/$project/networks' });
   const { data, error, refetch } = useQuery(networksQuery(project));
+  const operator = covers(useQuery(sessionQuery).data, 'operator');
   return (
     <Page title="Networks">
+      {operator && <Make project={project} />}
       {error !== null && <Failure error={error} retry={() => void refetch()} />}
       {data === undefined && error === null && <Waiting rows={2} />}
       {data?.length === 0 && <Empty title="No networks" />}
@@ -33,6 +43,11 @@ export function NetworksPage() {
               <th scope="col" className="from-m">
                 Created
               </th>
+              {operator && (
+                <th scope="col">
+                  <span className="hidden">Actions</span>
+                </th>
+              )}
             </tr>
           </thead>
           <tbody>
@@ -47,11 +62,108 @@ export function NetworksPage() {
                 <td className="from-m dim">
                   <Time at={n.createdAt} />
                 </td>
+                {operator && (
+                  <td className="actions-cell">
+                    <Remove project={project} name={n.name} />
+                  </td>
+                )}
               </tr>
             ))}
           </tbody>
         </table>
       )}
     </Page>
+  );
+}
+
+function Make({ project }: { project: string }) {
+  const client = useQueryClient();
+  const [name, setName] = useState('');
+  const [cidr, setCidr] = useState('');
+  const make = useMutation({
+    mutationFn: () =>
+      answer(
+        api.rest.POST('/v1/projects/{project}/networks', {
+          params: { path: { project } },
+          body: { name, ...(cidr === '' ? {} : { cidr }) },
+        }),
+      ),
+    onSuccess: () => {
+      setName('');
+      setCidr('');
+      void client.invalidateQueries({ queryKey: ['networks', project] });
+    },
+  });
+  const submit = (event: FormEvent): void => {
+    event.preventDefault();
+    make.mutate();
+  };
+  const problem = said(make.error);
+  return (
+    <Panel title="Create a network" className="upload">
+      <form onSubmit={submit} className="upload-form">
+        <TextInput
+          aria-label="Name"
+          placeholder="Name"
+          value={name}
+          error={fieldSaid(problem.fields, '/name')}
+          onChange={(e) => setName(e.currentTarget.value)}
+          autoComplete="off"
+        />
+        <TextInput
+          aria-label="Subnet"
+          placeholder="Subnet: a free one"
+          className="mono-input"
+          value={cidr}
+          error={fieldSaid(problem.fields, '/cidr')}
+          onChange={(e) => setCidr(e.currentTarget.value)}
+          autoComplete="off"
+        />
+        <Button type="submit" loading={make.isPending} disabled={name === ''}>
+          Create
+        </Button>
+      </form>
+      {make.isError && <Failure error={make.error} />}
+    </Panel>
+  );
+}
+
+function Remove({ project, name }: { project: string; name: string }) {
+  const client = useQueryClient();
+  const [confirming, setConfirming] = useState(false);
+  const remove = useMutation({
+    mutationFn: () =>
+      answer(
+        api.rest.DELETE('/v1/projects/{project}/networks/{name}', { params: { path: { project, name } } }),
+      ),
+    onSuccess: () => {
+      setConfirming(false);
+      void client.invalidateQueries({ queryKey: ['networks', project] });
+    },
+  });
+  return (
+    <>
+      <button
+        type="button"
+        className="icon-button"
+        aria-label={`Delete ${name}`}
+        title="Delete"
+        onClick={() => setConfirming(true)}
+      >
+        <Icon name="trash" />
+      </button>
+      <ConfirmByName
+        opened={confirming}
+        title={`Delete network ${name}?`}
+        name={name}
+        verb="Delete"
+        pending={remove.isPending}
+        error={remove.error}
+        onClose={() => setConfirming(false)}
+        onConfirm={() => remove.mutate()}
+      >
+        <p className="flat">No instance may have a nic on it.</p>
+      </ConfirmByName>
+    </>
   );
 }
