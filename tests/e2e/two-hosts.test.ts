@@ -232,7 +232,10 @@ describe('a second network', () => {
     const on = (name: string, ...networks: string[]): Promise<unknown> =>
       berth.create(name, {
         ...{ ...small, ...here, process: { env: { NONCE: name } } },
-        nics: networks.map((network) => ({ network })),
+        nics: networks.map((network) => ({
+          network,
+          ...(name === 'both' && network === 'backend' ? { address: '192.168.77.9' } : {}),
+        })),
       });
     await Promise.all([on('both', 'default', 'backend'), on('store', 'backend'), on('other', 'default')]);
     const [both, store] = await Promise.all(
@@ -246,6 +249,7 @@ describe('a second network', () => {
     const addresses = both?.status.nics.map((n) => n.ipv4) ?? [];
     for (const [i, address] of addresses.entries())
       expect(await inside('both', `ip -4 addr show dev eth${i}`)).toContain(`inet ${address}/`);
+    expect(addresses[1]).toBe('192.168.77.9');
     const gateway = addresses[0]?.replace(/\d+$/, '1');
     expect(await inside('both', 'ip route show default')).toMatch(
       new RegExp(`^default via ${gateway} dev eth0`),

@@ -1,4 +1,4 @@
-import type { BerthError, HostNetworkSpec } from '@berth/model';
+import type { BerthError, HostNetworkSpec, InstanceSpec } from '@berth/model';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { openStore } from '../../apps/api/src/store/open.js';
 import type { ThrowawayPostgres } from '../support/postgres.js';
@@ -145,6 +145,57 @@ test('an instance has an address on each of its networks, and hosts are told whi
   expect(await failure(create(w, 'g', { nics: [{ network: 'back' }] }))).toMatchObject({
     code: 'unavailable',
   });
+});
+
+test('an address that is asked for is given for life, and refused by the field where it cannot be', async () => {
+  await made('back', '192.168.9.0/28');
+  const at = (name: string, address: string) =>
+    create(w, name, { nics: [{ network: 'default' }, { network: 'back', address }] });
+  const a = await at('a', '192.168.9.5');
+  expect(a.status.nics.map((n) => n.ipv4)).toEqual(['10.64.0.2', '192.168.9.5']);
+  const refusal = async (name: string, address: string) => {
+    const error = await failure(at(name, address));
+    return [error?.code, error?.options.errors?.[0]?.path, error?.publicMessage];
+  };
+  for (const address of ['192.168.9.0', '192.168.9.1', '192.168.9.15', '192.168.9.16', '10.64.0.9'])
+    expect(await refusal('b', address)).toEqual([
+      'invalid',
+      '/spec/nics/1/address',
+      'spec.nics.1.address must be one of 192.168.9.2 to 192.168.9.14 on network "back" (192.168.9.0/28)',
+    ]);
+  const belongs = ['conflict', '/spec/nics/1/address', '192.168.9.5 belongs to instance "a"'];
+  expect(await refusal('b', '192.168.9.5')).toEqual(belongs);
+  // What was refused left nothing, also of its other nics.
+  expect((await at('b', '192.168.9.14')).status.nics.map((n) => n.ipv4)).toEqual([
+    '10.64.0.3',
+    '192.168.9.14',
+  ]);
+  const both = await Promise.all(['x', 'y'].map((name) => failure(at(name, '192.168.9.7'))));
+  expect(both.map((e) => e?.code).sort()).toEqual(['conflict', undefined]);
+  // The lowest free ones are those that nobody asked for.
+  for (const [i, last] of [2, 3, 4, 6, 8].entries())
+    expect((await create(w, `auto-${i}`, { nics: [{ network: 'back' }] })).status.nics[0]?.ipv4).toBe(
+      `192.168.9.${last}`,
+    );
+  const change = (nics: InstanceSpec['nics']) =>
+    failure(
+      w.store.instanceUpdate(ctx, {
+        projectId: w.projectId,
+        name: 'a',
+        spec: { ...a.spec, nics },
+        deadlineSeconds: 60,
+      }),
+    );
+  for (const address of [undefined, '192.168.9.9'])
+    expect(await change([{ network: 'default' }, { network: 'back', address }])).toMatchObject({
+      code: 'invalid',
+      publicMessage: expect.stringContaining('keep their networks and addresses') as string,
+    });
+  await place(w, a, host);
+  const lease = (await w.store.assignmentsOffer(host.id))?.networks.find((n) => n.name === 'back')?.leases;
+  expect(lease).toMatchObject([{ name: 'a', ipv4: '192.168.9.5', mac: a.status.nics[1]?.mac }]);
+  await remove('b');
+  expect((await at('again', '192.168.9.14')).status.nics[1]?.ipv4).toBe('192.168.9.14');
 });
 
 test('each instance that comes or ends changes the leases under a higher revision', async () => {

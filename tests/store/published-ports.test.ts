@@ -46,7 +46,6 @@ async function publish(name: string, ...ports: ReturnType<typeof port>[]): Promi
   return (await w.store.instanceUpdate(ctx, { ...target, spec })).instance;
 }
 
-const listed = async (host = alpha) => (await w.store.assignmentsOffer(host.id))?.networks[0]?.ports ?? [];
 const hostOf = (i: Instance) => i.status.host?.name ?? null;
 const failure = (work: Promise<unknown>) =>
   work.then(
@@ -97,23 +96,32 @@ test('of two that are placed at the same time only one gets the port', async () 
 });
 
 test('a host hears of ports with the leases, under a higher revision, until the placement has ended', async () => {
-  const a = await create(w, 'a', {
-    nics: [...nicsOf(port(8080)), { network: 'default' }, ...nicsOf(port(9090, 90))],
-  });
+  for (const name of ['second', 'third'])
+    await w.store.networkCreate(ctx, { projectId: w.projectId, body: { name } });
+  const nics = (first: ReturnType<typeof port>[], third: ReturnType<typeof port>[]) => [
+    { network: 'default', ports: first },
+    { network: 'second' },
+    { network: 'third', ports: third },
+  ];
+  const a = await create(w, 'a', { nics: nics([port(8080)], [port(9090, 90)]) });
   await pass();
   const [first, , third] = a.status.nics;
-  expect(await listed()).toEqual([
-    { ...port(8080), ipv4: first?.ipv4 },
-    { ...port(9090, 90), ipv4: third?.ipv4 },
-  ]);
+  const listed = async () => {
+    const { networks = [] } = (await w.store.assignmentsOffer(alpha.id)) ?? {};
+    return Object.fromEntries(networks.map((n) => [n.name, n.ports]));
+  };
+  expect(await listed()).toEqual({
+    default: [{ ...port(8080), ipv4: first?.ipv4 }],
+    third: [{ ...port(9090, 90), ipv4: third?.ipv4 }],
+  });
   const revision = async () => (await w.store.assignmentsRead(alpha.id))?.networks[0]?.revision ?? 0;
   const before = await revision();
-  const spec = { ...a.spec, nics: [{ network: 'default' }, { network: 'default' }, ...nicsOf(port(8081))] };
+  const spec = { ...a.spec, nics: nics([], [port(8081)]) };
   await w.store.instanceUpdate(ctx, { projectId: w.projectId, name: 'a', spec, deadlineSeconds: 60 });
-  expect(await listed()).toEqual([{ ...port(8081), ipv4: third?.ipv4 }]);
+  expect(await listed()).toEqual({ third: [{ ...port(8081), ipv4: third?.ipv4 }] });
   expect(await revision()).toBeGreaterThan(before);
   await report(w, alpha, { instance: a, epoch: 1, phase: 'ended' });
-  expect(await listed()).toEqual([]);
+  expect(await listed()).toEqual({});
   expect((await instance('a')).status.nics.flatMap((n) => n.ports)).toEqual([]);
 });
 

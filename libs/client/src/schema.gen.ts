@@ -1360,6 +1360,8 @@ export interface components {
          *     ]
          */
         nics?: {
+          /** Format: ipv4 */
+          address?: string;
           /** @default default */
           network?: string;
           ports?: {
@@ -1883,6 +1885,8 @@ export interface components {
          *     ]
          */
         nics: {
+          /** Format: ipv4 */
+          address?: string;
           /** @default default */
           network: string;
           ports?: {
@@ -2109,6 +2113,8 @@ export interface components {
          *     ]
          */
         nics?: {
+          /** Format: ipv4 */
+          address?: string;
           /** @default default */
           network?: string;
           ports?: {
@@ -2254,6 +2260,8 @@ export interface components {
          *     ]
          */
         nics: {
+          /** Format: ipv4 */
+          address?: string;
           /** @default default */
           network: string;
           ports?: {
@@ -2384,6 +2392,8 @@ export interface components {
          *     ]
          */
         nics?: {
+          /** Format: ipv4 */
+          address?: string;
           /** @default default */
           network?: string;
           ports?: {

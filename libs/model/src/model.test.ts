@@ -4,10 +4,12 @@ import { describe, expect, it } from 'vitest';
 import {
   deriveState,
   Desired,
+  guestAddresses,
   IllegalTransition,
   InstanceCreate,
   InstanceSpec,
   InstanceState,
+  ipv4Number,
   Name,
   NetworkCreate,
   Phase,
@@ -163,6 +165,30 @@ describe('a network', () => {
       '10.0.0.0/x',
     ])
       expect(saidOf(cidr), cidr).not.toEqual([]);
+  });
+
+  it('has all addresses for guests but its own, the first and the last', () => {
+    const cidrs = fc
+      .tuple(
+        fc.integer({ min: 16, max: 29 }),
+        fc.integer({ min: 0, max: 255 }),
+        fc.integer({ min: 0, max: 255 }),
+      )
+      .map(([prefix, b, c]) => {
+        const free = 32 - prefix;
+        const number = 10 * 2 ** 24 + b * 2 ** 16 + c * 2 ** 8;
+        const start = number - (number % 2 ** free);
+        return { prefix, start, text: [24, 16, 8, 0].map((s) => Math.floor(start / 2 ** s) % 256).join('.') };
+      });
+    fc.assert(
+      fc.property(cidrs, ({ prefix, start, text }) => {
+        const cidr = `${text}/${prefix}`;
+        expect(NetworkCreate.safeParse({ name: 'n', cidr }).success).toBe(true);
+        const { first, last } = guestAddresses(cidr);
+        expect(ipv4Number(first)).toBe(start + 2);
+        expect(ipv4Number(last)).toBe(start + 2 ** (32 - prefix) - 2);
+      }),
+    );
   });
 
   it('has at most one nic of an instance', () => {

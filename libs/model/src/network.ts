@@ -16,6 +16,16 @@ export function ipv4Number(text: string): number {
   return address.split('.').reduce((sum, part) => sum * 256 + Number(part), 0);
 }
 
+const ipv4Text = (number: number): string =>
+  [24, 16, 8, 0].map((shift) => Math.floor(number / 2 ** shift) % 256).join('.');
+
+/** The addresses that guests of a network may have: all but its own, the gateway's (the first) and broadcast. */
+export function guestAddresses(cidr: string): { readonly first: string; readonly last: string } {
+  const number = ipv4Number(cidr);
+  const size = 2 ** (32 - Number(cidr.split('/')[1]));
+  return { first: ipv4Text(number + 2), last: ipv4Text(number + size - 2) };
+}
+
 /** The subnet of a network: private, and of a size that a host can carry. */
 export const NetworkCidr = Ipv4Cidr.superRefine((text, ctx) => {
   if (!Ipv4Cidr.safeParse(text).success) return; // that has been said

@@ -119,11 +119,11 @@ function refuseFrozen(spec: InstanceSpec, was: InstanceSpec): void {
         'cannot change after creation',
         frozenRemedies[field] ?? 'create another instance',
       );
-  const networks = (s: InstanceSpec): string[] => s.nics.map((nic) => nic.network);
-  if (!sameValue(networks(spec), networks(was)))
+  const fixed = (s: InstanceSpec): object[] => s.nics.map(({ network, address }) => ({ network, address }));
+  if (!sameValue(fixed(spec), fixed(was)))
     throw invalidField(
       '/spec/nics',
-      'keep their networks after creation; only their ports and security groups can change',
+      'keep their networks and addresses after creation; only their ports and security groups can change',
       'create another instance',
     );
 }

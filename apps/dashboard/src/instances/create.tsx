@@ -154,9 +154,14 @@ function Form({
             <Networks
               all={networks}
               chosen={draft.networks}
-              error={error('/spec/nics')}
+              error={error('/spec/nics/0/network')}
               onChange={(chosen) => change({ networks: chosen })}
             />
+            {draft.networks.length > 0 &&
+              field('address', 'Address', '/spec/nics/0/address', {
+                placeholder: 'the lowest free one',
+                className: 'mono-input',
+              })}
             <NativeSelect
               label="When it ends"
               value={draft.restart}

@@ -13,6 +13,8 @@ export interface Draft {
   readonly diskMiB: string;
   /** The first has the way out. */
   readonly networks: readonly string[];
+  /** On the first; empty: the lowest free one. */
+  readonly address: string;
   readonly restart: 'never' | 'onFailure' | 'always';
   readonly args: string;
   readonly env: string;
@@ -31,6 +33,7 @@ export const firstDraft: Draft = {
   memoryMiB: '128',
   diskMiB: '1024',
   networks: ['default'],
+  address: '',
   restart: 'never',
   args: '',
   env: '',
@@ -58,7 +61,10 @@ export function specOf(draft: Draft): SpecInput {
     ...(container && draft.cpuMillis !== '' && { cpuMillis: numberOf(draft.cpuMillis) }),
     memoryMiB: numberOf(draft.memoryMiB),
     rootDisk: { sizeMiB: numberOf(draft.diskMiB) },
-    nics: draft.networks.map((network) => ({ network })),
+    nics: draft.networks.map((network, i) => ({
+      network,
+      ...(i === 0 && draft.address !== '' && { address: draft.address }),
+    })),
     restart: { policy: draft.restart },
     ...(container && Object.keys(process).length > 0 && { process }),
     ...(!container && draft.userData !== '' && { userData: draft.userData }),
