@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { existsSync, readFileSync, readdirSync, readlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -42,6 +43,33 @@ describe('a container on this host', () => {
       cpuMillis: 250,
       pids: 4096,
     });
+  });
+
+  it('has a nic on each of its networks in their order, goes out by the first, and leaves none of them behind', async () => {
+    const plain = lab.spec(IDLE);
+    const [first] = plain.networks;
+    const [nic] = plain.nics;
+    if (first === undefined || nic === undefined) throw new Error('a spec of the lab has a nic');
+    const far = { id: randomUUID() as never, mac: '02:be:00:00:01:09', ipv4: '10.213.77.9' };
+    const lease = { name: plain.name, mac: far.mac, ipv4: far.ipv4, secondary: true as const };
+    const place = { cidr: '10.213.77.0/28', gateway: '10.213.77.1' };
+    const second = { id: far.id, project: 'test', name: 'back', ...place, leases: [lease] };
+    const spec = {
+      ...plain,
+      networks: [second as typeof first, first],
+      nics: [nic, { ...far, id: randomUUID() as never, networkId: second.id }],
+    };
+    const pid = await up(runtime, spec);
+    const inside = async (...command: string[]): Promise<string> =>
+      (await run('nsenter', ['-t', String(pid), '-a', '--', ...command])).stdout.trim();
+    expect(await inside('/bin/ip', '-4', 'addr', 'show', 'dev', 'eth0')).toContain(`inet ${nic.ipv4}/24`);
+    expect(await inside('/bin/ip', '-4', 'addr', 'show', 'dev', 'eth1')).toContain('inet 10.213.77.9/28');
+    expect(await inside('/bin/ip', 'route', 'show', 'default')).toBe(`default via ${first.gateway} dev eth0`);
+    expect(await inside('/bin/cat', '/etc/resolv.conf')).toContain(`nameserver ${first.gateway}`);
+    for (const gateway of [first.gateway, second.gateway])
+      expect(await inside('/bin/ping', '-c', '1', '-w', '5', gateway)).toContain('0% packet loss');
+    await runtime.remove(spec, context());
+    expect((await lab.network.networks()).map((n) => n.networkId)).not.toContain(second.id);
   });
 
   it('holds no privilege beyond its set, no descriptor but the three, and cannot make a user namespace', async () => {

@@ -18,7 +18,7 @@ import type { ContainerRuntimeOptions } from '../ports.js';
 export class ContainerLab {
   readonly root = mkdtempSync(join(tmpdir(), 'bc-'));
   readonly hostTag = `t${randomUUID().slice(0, 8)}`;
-  private readonly network: HostNetwork;
+  readonly network: HostNetwork;
   /** Test files run side by side on one machine: a subnet of our own, very likely. */
   private readonly subnet = `10.${randomInt(64, 224)}.${randomInt(0, 256)}`;
   private readonly blobs: BlobStore;
