@@ -261,7 +261,7 @@ describe('a second network', () => {
     );
     expect(await ask('other')).toBe('');
     const refused = await berth.try(['network', 'rm', 'backend']);
-    expect(refused.err).toContain('network "backend" has nics of instances: "both", "store"');
+    expect(refused.err).toContain('"backend" has nics of instances: "both", "store"');
     await Promise.all(['both', 'store', 'other'].map((name) => berth.delete(name)));
     await berth.run(['network', 'rm', 'backend']);
     expect(await berth.run(['network', 'ls'])).not.toContain('backend');
