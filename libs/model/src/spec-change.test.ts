@@ -9,10 +9,10 @@ const changes = (was: object, wanted: object, labels = {}) =>
   fieldChanges({ spec: spec(was), labels: {} }, { spec: spec(wanted), labels });
 
 it('names each field with its values and when it takes effect', () => {
-  const nic = { network: 'default', ports: [{ hostPort: 8080, guestPort: 80 }] };
+  const nic = { network: 'back', ports: [{ hostPort: 8080, guestPort: 80 }] };
   expect(
     changes(
-      { rootDisk: { sizeMiB: 64 }, nics: [{ network: 'default' }, { network: 'default' }] },
+      { rootDisk: { sizeMiB: 64 }, nics: [{ network: 'default' }, { network: 'back' }] },
       {
         memoryMiB: 128,
         rootDisk: { sizeMiB: 128 },
