@@ -10,6 +10,7 @@ import { snapshots } from './0011-snapshots.js';
 import { networksInDepth } from './0012-networks-in-depth.js';
 import { rebuild } from './0013-rebuild.js';
 import { diskSources } from './0016-disk-sources.js';
+import { snapshotSchedules } from './0017-snapshot-schedules.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
 export interface Migration {
@@ -34,4 +35,5 @@ export const migrations: readonly Migration[] = [
   networksInDepth,
   rebuild,
   diskSources,
+  snapshotSchedules,
 ];

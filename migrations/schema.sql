@@ -282,6 +282,8 @@ CREATE TABLE public.instances (
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
     rebuild_image_id uuid,
+    snapshots_seen_to timestamp with time zone,
+    snapshots_failure jsonb,
     CONSTRAINT instances_check CHECK ((owner_epoch <= epoch_high)),
     CONSTRAINT instances_check1 CHECK (((state <> 'deleting'::text) OR (deleting_since IS NOT NULL))),
     CONSTRAINT instances_desired_check CHECK ((desired = ANY (ARRAY['running'::text, 'stopped'::text, 'paused'::text, 'suspended'::text]))),
@@ -553,6 +555,7 @@ CREATE TABLE public.snapshots (
     taken jsonb,
     resource_version bigint DEFAULT 1 NOT NULL,
     created_at timestamp with time zone NOT NULL,
+    scheduled_for timestamp with time zone,
     CONSTRAINT snapshots_booked_mib_check CHECK ((booked_mib >= 0)),
     CONSTRAINT snapshots_check CHECK (((state = 'ready'::text) = (operation_id IS NULL))),
     CONSTRAINT snapshots_check1 CHECK (((taken IS NOT NULL) OR (state = ANY (ARRAY['creating'::text, 'deleting'::text])))),
@@ -1142,6 +1145,12 @@ CREATE INDEX instances_publishing ON public.instances USING btree (id) WHERE (sp
 CREATE INDEX instances_rebuild_image ON public.instances USING btree (rebuild_image_id) WHERE (rebuild_image_id IS NOT NULL);
 
 --
+-- Name: instances_snapshots; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX instances_snapshots ON public.instances USING btree (id) WHERE (spec ? 'snapshots'::text);
+
+--
 -- Name: instances_state; Type: INDEX; Schema: public; Owner: -
 --
 
@@ -1236,6 +1245,12 @@ CREATE INDEX snapshots_host ON public.snapshots USING btree (host_id) INCLUDE (b
 --
 
 CREATE UNIQUE INDEX snapshots_operation ON public.snapshots USING btree (operation_id);
+
+--
+-- Name: snapshots_scheduled; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE UNIQUE INDEX snapshots_scheduled ON public.snapshots USING btree (instance_id, scheduled_for) WHERE (scheduled_for IS NOT NULL);
 
 --
 -- Name: terminal_tickets_expiry; Type: INDEX; Schema: public; Owner: -

@@ -438,3 +438,113 @@ describe('a disk that begins as a snapshot', () => {
     expect(await refusal(copy('b'))).toBe('stateConflict');
   });
 });
+
+describe('a schedule', () => {
+  const hourly = { everyMinutes: 60, keep: 2 };
+  const minutes = (n: number) => w.clock.advance(n * 60_000);
+  const advance = () => w.store.snapshotSchedulesAdvance();
+  const names = async () => (await w.store.snapshotList(w.projectId, 'a')).map((s) => s.name);
+  const late = async () =>
+    (await w.store.instanceGet(w.projectId, 'a'))?.status.conditions.find((c) => c.type === 'SnapshotsLate');
+  /** The host does all that is asked of it. */
+  async function obeys(): Promise<void> {
+    for (const { id, state } of await orders())
+      await says(id, { state: 'done', taken: state === 'creating' ? taken : null });
+  }
+  const plan = (snapshots: object | undefined) =>
+    w.store.instanceGet(w.projectId, 'a').then((i) =>
+      w.store.instanceUpdate(ctx, {
+        projectId: w.projectId,
+        name: 'a',
+        spec: InstanceSpec.parse({ ...i?.spec, snapshots }),
+        deadlineSeconds: 60,
+      }),
+    );
+
+  test('takes one of each hour while its instance runs, keeps the newest, and those of users', async () => {
+    await running('a');
+    await ready('a', 'mine');
+    await plan(hourly);
+    expect(await advance()).toEqual([]);
+    minutes(59);
+    expect(await advance()).toEqual([]);
+    minutes(1);
+    // Two APIs look at the same time, and one of them again.
+    const looks = await Promise.all([advance(), advance()]);
+    expect(looks.flat()).toEqual([alpha.id]);
+    expect(await advance()).toEqual([]);
+    expect(await get('a', 'auto-20260101-0100')).toMatchObject({
+      state: 'creating',
+      actor: 'system:snapshots',
+      scheduledFor: '2026-01-01T01:00:00.000Z',
+    });
+    await obeys();
+    // Of what was missed the last is made up for.
+    minutes(150);
+    await advance();
+    await obeys();
+    minutes(60);
+    await advance();
+    expect(await names()).toEqual(['mine', 'auto-20260101-0100', 'auto-20260101-0300', 'auto-20260101-0400']);
+    await obeys();
+    await advance();
+    await obeys();
+    expect(await names()).toEqual(['mine', 'auto-20260101-0300', 'auto-20260101-0400']);
+    // One that somebody deletes does not come again.
+    await drop('a', 'auto-20260101-0400');
+    await obeys();
+    expect(await advance()).toEqual([]);
+    await plan(undefined);
+    minutes(600);
+    expect(await advance()).toEqual([]);
+  });
+
+  test('says why it is late and what to do, tries again while it is refused, and loses none meanwhile', async () => {
+    await running('a');
+    await plan({ ...hourly, keep: 1 });
+    minutes(60);
+    await advance();
+    await obeys();
+    minutes(60);
+    await w.store.hostsSilentMark(-1);
+    expect(await advance()).toEqual([]);
+    expect(await late()).toMatchObject({
+      reason: 'unavailable',
+      message: expect.stringContaining('alpha is silent') as string,
+      remedy: expect.stringContaining('agent') as string,
+    });
+    await advance();
+    const told = async () =>
+      (await w.store.eventsRead(null, 1000)).events.filter((e) => e.type === 'instance.snapshotsLate');
+    await w.store.eventsNumber();
+    expect(await told()).toHaveLength(1);
+    expect(await names()).toEqual(['auto-20260101-0100']);
+    await w.store.hostSeen(alpha.id, alpha.session);
+    await advance();
+    const [order] = await orders();
+    await says(order?.id ?? '', {
+      state: 'failed',
+      code: 'noSpace',
+      message: 'the pool is full',
+      remedy: 'Make room.',
+    });
+    expect(await late()).toMatchObject({ reason: 'noSpace', remedy: 'Make room.' });
+    expect(await names()).toEqual(['auto-20260101-0100']);
+    // What the host gave up is not asked for again before the next hour.
+    expect(await advance()).toEqual([]);
+    minutes(60);
+    await advance();
+    await obeys();
+    expect(await late()).toBeUndefined();
+    await advance();
+    await obeys();
+    expect(await names()).toEqual(['auto-20260101-0300']);
+  });
+
+  test('leaves alone what does not run', async () => {
+    await stopped('a');
+    await plan(hourly);
+    minutes(60);
+    expect([await advance(), await names(), await late()]).toEqual([[], [], undefined]);
+  });
+});

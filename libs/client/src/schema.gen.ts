@@ -1448,6 +1448,12 @@ export interface components {
             snapshot: string;
           };
         };
+        snapshots?: {
+          everyMinutes: number;
+          keep: number;
+          /** @default 0 */
+          offsetMinutes?: number;
+        };
         userData?: string;
         vcpus?: number;
         /** @default [] */
@@ -1973,6 +1979,12 @@ export interface components {
             snapshot: string;
           };
         };
+        snapshots?: {
+          everyMinutes: number;
+          keep: number;
+          /** @default 0 */
+          offsetMinutes: number;
+        };
         userData?: string;
         vcpus?: number;
         /** @default [] */
@@ -2201,6 +2213,12 @@ export interface components {
             snapshot: string;
           };
         };
+        snapshots?: {
+          everyMinutes: number;
+          keep: number;
+          /** @default 0 */
+          offsetMinutes?: number;
+        };
         userData?: string;
         vcpus?: number;
         /** @default [] */
@@ -2348,6 +2366,12 @@ export interface components {
             snapshot: string;
           };
         };
+        snapshots?: {
+          everyMinutes: number;
+          keep: number;
+          /** @default 0 */
+          offsetMinutes: number;
+        };
         userData?: string;
         vcpus?: number;
         /** @default [] */
@@ -2479,6 +2503,12 @@ export interface components {
             instance: string;
             snapshot: string;
           };
+        };
+        snapshots?: {
+          everyMinutes: number;
+          keep: number;
+          /** @default 0 */
+          offsetMinutes?: number;
         };
         userData?: string;
         vcpus?: number;
@@ -2945,6 +2975,7 @@ export interface components {
       operationId: string | null;
       project: string;
       resourceVersion: number;
+      scheduledFor: string | null;
       /** @enum {string} */
       state: 'creating' | 'ready' | 'reverting' | 'deleting';
       takenAt: string | null;

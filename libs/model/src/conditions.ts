@@ -18,6 +18,9 @@ export const watchdogExpiredType = 'WatchdogExpired';
 /** Type of the condition of a machine whose file systems are frozen, until they are thawed. */
 export const filesystemsFrozenType = 'FilesystemsFrozen';
 
+/** Type of the condition of an instance whose last snapshot by schedule was not taken, until one is. */
+export const snapshotsLateType = 'SnapshotsLate';
+
 type Said = { readonly type: string; readonly reason: string };
 
 /** Whether it says that a watchdog paused a machine, which is held until somebody lets it go on. */

@@ -13,6 +13,7 @@ import {
   VolumeId,
 } from './ids.js';
 import { PublishedPort, portsOf, portText } from './published-port.js';
+import { SnapshotSchedule } from './snapshot.js';
 import { VolumeMount } from './volume.js';
 
 export const Isolation = z.enum(['vm', 'microvm', 'container']);
@@ -136,6 +137,8 @@ export const InstanceSpec = z
     cloudInit: CloudInitSpec.optional(),
     /** A watchdog device (i6300esb) for the guest to arm (vm). A change takes effect at the next start. */
     watchdog: z.strictObject({ action: WatchdogAction }).optional(),
+    /** Snapshots by schedule (vm). A change takes effect at once. */
+    snapshots: SnapshotSchedule.optional(),
     restart: RestartPolicy.default({ policy: 'never', backoffSeconds: 1, maxBackoffSeconds: 300 }),
     placement: PlacementSpec.default({ selector: {}, accel: 'any', driver: 'any', arch: 'x86_64' }),
     desired: Desired.default('running'),
@@ -155,6 +158,8 @@ export const InstanceSpec = z
           'only for isolation vm; a container that ends is started again by its restart policy',
         );
       if (s.volumes.length > 0) refuse('volumes', 'only for isolation vm; leave the list empty');
+      if (s.snapshots !== undefined)
+        refuse('snapshots', "only for isolation vm: a container's layer has no snapshots; leave it out");
       if (s.rootDisk.source !== undefined)
         ctx.addIssue({
           code: 'custom',

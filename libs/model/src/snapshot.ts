@@ -11,6 +11,26 @@ import { Name, OperationId, SnapshotId, VolumeId } from './ids.js';
 export const Consistency = z.enum(['application', 'filesystem', 'crash']);
 export type Consistency = z.infer<typeof Consistency>;
 
+/**
+ * Snapshots that are taken by themselves while the instance runs: at every multiple of `everyMinutes` since 1970-01-01T00:00Z, moved
+ * by `offsetMinutes`. So 60 is every full hour, and 1440 with an offset of 120 is 02:00 UTC each day.
+ */
+export const SnapshotSchedule = z
+  .strictObject({
+    everyMinutes: z
+      .int()
+      .min(5)
+      .max(60 * 24 * 366),
+    offsetMinutes: z.int().min(0).default(0),
+    /** How many of them are kept, the newest. Those that users asked for are not counted, and never deleted. */
+    keep: z.int().min(1).max(64),
+  })
+  .refine((s) => s.offsetMinutes < s.everyMinutes, {
+    path: ['offsetMinutes'],
+    message: 'must be less than everyMinutes',
+  });
+export type SnapshotSchedule = z.infer<typeof SnapshotSchedule>;
+
 export const SnapshotCreate = z.strictObject({ name: Name }).meta({ id: 'SnapshotCreate' });
 export type SnapshotCreate = z.infer<typeof SnapshotCreate>;
 
@@ -35,6 +55,8 @@ export const Snapshot = z
     name: Name,
     /** Who asked for it. */
     actor: z.string(),
+    /** The moment of its schedule; null for one that a user asked for. */
+    scheduledFor: z.iso.datetime().nullable(),
     /** All but `ready` name the operation that owns it. */
     state: z.enum(['creating', 'ready', 'reverting', 'deleting']),
     /** Null until it is taken, as are `takenAt` and what is concluded from. */

@@ -21,6 +21,7 @@ const nothing = {
   hostsSilentMark: () => Promise.resolve([]),
   placementsWithdraw: () => Promise.resolve([]),
   deletionsAdvance: () => Promise.resolve([]),
+  snapshotSchedulesAdvance: () => Promise.resolve([]),
   idempotencyTrim: () => Promise.resolve(0),
   hostSessionsTrim: () => Promise.resolve(0),
   browserSessionsTrim: () => Promise.resolve(0),

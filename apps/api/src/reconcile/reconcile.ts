@@ -64,6 +64,15 @@ export const tasks: readonly Task[] = [
     },
   },
   {
+    name: 'snapshots that are due by schedule are taken, and old ones go',
+    everyMs: 10_000,
+    run: async (d) => {
+      const hosts = await d.store.snapshotSchedulesAdvance();
+      for (const host of hosts) d.wake.dispatch(host);
+      if (hosts.length > 0) d.wake.operations();
+    },
+  },
+  {
     name: 'what waits is offered again',
     everyMs: 5000,
     run: (d) => {

@@ -181,12 +181,19 @@ async function updateWrite(tx: Tx, ctx: RequestContext, update: InstanceUpdate) 
     state: waits ? 'running' : 'succeeded',
   });
   const generation = i.generation + 1;
-  await tx.changed(`UPDATE instances SET spec = $2, labels = $3, generation = $4 WHERE id = $1`, [
-    i.id,
-    JSON.stringify(spec),
-    JSON.stringify(labels),
-    generation,
-  ]);
+  await tx.changed(
+    `UPDATE instances SET spec = $2, labels = $3, generation = $4,
+         snapshots_seen_to = CASE WHEN $5 THEN snapshots_seen_to ELSE $6 END WHERE id = $1`,
+    [
+      i.id,
+      JSON.stringify(spec),
+      JSON.stringify(labels),
+      generation,
+      // Another schedule begins now.
+      sameValue(spec.snapshots, i.spec.snapshots),
+      tx.now,
+    ],
+  );
   await volumesRelease(tx, ctx, i.id);
   await revisionWrite(tx, ctx, { id: i.id, generation, spec, labels, operationId });
   await eventsWrite(tx, ctx, [

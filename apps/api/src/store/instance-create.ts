@@ -59,8 +59,8 @@ async function createIn(
   const runs = spec.desired === 'running' || spec.desired === 'paused';
   await tx.changed(
     `INSERT INTO instances (id, project_id, name, uuid, labels, spec, isolation, desired, generation, run_generation,
-       image_id, image_digest, state, reason, operation_id, created_at, updated_at)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11, $12, $15, $13, $14, $14)`,
+       image_id, image_digest, state, reason, operation_id, created_at, updated_at, snapshots_seen_to)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11, $12, $15, $13, $14, $14, $16)`,
     [
       id,
       projectId,
@@ -78,6 +78,7 @@ async function createIn(
       tx.now,
       // As stateRefresh would say it, so that it finds nothing to change.
       runs ? waitsForScheduler : null,
+      spec.snapshots === undefined ? null : tx.now,
     ],
   );
   await revisionWrite(tx, ctx, { id, generation: 1, spec, labels, operationId });

@@ -21,6 +21,7 @@ interface InstanceRow {
   deadline: Date | null;
   reason: string | null;
   conditions: Instance['status']['conditions'];
+  snapshots_failure: Instance['status']['conditions'][number] | null;
   decision_id: string | null;
   created_at: Date;
   updated_at: Date;
@@ -84,7 +85,10 @@ function toInstance(r: InstanceRow): Instance {
       power: r.power,
       driver: r.driver,
       lastExit: r.exit,
-      conditions: r.conditions,
+      conditions: [
+        ...r.conditions,
+        ...(r.snapshots_failure === null || r.spec.snapshots === undefined ? [] : [r.snapshots_failure]),
+      ],
       nics: r.nics ?? [],
       volumes: (r.volumes ?? []).map((v) => ({ ...v, serial: volumeSerial(v.id) })),
       appliedGeneration: r.applied_generation,

@@ -25,6 +25,7 @@ import * as instances from './instance-read.js';
 import { ledgerListen } from './listen.js';
 import * as meta from './meta.js';
 import * as operations from './operations.js';
+import { snapshotSchedulesAdvance } from './snapshot-schedules.js';
 import * as placements from './placements.js';
 import { Presence } from './presence.js';
 import * as networks from './networks.js';
@@ -160,7 +161,13 @@ function bindPlacement(db: Db) {
     ...bindAll(db, reports),
     ...bindAll(db, { snapshotReport }),
     ...bindAll(db, deadlines),
-    ...bindAll(db, { hostsSilentMark, placementsWithdraw, fenceRecord, deletionsAdvance }),
+    ...bindAll(db, {
+      hostsSilentMark,
+      placementsWithdraw,
+      fenceRecord,
+      deletionsAdvance,
+      snapshotSchedulesAdvance,
+    }),
     ...bindAll(db, { operationGet, operationList, operationStart, operationStep, operationFinish }),
   };
 }

@@ -8,6 +8,7 @@ interface SnapshotRow {
   instance: string;
   name: string;
   actor: string;
+  scheduled_for: Date | null;
   state: Snapshot['state'];
   taken: SnapshotTaken | null;
   booked_mib: number;
@@ -29,6 +30,7 @@ const toSnapshot = (s: SnapshotRow): Snapshot => ({
   instance: s.instance,
   name: s.name,
   actor: s.actor,
+  scheduledFor: s.scheduled_for?.toISOString() ?? null,
   state: s.state,
   consistency: s.taken?.consistency ?? null,
   indications: s.taken?.indications ?? [],

@@ -6,6 +6,7 @@ import { eventsWrite } from './events.js';
 import { assignmentsRaise } from './instance-change.js';
 import { operationEnd, stepWrite } from './operations.js';
 import type { SnapshotOrderRow, SnapshotReport } from './rows.js';
+import { lateClear, lateWrite } from './snapshot-schedules.js';
 import { instanceLock } from './state.js';
 
 interface Ordered {
@@ -15,6 +16,7 @@ interface Ordered {
   instance: string;
   name: string;
   state: Snapshot['state'];
+  scheduled_for: Date | null;
 }
 
 const untouched = { changed: false, freed: false };
@@ -35,7 +37,7 @@ export async function snapshotReport(
     );
     if (named === null || !(await instanceLock(tx, named.instance_id))) return untouched;
     const s = await tx.row<Ordered & Record<string, unknown>>(
-      `SELECT s.id, s.project_id, s.instance_id, i.name AS instance, s.name, s.state FROM snapshots s
+      `SELECT s.id, s.project_id, s.instance_id, i.name AS instance, s.name, s.state, s.scheduled_for FROM snapshots s
        JOIN instances i ON i.id = s.instance_id JOIN hosts h ON h.id = s.host_id AND h.session = $3
        WHERE s.operation_id = $1 AND s.host_id = $2`,
       [orderId, hostId, session],
@@ -57,7 +59,15 @@ export async function snapshotReport(
         state: 'failed',
         error: { code, message, ...(remedy === undefined ? {} : { remedy }) },
       });
+      if (s.scheduled_for !== null && s.state === 'creating')
+        await lateWrite(tx, s.instance_id, {
+          reason: code,
+          message: `snapshot "${s.name}" could not be taken: ${message}`,
+          ...(remedy === undefined ? {} : { remedy }),
+        });
     } else await operationEnd(tx, ctx, orderId, { state: 'succeeded' });
+    if (s.scheduled_for !== null && state === 'done' && s.state === 'creating')
+      await lateClear(tx, s.instance_id);
     const freed = await settle(tx, s, taken, state === 'done');
     if (state === 'done') await told(tx, ctx, s, orderId, taken);
     await assignmentsRaise(tx, [hostId]);

@@ -39,32 +39,46 @@ export async function snapshotCreate(
   try {
     return await inTx(db, async (tx) => {
       const i = await instanceForRequest(tx, { projectId: create.projectId, name: create.instance });
-      refuseDeleting(i);
-      await refuseReverting(tx, i);
-      await refuseRebuilding(tx, i);
-      await refuseTooMany(tx, i);
-      const { disks, hostId } = await disksFor(tx, i);
-      const bookedMiB = disks.reduce((sum, d) => sum + d.size_mib, 0);
-      await diskRoom(tx, hostId, bookedMiB);
-      const operationId = await begin(tx, ctx, i, 'snapshot', create);
-      const id = tx.ids.uuid();
-      await tx.changed(
-        `INSERT INTO snapshots (id, project_id, instance_id, host_id, name, actor, state, operation_id, booked_mib, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, 'creating', $7, $8, $9)`,
-        [id, i.project_id, i.id, hostId, create.name, ctx.actor, operationId, bookedMiB, tx.now],
-      );
-      await tx.changed(
-        `INSERT INTO snapshot_disks (snapshot_id, volume_id, index, size_mib)
-         SELECT $1, d.id, d.n - 1, d.size_mib FROM ROWS FROM (jsonb_to_recordset($2) AS (id uuid, size_mib bigint))
-           WITH ORDINALITY AS d(id, size_mib, n)`,
-        [id, JSON.stringify(disks)],
-      );
-      return asked(tx, ctx, i, { id, name: create.name, operationId, hostId, verb: 'create' });
+      return snapshotBegin(tx, ctx, i, create);
     });
   } catch (error) {
     if (isDuplicate(error, 'snapshots_instance_id_name_key')) throw nameTaken('snapshot', create.name);
     throw error;
   }
+}
+
+/**
+ * Asks its host for one of an instance that is locked. @param scheduledFor the moment of its schedule, null when a user asks
+ * @throws as `snapshotCreate`
+ */
+export async function snapshotBegin(
+  tx: Tx,
+  ctx: RequestContext,
+  i: Locked,
+  create: Pick<SnapshotTarget, 'name' | 'deadlineSeconds'>,
+  scheduledFor: Date | null = null,
+): Promise<InstanceChange> {
+  refuseDeleting(i);
+  await refuseReverting(tx, i);
+  await refuseRebuilding(tx, i);
+  await refuseTooMany(tx, i);
+  const { disks, hostId } = await disksFor(tx, i);
+  const bookedMiB = disks.reduce((sum, d) => sum + d.size_mib, 0);
+  await diskRoom(tx, hostId, bookedMiB);
+  const operationId = await begin(tx, ctx, i, 'snapshot', create);
+  const id = tx.ids.uuid();
+  await tx.changed(
+    `INSERT INTO snapshots (id, project_id, instance_id, host_id, name, actor, state, operation_id, booked_mib, created_at, scheduled_for)
+         VALUES ($1, $2, $3, $4, $5, $6, 'creating', $7, $8, $9, $10)`,
+    [id, i.project_id, i.id, hostId, create.name, ctx.actor, operationId, bookedMiB, tx.now, scheduledFor],
+  );
+  await tx.changed(
+    `INSERT INTO snapshot_disks (snapshot_id, volume_id, index, size_mib)
+         SELECT $1, d.id, d.n - 1, d.size_mib FROM ROWS FROM (jsonb_to_recordset($2) AS (id uuid, size_mib bigint))
+           WITH ORDINALITY AS d(id, size_mib, n)`,
+    [id, JSON.stringify(disks)],
+  );
+  return asked(tx, ctx, i, { id, name: create.name, operationId, hostId, verb: 'create' });
 }
 
 /** @see SnapshotStore.snapshotRevert */

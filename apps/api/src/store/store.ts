@@ -338,6 +338,8 @@ export interface ReconcileStore {
   placementsWithdraw(): Promise<readonly InstanceId[]>;
   /** Moves deletions on (tombstones, final removal) that a lost wake-up left; returns hosts whose list changed. */
   deletionsAdvance(): Promise<readonly HostId[]>;
+  /** Asks for snapshots that are due by schedule, and for the removal of those beyond what is kept; returns hosts whose list changed. */
+  snapshotSchedulesAdvance(): Promise<readonly HostId[]>;
   /** Drops expired idempotency keys; returns how many. */
   idempotencyTrim(): Promise<number>;
   /** Drops all but each host's newest `keep` sessions; returns how many. */

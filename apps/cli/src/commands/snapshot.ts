@@ -1,7 +1,9 @@
 import { answer, type Schemas } from '@berth/client';
+import { exitCodes, Failure } from '../failure.js';
 import { accept, type WaitOptions, waiting } from '../operation.js';
 import { age, listText, objectText, type Column } from '../output.js';
-import { examples, ofInstance, say, type Commands, type Session } from '../session.js';
+import { examples, ofInstance, say, wholeNumber, type Commands, type Session } from '../session.js';
+import { specChange } from '../spec-change.js';
 import { snapshotCopyCommand } from './snapshot-copy.js';
 
 type Snapshot = Schemas['Snapshot'];
@@ -16,6 +18,7 @@ const columns: readonly Column<Snapshot>[] = [
   { head: 'DISKS', cell: (s) => s.disks.map((d) => d.volume).join(',') },
   { head: 'BOOKED', cell: (s) => `${s.bookedMiB} MiB` },
   { head: 'AGE', cell: (s) => age(s.takenAt ?? s.createdAt, Date.now()) },
+  { head: 'SCHEDULED FOR', wide: true, cell: (s) => s.scheduledFor },
   { head: 'CONCLUDED FROM', wide: true, cell: (s) => s.indications.join('; ') },
 ];
 
@@ -65,6 +68,7 @@ export const snapshotCommands: Commands = (program, session) => {
     });
   examples(revert, 'berth stop web\nberth snapshot revert web before-upgrade');
   snapshotCopyCommand(snapshot, session);
+  scheduleCommand(snapshot, session);
   const remove = waiting(snapshot.command('rm <instance> <name...>'))
     .description('delete snapshots; the disks stay as they are')
     .action(async (name: string, refs: string[], options: WaitOptions) => {
@@ -75,6 +79,47 @@ export const snapshotCommands: Commands = (program, session) => {
     });
   examples(remove, 'berth snapshot rm web before-upgrade');
 };
+
+interface ScheduleOptions extends WaitOptions {
+  readonly every?: number;
+  readonly offset: number;
+  readonly keep?: number;
+  readonly off?: boolean;
+}
+
+const scheduleCommand: Commands = (snapshot, session) => {
+  const schedule = waiting(snapshot.command('schedule <instance>'))
+    .description('have snapshots taken by themselves while it runs, and the newest kept')
+    .option('--every <minutes>', 'from one to the next', (t) => wholeNumber('--every', t))
+    .option('--offset <minutes>', 'past every multiple of that, in UTC', (t) => wholeNumber('--offset', t), 0)
+    .option('--keep <count>', 'how many of them are kept', (t) => wholeNumber('--keep', t))
+    .option('--off', 'no more; those that are there stay')
+    .action(async (name: string, options: ScheduleOptions) => {
+      const snapshots = scheduleOf(options);
+      await specChange(session(), name, options, ({ snapshots: _, ...spec }) =>
+        snapshots === null ? spec : { ...spec, snapshots },
+      );
+    });
+  examples(
+    schedule,
+    `berth snapshot schedule web --every 60 --keep 24
+     berth snapshot schedule db --every 1440 --offset 120 --keep 7   # at 02:00 UTC each day
+     berth snapshot schedule web --off`,
+  );
+};
+
+/** @throws Failure for half of a schedule, and for one with its end */
+function scheduleOf({
+  every,
+  offset,
+  keep,
+  off,
+}: ScheduleOptions): NonNullable<Schemas['Instance']['spec']['snapshots']> | null {
+  if (off === true && every === undefined && keep === undefined) return null;
+  if (off === true || every === undefined || keep === undefined)
+    throw new Failure('say --every and --keep, or --off', exitCodes.usage);
+  return { everyMinutes: every, offsetMinutes: offset, keep };
+}
 
 const ofSnapshot = (s: Session, name: string, snapshot: string) => ({
   path: { ...ofInstance(s, name).path, snapshot },
