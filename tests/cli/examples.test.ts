@@ -41,6 +41,7 @@ const wanted: Readonly<Record<string, 'running' | 'paused' | 'stopped'>> = {
   resume: 'paused',
   start: 'stopped',
   revert: 'stopped',
+  network: 'stopped',
 };
 
 let lab: CliLab;

@@ -260,6 +260,15 @@ describe('a second network', () => {
       (await ask('both')).includes('nonce=store') ? true : undefined,
     );
     expect(await ask('other')).toBe('');
+    expect((await berth.try(['network', 'attach', 'other', 'backend'])).err).toContain('stop it');
+    await berth.run(['stop', 'other']);
+    await berth.run(['network', 'attach', 'other', 'backend']);
+    await berth.run(['start', 'other']);
+    await until('it has come to its neighbours', 20_000, async () =>
+      (await ask('other')).includes('nonce=store') ? true : undefined,
+    );
+    await berth.run(['stop', 'other']);
+    await berth.run(['network', 'detach', 'other', 'backend']);
     const refused = await berth.try(['network', 'rm', 'backend']);
     expect(refused.err).toContain('"backend" has nics of instances: "both", "store"');
     await Promise.all(['both', 'store', 'other'].map((name) => berth.delete(name)));

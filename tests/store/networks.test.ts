@@ -1,4 +1,4 @@
-import type { BerthError, HostNetworkSpec, InstanceSpec } from '@berth/model';
+import type { BerthError, HostNetworkSpec } from '@berth/model';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { openStore } from '../../apps/api/src/store/open.js';
 import type { ThrowawayPostgres } from '../support/postgres.js';
@@ -46,7 +46,11 @@ const remove = (name: string) =>
   w.store.instanceDelete(ctx, { projectId: w.projectId, name, deadlineSeconds: 60 });
 
 const made = (name: string, cidr?: string, projectId = w.projectId) =>
-  w.store.networkCreate(ctx, { projectId, body: { name, ...(cidr === undefined ? {} : { cidr }) } });
+  w.store.networkCreate(ctx, {
+    projectId,
+    body: { name, ...(cidr === undefined ? {} : { cidr }) },
+    anyRange: true,
+  });
 const gone = (name: string) => w.store.networkDelete(ctx, { projectId: w.projectId, name });
 const failure = (work: Promise<unknown>) =>
   work.then(
@@ -177,25 +181,57 @@ test('an address that is asked for is given for life, and refused by the field w
     expect((await create(w, `auto-${i}`, { nics: [{ network: 'back' }] })).status.nics[0]?.ipv4).toBe(
       `192.168.9.${last}`,
     );
-  const change = (nics: InstanceSpec['nics']) =>
-    failure(
-      w.store.instanceUpdate(ctx, {
-        projectId: w.projectId,
-        name: 'a',
-        spec: { ...a.spec, nics },
-        deadlineSeconds: 60,
-      }),
-    );
-  for (const address of [undefined, '192.168.9.9'])
-    expect(await change([{ network: 'default' }, { network: 'back', address }])).toMatchObject({
-      code: 'invalid',
-      publicMessage: expect.stringContaining('keep their networks and addresses') as string,
-    });
   await place(w, a, host);
   const lease = (await w.store.assignmentsOffer(host.id))?.networks.find((n) => n.name === 'back')?.leases;
   expect(lease).toMatchObject([{ name: 'a', ipv4: '192.168.9.5', mac: a.status.nics[1]?.mac }]);
   await remove('b');
   expect((await at('again', '192.168.9.14')).status.nics[1]?.ipv4).toBe('192.168.9.14');
+});
+
+test('a subnet beside the supernet is for who administers the cluster', async () => {
+  const chosen = (cidr: string) =>
+    w.store.networkCreate(ctx, { projectId: w.projectId, body: { name: 'x', cidr }, anyRange: false });
+  for (const cidr of ['10.63.0.0/16', '192.168.1.0/24']) {
+    const error = await failure(chosen(cidr));
+    expect(error).toMatchObject({ code: 'forbidden', options: { errors: [{ path: '/cidr' }] } });
+    expect(error?.options.remedy).toContain('choose one in 10.64.0.0/12');
+  }
+  expect((await chosen('10.79.0.0/16')).gateway).toBe('10.79.0.1');
+});
+
+test('nics come, go and trade places while no host has the instance; what stays keeps MAC and address', async () => {
+  await made('back');
+  await made('side');
+  const a = await create(w, 'a', { nics: [{ network: 'default' }, { network: 'back' }] });
+  const on = async (...places: (string | [network: string, address: string])[]) => {
+    const nics = places.map((place) =>
+      typeof place === 'string' ? { network: place } : { network: place[0], address: place[1] },
+    );
+    const spec = { ...a.spec, nics };
+    const at = { projectId: w.projectId, name: 'a', deadlineSeconds: 60 };
+    return (await w.store.instanceUpdate(ctx, { ...at, spec })).instance.status.nics;
+  };
+  const [first, second] = a.status.nics;
+  expect(await on('back', 'default')).toMatchObject([second, first]);
+  const three = await on('side', 'back', 'default');
+  expect(three).toMatchObject([{ network: 'side', ipv4: '10.64.2.2' }, second, first]);
+  expect(await on('back')).toMatchObject([second]);
+  expect(await failure(gone('default'))).toBeNull();
+  expect(await failure(on('back', 'nowhere'))).toMatchObject({ code: 'invalid' });
+  expect(await on('back', 'side')).toMatchObject([second, { network: 'side', ipv4: '10.64.2.2' }]);
+  // Another address, the same nic; one that is asked for no more stays.
+  expect(await on(['back', '10.64.1.77'])).toMatchObject([{ ...second, ipv4: '10.64.1.77' }]);
+  expect(await on('back')).toMatchObject([{ ...second, ipv4: '10.64.1.77' }]);
+  expect(await failure(on(['back', '10.64.2.77']))).toMatchObject({ code: 'invalid' });
+
+  await place(w, a, host);
+  const refused = await failure(on('side'));
+  expect(refused).toMatchObject({
+    code: 'stateConflict',
+    options: { remedy: expect.stringContaining('stop it') },
+  });
+  await report(w, host, { instance: a, epoch: 1, phase: 'ended' });
+  expect(await on()).toEqual([]);
 });
 
 test('each instance that comes or ends changes the leases under a higher revision', async () => {

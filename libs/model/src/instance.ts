@@ -80,9 +80,9 @@ export const RootDisk = z.strictObject({
 
 export const NicSpec = z.strictObject({
   network: Name.default('default'),
-  /** Its address for life; absent: the lowest free one of the network. */
+  /** Its address; absent: the one it has, which was the lowest free one of the network. */
   address: z.ipv4().optional(),
-  /** Ports of its host that lead to this nic. They and the groups can change while the instance runs; the network and the address cannot. */
+  /** Ports of its host that lead to this nic. They and the groups can change while the instance runs; network and address while it is stopped. */
   ports: z.array(PublishedPort).max(32).optional(),
   /** Security groups of the project. With none, all may be connected to; with some, what their rules allow. */
   securityGroups: z.array(Name).max(8).optional(),

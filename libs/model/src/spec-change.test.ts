@@ -32,6 +32,16 @@ it('names each field with its values and when it takes effect', () => {
   ]);
 });
 
+it('lets nics come and go with the next start', () => {
+  const nics = [{ network: 'default' }, { network: 'back' }];
+  expect(changes({ nics }, { nics: nics.slice(1) })).toMatchObject([
+    { path: '/spec/nics', effect: 'nextStart' },
+  ]);
+  expect(changes({ nics }, { nics: [nics[0], { network: 'other' }] })).toMatchObject([
+    { path: '/spec/nics/1/network', effect: 'nextStart', from: 'back', to: 'other' },
+  ]);
+});
+
 it('finds nothing in what is the same, whatever the order of its keys', () => {
   const turned = (value: unknown): unknown =>
     typeof value !== 'object' || value === null

@@ -42,12 +42,16 @@ interface Changing {
   readonly labels: Readonly<Record<string, string>>;
 }
 
+/** Nics come and go only while nothing runs. */
+const nicsPath = /^\/spec\/nics(\/\d+\/(network|address))?$/;
+
 /** Every field that differs, in the order of their paths; an empty list where nothing does. */
 export function fieldChanges(was: Changing, wanted: Changing): FieldChange[] {
   const kept = keptByRun.map((field) => `/spec/${field}`);
   return differences('', was, wanted).map(({ path, from, to }) => ({
     path,
-    effect: kept.some((k) => path === k || path.startsWith(`${k}/`)) ? 'nextStart' : 'now',
+    effect:
+      nicsPath.test(path) || kept.some((k) => path === k || path.startsWith(`${k}/`)) ? 'nextStart' : 'now',
     from,
     to,
   }));

@@ -30,6 +30,10 @@ export function seesProject(principal: Principal, project: string): boolean {
   return principal.project === null || principal.project === project;
 }
 
+/** Whether it may do what touches all projects and hosts. */
+export const administersCluster = (principal: Principal): boolean =>
+  principal.project === null && roleCovers(principal.role, 'admin');
+
 /**
  * Decides one request before anything of its body is read or looked up. A foreign project is `notFound`, whether it
  * exists or not, because nothing was looked up. @throws BerthError notFound, forbidden

@@ -2,6 +2,7 @@ import { Network, NetworkCreate } from '@berth/model';
 import { Body, Controller, Delete, Get, Headers, Inject, Param, Post, Res } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import type { z } from 'zod';
+import { administersCluster } from '../access/principal.js';
 import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { ifMatchOf, setEtag } from './etag.js';
@@ -41,7 +42,8 @@ export class NetworksController {
       return network;
     };
     const context = answering(reply, asking.context, answer);
-    const made = await this.deps.store.networkCreate(context, { projectId, body });
+    const anyRange = administersCluster(asking.principal);
+    const made = await this.deps.store.networkCreate(context, { projectId, body, anyRange });
     this.deps.wake.ledger();
     return answer(made);
   }

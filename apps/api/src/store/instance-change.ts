@@ -20,6 +20,7 @@ import { diskRoom } from './capacity.js';
 import { refuseDetached, refuseReverting } from './snapshot-guards.js';
 import { portsBook } from './published-ports.js';
 import { nicGroupsHold } from './nic-groups.js';
+import { nicsChange } from './ipam.js';
 import { volumesClaim, volumesRelease } from './volume-claims.js';
 import type { InstanceChange, UpdatePreview, Verb } from './rows.js';
 import { stateRefresh } from './state.js';
@@ -119,13 +120,6 @@ function refuseFrozen(spec: InstanceSpec, was: InstanceSpec): void {
         'cannot change after creation',
         frozenRemedies[field] ?? 'create another instance',
       );
-  const fixed = (s: InstanceSpec): object[] => s.nics.map(({ network, address }) => ({ network, address }));
-  if (!sameValue(fixed(spec), fixed(was)))
-    throw invalidField(
-      '/spec/nics',
-      'keep their networks and addresses after creation; only their ports and security groups can change',
-      'create another instance',
-    );
 }
 
 export interface InstanceUpdate {
@@ -171,6 +165,7 @@ async function updateWrite(tx: Tx, ctx: RequestContext, update: InstanceUpdate) 
   const labels = update.labels ?? i.labels;
   refuseFrozen(spec, i.spec);
   await updateClaim(tx, i, spec);
+  await nicsJoin(tx, i, spec);
   // What runs, or is about to, is brought to it by its host.
   const waits = runsOn(i) !== null;
   const operationId = await operationWrite(tx, ctx, {
@@ -220,6 +215,22 @@ async function updateClaim(tx: Tx, i: Locked, spec: InstanceSpec): Promise<void>
   await volumesClaim(tx, { id: i.id, projectId: i.project_id, spec, liveHost });
   await nicGroupsHold(tx, i.project_id, spec);
   if (liveHost !== null) await portsBook(tx, liveHost, { id: i.id, spec });
+}
+
+/** Nics come, go and change places while no host has the instance. @throws stateConflict, invalid, unavailable */
+async function nicsJoin(tx: Tx, i: Locked, spec: InstanceSpec): Promise<void> {
+  const places = ({ nics }: InstanceSpec): object[] =>
+    nics.map(({ network, address }) => ({ network, address }));
+  if (sameValue(places(spec), places(i.spec))) return;
+  if (live(i))
+    throw new BerthError(
+      'stateConflict',
+      `instance "${i.name}" keeps its nics and their addresses while it is on a host`,
+      {
+        remedy: 'stop it, change the networks and addresses of its nics, and start it again',
+      },
+    );
+  await nicsChange(tx, { id: i.id, projectId: i.project_id, nics: spec.nics });
 }
 
 /** A root disk may become larger, on the host where it is. @throws invalid, noRoom */

@@ -9,22 +9,75 @@ export function macOf(nicId: string): string {
   return ['02', ...(hex.slice(-10).match(/../g) ?? [])].join(':');
 }
 
+interface NicWanted {
+  readonly network: string;
+  readonly address?: string | undefined;
+}
+interface NicsOf {
+  readonly id: string;
+  readonly projectId: string;
+  readonly nics: readonly NicWanted[];
+}
+interface NetworkLocked {
+  readonly id: string;
+  readonly name: string;
+  readonly cidr: string;
+}
+/** One nic that is wanted, with the network that it names. */
+interface NicPlan {
+  readonly nic: NicWanted;
+  readonly index: number;
+  readonly network: NetworkLocked;
+}
+
 /**
  * Gives an instance its nics: for each a MAC and the address that is asked for, or the lowest free one of the network. The
  * network's row is locked until the commit, so that two creates never look at the same free address.
  * @throws invalid (network unknown, address not of it), conflict (address taken), unavailable (subnet full)
  */
-export async function nicsAllocate(
-  tx: Tx,
-  instance: { id: string; projectId: string; nics: readonly NicWanted[] },
-): Promise<void> {
-  if (instance.nics.length === 0) return;
-  const names = [...new Set(instance.nics.map((n) => n.network))];
-  const networks = await tx.rows<{ id: string; name: string; cidr: string }>(
-    `SELECT id, name, cidr FROM networks WHERE project_id = $1 AND name = ANY ($2) ORDER BY id FOR NO KEY UPDATE`,
-    [instance.projectId, names],
+export async function nicsAllocate(tx: Tx, instance: NicsOf): Promise<void> {
+  for (const plan of await nicsPlan(tx, instance)) await nicAllocate(tx, instance.id, plan);
+}
+
+/**
+ * Brings the nics of an instance to what is wanted now: one whose network stays keeps its MAC and, unless another is asked
+ * for, its address, whatever its place. Only while no host has the instance. @throws as nicsAllocate
+ */
+export async function nicsChange(tx: Tx, instance: NicsOf): Promise<void> {
+  const plans = await nicsPlan(tx, instance);
+  const has = await tx.rows<{ id: string; network_id: string; ipv4: string }>(
+    `SELECT n.id, n.network_id, host(a.address) AS ipv4 FROM nics n JOIN addresses a ON a.nic_id = n.id
+     WHERE n.instance_id = $1 ORDER BY n.index`,
+    [instance.id],
   );
-  for (const [index, nic] of instance.nics.entries()) {
+  const kept = plans.map((plan) => has.find((one) => one.network_id === plan.network.id) ?? null);
+  const gone = has.filter((one) => !kept.includes(one)).map((one) => one.id);
+  await tx.changed(`DELETE FROM addresses WHERE nic_id = ANY ($1)`, [gone]);
+  await tx.changed(`DELETE FROM nics WHERE id = ANY ($1)`, [gone]);
+  // Out of each other's way first: two may trade places.
+  await tx.changed(`UPDATE nics SET index = index + 1000 WHERE instance_id = $1`, [instance.id]);
+  for (const [at, plan] of plans.entries()) {
+    const nic = kept[at];
+    if (nic === null || nic === undefined) {
+      await nicAllocate(tx, instance.id, plan);
+      continue;
+    }
+    await tx.changed(`UPDATE nics SET index = $2 WHERE id = $1`, [nic.id, plan.index]);
+    const { address } = plan.nic;
+    if (address === undefined || address === nic.ipv4) continue;
+    await addressFree(tx, plan, address);
+    await tx.changed(`UPDATE addresses SET address = $2::inet WHERE nic_id = $1`, [nic.id, address]);
+  }
+}
+
+/** The networks that nics name, locked. @throws invalid */
+async function nicsPlan(tx: Tx, { projectId, nics }: NicsOf): Promise<NicPlan[]> {
+  if (nics.length === 0) return [];
+  const networks = await tx.rows<NetworkLocked & Record<string, unknown>>(
+    `SELECT id, name, cidr FROM networks WHERE project_id = $1 AND name = ANY ($2) ORDER BY id FOR NO KEY UPDATE`,
+    [projectId, [...new Set(nics.map((n) => n.network))]],
+  );
+  return nics.map((nic, index) => {
     const network = networks.find((n) => n.name === nic.network);
     if (network === undefined)
       throw invalidField(
@@ -32,26 +85,15 @@ export async function nicsAllocate(
         `names no network of the project ("${nic.network}")`,
         'list the networks of the project and use one of their names',
       );
-    const path = `/spec/nics/${index}/address`;
-    if (nic.address !== undefined) await addressFree(tx, path, nic.address, network);
-    await nicAllocate(tx, instance.id, index, network, nic.address);
-  }
-}
-
-interface NicWanted {
-  readonly network: string;
-  readonly address?: string | undefined;
-}
-interface NetworkLocked {
-  readonly id: string;
-  readonly name: string;
-  readonly cidr: string;
+    return { nic, index, network };
+  });
 }
 
 const anotherAddress = 'choose another, or leave it out: the lowest free address is taken then';
 
 /** @throws invalid, conflict (names who has it) */
-async function addressFree(tx: Tx, path: string, address: string, network: NetworkLocked): Promise<void> {
+async function addressFree(tx: Tx, { index, network }: NicPlan, address: string): Promise<void> {
+  const path = `/spec/nics/${index}/address`;
   const { first, last } = guestAddresses(network.cidr);
   const number = ipv4Number(address);
   if (number < ipv4Number(first) || number > ipv4Number(last))
@@ -74,13 +116,9 @@ async function addressFree(tx: Tx, path: string, address: string, network: Netwo
   });
 }
 
-async function nicAllocate(
-  tx: Tx,
-  instanceId: string,
-  index: number,
-  network: NetworkLocked,
-  address: string | undefined,
-): Promise<void> {
+async function nicAllocate(tx: Tx, instanceId: string, plan: NicPlan): Promise<void> {
+  const { network, index, nic } = plan;
+  if (nic.address !== undefined) await addressFree(tx, plan, nic.address);
   const nicId = await freshNicId(tx, network.id);
   // The first address is the gateway, the last one is broadcast.
   const taken = await tx.changed(
@@ -92,7 +130,7 @@ async function nicAllocate(
      ), nic AS (
        INSERT INTO nics (id, instance_id, network_id, index, mac) SELECT $3, $4, $1, $5, $6 FROM free
      ) INSERT INTO addresses (network_id, address, nic_id, created_at) SELECT $1, host(address)::inet, $3, $7 FROM free`,
-    [network.id, network.cidr, nicId, instanceId, index, macOf(nicId), tx.now, address ?? null],
+    [network.id, network.cidr, nicId, instanceId, index, macOf(nicId), tx.now, nic.address ?? null],
   );
   if (taken === 0)
     throw new BerthError('unavailable', `network "${network.name}" (${network.cidr}) has no free address`, {

@@ -54,10 +54,11 @@ export async function networkGet(db: Db, projectId: ProjectId, name: string): Pr
 export async function networkCreate(
   db: Db,
   ctx: RequestContext,
-  { projectId, body }: { projectId: ProjectId; body: NetworkCreate },
+  { projectId, body, anyRange }: { projectId: ProjectId; body: NetworkCreate; anyRange: boolean },
 ): Promise<Network> {
   try {
     return await inTx(db, async (tx) => {
+      if (body.cidr !== undefined && !anyRange) await subnetOwn(tx, body.cidr);
       const id = await networkWrite(tx, { projectId, ...body });
       const row = await tx.row<Read>(`${from} WHERE w.id = $1`, [id]);
       if (row === null) throw new Error(`network ${id} is missing`);
@@ -115,6 +116,24 @@ async function subnetChoose(tx: Tx): Promise<string> {
       remedy: 'delete networks that are not needed, or configure a larger network supernet',
     });
   return free.cidr;
+}
+
+/**
+ * A bridge takes its subnet out of what its host reaches otherwise: who has a project alone gets no say in where the
+ * host's packets for a server of the company go. @throws forbidden
+ */
+async function subnetOwn(tx: Tx, cidr: string): Promise<void> {
+  const { networkSupernet } = tx.options;
+  const within = await tx.row<{ yes: boolean }>(`SELECT $1::cidr <<= $2::inet AS yes`, [
+    cidr,
+    networkSupernet,
+  ]);
+  if (within?.yes === true) return;
+  const remedy = `choose one in ${networkSupernet}, leave cidr out, or ask an administrator of the cluster`;
+  throw new BerthError('forbidden', `cidr ${cidr} is not in ${networkSupernet}, the range of networks`, {
+    remedy,
+    errors: [{ path: '/cidr', code: 'forbidden', message: `must be in ${networkSupernet}`, remedy }],
+  });
 }
 
 /** All bridges of a host share its routing table, so no two networks of any project overlap. @throws conflict */

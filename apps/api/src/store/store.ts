@@ -58,8 +58,14 @@ export interface ProjectStore {
 export interface NetworkStore {
   networkList(projectId: ProjectId): Promise<readonly Network[]>;
   networkGet(projectId: ProjectId, name: string): Promise<Network | null>;
-  /** Its subnet overlaps that of no other network of any project. @throws nameTaken, conflict (it would), unavailable (supernet used up) */
-  networkCreate(ctx: RequestContext, create: { projectId: ProjectId; body: NetworkCreate }): Promise<Network>;
+  /**
+   * Its subnet overlaps that of no other network of any project, and is within the supernet unless `anyRange`.
+   * @throws nameTaken, conflict (it would), forbidden (it is not), unavailable (supernet used up)
+   */
+  networkCreate(
+    ctx: RequestContext,
+    create: { projectId: ProjectId; body: NetworkCreate; anyRange: boolean },
+  ): Promise<Network>;
   /** @throws notFound, preconditionFailed, inUse (names the instances) */
   networkDelete(
     ctx: RequestContext,
@@ -235,7 +241,7 @@ export interface InstanceStore {
     create: { projectId: ProjectId; body: InstanceCreate; deadlineSeconds: number },
   ): Promise<rows.InstanceChange>;
   /**
-   * Replaces spec (all but `desired`, `isolation`, `image`, networks of `nics`, which are refused) and labels. What runs is
+   * Replaces spec (all but `desired`, `isolation`, `image`, which are refused; networks of `nics` only while no host has it) and labels. What runs is
    * brought to it by its host, as far as that can be done while it runs; the operation tells when. @throws notFound, preconditionFailed, stateConflict (deleting), invalid
    */
   instanceUpdate(ctx: RequestContext, update: InstanceUpdate): Promise<rows.InstanceChange>;

@@ -1,6 +1,9 @@
 import { answer } from '@berth/client';
 import { networks } from '../kinds.js';
 import { listText, objectText } from '../output.js';
+import { exitCodes, Failure } from '../failure.js';
+import { waiting, type WaitOptions } from '../operation.js';
+import { nicsChange } from '../spec-change.js';
 import { examples, inProject, say, type Commands } from '../session.js';
 
 export const networkCommands: Commands = (program, session) => {
@@ -21,7 +24,7 @@ export const networkCommands: Commands = (program, session) => {
         s.format === 'json' || s.format === 'yaml' ? objectText(made, s.format) : `${name}: ${made.cidr}\n`,
       );
     });
-  examples(create, 'berth network create backend\nberth network create lab --cidr 192.168.40.0/24');
+  examples(create, 'berth network create backend\nberth network create lab --cidr 10.70.40.0/24');
   const list = network
     .command('ls')
     .description('list the networks of the project')
@@ -31,6 +34,22 @@ export const networkCommands: Commands = (program, session) => {
       say(listText(all, networks.columns, s.format));
     });
   examples(list, 'berth network ls\nberth network ls -o json');
+  const attach = waiting(network.command('attach <instance> <network>'))
+    .description('give a stopped instance a nic on a network, as its last one')
+    .action(async (name: string, network: string, options: WaitOptions) => {
+      await nicsChange(session(), name, options, (nics) => [...nics, { network }]);
+    });
+  examples(attach, 'berth network attach db backend');
+  const detach = waiting(network.command('detach <instance> <network>'))
+    .description('take the nic on a network from a stopped instance, and with it its ports and groups there')
+    .action(async (name: string, network: string, options: WaitOptions) => {
+      await nicsChange(session(), name, options, (nics) => {
+        if (nics.some((nic) => nic.network === network)) return nics.filter((nic) => nic.network !== network);
+        const has = nics.map((nic) => nic.network).join(', ') || 'none';
+        throw new Failure(`${name} has no nic on ${network}\n  -> It is on: ${has}`, exitCodes.notFound);
+      });
+    });
+  examples(detach, 'berth network detach db backend');
   const remove = network
     .command('rm <name...>')
     .description('delete networks; no instance may have a nic on one')
