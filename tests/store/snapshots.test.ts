@@ -541,6 +541,28 @@ describe('a schedule', () => {
     expect(await names()).toEqual(['auto-20260101-0300']);
   });
 
+  test('waits for no other: a name that is taken is said of its own instance alone', async () => {
+    await running('a');
+    await running('b');
+    for (const name of ['a', 'b']) {
+      const spec = {
+        ...(await w.store.instanceGet(w.projectId, name))!.spec,
+        snapshots: { ...hourly, offsetMinutes: 0 },
+      };
+      await w.store.instanceUpdate(ctx, { projectId: w.projectId, name, spec, deadlineSeconds: 60 });
+    }
+    await ready('a', 'auto-20260101-0100');
+    await ready('b', 'auto-20260101-0200');
+    minutes(60);
+    await advance();
+    expect(await late()).toMatchObject({ reason: 'nameTaken' });
+    expect(await get('b', 'auto-20260101-0100')).toMatchObject({ state: 'creating' });
+    await obeys();
+    minutes(60);
+    await advance();
+    expect(await get('a', 'auto-20260101-0200')).toMatchObject({ state: 'creating' });
+  });
+
   test('leaves alone what does not run', async () => {
     await stopped('a');
     await plan(hourly);

@@ -2,9 +2,10 @@ import type { HostId, ProjectId, SnapshotSchedule } from '@berth/model';
 import { BerthError, snapshotsLateType } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
-import { inTx, read } from './db.js';
+import { inTx, isDuplicate, read } from './db.js';
 import { eventsWrite, instanceObject } from './events.js';
 import { instanceForRequest, live, type Locked } from './instance-change.js';
+import { nameTaken } from './refusals.js';
 import { scheduledName, snapshotPlan, type Scheduled } from './snapshot-plan.js';
 import { snapshotBegin, snapshotDelete } from './snapshots.js';
 
@@ -32,7 +33,16 @@ export async function snapshotSchedulesAdvance(db: Db): Promise<readonly HostId[
     `SELECT id, name, project_id FROM instances WHERE spec ? 'snapshots' AND deleting_since IS NULL ORDER BY id`,
   );
   const hosts = new Set<HostId>();
-  for (const one of all) for (const host of await advance(db, one)) hosts.add(host);
+  const failures: unknown[] = [];
+  for (const one of all) {
+    // What fails for one keeps none of the others waiting. A host that is not woken then looks by itself.
+    const asked = await advance(db, one).catch((error: unknown) => {
+      failures.push(error);
+      return [];
+    });
+    for (const host of asked) hosts.add(host);
+  }
+  if (failures.length > 0) throw new AggregateError(failures, 'schedules of snapshots could not be seen to');
   return [...hosts];
 }
 
@@ -43,7 +53,11 @@ async function advance(db: Db, { id, name, project_id: projectId }: Due): Promis
   if (look.take !== null)
     try {
       hosts.push(...(await inTx(db, (tx) => taken(tx, { projectId, name }))));
-    } catch (error) {
+    } catch (cause) {
+      // Somebody may have given the name to a snapshot of theirs.
+      const error = isDuplicate(cause, 'snapshots_instance_id_name_key')
+        ? nameTaken('snapshot', scheduledName(look.take))
+        : cause;
       if (!(error instanceof BerthError)) throw error;
       const { publicMessage: message } = error;
       const { remedy } = error.options;
