@@ -170,17 +170,17 @@ test('a network is made, gets an instance as its second, is kept while that is t
   await make('backend', '8.8.8.0/24');
   await page.getByText('must be private').first().waitFor();
   const faults = await accessFaults(page);
-  await make('backend', '192.168.60.0/24');
-  await row('backend').getByText('192.168.60.1').waitFor();
+  await make('backend', '10.70.60.0/24');
+  await row('backend').getByText('10.70.60.1').waitFor();
   await stage.api.call('post', '/v1/projects/alpha/networks').send({ name: 'elsewhere' }).expect(201);
   await row('elsewhere').waitFor();
 
   await page.goto(`${stage.base}/ui/p/alpha/create`);
   await page.getByLabel('Name', { exact: true }).fill('twofold');
-  await page.getByLabel('also backend (192.168.60.0/24)').check();
+  await page.getByLabel('also backend (10.70.60.0/24)').check();
   faults.push(...(await accessFaults(page)));
   await page.getByRole('button', { name: 'Create twofold' }).click();
-  await page.getByText('192.168.60.2 (backend').waitFor();
+  await page.getByText('10.70.60.2 (backend').waitFor();
 
   const remove = async (name: string): Promise<void> => {
     await row(name)

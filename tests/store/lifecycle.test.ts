@@ -105,12 +105,13 @@ describe('create', () => {
   });
 
   test('one more nic than the subnet has addresses is refused, and a deleted one frees its address', async () => {
-    const nics = Array.from({ length: 8 }, () => ({ network: 'default' }));
-    for (let n = 0; n < 31; n += 1) await create(w, `i${n}`, { nics, desired: 'stopped' });
-    await create(w, 'last', { nics: nics.slice(0, 5), desired: 'stopped' });
-    expect(await refusal(create(w, 'more'))).toBe('unavailable');
+    const body = { name: 'small', cidr: '10.70.0.0/29' };
+    await w.store.networkCreate(ctx, { projectId: w.projectId, body, anyRange: false });
+    const small = { nics: [{ network: 'small' }], desired: 'stopped' as const };
+    for (let n = 0; n < 5; n += 1) await create(w, `i${n}`, small);
+    expect(await refusal(create(w, 'more', small))).toBe('unavailable');
     await remove('i3');
-    expect((await create(w, 'more')).status.nics[0]?.ipv4).toBe('10.64.0.26');
+    expect((await create(w, 'more', small)).status.nics[0]?.ipv4).toBe('10.70.0.5');
   });
 
   test('projects get subnets that never overlap', async () => {
