@@ -15,14 +15,6 @@ export interface Wanted {
   readonly labels?: Record<string, string>;
 }
 
-/** Changes an instance by what it is now, and waits as `accept` does. @throws as `wantedPut` does */
-export const instanceChange = (
-  s: Session,
-  name: string,
-  options: WaitOptions,
-  change: (now: Schemas['Instance']) => Wanted,
-): Promise<void> => accept(s, options, [() => wantedPut(s, name, change)]);
-
 /**
  * Sends what is wanted of an instance. Where it moved meanwhile the change is made anew from what it is then, so that nothing of
  * others is undone. @throws ProblemError
@@ -62,13 +54,13 @@ async function put(
   return answer(s.api.rest.PUT(at, { params: { ...ofInstance(s, name), header, query }, body: change(now) }));
 }
 
-/** Changes a spec alone. */
+/** Changes a spec by what it is now, and waits as `accept` does. @throws as `wantedPut` does */
 export const specChange = (
   s: Session,
   name: string,
   options: WaitOptions,
   change: (spec: Spec) => Spec,
-): Promise<void> => instanceChange(s, name, options, ({ spec }) => ({ spec: change(spec) }));
+): Promise<void> => accept(s, options, [() => wantedPut(s, name, ({ spec }) => ({ spec: change(spec) }))]);
 
 /** The same of its nics. */
 export const nicsChange = (

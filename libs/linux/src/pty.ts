@@ -56,12 +56,12 @@ export function ptyOpen(size: PtySize): Pty {
   try {
     check(c.ioctlPointer(master, TIOCSPTLCK, Buffer.alloc(4)), 'TIOCSPTLCK', '/dev/ptmx');
     ptyResize(master, size);
-    setFlags(master, (flags) => {
-      flags.writeUInt32LE((flags.readUInt32LE(IFLAG) & ~COOKED_INPUT) >>> 0, IFLAG);
-      flags.writeUInt32LE((flags.readUInt32LE(OFLAG) & ~(OPOST | ONLCR)) >>> 0, OFLAG);
-      flags.writeUInt32LE(((flags.readUInt32LE(CFLAG) & ~COOKED_CONTROL) | CS8) >>> 0, CFLAG);
-      flags.writeUInt32LE((flags.readUInt32LE(LFLAG) & ~COOKED_LOCAL) >>> 0, LFLAG);
-    });
+    const flags = flagsOf(master);
+    flags.writeUInt32LE((flags.readUInt32LE(IFLAG) & ~COOKED_INPUT) >>> 0, IFLAG);
+    flags.writeUInt32LE((flags.readUInt32LE(OFLAG) & ~(OPOST | ONLCR)) >>> 0, OFLAG);
+    flags.writeUInt32LE(((flags.readUInt32LE(CFLAG) & ~COOKED_CONTROL) | CS8) >>> 0, CFLAG);
+    flags.writeUInt32LE((flags.readUInt32LE(LFLAG) & ~COOKED_LOCAL) >>> 0, LFLAG);
+    flagsSet(master, flags);
     const input = check(c.fcntl(master, F_DUPFD_CLOEXEC, 3), 'fcntl', 'pty');
     try {
       const how = constants.O_RDWR | O_NOCTTY | O_CLOEXEC;
@@ -90,9 +90,11 @@ export function ptyResize(fd: number, { columns, rows }: PtySize): void {
  * already. What its program sets in the same instant may be undone: nobody can lock a terminal. @throws SystemError
  */
 export function ptyEndLines(master: number): boolean {
-  const output = flagsOf(master).readUInt32LE(OFLAG);
+  const flags = flagsOf(master);
+  const output = flags.readUInt32LE(OFLAG);
   if ((output & ONLCR) !== 0) return false;
-  setFlags(master, (flags) => flags.writeUInt32LE((flags.readUInt32LE(OFLAG) | ONLCR) >>> 0, OFLAG));
+  flags.writeUInt32LE((output | ONLCR) >>> 0, OFLAG);
+  flagsSet(master, flags);
   return true;
 }
 
@@ -102,9 +104,7 @@ function flagsOf(fd: number): Buffer {
   return flags;
 }
 
-function setFlags(fd: number, change: (flags: Buffer) => void): void {
-  const flags = flagsOf(fd);
-  change(flags);
+function flagsSet(fd: number, flags: Buffer): void {
   check(c.ioctlPointer(fd, TCSETS, flags), 'TCSETS', 'pty');
 }
 
