@@ -6,12 +6,11 @@ import { api } from '../api/client.js';
 import { fieldSaid, said } from '../api/problem.js';
 import { projectsQuery, tokensQuery } from '../api/queries.js';
 import { sessionQuery } from '../api/session.js';
-import { ConfirmByName } from '../parts/confirm.js';
-import { Icon } from '../parts/icons.js';
 import { Failure, Waiting } from '../parts/notices.js';
 import { Page, Panel } from '../parts/page.js';
 import { State } from '../parts/state.js';
 import { Time, useNow } from '../parts/time.js';
+import { SureButton } from '../parts/sure-button.js';
 
 export function TokensPage() {
   const { data, error, refetch } = useQuery(tokensQuery);
@@ -136,39 +135,21 @@ function Make() {
 
 function Revoke({ id, name }: { id: string; name: string }) {
   const client = useQueryClient();
-  const [confirming, setConfirming] = useState(false);
   const revoke = useMutation({
     mutationFn: () => answer(api.rest.DELETE('/v1/tokens/{id}', { params: { path: { id } } })),
-    onSuccess: () => {
-      setConfirming(false);
-      void client.invalidateQueries({ queryKey: ['tokens'] });
-    },
+    onSuccess: () => void client.invalidateQueries({ queryKey: ['tokens'] }),
   });
   return (
-    <>
-      <button
-        type="button"
-        className="icon-button"
-        aria-label={`Revoke ${name}`}
-        title="Revoke"
-        onClick={() => setConfirming(true)}
-      >
-        <Icon name="trash" />
-      </button>
-      <ConfirmByName
-        opened={confirming}
-        title={`Revoke ${name}?`}
-        name={name}
-        verb="Revoke"
-        pending={revoke.isPending}
-        error={revoke.error}
-        onClose={() => setConfirming(false)}
-        onConfirm={() => revoke.mutate()}
-      >
-        <p className="flat">
-          Whoever uses it is refused from now on, and browsers that signed in with it are signed out.
-        </p>
-      </ConfirmByName>
-    </>
+    <SureButton
+      act={revoke}
+      icon="trash"
+      verb="Revoke"
+      label={`Revoke ${name}`}
+      title={`Revoke ${name}?`}
+      name={name}
+      hint="Revoke"
+    >
+      Whoever uses it is refused from now on, and browsers that signed in with it are signed out.
+    </SureButton>
   );
 }

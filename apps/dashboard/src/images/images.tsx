@@ -7,11 +7,11 @@ import { api, type Image } from '../api/client.js';
 import { fieldSaid, said } from '../api/problem.js';
 import { imagesQuery } from '../api/queries.js';
 import { covers, sessionQuery } from '../api/session.js';
-import { ConfirmByName } from '../parts/confirm.js';
 import { bytes, mib, shortDigest } from '../parts/format.js';
 import { Icon } from '../parts/icons.js';
 import { Empty, Failure, Waiting } from '../parts/notices.js';
 import { Page, Panel } from '../parts/page.js';
+import { SureButton } from '../parts/sure-button.js';
 import { Time } from '../parts/time.js';
 import { ImportUrl } from './import-url.js';
 import { imageUpload, kindGuess, nameFrom } from './upload.js';
@@ -107,44 +107,26 @@ export function ImagesPage() {
 
 function Remove({ image }: { image: Image }) {
   const client = useQueryClient();
-  const [confirming, setConfirming] = useState(false);
   const { project, name } = image;
   const remove = useMutation({
     mutationFn: () =>
       answer(
         api.rest.DELETE('/v1/projects/{project}/images/{name}', { params: { path: { project, name } } }),
       ),
-    onSuccess: () => {
-      setConfirming(false);
-      void client.invalidateQueries({ queryKey: ['images', project] });
-    },
+    onSuccess: () => void client.invalidateQueries({ queryKey: ['images', project] }),
   });
   return (
-    <>
-      <button
-        type="button"
-        className="icon-button"
-        aria-label={`Delete ${name}`}
-        title="Delete"
-        onClick={() => setConfirming(true)}
-      >
-        <Icon name="trash" />
-      </button>
-      <ConfirmByName
-        opened={confirming}
-        title={`Delete image ${name}?`}
-        name={name}
-        verb="Delete"
-        pending={remove.isPending}
-        error={remove.error}
-        onClose={() => setConfirming(false)}
-        onConfirm={() => remove.mutate()}
-      >
-        <p className="flat">
-          Instances that use it keep it from being deleted; what they wrote is not in it.
-        </p>
-      </ConfirmByName>
-    </>
+    <SureButton
+      act={remove}
+      icon="trash"
+      verb="Delete"
+      label={`Delete ${name}`}
+      title={`Delete image ${name}?`}
+      name={name}
+      hint="Delete"
+    >
+      Instances that use it keep it from being deleted; what they wrote is not in it.
+    </SureButton>
   );
 }
 

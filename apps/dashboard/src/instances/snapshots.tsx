@@ -1,17 +1,16 @@
 import { Button, TextInput } from '@mantine/core';
 import { answer } from '@berth/client';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
-import { useState, type FormEvent, type ReactNode } from 'react';
+import { useState, type FormEvent } from 'react';
 import { api, type Instance, type Snapshot } from '../api/client.js';
 import { fieldSaid, said } from '../api/problem.js';
 import { snapshotsQuery } from '../api/queries.js';
 import { covers, sessionQuery } from '../api/session.js';
-import { ConfirmByName } from '../parts/confirm.js';
 import { mib } from '../parts/format.js';
-import { Icon } from '../parts/icons.js';
 import { Empty, Failure, Waiting } from '../parts/notices.js';
 import { Panel } from '../parts/page.js';
 import { State } from '../parts/state.js';
+import { SureButton } from '../parts/sure-button.js';
 import { Time } from '../parts/time.js';
 
 const all = '/v1/projects/{project}/instances/{name}/snapshots';
@@ -152,7 +151,7 @@ function Revert({ instance, snapshot }: OfSnapshot) {
   );
   const stopped = ['stopped', 'error'].includes(instance.status.state);
   return (
-    <Sure
+    <SureButton
       act={revert}
       icon="restart"
       verb="Revert"
@@ -163,7 +162,7 @@ function Revert({ instance, snapshot }: OfSnapshot) {
       hint={stopped ? 'Revert' : 'Stop the instance first'}
     >
       Its disks are brought back as they were. What it has written since is lost.
-    </Sure>
+    </SureButton>
   );
 }
 
@@ -171,7 +170,7 @@ function Remove({ instance, snapshot }: OfSnapshot) {
   const path = { project: instance.project, name: instance.name, snapshot: snapshot.name };
   const remove = useAsk<void>(instance, () => answer(api.rest.DELETE(one, { params: { path } })));
   return (
-    <Sure
+    <SureButton
       act={remove}
       icon="trash"
       verb="Delete"
@@ -182,48 +181,6 @@ function Remove({ instance, snapshot }: OfSnapshot) {
       hint="Delete"
     >
       The disks stay as they are. What only the snapshot holds is lost.
-    </Sure>
-  );
-}
-
-/** A button whose act is confirmed by the name of what is lost. */
-function Sure(props: {
-  act: ReturnType<typeof useAsk<void>>;
-  icon: 'restart' | 'trash';
-  verb: string;
-  label: string;
-  title: string;
-  name: string;
-  disabled: boolean;
-  hint: string;
-  children: ReactNode;
-}) {
-  const { act, icon, verb, label, title, name, disabled, hint, children } = props;
-  const [confirming, setConfirming] = useState(false);
-  return (
-    <>
-      <button
-        type="button"
-        className="icon-button"
-        aria-label={label}
-        title={hint}
-        disabled={disabled}
-        onClick={() => setConfirming(true)}
-      >
-        <Icon name={icon} />
-      </button>
-      <ConfirmByName
-        opened={confirming}
-        title={title}
-        name={name}
-        verb={verb}
-        pending={act.isPending}
-        error={act.error}
-        onClose={() => setConfirming(false)}
-        onConfirm={() => act.mutate(undefined, { onSuccess: () => setConfirming(false) })}
-      >
-        <p className="flat">{children}</p>
-      </ConfirmByName>
-    </>
+    </SureButton>
   );
 }

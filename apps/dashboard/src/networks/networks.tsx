@@ -7,10 +7,9 @@ import { api } from '../api/client.js';
 import { fieldSaid, said } from '../api/problem.js';
 import { networksQuery } from '../api/queries.js';
 import { covers, sessionQuery } from '../api/session.js';
-import { ConfirmByName } from '../parts/confirm.js';
-import { Icon } from '../parts/icons.js';
 import { Empty, Failure, Waiting } from '../parts/notices.js';
 import { Page, Panel } from '../parts/page.js';
+import { SureButton } from '../parts/sure-button.js';
 import { Time } from '../parts/time.js';
 
 const scopes: Readonly<Record<string, string>> = {
@@ -130,40 +129,24 @@ function Make({ project }: { project: string }) {
 
 function Remove({ project, name }: { project: string; name: string }) {
   const client = useQueryClient();
-  const [confirming, setConfirming] = useState(false);
   const remove = useMutation({
     mutationFn: () =>
       answer(
         api.rest.DELETE('/v1/projects/{project}/networks/{name}', { params: { path: { project, name } } }),
       ),
-    onSuccess: () => {
-      setConfirming(false);
-      void client.invalidateQueries({ queryKey: ['networks', project] });
-    },
+    onSuccess: () => void client.invalidateQueries({ queryKey: ['networks', project] }),
   });
   return (
-    <>
-      <button
-        type="button"
-        className="icon-button"
-        aria-label={`Delete ${name}`}
-        title="Delete"
-        onClick={() => setConfirming(true)}
-      >
-        <Icon name="trash" />
-      </button>
-      <ConfirmByName
-        opened={confirming}
-        title={`Delete network ${name}?`}
-        name={name}
-        verb="Delete"
-        pending={remove.isPending}
-        error={remove.error}
-        onClose={() => setConfirming(false)}
-        onConfirm={() => remove.mutate()}
-      >
-        <p className="flat">No instance may have a nic on it.</p>
-      </ConfirmByName>
-    </>
+    <SureButton
+      act={remove}
+      icon="trash"
+      verb="Delete"
+      label={`Delete ${name}`}
+      title={`Delete network ${name}?`}
+      name={name}
+      hint="Delete"
+    >
+      No instance may have a nic on it.
+    </SureButton>
   );
 }
