@@ -372,6 +372,7 @@ CREATE TABLE public.networks (
     gateway inet NOT NULL,
     resource_version bigint DEFAULT 1 NOT NULL,
     created_at timestamp with time zone NOT NULL,
+    internal boolean DEFAULT false NOT NULL,
     CONSTRAINT networks_check CHECK ((gateway << (cidr)::inet)),
     CONSTRAINT networks_scope_check CHECK ((scope = ANY (ARRAY['host'::text, 'cluster'::text])))
 );

@@ -589,7 +589,10 @@ export const cases: Readonly<Record<string, RouteCase>> = {
       const cidr = '192.168.40.0/28';
       const { body, headers } = await api.call('post', networks).send({ name: made, cidr }).expect(201);
       expect(body).toMatchObject({ name: made, cidr, gateway: '192.168.40.1', scope: 'host' });
+      expect(body.internal).toBe(false);
       await api.call('get', headers['location'] as string).expect(200, body);
+      const vault = { name: name(), internal: true };
+      expect((await api.call('post', networks).send(vault).expect(201)).body).toMatchObject(vault);
       const taken = await api.call('post', networks).send({ name: made }).expect(409);
       expect(taken.body.code).toBe('nameTaken');
       const same = await api.call('post', networks).send({ name: name(), cidr }).expect(409);

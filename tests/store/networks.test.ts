@@ -73,6 +73,21 @@ test('each network gets the lowest free /24, also beside those that were asked f
   expect(listed.map((n) => n.name)).toEqual(['again', 'apart', 'asked', 'c', 'd', 'default', 'e', 'f']);
 });
 
+test('an internal network is told to hosts as one, and others are not', async () => {
+  const body = { name: 'vault', internal: true };
+  await w.store.networkCreate(ctx, { projectId: w.projectId, body, anyRange: false });
+  expect((await w.store.networkGet(w.projectId, 'vault'))?.internal).toBe(true);
+  expect((await w.store.networkGet(w.projectId, 'default'))?.internal).toBe(false);
+  await place(w, await create(w, 'a', { nics: [{ network: 'default' }, { network: 'vault' }] }), host);
+  const told = (await w.store.assignmentsOffer(host.id))?.networks ?? [];
+  expect(new Map(told.map((n) => [n.name, 'internal' in n && n.internal]))).toEqual(
+    new Map([
+      ['default', false],
+      ['vault', true],
+    ]),
+  );
+});
+
 test('a subnet that overlaps another is refused by the field, and of other projects nothing but that is told', async () => {
   const { id: other } = await w.store.projectCreate(ctx, { name: 'secretive' });
   await made('hidden', '10.9.0.0/16', other);

@@ -2578,6 +2578,7 @@ export interface components {
       gateway: string;
       /** Format: uuid */
       id: string;
+      internal: boolean;
       name: string;
       project: string;
       resourceVersion: number;
@@ -2587,6 +2588,7 @@ export interface components {
     NetworkCreate: {
       /** Format: cidrv4 */
       cidr?: string;
+      internal?: boolean;
       name: string;
     };
     Operation: {

@@ -47,6 +47,8 @@ export const Network = z
     /** IPv4 subnet in CIDR notation; the first address is the gateway, also DHCP and DNS server. */
     cidr: z.string(),
     gateway: z.string(),
+    /** Without a way out: its guests begin connections among each other only, and resolve no names but their own. */
+    internal: z.boolean(),
     resourceVersion: z.int(),
     createdAt: z.iso.datetime(),
   })
@@ -59,6 +61,8 @@ export const NetworkCreate = z
     name: Name,
     /** Private, and apart from every other network. Absent: the lowest free /24 of those that the API was given. */
     cidr: NetworkCidr.optional(),
+    /** Without a way out: no NAT, no names of the world. What its guests publish is reached. Absent: false. For its life. */
+    internal: z.boolean().optional(),
   })
   .meta({ id: 'NetworkCreate' });
 export type NetworkCreate = z.infer<typeof NetworkCreate>;
@@ -70,6 +74,8 @@ export const HostNetworkSpec = z.strictObject({
   name: Name,
   cidr: z.string(),
   gateway: z.string(),
+  /** Without a way out; absent where there is one. */
+  internal: z.literal(true).optional(),
   /** Rises with the leases. A host ignores leases older than those it has; without it leases are only added. */
   revision: z.int().nonnegative().optional(),
   /** Every address of the network on this host, for DHCP leases and DNS names. */

@@ -103,7 +103,7 @@ export class HostNetwork {
         domain: networkDomain(spec),
         mtu: this.mtu,
         user: this.options.dnsUser ?? 'dnsmasq',
-        resolvFile: hostResolvFile(this.options.resolvFile),
+        resolvFile: spec.internal === true ? null : hostResolvFile(this.options.resolvFile),
         leases: spec.leases,
       });
       return { bridge };
@@ -295,7 +295,7 @@ export class HostNetwork {
     const bridge = this.names.bridge(id);
     const settings = {
       table: this.names.table(id),
-      ...{ bridge, subnet, gateway, ports, groups, members, secondary },
+      ...{ bridge, subnet, gateway, ports, groups, members, secondary, internal: spec.internal === true },
     };
     const key = JSON.stringify([settings, bridgeIndex]);
     const seen = this.rulesSeen.get(settings.table);

@@ -20,6 +20,7 @@ import {
   overhearing,
   ping,
   serve,
+  serveNames,
   serveUdp,
   SHORT,
   specOf,
@@ -335,4 +336,48 @@ test('a guest on two networks has the neighbours of both, goes out by its first,
   };
   expect(await ask('eth1')).toContain(`${ipv4} 24 1500 []`);
   expect(await ask('eth0')).toContain(`${web.ip} 24 1500 [${front.gateway}${front.gateway}front.demo`);
+});
+
+test('guests of an internal network reach each other and nothing else, and answer on what they publish', async () => {
+  const spec = { ...specOf('vault', 1, ['web', 'db']), internal: true as const };
+  const far = specOf('far', 2, ['other']);
+  const of = (vault: HostNetworkSpec) =>
+    network.ensure({ ...vault, ports: [published(spec, 'web', 8080)], revision: (revision += 1) });
+  let revision = 0;
+  const resolvFile = join(dir, 'resolv.conf');
+  writeFileSync(resolvFile, 'nameserver 192.0.2.2\n', { mode: 0o644 });
+  agentAgain({ resolvFile });
+  await of(spec);
+  await network.ensure({ ...far, ports: [published(far, 'other', 8081)] });
+  const web = await guestOf(spec, 'web');
+  const db = await guestOf(spec, 'db');
+  const other = await guestOf(far, 'other');
+  for (const { netns } of [web, db, other]) await serve(netns);
+  const world = netnsOf('uplink');
+  await serve(world, 9000);
+  await serveNames(world, '192.0.2.7');
+  const named = async () => (await lookup(web.netns, spec.gateway, 'berth.example')).out;
+  const reaches = async (ip: string, port: number) => (await connect(web.netns, ip, port, SHORT)).ok;
+  const elsewhere = [
+    ['192.0.2.2', 9000], // the world
+    ['192.0.2.1', 8081], // a port that another network publishes, by the host's address
+    [spec.gateway, 8081], // and by its own gateway's
+  ] as const;
+  expect(await reaches(db.ip, 7000)).toBe(true);
+  expect((await lookup(web.netns, spec.gateway, 'db')).out).toBe(db.ip);
+  for (const [ip, port] of elsewhere) expect(await reaches(ip, port), `${ip} ${port}`).toBe(false);
+  expect(await ping(web.netns, '192.0.2.2', 1)).toBe(false);
+  expect(await named()).toBe('EREFUSED');
+  // Who asks is answered: the world, the host, other networks, neighbours.
+  for (const from of [world, netnsOf('host'), other.netns, db.netns])
+    expect(await connect(from, '192.0.2.1', 8080)).toMatchObject({ ok: true });
+  // The same guests with the way out: it was the word that closed it. A conversation of before lasts.
+  const talk = await conversation(world, '192.0.2.1', 8080);
+  const { internal: _, ...open } = spec;
+  await of(open);
+  for (const [ip, port] of elsewhere) expect(await reaches(ip, port), `${ip} ${port}`).toBe(true);
+  expect(await named()).toBe('192.0.2.7');
+  await of(spec);
+  expect(await talk.says('still here')).toBe(true);
+  expect(await reaches('192.0.2.2', 9000)).toBe(false);
 });

@@ -213,6 +213,7 @@ test('nft reads one word for each name, in the place where it was given', () => 
     groups: [],
     members: [],
     secondary: [],
+    internal: false,
   };
   const honest = { table: 'berth_0a1', bridge: 'bb01' };
   const asked = fc.oneof(
@@ -246,6 +247,7 @@ test('nft reads one rule for each place of a published port, with its numbers an
     groups: [],
     members: [],
     secondary: [],
+    internal: false,
   };
   const bare = nftRules(nft).length;
   const number = fc.oneof(
@@ -343,6 +345,7 @@ test('nft reads from a security group what its rules say, each text one word or 
     gateway: settings.gateway,
     ports: [],
     secondary: [],
+    internal: false,
   };
   const number = fc.oneof(
     fc.integer({ min: 1, max: 65_535 }),

@@ -13,6 +13,8 @@ export interface NftSettings extends GroupSettings {
   readonly ports: readonly HostPort[];
   /** Guests whose way out is another network: they answer the world only where the gateway asks in its place. */
   readonly secondary: readonly string[];
+  /** Its guests begin nothing but among each other; what comes to them by a published port is answered. */
+  readonly internal: boolean;
 }
 
 const established = match({ ct: { key: 'state' } }, ['established', 'related'], 'in');
@@ -84,6 +86,7 @@ export function nftRules(s: NftSettings): readonly Rule[] {
     { chain: 'forward', expr: [from, to, accept] },
     { chain: 'forward', expr: [to, redirected, accept] },
     { chain: 'forward', expr: [to, drop] },
+    ...(s.internal ? [{ chain: 'forward' as const, expr: [from, drop] }] : []),
     ...ports.map(({ protocol, ipv4, guestPort }): Rule => {
       const target = [match(field('ip', 'daddr'), ipv4), match(field(protocol, 'dport'), guestPort)];
       return { chain: 'published', expr: [...target, { return: null }] };

@@ -32,6 +32,7 @@ const nft: NftSettings = {
     { protocol: 'udp', hostPort: 5353, ipv4: '10.77.1.6', guestPort: 53 },
   ],
   secondary: ['10.77.1.6'],
+  internal: true,
   members: [1, 2].map((n) => ({ ipv4: `10.77.1.${n + 4}`, groups: ['web'] })),
   groups: [
     {

@@ -141,7 +141,7 @@ async function networksRead(
   revision: number,
 ): Promise<readonly HostNetworkSpec[]> {
   const rows = await tx.rows<HostNetworkSpec & Record<string, unknown>>(
-    `SELECT w.id, pr.name AS project, w.name, w.cidr, host(w.gateway) AS gateway,
+    `SELECT w.id, pr.name AS project, w.name, w.cidr, host(w.gateway) AS gateway, CASE WHEN w.internal THEN true END AS internal,
        coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('name', i.name, 'mac', n.mac, 'ipv4', host(a.address),
          'secondary', CASE WHEN n.index > 0 THEN true END, 'groups', nullif(i.spec->'nics'->n.index->'securityGroups', '[]'))) ORDER BY a.address)
          FILTER (WHERE p.phase <> 'ended'), '[]') AS leases
@@ -153,8 +153,9 @@ async function networksRead(
   );
   const ports = await portsRead(tx, hostId, offeredOnly);
   const groups = await groupsRead(tx, rows);
-  return rows.map((r) => ({
+  return rows.map(({ internal, ...r }) => ({
     ...r,
+    ...(internal === true ? { internal } : {}), // else null, which is not absent
     revision,
     ...(ports.has(r.id) ? { ports: ports.get(r.id) } : {}),
     ...(groups.has(r.id) ? { groups: groups.get(r.id) } : {}),

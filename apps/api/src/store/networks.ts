@@ -14,12 +14,13 @@ interface Row {
   scope: Network['scope'];
   cidr: string;
   gateway: string;
+  internal: boolean;
   resource_version: number;
   created_at: Date;
 }
 type Read = Row & Record<string, unknown>;
 
-const from = `SELECT w.id, p.name AS project, w.name, w.scope, w.cidr, host(w.gateway) AS gateway, w.resource_version, w.created_at
+const from = `SELECT w.id, p.name AS project, w.name, w.scope, w.cidr, host(w.gateway) AS gateway, w.internal, w.resource_version, w.created_at
   FROM networks w JOIN projects p ON p.id = w.project_id`;
 
 const toNetwork = (w: Row): Network => ({
@@ -29,6 +30,7 @@ const toNetwork = (w: Row): Network => ({
   scope: w.scope,
   cidr: w.cidr,
   gateway: w.gateway,
+  internal: w.internal,
   resourceVersion: w.resource_version,
   createdAt: w.created_at.toISOString(),
 });
@@ -69,7 +71,7 @@ export async function networkCreate(
           type: 'network.created',
           projectId,
           object: networkObject(made),
-          data: { cidr: made.cidr },
+          data: { cidr: made.cidr, internal: made.internal },
         },
       ]);
       await keyAnswer(tx, ctx, made);
@@ -89,16 +91,16 @@ const subnetLock = 0x62_65_72_76;
  */
 export async function networkWrite(
   tx: Tx,
-  network: { readonly projectId: ProjectId; readonly name: string; readonly cidr?: string | undefined },
+  network: NetworkCreate & { readonly projectId: ProjectId },
 ): Promise<NetworkId> {
   await tx.rows('SELECT pg_advisory_xact_lock($1)', [subnetLock]);
   const cidr = network.cidr ?? (await subnetChoose(tx));
   if (network.cidr !== undefined) await subnetApart(tx, network.projectId, cidr);
   const id = tx.ids.uuid() as NetworkId;
   await tx.changed(
-    `INSERT INTO networks (id, project_id, name, scope, cidr, gateway, created_at)
-     VALUES ($1, $2, $3, 'host', $4, host($4::cidr::inet + 1)::inet, $5)`,
-    [id, network.projectId, network.name, cidr, tx.now],
+    `INSERT INTO networks (id, project_id, name, scope, cidr, gateway, internal, created_at)
+     VALUES ($1, $2, $3, 'host', $4, host($4::cidr::inet + 1)::inet, $5, $6)`,
+    [id, network.projectId, network.name, cidr, network.internal ?? false, tx.now],
   );
   return id;
 }

@@ -15,16 +15,17 @@ export const networkCommands: Commands = (program, session) => {
     .command('create <name>')
     .description('create a network; instances get on it by spec.nics')
     .option('--cidr <subnet>', 'private subnet, apart from all others; left out: a free /24 is chosen')
-    .action(async (name: string, { cidr }: { cidr?: string }) => {
+    .option('--internal', 'without a way out: its guests reach each other, and nothing else', false)
+    .action(async (name: string, { cidr, internal }: { cidr?: string; internal: boolean }) => {
       const s = session();
-      const body = { name, ...(cidr === undefined ? {} : { cidr }) };
+      const body = { name, internal, ...(cidr === undefined ? {} : { cidr }) };
       const path = '/v1/projects/{project}/networks';
       const made = await answer(s.api.rest.POST(path, { params: inProject(s), body }));
       say(
         s.format === 'json' || s.format === 'yaml' ? objectText(made, s.format) : `${name}: ${made.cidr}\n`,
       );
     });
-  examples(create, 'berth network create backend\nberth network create lab --cidr 10.70.40.0/24');
+  examples(create, 'berth network create backend\nberth network create lab --cidr 10.70.40.0/24 --internal');
   const list = network
     .command('ls')
     .description('list the networks of the project')

@@ -1,4 +1,4 @@
-import { Button, TextInput } from '@mantine/core';
+import { Button, Checkbox, TextInput } from '@mantine/core';
 import { answer } from '@berth/client';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useParams } from '@tanstack/react-router';
@@ -36,6 +36,9 @@ export function NetworksPage() {
               <th scope="col" className="from-s">
                 Gateway, DHCP, DNS
               </th>
+              <th scope="col" className="from-s">
+                Way out
+              </th>
               <th scope="col" className="from-m">
                 Scope
               </th>
@@ -55,6 +58,7 @@ export function NetworksPage() {
                 <td>{n.name}</td>
                 <td className="mono">{n.cidr}</td>
                 <td className="from-s mono">{n.gateway}</td>
+                <td className="from-s">{n.internal ? 'none' : 'NAT'}</td>
                 <td className="from-m">
                   {n.scope}: {scopes[n.scope]}
                 </td>
@@ -79,17 +83,19 @@ function Make({ project }: { project: string }) {
   const client = useQueryClient();
   const [name, setName] = useState('');
   const [cidr, setCidr] = useState('');
+  const [internal, setInternal] = useState(false);
   const make = useMutation({
     mutationFn: () =>
       answer(
         api.rest.POST('/v1/projects/{project}/networks', {
           params: { path: { project } },
-          body: { name, ...(cidr === '' ? {} : { cidr }) },
+          body: { name, internal, ...(cidr === '' ? {} : { cidr }) },
         }),
       ),
     onSuccess: () => {
       setName('');
       setCidr('');
+      setInternal(false);
       void client.invalidateQueries({ queryKey: ['networks', project] });
     },
   });
@@ -117,6 +123,11 @@ function Make({ project }: { project: string }) {
           error={fieldSaid(problem.fields, '/cidr')}
           onChange={(e) => setCidr(e.currentTarget.value)}
           autoComplete="off"
+        />
+        <Checkbox
+          label="Internal: no way out"
+          checked={internal}
+          onChange={(e) => setInternal(e.currentTarget.checked)}
         />
         <Button type="submit" loading={make.isPending} disabled={name === ''}>
           Create

@@ -56,8 +56,8 @@ beforeEach(async () => {
 });
 
 /** As a new agent finds the host. */
-export function agentAgain(): void {
-  network = new HostNetwork({ stateDir: join(dir, 'state'), runDir: join(dir, 'run') });
+export function agentAgain(options: { readonly resolvFile?: string } = {}): void {
+  network = new HostNetwork({ stateDir: join(dir, 'state'), runDir: join(dir, 'run'), ...options });
 }
 
 afterEach(async () => {
@@ -156,6 +156,15 @@ export async function serve(netns: string, port = 7000): Promise<void> {
 /** The same over UDP, one answer to each datagram. */
 export async function serveUdp(netns: string, port: number): Promise<void> {
   const script = `const s=require('dgram').createSocket('udp4');s.on('message',(m,r)=>s.send(r.address,r.port,r.address)).bind(${port},'0.0.0.0',()=>console.log('ready'))`;
+  await served(netns, script);
+}
+
+/** A name server that knows one address for every name. */
+export async function serveNames(netns: string, address: string): Promise<void> {
+  const answer = Buffer.from([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, ...address.split('.').map(Number)]);
+  const script = `const s=require('dgram').createSocket('udp4');s.on('message',(m,r)=>{let end=12;while(m[end]!==0)end+=m[end]+1;
+    const head=Buffer.from([m[0],m[1],0x81,0x80,0,1,0,1,0,0,0,0]);
+    s.send(Buffer.concat([head,m.subarray(12,end+5),Buffer.from('${answer.toString('hex')}','hex')]),r.port,r.address)}).bind(53,'0.0.0.0',()=>console.log('ready'))`;
   await served(netns, script);
 }
 
