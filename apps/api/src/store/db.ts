@@ -48,6 +48,25 @@ export const columnTypes: pg.CustomTypesConfig = {
       : pg.types.getTypeParser(oid, format as 'text')) as pg.CustomTypesConfig['getTypeParser'],
 };
 
+/** Names of statements, by their text. */
+const named = new Map<string, string>();
+/** More are not named: a text that is put together anew each time would fill the server's memory. */
+const mostNamed = 500;
+
+/**
+ * A statement that each connection of the pool prepares once: the joins of this store cost more to plan than to run. What
+ * has no values is sent as it is, since it may be several statements.
+ */
+function statement(sql: string, values: readonly unknown[] | undefined): pg.QueryConfig {
+  if (values === undefined) return { text: sql };
+  let name = named.get(sql);
+  if (name === undefined && named.size < mostNamed) {
+    name = `s${named.size}`;
+    named.set(sql, name);
+  }
+  return { text: sql, values: values as unknown[], ...(name === undefined ? {} : { name }) };
+}
+
 const attempts = 4;
 
 /**
@@ -89,7 +108,7 @@ async function once<T>(db: Db, work: (tx: Tx) => Promise<T>): Promise<T> {
     const query = <R extends QueryResultRow>(
       sql: string,
       values?: readonly unknown[],
-    ): Promise<QueryResult<R>> => client.query<R>(sql, values as unknown[]);
+    ): Promise<QueryResult<R>> => client.query<R>(statement(sql, values));
     const result = await work({
       now: db.clock.now(),
       ids: db.ids,
@@ -118,7 +137,7 @@ export async function read<R extends QueryResultRow>(
   values: readonly unknown[] = [],
 ): Promise<R[]> {
   try {
-    return (await db.pool.query<R>(sql, values as unknown[])).rows;
+    return (await db.pool.query<R>(statement(sql, values))).rows;
   } catch (error) {
     throw translate(error);
   }
