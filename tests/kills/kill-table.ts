@@ -4,6 +4,7 @@ import { patience, until, type Berth } from '../e2e/berth.js';
 import { defectsOf } from './defects.js';
 import type { GuestKind } from './images.js';
 import { workloadKind, type LabHost, type Running } from './lab-host.js';
+import type { Listing } from './listing.js';
 import type { Row, Task } from './plan.js';
 import { killed, living } from './processes.js';
 import { Slot } from './slot.js';
@@ -12,6 +13,7 @@ import type { Victims } from './victims.js';
 
 export interface TableParts {
   readonly berth: Berth;
+  readonly listing: Listing;
   readonly bench: FaultBench;
   readonly victims: Victims;
   readonly hosts: Readonly<Record<RuntimeName, LabHost>>;
@@ -198,7 +200,7 @@ export class KillTable {
       const made = await this.create(t.task, { [slot]: name });
       return row === null ? undefined : this.arm(t, row, made);
     }
-    const { berth, bench, hosts } = this.p;
+    const { berth, listing, bench, hosts } = this.p;
     t.held = { point: row.point, key: name };
     bench.arm(t.held.point, t.held.key);
     berth.create(name, await this.p.spec(runtime, {}, kindOf(t.task))).catch(() => undefined);
@@ -206,16 +208,16 @@ export class KillTable {
       const { status, body } = await berth.call<Instance>('GET', `${berth.instances}/${name}`);
       return status === 200 ? body : undefined;
     });
-    this.slots.set(slot, new Slot(berth, runtime, hosts[runtime], instance));
+    this.slots.set(slot, new Slot(berth, listing, runtime, hosts[runtime], instance));
   }
 
   /** @param gate label without which the host does not fit; its value is the instance's name */
   private async create(task: Task, gate: Readonly<Record<string, string>>): Promise<Slot> {
-    const { berth, hosts } = this.p;
+    const { berth, listing, hosts } = this.p;
     const { slot, runtime } = task;
     const name = gate[slot] ?? '';
     const { instance } = await berth.create(name, await this.p.spec(runtime, gate, kindOf(task)));
-    const made = new Slot(berth, runtime, hosts[runtime], instance);
+    const made = new Slot(berth, listing, runtime, hosts[runtime], instance);
     this.slots.set(slot, made);
     this.gates.set(runtime, { ...this.gates.get(runtime), ...gate });
     return made;

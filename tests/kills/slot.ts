@@ -1,6 +1,7 @@
 import type { Instance } from '@berth/model';
 import { patience, until, type Answer, type Berth } from '../e2e/berth.js';
 import type { LabHost } from './lab-host.js';
+import type { Listing } from './listing.js';
 import type { RuntimeName } from './steps.js';
 
 /** The boot sector counts in one character, which goes on after the digits. */
@@ -21,6 +22,7 @@ export class Slot {
 
   constructor(
     private readonly berth: Berth,
+    private readonly listing: Listing,
     readonly runtime: RuntimeName,
     readonly host: LabHost,
     public instance: Instance,
@@ -68,11 +70,10 @@ export class Slot {
       'it is gone',
       patience(60_000),
       async () => {
-        const answer = await this.ask<Instance>();
-        if (answer === null) return undefined;
-        const { status, body } = answer;
-        last = JSON.stringify(body.status ?? body);
-        return status === 404 ? true : undefined;
+        const all = await this.listing.ask();
+        const there = all?.get(this.name);
+        last = JSON.stringify(there?.status);
+        return all !== null && there === undefined ? true : undefined;
       },
       () => last,
     );
@@ -86,7 +87,7 @@ export class Slot {
       `it booted ${atLeast} times`,
       patience(60_000),
       async () => {
-        const answer = await this.ask<string>('/logs');
+        const answer = await this.logs();
         // A new agent may be asked before it, or its runtimes, are connected.
         if (answer?.status !== 200) return undefined;
         const { body } = answer;
@@ -98,8 +99,8 @@ export class Slot {
   }
 
   /** Null while there is no API to ask. */
-  private ask<T>(below = ''): Promise<Answer<T> | null> {
-    return this.berth.call<T>('GET', this.path + below).catch(() => null);
+  private logs(): Promise<Answer<string> | null> {
+    return this.berth.call<string>('GET', `${this.path}/logs`).catch(() => null);
   }
 
   private async until(state: string, holds: (instance: Instance) => boolean): Promise<void> {
@@ -107,9 +108,9 @@ export class Slot {
       `it is ${state}, epoch ${this.epoch}`,
       patience(60_000),
       async () => {
-        const answer = await this.ask<Instance>();
-        if (answer?.status !== 200) return undefined;
-        this.instance = answer.body;
+        const found = (await this.listing.ask())?.get(this.name);
+        if (found === undefined) return undefined;
+        this.instance = found;
         return this.instance.status.state === state && holds(this.instance) ? true : undefined;
       },
       () => JSON.stringify(this.instance.status),

@@ -7,6 +7,7 @@ import { Fleet, layAgent } from './fleet.js';
 import { type GuestKind, KillImages } from './images.js';
 import { asWanted, KillTable, STUBBORN } from './kill-table.js';
 import type { LabHost } from './lab-host.js';
+import { Listing } from './listing.js';
 import { plan, type Row, type Task } from './plan.js';
 import { Slot } from './slot.js';
 import { runtimes, type RuntimeName } from './steps.js';
@@ -29,6 +30,7 @@ let images: KillImages;
 let table: KillTable;
 let hosts: Record<RuntimeName, LabHost>;
 let fleet: Fleet;
+let listing: Listing;
 let before: object;
 const names = {} as Record<RuntimeName, string>;
 
@@ -65,7 +67,7 @@ const label = async (runtime: RuntimeName, labels: Readonly<Record<string, strin
 
 async function neighbour(runtime: RuntimeName): Promise<Slot> {
   const { instance } = await berth.create(`neighbour-${runtime}`, await spec(runtime, {}, 'steady'));
-  const slot = new Slot(berth, runtime, hosts[runtime], instance);
+  const slot = new Slot(berth, listing, runtime, hosts[runtime], instance);
   await slot.untilRunning(1);
   slot.boots = await slot.booted(1);
   return slot;
@@ -83,6 +85,7 @@ async function up(name: string): Promise<void> {
     },
   });
   if (bench === undefined) throw new Error('there are no fault points');
+  listing = new Listing(berth);
   const victims = new Victims(berth);
   fleet = new Fleet(berth, victims, Object.values(numbers));
   const [libvirt, qemu, oci] = fleet.hosts as [LabHost, LabHost, LabHost];
@@ -95,7 +98,7 @@ async function up(name: string): Promise<void> {
   const neighbours = await Promise.all(runtimes.map(neighbour));
   before = await fleet.state();
   table = new KillTable({
-    ...{ berth, bench, victims, hosts, spec, label, neighbours },
+    ...{ berth, listing, bench, victims, hosts, spec, label, neighbours },
     say: (line) => appendFileSync(join(kept, `kill-table-${name}.log`), `${line}\n`),
   });
 }

@@ -1,12 +1,11 @@
-import { X509Certificate, createPrivateKey, webcrypto } from 'node:crypto';
+import { X509Certificate, createPrivateKey, generateKeyPair, webcrypto } from 'node:crypto';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join as joinPath } from 'node:path';
+import { promisify } from 'node:util';
 import { LinkError, join, renew } from '@berth/link';
 import type { JoinAnswer, LinkAddress, LinkIdentity } from '@berth/link';
 import { writeFileAtomic } from '@berth/linux';
 import { HostId } from '@berth/model';
-import 'reflect-metadata';
-import * as x509 from '@peculiar/x509';
 import { z } from 'zod';
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
@@ -22,9 +21,8 @@ type Stored = z.infer<typeof Stored>;
 
 /** PKCS #8 PEM of a fresh P-256 key. */
 export async function makeKey(): Promise<string> {
-  const pair = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
-  const pkcs8 = await webcrypto.subtle.exportKey('pkcs8', pair.privateKey);
-  return x509.PemConverter.encode(pkcs8, 'PRIVATE KEY');
+  const { privateKey } = await promisify(generateKeyPair)('ec', { namedCurve: algorithm.namedCurve });
+  return privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
 }
 
 /** PKCS #10 request for a key. The subject is only a hint: the API names hosts. */
@@ -40,6 +38,9 @@ export async function makeCsr(keyPem: string, name: string): Promise<string> {
     true,
     ['verify'],
   );
+  // Only who joins or renews needs it, and loading it takes as long as all the rest of an agent's start.
+  await import('reflect-metadata');
+  const x509 = await import('@peculiar/x509');
   const csr = await x509.Pkcs10CertificateRequestGenerator.create(
     {
       name: `CN=${name}`,
