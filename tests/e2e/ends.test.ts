@@ -32,16 +32,19 @@ describe.each(['qemu', 'libvirt'] as const)('a machine under %s', (driver) => {
     );
   const types = (line: string): Promise<unknown> =>
     berth.ok('POST', `${berth.instances}/${name}/keys`, { presses: [...line, 'ret'].map((key) => [key]) });
-  /** Types at the shell that is on its screen until it is heeded: a guest says that it is up before it has its keyboard. */
-  const typesUntil = async <T>(line: string, heeded: () => Promise<T>): Promise<T> => {
-    const seen = heeded();
-    let over = false;
-    const settled = seen.finally(() => (over = true)).catch(() => undefined);
-    while (!over) {
-      await types(line).catch(() => undefined);
-      await Promise.race([settled, new Promise((resolve) => setTimeout(resolve, patience(30_000)).unref())]);
-    }
-    return seen;
+  /**
+   * Types at the shell that is on its screen, once that heeds its keyboard: the guest says that it is up before it has a shell there.
+   * `ready` says so again, however often it is typed.
+   */
+  const typesAtShell = async (line: string): Promise<void> => {
+    const said = async (): Promise<number> => (await berth.logs(name)).split('berth-ready').length;
+    const before = await said();
+    const again = async (): Promise<true | undefined> => ((await said()) > before ? true : undefined);
+    await until('its shell heeds the keyboard', patience(90_000), async () => {
+      await types('ready').catch(() => undefined);
+      return until('it is heard', 2000, again).catch(() => undefined);
+    });
+    await types(line);
   };
   const status = async (): Promise<Instance['status']> => (await berth.get(name)).status;
 
@@ -89,7 +92,8 @@ describe.each(['qemu', 'libvirt'] as const)('a machine under %s', (driver) => {
     await booted(1);
     const [pid] = qemuPids(uuid);
     expect(pid).toBeDefined();
-    await typesUntil('reboot', () => booted(2));
+    await typesAtShell('reboot');
+    await booted(2);
     expect(await berth.run(['reset', name])).toContain(`${name}: reset succeeded`);
     await booted(3);
     expect(qemuPids(uuid)).toEqual([pid]);
@@ -103,7 +107,8 @@ describe.each(['qemu', 'libvirt'] as const)('a machine under %s', (driver) => {
       driver === 'qemu' ? { reason: 'signalled', signal: 'SIGKILL' } : { reason: 'hypervisorCrash' };
     expect(again.status).toMatchObject({ epoch: 1, run: 2, lastExit: told });
 
-    const off = await typesUntil('poweroff', () => berth.state(name, 'stopped', patience(90_000)));
+    await typesAtShell('poweroff');
+    const off = await berth.state(name, 'stopped', patience(90_000));
     expect(off.status).toMatchObject({ run: 2, lastExit: { reason: 'guestShutdown' } });
     const refused = await berth.call<{ code: string }>('POST', `${berth.instances}/${name}/actions/reset`);
     expect(refused).toMatchObject({ status: 409, body: { code: 'stateConflict' } });
