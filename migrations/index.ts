@@ -12,6 +12,7 @@ import { rebuild } from './0013-rebuild.js';
 import { diskSources } from './0016-disk-sources.js';
 import { snapshotSchedules } from './0017-snapshot-schedules.js';
 import { internalNetworks } from './0021-internal-networks.js';
+import { liveSizes } from './0019-live-sizes.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
 export interface Migration {
@@ -38,4 +39,5 @@ export const migrations: readonly Migration[] = [
   diskSources,
   snapshotSchedules,
   internalNetworks,
+  liveSizes,
 ];

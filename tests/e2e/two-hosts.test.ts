@@ -134,6 +134,13 @@ describe('a container', () => {
     expect(init.uidMap.outside).toBeGreaterThanOrEqual(65_536);
     expect(init.uidMap.count).toBe(65_536);
     expect(init.limits).toEqual({ memoryBytes: 32 * 1024 * 1024, cpuMillis: 100 });
+    await berth.run(['update', 'box', '--set', 'spec.memoryMiB=48', '--set', 'spec.cpuMillis=250']);
+    const larger = await containerInit('NONCE=box-nonce');
+    expect(larger).toMatchObject({
+      pid: init.pid,
+      limits: { memoryBytes: 48 * 1024 * 1024, cpuMillis: 250 },
+    });
+    expect((await berth.get('box')).status).toMatchObject({ appliedGeneration: 2, conditions: [] });
     await berth.delete('box');
   });
 

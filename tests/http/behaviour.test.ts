@@ -152,12 +152,14 @@ describe('?dryRun', () => {
   test('says what would change and when it takes effect, and changes nothing', async () => {
     const { path, instance } = await at();
     const before = await api.counts();
-    const changed = { ...instance.spec, memoryMiB: 99, restart: { policy: 'always' } };
+    const process = { args: ['other'] };
+    const changed = { ...instance.spec, memoryMiB: 99, process, restart: { policy: 'always' } };
     const { body } = await dry(path, { spec: changed, labels: { tier: 'db' } }).expect(200);
     expect(body).toEqual({
       changes: [
         { path: '/labels/tier', effect: 'now', from: null, to: 'db' },
-        { path: '/spec/memoryMiB', effect: 'nextStart', from: instance.spec.memoryMiB, to: 99 },
+        { path: '/spec/memoryMiB', effect: 'now', from: instance.spec.memoryMiB, to: 99 },
+        { path: '/spec/process', effect: 'nextStart', from: null, to: process },
         { path: '/spec/restart/policy', effect: 'now', from: 'never', to: 'always' },
       ],
       restartRequired: true,
@@ -169,7 +171,7 @@ describe('?dryRun', () => {
     await api.call('post', `${path}/actions/stop`).expect(202);
     await api.settle();
     const stopped = (await api.call('get', path)).body.spec;
-    expect((await dry(path, { spec: { ...stopped, memoryMiB: 99 } }).expect(200)).body).toMatchObject({
+    expect((await dry(path, { spec: { ...stopped, process } }).expect(200)).body).toMatchObject({
       changes: [{ effect: 'nextStart' }],
       restartRequired: false,
     });

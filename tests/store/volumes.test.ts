@@ -146,13 +146,6 @@ describe('room', () => {
     expect(await volume('more')).toMatchObject({ owner: null, host: null });
   });
 
-  test('of the epoch stays what was booked, whatever its spec asks for meanwhile', async () => {
-    await running('a');
-    const spec = InstanceSpec.parse({ ...vm, memoryMiB: 999, vcpus: 3 });
-    await w.store.instanceUpdate(ctx, { projectId: w.projectId, name: 'a', spec, deadlineSeconds: 60 });
-    expect((await listed())[0]).toMatchObject({ spec: { memoryMiB: 999 }, bookedSpec: { memoryMiB: 64 } });
-  });
-
   test('a root disk grows where it is, and never shrinks', async () => {
     await running('a');
     const sized = (sizeMiB: number) =>

@@ -1,11 +1,14 @@
 import type { Assignment } from '@berth/link';
 import { isHolding } from '@berth/model';
-import type { Condition, ExitInfo, Isolation, Power, VolumeSeen } from '@berth/model';
-import { disksOf, Stopwatch } from '@berth/runtime';
-import type { Observation, WorkloadKey, WorkloadSpec } from '@berth/runtime';
+import type { Condition, ExitInfo, Isolation, Power, Sizes, VolumeSeen } from '@berth/model';
+import { disksOf, sizesIn, Stopwatch } from '@berth/runtime';
+import type { Observation, WorkloadHas, WorkloadKey, WorkloadSpec } from '@berth/runtime';
 import type { PlacementRecord } from './journal.js';
 import { booking, liveText, restartFields, restartRequired } from './spec-change.js';
 import type { WorkerPorts } from './worker-ports.js';
+
+/** Between two offers of what a workload that runs did not take, milliseconds. */
+const OFFER_AGAIN_MS = 30_000;
 
 /** What is known of one placement: its record in the journal, and what the runtime said of it in this life of the agent. */
 export class PlacementFacts {
@@ -22,6 +25,10 @@ export class PlacementFacts {
   revision: number | null = null;
   /** Disks that it has, and their sizes; null until that is known. */
   volumes: readonly VolumeSeen[] | null = null;
+  /** What it has of its host; null until that is known. */
+  sizes: Sizes | null = null;
+  /** When what it did not take is offered to it again, milliseconds since the epoch; null when it took all. */
+  offerAt: number | null = null;
   /** What of its spec takes effect at the next start. */
   restart: Condition | null = null;
   /** What of the assignment is in effect, of that which can be changed while it runs. */
@@ -129,19 +136,25 @@ export class PlacementFacts {
     this.starting = this.record.assignment;
   }
 
-  /** All that can be in effect of this assignment now is. */
-  broughtTo(assignment: Assignment, volumes: readonly VolumeSeen[]): void {
+  /** All that can be in effect of this assignment now is. @param has null of a runtime that changes nothing while it runs */
+  broughtTo(assignment: Assignment, has: WorkloadHas | null): void {
+    const { id, sizeMiB } = assignment.workload.rootVolume;
     this.inEffect = liveText(assignment);
     this.revision = assignment.revision;
-    this.volumes = volumes;
+    this.volumes = has?.volumes ?? [{ id, sizeMiB }];
+    this.sizes = has?.sizes ?? null;
+    const unsettled = has?.unsettled ?? [];
+    this.offerAt = unsettled.length === 0 ? null : this.ports.clock.now().getTime() + OFFER_AGAIN_MS;
     const fields = restartFields(assignment, this.record.started?.workload);
-    this.restart = restartRequired(fields, this.restart?.since ?? this.now());
+    this.restart = restartRequired(fields, unsettled, this.restart?.since ?? this.now());
   }
 
   /** It was started with all that its assignment asked for then. */
   startedWhole(): void {
     const { starting } = this;
-    if (starting !== null) this.broughtTo(starting, disksOf(starting.workload));
+    if (starting === null) return;
+    const sizes = sizesIn(booking(starting));
+    this.broughtTo(starting, { volumes: disksOf(starting.workload), sizes, unsettled: [] });
   }
 
   /** Its memory is on disk: what was made for it to run is to be made again before it goes on. */
@@ -183,6 +196,8 @@ export class PlacementFacts {
     record.restarts = restarts;
     this.inEffect = null;
     this.volumes = null;
+    this.sizes = null;
+    this.offerAt = null;
     this.restart = null;
     this.watch = new Stopwatch();
     return this.save();

@@ -36,6 +36,7 @@ export class PlacementReporter {
       driver: record.runtime ?? null,
       revision: facts.revision,
       volumes: record.ended ? [] : facts.volumes === null ? null : [...facts.volumes],
+      sizes: record.ended ? null : facts.sizes,
       conditions: [fault, restarting, runs(facts.power) ? facts.restart : null, ...facts.conditions].filter(
         (c) => c !== null,
       ),

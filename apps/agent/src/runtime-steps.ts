@@ -127,10 +127,9 @@ export class RuntimeSteps {
 
   private async update(ctx: StepContext): Promise<void> {
     const { assignment, networks } = this.facts.record;
-    const { rootVolume } = assignment.workload;
     await this.ports.bringNetworks(networks);
     const has = await this.runtime().update?.(this.facts.spec, ctx);
-    this.facts.broughtTo(assignment, has?.volumes ?? [{ id: rootVolume.id, sizeMiB: rootVolume.sizeMiB }]);
+    this.facts.broughtTo(assignment, has ?? null);
   }
 
   /** Each by the runtime that made it, which need not be the one that is asked next. */

@@ -1,10 +1,11 @@
 import type { Assignment } from '@berth/link';
 import type { Condition, KeptByRun } from '@berth/model';
-import { restartRequiredType } from '@berth/model';
+import { restartRequiredType, sizeFields } from '@berth/model';
+import type { Unsettled } from '@berth/runtime';
 
 /*
  * What a change of the spec does to a workload that runs: its runtime puts into effect what it can, and the rest is
- * named until the next start. Room is booked for an epoch, so more of it needs a new one, which `restart` makes.
+ * named until the next start. Sizes that do not change while it runs are those of its epoch; `restart` makes a new one.
  */
 
 type Workload = Assignment['workload'];
@@ -19,10 +20,7 @@ const kept = {
   driver: 'placement.driver',
 } as const satisfies Partial<Record<keyof Workload, KeptByRun | `${KeptByRun}.${string}`>>;
 
-/** Fields of which an epoch has what is booked for it. */
-const booked = ['vcpus', 'cpuMillis', 'memoryMiB'] as const satisfies readonly KeptByRun[];
-
-/** What an epoch runs with: its workload, within the room that is booked for it. */
+/** What an epoch is to run with: its workload, with the sizes that it is to have. */
 export function booking({ workload, booked: room }: Assignment): Workload {
   return room === undefined ? workload : { ...workload, ...room };
 }
@@ -32,7 +30,7 @@ export function restartFields(assignment: Assignment, started: Workload | undefi
   const wanted = assignment.workload;
   const has = booking(assignment);
   return [
-    ...booked.filter((field) => wanted[field] !== has[field]),
+    ...sizeFields.filter((field) => wanted[field] !== has[field]),
     ...Object.entries(kept).flatMap(([field, name]) =>
       started === undefined || same(wanted[field as keyof Workload], started[field as keyof Workload])
         ? []
@@ -41,14 +39,23 @@ export function restartFields(assignment: Assignment, started: Workload | undefi
   ];
 }
 
-/** Null when all that was asked for is in effect. */
-export function restartRequired(fields: readonly string[], since: string): Condition | null {
-  if (fields.length === 0) return null;
+/** Null when all that was asked for is in effect. @param unsettled what was offered to the workload, and not taken */
+export function restartRequired(
+  fields: readonly string[],
+  unsettled: readonly Unsettled[],
+  since: string,
+): Condition | null {
+  const all = [...fields, ...unsettled.map(({ field, why }) => `${field} (${why})`)];
+  if (all.length === 0) return null;
+  const offered = unsettled.map(({ field }) => field).join(', ');
   return {
     type: restartRequiredType,
-    reason: 'SpecChanged',
-    message: `takes effect at the next start: ${fields.join(', ')}`,
-    remedy: 'restart the instance when it suits',
+    reason: unsettled.length === 0 ? 'SpecChanged' : 'NotTaken',
+    message: `takes effect at the next start: ${all.join(', ')}`,
+    remedy:
+      unsettled.length === 0
+        ? 'restart the instance when it suits'
+        : `restart the instance when it suits; ${offered} is tried again while it runs`,
     since,
   };
 }

@@ -50,6 +50,7 @@ const observeds: fc.Arbitrary<Observed> = fc
     canSuspend: fc.boolean(),
     held: fc.boolean(),
     behind: fc.boolean(),
+    offerAt: fc.option(fc.integer({ min: start, max: start + 20_000 })),
   })
   .map((o) => ({
     ...o,
@@ -85,7 +86,7 @@ function obey(seen: Observed, action: Action): Observed {
     case 'resume':
       return { ...seen, power: 'running' };
     case 'update':
-      return { ...seen, behind: false };
+      return { ...seen, behind: false, offerAt: null };
     case 'pause':
       return { ...seen, power: 'paused', held: false };
     case 'suspend':
@@ -181,6 +182,7 @@ describe('step', () => {
           power: 'paused',
           held: true,
           behind: false,
+          offerAt: null,
           ended: false,
           exit: null,
           retryAt: null,
@@ -227,7 +229,14 @@ describe('step', () => {
       fc.property(wanteds, observeds, (wanted, seen) => {
         const action = step(wanted, { ...seen, behind: true });
         if (action.kind === 'update') expect(['running', 'paused']).toContain(seen.power);
-        expect(step(wanted, { ...seen, behind: false }).kind).not.toBe('update');
+        expect(step(wanted, { ...seen, behind: false, offerAt: null }).kind).not.toBe('update');
+        // What it did not take is offered again in time, not before.
+        const offered = step(wanted, { ...seen, behind: false, offerAt: seen.now + 1 });
+        expect(offered.kind).not.toBe('update');
+        if (action.kind === 'update') {
+          expect(offered).toEqual({ kind: 'wait', until: seen.now + 1 });
+          expect(step(wanted, { ...seen, behind: false, offerAt: seen.now }).kind).toBe('update');
+        }
       }),
     );
   });

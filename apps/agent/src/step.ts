@@ -52,6 +52,8 @@ export interface Observed {
   readonly held: boolean;
   /** Something of its spec is not in effect, and may be put into effect while it runs. */
   readonly behind: boolean;
+  /** When what its workload did not take of that is offered to it again; null when it took all. */
+  readonly offerAt: number | null;
 }
 
 export type Action =
@@ -110,7 +112,10 @@ function powered(wanted: Wanted, seen: Observed): Action {
   if (wanted.power === 'running' && seen.power === 'paused' && !seen.held && seen.canPause)
     return later(seen) ?? { kind: 'resume' };
   if (seen.behind) return later(seen) ?? { kind: 'update' };
-  return none;
+  if (seen.offerAt === null) return none;
+  return seen.offerAt > seen.now
+    ? { kind: 'wait', until: seen.offerAt }
+    : (later(seen) ?? { kind: 'update' });
 }
 
 function starting(seen: Observed): Action {

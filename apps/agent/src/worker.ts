@@ -8,7 +8,7 @@ import { PlacementFacts } from './placement-facts.js';
 import { PlacementReporter } from './placement-reporter.js';
 import { failureOf, Retry } from './retry.js';
 import { RuntimeSteps } from './runtime-steps.js';
-import { step } from './step.js';
+import { runs, step } from './step.js';
 import type { Action, Observed, Wanted } from './step.js';
 import type { Predecessor, WorkerPorts } from './worker-ports.js';
 
@@ -112,7 +112,7 @@ export class Worker implements Predecessor {
   /** What the runtime saw. `null`: the runtime was asked for all it holds, and this was not among it. */
   observe(seen: Observation | null): void {
     if (seen === null) this.facts.vanished();
-    else this.facts.saw(seen, this.action === 'none');
+    else this.facts.saw(seen, this.action === 'none' || (this.action === 'wait' && runs(this.facts.power)));
     this.wakeup.wake();
   }
 
@@ -199,6 +199,7 @@ export class Worker implements Predecessor {
       fatal: retry.fatal,
       held: facts.held,
       behind: facts.behind,
+      offerAt: facts.offerAt,
       canSuspend: !('absent' in runtime) && runtime.suspend !== undefined,
       canPause: !('absent' in runtime) && runtime.pause !== undefined && runtime.resume !== undefined,
     };

@@ -80,7 +80,7 @@ describe('the container runtime', () => {
     'console',
     'display',
     'suspend',
-    'update',
+    'volumes',
     'reset',
     'watchdog',
     'guest',

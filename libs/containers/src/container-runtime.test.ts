@@ -170,6 +170,29 @@ describe('a container on this host', () => {
     expect((await find(runtime, spec))?.exit?.reason).toBe('stopped');
   });
 
+  it('takes more memory and less while it runs, and keeps what it uses', async () => {
+    const fill = 'dd if=/dev/zero of=/dev/shm/full bs=1M count=24 2>/dev/null; echo full';
+    const spec = lab.spec(`trap 'rm /dev/shm/full; echo empty' USR1; ${fill}; ${IDLE}`, { memoryMiB: 40 });
+    const pid = await up(runtime, spec);
+    await logUntil(runtime, spec, 'ready');
+    const bring = async (memoryMiB: number) => {
+      const has = await lab.runtime().update?.({ ...spec, memoryMiB }, context());
+      expect(has?.volumes).toEqual([{ id: spec.rootVolume.id, sizeMiB: spec.rootVolume.sizeMiB }]);
+      const bytes = (await runtime.limits?.(spec))?.memoryBytes;
+      expect(bytes).toBe((has?.sizes.memoryMiB ?? 0) * 1024 * 1024);
+      return [has?.sizes.memoryMiB, has?.unsettled];
+    };
+    expect(await bring(64)).toEqual([64, []]);
+    expect(await bring(48)).toEqual([48, []]);
+    const inUse = [48, [{ field: 'memoryMiB', why: 'more than 16 MiB is in use' }]];
+    expect(await bring(16)).toEqual(inUse);
+    expect(await bring(16)).toEqual(inUse);
+    process.kill(pid, 'SIGUSR1');
+    await logUntil(runtime, spec, 'empty');
+    expect(await bring(16)).toEqual([16, []]);
+    expect(await find(runtime, spec)).toMatchObject({ phase: 'running', pid });
+  });
+
   it('follows its log until the reader leaves', async () => {
     const spec = lab.spec('echo first; sleep 0.3; echo second >&2; sleep 60');
     await up(runtime, spec);

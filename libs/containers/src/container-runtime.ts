@@ -9,12 +9,14 @@ import {
   type LogOptions,
   type Observation,
   type Runtime,
+  disksOf,
   RuntimeError,
   type RuntimeProbe,
   type StepContext,
   type Stopwatch,
   timed,
   type Terminal,
+  type WorkloadHas,
   type WorkloadKey,
   type WorkloadSpec,
   KeyedLock,
@@ -22,6 +24,7 @@ import {
 import { processPlan, stopSignal } from './bundle/process.js';
 import { Execs } from './exec/execs.js';
 import { HostParts, type OciImage } from './host-parts.js';
+import { liveSizes } from './isolation/live-sizes.js';
 import { cgroupFrozen, cgroupRemoveEmpty } from './isolation/cgroup-trees.js';
 import { passable } from './isolation/rootfs.js';
 import { UidRanges } from './isolation/uid-ranges.js';
@@ -75,7 +78,7 @@ class ContainerRuntime implements Runtime {
   }
 
   probe(): Promise<RuntimeProbe> {
-    return this.locks.run('probe', () => probe(this.options, ['pause', 'logs', 'exec', 'limits']));
+    return this.locks.run('probe', () => probe(this.options, ['pause', 'update', 'logs', 'exec', 'limits']));
   }
 
   prepare(spec: WorkloadSpec, ctx: StepContext): Promise<void> {
@@ -211,6 +214,17 @@ class ContainerRuntime implements Runtime {
 
   readonly pause = (key: WorkloadKey, ctx: StepContext): Promise<void> => this.freeze(key, true, ctx);
   readonly resume = (key: WorkloadKey, ctx: StepContext): Promise<void> => this.freeze(key, false, ctx);
+
+  readonly update = (spec: WorkloadSpec, ctx: StepContext): Promise<WorkloadHas> =>
+    this.alone(spec, async () => {
+      ctx.signal.throwIfAborted();
+      const record = await this.records.read(spec);
+      if (record === null || !this.use.runs.alive(record))
+        throw new RuntimeError('notPrepared', `${workloadId(spec)} does not run`);
+      const has = await liveSizes(this.parts.paths(spec).cgroup, spec);
+      await faultPoint('oci.sizes.changed', spec.instanceId);
+      return { volumes: disksOf(spec), ...has };
+    });
 
   readonly logs = (key: WorkloadKey, options: LogOptions, signal: AbortSignal): AsyncIterable<Uint8Array> =>
     logRead(this.parts.paths(key).log, options, signal);

@@ -22,6 +22,7 @@ import {
   ProcessSpec,
   RestartPolicy,
   SnapshotId,
+  Sizes,
   SnapshotTaken,
   UsageSample,
   VmDriver,
@@ -72,10 +73,6 @@ export const Workload = z.strictObject({
 });
 export type Workload = z.infer<typeof Workload>;
 
-/** What an epoch has: every run of it. More is had by the next epoch, for which there is room first. */
-export const Booked = Workload.pick({ vcpus: true, cpuMillis: true, memoryMiB: true });
-export type Booked = z.infer<typeof Booked>;
-
 /** One placement as the API wants it. */
 export const Assignment = z.strictObject({
   instanceId: InstanceId,
@@ -87,7 +84,7 @@ export const Assignment = z.strictObject({
   stopGraceSeconds: z.int().min(0).max(3600),
   workload: Workload,
   /** What the epoch has room for on its host, whatever its spec asks for by now. Absent from an API of before. */
-  booked: Booked.optional(),
+  booked: Sizes.optional(),
 });
 export type Assignment = z.infer<typeof Assignment>;
 
@@ -197,6 +194,8 @@ export const ReportBody = z.discriminatedUnion('kind', [
     revision: z.int().min(1).nullable().default(null),
     /** Disks it has; null while that is not known. */
     volumes: z.array(VolumeSeen).max(128).nullable().default(null),
+    /** What it has of its host; null while that is not known. */
+    sizes: Sizes.nullable().default(null),
     /** Why it is not where it is wanted, and when the next attempt comes. */
     conditions: z.array(Condition).max(16),
     observedAt: z.iso.datetime(),

@@ -35,7 +35,7 @@ async function inside(script: string) {
 }
 
 test('limits are what the kernel holds, can be changed and taken away', async () => {
-  await cgroupCreate(group, { cpuMillis: 250, memoryBytes: 64 * 1024 * 1024, pids: 20, cpuWeight: 50 });
+  await cgroupCreate(group, { cpuMillis: 250, memoryBytes: 64 * 1024 * 1024, pids: 20, cpuShares: 512 });
   expect(await cgroupLimits(group)).toEqual({ cpuMillis: 250, memoryBytes: 64 * 1024 * 1024, pids: 20 });
   await cgroupLimit(group, { cpuMillis: null, memoryBytes: null, pids: null });
   expect(await cgroupLimits(group)).toEqual({ cpuMillis: null, memoryBytes: null, pids: null });

@@ -2,14 +2,15 @@ import { mkdir, readFile, rmdir, writeFile, readdir } from 'node:fs/promises';
 import { join, normalize } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { detectCgroups, type CgroupHierarchies, hierarchies } from './cgroup-mounts.js';
+import { memoryBring, memoryGroup } from './cgroup-memory.js';
 import { hasCode } from './errno.js';
 
 /** Limits of one group; what is left out is not changed, null means no limit. */
 export interface CgroupLimits {
   /** Cap in thousandths of a processor. */
   readonly cpuMillis?: number | null;
-  /** Share under contention, 1 to 10,000 (v2 scale, 100 is usual). */
-  readonly cpuWeight?: number;
+  /** Share under contention, 2 to 262,144 (v1 scale, 1024 is usual). */
+  readonly cpuShares?: number;
   readonly memoryBytes?: number | null;
   readonly pids?: number | null;
 }
@@ -54,10 +55,10 @@ export async function cgroupLimit(group: string, limits: CgroupLimits): Promise<
       await set('cpu', 'cpu.cfs_period_us', '', [`${PERIOD_MICROS}`, '']);
     await set('cpu', 'cpu.cfs_quota_us', 'cpu.max', [`${quota ?? -1}`, `${quota ?? 'max'} ${PERIOD_MICROS}`]);
   }
-  if (limits.cpuWeight !== undefined) {
-    // v1 shares: 1024 is what 100 is on v2; at least 2.
-    const shares = Math.max(2, Math.round((limits.cpuWeight * 1024) / 100));
-    await set('cpu', 'cpu.shares', 'cpu.weight', [`${shares}`, `${limits.cpuWeight}`]);
+  if (limits.cpuShares !== undefined) {
+    // As OCI runtimes turn them into v2's weight, 1 to 10,000.
+    const weight = 1 + Math.floor(((limits.cpuShares - 2) * 9999) / 262_142);
+    await set('cpu', 'cpu.shares', 'cpu.weight', [`${limits.cpuShares}`, `${weight}`]);
   }
   if (limits.memoryBytes !== undefined) {
     const bytes = limits.memoryBytes;
@@ -66,6 +67,12 @@ export async function cgroupLimit(group: string, limits: CgroupLimits): Promise<
   if (limits.pids !== undefined) {
     await set('pids', 'pids.max', 'pids.max', [`${limits.pids ?? 'max'}`, `${limits.pids ?? 'max'}`]);
   }
+}
+
+/** Bounds the memory of a group in which processes run, as `memoryBring`. @throws Node's ENOENT when there is no such group. */
+export function cgroupMemoryBring(group: string, bytes: number, withSwap: boolean): Promise<boolean> {
+  const { version, path } = treeOf(hierarchies(), 'memory');
+  return memoryBring(memoryGroup(version, join(path, checked(group))), bytes, withSwap);
 }
 
 /** Moves a process into the group, in every hierarchy. */

@@ -2,6 +2,7 @@ export * from './ids.js';
 export * from './instance.js';
 export * from './conditions.js';
 export * from './cloud-init.js';
+export * from './sizes.js';
 export * from './spec-change.js';
 export * from './state.js';
 export * from './error-codes.js';

@@ -13,6 +13,7 @@ import {
   VolumeId,
 } from './ids.js';
 import { PublishedPort, portsOf, portText } from './published-port.js';
+import { bookedBy, sizesOf } from './sizes.js';
 import { SnapshotSchedule } from './snapshot.js';
 import { VolumeMount } from './volume.js';
 
@@ -210,15 +211,11 @@ export interface Resources {
   readonly diskMiB: number;
 }
 
-/** What a spec books: vCPUs count whole unless capped; a container without `cpuMillis` books 100 thousandths. */
-export function resourcesOf(spec: InstanceSpec): Resources {
-  const vcpuMillis = (spec.vcpus ?? 1) * 1000;
-  const cpuMillis =
-    spec.isolation === 'container'
-      ? (spec.cpuMillis ?? 100)
-      : Math.min(vcpuMillis, spec.cpuMillis ?? vcpuMillis);
-  return { cpuMillis, memoryMiB: spec.memoryMiB, diskMiB: spec.rootDisk.sizeMiB };
-}
+/** What a spec books. */
+export const resourcesOf = (spec: InstanceSpec): Resources => ({
+  ...bookedBy(spec.isolation, sizesOf(spec)),
+  diskMiB: spec.rootDisk.sizeMiB,
+});
 
 export const StableState = z.enum([
   'pending',

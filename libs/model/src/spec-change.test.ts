@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { InstanceSpec } from './instance.js';
+import { sizeFields, sizesNow, sizesOf } from './sizes.js';
 import { fieldChanges } from './spec-change.js';
 
 const spec = (change: object): InstanceSpec =>
@@ -42,6 +43,45 @@ it('lets nics come and go with the next start', () => {
   ]);
 });
 
+it('changes sizes while it runs where its isolation can', () => {
+  const sizes = { cpuMillis: 500, memoryMiB: 128 };
+  const container = { isolation: 'container', image: 'web' };
+  expect(changes({ ...container, memoryMiB: 64 }, { ...container, ...sizes })).toMatchObject([
+    { path: '/spec/cpuMillis', effect: 'now', from: null, to: 500 },
+    { path: '/spec/memoryMiB', effect: 'now', from: 64, to: 128 },
+  ]);
+  expect(changes({}, { ...sizes, vcpus: 2 })).toMatchObject([
+    { path: '/spec/cpuMillis', effect: 'now' },
+    { path: '/spec/memoryMiB', effect: 'nextStart' },
+    { path: '/spec/vcpus', effect: 'nextStart' },
+  ]);
+});
+
+it('says now of exactly the sizes that an epoch is to have at once', () => {
+  const some = fc.record({
+    isolation: fc.constantFrom('vm' as const, 'container' as const),
+    cpuMillis: fc.option(fc.integer({ min: 10, max: 4000 }), { nil: undefined }),
+    memoryMiB: fc.integer({ min: 4, max: 64 }),
+    vcpus: fc.integer({ min: 1, max: 4 }),
+  });
+  fc.assert(
+    fc.property(some, some, ({ isolation, ...was }, { isolation: _, ...wanted }) => {
+      const of = ({ vcpus, ...rest }: typeof was) =>
+        spec({ isolation, ...rest, ...(isolation === 'vm' ? { vcpus } : {}) });
+      const [before, after] = [of(was), of(wanted)];
+      const has = sizesOf(before);
+      const now = sizesNow(has, after);
+      const said = fieldChanges({ spec: before, labels: {} }, { spec: after, labels: {} });
+      for (const field of sizeFields) {
+        const effect = said.find(({ path }) => path === `/spec/${field}`)?.effect;
+        expect(effect).toBe(
+          has[field] === sizesOf(after)[field] ? undefined : now[field] === has[field] ? 'nextStart' : 'now',
+        );
+      }
+    }),
+  );
+});
+
 it('finds nothing in what is the same, whatever the order of its keys', () => {
   const turned = (value: unknown): unknown =>
     typeof value !== 'object' || value === null
@@ -55,7 +95,7 @@ it('finds nothing in what is the same, whatever the order of its keys', () => {
           );
   fc.assert(
     fc.property(fc.dictionary(fc.string(), fc.jsonValue()), (env) => {
-      const one = { spec: { env } as unknown as InstanceSpec, labels: {} };
+      const one = { spec: { isolation: 'vm', env } as unknown as InstanceSpec, labels: {} };
       expect(fieldChanges(one, turned(one) as typeof one)).toEqual([]);
     }),
   );

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { InstanceSpec } from './instance.js';
+import { isLiveSize, sizeFields } from './sizes.js';
 
 /** When a changed field comes into effect: at once, also while the instance runs, or with its next start. */
 export const ChangeEffect = z.enum(['now', 'nextStart']);
@@ -24,17 +25,8 @@ export const ChangePreview = z
   .meta({ id: 'ChangePreview' });
 export type ChangePreview = z.infer<typeof ChangePreview>;
 
-/** Fields, each with all below it, that a run keeps as it began with. All others take effect while it runs. */
-export const keptByRun = [
-  'vcpus',
-  'cpuMillis',
-  'memoryMiB',
-  'process',
-  'userData',
-  'cloudInit',
-  'watchdog',
-  'placement',
-] as const;
+/** Fields, each with all below it, that a run keeps as it began with; of sizes, see sizes.ts. All others take effect while it runs. */
+export const keptByRun = ['process', 'userData', 'cloudInit', 'watchdog', 'placement'] as const;
 export type KeptByRun = (typeof keptByRun)[number];
 
 interface Changing {
@@ -47,7 +39,8 @@ const nicsPath = /^\/spec\/nics(\/\d+\/(network|address))?$/;
 
 /** Every field that differs, in the order of their paths; an empty list where nothing does. */
 export function fieldChanges(was: Changing, wanted: Changing): FieldChange[] {
-  const kept = keptByRun.map((field) => `/spec/${field}`);
+  const sizes = sizeFields.filter((field) => !isLiveSize(was.spec.isolation, field));
+  const kept = [...sizes, ...keptByRun].map((field) => `/spec/${field}`);
   return differences('', was, wanted).map(({ path, from, to }) => ({
     path,
     effect:

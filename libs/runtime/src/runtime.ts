@@ -21,6 +21,8 @@ import type {
   Power,
   ProcessSpec,
   RestartPolicy,
+  SizeField,
+  Sizes,
   SnapshotId,
   SnapshotTaken,
   Usage,
@@ -114,6 +116,23 @@ export interface Observation extends WorkloadKey {
    */
   readonly conditions?: readonly Omit<Condition, 'since'>[];
 }
+
+/** What a workload that runs has, of what can change meanwhile. */
+export interface WorkloadHas {
+  readonly volumes: readonly VolumeSeen[];
+  readonly sizes: Sizes;
+  /** Sizes that it did not take, at least not yet: a repeat may succeed. */
+  readonly unsettled: readonly Unsettled[];
+}
+
+export interface Unsettled {
+  readonly field: SizeField;
+  /** `more than that is in use` */
+  readonly why: string;
+}
+
+/** The sizes that a spec asks for. */
+export const sizesIn = ({ vcpus, cpuMillis, memoryMiB }: Sizes): Sizes => ({ vcpus, cpuMillis, memoryMiB });
 
 /** What a runtime finds of one epoch on the host. */
 export interface Held extends WorkloadKey {
@@ -221,13 +240,11 @@ export interface Runtime {
   readonly suspend?: (spec: WorkloadSpec, ctx: StepContext) => Promise<void>;
   /**
    * Puts into effect what can change while a workload runs or is paused: it has exactly these `volumes` then, of these
-   * sizes and within these limits, and its root disk has grown. Nothing else is looked at. A volume that was taken away is
+   * sizes and within these limits, its root disk has grown, and the sizes that are live for its isolation (model, sizes.ts)
+   * are the ones asked for, or say in `unsettled` why not. Nothing else is looked at. A volume that was taken away is
    * held by nobody here. @throws RuntimeError notPrepared when it does not run, noSpace, unsupported
    */
-  readonly update?: (
-    spec: WorkloadSpec,
-    ctx: StepContext,
-  ) => Promise<{ readonly volumes: readonly VolumeSeen[] }>;
+  readonly update?: (spec: WorkloadSpec, ctx: StepContext) => Promise<WorkloadHas>;
   /** Serial output or process output from the first byte kept; `follow` goes on until the signal fires. */
   readonly logs?: (key: WorkloadKey, options: LogOptions, signal: AbortSignal) => AsyncIterable<Uint8Array>;
   /**

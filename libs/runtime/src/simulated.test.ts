@@ -114,6 +114,7 @@ describe('the conformance suite', () => {
     'reset',
     'watchdog',
     'update',
+    'volumes',
     'guest',
     'display',
     'snapshots',

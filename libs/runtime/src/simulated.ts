@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
+import { isLiveSize, sizeFields } from '@berth/model';
 import type {
   ConsoleOpen,
   ExecOpen,
@@ -23,7 +24,9 @@ import {
   type RuntimeProbe,
   type SnapshotFacet,
   type StepContext,
+  sizesIn,
   type Terminal,
+  type WorkloadHas,
   type WorkloadKey,
   type WorkloadSpec,
 } from './runtime.js';
@@ -57,7 +60,7 @@ export class SimulatedRuntime implements Runtime {
       reason: null,
       facets: [
         ...['pause', 'suspend', 'reset', 'watchdog', 'update', 'logs', 'limits', 'console', 'exec', 'guest'],
-        ...['snapshots', 'copies'],
+        ...['volumes', 'snapshots', 'copies'],
         ...['display', 'screenshot', 'sendKeys'],
       ],
       facts: {},
@@ -221,13 +224,17 @@ export class SimulatedRuntime implements Runtime {
     return this.step(ctx, () => this.setPaused(key, false));
   }
 
-  update(spec: WorkloadSpec, ctx: StepContext): Promise<{ readonly volumes: readonly VolumeSeen[] }> {
-    let volumes: readonly VolumeSeen[] = [];
-    return this.step(ctx, () => {
+  async update(spec: WorkloadSpec, ctx: StepContext): Promise<WorkloadHas> {
+    let has: WorkloadHas = { volumes: [], sizes: sizesIn(spec), unsettled: [] };
+    await this.step(ctx, () => {
       const w = this.running(spec);
-      volumes = w.volumes = this.disksOf(spec);
+      w.volumes = this.disksOf(spec);
+      for (const field of sizeFields)
+        if (isLiveSize(spec.isolation, field)) w.spec = { ...w.spec, [field]: spec[field] };
+      has = { volumes: w.volumes, sizes: sizesIn(w.spec), unsettled: [] };
       this.host.changed(null);
-    }).then(() => ({ volumes }));
+    });
+    return has;
   }
 
   /** Volumes are made when they are first wanted. */

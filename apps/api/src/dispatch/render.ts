@@ -1,12 +1,6 @@
 import { protocol } from '@berth/link';
-import type {
-  Assignment,
-  AssignmentList as ListMessage,
-  Booked,
-  SnapshotOrder,
-  Tombstone,
-} from '@berth/link';
-import type { InstanceSpec } from '@berth/model';
+import type { Assignment, AssignmentList as ListMessage, SnapshotOrder, Tombstone } from '@berth/link';
+import { sizesOf } from '@berth/model';
 import type { AssignmentList, AssignmentRow, SnapshotOrderRow, TombstoneRow } from '../store/store.js';
 
 /** Seconds a guest gets to end by itself: a machine shuts its system down, a process only handles a signal. */
@@ -44,7 +38,7 @@ function renderAssignment(row: AssignmentRow): Assignment {
       uuid: row.uuid,
       isolation: spec.isolation,
       image: row.image,
-      ...sizeOf(spec),
+      ...sizesOf(spec),
       rootVolume: row.rootVolume,
       volumes: row.volumes.map((volume) => ({ ...volume })),
       nics: row.nics.map((nic) => ({ ...nic })),
@@ -56,12 +50,8 @@ function renderAssignment(row: AssignmentRow): Assignment {
       accel: spec.placement.accel,
       driver: spec.placement.driver,
     },
-    ...(row.bookedSpec === null ? {} : { booked: sizeOf(row.bookedSpec) }),
+    ...(row.sizes === null ? {} : { booked: row.sizes }),
   };
-}
-
-function sizeOf(spec: InstanceSpec): Booked {
-  return { vcpus: spec.vcpus ?? 1, cpuMillis: spec.cpuMillis ?? null, memoryMiB: spec.memoryMiB };
 }
 
 const verbs = { creating: 'take', reverting: 'revert', deleting: 'remove' } as const;

@@ -8,6 +8,7 @@ import type {
   HostVolume,
   ImageContent,
   InstanceSpec,
+  Sizes,
 } from '@berth/model';
 import type { Db, Tx } from './db.js';
 import { inTx } from './db.js';
@@ -32,7 +33,7 @@ interface PlacedRow {
   size_mib: number;
   source: DiskSource | null;
   volumes: HostVolume[] | null;
-  booked_spec: InstanceSpec | null;
+  sizes: Sizes | null;
   nics: AssignmentRow['nics'] | null;
   phase: AssignmentRow['phase'];
   run: number;
@@ -119,7 +120,7 @@ function placedRead(
           'limits', d.limits) || CASE WHEN d.source_snapshot_id IS NULL THEN '{}' ELSE jsonb_build_object('source', ${sourceOf('d')}) END ORDER BY d.id)
         FROM jsonb_to_recordset(i.spec->'volumes') AS w (name text, "readOnly" boolean)
         JOIN volumes d ON d.owner_instance_id = i.id AND d.kind = 'data' AND d.name = w.name AND d.host_id = p.host_id) AS volumes,
-       (SELECT r.spec FROM instance_revisions r WHERE r.instance_id = i.id AND r.generation = p.generation) AS booked_spec,
+       p.sizes,
        (SELECT jsonb_agg(jsonb_build_object('id', n.id, 'networkId', n.network_id, 'mac', n.mac, 'ipv4', host(a.address)) ORDER BY n.index)
         FROM nics n JOIN addresses a ON a.nic_id = n.id WHERE n.instance_id = i.id) AS nics, p.phase, p.run
      FROM placements p JOIN instances i ON i.id = p.instance_id JOIN projects pr ON pr.id = i.project_id
@@ -205,7 +206,7 @@ function toAssignment(p: PlacedRow): AssignmentRow {
     wanted,
     rootVolume: { id: p.volume_id, sizeMiB: p.size_mib, ...(p.source === null ? {} : { source: p.source }) },
     volumes: p.volumes ?? [],
-    bookedSpec: p.booked_spec,
+    sizes: p.sizes,
     nics: p.nics ?? [],
     phase: p.phase,
     run: p.run,

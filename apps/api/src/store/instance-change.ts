@@ -17,6 +17,7 @@ import { instanceOf } from './instance-read.js';
 import { operationEnd, operationOf, operationWrite } from './operations.js';
 import { invalidField, matchVersion, notFound } from './refusals.js';
 import { diskRoom } from './capacity.js';
+import { sizesBook } from './live-sizes.js';
 import { refuseDetached, refuseReverting } from './snapshot-guards.js';
 import { portsBook } from './published-ports.js';
 import { nicGroupsHold } from './nic-groups.js';
@@ -215,6 +216,9 @@ async function updateClaim(tx: Tx, i: Locked, spec: InstanceSpec): Promise<void>
   await volumesClaim(tx, { id: i.id, projectId: i.project_id, spec, liveHost });
   await nicGroupsHold(tx, i.project_id, spec);
   if (liveHost !== null) await portsBook(tx, liveHost, { id: i.id, spec });
+  // A run that ends is followed by one that is placed by its spec.
+  const goesOn = runsOn(i) !== null && i.p_generation === i.run_generation;
+  if (goesOn) await sizesBook(tx, i.id, spec);
 }
 
 /** Nics come, go and change places while no host has the instance. @throws stateConflict, invalid, unavailable */

@@ -1,5 +1,5 @@
 import type { Capacity, Decision, HostId, InstanceId, InstanceSpec, ProjectId } from '@berth/model';
-import { resourcesOf } from '@berth/model';
+import { resourcesOf, sizesOf } from '@berth/model';
 import type { Db, Tx } from './db.js';
 import { inTx, read } from './db.js';
 import { decisionWrite } from './decisions.js';
@@ -154,8 +154,8 @@ async function placementWrite(tx: Tx, commit: CommitRequest, i: PendingInstance)
   );
   const epoch = spent?.epoch ?? 0;
   await tx.changed(
-    `INSERT INTO placements (instance_id, epoch, host_id, role, generation, run_generation, cpu_millis, memory_mib, disk_mib, decision_id, created_at)
-     VALUES ($1, $2, $3, 'owner', $4, $5, $6, $7, $8, $9, $10)`,
+    `INSERT INTO placements (instance_id, epoch, host_id, role, generation, run_generation, cpu_millis, memory_mib, disk_mib, sizes, decision_id, created_at)
+     VALUES ($1, $2, $3, 'owner', $4, $5, $6, $7, $8, $9, $10, $11)`,
     [
       i.id,
       epoch,
@@ -165,6 +165,7 @@ async function placementWrite(tx: Tx, commit: CommitRequest, i: PendingInstance)
       i.resources.cpuMillis,
       i.resources.memoryMiB,
       i.resources.diskMiB,
+      JSON.stringify(sizesOf(i.spec)),
       commit.decision.id,
       tx.now,
     ],

@@ -7,6 +7,7 @@ import { sourcesLetGo } from './disk-sources.js';
 import { eventsWrite, instanceObject } from './events.js';
 import { assignmentsRaise } from './instance-change.js';
 import { deletionAdvance } from './instance-delete.js';
+import { sizesSeen } from './live-sizes.js';
 import { operationEnd } from './operations.js';
 import { instanceLock, stateRefresh } from './state.js';
 import { volumesRelease } from './volume-claims.js';
@@ -63,11 +64,12 @@ export async function reportApply(db: Db, report: PlacementReport): Promise<Repo
       },
     ]);
     await disksSeen(tx, ctx, report);
+    const less = await sizesSeen(tx, report);
     const state = await stateRefresh(tx, ctx, report.instanceId, true);
-    const freed = report.phase === 'ended';
-    if (freed) await assignmentsRaise(tx, [report.hostId]);
-    if (freed && now.deleting) await deletionAdvance(tx, ctx, report.instanceId);
-    return { outcome: 'applied', state, freed, assignmentsChanged: freed };
+    const ended = report.phase === 'ended';
+    if (ended) await assignmentsRaise(tx, [report.hostId]);
+    if (ended && now.deleting) await deletionAdvance(tx, ctx, report.instanceId);
+    return { outcome: 'applied', state, freed: ended || less, assignmentsChanged: ended };
   });
 }
 

@@ -25,6 +25,7 @@ import type {
   Resources,
   Role,
   SnapshotId,
+  Sizes,
   SnapshotTaken,
   VolumeId,
   VolumeSeen,
@@ -175,8 +176,8 @@ export interface AssignmentRow {
     readonly source?: DiskSource;
   };
   readonly volumes: readonly HostVolume[];
-  /** The spec whose room is booked; null in placements of before it was kept. */
-  readonly bookedSpec: InstanceSpec | null;
+  /** What it is to have of its host; null in placements of before it was kept. */
+  readonly sizes: Sizes | null;
   readonly nics: readonly {
     readonly id: NicId;
     readonly networkId: NetworkId;
@@ -250,6 +251,8 @@ export interface PlacementReport {
   readonly revision?: number | null;
   /** Disks it has, and their sizes; null while that is not known. */
   readonly volumes?: readonly VolumeSeen[] | null;
+  /** What it has of its host; null while that is not known. */
+  readonly sizes?: Sizes | null;
   readonly conditions?: readonly {
     readonly type: string;
     readonly reason: string;
@@ -262,7 +265,7 @@ export type ReportOutcome =
   | {
       readonly outcome: 'applied';
       readonly state: InstanceState;
-      /** The placement ended: capacity is free, wake the scheduler. */
+      /** The placement ended, or has less than before: capacity is free, wake the scheduler. */
       readonly freed: boolean;
       /** Tombstones were written for this host, or wanted changed: send its list again. */
       readonly assignmentsChanged: boolean;

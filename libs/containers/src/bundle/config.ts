@@ -96,15 +96,19 @@ export function bundleConfig(request: BundleRequest): OciConfig {
   };
 }
 
+/** Share under contention of a container with this cap, as v1 counts it. */
+export function sharesOf(cpuMillis: number | null): number {
+  return Math.min(262_144, Math.max(2, Math.round(((cpuMillis ?? UNCAPPED_MILLIS) * 1024) / 1000)));
+}
+
 /** cgroup limits in OCI's words, which the OCI runtime writes to cgroup v1 or v2. Pure. */
 export function resources(limits: ContainerLimits): OciResources {
   const bytes = limits.memoryMiB * 1024 * 1024;
-  const shares = Math.round(((limits.cpuMillis ?? UNCAPPED_MILLIS) * 1024) / 1000);
   return {
     devices: [{ allow: false, access: 'rwm' }], // the runtime adds null, zero, full, random, urandom, tty and ptys
     memory: { limit: bytes, ...(limits.swapAccounting ? { swap: bytes } : {}) },
     cpu: {
-      shares: Math.min(262_144, Math.max(2, shares)),
+      shares: sharesOf(limits.cpuMillis),
       ...(limits.cpuMillis === null
         ? {}
         : {

@@ -91,6 +91,7 @@ export class ContainerLab {
       cpuMillis: 500,
       memoryMiB: 64,
       rootVolume: { id: randomUUID(), sizeMiB: 64 },
+      volumes: [],
       nics: [{ id: randomUUID(), networkId: this.networkId, mac, ipv4 }],
       networks: [
         {

@@ -19,7 +19,7 @@ import {
   WatchdogDeed,
   type DomainRef,
 } from '../libvirt/protocol.js';
-import { domainXml, ROOT_DISK } from '../machine/domain-xml.js';
+import { domainXml, QUOTA_PERIOD, ROOT_DISK } from '../machine/domain-xml.js';
 import type { MachineSpec, MachineVolume } from '../machine/machine-spec.js';
 import { scsiName, tuneNames, volumeXml } from '../machine/volume-xml.js';
 import type { QgaTransport } from '../qga/transport.js';
@@ -48,6 +48,9 @@ import { callBounds, unlessGone } from './step-bounds.js';
 
 /** What libvirt calls the chardev of the first serial port. */
 const SERIAL_ALIAS = 'charserial0';
+
+/** What libvirt takes for no quota. */
+const NO_QUOTA = -1;
 
 const MIB = 2n ** 20n;
 
@@ -281,6 +284,11 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
     ]);
     const disk = scsiName(volume.target);
     await this.#client.setBlockIoTune(ref, disk, Object.fromEntries(all), callBounds(ctx));
+  }
+
+  async cap({ ref }: OwnDomain, cpuMillis: number | null, ctx: StepContext): Promise<void> {
+    const quota = cpuMillis === null ? NO_QUOTA : (cpuMillis * QUOTA_PERIOD) / 1000;
+    await this.#client.setGlobalQuota(ref, { period: QUOTA_PERIOD, quota }, callBounds(ctx));
   }
 
   destroy(domain: OwnDomain, ctx: StepContext): Promise<void> {

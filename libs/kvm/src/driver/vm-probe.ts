@@ -11,6 +11,8 @@ const FACETS = [
   'suspend',
   'reset',
   'watchdog',
+  'update',
+  'volumes',
   'logs',
   'console',
   'limits',

@@ -10,7 +10,6 @@ import type {
   KeyPress,
   Usage,
   VolumeId,
-  VolumeSeen,
 } from '@berth/model';
 import {
   HeldParts,
@@ -24,6 +23,7 @@ import {
   type StepContext,
   type Terminal,
   timed,
+  type WorkloadHas,
   type WorkloadKey,
   type WorkloadSpec,
   KeyedLock,
@@ -36,6 +36,7 @@ import { Displays } from './displays.js';
 import { GuestAgents } from './guest-agents.js';
 import { runningOf, runningOn, StartRefused, type Machine, type MachineDriver } from './machine-driver.js';
 import { MemoryImages } from './memory-images.js';
+import { LiveSizes } from './live-sizes.js';
 import { LiveVolumes } from './live-volumes.js';
 import { endAmong, ObservationHub } from './observation-hub.js';
 import { machinesUsage } from './machines-usage.js';
@@ -45,7 +46,7 @@ import { PowerWishes } from './power-wishes.js';
 import { diskImage, Preparation } from './preparation.js';
 import { machineWith } from './qemu-process.js';
 import { watchedTerminal } from './run-end.js';
-import { SerialLine } from './serial-line.js';
+import { SerialLines } from './serial-lines.js';
 import { SerialLogs } from './serial-log.js';
 import { adoptedRecord, Settlement } from './settlement.js';
 import { guard, hostFaults } from './step-bounds.js';
@@ -76,12 +77,13 @@ export class VmRuntime<M extends Machine> implements Runtime {
   readonly #settlement: Settlement<M>;
   readonly #wishes: PowerWishes<M>;
   readonly #volumes: LiveVolumes<M>;
+  readonly #sizes: LiveSizes<M>;
   readonly #locks = new KeyedLock();
   readonly #hub = new ObservationHub();
   readonly #storage: StorageWatch;
   readonly guest: GuestAgents;
   readonly snapshots: Snapshots<M>;
-  readonly #lines = new Map<string, SerialLine>();
+  readonly #lines: SerialLines;
   readonly #displays: Displays<M>;
   /** What could not be looked at, and is looked at again. */
   readonly #again = new Map<string, NodeJS.Timeout>();
@@ -96,6 +98,8 @@ export class VmRuntime<M extends Machine> implements Runtime {
     this.#logs = new SerialLogs(options.logDir);
     this.#preparation = new Preparation(options, this.#records, this.#logs);
     this.#volumes = new LiveVolumes(driver, this.#preparation.disks);
+    this.#sizes = new LiveSizes(driver);
+    this.#lines = new SerialLines(async (key) => driver.serial(await this.running(key)));
     const now = options.now ?? (() => new Date());
     const images = new MemoryImages(options.volumes);
     this.#suspension = new Suspension(driver, this.#records, images, this.#preparation, now);
@@ -155,7 +159,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
     this.#accel.close();
     this.#storage.close();
     this.guest.close();
-    for (const line of this.#lines.values()) line.close();
+    this.#lines.close();
     this.driver.close();
     await this.#locks.idle();
     await this.#displays.idle();
@@ -236,7 +240,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
         this.#storage.forget(key);
         this.guest.forget(key);
         this.guest.freezes.forget(key);
-        this.#lines.delete(keyText(key));
+        this.#lines.forget(key);
       }),
     );
   }
@@ -293,12 +297,14 @@ export class VmRuntime<M extends Machine> implements Runtime {
     this.#notice(key);
   }
 
-  async update(spec: WorkloadSpec, ctx: StepContext): Promise<{ readonly volumes: readonly VolumeSeen[] }> {
+  async update(spec: WorkloadSpec, ctx: StepContext): Promise<WorkloadHas> {
     return this.#locks.run(spec.instanceId, () =>
       hostFaults(async () => {
         const machine = await this.driver.find(spec, ctx.signal);
         refuseSuspended(await this.#settlement.settle(spec, machine));
-        return { volumes: await this.#volumes.update(runningOn(spec, machine), spec, ctx) };
+        const running = runningOn(spec, machine);
+        const sizes = await this.#sizes.update(running, spec, ctx);
+        return { volumes: await this.#volumes.update(running, spec, ctx), ...sizes };
       }),
     );
   }
@@ -311,7 +317,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
         if (isSuspended(record)) return;
         const running = runningOn(spec, machine);
         await this.#suspension.suspend(running, record ?? adoptedRecord(running), spec, ctx);
-        this.#lines.delete(keyText(spec));
+        this.#lines.forget(spec);
       }),
     );
     this.#notice(spec);
@@ -325,7 +331,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
     return this.#watched(key, signal, async (machineEnd) => {
       const line = await hostFaults(async () => {
         await this.running(key);
-        return open.readOnly ? null : this.#lineOf(key);
+        return open.readOnly ? null : this.#lines.enter(key);
       });
       const bytes = (finish: AbortSignal, until: AbortSignal): AsyncIterable<Uint8Array> =>
         this.#logs.read(key, { follow: true, tailBytes: open.scrollbackBytes }, until, finish);
@@ -351,16 +357,6 @@ export class VmRuntime<M extends Machine> implements Runtime {
 
   seed(key: WorkloadKey): Promise<CloudInitSeed | null> {
     return this.#records.readSeed(key);
-  }
-
-  /** All who type at a machine share one line, which is entered here. */
-  async #lineOf(key: WorkloadKey): Promise<SerialLine> {
-    const text = keyText(key);
-    const line =
-      this.#lines.get(text) ?? new SerialLine(async () => this.driver.serial(await this.running(key)));
-    this.#lines.set(text, line);
-    await line.enter();
-    return line;
   }
 
   async limits(key: WorkloadKey): Promise<EnforcedLimits> {

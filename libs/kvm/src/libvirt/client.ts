@@ -54,6 +54,8 @@ const SAVE_PAUSED = 4;
 const AFFECT_LIVE = 1;
 /** Of resize: the size is in bytes. */
 const RESIZE_BYTES = 1;
+/** Type of a parameter that is a signed 64-bit number. */
+const TYPED_LLONG = 3;
 /** Type of a parameter that is an unsigned 64-bit number. */
 const TYPED_ULLONG = 4;
 const FIRST_BACKOFF_MS = 50;
@@ -205,6 +207,18 @@ export class LibvirtClient extends EventEmitter<ClientEvents> {
     for (const [name, value] of Object.entries(limits))
       args.string(name).int(TYPED_ULLONG).uhyper(BigInt(value));
     await this.#call(Remote.setBlockIoTune, args.uint(AFFECT_LIVE), options);
+  }
+
+  /** Bounds the processor time of a domain that runs, vCPUs and emulator together: microseconds in each period; -1 for none. */
+  async setGlobalQuota(
+    domain: DomainRef,
+    { period, quota }: { readonly period: number; readonly quota: number },
+    options?: CallOptions,
+  ): Promise<void> {
+    const args = domainArgs(domain).uint(2);
+    args.string('global_period').int(TYPED_ULLONG).uhyper(BigInt(period));
+    args.string('global_quota').int(TYPED_LLONG).hyper(BigInt(quota));
+    await this.#call(Remote.setScheduler, args.uint(AFFECT_LIVE), options);
   }
 
   /** Removes the definition and all that the daemon keeps with it, NVRAM included. */

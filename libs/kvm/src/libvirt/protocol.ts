@@ -55,6 +55,7 @@ export const Remote = {
   abortJob: 164,
   create: 196,
   getState: 212,
+  setScheduler: 219,
   undefine: 231,
   save: 232,
   restore: 233,

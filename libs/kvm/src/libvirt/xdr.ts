@@ -117,6 +117,10 @@ export class XdrWriter {
     return this;
   }
 
+  hyper(value: bigint): this {
+    return this.uhyper(BigInt.asUintN(64, value));
+  }
+
   bool(value: boolean): this {
     return this.uint(value ? 1 : 0);
   }

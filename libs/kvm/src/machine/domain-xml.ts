@@ -12,7 +12,7 @@ import { volumeElement } from './volume-xml.js';
 import { renderXml, xml, type XmlElement } from './xml.js';
 
 /** Period of the CPU quota, microseconds: the kernel's default. */
-const QUOTA_PERIOD = 100_000;
+export const QUOTA_PERIOD = 100_000;
 
 /** Far from where libvirt begins to give away slots. */
 const WATCHDOG_SLOT = '0x18';

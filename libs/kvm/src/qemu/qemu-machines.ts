@@ -8,6 +8,7 @@ import {
   cgroupChildren,
   cgroupCreate,
   cgroupKill,
+  cgroupLimit,
   cgroupLimits,
   cgroupRemove,
   hasCode,
@@ -311,6 +312,10 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
     ctx: StepContext,
   ): Promise<void> {
     await throttle(await this.monitor(machine), volumeId, limits, callBounds(ctx));
+  }
+
+  async cap(machine: QemuMachine, cpuMillis: number | null): Promise<void> {
+    await cgroupLimit(this.#cgroup(machine), { cpuMillis });
   }
 
   async destroy(machine: QemuMachine): Promise<void> {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { changing } from './changing.js';
 import { displays } from './displays.js';
 import { ending } from './ending.js';
 import { epochs } from './epochs.js';
@@ -27,6 +28,7 @@ export const behaviours: readonly Behaviour[] = [
   ...suspending,
   ...resetting,
   ...watching,
+  ...changing,
   ...volumes,
   ...snapshots,
   ...consoles,
@@ -45,7 +47,8 @@ const ofFacet = {
   suspend: suspending,
   reset: resetting,
   watchdog: watching,
-  update: volumes,
+  update: [...changing, ...volumes],
+  volumes,
   snapshots,
   guest: guests,
   display: displays,
@@ -57,7 +60,8 @@ const lacking = (facet: Facet): Behaviour => ({
   name: `it has no ${facet}, and does not say that it has`,
   run: async (h) => {
     const runtime = await h.runtime();
-    if (facet !== 'watchdog') assert.equal(runtime[facet], undefined);
+    // These have no member of their own.
+    if (facet !== 'watchdog' && facet !== 'volumes') assert.equal(runtime[facet], undefined);
     assert.ok(!(await runtime.probe()).facets.includes(facet));
   },
 });

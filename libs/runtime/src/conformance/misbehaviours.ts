@@ -2,27 +2,15 @@ import assert from 'node:assert/strict';
 import { setTimeout as wait } from 'node:timers/promises';
 import { keyText, type Observation, type Runtime, type Terminal, type WorkloadKey } from '../runtime.js';
 import { pngOf } from '../png.js';
-import { observationOf, type SimulatedHost, type SimulatedWorkload } from '../simulated-host.js';
+import { observationOf, type SimulatedHost } from '../simulated-host.js';
+import { changeMisbehaviours } from './change-misbehaviours.js';
+import { of, runs, startAgain } from './misbehaviour-steps.js';
 import { snapshotMisbehaviours } from './snapshot-misbehaviours.js';
 
 /** Changes an honest runtime object so that it breaks one promise. Called once per object: `known` is its own memory. */
 export type Twist = (rt: Runtime, host: SimulatedHost, known: Set<string>) => Partial<Runtime>;
 
-const of = (host: SimulatedHost, key: WorkloadKey): SimulatedWorkload | undefined =>
-  host.state.workloads[keyText(key)];
-
-const runs = (host: SimulatedHost, key: WorkloadKey): boolean => typeof of(host, key)?.pid === 'number';
 const ended = (host: SimulatedHost, key: WorkloadKey): boolean => (of(host, key)?.exit ?? null) !== null;
-
-/** Starts it again, whatever is true of it. */
-function startAgain(host: SimulatedHost, w: SimulatedWorkload | undefined): void {
-  if (w === undefined) return;
-  const disk = w.spec.rootVolume.id;
-  host.state.disks[disk] = (host.state.disks[disk] ?? 0) + 1;
-  w.pid = host.state.nextPid++;
-  w.exit = null;
-  w.log += `boots=${host.state.disks[disk]}\n`;
-}
 
 /** Every object gives its observations another look. */
 const observing = (rt: Runtime, look: (o: Observation) => Observation | null): Pick<Runtime, 'observe'> => ({
@@ -42,11 +30,6 @@ const exitOf = (o: Observation, change: object): Observation =>
 function opened(rt: Runtime, ...args: Parameters<NonNullable<Runtime['console']>>): Promise<Terminal> {
   assert.ok(rt.console);
   return rt.console(...args);
-}
-
-function updated(rt: Runtime, ...args: Parameters<NonNullable<Runtime['update']>>) {
-  assert.ok(rt.update);
-  return rt.update(...args);
 }
 
 /** A screen on which nothing is. */
@@ -202,50 +185,7 @@ export const misbehaviours: Readonly<Record<string, Twist>> = {
       await rt.suspend?.(spec, ctx);
     },
   }),
-  'a volume is plugged in and taken away again while the workload runs, and twice is once': (rt, host) => ({
-    update: async (spec, ctx) => {
-      const has = await updated(rt, spec, ctx);
-      // What is taken away is thrown away.
-      if (spec.volumes.length === 0)
-        for (const id of Object.keys(host.state.disks))
-          if (id !== spec.rootVolume.id) delete host.state.disks[id];
-      return has;
-    },
-  }),
-  'what starts has its volumes, and a later life of the agent sees them': (rt) => ({
-    update: async (spec, ctx) => updated(rt, { ...spec, volumes: spec.volumes.slice(1) }, ctx),
-  }),
-  'a volume and the root disk grow while the workload runs, and while it does not': (rt, _host, known) => ({
-    update: async (spec, ctx) => {
-      const has = await updated(rt, spec, ctx);
-      for (const { id, sizeMiB } of has.volumes) if (!known.has(id)) known.add(id).add(`${id} ${sizeMiB}`);
-      return {
-        volumes: has.volumes.map((v) => (known.has(`${v.id} ${v.sizeMiB}`) ? v : { ...v, sizeMiB: 1 })),
-      };
-    },
-  }),
-  'limits of a volume can be set, changed and lifted while the workload runs': (rt) => ({
-    update: async (spec, ctx) => {
-      const limited = spec.volumes.some(({ limits }) => Object.keys(limits).length > 0);
-      return limited ? { volumes: [] } : updated(rt, spec, ctx);
-    },
-  }),
-  'a volume goes from one workload to another, and is not deleted while one has it': (_rt, host) => ({
-    removeVolume: (id) => {
-      delete host.state.disks[id];
-      return Promise.resolve();
-    },
-  }),
-  'what is suspended comes back with the volumes it had, whatever is asked for by then': (rt, host) => ({
-    start: async (spec, ctx) => {
-      const w = of(host, spec);
-      if (w?.suspended === true && w.volumes?.length !== spec.volumes.length + 1) startAgain(host, w);
-      await rt.start(spec, ctx);
-    },
-  }),
-  'what does not run cannot be changed': (rt, host) => ({
-    update: async (spec, ctx) => (runs(host, spec) ? updated(rt, spec, ctx) : { volumes: [] }),
-  }),
+  ...changeMisbehaviours,
   'a log that is followed gives what comes, and ends with its signal': (rt) => ({
     logs: (key, options) => rt.logs?.(key, options, new AbortController().signal) ?? never(),
   }),

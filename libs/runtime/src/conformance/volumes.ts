@@ -105,16 +105,6 @@ export const volumes: readonly Behaviour[] = [
       await removed(h, rt, volume);
     },
   },
-  {
-    name: 'what does not run cannot be changed',
-    run: async (h) => {
-      const rt = await h.runtime();
-      const spec = await h.spec('steady');
-      await rt.prepare(spec, context(h));
-      await refused('a change', ['notPrepared'], async () => void (await update(h, rt, spec)));
-      await gone(h, rt, spec);
-    },
-  },
 ];
 
 const volumeOf = (sizeMiB: number): HostVolume => ({
