@@ -11,8 +11,8 @@ import { networksInDepth } from './0012-networks-in-depth.js';
 import { rebuild } from './0013-rebuild.js';
 import { diskSources } from './0016-disk-sources.js';
 import { snapshotSchedules } from './0017-snapshot-schedules.js';
-import { internalNetworks } from './0021-internal-networks.js';
 import { liveSizes } from './0019-live-sizes.js';
+import { internalNetworks } from './0021-internal-networks.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
 export interface Migration {
@@ -38,6 +38,6 @@ export const migrations: readonly Migration[] = [
   rebuild,
   diskSources,
   snapshotSchedules,
-  internalNetworks,
   liveSizes,
+  internalNetworks,
 ];
