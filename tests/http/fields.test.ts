@@ -108,6 +108,7 @@ const vm = {
     userData: '#cloud-config',
     cloudInit: { user: 'dev', sshKeys: [key] },
     watchdog: { action: 'reset' },
+    firmware: { type: 'uefi', secureBoot: true },
   },
 };
 
@@ -123,7 +124,9 @@ const withPorts = {
 function baseFor(path: readonly (string | number)[]): unknown {
   if (path[1] === 'volumes') return withVolume;
   if (path[1] === 'nics') return withPorts;
-  return ['vcpus', 'userData', 'cloudInit', 'watchdog'].includes(String(path[1])) ? vm : container;
+  return ['vcpus', 'userData', 'cloudInit', 'watchdog', 'firmware'].includes(String(path[1]))
+    ? vm
+    : container;
 }
 
 function changed(body: unknown, [key, ...rest]: readonly (string | number)[], value: unknown): unknown {
@@ -158,6 +161,7 @@ test('the bodies that the fields are broken in are good ones', async () => {
     '/spec/cloudInit/user',
     '/spec/cloudInit/sshKeys',
     '/spec/watchdog/action',
+    '/spec/firmware/type',
     '/spec/process/env',
     '/spec/restart/policy',
     '/spec/volumes/0/name',

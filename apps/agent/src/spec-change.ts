@@ -15,6 +15,7 @@ const kept = {
   process: 'process',
   userData: 'userData',
   cloudInit: 'cloudInit',
+  firmware: 'firmware',
   watchdog: 'watchdog',
   accel: 'placement.accel',
   driver: 'placement.driver',

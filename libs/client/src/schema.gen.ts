@@ -1062,6 +1062,7 @@ export interface components {
             | 'isolation'
             | 'driver'
             | 'accel'
+            | 'firmware'
             | 'labels'
             | 'volume'
             | 'ports'
@@ -1103,6 +1104,7 @@ export interface components {
             | 'isolation'
             | 'driver'
             | 'accel'
+            | 'firmware'
             | 'labels'
             | 'volume'
             | 'ports'
@@ -1139,6 +1141,7 @@ export interface components {
           | 'isolation'
           | 'driver'
           | 'accel'
+          | 'firmware'
           | 'labels'
           | 'volume'
           | 'ports'
@@ -1164,6 +1167,7 @@ export interface components {
                 | 'isolation'
                 | 'driver'
                 | 'accel'
+                | 'firmware'
                 | 'labels'
                 | 'volume'
                 | 'ports'
@@ -1204,6 +1208,7 @@ export interface components {
               | 'isolation'
               | 'driver'
               | 'accel'
+              | 'firmware'
               | 'labels'
               | 'volume'
               | 'ports'
@@ -1241,6 +1246,7 @@ export interface components {
               | 'isolation'
               | 'driver'
               | 'accel'
+              | 'firmware'
               | 'labels'
               | 'volume'
               | 'ports'
@@ -1277,6 +1283,7 @@ export interface components {
             | 'isolation'
             | 'driver'
             | 'accel'
+            | 'firmware'
             | 'labels'
             | 'volume'
             | 'ports'
@@ -1302,6 +1309,7 @@ export interface components {
                   | 'isolation'
                   | 'driver'
                   | 'accel'
+                  | 'firmware'
                   | 'labels'
                   | 'volume'
                   | 'ports'
@@ -1348,6 +1356,12 @@ export interface components {
          * @enum {string}
          */
         desired?: 'running' | 'stopped' | 'paused' | 'suspended';
+        firmware?: {
+          /** @default false */
+          secureBoot?: boolean;
+          /** @enum {string} */
+          type: 'bios' | 'uefi';
+        };
         image: string;
         /** @enum {string} */
         isolation: 'vm' | 'microvm' | 'container';
@@ -1525,6 +1539,7 @@ export interface components {
               | 'isolation'
               | 'driver'
               | 'accel'
+              | 'firmware'
               | 'labels'
               | 'volume'
               | 'ports'
@@ -1564,6 +1579,7 @@ export interface components {
               | 'isolation'
               | 'driver'
               | 'accel'
+              | 'firmware'
               | 'labels'
               | 'volume'
               | 'ports'
@@ -1600,6 +1616,7 @@ export interface components {
             | 'isolation'
             | 'driver'
             | 'accel'
+            | 'firmware'
             | 'labels'
             | 'volume'
             | 'ports'
@@ -1625,6 +1642,7 @@ export interface components {
                   | 'isolation'
                   | 'driver'
                   | 'accel'
+                  | 'firmware'
                   | 'labels'
                   | 'volume'
                   | 'ports'
@@ -1661,6 +1679,7 @@ export interface components {
             | 'isolation'
             | 'driver'
             | 'accel'
+            | 'firmware'
             | 'labels'
             | 'volume'
             | 'ports'
@@ -1879,6 +1898,12 @@ export interface components {
          * @enum {string}
          */
         desired: 'running' | 'stopped' | 'paused' | 'suspended';
+        firmware?: {
+          /** @default false */
+          secureBoot: boolean;
+          /** @enum {string} */
+          type: 'bios' | 'uefi';
+        };
         image: string;
         /** @enum {string} */
         isolation: 'vm' | 'microvm' | 'container';
@@ -2113,6 +2138,12 @@ export interface components {
          * @enum {string}
          */
         desired?: 'running' | 'stopped' | 'paused' | 'suspended';
+        firmware?: {
+          /** @default false */
+          secureBoot?: boolean;
+          /** @enum {string} */
+          type: 'bios' | 'uefi';
+        };
         image: string;
         /** @enum {string} */
         isolation: 'vm' | 'microvm' | 'container';
@@ -2266,6 +2297,12 @@ export interface components {
          * @enum {string}
          */
         desired: 'running' | 'stopped' | 'paused' | 'suspended';
+        firmware?: {
+          /** @default false */
+          secureBoot: boolean;
+          /** @enum {string} */
+          type: 'bios' | 'uefi';
+        };
         image: string;
         /** @enum {string} */
         isolation: 'vm' | 'microvm' | 'container';
@@ -2404,6 +2441,12 @@ export interface components {
          * @enum {string}
          */
         desired?: 'running' | 'stopped' | 'paused' | 'suspended';
+        firmware?: {
+          /** @default false */
+          secureBoot?: boolean;
+          /** @enum {string} */
+          type: 'bios' | 'uefi';
+        };
         image: string;
         /** @enum {string} */
         isolation: 'vm' | 'microvm' | 'container';

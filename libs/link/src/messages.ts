@@ -6,6 +6,7 @@ import {
   Digest,
   DiskSource,
   ExitInfo,
+  FirmwareSpec,
   HostId,
   HostNetworkSpec,
   HostVolume,
@@ -64,6 +65,8 @@ export const Workload = z.strictObject({
   userData: z.string().nullable(),
   /** Absent where nobody is to sign in, and in what an API or a journal of before holds. */
   cloudInit: CloudInitSpec.optional(),
+  /** Absent for BIOS, and in what an API or a journal of before holds. Only for hosts with its facet. */
+  firmware: FirmwareSpec.optional(),
   /** Absent where the machine has none, and in what an API or a journal of before holds. */
   watchdog: WatchdogAction.optional(),
   restart: RestartPolicy,

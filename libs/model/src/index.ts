@@ -8,6 +8,7 @@ export * from './state.js';
 export * from './error-codes.js';
 export * from './disk-source.js';
 export * from './errors.js';
+export * from './firmware.js';
 export * from './guest.js';
 export * from './guest-file.js';
 export * from './host.js';

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { CloudInitSpec } from './cloud-init.js';
 import { RootDiskSource } from './disk-source.js';
+import { FirmwareSpec, UEFI_LEAST_MIB } from './firmware.js';
 import {
   DecisionId,
   HostId,
@@ -136,6 +137,8 @@ export const InstanceSpec = z
     /** cloud-init user data (vm). */
     userData: z.string().max(65_536).refine(noNul, 'must not contain NUL').optional(),
     cloudInit: CloudInitSpec.optional(),
+    /** BIOS or UEFI (vm); BIOS when absent. A change takes effect at the next start. */
+    firmware: FirmwareSpec.optional(),
     /** A watchdog device (i6300esb) for the guest to arm (vm). A change takes effect at the next start. */
     watchdog: z.strictObject({ action: WatchdogAction }).optional(),
     /** Snapshots by schedule (vm). A change takes effect at once. */
@@ -158,6 +161,8 @@ export const InstanceSpec = z
           'watchdog',
           'only for isolation vm; a container that ends is started again by its restart policy',
         );
+      if (s.firmware !== undefined)
+        refuse('firmware', 'only for isolation vm; a container starts without firmware: leave it out');
       if (s.volumes.length > 0) refuse('volumes', 'only for isolation vm; leave the list empty');
       if (s.snapshots !== undefined)
         refuse('snapshots', "only for isolation vm: a container's layer has no snapshots; leave it out");
@@ -192,6 +197,8 @@ export const InstanceSpec = z
       if (s.volumes.findIndex((v) => v.name === name) < i)
         ctx.addIssue({ code: 'custom', path: ['volumes', i, 'name'], message: 'is in the list already' });
     });
+    if (s.firmware?.type === 'uefi' && s.memoryMiB < UEFI_LEAST_MIB)
+      refuse('memoryMiB', `UEFI firmware needs ${UEFI_LEAST_MIB} MiB at least`);
     if (s.isolation === 'vm' && s.process !== undefined)
       refuse('process', 'only for OCI images; use userData for isolation vm');
     for (const path of [

@@ -119,6 +119,7 @@ export const FilterName = z.enum([
   'isolation',
   'driver',
   'accel',
+  'firmware',
   'labels',
   'volume',
   'ports',

@@ -8,6 +8,7 @@ import type {
   ExecOpen,
   ExitInfo,
   FileTarget,
+  FirmwareSpec,
   GuestInfo,
   HostNetworkSpec,
   HostVolume,
@@ -79,6 +80,8 @@ export interface WorkloadSpec extends WorkloadKey {
   readonly userData: string | null;
   /** Who may sign in, where its image has cloud-init. */
   readonly cloudInit?: CloudInitSpec | undefined;
+  /** What starts it; BIOS when absent. */
+  readonly firmware?: FirmwareSpec | undefined;
   /** What its watchdog does; absent for a machine without one. */
   readonly watchdog?: WatchdogAction | undefined;
   readonly restart: RestartPolicy;

@@ -89,6 +89,18 @@ describe('each filter refuses with what it needs and what there is', () => {
       { need: 'kvm usable', have: 'kvm unmeasured' },
     ],
     [
+      'firmware',
+      host(),
+      request({ isolation: 'vm', firmware: { type: 'uefi' } }),
+      { need: 'uefi', have: 'bios' },
+    ],
+    [
+      'firmware',
+      host({ capabilities: { ...capabilities, facets: ['uefi'] } }),
+      request({ isolation: 'vm', firmware: { type: 'uefi', secureBoot: true } }),
+      { need: 'secureBoot', have: 'bios, uefi' },
+    ],
+    [
       'labels',
       host({ labels: { zone: 'a' } }),
       request({ placement: { selector: { zone: 'b' } } }),

@@ -1,4 +1,12 @@
-import { type AccelVerdict, type FilterName, portRefusal, portsOf, portText } from '@berth/model';
+import {
+  type AccelVerdict,
+  type FilterName,
+  firmwareFacet,
+  firmwareKind,
+  portRefusal,
+  portsOf,
+  portText,
+} from '@berth/model';
 import type { HostSnapshot, PlacementRequest } from './snapshot.js';
 
 /** Why a host cannot take an instance. */
@@ -130,6 +138,19 @@ export const filters: readonly Filter[] = [
       return kvm?.verdict === 'usable'
         ? null
         : refuse('kvm usable', `kvm ${factorOf(kvm)}`, kvm?.reason ?? 'acceleration is unknown');
+    },
+  },
+  {
+    name: 'firmware',
+    check: (h, r) => {
+      const facet = firmwareFacet(firmwareKind(r.spec.firmware));
+      if (facet === null || h.capabilities?.facets.includes(facet) === true) return null;
+      const have = h.capabilities?.facets.includes('uefi') === true ? 'bios, uefi' : 'bios';
+      return refuse(
+        facet,
+        have,
+        'it has no such firmware: install the package ovmf there; its agent may also be older than this API',
+      );
     },
   },
   {

@@ -8,6 +8,7 @@ import { DiskFormat as DiskFormatSchema, VolumeId } from '@berth/model';
 import { z } from 'zod';
 import { copySnapshot, type CopyRequest } from './disk-copy.js';
 import { removeSnapshot, hasSnapshot, revertToSnapshot, takeSnapshot } from './disk-snapshots.js';
+import { copyVariables, ensureVariables } from './firmware-files.js';
 import { createOverlay, createQcow2, createRaw, diskSizeMiB, growQcow2, growRaw } from './disk-files.js';
 import { StorageError } from './storage-error.js';
 
@@ -61,11 +62,18 @@ const VolumeFacts = z.discriminatedUnion('kind', [
 ]);
 type VolumeFacts = z.infer<typeof VolumeFacts>;
 
+/** What a snapshot holds. */
+interface SnapshotSource extends Pick<CopyRequest, 'source' | 'snapshot' | 'signal'> {
+  readonly sizeMiB: number;
+  /** Directory with the variables of firmware; it may be absent. */
+  readonly variables: string;
+}
+
 const MIB = 2 ** 20;
 
 /**
  * Volumes of one host, one directory per volume id: `volume.json` and either `disk.qcow2` (an overlay on a base
- * image; with `memory` beside it while its machine is suspended, and `snapshots`), `upper` and `work` (a container's writable layer), or
+ * image; with `memory` beside it while its machine is suspended, `firmware` and `snapshots`), `upper` and `work` (a container's writable layer), or
  * `data.qcow2` or `data.raw` (a disk that stands on nothing). A volume appears by rename when it is whole. Files are
  * named by volume id only; no name of a user comes near a path or a command.
  */
@@ -103,8 +111,9 @@ export class VolumePool {
       const sizeMiB = Math.max(request.sizeMiB, from?.sizeMiB ?? 0);
       await this.make({ kind: 'disk', volumeId, base: { ...base }, sizeMiB }, 0o711, async (directory) => {
         await createOverlay(directory, base, sizeMiB);
-        if (from !== null)
-          await copySnapshot({ ...from, directory, name: 'disk.qcow2', overlayMiB: sizeMiB });
+        if (from === null) return;
+        await copySnapshot({ ...from, directory, name: 'disk.qcow2', overlayMiB: sizeMiB });
+        await copyVariables(from.variables, join(directory, 'firmware'));
       });
       return { path, format: 'qcow2' };
     });
@@ -204,6 +213,49 @@ export class VolumePool {
   }
 
   /**
+   * File with variables of firmware that a root disk's machine has, by name, made from `template` on first call. It goes with the
+   * disk. A QEMU may have the others open, not this one. @throws StorageError kindMismatch (no root disk here), hostFault
+   */
+  variablesFile(volumeId: VolumeId, name: string, template: string): Promise<string> {
+    return this.ofRootDisk(volumeId, (directory) =>
+      ensureVariables(join(directory, 'firmware'), name, template),
+    );
+  }
+
+  /**
+   * All variables of firmware of a root disk, whoever has them open (`take`) or while nobody has (`revert`). They are as the
+   * snapshot has them after a revert: what it has not begins anew. @throws StorageError kindMismatch, hostFault
+   */
+  variables(volumeId: VolumeId, verb: 'take' | 'revert' | 'remove', snapshot: string): Promise<void> {
+    if (verb === 'remove') return this.variablesDrop(volumeId, snapshot);
+    return this.ofRootDisk(volumeId, async (directory, id) => {
+      const [now, kept] = [join(directory, 'firmware'), this.variablesIn(id, snapshot)];
+      await copyVariables(...(verb === 'take' ? ([now, kept] as const) : ([kept, now] as const)));
+    });
+  }
+
+  private variablesDrop(volumeId: VolumeId, snapshot: string): Promise<void> {
+    const id = VolumeId.parse(volumeId);
+    return this.inTurn(id, () => rm(this.variablesIn(id, snapshot), { recursive: true, force: true }));
+  }
+
+  private variablesIn(id: VolumeId, snapshot: string): string {
+    return join(this.snapshotsPath(id), `${snapshot}.firmware`);
+  }
+
+  private ofRootDisk<T>(
+    volumeId: VolumeId,
+    work: (directory: string, id: VolumeId) => Promise<T>,
+  ): Promise<T> {
+    const id = VolumeId.parse(volumeId);
+    return this.inTurn(id, async () => {
+      const facts = await this.facts(id);
+      if (facts?.kind !== 'disk') throw kindMismatch(id, facts?.kind ?? 'layer');
+      return work(join(this.dir, id), id);
+    });
+  }
+
+  /**
    * Snapshots of a disk that nobody has open, by name. `take` replaces one of that name; `remove` of what is not there is no
    * error, nor of a volume that is not here. @throws StorageError unsupported (raw), noSuchSnapshot, kindMismatch, hostFault
    */
@@ -245,7 +297,7 @@ export class VolumePool {
   private async sourceOf(
     { source, signal }: DiskSourceRequest,
     fits: (facts: VolumeFacts) => boolean,
-  ): Promise<(Pick<CopyRequest, 'source' | 'snapshot' | 'signal'> & { readonly sizeMiB: number }) | null> {
+  ): Promise<SnapshotSource | null> {
     if (source === undefined) return null;
     const { snapshot } = source;
     const id = VolumeId.parse(source.volumeId);
@@ -263,7 +315,8 @@ export class VolumePool {
         'Use the image of the instance that the snapshot is of.',
       );
     const path = join(this.dir, id, facts.kind === 'data' ? dataName('qcow2') : 'disk.qcow2');
-    return { source: path, snapshot, signal, sizeMiB: await diskSizeMiB(path, 'qcow2') };
+    const sizeMiB = await diskSizeMiB(path, 'qcow2');
+    return { source: path, snapshot, signal, sizeMiB, variables: this.variablesIn(id, snapshot) };
   }
 
   /** Deletes a volume and all it holds; deleting what is not here is no error. The caller knows that nothing uses it. */

@@ -45,6 +45,7 @@ function renderAssignment(row: AssignmentRow): Assignment {
       process: spec.process ?? null,
       userData: spec.userData ?? null,
       ...(spec.cloudInit === undefined ? {} : { cloudInit: spec.cloudInit }),
+      ...(spec.firmware?.type === 'uefi' ? { firmware: spec.firmware } : {}),
       ...(spec.watchdog === undefined ? {} : { watchdog: spec.watchdog.action }),
       restart: spec.restart,
       accel: spec.placement.accel,

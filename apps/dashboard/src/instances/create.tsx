@@ -192,15 +192,28 @@ function Form({
                 />
               </>
             ) : (
-              <Textarea
-                label="cloud-init user data"
-                className="mono-input"
-                placeholder="#cloud-config"
-                rows={4}
-                value={draft.userData}
-                error={error('/spec/userData')}
-                onChange={(e) => change({ userData: e.currentTarget.value })}
-              />
+              <>
+                <NativeSelect
+                  label="Firmware"
+                  value={draft.firmware}
+                  error={error('/spec/firmware')}
+                  onChange={(e) => change({ firmware: e.currentTarget.value as Draft['firmware'] })}
+                  data={[
+                    { value: 'bios', label: 'BIOS' },
+                    { value: 'uefi', label: 'UEFI' },
+                    { value: 'secureBoot', label: 'UEFI with secure boot' },
+                  ]}
+                />
+                <Textarea
+                  label="cloud-init user data"
+                  className="mono-input"
+                  placeholder="#cloud-config"
+                  rows={4}
+                  value={draft.userData}
+                  error={error('/spec/userData')}
+                  onChange={(e) => change({ userData: e.currentTarget.value })}
+                />
+              </>
             )}
           </div>
         </Panel>

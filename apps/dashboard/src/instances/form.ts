@@ -8,6 +8,7 @@ export interface Draft {
   readonly isolation: 'container' | 'vm';
   readonly image: string;
   readonly vcpus: string;
+  readonly firmware: 'bios' | 'uefi' | 'secureBoot';
   readonly cpuMillis: string;
   readonly memoryMiB: string;
   readonly diskMiB: string;
@@ -29,6 +30,7 @@ export const firstDraft: Draft = {
   isolation: 'container',
   image: '',
   vcpus: '1',
+  firmware: 'bios',
   cpuMillis: '',
   memoryMiB: '128',
   diskMiB: '1024',
@@ -67,6 +69,10 @@ export function specOf(draft: Draft): SpecInput {
     })),
     restart: { policy: draft.restart },
     ...(container && Object.keys(process).length > 0 && { process }),
+    ...(!container &&
+      draft.firmware !== 'bios' && {
+        firmware: { type: 'uefi', secureBoot: draft.firmware === 'secureBoot' },
+      }),
     ...(!container && draft.userData !== '' && { userData: draft.userData }),
     ...(draft.selector.trim() !== '' && { placement: { selector: pairsOf(draft.selector, ',') } }),
   } as SpecInput;

@@ -43,6 +43,7 @@ async function machine(): Promise<string[]> {
     nics: [],
     display: join(dir, 'vnc'),
     watchdog: null,
+    firmware: null,
     serialLog,
   };
   return machineArguments(spec, {

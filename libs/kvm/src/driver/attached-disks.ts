@@ -33,7 +33,7 @@ export async function attachedDisks(qmp: QmpExecutor, bounds: ExecuteOptions): P
   const volumes: AttachedVolume[] = [];
   for (const block of await qmp.execute('query-block', undefined, bounds)) {
     const { inserted } = block;
-    if (inserted === undefined) continue;
+    if (inserted === undefined || isFlash(block)) continue;
     const sizeMiB = inserted.image['virtual-size'] / MIB;
     const data = dataVolumeOf(block);
     if (data === null) {
@@ -48,6 +48,11 @@ export async function attachedDisks(qmp: QmpExecutor, bounds: ExecuteOptions): P
     volumes.push({ ...base, limits: limitsOf(inserted) });
   }
   return { rootMiB, volumes };
+}
+
+/** Whether a block device is firmware, or its variables: no disk of the guest's. */
+export function isFlash({ qdev = '' }: Pick<QueryBlockResult, 'qdev'>): boolean {
+  return qdev.startsWith('/machine/system.flash');
 }
 
 /** Which data volume a block device is, by the name that it was given; null for another disk. */

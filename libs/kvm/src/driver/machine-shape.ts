@@ -1,13 +1,14 @@
 import { RuntimeError } from '@berth/runtime';
 import { QmpError, type ExecuteOptions, type QmpExecutor } from '../qmp/commands.js';
 import { attachedDisks, hasScsi } from './attached-disks.js';
+import { firmwareOf } from './firmware.js';
 import { MachineShape } from './workload-record.js';
 
 const MIB = 2 ** 20;
 
 /**
  * What a QEMU that is to take over this one's memory must have in common with it (QEMU QMP reference: `query-kvm`,
- * `query-cpus-fast`, `query-memory-size-summary`, and the type of `/machine`). @throws RuntimeError hostFault
+ * `query-cpus-fast`, `query-memory-size-summary`, and type and flash of `/machine`). @throws RuntimeError hostFault
  */
 export async function machineShape(qmp: QmpExecutor, bounds: ExecuteOptions): Promise<MachineShape> {
   const kvm = await qmp.execute('query-kvm', undefined, bounds);
@@ -21,6 +22,7 @@ export async function machineShape(qmp: QmpExecutor, bounds: ExecuteOptions): Pr
     vcpus: cpus.length,
     memoryMiB: memory['base-memory'] / MIB,
     display: await hasDisplay(qmp, bounds),
+    firmware: await firmwareOf(qmp, bounds),
     scsi: await hasScsi(qmp, bounds),
     volumes: disks.volumes.flatMap(({ volumeId: id, format, readOnly, target, limits }) =>
       target === null ? [] : [{ id, format, readOnly, target, limits }],

@@ -37,6 +37,10 @@ export interface DiskVolumes {
   memoryPath(volumeId: VolumeId): string;
   /** Where the snapshots of a root disk are written down; it goes with the disk. */
   snapshotsPath(volumeId: VolumeId): string;
+  /** File with the variables of a root disk's firmware, made from `template` on first call. */
+  variablesFile(volumeId: VolumeId, name: string, template: string): Promise<string>;
+  /** The variables of all firmware of a root disk, in and out of a snapshot of it. */
+  variables(volumeId: VolumeId, verb: 'take' | 'revert' | 'remove', snapshot: string): Promise<void>;
   /** Of a disk that nothing has open. `take` replaces one of that name, `remove` of what is not there is no error. */
   snapshot(volumeId: VolumeId, verb: 'take' | 'revert' | 'remove', snapshot: string): Promise<void>;
   hasSnapshot(volumeId: VolumeId, snapshot: string): Promise<boolean>;

@@ -1,5 +1,5 @@
 import { faultPoint } from '@berth/faults';
-import type { CloudInitSeed, ImageContent } from '@berth/model';
+import { firmwareKind, type CloudInitSeed, type ImageContent } from '@berth/model';
 import { RuntimeError, type StepContext, timed, type WorkloadNic, type WorkloadSpec } from '@berth/runtime';
 import { CloudConfigError } from '../cloud-init/login.js';
 import { seedOf, writeSeedIso, type SeedNic } from '../cloud-init/seed.js';
@@ -7,6 +7,7 @@ import type { MachineNic, MachineSpec, MachineVolume } from '../machine/machine-
 import { inspectBase } from './base-image.js';
 import { cacheMode } from './cache-mode.js';
 import { vncSocket } from './epoch-files.js';
+import { machineFirmware } from './firmware.js';
 import type { VmRuntimeOptions } from './ports.js';
 import { checkReachable, type Account } from './qemu-account.js';
 import type { SerialLogs } from './serial-log.js';
@@ -73,7 +74,7 @@ export class Preparation {
     image: DiskImage,
     account: Account,
     signal: AbortSignal,
-    { display, scsi, volumes: saved, ...shape }: Shape,
+    { display, scsi, volumes: saved, firmware: hadFirmware, ...shape }: Shape,
   ): Promise<MachineSpec> {
     const nics: MachineNic[] = [];
     for (const nic of spec.nics) {
@@ -90,6 +91,8 @@ export class Preparation {
       const [target, sizeMiB] = 'target' in volume ? [volume.target, 1] : [i, volume.sizeMiB];
       volumes.push(await this.disks.ready({ ...volume, sizeMiB }, target, account, signal));
     }
+    const kind = hadFirmware ?? firmwareKind(spec.firmware);
+    const firmware = await machineFirmware(kind, spec.rootVolume.id, this.options.volumes);
     await faultPoint('vm.volumes.ready', spec.instanceId);
     return {
       instanceId: spec.instanceId,
@@ -106,6 +109,7 @@ export class Preparation {
       ...shape,
       scsi,
       volumes,
+      firmware,
       disk: { path, base: { path: basePath, format: image.format }, cache: await cacheMode(path) },
       seedPath: this.records.seedPath(spec),
       nics,

@@ -1,7 +1,7 @@
 import type { SnapshotId, VolumeId } from '@berth/model';
 import { RuntimeError, type SnapshotOf } from '@berth/runtime';
 import type { ExecuteOptions, QmpExecutor } from '../qmp/commands.js';
-import { dataVolumeOf } from './attached-disks.js';
+import { dataVolumeOf, isFlash } from './attached-disks.js';
 import { rootOf } from './snapshot-records.js';
 
 /** A disk of a machine that runs. */
@@ -21,7 +21,7 @@ async function liveDisks(qmp: QmpExecutor, root: VolumeId, bounds: ExecuteOption
   for (const block of await qmp.execute('query-block', undefined, bounds)) {
     const { inserted } = block;
     const node = inserted?.['node-name'];
-    if (inserted === undefined || node === undefined) continue;
+    if (inserted === undefined || node === undefined || isFlash(block)) continue;
     const data = dataVolumeOf(block);
     // The seed is the only other disk, and nobody may write it.
     if (data === null && inserted.ro) continue;

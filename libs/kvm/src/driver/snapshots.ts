@@ -113,6 +113,7 @@ export class Snapshots<M extends Machine> implements SnapshotFacet {
           await this.#onDisk(volumeId, 'revert', of);
           await faultPoint('vm.revert.disk', of.instanceId);
         }
+        await this.#variables('revert', of);
         const closed = record.taken.consistency !== 'crash';
         if (workload !== null) await this.o.workloads.write({ ...workload, closed });
         await this.#records.write({ ...record, state: 'taken' });
@@ -187,6 +188,7 @@ export class Snapshots<M extends Machine> implements SnapshotFacet {
     try {
       if (running !== null) await takeLive(await driver.monitor(running), of, callBounds(ctx));
       else for (const volumeId of volumes) await this.#onDisk(volumeId, 'take', of);
+      await this.#variables('take', of);
     } catch (error) {
       // What cannot be taken away now is, when it is asked for again or given up.
       await this.#removeDisks(of, ctx).catch(() => undefined);
@@ -207,6 +209,7 @@ export class Snapshots<M extends Machine> implements SnapshotFacet {
         : await removeLive(await this.o.driver.monitor(running), of, callBounds(ctx));
     for (const volumeId of closed) await this.#onDisk(volumeId, 'remove', of);
     await faultPoint('vm.snapshot.dropped', of.instanceId);
+    await this.#variables('remove', of);
     await this.#records.remove(root, of.snapshotId);
   }
 
@@ -218,6 +221,11 @@ export class Snapshots<M extends Machine> implements SnapshotFacet {
       if (!(await diskFaults(() => this.o.volumes.hasSnapshot(volumeId, of.snapshotId))))
         throw new RuntimeError('noSuchSnapshot', `volume ${volumeId} holds the snapshot no more`);
     return record;
+  }
+
+  /** Of its firmware: taken right after the disks, and brought back with them. */
+  #variables(verb: 'take' | 'revert' | 'remove', { volumes, snapshotId }: SnapshotOf): Promise<void> {
+    return diskFaults(() => this.o.volumes.variables(rootOf(volumes), verb, snapshotId));
   }
 
   #onDisk(volumeId: VolumeId, verb: 'take' | 'revert' | 'remove', { snapshotId }: SnapshotOf): Promise<void> {

@@ -2,6 +2,7 @@ import type { AccelVerdict } from '@berth/model';
 import type { RuntimeProbe } from '@berth/runtime';
 import type { AccelProbe } from '../accel/accel-probe.js';
 import { accelFacts, isTenantBoundary } from '../accel/host-facts.js';
+import { firmwareKinds } from './firmware.js';
 import type { MachineDriver } from './machine-driver.js';
 import { vncRefusal } from './vnc-support.js';
 
@@ -37,7 +38,8 @@ export async function probeOf(
   const facts = factsWith(known ?? kvm);
   try {
     const versions = await driver.versions();
-    const facets = [...FACETS, ...((await vncRefusal()) === null ? DISPLAY : [])];
+    const display = (await vncRefusal()) === null ? DISPLAY : [];
+    const facets = [...FACETS, ...display, ...(await firmwareKinds())];
     const base = { ok: true, reason: null, facets } as const;
     const now: RuntimeProbe = { ...base, facts: { ...facts, versions } };
     if (known !== null) return now;

@@ -1,7 +1,15 @@
 import { readFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hasCode, writeFileAtomic } from '@berth/linux';
-import { CloudInitSeed, ExitInfo, HostVolume, InstanceId, VolumeId, WatchdogAction } from '@berth/model';
+import {
+  CloudInitSeed,
+  ExitInfo,
+  FirmwareKind,
+  HostVolume,
+  InstanceId,
+  VolumeId,
+  WatchdogAction,
+} from '@berth/model';
 import type { HeldParts, WorkloadKey } from '@berth/runtime';
 import { z } from 'zod';
 import { epochFiles, listed, removeEpochFiles } from './epoch-files.js';
@@ -28,6 +36,8 @@ export const MachineShape = z.strictObject({
   memoryMiB: z.int().min(1),
   /** What was suspended before there were displays has none. */
   display: z.boolean().default(false),
+  /** What was suspended before there was a choice has a BIOS. */
+  firmware: FirmwareKind.default('bios'),
   /** What was suspended before machines could have volumes has no controller for them. */
   scsi: z.boolean().default(false),
   /** The volumes that are plugged in, and where. */

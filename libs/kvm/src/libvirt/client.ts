@@ -45,8 +45,8 @@ export interface NodeInfo {
   readonly mhz: number;
 }
 
-/** Flags of undefine: managed save, snapshots' metadata, NVRAM, checkpoints' metadata go as well. */
-const UNDEFINE_ALL = 1 | 2 | 4 | 16;
+/** Flags of undefine: managed save, snapshots' and checkpoints' metadata go as well; variables of firmware, which are ours, stay. */
+const UNDEFINE = 1 | 2 | 8 | 16;
 const DESTROY_GRACEFUL = 1;
 /** Of save and restore: the guest stands still when it is back. */
 const SAVE_PAUSED = 4;
@@ -221,9 +221,9 @@ export class LibvirtClient extends EventEmitter<ClientEvents> {
     await this.#call(Remote.setScheduler, args.uint(AFFECT_LIVE), options);
   }
 
-  /** Removes the definition and all that the daemon keeps with it, NVRAM included. */
+  /** Removes the definition and all that the daemon keeps with it. A file of NVRAM, which it was given, stays. */
   async undefine(domain: DomainRef, options?: CallOptions): Promise<void> {
-    await this.#call(Remote.undefine, domainArgs(domain).uint(UNDEFINE_ALL), options);
+    await this.#call(Remote.undefine, domainArgs(domain).uint(UNDEFINE), options);
   }
 
   /** Null when there is none. */

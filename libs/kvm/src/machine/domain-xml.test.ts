@@ -25,6 +25,7 @@ const spec: MachineSpec = {
   nics: [{ mac: '52:54:00:01:02:03', tap: 'bt-1' }],
   display: '/r/vnc',
   watchdog: null,
+  firmware: null,
   serialLog: '/l/1.log',
 };
 const parse = (text: string): ReturnType<DOMParser['parseFromString']> =>
@@ -127,6 +128,21 @@ describe('the domain document', () => {
       expect(said).toBe(action === 'poweroff' ? 'pause' : action);
       expect(readMetadata(text)?.watchdogOff).toBe(action === 'poweroff');
     }
+  });
+
+  it('has flash chips only with UEFI, named to the last, and system management mode only with secure boot', () => {
+    expect(domainXml(spec)).not.toMatch(/loader|nvram|smm/);
+    const uefi = { code: '/"><c>', variables: '/&<v>', secureBoot: false };
+    const document = parse(domainXml({ ...spec, firmware: uefi }));
+    const loader = document.getElementsByTagName('loader').item(0);
+    expect(loader?.textContent).toBe(uefi.code);
+    for (const [name, value] of Object.entries({ type: 'pflash', readonly: 'yes', secure: 'no' }))
+      expect(loader?.getAttribute(name)).toBe(value);
+    expect(document.getElementsByTagName('nvram').item(0)?.textContent).toBe(uefi.variables);
+    expect(document.getElementsByTagName('smm').length).toBe(0);
+    const secure = domainXml({ ...spec, firmware: { ...uefi, secureBoot: true } });
+    expect(secure).toContain('secure="yes"');
+    expect(secure).toContain('<smm state="on"/>');
   });
 
   it('is named per host and instance, the same for every epoch', () => {

@@ -3,6 +3,7 @@ import {
   AGENT_PORT,
   SCREEN_MIB,
   type MachineDisk,
+  type MachineFirmware,
   type MachineNic,
   type MachineSpec,
   watchdogHalts,
@@ -37,9 +38,10 @@ export function domainXml(spec: MachineSpec): string {
         'os',
         {},
         xml('type', { arch: 'x86_64', machine: spec.machineType }, 'hvm'),
+        spec.firmware === null ? null : firmware(spec.firmware),
         xml('bios', { useserial: 'no', rebootTimeout: 0 }),
       ),
-      xml('features', {}, xml('acpi'), xml('apic')),
+      xml('features', {}, xml('acpi'), xml('apic'), secureBoot(spec.firmware)),
       cpu(spec.accel),
       xml('clock', { offset: 'utc' }),
       xml('on_poweroff', {}, 'destroy'),
@@ -48,6 +50,19 @@ export function domainXml(spec: MachineSpec): string {
       devices(spec),
     ),
   );
+}
+
+/** Stated to the last, so that libvirt chooses and makes nothing. */
+function firmware({ code, variables, secureBoot: secure }: MachineFirmware): XmlElement[] {
+  return [
+    xml('loader', { readonly: 'yes', secure: secure ? 'yes' : 'no', type: 'pflash' }, code),
+    xml('nvram', {}, variables),
+  ];
+}
+
+/** Without system management mode the guest itself could write the firmware's keys. */
+function secureBoot(spec: MachineFirmware | null): XmlElement | null {
+  return spec?.secureBoot === true ? xml('smm', { state: 'on' }) : null;
 }
 
 function cpuTune(cpuMillis: number | null): XmlElement | null {

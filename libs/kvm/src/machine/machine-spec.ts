@@ -19,6 +19,8 @@ export interface MachineSpec {
   /** Cap of all vCPUs and the emulator together, in thousandths of a processor; null for none. */
   readonly cpuMillis: number | null;
   readonly memoryMiB: number;
+  /** UEFI firmware; null for a BIOS. */
+  readonly firmware: MachineFirmware | null;
   readonly disk: MachineDisk;
   /** Whether it has a SCSI controller, on which volumes are plugged in also while it runs. */
   readonly scsi: boolean;
@@ -32,6 +34,15 @@ export interface MachineSpec {
   readonly watchdog: WatchdogAction | null;
   /** File that gets every byte the guest writes to its first serial port. */
   readonly serialLog: string;
+}
+
+export interface MachineFirmware {
+  /** Shared by all machines, read-only. */
+  readonly code: string;
+  /** The machine's own, which its guest writes; raw, as the code is. */
+  readonly variables: string;
+  /** Variables are written by the firmware alone (system management mode), so that a guest cannot enrol keys of its own. */
+  readonly secureBoot: boolean;
 }
 
 export interface MachineDisk {

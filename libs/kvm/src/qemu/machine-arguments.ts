@@ -3,6 +3,7 @@ import {
   SCREEN_MIB,
   SCSI_CONTROLLER,
   watchdogHalts,
+  type MachineFirmware,
   type MachineNic,
   type MachineSpec,
 } from '../machine/machine-spec.js';
@@ -45,6 +46,7 @@ export function machineArguments(spec: MachineSpec, places: ProcessPlaces): stri
       usb: false,
       vmport: false,
       'dump-guest-core': false,
+      ...flashProperties(spec.firmware),
     }),
     ...option('-cpu', spec.accel === 'kvm' ? 'host' : 'qemu64'),
     ...option('-smp', null, { cpus: spec.vcpus }),
@@ -57,6 +59,7 @@ export function machineArguments(spec: MachineSpec, places: ProcessPlaces): stri
     '-chardev',
     qmpChardev(places.qmpSocket),
     ...option('-mon', null, { chardev: 'qmp', mode: 'control' }),
+    ...firmware(spec.firmware),
     ...rootDisk(spec),
     ...seedDisk(spec.seedPath),
     ...spec.nics.flatMap((nic, i) => nicArguments(nic, i, places.tapDescriptors[i])),
@@ -94,6 +97,30 @@ const sandbox = option('-sandbox', 'on', {
   spawn: 'deny',
   resourcecontrol: 'deny',
 });
+
+/** Nodes of the two flash chips. */
+const FLASH_NODES = { code: 'firmware', variables: 'variables' } as const;
+
+function flashProperties(firmware: MachineFirmware | null): Record<string, string | boolean> {
+  if (firmware === null) return {};
+  const flash = { pflash0: FLASH_NODES.code, pflash1: FLASH_NODES.variables };
+  return firmware.secureBoot ? { ...flash, smm: true } : flash;
+}
+
+/** Code and variables as two flash chips, of which only the second can be written. */
+function firmware(spec: MachineFirmware | null): string[] {
+  if (spec === null) return [];
+  const { code, variables } = FLASH_NODES;
+  return [
+    ...fileNode(`${code}-file`, spec.code, { 'read-only': true }),
+    ...option('-blockdev', 'raw', { 'node-name': code, file: `${code}-file`, 'read-only': true }),
+    ...fileNode(`${variables}-file`, spec.variables, {}),
+    ...option('-blockdev', 'raw', { 'node-name': variables, file: `${variables}-file` }),
+    ...(spec.secureBoot
+      ? option('-global', null, { driver: 'cfi.pflash01', property: 'secure', value: true })
+      : []),
+  ];
+}
 
 /** Formats are stated all the way down, so that nothing a guest wrote is ever probed. */
 function rootDisk({ disk }: MachineSpec): string[] {

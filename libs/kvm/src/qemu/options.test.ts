@@ -37,6 +37,7 @@ const spec: MachineSpec = {
   nics: [{ mac: '52:54:00:01:02:03', tap: 'bt-1' }],
   display: '/r/vnc',
   watchdog: null,
+  firmware: null,
   serialLog: '/l/1.log',
 };
 const places = {
@@ -86,16 +87,18 @@ describe("a machine's arguments", () => {
   it('have the same flags and number whatever the strings of the machine', () => {
     const flags = (args: readonly string[]): string[] =>
       args.filter((_arg, i) => /^-[a-z]/.test(args[i] ?? ''));
-    const plain = machineArguments(spec, places);
+    const firmware = { code: '/c', variables: '/v', secureBoot: true };
+    const plain = machineArguments({ ...spec, firmware }, places);
     const text = anyText.filter(carried);
     fc.assert(
-      fc.property(text, text, text, text, text, (title, disk, base, log, vnc) => {
+      fc.property(text, text, text, text, text, text, (title, disk, base, log, vnc, vars) => {
         const hostile: MachineSpec = {
           ...spec,
           title,
           disk: { ...spec.disk, path: `/${disk}`, base: { path: `/${base}`, format: 'raw' } },
           serialLog: `/${log}`,
           display: `/${vnc}`,
+          firmware: { code: `/${base}`, variables: `/${vars}`, secureBoot: true },
         };
         const args = machineArguments(hostile, places);
         expect(args.length).toBe(plain.length);
@@ -137,6 +140,21 @@ describe("a machine's arguments", () => {
     const reset = machineArguments({ ...spec, watchdog: 'reset' }, places).join(' ');
     expect(reset).toMatch(/-action \S*watchdog=reset.* -device i6300esb/);
     expect(machineArguments({ ...spec, watchdog: 'poweroff' }, places).join(' ')).toContain('watchdog=pause');
+  });
+
+  it('have two flash chips only with UEFI, of which the guest writes the second; with secure boot only the firmware does', () => {
+    expect(machineArguments(spec, places).join(' ')).not.toMatch(/pflash|smm/);
+    const uefi = { code: '/c', variables: '/v', secureBoot: false };
+    const text = machineArguments({ ...spec, firmware: uefi }, places).join(' ');
+    expect(text).toContain('pflash0=firmware,pflash1=variables');
+    expect(text).toContain(
+      'filename=/c,aio=threads,read-only=on -blockdev raw,node-name=firmware,file=firmware-file,read-only=on',
+    );
+    expect(text).toContain('filename=/v,aio=threads -blockdev raw,node-name=variables,file=variables-file');
+    expect(text).not.toMatch(/smm|secure/);
+    const secure = machineArguments({ ...spec, firmware: { ...uefi, secureBoot: true } }, places).join(' ');
+    expect(secure).toContain('pflash1=variables,smm=on');
+    expect(secure).toContain('-global driver=cfi.pflash01,property=secure,value=on');
   });
 
   it('need a descriptor for each nic', () => {

@@ -357,6 +357,7 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
     await this.#files.prepare(spec, { uid, gid });
     await chown(spec.disk.path, uid, gid);
     for (const { path } of spec.volumes) await chown(path, uid, gid);
+    if (spec.firmware !== null) await chown(spec.firmware.variables, uid, gid);
     if (spec.seedPath !== null) {
       await chown(spec.seedPath, uid, gid);
       await chmod(spec.seedPath, 0o400);

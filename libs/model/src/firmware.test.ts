@@ -1,0 +1,42 @@
+import { expect, it } from 'vitest';
+import { firmwareFacet, firmwareKind, type FirmwareKind, FirmwareSpec } from './firmware.js';
+import { InstanceSpec } from './instance.js';
+import { fieldChanges } from './spec-change.js';
+
+const vm = { isolation: 'vm', image: 'disk', memoryMiB: 64 };
+const refusals = (spec: object): [string, string][] =>
+  (InstanceSpec.safeParse(spec).error?.issues ?? []).map((i) => [i.path.join('.'), i.message]);
+
+it('secure boot needs UEFI, UEFI needs memory, and a container has no firmware', () => {
+  expect(refusals({ ...vm, firmware: { type: 'uefi', secureBoot: true } })).toEqual([]);
+  expect(refusals({ ...vm, firmware: { type: 'bios', secureBoot: true } })).toEqual([
+    ['firmware.secureBoot', expect.stringContaining('uefi')],
+  ]);
+  expect(refusals({ ...vm, memoryMiB: 63, firmware: { type: 'uefi' } })).toEqual([
+    ['memoryMiB', expect.stringContaining('64 MiB')],
+  ]);
+  expect(refusals({ ...vm, memoryMiB: 63, firmware: { type: 'bios' } })).toEqual([]);
+  expect(refusals({ ...vm, isolation: 'container', firmware: { type: 'bios' } })).toEqual([
+    ['firmware', expect.stringContaining('isolation vm')],
+  ]);
+});
+
+it('is one of three kinds, of which every host has one', () => {
+  const kind = (spec?: object): FirmwareKind =>
+    firmwareKind(spec === undefined ? undefined : FirmwareSpec.parse(spec));
+  expect([kind(), kind({ type: 'bios' })]).toEqual(['bios', 'bios']);
+  expect(kind({ type: 'uefi' })).toBe('uefi');
+  expect(kind({ type: 'uefi', secureBoot: true })).toBe('secureBoot');
+  expect((['bios', 'uefi', 'secureBoot'] as const).map(firmwareFacet)).toEqual([null, 'uefi', 'secureBoot']);
+});
+
+it('is kept by a run as it began', () => {
+  const spec = (change: object): InstanceSpec => InstanceSpec.parse({ ...vm, ...change });
+  const changes = fieldChanges(
+    { spec: spec({ firmware: { type: 'uefi' } }), labels: {} },
+    { spec: spec({ firmware: { type: 'uefi', secureBoot: true } }), labels: {} },
+  );
+  expect(changes).toEqual([
+    { path: '/spec/firmware/secureBoot', effect: 'nextStart', from: false, to: true },
+  ]);
+});
