@@ -69,7 +69,7 @@ describe('UEFI', () => {
     const { instanceId } = first;
     const of: SnapshotOf = { instanceId, epoch: 1, snapshotId: randomUUID() as SnapshotId, volumes: [root] };
     // The flash is no disk: a machine that runs is taken with its one disk, and so it is resized.
-    await drivers.qemu.snapshots.take(of, step());
+    await drivers.qemu.snapshots.take(of, step(60_000));
     await drivers.qemu.update({ ...first, rootVolume: { id: root, sizeMiB: 12 } }, step());
     const taken = readFileSync(variables);
     expect(readFileSync(inVolume(root, 'snapshots', `${of.snapshotId}.firmware`, 'uefi.fd'))).toEqual(taken);
@@ -107,7 +107,7 @@ describe('UEFI', () => {
     for (const id of [root, copy.rootVolume.id]) await drivers.qemu.removeVolume(id, step());
     expect(await host.volumes()).toEqual([]);
     expect(await host.leftovers(first)).toEqual([]);
-  });
+  }, 240_000);
 
   it('with secure boot starts nothing that is not signed, under both drivers', async () => {
     const specs = { libvirt: machine({ secureBoot: true }), qemu: machine({ secureBoot: true }) };
@@ -122,7 +122,7 @@ describe('UEFI', () => {
       await ended(name, specs[name]);
       await drivers[name].removeVolume(specs[name].rootVolume.id, step());
     }
-  });
+  }, 240_000);
 
   it('is offered where its files are, each kind by itself; what lacks them is refused with what to install', async () => {
     const dir = mkdtempSync(join(tmpdir(), 'berth-ovmf-'));
