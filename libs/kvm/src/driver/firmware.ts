@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { FirmwareKind, VolumeId } from '@berth/model';
 import { RuntimeError } from '@berth/runtime';
 import type { MachineFirmware } from '../machine/machine-spec.js';
-import { QmpError, type ExecuteOptions, type QmpExecutor } from '../qmp/commands.js';
+import type { ExecuteOptions, QmpExecutor } from '../qmp/commands.js';
 import type { DiskVolumes } from './ports.js';
 import { checkReachable } from './qemu-account.js';
 import { poolFaults } from './volume-disks.js';
@@ -12,6 +12,9 @@ type UefiKind = Exclude<FirmwareKind, 'bios'>;
 
 /** Where the package ovmf has it. */
 const DIRECTORY = '/usr/share/OVMF';
+
+/** What QEMU calls the flash chip with the code. */
+const FLASH = 'system.flash0';
 
 /**
  * Code, which all machines share, and the variables that one begins with. Those of secure boot hold the keys of Microsoft,
@@ -62,15 +65,10 @@ export async function machineFirmware(
   return { code, variables, secureBoot: kind === 'secureBoot' };
 }
 
-/** Which firmware a machine that runs was started with, by QEMU's own word (QOM: the machine's flash devices). */
+/** Which firmware a machine that runs was started with, by QEMU's own word (QOM): a machine without flash has no such device. */
 export async function firmwareOf(qmp: QmpExecutor, bounds: ExecuteOptions): Promise<FirmwareKind> {
-  const flash = await qmp.execute('qom-get', { path: '/machine', property: 'pflash0' }, bounds);
-  if (flash === '') return 'bios';
-  const secure = { path: '/machine/system.flash0', property: 'secure' };
-  try {
-    return (await qmp.execute('qom-get', secure, bounds)) === true ? 'secureBoot' : 'uefi';
-  } catch (error) {
-    if (error instanceof QmpError) return 'uefi';
-    throw error;
-  }
+  const parts = await qmp.execute('qom-list', { path: '/machine' }, bounds);
+  if (!parts.some(({ name }) => name === FLASH)) return 'bios';
+  const secure = { path: `/machine/${FLASH}`, property: 'secure' };
+  return (await qmp.execute('qom-get', secure, bounds)) === true ? 'secureBoot' : 'uefi';
 }
