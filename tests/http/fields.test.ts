@@ -117,7 +117,10 @@ const withVolume = { ...vm, spec: { ...vm.spec, volumes: [{ name: 'data', readOn
 const ports = [{ protocol: 'tcp', hostPort: 8080, guestPort: 80 }];
 const withPorts = {
   ...container,
-  spec: { ...container.spec, nics: [{ network: 'default', ports, securityGroups: ['web'] }] },
+  spec: {
+    ...container.spec,
+    nics: [{ network: 'default', ports, securityGroups: ['web'], limits: { egressMbps: 10 } }],
+  },
 };
 
 /** The body in which this field is broken. */
@@ -167,6 +170,7 @@ test('the bodies that the fields are broken in are good ones', async () => {
     '/spec/volumes/0/name',
     '/spec/nics/0/ports/0/hostPort',
     '/spec/nics/0/securityGroups',
+    '/spec/nics/0/limits/egressMbps',
     '/name',
     '/labels',
   ])

@@ -73,6 +73,31 @@ test('each network gets the lowest free /24, also beside those that were asked f
   expect(listed.map((n) => n.name)).toEqual(['again', 'apart', 'asked', 'c', 'd', 'default', 'e', 'f']);
 });
 
+test('hosts hear what may pass a nic, under a higher revision when it changes while the instance runs, and of no limits nothing', async () => {
+  const limits = { ingressMbps: 100, egressMbps: 20 };
+  const instance = await create(w, 'a', { nics: [{ network: 'default', limits }] });
+  await place(w, instance, host);
+  const told = async () => {
+    const [spec] = (await w.store.assignmentsOffer(host.id))?.networks ?? [];
+    return { revision: spec?.revision ?? Number.NaN, limits: spec?.leases[0]?.limits };
+  };
+  const first = await told();
+  expect(first.limits).toEqual(limits);
+  let { revision } = first;
+  for (const [wanted, heard] of [
+    [{ egressMbps: 1 }, { egressMbps: 1 }],
+    [{}, undefined],
+  ] as const) {
+    const nics = [{ network: 'default', limits: wanted }];
+    const spec = { ...instance.spec, nics };
+    await w.store.instanceUpdate(ctx, { projectId: w.projectId, name: 'a', spec, deadlineSeconds: 60 });
+    const next = await told();
+    expect(next.limits).toEqual(heard);
+    expect(next.revision).toBeGreaterThan(revision);
+    revision = next.revision;
+  }
+});
+
 test('an internal network is told to hosts as one, and others are not', async () => {
   const body = { name: 'vault', internal: true };
   await w.store.networkCreate(ctx, { projectId: w.projectId, body, anyRange: false });

@@ -1376,6 +1376,10 @@ export interface components {
         nics?: {
           /** Format: ipv4 */
           address?: string;
+          limits?: {
+            egressMbps?: number;
+            ingressMbps?: number;
+          };
           /** @default default */
           network?: string;
           ports?: {
@@ -1918,6 +1922,10 @@ export interface components {
         nics: {
           /** Format: ipv4 */
           address?: string;
+          limits?: {
+            egressMbps?: number;
+            ingressMbps?: number;
+          };
           /** @default default */
           network: string;
           ports?: {
@@ -2158,6 +2166,10 @@ export interface components {
         nics?: {
           /** Format: ipv4 */
           address?: string;
+          limits?: {
+            egressMbps?: number;
+            ingressMbps?: number;
+          };
           /** @default default */
           network?: string;
           ports?: {
@@ -2317,6 +2329,10 @@ export interface components {
         nics: {
           /** Format: ipv4 */
           address?: string;
+          limits?: {
+            egressMbps?: number;
+            ingressMbps?: number;
+          };
           /** @default default */
           network: string;
           ports?: {
@@ -2461,6 +2477,10 @@ export interface components {
         nics?: {
           /** Format: ipv4 */
           address?: string;
+          limits?: {
+            egressMbps?: number;
+            ingressMbps?: number;
+          };
           /** @default default */
           network?: string;
           ports?: {

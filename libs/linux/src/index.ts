@@ -8,6 +8,7 @@ export * from './mounts.js';
 export * from './user-namespace.js';
 export * from './netns.js';
 export { Netlink, type LinkChange, type RouteOptions, type VethOptions } from './netlink.js';
+export type { QueueInfo, Side, TokenBucket } from './netlink-traffic.js';
 export type { AddressInfo, LinkInfo, RouteInfo } from './netlink-route.js';
 export { cidrEncode, ifnameCheck, ipv4Encode, macEncode } from './netlink-codec.js';
 export { listeningPorts, portsIn } from './listening-ports.js';

@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { createNetns, createTap, deleteNetns, inNetns, mounts, Netlink } from './index.js';
+import { createNetns, createTap, deleteNetns, inNetns, mounts, Netlink, run } from './index.js';
 
 let dir: string;
 let a: string;
@@ -122,4 +122,58 @@ test('work in another namespace that throws or answers a promise still comes bac
   expect(() => inNetns(a, () => Promise.resolve(1))).toThrow(TypeError);
   expect(() => inNetns(join(dir, 'none'), () => 1)).toThrow(/ENOENT/);
   expect(home()).toBe(before);
+});
+
+/** What iproute2 reads of the same kernel objects. */
+const tc = async (...args: string[]): Promise<Record<string, unknown>[]> =>
+  JSON.parse((await run('nsenter', [`--net=${a}`, 'tc', '-j', ...args])).stdout) as Record<string, unknown>[];
+
+test('token buckets and redirections are as iproute2 reads them, are read back, changed and taken away', async () => {
+  const wide = { rate: 12_500_000_000, burst: 125_000_000, queue: 1_250_000_000 };
+  const small = { rate: 125_000, burst: 16_384, queue: 81_920 };
+  const bucketOf = (host: Netlink, name: string) =>
+    host.queues().find((q) => q.linkIndex === host.link(name)?.index && q.kind === 'tbf')?.bucket;
+  Netlink.with(a, (host) => {
+    host.addVeth({ name: 'h0', peer: { name: 'eth0', netns: b } });
+    for (const name of ['in', 'out']) {
+      host.addIfb(name, { mtu: 1400 });
+      host.setLink(name, { up: true });
+    }
+    expect(host.link('in')).toMatchObject({ kind: 'ifb', mtu: 1400 });
+    expect([host.redirected('h0', 'sent'), bucketOf(host, 'in')]).toEqual([null, undefined]);
+    host.setBucket('in', small);
+    host.setBucket('out', wide);
+    host.redirect('h0', 'sent', 'in');
+    host.redirect('h0', 'received', 'out');
+    expect(bucketOf(host, 'in')).toEqual({ rate: small.rate, queue: small.queue });
+    expect(bucketOf(host, 'out')).toEqual({ rate: wide.rate, queue: wide.queue });
+    expect(host.redirected('h0', 'sent')).toBe(host.link('in')?.index);
+    expect(host.redirected('h0', 'received')).toBe(host.link('out')?.index);
+  });
+  const options = (await tc('qdisc', 'show', 'dev', 'in', 'root'))[0]?.['options'] as Record<string, number>;
+  expect(options).toMatchObject({ rate: small.rate });
+  expect(options['burst']).toBeGreaterThan(small.burst * 0.99);
+  expect(options['burst']).toBeLessThanOrEqual(small.burst);
+  for (const [hook, to] of [
+    ['egress', 'in'],
+    ['ingress', 'out'],
+  ] as const)
+    expect(JSON.stringify(await tc('filter', 'show', 'dev', 'h0', hook))).toContain(
+      `"mirred_action":"redirect","direction":"egress","to_dev":"${to}"`,
+    );
+
+  Netlink.with(a, (host) => {
+    host.setBucket('in', { ...small, rate: 250_000 });
+    host.redirect('h0', 'sent', 'out'); // in place of the one before
+    expect(bucketOf(host, 'in')?.rate).toBe(250_000);
+    expect(host.redirected('h0', 'sent')).toBe(host.link('out')?.index);
+    expect([host.stopRedirecting('h0', 'sent'), host.stopRedirecting('h0', 'sent')]).toEqual([true, false]);
+    expect(host.redirected('h0', 'received')).toBe(host.link('out')?.index);
+    expect([host.deleteHooks('h0'), host.deleteHooks('h0')]).toEqual([true, false]);
+    expect(host.stopRedirecting('h0', 'received')).toBe(false);
+    expect(() => host.setBucket('none', small)).toThrow(expect.objectContaining({ code: 'ENODEV' }));
+    for (const bad of [0, -1, 1.5, Number.NaN, 2 ** 32])
+      expect(() => host.setBucket('in', { ...small, burst: bad })).toThrow(RangeError);
+  });
+  expect(await tc('qdisc', 'show', 'dev', 'h0')).toEqual([]);
 });

@@ -24,6 +24,20 @@ import {
   type RouteInfo,
   RTA,
 } from './netlink-route.js';
+import {
+  bucketRequest,
+  filtersHead,
+  hooksRequest,
+  queueDecode,
+  type QueueInfo,
+  redirectDecode,
+  redirectHead,
+  redirectRequest,
+  RTM_TRAFFIC,
+  type Side,
+  type TokenBucket,
+  trafficHead,
+} from './netlink-traffic.js';
 import { type NetlinkRequest, NetlinkSocket } from './netlink-socket.js';
 
 const IFF_UP = 1;
@@ -139,6 +153,68 @@ export class Netlink {
     });
   }
 
+  /** A link that gives back, after its queue, what another link sends through it (an intermediate functional block). */
+  addIfb(name: string, options: { mtu?: number } = {}): void {
+    this.addLink(name, 'ifb', [...linkAttributes(options), ...linkInfo('ifb', [])]);
+  }
+
+  /** Queueing disciplines of all links. */
+  queues(): QueueInfo[] {
+    return this.socket.dump(RTM_TRAFFIC.GETQDISC, trafficHead(0)).map(queueDecode);
+  }
+
+  /** Makes what a link sends pass a token bucket, in place of the queue that it had. @throws SystemError ENODEV, ENOENT (no such kernel module) */
+  setBucket(name: string, bucket: TokenBucket): void {
+    this.socket.request('RTM_NEWQDISC', name, {
+      type: RTM_TRAFFIC.NEWQDISC,
+      flags: NLM_F.CREATE | NLM_F.REPLACE,
+      ...bucketRequest(this.need(name).index, bucket),
+    });
+  }
+
+  /**
+   * Leads what a link receives or sends through another, in place of one before; its own queue and the other side are left
+   * alone. @throws SystemError ENODEV, ENOENT (no such kernel module)
+   */
+  redirect(name: string, side: Side, to: string): void {
+    const { index } = this.need(name);
+    const target = this.need(to).index;
+    this.stopRedirecting(name, side);
+    const flags = NLM_F.CREATE | NLM_F.EXCL;
+    try {
+      this.socket.request('RTM_NEWQDISC', name, {
+        type: RTM_TRAFFIC.NEWQDISC,
+        flags,
+        ...hooksRequest(index),
+      });
+    } catch (error) {
+      if (!hasCode(error, 'EEXIST')) throw error;
+    }
+    this.socket.request('RTM_NEWTFILTER', name, {
+      type: RTM_TRAFFIC.NEWTFILTER,
+      flags,
+      ...redirectRequest(index, side, target),
+    });
+  }
+
+  /** Index of the link that one side of a link is led through, or null. @throws SystemError ENODEV */
+  redirected(name: string, side: Side): number | null {
+    const filters = this.socket.dump(RTM_TRAFFIC.GETTFILTER, filtersHead(this.need(name).index, side));
+    return filters.map(redirectDecode).find((index) => index !== null) ?? null;
+  }
+
+  /** One side of a link goes its own way. Returns false where it did. @throws SystemError ENODEV */
+  stopRedirecting(name: string, side: Side): boolean {
+    const head = redirectHead(this.need(name).index, side);
+    return this.withoutHook('RTM_DELTFILTER', name, { type: RTM_TRAFFIC.DELTFILTER, head, attributes: [] });
+  }
+
+  /** Takes the hooks of both sides away. Returns false where there were none. @throws SystemError ENODEV */
+  deleteHooks(name: string): boolean {
+    const { head } = hooksRequest(this.need(name).index);
+    return this.withoutHook('RTM_DELQDISC', name, { type: RTM_TRAFFIC.DELQDISC, head, attributes: [] });
+  }
+
   /** Changes a link; several changes are one request. @throws SystemError ENODEV, EBUSY (rename while up). */
   setLink(name: string, change: LinkChange): void {
     const link = this.need(name);
@@ -209,6 +285,17 @@ export class Netlink {
       .dump(RTM.GETROUTE, routeHead(0))
       .map(routeDecode)
       .filter((r) => r.table === 254);
+  }
+
+  private withoutHook(what: string, name: string, request: NetlinkRequest): boolean {
+    try {
+      this.socket.request(what, name, request);
+      return true;
+    } catch (error) {
+      // ENOENT: no such filter or hook. EINVAL: a filter where there are no hooks.
+      if (hasCode(error, 'ENOENT', 'EINVAL')) return false;
+      throw error;
+    }
   }
 
   private addLink(name: string, kind: string, attributes: readonly Attribute[]): void {

@@ -13,6 +13,7 @@ import {
   OperationId,
   VolumeId,
 } from './ids.js';
+import { NicLimits } from './network.js';
 import { PublishedPort, portsOf, portText } from './published-port.js';
 import { bookedBy, sizesOf } from './sizes.js';
 import { SnapshotSchedule } from './snapshot.js';
@@ -84,10 +85,12 @@ export const NicSpec = z.strictObject({
   network: Name.default('default'),
   /** Its address; absent: the one it has, which was the lowest free one of the network. */
   address: z.ipv4().optional(),
-  /** Ports of its host that lead to this nic. They and the groups can change while the instance runs; network and address while it is stopped. */
+  /** Ports of its host that lead to this nic. They, the groups and the limits can change while the instance runs; network and address while it is stopped. */
   ports: z.array(PublishedPort).max(32).optional(),
   /** Security groups of the project. With none, all may be connected to; with some, what their rules allow. */
   securityGroups: z.array(Name).max(8).optional(),
+  /** Most that passes it. Absent: all. */
+  limits: NicLimits.optional(),
 });
 
 /** Who starts a virtual machine's QEMU: the host's libvirt, or the agent itself. */

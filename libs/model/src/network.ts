@@ -67,6 +67,20 @@ export const NetworkCreate = z
   .meta({ id: 'NetworkCreate' });
 export type NetworkCreate = z.infer<typeof NetworkCreate>;
 
+const mbps = z.int().min(1).max(100_000);
+
+/**
+ * Most that passes a nic, in megabits (10^6) per second, as its guest sees it; absent: all. What is more waits up to some 100 ms
+ * and is dropped then.
+ */
+export const NicLimits = z.strictObject({
+  /** What the guest receives. */
+  ingressMbps: mbps.optional(),
+  /** What the guest sends. */
+  egressMbps: mbps.optional(),
+});
+export type NicLimits = z.infer<typeof NicLimits>;
+
 /** A network as a host realises it. */
 export const HostNetworkSpec = z.strictObject({
   id: NetworkId,
@@ -88,6 +102,8 @@ export const HostNetworkSpec = z.strictObject({
       secondary: z.literal(true).optional(),
       /** Security groups it is in; absent where it is in none. */
       groups: z.array(Name).optional(),
+      /** What may pass the nic; absent: all. */
+      limits: NicLimits.optional(),
     }),
   ),
   /** The security groups that leases name; absent where none does. Of the same revision as the leases. */

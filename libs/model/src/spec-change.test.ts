@@ -33,6 +33,14 @@ it('names each field with its values and when it takes effect', () => {
   ]);
 });
 
+it('limits a nic while it runs', () => {
+  const nics = (limits: object) => ({ nics: [{ network: 'default', limits }] });
+  expect(changes(nics({ ingressMbps: 10 }), nics({ ingressMbps: 20, egressMbps: 5 }))).toMatchObject([
+    { path: '/spec/nics/0/limits/egressMbps', effect: 'now', from: null, to: 5 },
+    { path: '/spec/nics/0/limits/ingressMbps', effect: 'now', from: 10, to: 20 },
+  ]);
+});
+
 it('lets nics come and go with the next start', () => {
   const nics = [{ network: 'default' }, { network: 'back' }];
   expect(changes({ nics }, { nics: nics.slice(1) })).toMatchObject([

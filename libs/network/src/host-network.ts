@@ -1,7 +1,7 @@
 import { mkdir, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Netlink } from '@berth/linux';
-import type { HostNetworkSpec, NetworkId, NicId, Traffic } from '@berth/model';
+import type { HostNetworkSpec, NetworkId, NicId, NicLimits, Traffic } from '@berth/model';
 import { bridgeEnsure, bridgeFilter, forwardingEnable, loopbackRoute } from './bridge.js';
 import { Dnsmasq, hostResolvFile } from './dnsmasq.js';
 import { LeaseBook, specCheck } from './lease-book.js';
@@ -14,6 +14,7 @@ import {
   type NicOwner,
 } from './network-names.js';
 import type { GuardedNic } from './nft-guard.js';
+import { nicsLimit } from './nic-limits.js';
 import { guardEnsure, guardLetGo, guardLetIn, guardRemove, nftEnsure, nftRemove } from './nft.js';
 import { tapAttach, vethAttach } from './nics.js';
 import { runDirCheck } from './run-dir.js';
@@ -174,9 +175,11 @@ export class HostNetwork {
   ): Promise<{ readonly ifname: string }> {
     return this.guarding(async () => {
       const spec = await this.known(nic);
-      const { link, make } = plan(identityOf(owner, nic), spec);
+      const identity = identityOf(owner, nic);
+      const { link, make } = plan(identity, spec);
       const letIn = guardLetIn(this.names.guard(), { ifname: link, mac: nic.mac, ipv4: nic.ipv4 });
       await Promise.all([letIn, (async () => make())()]);
+      if (limitsIn(spec).has(nic.ipv4)) await this.limit(spec, (one) => one.nicId === nic.id);
       return { ifname: link };
     });
   }
@@ -186,7 +189,14 @@ export class HostNetwork {
     const own = this.nics().filter((nic) => nic.instanceId === owner.instanceId && nic.epoch === owner.epoch);
     const halfMade = this.links().filter((link) => this.names.isHalfMade(link));
     await linksDelete([...own.map((nic) => nic.ifname), ...halfMade.map((link) => link.name)]);
-    await this.guarding(() => guardLetGo(this.names.guard(), own.flatMap(guardedOf)));
+    await this.guarding(async () => {
+      // After the nics: one that is there may be limited at any time.
+      const limiters = this.limiters().filter(
+        ({ nic }) => nic.instanceId === owner.instanceId && nic.epoch === owner.epoch,
+      );
+      await linksDelete(limiters.map(({ name }) => name));
+      await guardLetGo(this.names.guard(), own.flatMap(guardedOf));
+    });
   }
 
   /**
@@ -202,6 +212,7 @@ export class HostNetwork {
       await linksDelete([this.names.bridge(networkId)]);
       await nftRemove(this.names.table(networkId));
       await this.guarding(async () => {
+        await linksDelete(this.strayLimiters());
         if ((await this.networks()).length === 0) await guardRemove(this.names.guard().table);
       });
       this.rulesSeen.delete(this.names.table(networkId));
@@ -265,6 +276,33 @@ export class HostNetwork {
     });
   }
 
+  /** Brings the limits of nics of a network to what its leases say, and takes away what limits no nic any more. */
+  private async limit(spec: HostNetworkSpec, which: (nic: NicIdentity) => boolean): Promise<void> {
+    const limits = limitsIn(spec);
+    const limited = new Set(this.limiters().map(({ nic }) => nic.nicId));
+    const nics = this.nics().flatMap((nic) => {
+      const wanted = limits.get(nic.addresses?.ipv4 ?? '') ?? {};
+      const concerned = Object.keys(wanted).length > 0 || limited.has(nic.nicId);
+      return concerned && nic.networkId === spec.id && which(nic)
+        ? [{ nic, link: nic.ifname, limits: wanted }]
+        : [];
+    });
+    await linksDelete([...nicsLimit(this.names, nics, this.mtu), ...this.strayLimiters()]);
+  }
+
+  private limiters() {
+    return this.links().flatMap(({ name, alias }) => {
+      const nic = this.names.limiterOf(alias);
+      return nic === null ? [] : [{ name, nic }];
+    });
+  }
+
+  /** Left by an agent that died, or by a nic that went with its namespace. */
+  private strayLimiters(): string[] {
+    const nics = new Set(this.nics().map((nic) => `${nic.nicId} ${nic.epoch}`));
+    return this.limiters().flatMap(({ name, nic }) => (nics.has(`${nic.nicId} ${nic.epoch}`) ? [] : [name]));
+  }
+
   private links() {
     return Netlink.with(undefined, (netlink) => netlink.links());
   }
@@ -297,7 +335,7 @@ export class HostNetwork {
       table: this.names.table(id),
       ...{ bridge, subnet, gateway, ports, groups, members, secondary, internal: spec.internal === true },
     };
-    const key = JSON.stringify([settings, bridgeIndex]);
+    const key = JSON.stringify([settings, [...limitsIn(spec)], bridgeIndex]);
     const seen = this.rulesSeen.get(settings.table);
     if (seen?.key === key && performance.now() - seen.at < RULES_SEEN_MS) return;
     if (members.length > 0) bridgeFilter(bridge);
@@ -305,6 +343,7 @@ export class HostNetwork {
       nftEnsure(settings),
       this.guarding(() => guardEnsure(this.names.guard(), () => this.guarded())),
     ]);
+    await this.guarding(() => this.limit(spec, () => true));
     this.rulesSeen.set(settings.table, { key, at: performance.now() });
   }
 
@@ -350,6 +389,11 @@ function identityOf(owner: NicOwner, nic: AttachedNicSpec): NicIdentity {
   const addresses = { mac: nic.mac.toLowerCase(), ipv4: nic.ipv4 };
   const { instanceId, epoch } = owner;
   return { instanceId, epoch, nicId: nic.id, networkId: nic.networkId, addresses };
+}
+
+/** What may pass the nics of a network, by their addresses. */
+function limitsIn({ leases }: HostNetworkSpec): ReadonlyMap<string, NicLimits> {
+  return new Map(leases.flatMap(({ ipv4, limits }) => (limits === undefined ? [] : [[ipv4, limits]])));
 }
 
 function guardedOf({ ifname, addresses }: NicInventoryEntry): GuardedNic[] {

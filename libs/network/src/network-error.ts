@@ -5,7 +5,8 @@ export type NetworkErrorCode =
   | 'unknownNetwork'
   | 'runDirPrivate'
   | 'dnsmasqFailed'
-  | 'nftFailed';
+  | 'nftFailed'
+  | 'limitsFailed';
 
 /** An expected failure of the host's networking; `remedy` says what an operator does about it. */
 export class NetworkError extends Error {

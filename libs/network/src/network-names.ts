@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { InstanceId, NetworkId, NicId } from '@berth/model';
+import type { LimitDirection } from './nic-limits.js';
 
 /** What the names of all bridges of Berth begin with; firewalls of others are told to let these through. */
 export const BRIDGE_PREFIX = 'bb';
@@ -19,6 +20,9 @@ export interface NicIdentity extends NicOwner {
   /** What it may send as; null for a nic that an agent of before made. */
   readonly addresses: { readonly mac: string; readonly ipv4: string } | null;
 }
+
+/** What names a nic of an incarnation. */
+export type NicName = Pick<NicIdentity, 'instanceId' | 'epoch' | 'nicId'>;
 
 /**
  * Names of what one agent makes on a host. Interface names have 15 characters, so they carry hashes (of the agent's
@@ -49,12 +53,17 @@ export class NetworkNames {
     return `02:${(hash(`${this.tag} ${networkId}`, 10).match(/../g) ?? []).join(':')}`;
   }
 
-  tap(nic: Pick<NicIdentity, 'instanceId' | 'epoch' | 'nicId'>): string {
+  tap(nic: NicName): string {
     return this.name('bt', `${nic.instanceId} ${nic.epoch} ${nic.nicId}`);
   }
 
-  veth(nic: Pick<NicIdentity, 'instanceId' | 'epoch' | 'nicId'>): string {
+  veth(nic: NicName): string {
     return this.name('bv', `${nic.instanceId} ${nic.epoch} ${nic.nicId}`);
+  }
+
+  /** The link at which one direction of a nic waits for its turn, where it is limited. */
+  limiter(nic: NicName, direction: LimitDirection): string {
+    return this.name(direction === 'ingress' ? 'bi' : 'be', `${nic.instanceId} ${nic.epoch} ${nic.nicId}`);
   }
 
   /** What a link of ours is, by its name. */
@@ -62,13 +71,28 @@ export class NetworkNames {
     return link.startsWith('bt') ? 'tap' : 'veth';
   }
 
-  /** Whether a link without an alias is a nic of this agent whose making was cut short. */
+  /** Whether a link without an alias is a nic of this agent, or a part of one, whose making was cut short. */
   isHalfMade(link: { readonly name: string; readonly alias: string | null }): boolean {
-    return link.alias === null && new RegExp(`^b[tv]${this.tag.slice(0, 3)}[0-9a-f]{10}$`).test(link.name);
+    return link.alias === null && new RegExp(`^b[tvie]${this.tag.slice(0, 3)}[0-9a-f]{10}$`).test(link.name);
   }
 
   networkAlias(networkId: NetworkId): string {
     return `berth:${this.tag}:network:${networkId}`;
+  }
+
+  limiterAlias({ instanceId, epoch, nicId }: NicName, direction: LimitDirection): string {
+    return `berth:${this.tag}:limit:${instanceId}:${epoch}:${nicId}:${direction}`;
+  }
+
+  /** Reads a limiter's alias back: whose nic it belongs to; null when it is none of this agent. */
+  limiterOf(alias: string | null): NicName | null {
+    const [scheme, tag, kind, instance, epochText, nic, ...rest] = alias?.split(':') ?? [];
+    if (scheme !== 'berth' || tag !== this.tag || kind !== 'limit' || rest.length !== 1) return null;
+    const instanceId = InstanceId.safeParse(instance).data;
+    const nicId = NicId.safeParse(nic).data;
+    const epoch = Number(epochText);
+    if (!instanceId || !nicId || !Number.isSafeInteger(epoch)) return null;
+    return { instanceId, epoch, nicId };
   }
 
   nicAlias(nic: NicIdentity): string {

@@ -144,7 +144,8 @@ async function networksRead(
   const rows = await tx.rows<HostNetworkSpec & Record<string, unknown>>(
     `SELECT w.id, pr.name AS project, w.name, w.cidr, host(w.gateway) AS gateway, CASE WHEN w.internal THEN true END AS internal,
        coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('name', i.name, 'mac', n.mac, 'ipv4', host(a.address),
-         'secondary', CASE WHEN n.index > 0 THEN true END, 'groups', nullif(i.spec->'nics'->n.index->'securityGroups', '[]'))) ORDER BY a.address)
+         'secondary', CASE WHEN n.index > 0 THEN true END, 'groups', nullif(i.spec->'nics'->n.index->'securityGroups', '[]'),
+         'limits', nullif(i.spec->'nics'->n.index->'limits', '{}'))) ORDER BY a.address)
          FILTER (WHERE p.phase <> 'ended'), '[]') AS leases
      FROM placements p JOIN instances i ON i.id = p.instance_id JOIN nics n ON n.instance_id = i.id
      JOIN addresses a ON a.nic_id = n.id JOIN networks w ON w.id = n.network_id JOIN projects pr ON pr.id = w.project_id

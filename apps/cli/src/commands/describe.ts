@@ -56,6 +56,7 @@ export function instanceText(i: Instance, now: number): string {
     ['Size', size.join(', ')],
     ...status.nics.map((n): [string, string] => ['Address', `${n.ipv4} on ${n.network}, ${n.mac}`]),
     ['Published', publishedText(i)],
+    ['Limits', limitsText(i)],
     [
       'Labels',
       Object.entries(i.labels)
@@ -79,6 +80,16 @@ function publishedText({ status }: Instance): string {
   const of = status.host === null ? '' : ` of ${status.host.name}`;
   const ports = status.nics.flatMap((n) => n.ports);
   return ports.map((p) => `${p.protocol} ${p.hostPort}${of} -> ${p.guestPort}`).join(', ');
+}
+
+/** Of nics, as their guest sees them. */
+function limitsText({ spec }: Instance): string {
+  return spec.nics
+    .flatMap(({ network, limits: { ingressMbps: gets, egressMbps: sends } = {} }) => [
+      ...(gets === undefined ? [] : [`${gets} Mbit/s in by ${network}`]),
+      ...(sends === undefined ? [] : [`${sends} Mbit/s out by ${network}`]),
+    ])
+    .join(', ');
 }
 
 function exitText(exit: Instance['status']['lastExit'], now: number): string | null {

@@ -1,10 +1,24 @@
-import { answer } from '@berth/client';
+import { answer, type Schemas } from '@berth/client';
 import { networks } from '../kinds.js';
 import { listText, objectText } from '../output.js';
 import { exitCodes, Failure } from '../failure.js';
 import { waiting, type WaitOptions } from '../operation.js';
 import { nicsChange } from '../spec-change.js';
-import { examples, inProject, say, type Commands } from '../session.js';
+import { examples, inProject, say, wholeNumber, type Commands } from '../session.js';
+
+interface NicLimits {
+  readonly ingress?: number;
+  readonly egress?: number;
+}
+
+const megabits = (flag: string) => (text: string) => wholeNumber(flag, text);
+
+/** @throws Failure where no nic is on the network */
+function requireOn(name: string, network: string, nics: Schemas['Instance']['spec']['nics']): void {
+  if (nics.some((nic) => nic.network === network)) return;
+  const has = nics.map((nic) => nic.network).join(', ') || 'none';
+  throw new Failure(`${name} has no nic on ${network}\n  -> It is on: ${has}`, exitCodes.notFound);
+}
 
 export const networkCommands: Commands = (program, session) => {
   const network = program
@@ -45,12 +59,30 @@ export const networkCommands: Commands = (program, session) => {
     .description('take the nic on a network from a stopped instance, and with it its ports and groups there')
     .action(async (name: string, network: string, options: WaitOptions) => {
       await nicsChange(session(), name, options, (nics) => {
-        if (nics.some((nic) => nic.network === network)) return nics.filter((nic) => nic.network !== network);
-        const has = nics.map((nic) => nic.network).join(', ') || 'none';
-        throw new Failure(`${name} has no nic on ${network}\n  -> It is on: ${has}`, exitCodes.notFound);
+        requireOn(name, network, nics);
+        return nics.filter((nic) => nic.network !== network);
       });
     });
   examples(detach, 'berth network detach db backend');
+  const limit = waiting(network.command('limit <instance> <network>'))
+    .description('limit what passes the nic on a network, at once; what is left out is lifted')
+    .option('--ingress <Mbps>', 'most megabits that the guest gets in each second', megabits('--ingress'))
+    .option('--egress <Mbps>', 'most megabits that the guest sends in each second', megabits('--egress'))
+    .action(async (name: string, network: string, options: WaitOptions & NicLimits) => {
+      const { ingress, egress } = options;
+      const limits = {
+        ...(ingress === undefined ? {} : { ingressMbps: ingress }),
+        ...(egress === undefined ? {} : { egressMbps: egress }),
+      };
+      await nicsChange(session(), name, options, (nics) => {
+        requireOn(name, network, nics);
+        return nics.map((nic) => (nic.network === network ? { ...nic, limits } : nic));
+      });
+    });
+  examples(
+    limit,
+    'berth network limit web default --ingress 100 --egress 20\nberth network limit web default',
+  );
   const remove = network
     .command('rm <name...>')
     .description('delete networks; no instance may have a nic on one')

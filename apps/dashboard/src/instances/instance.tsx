@@ -167,6 +167,18 @@ function Overview({ instance }: { instance: Instance }) {
                   ] as const,
                 ]
               : []),
+            ...(instance.spec.nics.some((n) => n.limits !== undefined && Object.keys(n.limits).length > 0)
+              ? [
+                  [
+                    'Traffic limits',
+                    instance.spec.nics.map(({ network, limits: { ingressMbps, egressMbps } = {} }) => (
+                      <span key={network}>
+                        {network}: {ingressMbps ?? 'any'} Mbit/s in, {egressMbps ?? 'any'} Mbit/s out
+                      </span>
+                    )),
+                  ] as const,
+                ]
+              : []),
             [
               'Epoch, run',
               status.epoch === null ? (

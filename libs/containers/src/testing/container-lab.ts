@@ -100,7 +100,7 @@ export class ContainerLab {
           name: 'default',
           cidr: `${this.subnet}.0/24`,
           gateway: `${this.subnet}.1`,
-          leases: [{ name: `c${octet}`, mac, ipv4 }],
+          leases: [{ name: `c${octet}`, mac, ipv4, limits: { ingressMbps: 1000, egressMbps: 1000 } }],
         },
       ],
       process: null,

@@ -2,7 +2,7 @@ import { randomInt, randomUUID } from 'node:crypto';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { run } from '@berth/linux';
+import { Netlink, run } from '@berth/linux';
 import { storageErrorType, type NetworkId, type NicId } from '@berth/model';
 import { HostNetwork } from '@berth/network';
 import type { Runtime, WorkloadKey, WorkloadSpec } from '@berth/runtime';
@@ -62,7 +62,11 @@ export class VmSurroundings {
       ...spec,
       nics: [{ id: randomUUID() as NicId, networkId: this.networkId, mac, ipv4 }],
       networks: [
-        { ...network, gateway: `${this.subnet}.1`, leases: [{ name: `w${octet}`, mac, ipv4 }] },
+        {
+          ...network,
+          gateway: `${this.subnet}.1`,
+          leases: [{ name: `w${octet}`, mac, ipv4, limits: { ingressMbps: 1000, egressMbps: 1000 } }],
+        },
       ] as unknown as WorkloadSpec['networks'],
     };
   }
@@ -87,9 +91,12 @@ async function nextLife(host: DriverHost, options: Partial<VmRuntimeOptions>): P
 export function vmHarness(host: DriverHost, around: VmSurroundings): ConformanceHarness {
   const { network } = around;
   const spec = (kind: WorkloadKind | 'writer'): WorkloadSpec => around.connected(host.spec(kind));
-  const links = async (key: WorkloadKey): Promise<string[]> => {
-    const own = (await network.inventory()).filter((nic) => nic.instanceId === key.instanceId);
-    return own.map((nic) => `link ${nic.ifname}`);
+  const links = (key: WorkloadKey): string[] => {
+    // Its nics, and what limits them.
+    const own = Netlink.with(undefined, (n) => n.links()).filter(
+      ({ alias }) => alias?.includes(key.instanceId) === true,
+    );
+    return own.map(({ name }) => `link ${name}`);
   };
   return {
     stepMs: 30_000,
@@ -101,7 +108,7 @@ export function vmHarness(host: DriverHost, around: VmSurroundings): Conformance
       process.kill(pid, 'SIGKILL');
       return Promise.resolve();
     },
-    leftovers: async (key) => [...(await host.leftovers(key)), ...(await links(key))],
+    leftovers: async (key) => [...(await host.leftovers(key)), ...links(key)],
     debris: async (of) => {
       for (const one of of.networks) await network.ensure(one);
       for (const nic of of.nics) await network.attachTap(of, nic, { uid: 64055 });
