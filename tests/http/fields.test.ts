@@ -109,6 +109,7 @@ const vm = {
     cloudInit: { user: 'dev', sshKeys: [key] },
     watchdog: { action: 'reset' },
     firmware: { type: 'uefi', secureBoot: true },
+    tpm: true,
   },
 };
 
@@ -127,7 +128,7 @@ const withPorts = {
 function baseFor(path: readonly (string | number)[]): unknown {
   if (path[1] === 'volumes') return withVolume;
   if (path[1] === 'nics') return withPorts;
-  return ['vcpus', 'userData', 'cloudInit', 'watchdog', 'firmware'].includes(String(path[1]))
+  return ['vcpus', 'userData', 'cloudInit', 'watchdog', 'firmware', 'tpm'].includes(String(path[1]))
     ? vm
     : container;
 }

@@ -23,3 +23,16 @@ test('waits for a host that has it, and says what the others lack', async () => 
   await api.facetsAdd('secureBoot');
   expect((await preview()).body.decision.outcome).toBe('placed');
 });
+
+test('so does a TPM', async () => {
+  const spec = { isolation: 'vm', image: 'disk', memoryMiB: 64, tpm: true };
+  const preview = () =>
+    api.call('post', '/v1/projects/alpha/decisions/preview').send({ name: 'sealed', spec }).expect(200);
+  expect((await preview()).body.decision).toMatchObject({
+    outcome: 'unplaced',
+    rejected: [{ filter: 'devices', need: 'tpm', bestHave: 'no tpm' }],
+    verdicts: [{ failed: { message: expect.stringContaining('install the package swtpm') } }],
+  });
+  await api.facetsAdd('tpm');
+  expect((await preview()).body.decision.outcome).toBe('placed');
+});

@@ -16,6 +16,7 @@ const kept = {
   userData: 'userData',
   cloudInit: 'cloudInit',
   firmware: 'firmware',
+  tpm: 'tpm',
   watchdog: 'watchdog',
   accel: 'placement.accel',
   driver: 'placement.driver',

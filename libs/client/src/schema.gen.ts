@@ -1063,6 +1063,7 @@ export interface components {
             | 'driver'
             | 'accel'
             | 'firmware'
+            | 'devices'
             | 'labels'
             | 'volume'
             | 'ports'
@@ -1105,6 +1106,7 @@ export interface components {
             | 'driver'
             | 'accel'
             | 'firmware'
+            | 'devices'
             | 'labels'
             | 'volume'
             | 'ports'
@@ -1142,6 +1144,7 @@ export interface components {
           | 'driver'
           | 'accel'
           | 'firmware'
+          | 'devices'
           | 'labels'
           | 'volume'
           | 'ports'
@@ -1168,6 +1171,7 @@ export interface components {
                 | 'driver'
                 | 'accel'
                 | 'firmware'
+                | 'devices'
                 | 'labels'
                 | 'volume'
                 | 'ports'
@@ -1209,6 +1213,7 @@ export interface components {
               | 'driver'
               | 'accel'
               | 'firmware'
+              | 'devices'
               | 'labels'
               | 'volume'
               | 'ports'
@@ -1247,6 +1252,7 @@ export interface components {
               | 'driver'
               | 'accel'
               | 'firmware'
+              | 'devices'
               | 'labels'
               | 'volume'
               | 'ports'
@@ -1284,6 +1290,7 @@ export interface components {
             | 'driver'
             | 'accel'
             | 'firmware'
+            | 'devices'
             | 'labels'
             | 'volume'
             | 'ports'
@@ -1310,6 +1317,7 @@ export interface components {
                   | 'driver'
                   | 'accel'
                   | 'firmware'
+                  | 'devices'
                   | 'labels'
                   | 'volume'
                   | 'ports'
@@ -1472,6 +1480,7 @@ export interface components {
           /** @default 0 */
           offsetMinutes?: number;
         };
+        tpm?: boolean;
         userData?: string;
         vcpus?: number;
         /** @default [] */
@@ -1544,6 +1553,7 @@ export interface components {
               | 'driver'
               | 'accel'
               | 'firmware'
+              | 'devices'
               | 'labels'
               | 'volume'
               | 'ports'
@@ -1584,6 +1594,7 @@ export interface components {
               | 'driver'
               | 'accel'
               | 'firmware'
+              | 'devices'
               | 'labels'
               | 'volume'
               | 'ports'
@@ -1621,6 +1632,7 @@ export interface components {
             | 'driver'
             | 'accel'
             | 'firmware'
+            | 'devices'
             | 'labels'
             | 'volume'
             | 'ports'
@@ -1647,6 +1659,7 @@ export interface components {
                   | 'driver'
                   | 'accel'
                   | 'firmware'
+                  | 'devices'
                   | 'labels'
                   | 'volume'
                   | 'ports'
@@ -1684,6 +1697,7 @@ export interface components {
             | 'driver'
             | 'accel'
             | 'firmware'
+            | 'devices'
             | 'labels'
             | 'volume'
             | 'ports'
@@ -2018,6 +2032,7 @@ export interface components {
           /** @default 0 */
           offsetMinutes: number;
         };
+        tpm?: boolean;
         userData?: string;
         vcpus?: number;
         /** @default [] */
@@ -2262,6 +2277,7 @@ export interface components {
           /** @default 0 */
           offsetMinutes?: number;
         };
+        tpm?: boolean;
         userData?: string;
         vcpus?: number;
         /** @default [] */
@@ -2425,6 +2441,7 @@ export interface components {
           /** @default 0 */
           offsetMinutes: number;
         };
+        tpm?: boolean;
         userData?: string;
         vcpus?: number;
         /** @default [] */
@@ -2573,6 +2590,7 @@ export interface components {
           /** @default 0 */
           offsetMinutes?: number;
         };
+        tpm?: boolean;
         userData?: string;
         vcpus?: number;
         /** @default [] */

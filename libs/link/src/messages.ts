@@ -67,6 +67,8 @@ export const Workload = z.strictObject({
   cloudInit: CloudInitSpec.optional(),
   /** Absent for BIOS, and in what an API or a journal of before holds. Only for hosts with its facet. */
   firmware: FirmwareSpec.optional(),
+  /** Absent for a machine without one, and in what an API or a journal of before holds. Only for hosts with its facet. */
+  tpm: z.literal(true).optional(),
   /** Absent where the machine has none, and in what an API or a journal of before holds. */
   watchdog: WatchdogAction.optional(),
   restart: RestartPolicy,

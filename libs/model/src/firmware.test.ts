@@ -19,6 +19,9 @@ it('secure boot needs UEFI, UEFI needs memory, and a container has no firmware',
   expect(refusals({ ...vm, isolation: 'container', firmware: { type: 'bios' } })).toEqual([
     ['firmware', expect.stringContaining('isolation vm')],
   ]);
+  expect(refusals({ ...vm, isolation: 'container', tpm: true })).toEqual([
+    ['tpm', expect.stringContaining('isolation vm')],
+  ]);
 });
 
 it('is one of three kinds, of which every host has one', () => {

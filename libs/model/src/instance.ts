@@ -142,6 +142,8 @@ export const InstanceSpec = z
     cloudInit: CloudInitSpec.optional(),
     /** BIOS or UEFI (vm); BIOS when absent. A change takes effect at the next start. */
     firmware: FirmwareSpec.optional(),
+    /** A TPM 2.0 (vm), which keeps what it holds with the root disk. A change takes effect at the next start. */
+    tpm: z.boolean().optional(),
     /** A watchdog device (i6300esb) for the guest to arm (vm). A change takes effect at the next start. */
     watchdog: z.strictObject({ action: WatchdogAction }).optional(),
     /** Snapshots by schedule (vm). A change takes effect at once. */
@@ -166,6 +168,7 @@ export const InstanceSpec = z
         );
       if (s.firmware !== undefined)
         refuse('firmware', 'only for isolation vm; a container starts without firmware: leave it out');
+      if (s.tpm === true) refuse('tpm', 'only for isolation vm; a container has no devices: leave it out');
       if (s.volumes.length > 0) refuse('volumes', 'only for isolation vm; leave the list empty');
       if (s.snapshots !== undefined)
         refuse('snapshots', "only for isolation vm: a container's layer has no snapshots; leave it out");

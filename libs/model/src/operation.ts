@@ -120,6 +120,7 @@ export const FilterName = z.enum([
   'driver',
   'accel',
   'firmware',
+  'devices',
   'labels',
   'volume',
   'ports',

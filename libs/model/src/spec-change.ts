@@ -26,7 +26,15 @@ export const ChangePreview = z
 export type ChangePreview = z.infer<typeof ChangePreview>;
 
 /** Fields, each with all below it, that a run keeps as it began with; of sizes, see sizes.ts. All others take effect while it runs. */
-export const keptByRun = ['process', 'userData', 'cloudInit', 'firmware', 'watchdog', 'placement'] as const;
+export const keptByRun = [
+  'process',
+  'userData',
+  'cloudInit',
+  'firmware',
+  'tpm',
+  'watchdog',
+  'placement',
+] as const;
 export type KeptByRun = (typeof keptByRun)[number];
 
 interface Changing {

@@ -82,6 +82,8 @@ export interface WorkloadSpec extends WorkloadKey {
   readonly cloudInit?: CloudInitSpec | undefined;
   /** What starts it; BIOS when absent. */
   readonly firmware?: FirmwareSpec | undefined;
+  /** Whether it has a TPM 2.0. */
+  readonly tpm?: true | undefined;
   /** What its watchdog does; absent for a machine without one. */
   readonly watchdog?: WatchdogAction | undefined;
   readonly restart: RestartPolicy;

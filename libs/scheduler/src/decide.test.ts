@@ -100,6 +100,7 @@ describe('each filter refuses with what it needs and what there is', () => {
       request({ isolation: 'vm', firmware: { type: 'uefi', secureBoot: true } }),
       { need: 'secureBoot', have: 'bios, uefi' },
     ],
+    ['devices', host(), request({ isolation: 'vm', tpm: true }), { need: 'tpm', have: 'no tpm' }],
     [
       'labels',
       host({ labels: { zone: 'a' } }),

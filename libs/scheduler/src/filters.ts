@@ -154,6 +154,17 @@ export const filters: readonly Filter[] = [
     },
   },
   {
+    name: 'devices',
+    check: (h, r) =>
+      r.spec.tpm !== true || h.capabilities?.facets.includes('tpm') === true
+        ? null
+        : refuse(
+            'tpm',
+            'no tpm',
+            'it has no TPM emulator: install the package swtpm there; its agent may also be older than this API',
+          ),
+  },
+  {
     name: 'labels',
     check: (h, r) => {
       const missing = Object.entries(r.spec.placement.selector).filter(([k, v]) => h.labels[k] !== v);

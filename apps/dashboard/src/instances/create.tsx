@@ -72,7 +72,7 @@ function Form({
   // What the API says of the spec while it is typed, and of the whole when it was sent.
   const problem = said(create.error ?? preview.error);
   const error = (pointer: string) => fieldSaid(problem.fields, pointer);
-  const field = (key: keyof Draft, label: string, pointer: string, more: object = {}) => (
+  const field = (key: Exclude<keyof Draft, 'tpm'>, label: string, pointer: string, more: object = {}) => (
     <TextInput
       label={label}
       value={draft[key]}
@@ -83,7 +83,7 @@ function Form({
       {...more}
     />
   );
-  const number = (key: keyof Draft, label: string, pointer: string, more: object = {}) =>
+  const number = (key: Parameters<typeof field>[0], label: string, pointer: string, more: object = {}) =>
     field(key, label, pointer, { inputMode: 'numeric', ...more });
   const suited = images.filter((i) => i.kind === kindFor(draft.isolation));
   const isolate = (isolation: Draft['isolation']): void => {
@@ -203,6 +203,12 @@ function Form({
                     { value: 'uefi', label: 'UEFI' },
                     { value: 'secureBoot', label: 'UEFI with secure boot' },
                   ]}
+                />
+                <Checkbox
+                  label="TPM 2.0"
+                  checked={draft.tpm}
+                  error={error('/spec/tpm')}
+                  onChange={(e) => change({ tpm: e.currentTarget.checked })}
                 />
                 <Textarea
                   label="cloud-init user data"

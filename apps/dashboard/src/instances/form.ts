@@ -9,6 +9,7 @@ export interface Draft {
   readonly image: string;
   readonly vcpus: string;
   readonly firmware: 'bios' | 'uefi' | 'secureBoot';
+  readonly tpm: boolean;
   readonly cpuMillis: string;
   readonly memoryMiB: string;
   readonly diskMiB: string;
@@ -31,6 +32,7 @@ export const firstDraft: Draft = {
   image: '',
   vcpus: '1',
   firmware: 'bios',
+  tpm: false,
   cpuMillis: '',
   memoryMiB: '128',
   diskMiB: '1024',
@@ -73,6 +75,7 @@ export function specOf(draft: Draft): SpecInput {
       draft.firmware !== 'bios' && {
         firmware: { type: 'uefi', secureBoot: draft.firmware === 'secureBoot' },
       }),
+    ...(!container && draft.tpm && { tpm: true }),
     ...(!container && draft.userData !== '' && { userData: draft.userData }),
     ...(draft.selector.trim() !== '' && { placement: { selector: pairsOf(draft.selector, ',') } }),
   } as SpecInput;

@@ -44,6 +44,7 @@ async function machine(): Promise<string[]> {
     display: join(dir, 'vnc'),
     watchdog: null,
     firmware: null,
+    tpm: null,
     serialLog,
   };
   return machineArguments(spec, {

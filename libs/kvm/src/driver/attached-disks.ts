@@ -75,10 +75,15 @@ async function targetOf(qmp: QmpExecutor, device: string, bounds: ExecuteOptions
   }
 }
 
-/** Whether a machine has the controller that volumes are plugged into: both drivers call it the same. */
-export async function hasScsi(qmp: QmpExecutor, bounds: ExecuteOptions): Promise<boolean> {
+/** Whether a machine has the controller that volumes are plugged into. */
+export function hasScsi(qmp: QmpExecutor, bounds: ExecuteOptions): Promise<boolean> {
+  return hasDevice(qmp, SCSI_CONTROLLER, bounds);
+}
+
+/** Whether a machine has the device that was given this name: both drivers call it the same. */
+export async function hasDevice(qmp: QmpExecutor, device: string, bounds: ExecuteOptions): Promise<boolean> {
   const devices = await qmp.execute('qom-list', { path: '/machine/peripheral' }, bounds);
-  return devices.some(({ name }) => name === SCSI_CONTROLLER);
+  return devices.some(({ name }) => name === device);
 }
 
 function limitsOf(of: NonNullable<QueryBlockResult['inserted']>): VolumeLimits {

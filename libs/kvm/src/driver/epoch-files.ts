@@ -24,6 +24,11 @@ export function vncSocket(runDir: string, key: WorkloadKey): string {
   return join(runDir, key.instanceId, String(key.epoch), 'vnc');
 }
 
+/** Where the TPM of this epoch listens. */
+export function tpmSocket(runDir: string, key: WorkloadKey): string {
+  return join(runDir, key.instanceId, String(key.epoch), 'tpm');
+}
+
 /**
  * Makes the directory of an epoch's sockets, which only its QEMU and root may enter.
  * @throws RuntimeError hostFault where the path of a socket would be too long

@@ -53,19 +53,46 @@ async function ended(name: Name, spec: WorkloadSpec): Promise<void> {
 }
 const pidOf = async (name: Name, spec: WorkloadSpec): Promise<number> =>
   (await drivers[name].recover()).find((o) => o.instanceId === spec.instanceId)?.pid ?? 0;
+/** Processes that keep the TPM of an instance: they stand where its socket is. */
+function tpmsOf({ instanceId }: WorkloadSpec): number[] {
+  const all = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  return all.flatMap((pid) => {
+    try {
+      const own = readFileSync(`/proc/${pid}/environ`, 'utf8').includes('TPM_PATH=');
+      const group = readFileSync(`/proc/${pid}/cgroup`, 'utf8');
+      return own && group.includes(instanceId) ? [Number(pid)] : [];
+    } catch {
+      return [];
+    }
+  });
+}
+const groupsOf = (pid: number): string => readFileSync(`/proc/${pid}/cgroup`, 'utf8');
+function tpmOf(name: Name, spec: WorkloadSpec): { uid: number; status: string; groups: string } {
+  const [pid = 0, ...more] = tpmsOf(spec);
+  expect([name, more]).toEqual([name, []]);
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  return { uid: Number(/^Uid:\t(\d+)/m.exec(status)?.[1]), status, groups: groupsOf(pid) };
+}
 const inVolume = (id: VolumeId, ...path: string[]): string => join(host.dir, 'volumes', id, ...path);
 
 describe('UEFI', () => {
-  it('keeps its variables through stops, drivers, snapshots, copies and suspension, and they go with the disk', async () => {
+  it('and a TPM keep what they hold through stops, drivers, snapshots and suspension, and it goes with the disk', async () => {
     for (const name of ['libvirt', 'qemu'] as const)
-      expect((await drivers[name].probe()).facets).toEqual(expect.arrayContaining(['uefi', 'secureBoot']));
-    const first = machine({});
+      expect((await drivers[name].probe()).facets).toEqual(
+        expect.arrayContaining(['uefi', 'secureBoot', 'tpm']),
+      );
+    const first = machine({}, { tpm: true });
     const root = first.rootVolume.id;
     const variables = inVolume(root, 'firmware', 'uefi.fd');
     await started('qemu', first);
     await says('qemu', first, 'boots=1\n');
+    await says('qemu', first, 'resets=1\n');
+    const tpm = tpmOf('qemu', first);
+    expect(tpm.status).toMatch(/^CapEff:\t0+$/m);
+    expect(tpm.status).toMatch(/^NoNewPrivs:\t1$/m);
+    expect(tpm.groups).toEqual(groupsOf(await pidOf('qemu', first)));
     const { uid, mode } = statSync(variables);
-    expect([isVmUid(uid), mode & 0o777]).toEqual([true, 0o600]);
+    expect([isVmUid(uid), mode & 0o777, tpm.uid]).toEqual([true, 0o600, uid]);
     const { instanceId } = first;
     const of: SnapshotOf = { instanceId, epoch: 1, snapshotId: randomUUID() as SnapshotId, volumes: [root] };
     // The flash is no disk: a machine that runs is taken with its one disk, and so it is resized.
@@ -78,14 +105,20 @@ describe('UEFI', () => {
     const second = { ...first, epoch: 2, rootVolume: { id: root, sizeMiB: 12 } };
     await started('libvirt', second);
     await says('libvirt', second, 'boots=2\n');
+    await says('libvirt', second, 'resets=2\n');
+    expect(tpmOf('libvirt', second).uid).toBe(statSync(variables).uid);
     await drivers.libvirt.suspend(second, step(60_000));
     // What it goes on with is what it was suspended with, whatever is wanted by now.
-    await drivers.libvirt.start({ ...second, firmware: undefined }, step(60_000));
+    expect(tpmsOf(second)).toEqual([]);
+    await drivers.libvirt.start({ ...second, firmware: undefined, tpm: undefined }, step(60_000));
     const args = qemuArguments(await pidOf('libvirt', second));
     expect(args.join(' ')).toContain(`/firmware/uefi.fd`);
+    expect(tpmsOf(second)).toHaveLength(1);
     expect(readFileSync(variables)).not.toEqual(taken);
     await ended('libvirt', second);
 
+    expect(tpmsOf(second)).toEqual([]);
+    expect(readdirSync(inVolume(root, 'tpm'))).toContain('tpm2-00.permall');
     const copy = machine(
       {},
       {
@@ -100,6 +133,8 @@ describe('UEFI', () => {
     await drivers.libvirt.snapshots.revert({ ...of, epoch: 2 }, step());
     for (const id of [root, copy.rootVolume.id])
       expect(readFileSync(inVolume(id, 'firmware', 'uefi.fd'))).toEqual(taken);
+    // A TPM says who a machine is: no two are the same.
+    expect(readdirSync(inVolume(copy.rootVolume.id))).not.toContain('tpm');
     await drivers.qemu.remove(copy, step());
 
     await drivers.libvirt.snapshots.remove({ ...of, epoch: 2 }, step());
@@ -110,13 +145,17 @@ describe('UEFI', () => {
   }, 240_000);
 
   it('with secure boot starts nothing that is not signed, under both drivers', async () => {
-    const specs = { libvirt: machine({ secureBoot: true }), qemu: machine({ secureBoot: true }) };
+    const specs = {
+      libvirt: machine({ secureBoot: true }),
+      qemu: machine({ secureBoot: true }, { tpm: true }),
+    };
     const names = ['libvirt', 'qemu'] as const;
     await Promise.all(names.map((name) => started(name, specs[name])));
     await Promise.all(names.map((name) => says(name, specs[name], 'Access Denied')));
     for (const name of names) expect(await serialText(drivers[name], specs[name])).not.toContain('boots=');
     await drivers.qemu.suspend(specs.qemu, step(60_000));
     await drivers.qemu.start(specs.qemu, step(60_000));
+    expect(tpmsOf(specs.qemu)).toHaveLength(1);
     expect(qemuArguments(await pidOf('qemu', specs.qemu)).join(' ')).toContain('property=secure,value=on');
     for (const name of names) {
       await ended(name, specs[name]);

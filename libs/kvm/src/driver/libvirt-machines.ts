@@ -9,6 +9,7 @@ import {
   type StepContext,
   type WorkloadKey,
 } from '@berth/runtime';
+import { cgroupCreate, cgroupKill, cgroupRemove } from '@berth/linux';
 import { LibvirtClient } from '../libvirt/client.js';
 import { LibvirtError } from '../libvirt/errors.js';
 import {
@@ -20,7 +21,7 @@ import {
   type DomainRef,
 } from '../libvirt/protocol.js';
 import { domainXml, QUOTA_PERIOD, ROOT_DISK } from '../machine/domain-xml.js';
-import type { MachineSpec, MachineVolume } from '../machine/machine-spec.js';
+import type { MachineSpec, MachineTpm, MachineVolume } from '../machine/machine-spec.js';
 import { scsiName, tuneNames, volumeXml } from '../machine/volume-xml.js';
 import type { QgaTransport } from '../qga/transport.js';
 import { domainName, readAgentPort, readDisk, readMetadata } from '../machine/metadata.js';
@@ -45,6 +46,8 @@ import { qemuAccount, type Account } from './qemu-account.js';
 import { argumentsOf, cpuCapMillis, QemuProcesses } from './qemu-process.js';
 import { serialInput } from './serial-input.js';
 import { callBounds, unlessGone } from './step-bounds.js';
+import { startTpm } from '../tpm/swtpm.js';
+import { ownGroups } from './own-groups.js';
 
 /** What libvirt calls the chardev of the first serial port. */
 const SERIAL_ALIAS = 'charserial0';
@@ -132,6 +135,8 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
   async inventory(held: HeldParts): Promise<void> {
     await epochFiles(this.options.runDir, 'run', held);
     const groups = await libvirtGroups();
+    for (const { key, name } of await ownGroups(`berth-tpm.${this.options.hostTag}.`))
+      held.part(key, `cgroup ${name}`);
     const domains = await this.list();
     for (const domain of domains) {
       held.part(domain, `domain ${domain.name}`);
@@ -194,6 +199,7 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
   ): Promise<void> {
     await this.ended(machine);
     await ownEpochDirectory(this.options.runDir, machine, account);
+    if (machine.tpm !== null) await this.#startTpm(machine, machine.tpm, account);
     const ref = await this.#client.define(domainXml(machine), callBounds(ctx));
     await faultPoint('libvirt.defined', machine.instanceId);
     try {
@@ -202,10 +208,30 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
     } catch (error) {
       if (!(error instanceof LibvirtError)) throw error;
       await unlessGone(this.#client.undefine(ref));
+      await this.#tpmEnd(machine);
       // Somebody ended it: that is no word of QEMU's on this machine, and the next attempt may go well.
       if (WORDLESS.test(error.message)) throw error;
       throw new StartRefused(this.name, error.message, error);
     }
+  }
+
+  /** libvirt's own way keeps the state where the other driver would not find it. */
+  async #startTpm(key: WorkloadKey, tpm: MachineTpm, account: Account): Promise<void> {
+    await this.#tpmEnd(key);
+    await cgroupCreate(this.#tpmGroup(key));
+    await faultPoint('libvirt.tpm.group', key.instanceId);
+    await startTpm(tpm, account, this.#tpmGroup(key));
+    await faultPoint('libvirt.tpm', key.instanceId);
+  }
+
+  /** It ends with its machine; this ends one that no machine came to. */
+  async #tpmEnd(key: WorkloadKey): Promise<void> {
+    await cgroupKill(this.#tpmGroup(key));
+    await cgroupRemove(this.#tpmGroup(key));
+  }
+
+  #tpmGroup({ instanceId, epoch }: WorkloadKey): string {
+    return `berth-tpm.${this.options.hostTag}.${instanceId}.${epoch}`;
   }
 
   async serial(domain: OwnDomain): Promise<Socket> {
@@ -305,8 +331,10 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
   async clear(key: WorkloadKey, ctx?: StepContext): Promise<void> {
     const bounds = ctx === undefined ? {} : callBounds(ctx);
     const domain = await this.find(key, ctx?.signal);
+    if (domain !== null && domain.epoch === key.epoch)
+      await unlessGone(this.#client.destroy(domain.ref, {}, bounds));
+    await this.#tpmEnd(key);
     if (domain !== null && domain.epoch !== key.epoch) return removeEpochFiles(this.options.runDir, key);
-    if (domain !== null) await unlessGone(this.#client.destroy(domain.ref, {}, bounds));
     await faultPoint('libvirt.destroyed', key.instanceId);
     await removeEpochFiles(this.options.runDir, key);
     const name = domainName(this.options.hostTag, key.instanceId);

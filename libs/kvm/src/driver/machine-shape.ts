@@ -1,6 +1,7 @@
 import { RuntimeError } from '@berth/runtime';
+import { TPM_DEVICE } from '../machine/machine-spec.js';
 import { QmpError, type ExecuteOptions, type QmpExecutor } from '../qmp/commands.js';
-import { attachedDisks, hasScsi } from './attached-disks.js';
+import { attachedDisks, hasDevice, hasScsi } from './attached-disks.js';
 import { firmwareOf } from './firmware.js';
 import { MachineShape } from './workload-record.js';
 
@@ -23,6 +24,7 @@ export async function machineShape(qmp: QmpExecutor, bounds: ExecuteOptions): Pr
     memoryMiB: memory['base-memory'] / MIB,
     display: await hasDisplay(qmp, bounds),
     firmware: await firmwareOf(qmp, bounds),
+    tpm: await hasDevice(qmp, TPM_DEVICE, bounds),
     scsi: await hasScsi(qmp, bounds),
     volumes: disks.volumes.flatMap(({ volumeId: id, format, readOnly, target, limits }) =>
       target === null ? [] : [{ id, format, readOnly, target, limits }],

@@ -39,6 +39,8 @@ export interface DiskVolumes {
   snapshotsPath(volumeId: VolumeId): string;
   /** File with the variables of a root disk's firmware, made from `template` on first call. */
   variablesFile(volumeId: VolumeId, name: string, template: string): Promise<string>;
+  /** Directory with what the TPM of a root disk's machine keeps, there or not; it goes with the disk. */
+  tpmPath(volumeId: VolumeId): string;
   /** The variables of all firmware of a root disk, in and out of a snapshot of it. */
   variables(volumeId: VolumeId, verb: 'take' | 'revert' | 'remove', snapshot: string): Promise<void>;
   /** Of a disk that nothing has open. `take` replaces one of that name, `remove` of what is not there is no error. */

@@ -3,10 +3,10 @@ import { firmwareKind, type CloudInitSeed, type ImageContent } from '@berth/mode
 import { RuntimeError, type StepContext, timed, type WorkloadNic, type WorkloadSpec } from '@berth/runtime';
 import { CloudConfigError } from '../cloud-init/login.js';
 import { seedOf, writeSeedIso, type SeedNic } from '../cloud-init/seed.js';
-import type { MachineNic, MachineSpec, MachineVolume } from '../machine/machine-spec.js';
+import type { MachineNic, MachineSpec, MachineTpm, MachineVolume } from '../machine/machine-spec.js';
 import { inspectBase } from './base-image.js';
 import { cacheMode } from './cache-mode.js';
-import { vncSocket } from './epoch-files.js';
+import { tpmSocket, vncSocket } from './epoch-files.js';
 import { machineFirmware } from './firmware.js';
 import type { VmRuntimeOptions } from './ports.js';
 import { checkReachable, type Account } from './qemu-account.js';
@@ -74,7 +74,7 @@ export class Preparation {
     image: DiskImage,
     account: Account,
     signal: AbortSignal,
-    { display, scsi, volumes: saved, firmware: hadFirmware, ...shape }: Shape,
+    { display, scsi, volumes: saved, firmware: hadFirmware, tpm: hadTpm, ...shape }: Shape,
   ): Promise<MachineSpec> {
     const nics: MachineNic[] = [];
     for (const nic of spec.nics) {
@@ -110,11 +110,17 @@ export class Preparation {
       scsi,
       volumes,
       firmware,
+      tpm: (hadTpm ?? spec.tpm === true) ? this.#tpm(spec) : null,
       disk: { path, base: { path: basePath, format: image.format }, cache: await cacheMode(path) },
       seedPath: this.records.seedPath(spec),
       nics,
       serialLog: await this.logs.prepare(spec),
     };
+  }
+
+  #tpm(spec: WorkloadSpec): MachineTpm {
+    const state = this.options.volumes.tpmPath(spec.rootVolume.id);
+    return { socket: tpmSocket(this.options.runDir, spec), state };
   }
 
   async #ensureVolume(

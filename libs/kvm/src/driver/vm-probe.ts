@@ -4,6 +4,7 @@ import type { AccelProbe } from '../accel/accel-probe.js';
 import { accelFacts, isTenantBoundary } from '../accel/host-facts.js';
 import { firmwareKinds } from './firmware.js';
 import type { MachineDriver } from './machine-driver.js';
+import { hasTpms } from '../tpm/swtpm.js';
 import { vncRefusal } from './vnc-support.js';
 
 /** Facets of every machine, and of those with a display. */
@@ -39,7 +40,8 @@ export async function probeOf(
   try {
     const versions = await driver.versions();
     const display = (await vncRefusal()) === null ? DISPLAY : [];
-    const facets = [...FACETS, ...display, ...(await firmwareKinds())];
+    const tpm = (await hasTpms()) ? ['tpm'] : [];
+    const facets = [...FACETS, ...display, ...(await firmwareKinds()), ...tpm];
     const base = { ok: true, reason: null, facets } as const;
     const now: RuntimeProbe = { ...base, facts: { ...facts, versions } };
     if (known !== null) return now;

@@ -38,6 +38,8 @@ export const MachineShape = z.strictObject({
   display: z.boolean().default(false),
   /** What was suspended before there was a choice has a BIOS. */
   firmware: FirmwareKind.default('bios'),
+  /** What was suspended before machines could have a TPM has none. */
+  tpm: z.boolean().default(false),
   /** What was suspended before machines could have volumes has no controller for them. */
   scsi: z.boolean().default(false),
   /** The volumes that are plugged in, and where. */

@@ -26,6 +26,7 @@ const spec: MachineSpec = {
   display: '/r/vnc',
   watchdog: null,
   firmware: null,
+  tpm: null,
   serialLog: '/l/1.log',
 };
 const parse = (text: string): ReturnType<DOMParser['parseFromString']> =>
@@ -143,6 +144,18 @@ describe('the domain document', () => {
     const secure = domainXml({ ...spec, firmware: { ...uefi, secureBoot: true } });
     expect(secure).toContain('secure="yes"');
     expect(secure).toContain('<smm state="on"/>');
+  });
+
+  it('reaches a TPM of ours by its socket, only when told', () => {
+    expect(domainXml(spec)).not.toContain('tpm');
+    const socket = `/"><tpm/>&`;
+    const document = parse(domainXml({ ...spec, tpm: { socket, state: '/s' } }));
+    expect(document.getElementsByTagName('tpm').length).toBe(1);
+    const backend = document.getElementsByTagName('backend');
+    const external = [...backend].find((one) => one.getAttribute('type') === 'external');
+    const source = external?.getElementsByTagName('source').item(0);
+    expect(source?.getAttribute('path')).toBe(socket);
+    expect(source?.getAttribute('mode')).toBe('connect');
   });
 
   it('is named per host and instance, the same for every epoch', () => {

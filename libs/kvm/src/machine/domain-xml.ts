@@ -105,6 +105,7 @@ function devices(spec: MachineSpec): XmlElement {
     xml('memballoon', { model: 'virtio', autodeflate: 'on' }),
     xml('controller', { type: 'usb', model: 'none' }),
     spec.display === null ? xml('video', {}, xml('model', { type: 'none' })) : display(spec.display),
+    spec.tpm === null ? null : tpm(spec.tpm.socket),
     spec.watchdog === null ? null : watchdog(spec.watchdog),
     spec.scsi ? xml('controller', { type: 'scsi', index: 0, model: 'virtio-scsi' }) : null,
     spec.volumes.map(volumeElement),
@@ -150,6 +151,12 @@ function display(socket: string): XmlElement[] {
     xml('video', {}, xml('model', { type: 'vga', vram: SCREEN_MIB * 1024, heads: 1, primary: 'yes' })),
     xml('input', { type: 'tablet', bus: 'virtio' }),
   ];
+}
+
+/** A process of ours, as under the other driver: the state is where that finds it, too. */
+function tpm(socket: string): XmlElement {
+  const source = xml('source', { type: 'unix', mode: 'connect', path: socket });
+  return xml('tpm', { model: 'tpm-crb' }, xml('backend', { type: 'external' }, source));
 }
 
 /** On the root bus, where libvirt would not put an old PCI device by itself: it would make a bridge for it. */

@@ -21,6 +21,8 @@ export interface MachineSpec {
   readonly memoryMiB: number;
   /** UEFI firmware; null for a BIOS. */
   readonly firmware: MachineFirmware | null;
+  /** A TPM 2.0; null for a machine without one. */
+  readonly tpm: MachineTpm | null;
   readonly disk: MachineDisk;
   /** Whether it has a SCSI controller, on which volumes are plugged in also while it runs. */
   readonly scsi: boolean;
@@ -44,6 +46,16 @@ export interface MachineFirmware {
   /** Variables are written by the firmware alone (system management mode), so that a guest cannot enrol keys of its own. */
   readonly secureBoot: boolean;
 }
+
+export interface MachineTpm {
+  /** Unix socket on which its process listens. */
+  readonly socket: string;
+  /** Directory with what it keeps; it need not be there yet. */
+  readonly state: string;
+}
+
+/** What QEMU calls the device; libvirt calls its first one so by itself. */
+export const TPM_DEVICE = 'tpm0';
 
 export interface MachineDisk {
   /** Writable qcow2 overlay. */

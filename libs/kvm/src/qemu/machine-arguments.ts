@@ -2,6 +2,7 @@ import {
   AGENT_PORT,
   SCREEN_MIB,
   SCSI_CONTROLLER,
+  TPM_DEVICE,
   watchdogHalts,
   type MachineFirmware,
   type MachineNic,
@@ -70,6 +71,7 @@ export function machineArguments(spec: MachineSpec, places: ProcessPlaces): stri
     ...option('-device', 'virtio-balloon-pci', { 'deflate-on-oom': true }),
     ...option('-device', 'pvpanic'),
     ...(spec.watchdog === null ? [] : option('-device', 'i6300esb')),
+    ...(spec.tpm === null ? [] : tpm(spec.tpm.socket)),
     // Last, so that no other device's place depends on it.
     ...(spec.scsi ? option('-device', 'virtio-scsi-pci', { id: SCSI_CONTROLLER }) : []),
     ...spec.volumes.flatMap(volumeArguments),
@@ -193,6 +195,14 @@ function serial(path: string): string[] {
   return [
     ...option('-chardev', 'file', { id: SERIAL_CHARDEV, path, append: true }),
     ...option('-device', 'isa-serial', { chardev: SERIAL_CHARDEV }),
+  ];
+}
+
+function tpm(socket: string): string[] {
+  return [
+    ...option('-chardev', 'socket', { id: 'tpm', path: socket }),
+    ...option('-tpmdev', 'emulator', { id: 'tpm', chardev: 'tpm' }),
+    ...option('-device', 'tpm-crb', { id: TPM_DEVICE, tpmdev: 'tpm' }),
   ];
 }
 

@@ -38,6 +38,7 @@ const spec: MachineSpec = {
   display: '/r/vnc',
   watchdog: null,
   firmware: null,
+  tpm: null,
   serialLog: '/l/1.log',
 };
 const places = {
@@ -88,7 +89,8 @@ describe("a machine's arguments", () => {
     const flags = (args: readonly string[]): string[] =>
       args.filter((_arg, i) => /^-[a-z]/.test(args[i] ?? ''));
     const firmware = { code: '/c', variables: '/v', secureBoot: true };
-    const plain = machineArguments({ ...spec, firmware }, places);
+    const tpm = { socket: '/t', state: '/s' };
+    const plain = machineArguments({ ...spec, firmware, tpm }, places);
     const text = anyText.filter(carried);
     fc.assert(
       fc.property(text, text, text, text, text, text, (title, disk, base, log, vnc, vars) => {
@@ -99,6 +101,7 @@ describe("a machine's arguments", () => {
           serialLog: `/${log}`,
           display: `/${vnc}`,
           firmware: { code: `/${base}`, variables: `/${vars}`, secureBoot: true },
+          tpm: { socket: `/${vnc}`, state: `/${vars}` },
         };
         const args = machineArguments(hostile, places);
         expect(args.length).toBe(plain.length);
@@ -155,6 +158,14 @@ describe("a machine's arguments", () => {
     const secure = machineArguments({ ...spec, firmware: { ...uefi, secureBoot: true } }, places).join(' ');
     expect(secure).toContain('pflash1=variables,smm=on');
     expect(secure).toContain('-global driver=cfi.pflash01,property=secure,value=on');
+  });
+
+  it('reach a TPM by its socket, only when told', () => {
+    expect(machineArguments(spec, places).join(' ')).not.toContain('tpm');
+    const text = machineArguments({ ...spec, tpm: { socket: '/t', state: '/s' } }, places).join(' ');
+    expect(text).toContain('-chardev socket,id=tpm,path=/t -tpmdev emulator,id=tpm,chardev=tpm');
+    expect(text).toContain('-device tpm-crb,id=tpm0,tpmdev=tpm');
+    expect(text).not.toContain('/s ');
   });
 
   it('need a descriptor for each nic', () => {

@@ -5,7 +5,6 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { faultPoint } from '@berth/faults';
 import {
   cgroupAdd,
-  cgroupChildren,
   cgroupCreate,
   cgroupKill,
   cgroupLimit,
@@ -16,7 +15,7 @@ import {
   run,
   signalProcess,
 } from '@berth/linux';
-import { InstanceId, type VolumeId, type VolumeLimits } from '@berth/model';
+import type { VolumeId, VolumeLimits } from '@berth/model';
 import {
   RuntimeError,
   type EnforcedLimits,
@@ -31,6 +30,7 @@ import { vncSocket } from '../driver/epoch-files.js';
 import { StartRefused, type MachineDriver, type MachineListener } from '../driver/machine-driver.js';
 import type { MemoryTarget } from '../driver/memory-images.js';
 import type { VmRuntimeOptions } from '../driver/ports.js';
+import { ownGroups } from '../driver/own-groups.js';
 import type { Account } from '../driver/qemu-account.js';
 import { serialInput, type SerialPort, serialSwap } from '../driver/serial-input.js';
 import { callBounds, guard } from '../driver/step-bounds.js';
@@ -50,6 +50,7 @@ import { MachineView, type QemuMachine } from './machine-view.js';
 import { cancelSave, saveMemory } from './memory-stream.js';
 import { livePower, quitReasons } from './run-state.js';
 import { forgetRotation, openedFor, rotate } from './serial-rotation.js';
+import { startTpm } from '../tpm/swtpm.js';
 import { VmUids } from './vm-uids.js';
 
 const MIB = 2 ** 20;
@@ -145,12 +146,8 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
       if (machine.process !== null) held.part(machine, `process ${machine.process.pid}`);
       if (machine.power !== null) held.runs(machine);
     }
-    const prefix = `berth-qemu.${this.options.hostTag}.`;
-    for (const name of await cgroupChildren(null)) {
-      const [instance, epoch] = name.startsWith(prefix) ? name.slice(prefix.length).split('.') : [];
-      const instanceId = InstanceId.safeParse(instance).data;
-      if (instanceId !== undefined) held.part({ instanceId, epoch: Number(epoch) }, `cgroup ${name}`);
-    }
+    for (const { key, name } of await ownGroups(`berth-qemu.${this.options.hostTag}.`))
+      held.part(key, `cgroup ${name}`);
   }
 
   pid(machine: QemuMachine): Promise<number | null> {
@@ -221,6 +218,7 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
         cpuMillis: spec.cpuMillis,
         pids: spec.vcpus + MAX_OTHER_THREADS,
       });
+      if (spec.tpm !== null) await startTpm(spec.tpm, account, this.#cgroup(spec));
       await at('cgroup.made');
       const child = await this.#spawn(spec, account, memory);
       this.#view.begun(spec, child.ended);

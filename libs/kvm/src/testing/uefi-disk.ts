@@ -5,25 +5,40 @@ import { run } from '@berth/linux';
 
 /*
  * A guest that only UEFI firmware boots: a FAT file system with one program of a few hundred bytes, assembled by hand. It
- * counts its boots in a variable of the firmware, not on its disk, writes `boots=<n>` to COM1 and then does nothing.
+ * counts its boots in a variable of the firmware, not on its disk, and writes `boots=<n>` to COM1. Where there is a TPM it asks that
+ * how often it was reset and writes `resets=<n>`, modulo 8. Then it does nothing.
  */
 
 /** `Boots`, UTF-16, and a vendor's GUID of ours. */
 const NAME = Buffer.from('Boots\0', 'utf16le');
 const VENDOR = Buffer.from('6b3f0e517d9c4c4b9a1e626572746821', 'hex');
 const TEXT = Buffer.from('boots=\0', 'latin1');
+const RESETS = Buffer.from('resets=\0', 'latin1');
+/** TPM2_ReadClock (TPM 2.0 library, part 3), and where in its answer the last byte of `resetCount` is. */
+const READ_CLOCK = Buffer.from('80010000000a00000181', 'hex');
+const RESET_COUNT = 29;
 const COM1 = 0x3f8;
 
 /** Where the one section begins in memory; data lies first, so that no address depends on the length of the code. */
 const SECTION = 0x1000;
 const HEADERS = 0x200;
 const PAGE = 0x1000;
-const at = { size: 0, count: 8, name: 16, vendor: 32, text: 48, code: 64 } as const;
+const at = { size: 0, count: 8, name: 16, vendor: 32, text: 48, resets: 56, clock: 64, code: 80 } as const;
 
 /** Offsets in the tables of the UEFI specification, 2.10: EFI_SYSTEM_TABLE and EFI_RUNTIME_SERVICES. */
 const RUNTIME_SERVICES = 88;
 const GET_VARIABLE = 72;
 const SET_VARIABLE = 88;
+/** The TPM's command response buffer interface (PC Client platform TPM profile), and the vendor that QEMU says it is of. */
+const CRB = {
+  base: 0xfed40000,
+  locality: 0x08,
+  vendor: 0x34,
+  request: 0x40,
+  start: 0x4c,
+  data: 0x80,
+} as const;
+const QEMU_TPM = 0x1014;
 /** Non-volatile, for boot services and for the running system. */
 const ATTRIBUTES = 7;
 
@@ -33,6 +48,21 @@ const toData = (place: number, opcode: readonly number[], data: number): number[
   distance.writeInt32LE(data - (place + opcode.length + 4));
   return [...opcode, ...distance];
 };
+
+/** Asks the TPM whose interface is at edi for its clock, and writes how often it was reset. */
+function askClock(place: number): number[] {
+  const code: number[] = [];
+  const add = (...bytes: number[]): void => void code.push(...bytes);
+  add(0xb8, 1, 0, 0, 0, 0x89, 0x47, CRB.locality, 0x89, 0x47, CRB.request); // mov eax, 1; mov [locality], eax; mov [request], eax
+  add(...toData(place + code.length, [0x48, 0x8d, 0x35], at.clock)); // lea rsi, [clock]
+  add(0x57, 0x81, 0xc7, CRB.data, 0, 0, 0, 0xb9, READ_CLOCK.length, 0, 0, 0, 0xf3, 0xa4, 0x5f); // push rdi; add edi, data; mov ecx, length; rep movsb; pop rdi
+  add(0x89, 0x47, CRB.start, 0x85, 0x47, CRB.start, 0x75, 0xfb); // mov [start], eax; wait: test [start], eax; jnz wait
+  add(...toData(place + code.length, [0x48, 0x8d, 0x35], at.resets)); // lea rsi, [resets]
+  add(0x66, 0xba, COM1 & 0xff, COM1 >> 8, 0xac, 0x84, 0xc0, 0x74, 0x03, 0xee, 0xeb, 0xf8); // as below
+  add(0x8a, 0x87, CRB.data + RESET_COUNT, 0, 0, 0, 0x24, 0x07); // mov al, [resetCount]; and al, 7
+  add(0x04, 0x30, 0xee, 0xb0, 0x0a, 0xee); // add al, '0'; out dx, al; mov al, '\n'; out dx, al
+  return code;
+}
 
 /** What it runs: `efi_main(handle, table)`, with the arguments in rcx, rdx, r8, r9 and on the stack. */
 function program(): number[] {
@@ -62,6 +92,10 @@ function program(): number[] {
   add(0xac, 0x84, 0xc0, 0x74, 0x03, 0xee, 0xeb, 0xf8); // again: lodsb; test al, al; jz +3; out dx, al; jmp again
   load([0x8a, 0x05], at.count); // mov al, [count]
   add(0x04, 0x30, 0xee, 0xb0, 0x0a, 0xee); // add al, '0'; out dx, al; mov al, '\n'; out dx, al
+  add(0xbf, 0x00, 0x00, (CRB.base >>> 16) & 0xff, CRB.base >>> 24); // mov edi, base
+  const asking = askClock(at.code + code.length + 8);
+  add(0x66, 0x81, 0x7f, CRB.vendor, QEMU_TPM & 0xff, QEMU_TPM >> 8, 0x75, asking.length); // cmp word [vendor], ours; jne past it
+  add(...asking);
   add(0xf4, 0xeb, 0xfd); // idle: hlt; jmp idle
   return code;
 }
@@ -73,6 +107,8 @@ function image(): Buffer {
   NAME.copy(section, at.name);
   VENDOR.copy(section, at.vendor);
   TEXT.copy(section, at.text);
+  RESETS.copy(section, at.resets);
+  READ_CLOCK.copy(section, at.clock);
   const code = Buffer.from(program());
   if (at.code + code.length > section.length) throw new Error('the guest has outgrown its section');
   code.copy(section, at.code);
