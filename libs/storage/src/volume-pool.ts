@@ -73,7 +73,7 @@ const MIB = 2 ** 20;
 
 /**
  * Volumes of one host, one directory per volume id: `volume.json` and either `disk.qcow2` (an overlay on a base
- * image; with `memory` beside it while its machine is suspended, `firmware`, `tpm` and `snapshots`), `upper` and `work` (a container's writable layer), or
+ * image; with `memory` beside it while its machine is suspended, `firmware`, `tpm`, `machine-type` and `snapshots`), `upper` and `work` (a container's writable layer), or
  * `data.qcow2` or `data.raw` (a disk that stands on nothing). A volume appears by rename when it is whole. Files are
  * named by volume id only; no name of a user comes near a path or a command.
  */
@@ -205,6 +205,11 @@ export class VolumePool {
   /** Where the memory of a machine that is suspended lies: with its disk, and it goes with it. */
   memoryPath(volumeId: VolumeId): string {
     return join(this.dir, VolumeId.parse(volumeId), 'memory');
+  }
+
+  /** Where is written down which hardware a root disk was first started with. It goes with the disk. */
+  machineTypePath(volumeId: VolumeId): string {
+    return join(this.dir, VolumeId.parse(volumeId), 'machine-type');
   }
 
   /** Where the TPM of a root disk's machine keeps what it has to. It goes with the disk. */

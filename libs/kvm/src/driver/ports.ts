@@ -39,6 +39,8 @@ export interface DiskVolumes {
   snapshotsPath(volumeId: VolumeId): string;
   /** File with the variables of a root disk's firmware, made from `template` on first call. */
   variablesFile(volumeId: VolumeId, name: string, template: string): Promise<string>;
+  /** File with the type of machine that a root disk was first started with; it goes with the disk. */
+  machineTypePath(volumeId: VolumeId): string;
   /** Directory with what the TPM of a root disk's machine keeps, there or not; it goes with the disk. */
   tpmPath(volumeId: VolumeId): string;
   /** The variables of all firmware of a root disk, in and out of a snapshot of it. */

@@ -8,6 +8,7 @@ import { inspectBase } from './base-image.js';
 import { cacheMode } from './cache-mode.js';
 import { tpmSocket, vncSocket } from './epoch-files.js';
 import { machineFirmware } from './firmware.js';
+import { machineTypeOf } from './machine-type.js';
 import type { VmRuntimeOptions } from './ports.js';
 import { checkReachable, type Account } from './qemu-account.js';
 import type { SerialLogs } from './serial-log.js';
@@ -21,9 +22,6 @@ type DiskImage = Extract<ImageContent, { kind: 'disk' }>;
 type Shape = Pick<MachineShape, 'accel' | 'display' | 'scsi'> &
   Partial<MachineShape> &
   Partial<Pick<MachineSpec, 'watchdog'>>;
-
-/** QEMU's newest machine of this kind: the version is fixed for as long as a machine runs. */
-const MACHINE_TYPE = 'q35';
 
 /** What a machine needs on the host before it can start, whoever starts it: networks, root disk, seed, log, record. */
 export class Preparation {
@@ -74,7 +72,15 @@ export class Preparation {
     image: DiskImage,
     account: Account,
     signal: AbortSignal,
-    { display, scsi, volumes: saved, firmware: hadFirmware, tpm: hadTpm, ...shape }: Shape,
+    {
+      display,
+      scsi,
+      volumes: saved,
+      firmware: hadFirmware,
+      tpm: hadTpm,
+      machineType: hadType,
+      ...shape
+    }: Shape,
   ): Promise<MachineSpec> {
     const nics: MachineNic[] = [];
     for (const nic of spec.nics) {
@@ -102,7 +108,7 @@ export class Preparation {
       uuid: spec.uuid,
       display: display ? vncSocket(this.options.runDir, spec) : null,
       cpuMillis: spec.cpuMillis,
-      machineType: MACHINE_TYPE,
+      machineType: hadType ?? (await machineTypeOf(spec.rootVolume.id, this.options.volumes)),
       vcpus: spec.vcpus,
       memoryMiB: spec.memoryMiB,
       watchdog: spec.watchdog ?? null,

@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { run } from '@berth/linux';
 import type { Observation, WorkloadSpec } from '@berth/runtime';
@@ -35,6 +35,9 @@ async function gone(name: keyof typeof drivers, spec: WorkloadSpec): Promise<voi
   await drivers[name].remove(spec, step());
 }
 
+const machineType = (spec: WorkloadSpec): string =>
+  join(host.dir, 'volumes', spec.rootVolume.id, 'machine-type');
+
 describe('a machine', () => {
   it('that was stopped under one driver starts under the other with its disk and UUID, and back', async () => {
     const spec = host.spec('steady');
@@ -46,7 +49,14 @@ describe('a machine', () => {
       const now = { ...spec, epoch };
       await started(name, now);
       await says(name, now, `boots=${epoch}\n`);
-      expect(await (await drivers[name].monitor(now)).execute('query-uuid')).toEqual({ UUID: spec.uuid });
+      const qmp = await drivers[name].monitor(now);
+      expect(await qmp.execute('query-uuid')).toEqual({ UUID: spec.uuid });
+      // As an older QEMU would have made it: from then on it is that machine, also for this QEMU.
+      const type = String(await qmp.execute('qom-get', { path: '/machine', property: 'type' }));
+      if (epoch === 1) {
+        expect(type).toBe(`${readFileSync(machineType(spec), 'utf8').trim()}-machine`);
+        writeFileSync(machineType(spec), 'pc-q35-6.2\n');
+      } else expect(type).toBe('pc-q35-6.2-machine');
       await gone(name, now);
       expect(await host.leftovers(now)).toEqual([]);
     }
