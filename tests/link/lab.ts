@@ -261,6 +261,10 @@ export class TestNetworks implements NetworkKeeper {
     this.held.delete(networkId);
     return Promise.resolve();
   }
+  /** Links are nothing here: all is known still. */
+  rest(): Promise<void> {
+    return Promise.resolve();
+  }
   networks(): Promise<{ networkId: NetworkId }[]> {
     return Promise.resolve([...this.held.keys()].map((networkId) => ({ networkId })));
   }

@@ -135,6 +135,7 @@ export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<
     await unused?.close();
     await placements.close();
     await networks.close();
+    await networks.rest((key) => placements.isOver(key));
     await runtimes.close();
     await journal.close();
     await watching;

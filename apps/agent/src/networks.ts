@@ -8,6 +8,8 @@ import type { AgentLog } from './log.js';
 export interface NetworkKeeper {
   ensure(spec: HostNetworkSpec): Promise<unknown>;
   release(networkId: NetworkId): Promise<unknown>;
+  /** Takes down nics of epochs that are over, and networks that carry no other; what is known of these is kept. */
+  rest(over: (key: WorkloadKey) => boolean): Promise<unknown>;
   /** What is up now, also from before this process. */
   networks(): Promise<readonly { readonly networkId: NetworkId }[]>;
   /** What went through the nics of each epoch, as its guest sees it. */
@@ -55,6 +57,16 @@ export class HostNetworks {
     this.life.abort();
     this.wakeup.wake();
     await this.loop;
+  }
+
+  /**
+   * Networks that nothing runs on do not stay behind an agent that ends; those of what runs go on. For after `close`, when every
+   * worker has ended too. `over` tells which epochs never run again.
+   */
+  async rest(over: (key: WorkloadKey) => boolean): Promise<void> {
+    await this.keeper?.rest(over).catch((err: unknown) => {
+      this.log.warn({ err }, 'networks that nothing runs on stay on the host');
+    });
   }
 
   private async run(): Promise<void> {

@@ -278,6 +278,11 @@ export class Placements {
     return [...this.workers.values()].some((w) => w.alive && w.hasVolume(volumeId));
   }
 
+  /** An epoch that is known here, of which nothing runs, and never will again. */
+  isOver(key: WorkloadKey): boolean {
+    return this.workers.get(keyText(key))?.alive === false;
+  }
+
   private lowerEpochs(key: WorkloadKey): Worker[] {
     const own = this.o.journal.get(key.instanceId)?.placements ?? [];
     return own.flatMap(({ assignment }) => {

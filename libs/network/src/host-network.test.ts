@@ -249,3 +249,40 @@ test('a network that cannot be is refused with a remedy and leaves nothing', asy
     chmodSync(dir, 0o711);
   }
 });
+
+test('networks at rest leave nothing on the host but those that carry a nic, and come back with their leases', async () => {
+  const quiet = specOf('quiet', 1, ['off']);
+  const busy = specOf('busy', 2, ['web']);
+  await network.ensure(quiet);
+  await network.ensure(busy);
+  const web = await guestOf(busy, 'web');
+  // Of a machine that was stopped: its tap stays with its epoch.
+  const { mac = '', ipv4 = '' } = quiet.leases[0] ?? {};
+  const off = { instanceId: InstanceId.parse(randomUUID()), epoch: 3 };
+  const nic = { id: NicId.parse(randomUUID()), networkId: quiet.id, mac, ipv4 };
+  await network.attachTap(off, nic, { uid: 65534 });
+  const pids = [dnsmasqPid(quiet), dnsmasqPid(busy)];
+  const over = ({ instanceId }: { instanceId: string }) => instanceId === off.instanceId;
+  await network.rest(() => false);
+  expect(await network.inventory()).toHaveLength(2);
+  expect(await network.networks()).toHaveLength(2);
+  await network.rest(over);
+  expect((await network.inventory()).map((n) => n.instanceId)).toEqual([web.owner.instanceId]);
+  expect((await network.networks()).map((n) => n.networkId)).toEqual([busy.id]);
+  expect(pids.map((pid) => processIdentity(pid) !== null)).toEqual([false, true]);
+  const tables = (await run('nft', ['list', 'tables'])).stdout.trim().split('\n');
+  expect(tables).toHaveLength(2); // of the busy one, and the guard
+  expect(await ping(web.netns, busy.gateway)).toBe(true);
+
+  await network.detach(web.owner);
+  await network.rest(over);
+  await network.rest(over);
+  expect(await network.networks()).toEqual([]);
+  expect((await run('nft', ['list', 'tables'])).stdout).toBe('');
+  agentAgain();
+  expect(await network.repair()).toEqual([
+    { networkId: expect.anything() as unknown, error: null },
+    { networkId: expect.anything() as unknown, error: null },
+  ]);
+  expect((await lookup(netnsOf('host'), quiet.gateway, 'off')).out).toBe(quiet.leases[0]?.ipv4);
+});

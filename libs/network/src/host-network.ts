@@ -206,20 +206,40 @@ export class HostNetwork {
    */
   release(networkId: NetworkId): Promise<{ readonly released: boolean }> {
     return this.exclusive(networkId, async () => {
-      if ((await this.inventory()).some((nic) => nic.networkId === networkId)) return { released: false };
-      await new Dnsmasq(this.dir(networkId)).remove();
-      await rmdir(join(this.options.runDir, 'networks')).catch(() => undefined); // others are still there
-      await linksDelete([this.names.bridge(networkId)]);
-      await nftRemove(this.names.table(networkId));
-      await this.guarding(async () => {
-        await linksDelete(this.strayLimiters());
-        if ((await this.networks()).length === 0) await guardRemove(this.names.guard().table);
-      });
-      this.rulesSeen.delete(this.names.table(networkId));
-      this.accepted.delete(networkId);
-      await this.book.remove(networkId);
-      return { released: true };
+      const released = await this.takeDown(networkId);
+      if (released) await this.book.remove(networkId);
+      return { released };
     });
+  }
+
+  /**
+   * Takes down the nics of epochs that are over, and every network to which no other nic is attached; and keeps what is known
+   * of these, so that `ensure` and `repair` make them again: for an agent that ends, behind which nothing is to stay that serves nobody.
+   * No workload may be on its way to a start. What cannot be taken down holds up nothing else. @throws AggregateError
+   */
+  async rest(over: (owner: NicOwner) => boolean): Promise<void> {
+    const errors: unknown[] = [];
+    const tried = (work: Promise<unknown>) => work.catch((error: unknown) => errors.push(error));
+    for (const nic of this.nics().filter(over)) await tried(this.detach(nic));
+    for (const { id } of await this.book.list()) await tried(this.exclusive(id, () => this.takeDown(id)));
+    if (errors.length > 0)
+      throw new AggregateError(errors, `${errors.length} parts of networks were not taken down`);
+  }
+
+  /** Bridge, server and rules of a network; false, and nothing done, where a nic is attached. */
+  private async takeDown(networkId: NetworkId): Promise<boolean> {
+    if (this.nics().some((nic) => nic.networkId === networkId)) return false;
+    await new Dnsmasq(this.dir(networkId)).remove();
+    await rmdir(join(this.options.runDir, 'networks')).catch(() => undefined); // others are still there
+    await linksDelete([this.names.bridge(networkId)]);
+    await nftRemove(this.names.table(networkId));
+    await this.guarding(async () => {
+      await linksDelete(this.strayLimiters());
+      if ((await this.networks()).length === 0) await guardRemove(this.names.guard().table);
+    });
+    this.rulesSeen.delete(this.names.table(networkId));
+    this.accepted.delete(networkId);
+    return true;
   }
 
   /** Every nic of this agent on the host, by the links' own word. */

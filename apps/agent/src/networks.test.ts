@@ -1,0 +1,57 @@
+import type { HostNetworkSpec, NetworkId } from '@berth/model';
+import { expect, it } from 'vitest';
+import type { AgentLog } from './log.js';
+import { HostNetworks, type NetworkKeeper } from './networks.js';
+import { systemClock } from './system-clock.js';
+
+const id = '7f8a2c44-6b1e-4b2a-9d55-0c1d2e3f4a5b' as NetworkId;
+const spec = { id, name: 'default' } as HostNetworkSpec;
+
+/** A keeper that writes down what it is told, and takes its time with it. */
+function keeperOf(rest: () => Promise<void>) {
+  const told: string[] = [];
+  const slowly = async (what: string): Promise<void> => {
+    await new Promise((resolve) => setImmediate(resolve));
+    told.push(what);
+  };
+  const keeper: NetworkKeeper = {
+    ensure: () => slowly('ensure'),
+    release: () => slowly('release'),
+    rest: async () => {
+      told.push('rest');
+      await rest();
+    },
+    networks: () => Promise.resolve([]),
+    traffic: () => Promise.resolve([]),
+  };
+  return { keeper, told };
+}
+
+function logOf() {
+  const warnings: string[] = [];
+  const log = { warn: (_: object, words: string) => warnings.push(words) } as unknown as AgentLog;
+  return { log, warnings };
+}
+
+it('takes down what nothing runs on when it has done all that it was doing', async () => {
+  const { keeper, told } = keeperOf(() => Promise.resolve());
+  const { log, warnings } = logOf();
+  const networks = new HostNetworks(keeper, systemClock, log);
+  networks.want(new Map([[id, spec]]), [spec]);
+  await expect.poll(() => told.length).toBe(1);
+  networks.want(new Map(), []);
+  await networks.close();
+  expect(told).not.toContain('rest');
+  await networks.rest(() => true);
+  expect(told.at(-1)).toBe('rest');
+  expect(told.filter((what) => what === 'rest')).toHaveLength(1);
+  expect(warnings).toEqual([]);
+});
+
+it('goes on where that fails, and says so', async () => {
+  const { keeper } = keeperOf(() => Promise.reject(new Error('busy')));
+  const { log, warnings } = logOf();
+  await new HostNetworks(keeper, systemClock, log).rest(() => true);
+  expect(warnings).toEqual(['networks that nothing runs on stay on the host']);
+  await new HostNetworks(null, systemClock, log).rest(() => true);
+});
