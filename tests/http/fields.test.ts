@@ -110,6 +110,7 @@ const vm = {
     watchdog: { action: 'reset' },
     firmware: { type: 'uefi', secureBoot: true },
     tpm: true,
+    cpu: { model: 'max' },
   },
 };
 
@@ -128,7 +129,7 @@ const withPorts = {
 function baseFor(path: readonly (string | number)[]): unknown {
   if (path[1] === 'volumes') return withVolume;
   if (path[1] === 'nics') return withPorts;
-  return ['vcpus', 'userData', 'cloudInit', 'watchdog', 'firmware', 'tpm'].includes(String(path[1]))
+  return ['vcpus', 'userData', 'cloudInit', 'watchdog', 'firmware', 'tpm', 'cpu'].includes(String(path[1]))
     ? vm
     : container;
 }
@@ -166,6 +167,7 @@ test('the bodies that the fields are broken in are good ones', async () => {
     '/spec/cloudInit/sshKeys',
     '/spec/watchdog/action',
     '/spec/firmware/type',
+    '/spec/cpu/model',
     '/spec/process/env',
     '/spec/restart/policy',
     '/spec/volumes/0/name',

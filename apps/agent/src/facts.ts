@@ -58,6 +58,7 @@ export function capabilitiesOf(
     isolation[kind] = missing.length === 0 ? { ok, drivers } : { ok, drivers, reason };
   }
   const facts = probes.map(({ probe }) => probe?.facts ?? {});
+  const models = facts.find((f) => f.cpuModels)?.cpuModels;
   const absent = { verdict: 'absent', reason: 'no runtime for virtual machines answered' } as const;
   return {
     ...machine,
@@ -65,6 +66,7 @@ export function capabilitiesOf(
     isolation,
     accel: facts.find((f) => f.accel)?.accel ?? { kvm: absent, tcg: false },
     cpu: facts.find((f) => f.cpu)?.cpu ?? unknownCpu,
+    ...(models === undefined ? {} : { cpuModels: models }),
     ...(publishedPorts === null ? {} : { publishedPorts }),
     facets: [...new Set(probes.flatMap(({ probe }) => probe?.facets ?? []))].sort(),
     tenantBoundary: facts.some((f) => f.tenantBoundary === true),

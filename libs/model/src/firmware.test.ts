@@ -43,3 +43,14 @@ it('is kept by a run as it began', () => {
     { path: '/spec/firmware/secureBoot', effect: 'nextStart', from: false, to: true },
   ]);
 });
+
+it('a processor is a name, and the host’s own only under KVM', () => {
+  const cpu = (model: string, accel = 'any') => refusals({ ...vm, cpu: { model }, placement: { accel } });
+  expect([cpu('Nehalem'), cpu('max', 'kvm'), cpu('host-passthrough', 'kvm')]).toEqual([[], [], []]);
+  expect(cpu('host-passthrough')).toEqual([['cpu.model', expect.stringContaining('accel kvm')]]);
+  for (const bad of ['host', 'base', 'max,+vmx', ''])
+    expect(cpu(bad)).toEqual([['cpu.model', expect.any(String)]]);
+  expect(refusals({ ...vm, isolation: 'container', cpu: { model: 'max' } })).toEqual([
+    ['cpu', expect.stringContaining('isolation vm')],
+  ]);
+});

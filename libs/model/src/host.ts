@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { CpuModels } from './cpu.js';
 import { HostId, Labels, Name } from './ids.js';
 import { Isolation } from './instance.js';
 import { PortOffer } from './published-port.js';
@@ -38,6 +39,8 @@ export const Capabilities = z
       /** `/dev/kvm` exists and opens. */
       kvmDevice: z.boolean(),
     }),
+    /** Processors that its virtual machines may be given. Absent from an agent of before. */
+    cpuModels: CpuModels.optional(),
     /** Ports that it publishes for instances; absent where it publishes none. */
     publishedPorts: PortOffer.optional(),
     /** Optional abilities of the runtimes (pause, logs, exec …). */

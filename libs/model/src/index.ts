@@ -9,6 +9,7 @@ export * from './error-codes.js';
 export * from './disk-source.js';
 export * from './errors.js';
 export * from './firmware.js';
+export * from './cpu.js';
 export * from './guest.js';
 export * from './guest-file.js';
 export * from './host.js';

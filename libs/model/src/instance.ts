@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { CloudInitSpec } from './cloud-init.js';
+import { CpuSpec, HOST_PASSTHROUGH } from './cpu.js';
 import { RootDiskSource } from './disk-source.js';
 import { FirmwareSpec, UEFI_LEAST_MIB } from './firmware.js';
 import {
@@ -140,6 +141,8 @@ export const InstanceSpec = z
     /** cloud-init user data (vm). */
     userData: z.string().max(65_536).refine(noNul, 'must not contain NUL').optional(),
     cloudInit: CloudInitSpec.optional(),
+    /** What processor the guest sees (vm). A change takes effect at the next start. */
+    cpu: CpuSpec.optional(),
     /** BIOS or UEFI (vm); BIOS when absent. A change takes effect at the next start. */
     firmware: FirmwareSpec.optional(),
     /** A TPM 2.0 (vm), which keeps what it holds with the root disk. A change takes effect at the next start. */
@@ -166,6 +169,8 @@ export const InstanceSpec = z
           'watchdog',
           'only for isolation vm; a container that ends is started again by its restart policy',
         );
+      if (s.cpu !== undefined)
+        refuse('cpu', 'only for isolation vm; a container sees the processor of its host: leave it out');
       if (s.firmware !== undefined)
         refuse('firmware', 'only for isolation vm; a container starts without firmware: leave it out');
       if (s.tpm === true) refuse('tpm', 'only for isolation vm; a container has no devices: leave it out');
@@ -203,6 +208,12 @@ export const InstanceSpec = z
       if (s.volumes.findIndex((v) => v.name === name) < i)
         ctx.addIssue({ code: 'custom', path: ['volumes', i, 'name'], message: 'is in the list already' });
     });
+    if (s.cpu?.model === HOST_PASSTHROUGH && s.placement.accel !== 'kvm')
+      ctx.addIssue({
+        code: 'custom',
+        path: ['cpu', 'model'],
+        message: 'only with placement.accel kvm: emulated, there is nothing to pass through; use max',
+      });
     if (s.firmware?.type === 'uefi' && s.memoryMiB < UEFI_LEAST_MIB)
       refuse('memoryMiB', `UEFI firmware needs ${UEFI_LEAST_MIB} MiB at least`);
     if (s.isolation === 'vm' && s.process !== undefined)

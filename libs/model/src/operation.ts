@@ -121,6 +121,7 @@ export const FilterName = z.enum([
   'accel',
   'firmware',
   'devices',
+  'cpuModel',
   'labels',
   'volume',
   'ports',

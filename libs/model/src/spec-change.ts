@@ -30,6 +30,7 @@ export const keptByRun = [
   'process',
   'userData',
   'cloudInit',
+  'cpu',
   'firmware',
   'tpm',
   'watchdog',

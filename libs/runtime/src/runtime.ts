@@ -82,6 +82,8 @@ export interface WorkloadSpec extends WorkloadKey {
   readonly cloudInit?: CloudInitSpec | undefined;
   /** What starts it; BIOS when absent. */
   readonly firmware?: FirmwareSpec | undefined;
+  /** What processor its guest sees; its host's choice when absent. */
+  readonly cpuModel?: string | undefined;
   /** Whether it has a TPM 2.0. */
   readonly tpm?: true | undefined;
   /** What its watchdog does; absent for a machine without one. */
@@ -360,7 +362,9 @@ export interface RuntimeProbe {
   readonly reason: string | null;
   readonly facets: readonly string[];
   /** Facts for the host's capabilities; each runtime fills what it knows. */
-  readonly facts: Partial<Pick<Capabilities, 'accel' | 'cpu' | 'versions' | 'cgroup' | 'tenantBoundary'>>;
+  readonly facts: Partial<
+    Pick<Capabilities, 'accel' | 'cpu' | 'cpuModels' | 'versions' | 'cgroup' | 'tenantBoundary'>
+  >;
   /** A fuller answer, where a measurement takes longer than anybody should wait. */
   readonly later?: Promise<RuntimeProbe>;
 }

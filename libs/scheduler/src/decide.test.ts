@@ -102,6 +102,25 @@ describe('each filter refuses with what it needs and what there is', () => {
     ],
     ['devices', host(), request({ isolation: 'vm', tpm: true }), { need: 'tpm', have: 'no tpm' }],
     [
+      'cpuModel',
+      host({ capabilities: { ...capabilities, cpuModels: { tcg: ['Conroe', 'Nehalem'], kvm: ['EPYC'] } } }),
+      request({ isolation: 'vm', cpu: { model: 'EPYC' } }),
+      { need: 'EPYC', have: 'Conroe, Nehalem' },
+    ],
+    [
+      'cpuModel',
+      host({
+        capabilities: {
+          ...capabilities,
+          accel: { kvm: { verdict: 'usable', reason: '' }, tcg: true },
+          cpuModels: { tcg: ['Conroe'], kvm: ['EPYC'] },
+        },
+      }),
+      request({ isolation: 'vm', cpu: { model: 'Conroe' } }),
+      { need: 'Conroe', have: 'EPYC' },
+    ],
+    ['cpuModel', host(), request({ isolation: 'vm', cpu: { model: 'max' } }), { need: 'max', have: 'none' }],
+    [
       'labels',
       host({ labels: { zone: 'a' } }),
       request({ placement: { selector: { zone: 'b' } } }),

@@ -3,6 +3,7 @@ import {
   type FilterName,
   firmwareFacet,
   firmwareKind,
+  HOST_PASSTHROUGH,
   portRefusal,
   portsOf,
   portText,
@@ -163,6 +164,22 @@ export const filters: readonly Filter[] = [
             'no tpm',
             'it has no TPM emulator: install the package swtpm there; its agent may also be older than this API',
           ),
+  },
+  {
+    name: 'cpuModel',
+    check: (h, r) => {
+      const model = r.spec.cpu?.model;
+      if (model === undefined || model === HOST_PASSTHROUGH) return null;
+      // What the host will choose: see accelChoice in libs/kvm.
+      const kvm = r.spec.placement.accel !== 'tcg' && h.capabilities?.accel.kvm.verdict === 'usable';
+      const have = h.capabilities?.cpuModels?.[kvm ? 'kvm' : 'tcg'] ?? [];
+      if (have.includes(model)) return null;
+      return refuse(
+        model,
+        have.join(', ') || 'none',
+        `cannot give its guests every feature of ${model} under ${kvm ? 'KVM' : 'emulation'}`,
+      );
+    },
   },
   {
     name: 'labels',

@@ -46,6 +46,7 @@ function renderAssignment(row: AssignmentRow): Assignment {
       userData: spec.userData ?? null,
       ...(spec.cloudInit === undefined ? {} : { cloudInit: spec.cloudInit }),
       ...(spec.firmware?.type === 'uefi' ? { firmware: spec.firmware } : {}),
+      ...(spec.cpu === undefined ? {} : { cpuModel: spec.cpu.model }),
       ...(spec.tpm === true ? { tpm: true } : {}),
       ...(spec.watchdog === undefined ? {} : { watchdog: spec.watchdog.action }),
       restart: spec.restart,

@@ -44,6 +44,7 @@ async function machine(): Promise<string[]> {
     display: join(dir, 'vnc'),
     watchdog: null,
     firmware: null,
+    cpuModel: null,
     tpm: null,
     serialLog,
   };

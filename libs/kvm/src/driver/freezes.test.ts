@@ -35,6 +35,7 @@ beforeEach(async () => {
       closed: false,
       memory: null,
       watchdog: null,
+      cpuModel: null,
       expiredAt: null,
       frozenUntil: null,
     },

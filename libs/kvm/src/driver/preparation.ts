@@ -21,7 +21,7 @@ type DiskImage = Extract<ImageContent, { kind: 'disk' }>;
 /** What is not as the spec says. With `volumes` these are plugged in as they were, whatever is asked for now. */
 type Shape = Pick<MachineShape, 'accel' | 'display' | 'scsi'> &
   Partial<MachineShape> &
-  Partial<Pick<MachineSpec, 'watchdog'>>;
+  Partial<Pick<MachineSpec, 'watchdog' | 'cpuModel'>>;
 
 /** What a machine needs on the host before it can start, whoever starts it: networks, root disk, seed, log, record. */
 export class Preparation {
@@ -112,6 +112,7 @@ export class Preparation {
       vcpus: spec.vcpus,
       memoryMiB: spec.memoryMiB,
       watchdog: spec.watchdog ?? null,
+      cpuModel: spec.cpuModel ?? null,
       ...shape,
       scsi,
       volumes,
@@ -186,6 +187,7 @@ function freshRecord(spec: WorkloadSpec): WorkloadRecord {
     bootId: null,
     paused: false,
     watchdog: null,
+    cpuModel: null,
     expiredAt: null,
     frozenUntil: null,
     exit: null,

@@ -122,6 +122,7 @@ export function adoptedRecord(machine: Machine): WorkloadRecord {
     closed: false,
     memory: null,
     watchdog: null,
+    cpuModel: null,
     expiredAt: null,
     frozenUntil: null,
   } as const;

@@ -94,6 +94,7 @@ export class Suspension<M extends Machine> {
     const machine = await this.preparation.machine(spec, image, account, ctx.signal, {
       ...shape,
       watchdog: record.watchdog,
+      cpuModel: record.cpuModel,
     });
     const path = this.images.path(volumeId);
     await this.records.write({ ...record, state: 'restoring' });

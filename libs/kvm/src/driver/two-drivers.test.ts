@@ -40,7 +40,7 @@ const machineType = (spec: WorkloadSpec): string =>
 
 describe('a machine', () => {
   it('that was stopped under one driver starts under the other with its disk and UUID, and back', async () => {
-    const spec = host.spec('steady');
+    const spec = host.spec('steady', { cpuModel: 'Nehalem' });
     for (const [name, epoch] of [
       ['libvirt', 1],
       ['qemu', 2],
@@ -51,8 +51,20 @@ describe('a machine', () => {
       await says(name, now, `boots=${epoch}\n`);
       const qmp = await drivers[name].monitor(now);
       expect(await qmp.execute('query-uuid')).toEqual({ UUID: spec.uuid });
+      const cpu = async (): Promise<unknown> => {
+        const monitor = await drivers[name].monitor(now);
+        const [first] = await monitor.execute('query-cpus-fast');
+        return monitor.execute('qom-get', { path: first?.['qom-path'] ?? '', property: 'type' });
+      };
+      expect(await cpu()).toBe('Nehalem-x86_64-cpu');
+      // What goes on has the processor that it had.
+      await drivers[name].suspend(now, step());
+      await drivers[name].start({ ...now, cpuModel: 'max' }, step());
+      expect(await cpu()).toBe('Nehalem-x86_64-cpu');
       // As an older QEMU would have made it: from then on it is that machine, also for this QEMU.
-      const type = String(await qmp.execute('qom-get', { path: '/machine', property: 'type' }));
+      const type = String(
+        await (await drivers[name].monitor(now)).execute('qom-get', { path: '/machine', property: 'type' }),
+      );
       if (epoch === 1) {
         expect(type).toBe(`${readFileSync(machineType(spec), 'utf8').trim()}-machine`);
         writeFileSync(machineType(spec), 'pc-q35-6.2\n');

@@ -1,6 +1,7 @@
 import type { AccelVerdict } from '@berth/model';
 import type { RuntimeProbe } from '@berth/runtime';
 import type { AccelProbe } from '../accel/accel-probe.js';
+import { cpuModels } from '../accel/cpu-models.js';
 import { accelFacts, isTenantBoundary } from '../accel/host-facts.js';
 import { firmwareKinds } from './firmware.js';
 import type { MachineDriver } from './machine-driver.js';
@@ -30,13 +31,14 @@ export async function probeOf(
   accel: Pick<AccelProbe, 'known' | 'verdict'>,
 ): Promise<RuntimeProbe> {
   const { cpu, kvm } = await accelFacts();
-  const factsWith = (verdict: AccelVerdict): RuntimeProbe['facts'] => ({
+  const factsWith = async (verdict: AccelVerdict): Promise<RuntimeProbe['facts']> => ({
     cpu,
+    cpuModels: await cpuModels(verdict.verdict === 'usable'),
     accel: { kvm: verdict, tcg: true },
     tenantBoundary: isTenantBoundary(verdict),
   });
   const known = await accel.known();
-  const facts = factsWith(known ?? kvm);
+  const facts = await factsWith(known ?? kvm);
   try {
     const versions = await driver.versions();
     const display = (await vncRefusal()) === null ? DISPLAY : [];
@@ -46,7 +48,10 @@ export async function probeOf(
     const now: RuntimeProbe = { ...base, facts: { ...facts, versions } };
     if (known !== null) return now;
     const measured = accel.verdict();
-    return { ...now, later: measured.then((v) => ({ ...base, facts: { ...factsWith(v), versions } })) };
+    return {
+      ...now,
+      later: measured.then(async (v) => ({ ...base, facts: { ...(await factsWith(v)), versions } })),
+    };
   } catch (error) {
     return { ok: false, reason: (error as Error).message, facets: [], facts };
   }

@@ -71,6 +71,7 @@ it('what was seen earlier is never said after what was seen later', async () => 
     closed: false,
     memory: null,
     watchdog: null,
+    cpuModel: null,
     expiredAt: null,
     frozenUntil: null,
   };

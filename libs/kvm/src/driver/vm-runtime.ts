@@ -401,6 +401,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
       bootId: bootId(),
       paused: false,
       watchdog: spec.watchdog ?? null,
+      cpuModel: spec.cpuModel ?? null,
       expiredAt: null,
       frozenUntil: null,
       exit: null,

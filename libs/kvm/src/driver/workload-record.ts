@@ -63,6 +63,8 @@ const WorkloadRecord = z.strictObject({
   paused: z.boolean().default(false),
   /** What the watchdog of the last run does; null for a machine without one. */
   watchdog: WatchdogAction.nullable().default(null),
+  /** The processor that the last run's guest sees; null for its host's choice. */
+  cpuModel: z.string().nullable().default(null),
   /** When it expired last in this run, and reset its machine or let it go on. */
   expiredAt: z.iso.datetime().nullable().default(null),
   /** When its file systems are thawed at the latest; null when they are not frozen. */

@@ -26,6 +26,7 @@ const spec: MachineSpec = {
   display: '/r/vnc',
   watchdog: null,
   firmware: null,
+  cpuModel: null,
   tpm: null,
   serialLog: '/l/1.log',
 };
@@ -156,6 +157,21 @@ describe('the domain document', () => {
     const source = external?.getElementsByTagName('source').item(0);
     expect(source?.getAttribute('path')).toBe(socket);
     expect(source?.getAttribute('mode')).toBe('connect');
+  });
+
+  it('has the processor that was asked for, and libvirt changes nothing about it', () => {
+    const cpu = (accel: 'kvm' | 'tcg', cpuModel: string | null) => {
+      const element = parse(domainXml({ ...spec, accel, cpuModel }))
+        .getElementsByTagName('cpu')
+        .item(0);
+      expect(element?.getAttribute('check')).toBe('none');
+      return [element?.getAttribute('mode'), element?.getElementsByTagName('model').item(0)?.textContent];
+    };
+    expect(cpu('tcg', null)).toEqual(['custom', 'qemu64']);
+    expect(cpu('kvm', null)).toEqual(['host-passthrough', undefined]);
+    expect(cpu('kvm', 'host-passthrough')).toEqual(['host-passthrough', undefined]);
+    expect(cpu('tcg', 'max')).toEqual(['maximum', undefined]);
+    expect(cpu('kvm', '<Nehalem>')).toEqual(['custom', '<Nehalem>']);
   });
 
   it('is named per host and instance, the same for every epoch', () => {

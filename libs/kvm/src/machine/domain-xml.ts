@@ -1,4 +1,4 @@
-import type { WatchdogAction } from '@berth/model';
+import { HOST_PASSTHROUGH, type WatchdogAction } from '@berth/model';
 import {
   AGENT_PORT,
   SCREEN_MIB,
@@ -42,7 +42,7 @@ export function domainXml(spec: MachineSpec): string {
         xml('bios', { useserial: 'no', rebootTimeout: 0 }),
       ),
       xml('features', {}, xml('acpi'), xml('apic'), secureBoot(spec.firmware)),
-      cpu(spec.accel),
+      cpu(spec),
       xml('clock', { offset: 'utc' }),
       xml('on_poweroff', {}, 'destroy'),
       xml('on_reboot', {}, 'restart'),
@@ -76,12 +76,15 @@ function cpuTune(cpuMillis: number | null): XmlElement | null {
 }
 
 /** Under KVM the guest sees the host's processor; emulated, the model that starts and runs fastest here. */
-function cpu(accel: MachineSpec['accel']): XmlElement {
-  if (accel === 'kvm') return xml('cpu', { mode: 'host-passthrough', check: 'none', migratable: 'on' });
+function cpu({ accel, cpuModel }: MachineSpec): XmlElement {
+  const model = cpuModel ?? (accel === 'kvm' ? HOST_PASSTHROUGH : 'qemu64');
+  if (model === HOST_PASSTHROUGH)
+    return xml('cpu', { mode: 'host-passthrough', check: 'none', migratable: 'on' });
+  if (model === 'max') return xml('cpu', { mode: 'maximum', check: 'none', migratable: 'on' });
   return xml(
     'cpu',
     { mode: 'custom', match: 'exact', check: 'none' },
-    xml('model', { fallback: 'forbid' }, 'qemu64'),
+    xml('model', { fallback: 'forbid' }, model),
   );
 }
 

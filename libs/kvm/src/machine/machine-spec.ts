@@ -15,6 +15,8 @@ export interface MachineSpec {
   readonly accel: 'kvm' | 'tcg';
   /** QEMU's name of the machine: `q35`, or with the version that a saved memory came from. */
   readonly machineType: string;
+  /** What processor the guest sees: `host-passthrough`, `max` or a name of QEMU's; null for what suits the acceleration. */
+  readonly cpuModel: string | null;
   readonly vcpus: number;
   /** Cap of all vCPUs and the emulator together, in thousandths of a processor; null for none. */
   readonly cpuMillis: number | null;

@@ -1,3 +1,4 @@
+import { HOST_PASSTHROUGH } from '@berth/model';
 import {
   AGENT_PORT,
   SCREEN_MIB,
@@ -49,7 +50,7 @@ export function machineArguments(spec: MachineSpec, places: ProcessPlaces): stri
       'dump-guest-core': false,
       ...flashProperties(spec.firmware),
     }),
-    ...option('-cpu', spec.accel === 'kvm' ? 'host' : 'qemu64'),
+    ...option('-cpu', cpu(spec)),
     ...option('-smp', null, { cpus: spec.vcpus }),
     ...option('-m', null, { size: `${spec.memoryMiB}M` }),
     ...['-uuid', spec.uuid],
@@ -99,6 +100,12 @@ const sandbox = option('-sandbox', 'on', {
   spawn: 'deny',
   resourcecontrol: 'deny',
 });
+
+/** Under KVM the guest sees the host's processor; emulated, the model that starts and runs fastest here. */
+function cpu({ cpuModel, accel }: MachineSpec): string {
+  if (cpuModel === HOST_PASSTHROUGH) return 'host';
+  return cpuModel ?? (accel === 'kvm' ? 'host' : 'qemu64');
+}
 
 /** Nodes of the two flash chips. */
 const FLASH_NODES = { code: 'firmware', variables: 'variables' } as const;

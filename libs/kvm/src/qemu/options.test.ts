@@ -38,6 +38,7 @@ const spec: MachineSpec = {
   display: '/r/vnc',
   watchdog: null,
   firmware: null,
+  cpuModel: null,
   tpm: null,
   serialLog: '/l/1.log',
 };
@@ -166,6 +167,17 @@ describe("a machine's arguments", () => {
     expect(text).toContain('-chardev socket,id=tpm,path=/t -tpmdev emulator,id=tpm,chardev=tpm');
     expect(text).toContain('-device tpm-crb,id=tpm0,tpmdev=tpm');
     expect(text).not.toContain('/s ');
+  });
+
+  it('have the processor that was asked for, under either acceleration', () => {
+    const cpu = (accel: 'kvm' | 'tcg', cpuModel: string | null): string | undefined => {
+      const args = machineArguments({ ...spec, accel, cpuModel }, places);
+      return args[args.indexOf('-cpu') + 1];
+    };
+    expect([cpu('tcg', null), cpu('kvm', null)]).toEqual(['qemu64', 'host']);
+    expect([cpu('kvm', 'host-passthrough'), cpu('tcg', 'max')]).toEqual(['host', 'max']);
+    expect(cpu('kvm', 'Opteron_G1')).toBe('Opteron_G1');
+    expect(() => cpu('tcg', 'max,+vmx')).toThrow(OptionError);
   });
 
   it('need a descriptor for each nic', () => {

@@ -10,7 +10,7 @@ export type OptionValue = string | number | boolean;
 
 const FLAG = /^-[a-z][a-z-]*$/;
 const KEY = /^[a-z][a-z0-9_-]*(\.[a-z][a-z0-9_-]*)*$/;
-const HEAD = /^[a-zA-Z0-9][a-zA-Z0-9-]*$/;
+const HEAD = /^[a-zA-Z0-9][a-zA-Z0-9._-]*$/;
 
 /**
  * One option of QEMU: `-flag head,key=value,…`. Flags, heads and keys are words of ours; values may be anything a
