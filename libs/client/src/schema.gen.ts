@@ -995,6 +995,10 @@ export interface components {
         /** @enum {string} */
         virtualisation: 'vmx' | 'svm' | 'none';
       };
+      cpuModels?: {
+        kvm: string[];
+        tcg: string[];
+      };
       cpus: number;
       diskMiB: number;
       facets: string[];
@@ -1064,6 +1068,7 @@ export interface components {
             | 'accel'
             | 'firmware'
             | 'devices'
+            | 'cpuModel'
             | 'labels'
             | 'volume'
             | 'ports'
@@ -1107,6 +1112,7 @@ export interface components {
             | 'accel'
             | 'firmware'
             | 'devices'
+            | 'cpuModel'
             | 'labels'
             | 'volume'
             | 'ports'
@@ -1145,6 +1151,7 @@ export interface components {
           | 'accel'
           | 'firmware'
           | 'devices'
+          | 'cpuModel'
           | 'labels'
           | 'volume'
           | 'ports'
@@ -1172,6 +1179,7 @@ export interface components {
                 | 'accel'
                 | 'firmware'
                 | 'devices'
+                | 'cpuModel'
                 | 'labels'
                 | 'volume'
                 | 'ports'
@@ -1214,6 +1222,7 @@ export interface components {
               | 'accel'
               | 'firmware'
               | 'devices'
+              | 'cpuModel'
               | 'labels'
               | 'volume'
               | 'ports'
@@ -1253,6 +1262,7 @@ export interface components {
               | 'accel'
               | 'firmware'
               | 'devices'
+              | 'cpuModel'
               | 'labels'
               | 'volume'
               | 'ports'
@@ -1291,6 +1301,7 @@ export interface components {
             | 'accel'
             | 'firmware'
             | 'devices'
+            | 'cpuModel'
             | 'labels'
             | 'volume'
             | 'ports'
@@ -1318,6 +1329,7 @@ export interface components {
                   | 'accel'
                   | 'firmware'
                   | 'devices'
+                  | 'cpuModel'
                   | 'labels'
                   | 'volume'
                   | 'ports'
@@ -1357,6 +1369,9 @@ export interface components {
           sshKeys: string[];
           /** @description Made at the first boot, and may become root; the one that the image begins with when absent */
           user?: string;
+        };
+        cpu?: {
+          model: string;
         };
         cpuMillis?: number;
         /**
@@ -1554,6 +1569,7 @@ export interface components {
               | 'accel'
               | 'firmware'
               | 'devices'
+              | 'cpuModel'
               | 'labels'
               | 'volume'
               | 'ports'
@@ -1595,6 +1611,7 @@ export interface components {
               | 'accel'
               | 'firmware'
               | 'devices'
+              | 'cpuModel'
               | 'labels'
               | 'volume'
               | 'ports'
@@ -1633,6 +1650,7 @@ export interface components {
             | 'accel'
             | 'firmware'
             | 'devices'
+            | 'cpuModel'
             | 'labels'
             | 'volume'
             | 'ports'
@@ -1660,6 +1678,7 @@ export interface components {
                   | 'accel'
                   | 'firmware'
                   | 'devices'
+                  | 'cpuModel'
                   | 'labels'
                   | 'volume'
                   | 'ports'
@@ -1698,6 +1717,7 @@ export interface components {
             | 'accel'
             | 'firmware'
             | 'devices'
+            | 'cpuModel'
             | 'labels'
             | 'volume'
             | 'ports'
@@ -1909,6 +1929,9 @@ export interface components {
           sshKeys: string[];
           /** @description Made at the first boot, and may become root; the one that the image begins with when absent */
           user?: string;
+        };
+        cpu?: {
+          model: string;
         };
         cpuMillis?: number;
         /**
@@ -2155,6 +2178,9 @@ export interface components {
           /** @description Made at the first boot, and may become root; the one that the image begins with when absent */
           user?: string;
         };
+        cpu?: {
+          model: string;
+        };
         cpuMillis?: number;
         /**
          * @default running
@@ -2319,6 +2345,9 @@ export interface components {
           /** @description Made at the first boot, and may become root; the one that the image begins with when absent */
           user?: string;
         };
+        cpu?: {
+          model: string;
+        };
         cpuMillis?: number;
         /**
          * @default running
@@ -2467,6 +2496,9 @@ export interface components {
           sshKeys: string[];
           /** @description Made at the first boot, and may become root; the one that the image begins with when absent */
           user?: string;
+        };
+        cpu?: {
+          model: string;
         };
         cpuMillis?: number;
         /**
