@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync, statSync, writeFileSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
-import { createTap, processIdentity, run } from '@berth/linux';
+import { createTap, Netlink, processIdentity, run } from '@berth/linux';
 import type { NetworkId, NicId } from '@berth/model';
 import type { Observation } from '@berth/runtime';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -91,9 +91,14 @@ describe('a machine under libvirt', () => {
     await runtime.remove(spec, step());
   });
 
-  it('has a nic on a tap made before', async () => {
+  it('has a nic on a tap made before, and what limits the tap is left', async () => {
     const tap = `bkt${process.pid}`;
+    const limiter = `bkl${process.pid}`;
     createTap(tap, { uid: 64055 });
+    Netlink.with(undefined, (n) => {
+      n.addIfb(limiter);
+      for (const side of ['received', 'sent'] as const) n.redirect(tap, side, limiter);
+    });
     const withNetwork = host.runtime({
       network: {
         ensure: () => Promise.resolve(),
@@ -111,11 +116,19 @@ describe('a machine under libvirt', () => {
       await withNetwork.start(spec, step());
       const pid = (await seen(spec))?.pid ?? 0;
       expect(qemuArguments(pid).join(' ')).toContain(mac);
+      // libvirt has put a queue of its own at the tap; the hooks are beside it.
+      const [queues, led, index] = Netlink.with(undefined, (n) => [
+        n.queues().filter((q) => q.linkIndex === n.link(tap)?.index),
+        (['received', 'sent'] as const).map((side) => n.redirected(tap, side)),
+        n.link(limiter)?.index,
+      ]);
+      expect(queues.map((q) => q.kind).sort()).toEqual(['clsact', 'noqueue']);
+      expect(led).toEqual([index, index]);
       await withNetwork.stop(spec, 0, step());
       await withNetwork.remove(spec, step());
       expect((await run('ip', ['link', 'show', tap])).stdout).toContain(tap);
     } finally {
-      await run('ip', ['link', 'del', tap]);
+      for (const link of [tap, limiter]) await run('ip', ['link', 'del', link]);
     }
   });
 });
