@@ -13,6 +13,7 @@ import { diskSources } from './0016-disk-sources.js';
 import { snapshotSchedules } from './0017-snapshot-schedules.js';
 import { liveSizes } from './0019-live-sizes.js';
 import { internalNetworks } from './0021-internal-networks.js';
+import { volumeClones } from './0024-volume-clones.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
 export interface Migration {
@@ -40,4 +41,5 @@ export const migrations: readonly Migration[] = [
   snapshotSchedules,
   liveSizes,
   internalNetworks,
+  volumeClones,
 ];

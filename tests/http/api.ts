@@ -112,7 +112,7 @@ const capabilities: Capabilities = {
     nested: false,
     kvmDevice: false,
   },
-  facets: ['logs', 'display', 'screenshot', 'sendKeys', 'reset', 'guest', 'snapshots', 'copies'],
+  facets: ['logs', 'display', 'screenshot', 'sendKeys', 'reset', 'guest', 'snapshots', 'copies', 'clones'],
   publishedPorts: { first: 1024, last: 32_767, held: [] },
   tenantBoundary: false,
   versions: {},
@@ -302,6 +302,8 @@ export class Api {
       const taken = state === 'creating' ? takenNow() : null;
       await this.store.snapshotReport({ hostId, session, orderId, outcome: { state: 'done', taken } });
     }
+    for (const { id: orderId } of (await this.store.assignmentsRead(hostId))?.clones ?? [])
+      await this.store.cloneReport({ hostId, session, orderId, outcome: { state: 'done' } });
     await this.ledger.flush();
     return ended;
   }
@@ -321,6 +323,7 @@ export class Api {
       'instances',
       'instance_revisions',
       'volumes',
+      'volume_clones',
       'snapshots',
       'nics',
       'images',

@@ -717,6 +717,45 @@ export const cases: Readonly<Record<string, RouteCase>> = {
       return refused(api.call('delete', `${volumes}/${body.status.rootVolumeId}`));
     },
   },
+  'POST /v1/projects/{project}/volumes/{volume}/actions/clone': {
+    good: async (api) => {
+      const at = `${volumes}/${await volume(api)}`;
+      const empty = await api.call('post', `${at}/actions/clone`).send({ name: name() }).expect(202);
+      expect(empty.body).toMatchObject({ operation: { state: 'succeeded' }, volume: { cloning: null } });
+      const [used, copy] = [name(), name()];
+      await api.call('post', volumes).send({ name: used, sizeMiB: 16 }).expect(201);
+      const machine = await started(api, { volumes: [{ name: used }] });
+      const clone = () => api.call('post', `${volumes}/${used}/actions/clone`).send({ name: copy });
+      expect((await clone().expect(409)).body.code).toBe('stateConflict');
+      await api.call('post', `${instances}/${machine}/actions/stop`).expect(202);
+      await api.settle();
+      const { body, headers } = await clone().expect(202);
+      expect(body.operation).toMatchObject({
+        kind: 'volumeClone',
+        state: 'running',
+        target: { kind: 'volume' },
+      });
+      expect(headers['location']).toBe(`/v1/operations/${body.operation.id}`);
+      const cloning = { from: used, operationId: body.operation.id };
+      expect(body.volume).toMatchObject({ name: copy, sizeMiB: 16, cloning });
+      await api.call('post', `${instances}/${machine}/actions/start`).expect(409);
+      await api.settle();
+      const made = await api.call('get', `${volumes}/${copy}`).expect(200);
+      expect(made.body).toMatchObject({ cloning: null, host: { name: api.host.name } });
+      expect((await clone().expect(409)).body.code).toBe('nameTaken');
+      await api.call('post', `${at}/actions/clone`, 'alpha:viewer').send({ name: name() }).expect(403);
+      await api.call('post', `${volumes}/nowhere/actions/clone`).send({ name: name() }).expect(404);
+      await api.call('delete', `${instances}/${machine}`).expect(202);
+      await api.call('delete', `${volumes}/${copy}`).expect(202);
+      await api.settle();
+    },
+    bad: async (api) =>
+      refused(
+        api
+          .call('post', `${volumes}/${await volume(api)}/actions/clone`)
+          .send({ name: name(), format: 'dir' }),
+      ),
+  },
   [`POST ${snapshots}`]: {
     good: async (api) => {
       const at = `${instances}/${await shown(api)}/snapshots`;

@@ -157,6 +157,13 @@ const cases: Readonly<Record<string, Case>> = {
     count: `SELECT count(*)::int AS n FROM operations WHERE kind = 'imageImport' AND target_name LIKE 'far-' || $1 || '%'`,
     status: 202,
   },
+  'POST /v1/projects/{project}/volumes/{volume}/actions/clone': {
+    path: () => '/v1/projects/default/volumes/origin/actions/clone',
+    body: (n) => ({ name: n }),
+    other: (n) => ({ name: `${n}-other` }),
+    count: `SELECT count(*)::int AS n FROM volumes WHERE name LIKE $1 || '%'`,
+    status: 202,
+  },
   'POST /v1/projects/{project}/instances/{name}/snapshots': {
     path: () => `${instances}/machine/snapshots`,
     body: (n) => ({ name: n }),
@@ -236,6 +243,7 @@ beforeAll(async () => {
   silent = (mute.address() as AddressInfo).port;
   await image(projectId, 'base', 'oci');
   await image(projectId, 'disk', 'disk');
+  await made('/v1/projects/default/volumes', { name: 'origin', sizeMiB: 1 });
   await made(instances, { name: 'runner', spec: container });
   for (const name of ['machine', 'screen', 'guest', 'past'])
     await made(instances, {

@@ -18,6 +18,7 @@ export function subjectOf(body: ReportBody): string {
     case 'tombstoneDone':
       return `${body.kind}/${body.id}`;
     case 'snapshot':
+    case 'clone':
       return `${body.kind}/${body.orderId}`;
     case 'imageWanted':
       return `${body.kind}/${body.digest}`;

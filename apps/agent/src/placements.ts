@@ -10,6 +10,7 @@ import type { AgentLog } from './log.js';
 import type { HostNetworks } from './networks.js';
 import type { Runtimes } from './runtimes.js';
 import { RuntimeChoice } from './runtime-choice.js';
+import { CloneOrders } from './clone-orders.js';
 import { SnapshotOrders } from './snapshot-orders.js';
 import { Tombstones } from './tombstones.js';
 import { Worker } from './worker.js';
@@ -60,6 +61,7 @@ export class Placements {
   private listed: ReadonlySet<string> | null = null;
   private readonly tombstones: Tombstones;
   private readonly snapshots: SnapshotOrders;
+  private readonly clones: CloneOrders;
   private readonly choice: RuntimeChoice;
   private readonly ports: WorkerPorts;
   /** Lists are taken one after the other. */
@@ -68,6 +70,7 @@ export class Placements {
   constructor(private readonly o: PlacementsOptions) {
     this.tombstones = new Tombstones(o);
     this.snapshots = new SnapshotOrders({ ...o, newest: (instanceId) => this.newest(instanceId) });
+    this.clones = new CloneOrders(o);
     this.choice = new RuntimeChoice(o);
     this.ports = {
       clock: o.clock,
@@ -98,6 +101,7 @@ export class Placements {
         for (const worker of this.workers.values()) worker.wake();
         this.tombstones.wake();
         this.snapshots.wake();
+        this.clones.wake();
         this.onProbed();
       },
     });
@@ -110,6 +114,7 @@ export class Placements {
     await this.turn;
     await this.tombstones.close();
     await this.snapshots.close();
+    await this.clones.close();
     await Promise.all([...this.workers.values()].map((w) => w.close()));
   }
 
@@ -136,6 +141,8 @@ export class Placements {
     this.listed = new Set(list.assignments.map(keyText));
     this.reportUnclaimed();
     await faultPoints(() => list.tombstones.map((t) => ['agent.tombstone.listed', t.instanceId ?? t.id]));
+    // First: what is given up is removed.
+    this.clones.want(list.clones ?? []);
     for (const tombstone of list.tombstones) this.bury(tombstone);
     this.snapshots.want(list.snapshots ?? []);
     this.o.unusedImages(list.imageTombstones ?? []);

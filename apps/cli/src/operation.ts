@@ -123,7 +123,7 @@ function operationGet(api: BerthClient, id: string, signal: AbortSignal): Promis
 
 async function stateLine(api: BerthClient, operation: Operation, signal: AbortSignal): Promise<string> {
   const { project, target } = operation;
-  if (target.kind === 'image' || operation.steps.length > 0) return stepLine(operation);
+  if (target.kind !== 'instance' || operation.steps.length > 0) return stepLine(operation);
   const params = { path: { project, name: target.name } };
   const path = '/v1/projects/{project}/instances/{name}';
   try {
@@ -147,7 +147,7 @@ function goesOn(o: Operation, why: string, exitCode: 6 | 130): Failure {
   const { project, target } = o;
   const where = project === 'default' ? '' : ` -p ${project}`;
   const look =
-    target.kind === 'image'
+    target.kind !== 'instance'
       ? `berth operation get ${o.id}`
       : `berth get instances ${target.name} -o wide${where} · berth explain ${target.name}${where}`;
   return new Failure(

@@ -891,6 +891,23 @@ export interface paths {
     patch: operations['volumesUpdate'];
     trace?: never;
   };
+  '/v1/projects/{project}/volumes/{volume}/actions/clone': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Create a data volume that holds what this one holds now, while nothing writes it; independent of it afterwards */
+    post: operations['volumesClone'];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/session': {
     parameters: {
       query?: never;
@@ -2741,6 +2758,7 @@ export interface components {
         | 'snapshot'
         | 'snapshotRevert'
         | 'snapshotDelete'
+        | 'volumeClone'
         | 'imageImport';
       progress: number;
       project: string;
@@ -2755,7 +2773,7 @@ export interface components {
       target: {
         id: string;
         /** @enum {string} */
-        kind: 'instance' | 'image';
+        kind: 'instance' | 'image' | 'volume';
         name: string;
       };
       traceId: string;
@@ -3161,6 +3179,11 @@ export interface components {
     };
     Volume: {
       actualSizeMiB: number | null;
+      cloning: {
+        from: string;
+        /** Format: uuid */
+        operationId: string;
+      } | null;
       /** Format: date-time */
       createdAt: string;
       deleteWithInstance: boolean;
@@ -3196,6 +3219,16 @@ export interface components {
         volume?: string;
       } | null;
       sourceHeld: boolean;
+    };
+    VolumeAccepted: {
+      operation: components['schemas']['Operation'];
+      /** @description null when it is gone */
+      volume: components['schemas']['Volume'] | null;
+    };
+    VolumeClone: {
+      /** @enum {string} */
+      format?: 'qcow2' | 'raw';
+      name: string;
     };
     VolumeCreate: {
       /**
@@ -5355,6 +5388,46 @@ export interface operations {
         };
         content: {
           'application/json': components['schemas']['Volume'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  volumesClone: {
+    parameters: {
+      query?: {
+        /** @description Hold the answer until the operation is finished, at most this many seconds */
+        wait?: number;
+      };
+      header?: {
+        /** @description One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body */
+        'idempotency-key'?: string;
+        /** @description ETag that was read; 412 when the object has changed since */
+        'if-match'?: string;
+      };
+      path: {
+        project: string;
+        volume: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['VolumeClone'];
+      };
+    };
+    responses: {
+      /** @description Its host copies it; the operation tells how far it is */
+      202: {
+        headers: {
+          /** @description resourceVersion of the new volume */
+          etag?: string;
+          /** @description Address of the operation */
+          location?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['VolumeAccepted'];
         };
       };
       default: components['responses']['Problem'];

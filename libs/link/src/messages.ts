@@ -5,6 +5,7 @@ import {
   Condition,
   CpuSpec,
   Digest,
+  DiskFormat,
   DiskSource,
   ExitInfo,
   FirmwareSpec,
@@ -121,6 +122,18 @@ export const SnapshotOrder = z.strictObject({
 });
 export type SnapshotOrder = z.infer<typeof SnapshotOrder>;
 
+/** A data volume to be made as another one is, until the host said what became of it. What is no longer listed is given up. */
+export const CloneOrder = z.strictObject({
+  /** The operation that asks for it. */
+  id: OperationId,
+  volumeId: VolumeId,
+  sourceId: VolumeId,
+  /** Of the new one. */
+  format: DiskFormat,
+  sizeMiB: z.int().min(1),
+});
+export type CloneOrder = z.infer<typeof CloneOrder>;
+
 /** Everything one host is asked to hold: level-triggered, sent whole. */
 export const AssignmentList = z.strictObject({
   protocol: version,
@@ -140,6 +153,8 @@ export const AssignmentList = z.strictObject({
   imageTombstones: z.array(Digest).max(1_000).optional(),
   /** Absent where there are none, and in what an API of before says. */
   snapshots: z.array(SnapshotOrder).max(10_000).optional(),
+  /** The same; only for hosts with the facet `clones`. */
+  clones: z.array(CloneOrder).max(10_000).optional(),
 });
 export type AssignmentList = z.infer<typeof AssignmentList>;
 
@@ -221,6 +236,17 @@ export const ReportBody = z.discriminatedUnion('kind', [
     snapshotId: SnapshotId,
     outcome: z.discriminatedUnion('state', [
       z.strictObject({ state: z.literal('done'), taken: SnapshotTaken.nullable() }),
+      z.strictObject({ state: z.literal('failed'), ...trouble }),
+      z.strictObject({ state: z.literal('retrying'), ...trouble }),
+    ]),
+  }),
+  /** How far an order to clone a volume is. Of one that failed nothing is left; one that is `retrying` begins anew. */
+  z.strictObject({
+    kind: z.literal('clone'),
+    orderId: OperationId,
+    outcome: z.discriminatedUnion('state', [
+      z.strictObject({ state: z.literal('copying'), percent: z.int().min(0).max(100) }),
+      z.strictObject({ state: z.literal('done') }),
       z.strictObject({ state: z.literal('failed'), ...trouble }),
       z.strictObject({ state: z.literal('retrying'), ...trouble }),
     ]),

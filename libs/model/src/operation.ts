@@ -20,6 +20,7 @@ export const OperationKind = z.enum([
   'snapshot',
   'snapshotRevert',
   'snapshotDelete',
+  'volumeClone',
   'imageImport',
 ]);
 export type OperationKind = z.infer<typeof OperationKind>;
@@ -30,7 +31,11 @@ export const Operation = z
     id: OperationId,
     project: Name,
     kind: OperationKind,
-    target: z.strictObject({ kind: z.enum(['instance', 'image']), id: z.string(), name: z.string() }),
+    target: z.strictObject({
+      kind: z.enum(['instance', 'image', 'volume']),
+      id: z.string(),
+      name: z.string(),
+    }),
     actor: z.string(),
     traceId: z.string(),
     state: z.enum(['pending', 'running', 'succeeded', 'failed', 'cancelled', 'superseded']),

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { DiskSource, RootDiskSource, VolumeSource } from './disk-source.js';
-import { HostId, Name, VolumeId } from './ids.js';
+import { HostId, Name, OperationId, VolumeId } from './ids.js';
 import { DiskFormat } from './image.js';
 
 /** Largest disk, MiB. */
@@ -51,6 +51,17 @@ export const VolumeUpdate = z
   .meta({ id: 'VolumeUpdate' });
 export type VolumeUpdate = z.infer<typeof VolumeUpdate>;
 
+/** A new data volume that holds what another one holds now, of which it is independent. */
+export const VolumeClone = z
+  .strictObject({
+    /** Of the new volume. */
+    name: Name,
+    /** As the other one has it unless said. */
+    format: DiskFormat.optional(),
+  })
+  .meta({ id: 'VolumeClone' });
+export type VolumeClone = z.infer<typeof VolumeClone>;
+
 export const Volume = z
   .strictObject({
     id: VolumeId,
@@ -71,6 +82,8 @@ export const Volume = z
     source: RootDiskSource.extend({ volume: Name.optional() }).nullable(),
     /** Its host has yet to make it of its source, which stays until then. */
     sourceHeld: z.boolean(),
+    /** Its host copies another volume into it now; it cannot be attached until that is done. */
+    cloning: z.strictObject({ from: Name, operationId: OperationId }).nullable(),
     deleteWithInstance: z.boolean(),
     deletingSince: z.iso.datetime().nullable(),
     resourceVersion: z.int(),

@@ -4,6 +4,7 @@ import type {
   CloudInitSpec,
   Condition,
   ConsoleOpen,
+  DiskFormat,
   DiskSource,
   ExecOpen,
   ExitInfo,
@@ -215,6 +216,13 @@ export interface Runtime {
   /** Deletes a volume. Refuses while a workload uses it. Deleting what never was is no error. */
   removeVolume(volumeId: VolumeId, ctx: StepContext): Promise<void>;
 
+  /**
+   * Makes a data volume that holds what another one holds, which no workload may use meanwhile, and is independent of it. What
+   * was cut short left nothing; one that is there is whole. Without this a host has no facet `clones`.
+   * @throws RuntimeError notPrepared (the other one is not here), noSpace, hostFault (it is in use), when the signal fires; then nothing of it is left
+   */
+  readonly cloneVolume?: (clone: VolumeCloning, ctx: StepContext) => Promise<void>;
+
   /** Changes as they happen, until the signal fires. Events first; polling only to resynchronise. */
   observe(signal: AbortSignal): AsyncIterable<Observation>;
 
@@ -321,6 +329,16 @@ export interface GuestFacet {
   freeze(key: WorkloadKey, seconds: number, signal: AbortSignal): Promise<number>;
   /** Lets them be written again. @returns how many; none frozen is no error */
   thaw(key: WorkloadKey, signal: AbortSignal): Promise<number>;
+}
+
+export interface VolumeCloning {
+  readonly volumeId: VolumeId;
+  readonly sourceId: VolumeId;
+  /** Of the new one. */
+  readonly format: DiskFormat;
+  readonly sizeMiB: number;
+  /** Gets how much is copied, of hundred, now and then. */
+  readonly progress: (percent: number) => void;
 }
 
 /** A snapshot of an instance whose newest epoch here is the key's. */

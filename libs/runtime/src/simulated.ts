@@ -26,6 +26,7 @@ import {
   type StepContext,
   sizesIn,
   type Terminal,
+  type VolumeCloning,
   type WorkloadHas,
   type WorkloadKey,
   type WorkloadSpec,
@@ -60,7 +61,7 @@ export class SimulatedRuntime implements Runtime {
       reason: null,
       facets: [
         ...['pause', 'suspend', 'reset', 'watchdog', 'update', 'logs', 'limits', 'console', 'exec', 'guest'],
-        ...['volumes', 'snapshots', 'copies'],
+        ...['volumes', 'snapshots', 'copies', 'clones'],
         ...['display', 'screenshot', 'sendKeys'],
       ],
       facts: {},
@@ -174,6 +175,14 @@ export class SimulatedRuntime implements Runtime {
       if (all.some((w) => w.pid !== null && has(w)))
         throw new RuntimeError('hostFault', `volume ${volumeId} is in use`, { remedy: 'Stop it first.' });
       delete state.disks[volumeId];
+      this.host.changed(null);
+    });
+  }
+
+  cloneVolume({ volumeId, sourceId }: VolumeCloning, ctx: StepContext): Promise<void> {
+    return this.step(ctx, () => {
+      const { disks } = this.host.state;
+      disks[volumeId] ??= disks[sourceId] ?? 0;
       this.host.changed(null);
     });
   }

@@ -61,7 +61,7 @@ function diskOn(filename: string, base: string | null): string {
 }
 
 /** While the work lasts a group may read the file. Its owner, who may have it open, keeps it. */
-async function readableBy(path: string, gid: number, work: () => Promise<void>): Promise<void> {
+export async function readableBy(path: string, gid: number, work: () => Promise<void>): Promise<void> {
   const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
   try {
     await file.chown(-1, gid);

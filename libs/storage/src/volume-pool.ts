@@ -6,6 +6,7 @@ import { syncDirectory, writeFileAtomic } from '@berth/linux';
 import type { DiskFormat } from '@berth/model';
 import { DiskFormat as DiskFormatSchema, VolumeId } from '@berth/model';
 import { z } from 'zod';
+import { cloneDisk } from './disk-clone.js';
 import { copySnapshot, type CopyRequest } from './disk-copy.js';
 import { removeSnapshot, hasSnapshot, revertToSnapshot, takeSnapshot } from './disk-snapshots.js';
 import { copyVariables, ensureVariables } from './firmware-files.js';
@@ -48,6 +49,18 @@ export interface DataDiskRequest extends DiskSourceRequest {
   readonly format: DiskFormat;
   /** Size that the guest sees. */
   readonly sizeMiB: number;
+}
+
+export interface CloneRequest {
+  readonly volumeId: VolumeId;
+  /** A data disk here that nothing has open. */
+  readonly sourceId: VolumeId;
+  /** Of the new one. */
+  readonly format: DiskFormat;
+  readonly sizeMiB: number;
+  /** Gets how much is copied, of hundred, now and then. */
+  readonly progress?: (percent: number) => void;
+  readonly signal?: AbortSignal;
 }
 
 const VolumeFacts = z.discriminatedUnion('kind', [
@@ -147,6 +160,36 @@ export class VolumePool {
       }
       return { path: this.dataPath(volumeId, format) };
     });
+  }
+
+  /**
+   * A new data disk that holds what another one holds; one that is here already is whole, and kept. Nothing may use the other
+   * one meanwhile, and nothing else is done to it here until the copy is over.
+   * @throws StorageError noSpace, kindMismatch (it is no data disk, or not here), hostFault (it is in use, damaged; given up)
+   */
+  cloneDataDisk(request: CloneRequest): Promise<void> {
+    const { format, progress, signal } = request;
+    const volumeId = VolumeId.parse(request.volumeId);
+    const sourceId = VolumeId.parse(request.sourceId);
+    return this.inTurn(volumeId, () =>
+      this.inTurn(sourceId, async () => {
+        // Once given up it may be removed, and is not to come after that.
+        signal?.throwIfAborted();
+        if ((await this.facts(volumeId)) !== null) return;
+        const from = await this.facts(sourceId);
+        if (from?.kind !== 'data') throw kindMismatch(sourceId, from?.kind ?? 'data');
+        const source = { path: this.dataPath(sourceId, from.format), format: from.format };
+        const sizeMiB = Math.max(request.sizeMiB, await diskSizeMiB(source.path, source.format));
+        const needMiB = Math.ceil((await allocatedBytes(source.path)) / MIB);
+        await this.spaceCheck(Math.max(1, needMiB));
+        const name = dataName(format);
+        await this.make({ kind: 'data', volumeId, format }, 0o711, async (directory) => {
+          if (format === 'raw') await createRaw(join(directory, name), sizeMiB);
+          else await createQcow2(directory, name, sizeMiB);
+          await cloneDisk({ directory, name, format, source, progress, signal });
+        });
+      }),
+    );
   }
 
   /** Where a data volume's disk lies, or would. */
@@ -427,8 +470,15 @@ export class VolumePool {
       );
   }
 
-  private async spaceCheck(): Promise<void> {
-    if ((await this.freeMiB()) > 0) return;
+  private async spaceCheck(needMiB = 1): Promise<void> {
+    const freeMiB = await this.freeMiB();
+    if (freeMiB >= needMiB) return;
+    if (freeMiB > 0)
+      throw new StorageError(
+        'noSpace',
+        `${freeMiB} MiB are free in ${this.dir}, not ${needMiB}`,
+        'Delete instances or images that are not needed, or give the pool a larger disk.',
+      );
     throw new StorageError(
       'noSpace',
       `less than the reserve of ${this.reserveMiB} MiB is free in ${this.dir}`,

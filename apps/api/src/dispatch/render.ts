@@ -18,6 +18,7 @@ export function renderList(list: AssignmentList, session: number): ListMessage {
     networks: [...list.networks],
     tombstones: list.tombstones.flatMap(renderTombstone),
     ...(list.unusedImages.length === 0 ? {} : { imageTombstones: [...list.unusedImages] }),
+    ...(list.clones.length === 0 ? {} : { clones: list.clones.map((order) => ({ ...order })) }),
     ...(list.snapshots.length === 0 ? {} : { snapshots: list.snapshots.map(renderSnapshot) }),
   };
 }

@@ -38,6 +38,8 @@ export class ReportWriter {
         return this.tombstoneDone(body);
       case 'snapshot':
         return this.snapshot(body);
+      case 'clone':
+        return this.clone(body);
       case 'imageWanted':
         return this.ports.pushBlob(body.digest);
       case 'imageHeld':
@@ -112,6 +114,16 @@ export class ReportWriter {
     const { store, hooks, listChanged } = this.ports;
     const report = { hostId: this.hostId, session: this.session, orderId, outcome };
     const { changed, freed } = await store.snapshotReport(report);
+    if (!changed) return;
+    hooks.ledger();
+    listChanged();
+    if (freed) hooks.scheduler();
+  }
+
+  private async clone({ orderId, outcome }: Of<'clone'>): Promise<void> {
+    const { store, hooks, listChanged } = this.ports;
+    const report = { hostId: this.hostId, session: this.session, orderId, outcome };
+    const { changed, freed } = await store.cloneReport(report);
     if (!changed) return;
     hooks.ledger();
     listChanged();

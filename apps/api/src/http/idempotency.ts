@@ -7,7 +7,7 @@ import { firstValueFrom, from, of, type Observable } from 'rxjs';
 import type { KeptAnswer, RequestContext } from '../store/store.js';
 import type { HttpDeps } from './deps.js';
 import { accessOf, callerOrNull, callerSet } from './gate.js';
-import { accepted, imageAccepted } from './operation-wait.js';
+import { accepted, imageAccepted, volumeAccepted } from './operation-wait.js';
 
 /** A live request renews nothing, so the lease covers the longest one: `?wait=60`, or an upload. Seconds. */
 const lease = { request: 90, upload: 3600 };
@@ -122,6 +122,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
   private async answerOf(reply: FastifyReply, operation: Operation, gone: AbortSignal): Promise<unknown> {
     const wait = { seconds: 0, gone };
     if (operation.target.kind === 'image') return imageAccepted(this.deps, reply, operation, wait);
+    if (operation.target.kind === 'volume') return volumeAccepted(this.deps, reply, operation, wait);
     const instance = await this.deps.store.instanceById(operation.target.id as InstanceId);
     return accepted(this.deps, reply, { operation, instance }, wait);
   }

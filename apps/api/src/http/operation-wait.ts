@@ -1,4 +1,4 @@
-import { Image, Instance, type InstanceId, Operation } from '@berth/model';
+import { Image, Instance, type InstanceId, Operation, Volume } from '@berth/model';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
 import { etagOf } from './etag.js';
@@ -73,4 +73,24 @@ export async function imageAccepted(
   const image = project === null ? null : await deps.store.imageGet(project.id, operation.target.name);
   if (image !== null) void reply.header('etag', etagOf(image));
   return { operation, image };
+}
+
+export const VolumeAccepted = z
+  .strictObject({ operation: Operation, volume: Volume.nullable().describe('null when it is gone') })
+  .meta({ id: 'VolumeAccepted' });
+export type VolumeAccepted = z.infer<typeof VolumeAccepted>;
+
+/** The same for a volume that its host makes. */
+export async function volumeAccepted(
+  deps: Pick<HttpDeps, 'store' | 'ledger'>,
+  reply: FastifyReply,
+  begun: Operation,
+  wait: { readonly seconds: number; readonly gone: AbortSignal },
+): Promise<VolumeAccepted> {
+  const operation = await operationSettled(deps, begun, wait.seconds, wait.gone);
+  void reply.header('location', `/v1/operations/${operation.id}`);
+  const project = await deps.store.projectGet(operation.project);
+  const volume = project === null ? null : await deps.store.volumeGet(project.id, operation.target.id);
+  if (volume !== null) void reply.header('etag', etagOf(volume));
+  return { operation, volume };
 }

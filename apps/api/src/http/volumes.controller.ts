@@ -1,5 +1,17 @@
-import { Volume, VolumeCreate, VolumeUpdate } from '@berth/model';
-import { Body, Controller, Delete, Get, Headers, Inject, Param, Patch, Post, Res } from '@nestjs/common';
+import { Volume, VolumeClone, VolumeCreate, VolumeUpdate } from '@berth/model';
+import {
+  Body,
+  Controller,
+  Delete,
+  Get,
+  Headers,
+  Inject,
+  Param,
+  Patch,
+  Post,
+  Query,
+  Res,
+} from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import type { z } from 'zod';
 import { missing } from '../access/principal.js';
@@ -9,10 +21,13 @@ import { ifMatchOf, setEtag } from './etag.js';
 import { Asking, type Caller } from './gate.js';
 import { answering } from './idempotency.js';
 import { found, projectOf } from './project-scope.js';
-import { listOf } from './query.js';
+import { VolumeAccepted, volumeAccepted } from './operation-wait.js';
+import { listOf, Wait } from './query.js';
 
 const Volumes = listOf(Volume);
 const etag = { etag: 'resourceVersion' };
+/** A disk is copied at the pace of its host. */
+const copySeconds = 4 * 3_600;
 
 /** Disks of a project. `:volume` is a volume's name, or its id. */
 @Controller('v1/projects/:project/volumes')
@@ -99,6 +114,36 @@ export class VolumesController {
     for (const host of hosts) this.deps.wake.dispatch(host);
     setEtag(reply, volume);
     return volume;
+  }
+
+  @Post(':volume/actions/clone')
+  @Action('volumes.create', {
+    summary:
+      'Create a data volume that holds what this one holds now, while nothing writes it; independent of it afterwards',
+    answers: {
+      202: {
+        description: 'Its host copies it; the operation tells how far it is',
+        schema: VolumeAccepted,
+        headers: { location: 'Address of the operation', etag: 'resourceVersion of the new volume' },
+      },
+    },
+    ifMatch: true,
+  })
+  async clone(
+    @Asking() asking: Caller,
+    @Param('project') project: string,
+    @Param('volume') ref: string,
+    @Headers('if-match') ifMatch: string | undefined,
+    @Query({ schema: Wait }) { wait }: Wait,
+    @Body({ schema: VolumeClone }) clone: VolumeClone,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<VolumeAccepted> {
+    const target = await this.target(asking, project, ref, ifMatch);
+    const request = { ...target, clone, deadlineSeconds: copySeconds };
+    const { operation, hosts } = await this.deps.store.volumeClone(asking.context, request);
+    this.deps.wake.ledger();
+    for (const host of hosts) this.deps.wake.dispatch(host);
+    return volumeAccepted(this.deps, reply, operation, { seconds: wait ?? 0, gone: asking.gone });
   }
 
   @Delete(':volume')

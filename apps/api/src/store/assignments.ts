@@ -13,6 +13,7 @@ import type {
 import type { Db, Tx } from './db.js';
 import { inTx } from './db.js';
 import { incarnationOf, incarnationSince } from './meta.js';
+import { clonesRead } from './volume-clones.js';
 import { ordersRead } from './snapshot-reports.js';
 import { groupsRead } from './security-groups.js';
 import type { AssignmentList, AssignmentRow, TombstoneRow } from './rows.js';
@@ -79,6 +80,7 @@ async function listRead(tx: Tx, hostId: HostId, offeredOnly: boolean): Promise<A
   );
   const unusedImages = await unusedRead(tx, hostId);
   const snapshots = await ordersRead(tx, hostId);
+  const clones = await clonesRead(tx, hostId);
   return {
     hostId,
     assignmentRev: host.rev,
@@ -88,6 +90,7 @@ async function listRead(tx: Tx, hostId: HostId, offeredOnly: boolean): Promise<A
     tombstones,
     unusedImages,
     snapshots,
+    clones,
   };
 }
 

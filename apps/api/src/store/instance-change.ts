@@ -22,6 +22,7 @@ import { refuseDetached, refuseReverting } from './snapshot-guards.js';
 import { portsBook } from './published-ports.js';
 import { nicGroupsHold } from './nic-groups.js';
 import { nicsChange } from './ipam.js';
+import { refuseCloned } from './clone-guards.js';
 import { volumesClaim, volumesRelease } from './volume-claims.js';
 import type { InstanceChange, UpdatePreview, Verb } from './rows.js';
 import { stateRefresh } from './state.js';
@@ -318,7 +319,10 @@ export async function instanceAct(
     const i = await instanceForRequest(tx, act);
     refuseDeleting(i);
     const { desired, newRun } = wish(i, act.verb);
-    if (newRun) await refuseReverting(tx, i);
+    if (newRun) {
+      await refuseReverting(tx, i);
+      await refuseCloned(tx, i);
+    }
     const operationId = await operationTakes(tx, ctx, i, act.verb, act.deadlineSeconds);
     const specChanged = desired !== i.desired;
     const spec: InstanceSpec = { ...i.spec, desired };

@@ -34,6 +34,7 @@ import * as reports from './reports.js';
 import * as silence from './silence.js';
 import { snapshotGet, snapshotList } from './snapshot-read.js';
 import { snapshotReport } from './snapshot-reports.js';
+import { cloneReport, volumeClone } from './volume-clones.js';
 import { snapshotCreate, snapshotDelete, snapshotRevert } from './snapshots.js';
 import * as terminalTickets from './terminal-tickets.js';
 import * as securityGroups from './security-groups.js';
@@ -124,7 +125,7 @@ function bind(db: Db): Omit<Store, 'close'> {
     ...bindAll(db, projects),
     ...bindAll(db, { networkList, networkGet, networkCreate, networkDelete }),
     ...bindAll(db, { securityGroupList, securityGroupGet, securityGroupPut, securityGroupDelete }),
-    ...bindAll(db, { volumeList, volumeGet, volumeCreate, volumeUpdate, volumeDelete }),
+    ...bindAll(db, { volumeList, volumeGet, volumeCreate, volumeUpdate, volumeDelete, volumeClone }),
     ...bindAll(db, { snapshotList, snapshotGet, snapshotCreate, snapshotRevert, snapshotDelete }),
     ...bindAll(db, accessWriters),
     ...bindAll(db, browserSessions),
@@ -159,7 +160,7 @@ function bindPlacement(db: Db) {
     ...bindAll(db, { decisionInsert, decisionGet, decisionList }),
     ...bindAll(db, assignments),
     ...bindAll(db, reports),
-    ...bindAll(db, { snapshotReport }),
+    ...bindAll(db, { snapshotReport, cloneReport }),
     ...bindAll(db, deadlines),
     ...bindAll(db, {
       hostsSilentMark,

@@ -6,6 +6,7 @@ import type {
   ExitInfo,
   HostId,
   HostNetworkSpec,
+  DiskFormat,
   DiskSource,
   HostVolume,
   ImageContent,
@@ -27,6 +28,7 @@ import type {
   SnapshotId,
   Sizes,
   SnapshotTaken,
+  Volume,
   VolumeId,
   VolumeSeen,
 } from '@berth/model';
@@ -211,6 +213,32 @@ export interface SnapshotReport {
         readonly remedy?: string | undefined;
       };
 }
+/** A volume that a host is asked to make of another one, by the operation that asks. */
+export interface CloneOrderRow {
+  readonly id: OperationId;
+  readonly volumeId: VolumeId;
+  readonly sourceId: VolumeId;
+  readonly format: DiskFormat;
+  readonly sizeMiB: number;
+}
+/** What a host says of such an order. */
+export interface CloneReport {
+  readonly hostId: HostId;
+  readonly session: number;
+  readonly orderId: OperationId;
+  readonly outcome:
+    | { readonly state: 'copying'; readonly percent: number }
+    | { readonly state: 'done' }
+    | Extract<SnapshotReport['outcome'], { readonly state: 'failed' | 'retrying' }>;
+}
+/** A mutation of a volume that a host carries out. */
+export interface VolumeChange {
+  /** Null when it is gone. */
+  readonly volume: Volume | null;
+  readonly operation: Operation;
+  /** Hosts whose assignment list changed: wake their dispatch. */
+  readonly hosts: readonly HostId[];
+}
 /** Explicit order to remove one epoch's leftovers, or a volume. Exactly one of `epoch` and `volumeId` is set. */
 export interface TombstoneRow {
   readonly id: string;
@@ -230,6 +258,7 @@ export interface AssignmentList {
   /** Images to remove from the host: no project has them any more. */
   readonly unusedImages: readonly Digest[];
   readonly snapshots: readonly SnapshotOrderRow[];
+  readonly clones: readonly CloneOrderRow[];
 }
 
 /** What an agent reports of one placement. */

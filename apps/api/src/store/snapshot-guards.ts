@@ -29,6 +29,25 @@ export async function refuseReverting(
     );
 }
 
+/** @throws stateConflict while anything is done to its snapshots */
+export async function refuseUnderWay(
+  tx: Tx,
+  i: { readonly id: string; readonly name: string },
+): Promise<void> {
+  const under = await tx.row<{ name: string; state: string }>(
+    `SELECT name, state FROM snapshots WHERE instance_id = $1 AND state <> 'ready' LIMIT 1`,
+    [i.id],
+  );
+  if (under !== null)
+    throw new BerthError(
+      'stateConflict',
+      `snapshot "${under.name}" of instance "${i.name}" is ${under.state}`,
+      {
+        remedy: 'wait until that is done',
+      },
+    );
+}
+
 /** @throws conflict when a volume is to be detached that snapshots are in */
 export async function refuseDetached(
   tx: Tx,

@@ -11,7 +11,8 @@ import { instanceOf } from './instance-read.js';
 import { operationEnd, operationOf, operationWrite } from './operations.js';
 import { matchVersion, nameTaken, notFound } from './refusals.js';
 import type { InstanceChange } from './rows.js';
-import { refuseRebuilding, refuseReverting } from './snapshot-guards.js';
+import { refuseRebuilding, refuseReverting, refuseUnderWay } from './snapshot-guards.js';
+import { refuseCloned } from './clone-guards.js';
 
 /*
  *   (request) creating -> ready <-> reverting
@@ -60,6 +61,7 @@ export async function snapshotBegin(
 ): Promise<InstanceChange> {
   refuseDeleting(i);
   await refuseReverting(tx, i);
+  await refuseCloned(tx, i);
   await refuseRebuilding(tx, i);
   await refuseTooMany(tx, i);
   const { disks, hostId } = await disksFor(tx, i);
@@ -91,6 +93,7 @@ export async function snapshotRevert(
     const { i, s } = await snapshotForRequest(tx, target);
     refuseDeleting(i);
     await refuseReverting(tx, i);
+    await refuseCloned(tx, i);
     await refuseUnderWay(tx, i);
     refuseUnready(s);
     const { state } =
@@ -226,22 +229,6 @@ async function refuseTooMany(tx: Tx, i: Locked): Promise<void> {
     throw new BerthError('conflict', `instance "${i.name}" has ${mostOfInstance} snapshots already`, {
       remedy: 'delete one first',
     });
-}
-
-/** @throws stateConflict */
-async function refuseUnderWay(tx: Tx, i: Locked): Promise<void> {
-  const under = await tx.row<{ name: string; state: string }>(
-    `SELECT name, state FROM snapshots WHERE instance_id = $1 AND state <> 'ready' LIMIT 1`,
-    [i.id],
-  );
-  if (under !== null)
-    throw new BerthError(
-      'stateConflict',
-      `snapshot "${under.name}" of instance "${i.name}" is ${under.state}`,
-      {
-        remedy: 'wait until that is done',
-      },
-    );
 }
 
 /** @throws stateConflict */

@@ -34,6 +34,7 @@ import type { KeptAnswer, RequestContext } from './context.js';
 import type { InstanceUpdate } from './instance-change.js';
 import type * as rows from './rows.js';
 import type { SnapshotTarget } from './snapshots.js';
+import type { CloneRequest } from './volume-clones.js';
 
 /*
  * The one door to Postgres. Resources come back in the shapes of libs/model; what has no model shape is in rows.ts.
@@ -102,6 +103,12 @@ export interface VolumeStore {
     ctx: RequestContext,
     update: { projectId: ProjectId; ref: string; ifMatch?: number; update: VolumeUpdate },
   ): Promise<{ readonly volume: Volume; readonly hosts: readonly HostId[] }>;
+  /**
+   * A new volume that holds what a data volume holds which nothing writes: it is detached, or its instance does not run. Its host
+   * copies it, on booked room; one that is on no host is empty, and so is the new one.
+   * @throws notFound, preconditionFailed, nameTaken, conflict (no data volume), stateConflict, unsupported, unavailable (host silent), noRoom
+   */
+  volumeClone(ctx: RequestContext, request: CloneRequest): Promise<rows.VolumeChange>;
   /** `volume` is null when it is gone at once; else its host is told to remove it. @throws notFound, preconditionFailed, conflict, inUse */
   volumeDelete(
     ctx: RequestContext,
@@ -333,6 +340,8 @@ export interface DispatchStore {
   ): Promise<{ changed: boolean; gone: boolean }>;
   /** `changed`: the order is over, the list is another one. `freed`: disk room became free. */
   snapshotReport(report: rows.SnapshotReport): Promise<{ changed: boolean; freed: boolean }>;
+  /** The same of an order to clone a volume. */
+  cloneReport(report: rows.CloneReport): Promise<{ changed: boolean; freed: boolean }>;
 }
 
 export interface ReconcileStore {

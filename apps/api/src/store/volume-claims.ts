@@ -21,6 +21,8 @@ interface Claimable {
   owner_instance_id: string | null;
   owner: string | null;
   deleting: boolean;
+  /** It is copied, or is a copy that is not whole. */
+  cloning: boolean;
 }
 
 interface Claimer {
@@ -42,7 +44,8 @@ export async function volumesClaim(tx: Tx, claimer: Claimer): Promise<void> {
   // A statement of its own: it sees what the holders of the locks before us committed.
   const found = await tx.rows<Claimable & Record<string, unknown>>(
     `SELECT v.id, v.name, v.host_id, h.name AS host, v.size_mib, v.owner_instance_id, i.name AS owner,
-       v.deleting_since IS NOT NULL AS deleting
+       v.deleting_since IS NOT NULL AS deleting,
+       EXISTS (SELECT FROM volume_clones c WHERE v.id IN (c.volume_id, c.source_volume_id)) AS cloning
      FROM volumes v LEFT JOIN hosts h ON h.id = v.host_id LEFT JOIN instances i ON i.id = v.owner_instance_id
      WHERE v.project_id = $1 AND v.kind = 'data' AND v.name = ANY ($2)`,
     [claimer.projectId, names],
@@ -68,12 +71,21 @@ function claimable(claimer: Claimer, v: Claimable | undefined, path: string, nam
       `names no data volume of the project ("${name}")`,
       'create it first: POST …/volumes, or berth volume create',
     );
-  if (v.deleting)
-    throw new BerthError('stateConflict', `volume "${name}" is being deleted`, {
-      remedy: 'use another volume',
-      errors: [{ path, code: 'stateConflict', message: 'is being deleted', remedy: 'use another volume' }],
+  const busy = (message: string, remedy: string): BerthError =>
+    new BerthError('stateConflict', `volume "${name}" ${message}`, {
+      remedy,
+      errors: [{ path, code: 'stateConflict', message, remedy }],
     });
-  if (v.owner_instance_id === null || v.owner_instance_id === claimer.id) return v;
+  if (v.deleting) throw busy('is being deleted', 'use another volume');
+  if (v.owner_instance_id === claimer.id) return v;
+  if (v.owner_instance_id === null) {
+    if (v.cloning)
+      throw busy(
+        'is being copied, or is a copy that is not whole yet',
+        'wait until that operation has ended',
+      );
+    return v;
+  }
   const message = `is attached to instance "${v.owner ?? ''}"`;
   const remedy = `take it out of that instance's spec.volumes, and wait until the volume's owner is null`;
   throw new BerthError('inUse', `volume "${name}" ${message}`, {

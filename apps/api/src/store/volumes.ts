@@ -1,5 +1,6 @@
 import type {
   HostId,
+  OperationId,
   ProjectId,
   Volume,
   VolumeCreate,
@@ -14,6 +15,7 @@ import type { Db, Tx } from './db.js';
 import { inTx, isDuplicate, read } from './db.js';
 import { sourceDisk, sourceFits, sourceHold, sourcesLetGo } from './disk-sources.js';
 import { eventsWrite } from './events.js';
+import { cloneCancel } from './clone-guards.js';
 import { assignmentsRaise } from './instance-change.js';
 import { keyAnswer } from './keyed.js';
 import { poolNamed } from './pools.js';
@@ -34,15 +36,19 @@ interface VolumeRow {
   instance: string | null;
   source: Volume['source'];
   source_snapshot_id: string | null;
+  cloned_from: string | null;
+  clone_operation_id: string | null;
   delete_with_instance: boolean;
   deleting_since: Date | null;
   resource_version: number;
   created_at: Date;
 }
 
-const from = `SELECT v.*, p.name AS project, l.name AS pool, h.name AS host_name, i.name AS instance FROM volumes v
+const from = `SELECT v.*, p.name AS project, l.name AS pool, h.name AS host_name, i.name AS instance,
+    c.operation_id AS clone_operation_id, o.name AS cloned_from FROM volumes v
   JOIN projects p ON p.id = v.project_id JOIN pools l ON l.id = v.pool_id
-  LEFT JOIN hosts h ON h.id = v.host_id LEFT JOIN instances i ON i.id = v.owner_instance_id`;
+  LEFT JOIN hosts h ON h.id = v.host_id LEFT JOIN instances i ON i.id = v.owner_instance_id
+  LEFT JOIN (volume_clones c JOIN volumes o ON o.id = c.source_volume_id) ON c.volume_id = v.id`;
 
 const toVolume = (v: VolumeRow): Volume => ({
   id: v.id as VolumeId,
@@ -58,6 +64,10 @@ const toVolume = (v: VolumeRow): Volume => ({
   owner: v.instance === null ? null : { instance: v.instance },
   source: v.source,
   sourceHeld: v.source_snapshot_id !== null,
+  cloning:
+    v.cloned_from === null || v.clone_operation_id === null
+      ? null
+      : { from: v.cloned_from, operationId: v.clone_operation_id as OperationId },
   deleteWithInstance: v.delete_with_instance,
   deletingSince: v.deleting_since?.toISOString() ?? null,
   resourceVersion: v.resource_version,
@@ -80,13 +90,17 @@ export async function volumeGet(db: Db, projectId: ProjectId, ref: string): Prom
   return row === undefined ? null : toVolume(row);
 }
 
-async function volumeOf(tx: Tx, id: string): Promise<Volume> {
+export async function volumeOf(tx: Tx, id: string): Promise<Volume> {
   const row = await tx.row<Row>(`${from} WHERE v.id = $1`, [id]);
   if (row === null) throw new Error(`volume ${id} is missing`);
   return toVolume(row);
 }
 
-const volumeObject = ({ id, name }: { id: string; name: string }) => ({ kind: 'volume' as const, id, name });
+export const volumeObject = ({ id, name }: { id: string; name: string }) => ({
+  kind: 'volume' as const,
+  id,
+  name,
+});
 
 /** @see VolumeStore.volumeCreate */
 export async function volumeCreate(
@@ -139,7 +153,7 @@ interface Locked {
   resource_version: number;
 }
 
-interface VolumeTarget {
+export interface VolumeTarget {
   readonly projectId: ProjectId;
   /** Name or id. */
   readonly ref: string;
@@ -147,7 +161,7 @@ interface VolumeTarget {
 }
 
 /** A data volume, locked. @throws notFound, preconditionFailed, conflict, stateConflict */
-async function volumeForRequest(tx: Tx, { projectId, ref, ifMatch }: VolumeTarget): Promise<Locked> {
+export async function volumeForRequest(tx: Tx, { projectId, ref, ifMatch }: VolumeTarget): Promise<Locked> {
   const locked = await tx.row<{ id: string }>(
     `SELECT id FROM volumes WHERE project_id = $1 AND (name = $2 OR id = $3) FOR UPDATE`,
     [projectId, ref, VolumeIdSchema.safeParse(ref).data ?? null],
@@ -168,7 +182,7 @@ async function volumeForRequest(tx: Tx, { projectId, ref, ifMatch }: VolumeTarge
   return row;
 }
 
-export interface VolumeChange {
+interface VolumeUpdated {
   readonly volume: Volume;
   /** Hosts whose assignment list changed: wake their dispatch. */
   readonly hosts: readonly HostId[];
@@ -179,7 +193,7 @@ export async function volumeUpdate(
   db: Db,
   ctx: RequestContext,
   { update, ...target }: VolumeTarget & { readonly update: VolumeUpdate },
-): Promise<VolumeChange> {
+): Promise<VolumeUpdated> {
   return inTx(db, async (tx) => {
     const v = await volumeForRequest(tx, target);
     if (v.deleting_since !== null)
@@ -230,6 +244,7 @@ export async function volumeDelete(
       { class: 'audit', type: 'volume.delete', projectId: target.projectId, object: volumeObject(v) },
     ]);
     await sourcesLetGo(tx, [v.id]);
+    await cloneCancel(tx, ctx, v);
     if (v.host_id === null) {
       await volumeErase(tx, ctx, { ...v, projectId: target.projectId });
       return { volume: null, hosts: [] };
@@ -260,7 +275,7 @@ export async function volumeBuried(tx: Tx, ctx: RequestContext, volumeId: string
   if (v !== null) await volumeErase(tx, ctx, { ...v, projectId: v.project_id });
 }
 
-async function volumeErase(
+export async function volumeErase(
   tx: Tx,
   ctx: RequestContext,
   v: { id: string; name: string; projectId: ProjectId },

@@ -1,10 +1,10 @@
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { answer, type Schemas } from '@berth/client';
 import { exitCodes, Failure } from '../failure.js';
-import { type WaitOptions, waiting } from '../operation.js';
+import { endText, operationEnd, type WaitOptions, waiting } from '../operation.js';
 import { volumes } from '../kinds.js';
 import { listText, objectText } from '../output.js';
-import { examples, inProject, say, wholeNumber, type Commands, type Session } from '../session.js';
+import { examples, inProject, note, say, wholeNumber, type Commands, type Session } from '../session.js';
 import { specChange } from '../spec-change.js';
 
 type Volume = Schemas['Volume'];
@@ -31,6 +31,7 @@ export const volumeCommands: Commands = (program, session) => {
       say(listText(all, volumes.columns, s.format));
     });
   examples(list, 'berth volume ls\nberth volume ls -o wide');
+  cloneCommand(volume, session);
   attachCommands(volume, session);
   const grow = volume
     .command('grow <name>')
@@ -81,6 +82,28 @@ const createCommand: Commands = (volume, session) => {
     'berth volume create logs --size 64\nberth volume create fast --size 64 --raw --read-iops 500',
   );
 };
+
+const cloneCommand: Commands = (volume, session) => {
+  const clone = volume
+    .command('clone <volume> <name>')
+    .description('make a volume that holds what this one holds; whoever has this one must not run')
+    .addOption(new Option('--format <format>', 'as the other one has it unless said').choices(formats))
+    .option('--no-wait', 'return when the request is recorded')
+    .option('--timeout <seconds>', 'longest wait', (t) => wholeNumber('--timeout', t), 3600)
+    .action(async (ref: string, name: string, options: WaitOptions & { format?: Volume['format'] }) => {
+      const s = session();
+      const { format } = options;
+      const body = { name, ...(format === 'qcow2' || format === 'raw' ? { format } : {}) };
+      const params = { path: { project: s.project, volume: ref } };
+      const { operation } = await answer(s.api.rest.POST(`${path}/actions/clone`, { params, body }));
+      if (!options.wait)
+        return say(s.format === 'table' ? endText(operation) : objectText(operation, s.format));
+      await operationEnd(s.api, operation, { seconds: options.timeout, progress: note });
+      told(s, await volumes.get(s.api, s.project, name), `a clone of ${ref}`);
+    });
+  examples(clone, 'berth volume clone data copy\nberth volume clone data plain --format raw');
+};
+const formats = ['qcow2', 'raw'] as const;
 
 const limitCommand: Commands = (volume, session) => {
   const limit = limited(

@@ -6,6 +6,7 @@ export type Network = Schemas['Network'];
 export type Image = Schemas['Image'];
 export type Operation = Schemas['Operation'];
 export type Snapshot = Schemas['Snapshot'];
+export type Volume = Schemas['Volume'];
 export type Session = Schemas['Session'];
 export type Event = EventPage['items'][number];
 export type Decision = Schemas['Decision'];

@@ -15,6 +15,8 @@ export function staleKeys(event: Event): Key[] {
       return [['snapshots', project, event.data['instance']], ...operations];
     case 'network':
       return [['networks', project]];
+    case 'volume':
+      return [['volumes', project], ...operations];
     case 'image':
       return [['images', project], ...operations];
     case 'host':

@@ -1,6 +1,12 @@
-import { useQuery } from '@tanstack/react-query';
+import { Button, TextInput } from '@mantine/core';
+import { answer } from '@berth/client';
+import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { Link, useParams } from '@tanstack/react-router';
+import { useState, type FormEvent } from 'react';
+import { api, type Volume } from '../api/client.js';
+import { fieldSaid, said } from '../api/problem.js';
 import { volumesQuery } from '../api/queries.js';
+import { covers, sessionQuery } from '../api/session.js';
 import { mib } from '../parts/format.js';
 import { Empty, Failure, Waiting } from '../parts/notices.js';
 import { Page } from '../parts/page.js';
@@ -15,6 +21,7 @@ const kinds: Readonly<Record<string, string>> = {
 export function VolumesPage() {
   const { project } = useParams({ from: '/inside/p/$project/volumes' });
   const { data, error, refetch } = useQuery(volumesQuery(project));
+  const operator = covers(useQuery(sessionQuery).data, 'operator');
   return (
     <Page title="Volumes">
       {error !== null && <Failure error={error} retry={() => void refetch()} />}
@@ -28,6 +35,7 @@ export function VolumesPage() {
         <table className="list">
           <thead>
             <tr>
+              <th scope="col">Name</th>
               <th scope="col">Instance</th>
               <th scope="col">Kind</th>
               <th scope="col" className="num">
@@ -45,11 +53,20 @@ export function VolumesPage() {
               <th scope="col" className="from-m">
                 Created
               </th>
+              {operator && (
+                <th scope="col">
+                  <span className="hidden">Actions</span>
+                </th>
+              )}
             </tr>
           </thead>
           <tbody>
             {data.map((v) => (
               <tr key={v.id}>
+                <td className="main-cell">
+                  {v.name}
+                  {v.cloning !== null && <p className="dim">is being copied from {v.cloning.from}</p>}
+                </td>
                 <td>
                   {v.owner === null ? (
                     <span className="dim">none</span>
@@ -69,11 +86,67 @@ export function VolumesPage() {
                 <td className="from-m dim">
                   <Time at={v.createdAt} />
                 </td>
+                {operator && <td className="actions-cell">{v.kind === 'data' && <Clone volume={v} />}</td>}
               </tr>
             ))}
           </tbody>
         </table>
       )}
     </Page>
+  );
+}
+
+/** Asks for a name, and makes a volume of it that holds what this one holds. */
+function Clone({ volume }: { volume: Volume }) {
+  const { project, name } = volume;
+  const [wanted, setWanted] = useState<string | null>(null);
+  const client = useQueryClient();
+  const clone = useMutation({
+    mutationFn: (copy: string) =>
+      answer(
+        api.rest.POST('/v1/projects/{project}/volumes/{volume}/actions/clone', {
+          params: { path: { project, volume: name } },
+          body: { name: copy },
+        }),
+      ),
+    onSuccess: async () => {
+      setWanted(null);
+      await client.invalidateQueries({ queryKey: volumesQuery(project).queryKey });
+    },
+  });
+  if (wanted === null)
+    return (
+      <Button
+        size="compact-sm"
+        variant="default"
+        disabled={volume.cloning !== null}
+        aria-label={`Clone ${name}`}
+        onClick={() => setWanted(`${name}-copy`)}
+      >
+        Clone
+      </Button>
+    );
+  const submit = (event: FormEvent): void => {
+    event.preventDefault();
+    clone.mutate(wanted);
+  };
+  return (
+    <form onSubmit={submit} className="stack">
+      <TextInput
+        aria-label={`Name of the clone of ${name}`}
+        value={wanted}
+        error={fieldSaid(said(clone.error).fields, '/name')}
+        onChange={(e) => setWanted(e.currentTarget.value)}
+        autoComplete="off"
+        spellCheck={false}
+      />
+      <Button type="submit" size="compact-sm" disabled={wanted === ''} loading={clone.isPending}>
+        Clone
+      </Button>
+      <Button size="compact-sm" variant="subtle" onClick={() => setWanted(null)}>
+        Cancel
+      </Button>
+      {clone.isError && <Failure error={clone.error} />}
+    </form>
   );
 }

@@ -29,6 +29,17 @@ export interface DiskVolumes {
     source?: { volumeId: VolumeId; snapshot: string } | undefined;
     signal?: AbortSignal | undefined;
   }): Promise<{ path: string }>;
+  /** A new one that holds what a data disk holds that nothing has open; one that is here already is kept. */
+  cloneDataDisk(request: {
+    volumeId: VolumeId;
+    sourceId: VolumeId;
+    format: DiskFormat;
+    sizeMiB: number;
+    progress: (percent: number) => void;
+    signal: AbortSignal;
+  }): Promise<void>;
+  /** Null when it is not here. */
+  stat(volumeId: VolumeId): Promise<unknown>;
   dataPath(volumeId: VolumeId, format: DiskFormat): string;
   /** Of a disk that nothing has open. */
   grow(volumeId: VolumeId, sizeMiB: number): Promise<unknown>;

@@ -22,6 +22,7 @@ const FACETS = [
   'guest',
   'snapshots',
   'copies',
+  'clones',
 ] as const;
 const DISPLAY = ['display', 'screenshot', 'sendKeys'] as const;
 

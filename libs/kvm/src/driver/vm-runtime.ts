@@ -28,6 +28,7 @@ import {
   type WorkloadSpec,
   KeyedLock,
   keyText,
+  type VolumeCloning,
 } from '@berth/runtime';
 import { accelChoice } from '../accel/accel-choice.js';
 import { AccelProbe } from '../accel/accel-probe.js';
@@ -51,6 +52,7 @@ import { SerialLogs } from './serial-log.js';
 import { adoptedRecord, Settlement } from './settlement.js';
 import { guard, hostFaults } from './step-bounds.js';
 import { probeOf } from './vm-probe.js';
+import { poolFaults } from './volume-disks.js';
 import { vncRefusal } from './vnc-support.js';
 import { Snapshots } from './snapshots.js';
 import { StorageWatch } from './storage-watch.js';
@@ -257,6 +259,23 @@ export class VmRuntime<M extends Machine> implements Runtime {
       await faultPoint('vm.volume.removed', volumeId);
       await this.driver.volumeGone(volumeId);
     });
+  }
+
+  async cloneVolume({ progress, ...clone }: VolumeCloning, ctx: StepContext): Promise<void> {
+    const { volumes } = this.options;
+    if ((await volumes.stat(clone.sourceId)) === null)
+      throw new RuntimeError('notPrepared', `volume ${clone.sourceId} has no disk on this host yet`, {
+        remedy: 'start an instance with it once, or create an empty volume',
+      });
+    const user = await machineWith(clone.sourceId);
+    if (user !== null)
+      throw new RuntimeError('hostFault', `volume ${clone.sourceId} is in use by QEMU, process ${user}`, {
+        remedy: 'stop the instance first',
+      });
+    await faultPoint('vm.clone.begun', clone.volumeId);
+    await poolFaults(`volume ${clone.volumeId}`, () =>
+      volumes.cloneDataDisk({ ...clone, progress, signal: ctx.signal }),
+    );
   }
 
   observe(signal: AbortSignal): AsyncIterable<Observation> {
