@@ -612,6 +612,16 @@ CREATE TABLE public.tombstones (
 );
 
 --
+-- Name: volume_clones; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.volume_clones (
+    volume_id uuid NOT NULL,
+    source_volume_id uuid NOT NULL,
+    operation_id uuid NOT NULL
+);
+
+--
 -- Name: volumes; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -1007,6 +1017,20 @@ ALTER TABLE ONLY public.tombstones
     ADD CONSTRAINT tombstones_pkey PRIMARY KEY (id);
 
 --
+-- Name: volume_clones volume_clones_operation_id_key; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.volume_clones
+    ADD CONSTRAINT volume_clones_operation_id_key UNIQUE (operation_id);
+
+--
+-- Name: volume_clones volume_clones_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.volume_clones
+    ADD CONSTRAINT volume_clones_pkey PRIMARY KEY (volume_id);
+
+--
 -- Name: volumes volumes_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -1277,6 +1301,12 @@ CREATE INDEX tombstones_instance ON public.tombstones USING btree (instance_id);
 --
 
 CREATE INDEX tombstones_waiting ON public.tombstones USING btree (host_id) WHERE (done_at IS NULL);
+
+--
+-- Name: volume_clones_source; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX volume_clones_source ON public.volume_clones USING btree (source_volume_id);
 
 --
 -- Name: volumes_host; Type: INDEX; Schema: public; Owner: -
@@ -1594,6 +1624,27 @@ ALTER TABLE ONLY public.tombstones
 
 ALTER TABLE ONLY public.tombstones
     ADD CONSTRAINT tombstones_instance_id_fkey FOREIGN KEY (instance_id) REFERENCES public.instances(id);
+
+--
+-- Name: volume_clones volume_clones_operation_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.volume_clones
+    ADD CONSTRAINT volume_clones_operation_id_fkey FOREIGN KEY (operation_id) REFERENCES public.operations(id);
+
+--
+-- Name: volume_clones volume_clones_source_volume_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.volume_clones
+    ADD CONSTRAINT volume_clones_source_volume_id_fkey FOREIGN KEY (source_volume_id) REFERENCES public.volumes(id);
+
+--
+-- Name: volume_clones volume_clones_volume_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.volume_clones
+    ADD CONSTRAINT volume_clones_volume_id_fkey FOREIGN KEY (volume_id) REFERENCES public.volumes(id) ON DELETE CASCADE;
 
 --
 -- Name: volumes volumes_host_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
