@@ -8,4 +8,5 @@ RUN apt-get update && sed 's/#.*//' tools/packages \
     | DEBIAN_FRONTEND=noninteractive xargs apt-get install -y -q --no-install-recommends && rm -rf /var/lib/apt/lists/*
 COPY . .
 RUN npm ci --loglevel=error --no-audit --no-fund --ignore-scripts \
-    && NX_DAEMON=false npx --no-install nx run-many -t build --outputStyle=static
+    && NX_DAEMON=false npx --no-install nx run-many -t build --outputStyle=static \
+    && tools/microvm/build .berth/microvm .berth/samples/.cache && rm -rf .berth/samples /var/lib/apt/lists/*

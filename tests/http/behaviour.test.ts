@@ -213,7 +213,6 @@ describe('?wait', () => {
 
 describe('what cannot be done is refused with its reason', () => {
   test.each([
-    [{ isolation: 'microvm' }, '/spec/isolation', /no runtime/],
     [{ desired: 'suspended' }, '/spec/desired', /suspend/],
     [{ desired: 'paused' }, '/spec/desired', /no host can pause/],
   ])('%j', async (change, path, reason) => {

@@ -41,7 +41,7 @@ const stand = (on: () => Promise<Set<string>>): void => {
     asked += 1;
     return on();
   };
-  host.stores = { blobs, layers: null, bases: counted };
+  host.stores = { blobs, layers: null, roots: null, bases: counted };
 };
 afterEach(async () => {
   await host.end();

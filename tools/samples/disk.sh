@@ -41,19 +41,6 @@ build_disk() {
   finish tiny.qcow2 "$work/tiny.qcow2" "$key"
 }
 
-# The package that the cloud kernel's meta package points to.
-kernel_package() {
-  local name
-  name=$(kernel_dependency)
-  [ -n "$name" ] || { apt-get -q update >&2; name=$(kernel_dependency); }
-  [ -n "$name" ] || die 'apt does not know linux-image-cloud-amd64: look at its sources'
-  echo "$name"
-}
-
-kernel_dependency() {
-  apt-cache depends --no-recommends --no-suggests linux-image-cloud-amd64 2>/dev/null | sed -n 's/^ *Depends: \(linux-image-[0-9].*-cloud-amd64\)$/\1/p' | head -n 1
-}
-
 # build_initramfs KERNEL_ROOT: writes $work/vmlinuz and $work/initrd.
 build_initramfs() {
   local boot=$1 root="$work/initramfs" version list

@@ -168,7 +168,7 @@ function unusedImages(
         ? 'something runs here that no record knows'
         : // What stands on a disk's image is read from the disks themselves; what mounts a layer only its runtime knows.
           image.kind === 'oci'
-          ? o.runtimes.notReady('container')
+          ? (o.runtimes.notReady('container') ?? o.runtimes.notAnswered('microvm'))
           : o.runtimes.notAnswered('vm'),
     graceMs: settings.imageGraceSeconds * 1000,
     everyMs: settings.inventorySeconds * 1000,

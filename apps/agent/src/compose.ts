@@ -2,8 +2,8 @@ import { mkdir } from 'node:fs/promises';
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { createContainerRuntime } from '@berth/containers';
-import { BlobStore, LayerStore } from '@berth/images';
-import { AccelProbe, createKvmRuntime, createQemuRuntime } from '@berth/kvm';
+import { BlobStore, LayerStore, RootStore } from '@berth/images';
+import { AccelProbe, createKvmRuntime, createMicrovmRuntime, createQemuRuntime } from '@berth/kvm';
 import { listeningPorts, machineUsage, temporariesRemove } from '@berth/linux';
 import type { PortOffer } from '@berth/model';
 import { HostNetwork } from '@berth/network';
@@ -39,6 +39,8 @@ export async function composeHost(settings: AgentSettings): Promise<HostParts> {
   const runtimes: Runtime[] = [];
   const layers = new LayerStore(join(stateDir, 'layers'), blobs);
   await layers.clean();
+  const roots = new RootStore(join(stateDir, 'roots'), layers);
+  await roots.clean();
   if (settings.runtimes.includes('oci')) {
     runtimes.push(
       createContainerRuntime({ blobs, layers, volumes, network, hostTag, ...dirs('containers') }),
@@ -50,11 +52,15 @@ export async function composeHost(settings: AgentSettings): Promise<HostParts> {
   if (settings.runtimes.includes('libvirt'))
     runtimes.push(createKvmRuntime({ ...machines, libvirtSocket: settings.libvirtSocket, ...dirs('kvm') }));
   if (settings.runtimes.includes('qemu')) runtimes.push(createQemuRuntime({ ...machines, ...dirs('qemu') }));
+  if (settings.runtimes.includes('microvm'))
+    runtimes.push(
+      createMicrovmRuntime({ ...machines, roots, bootDir: settings.microvmDir, ...dirs('microvm') }),
+    );
   const poolMiB = async (): Promise<number> => {
     const used = (await volumes.list()).reduce((sum, volume) => sum + volume.bytes, 0);
     return (await volumes.freeMiB()) + Math.floor(used / 1024 / 1024);
   };
-  const imageStores = { blobs, layers, bases: () => volumes.bases() };
+  const imageStores = { blobs, layers, roots, bases: () => volumes.bases() };
   return {
     runtimes,
     blobs,
@@ -77,8 +83,11 @@ function portOffer({ first, last }: AgentSettings['publishedPorts']): PortOffer 
 
 /** Records that an earlier agent was writing when it was killed. Disks, layers and mounted roots are not looked into. */
 async function temporariesSweep({ stateDir, runDir }: AgentSettings): Promise<void> {
-  const records = ['agent', 'network', 'containers', 'kvm', 'qemu'].map((name) => join(stateDir, name));
-  for (const dir of [...records, join(runDir, 'network'), join(runDir, 'qemu')]) await temporariesRemove(dir);
+  const records = ['agent', 'network', 'containers', 'kvm', 'qemu', 'microvm'].map((name) =>
+    join(stateDir, name),
+  );
+  const running = ['network', 'qemu', 'microvm'].map((name) => join(runDir, name));
+  for (const dir of [...records, ...running]) await temporariesRemove(dir);
 }
 
 /** Short, and its own on a machine that carries several hosts. */
@@ -96,7 +105,7 @@ function simulated(settings: AgentSettings, blobs: BlobStore): HostParts {
   return {
     runtimes: [new SimulatedRuntime(host)],
     blobs,
-    imageStores: { blobs, layers: null, bases: () => Promise.resolve(new Set<string>()) },
+    imageStores: { blobs, layers: null, roots: null, bases: () => Promise.resolve(new Set<string>()) },
     networks: null,
     poolMiB: () => Promise.resolve(102_400),
     machineUsage: () => machineUsage(settings.stateDir),

@@ -42,6 +42,6 @@ it('lets the environment win over the file, and puts every path below the root',
 
 it('offers both VM drivers, or the ones it is told', () => {
   expect(readConfig(null, { BERTH_AGENT_RUNTIME: 'qemu,oci' }).runtimes).toEqual(['qemu', 'oci']);
-  expect(readConfig(null, {}).runtimes).toEqual(['libvirt', 'qemu', 'oci']);
+  expect(readConfig(null, {}).runtimes).toEqual(['libvirt', 'qemu', 'oci', 'microvm']);
   expect(() => readConfig('runtimes: [xen]\n', {})).toThrow(/runtimes/);
 });

@@ -1,5 +1,6 @@
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parseLinkAddress } from '@berth/link';
 import { Labels, Name } from '@berth/model';
 import { parse } from 'yaml';
@@ -25,12 +26,14 @@ const AgentConfig = z.strictObject({
   labels: Labels.default({}),
   /** Runtimes to offer. `libvirt` and `qemu` both run VMs: an instance may name one, else libvirt does where it answers. */
   runtimes: z
-    .array(z.enum(['libvirt', 'qemu', 'oci', 'simulated']))
+    .array(z.enum(['libvirt', 'qemu', 'oci', 'microvm', 'simulated']))
     .min(1)
-    .default(['libvirt', 'qemu', 'oci']),
+    .default(['libvirt', 'qemu', 'oci', 'microvm']),
   /** File with the join token; read at the first start only. */
   tokenFile: path.optional(),
   libvirtSocket: path.optional(),
+  /** Directory with what tools/microvm/build made: the kernel of microVMs and their initramfs. */
+  microvmDir: path.optional(),
   logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
   /** VMs that start at the same time; default: one per CPU. */
   vmStarts: z.int().min(1).max(1024).optional(),
@@ -66,10 +69,14 @@ const AgentConfig = z.strictObject({
 });
 
 type Parsed = z.infer<typeof AgentConfig>;
-export interface AgentSettings extends Omit<Parsed, 'root' | 'hostName' | 'tokenFile' | 'libvirtSocket'> {
+export interface AgentSettings extends Omit<
+  Parsed,
+  'root' | 'hostName' | 'tokenFile' | 'libvirtSocket' | 'microvmDir'
+> {
   readonly hostName: string;
   readonly tokenFile: string;
   readonly libvirtSocket: string;
+  readonly microvmDir: string;
   readonly stateDir: string;
   readonly runDir: string;
   readonly logDir: string;
@@ -84,6 +91,7 @@ const variables: Readonly<Record<string, readonly string[]>> = {
   BERTH_AGENT_RUNTIME: ['runtimes'],
   BERTH_JOIN_TOKEN_FILE: ['tokenFile'],
   BERTH_LIBVIRT_SOCKET: ['libvirtSocket'],
+  BERTH_MICROVM_DIR: ['microvmDir'],
   BERTH_LOG_LEVEL: ['logLevel'],
   BERTH_VM_STARTS: ['vmStarts'],
   BERTH_INVENTORY_SECONDS: ['inventorySeconds'],
@@ -161,7 +169,7 @@ function problemOf(issue: z.core.$ZodIssue): string {
 }
 
 function settle(parsed: Parsed): AgentSettings {
-  const { root = '/', hostName, tokenFile, libvirtSocket, ...rest } = parsed;
+  const { root = '/', hostName, tokenFile, libvirtSocket, microvmDir, ...rest } = parsed;
   const derived =
     hostname()
       .split('.')[0]
@@ -177,6 +185,7 @@ function settle(parsed: Parsed): AgentSettings {
     hostName: name,
     tokenFile: tokenFile ?? join(root, 'etc/berth/join-token'),
     libvirtSocket: libvirtSocket ?? '/run/libvirt/libvirt-sock',
+    microvmDir: microvmDir ?? fileURLToPath(new URL('../../../.berth/microvm', import.meta.url)),
     stateDir: join(root, 'var/lib/berth'),
     runDir: join(root, 'run/berth'),
     logDir: join(root, 'var/log/berth'),

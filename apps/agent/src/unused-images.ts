@@ -1,4 +1,4 @@
-import type { BlobStore, LayerStore } from '@berth/images';
+import type { BlobStore, LayerStore, RootStore } from '@berth/images';
 import type { ReportBody } from '@berth/link';
 import type { Digest, ImageContent } from '@berth/model';
 import { Wakeup } from './clock.js';
@@ -19,6 +19,8 @@ export interface ImageStores {
   readonly blobs: Pick<BlobStore, 'collect' | 'path'>;
   /** Null where no containers are run. */
   readonly layers: Pick<LayerStore, 'collect'> | null;
+  /** Null where no microVMs are run. */
+  readonly roots: Pick<RootStore, 'collect'> | null;
   /** Paths of the images that disks on this host stand on. @throws where that cannot be told */
   readonly bases: () => Promise<ReadonlySet<string>>;
 }
@@ -100,6 +102,10 @@ export class UnusedImages {
         blobsOf([image]),
       );
       await stores.layers?.collect(layersOf([image]), () => Promise.resolve(new Set(layersOf(others()))));
+      if (image.kind === 'oci')
+        await stores.roots?.collect([image.digest], () =>
+          Promise.resolve(new Set(others().map((i) => i.digest))),
+        );
       // Somebody came for it meanwhile: then it is as good as never removed, and is whole again by its next use.
       if (!this.orders.has(digest) || this.placedHere(image)) return;
       await records.remove(digest);

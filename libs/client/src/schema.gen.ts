@@ -1558,15 +1558,15 @@ export interface components {
       /** @description Of the terminal at its beginning; 80 by 24 when absent */
       size?: components['schemas']['TerminalSize'];
       /**
-       * @description With a terminal; its output is one stream then. Containers only
+       * @description With a terminal; its output is one stream then. Not in VMs
        * @default false
        */
       tty?: boolean;
-      /** @description The container's own when absent. Containers only */
+      /** @description The container's own when absent. Not in VMs */
       user?: string;
       /**
        * Format: starts_with
-       * @description The container's own when absent. Containers only
+       * @description The container's own when absent. Not in VMs
        */
       workdir?: string;
     };

@@ -10,10 +10,12 @@ import {
   type Observation,
   type Runtime,
   disksOf,
+  processPlan,
   RuntimeError,
   type RuntimeProbe,
   type StepContext,
   type Stopwatch,
+  stopSignal,
   timed,
   type Terminal,
   type WorkloadHas,
@@ -21,7 +23,6 @@ import {
   type WorkloadSpec,
   KeyedLock,
 } from '@berth/runtime';
-import { processPlan, stopSignal } from './bundle/process.js';
 import { Execs } from './exec/execs.js';
 import { HostParts, type OciImage } from './host-parts.js';
 import { liveSizes } from './isolation/live-sizes.js';

@@ -5,6 +5,7 @@ import { faultPoint } from '@berth/faults';
 import type { ExecOpen, ImageContent, NetworkId } from '@berth/model';
 import { Netlink, cgroupRemove, hasCode, writeFileAtomic } from '@berth/linux';
 import {
+  processPlan,
   RuntimeError,
   type Stopwatch,
   timed,
@@ -17,7 +18,6 @@ import { guestFileRead } from './bundle/guest-file.js';
 import { IDENTITY_FILES, guestIdentityWrite } from './bundle/guest-identity.js';
 import { guestRootCheck } from './bundle/guest-root.js';
 import type { OciConfig } from './bundle/oci-types.js';
-import { processPlan } from './bundle/process.js';
 import { type AccountFiles, userResolve } from './bundle/user.js';
 import { type ExecProcess, execProcess } from './exec/exec-plan.js';
 import { swapAccounting } from './isolation/cgroup-trees.js';

@@ -10,6 +10,7 @@ export {
   type LayerStoreOptions,
   type StoredLayer,
 } from './layer-store.js';
+export { RootStore, type RootRef } from './root-store.js';
 export { confined, confinedId, type Bounds } from './confine.js';
 export type { Hold } from './holds.js';
 export { PartialFile } from './partial-file.js';

@@ -1,5 +1,7 @@
 import { LibvirtRuntime } from './driver/libvirt-runtime.js';
 import type { KvmRuntimeOptions, VmRuntimeOptions } from './driver/ports.js';
+import { MicrovmRuntime } from './microvm/microvm-runtime.js';
+import type { MicrovmRuntimeOptions } from './microvm/ports.js';
 import { QemuRuntime } from './qemu/qemu-runtime.js';
 
 /** The VM runtime over this host's libvirtd. `close()` ends its connections; machines run on. */
@@ -12,7 +14,13 @@ export function createQemuRuntime(options: VmRuntimeOptions): QemuRuntime {
   return new QemuRuntime(options);
 }
 
-export type { LibvirtRuntime, QemuRuntime };
+/** The runtime of microVMs: OCI images on kernels of their own, in QEMU processes of ours. */
+export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRuntime {
+  return new MicrovmRuntime(options);
+}
+
+export type { LibvirtRuntime, MicrovmRuntime, QemuRuntime };
+export type { GuestNetwork, MicrovmRuntimeOptions, RootSource } from './microvm/ports.js';
 export type {
   BlobSource,
   DiskVolumes,

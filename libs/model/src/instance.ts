@@ -68,7 +68,7 @@ function nulIn(
 }
 
 export const RootDisk = z.strictObject({
-  /** Size of the root disk (vm) or limit of the writable layer (container), MiB. */
+  /** Size of the root disk (vm) or limit of the writable layer (container, microvm), MiB. */
   sizeMiB: z
     .int()
     .min(1)
@@ -116,6 +116,11 @@ export type PlacementSpec = z.infer<typeof PlacementSpec>;
 export const WatchdogAction = z.enum(['reset', 'poweroff', 'pause', 'none']);
 export type WatchdogAction = z.infer<typeof WatchdogAction>;
 
+/** Least of a microVM, MiB: its kernel boots in so much, and leaves a small program some. */
+export const microvmMemoryMiB = 64;
+/** Least of a microVM, MiB: what its empty file system takes. */
+export const microvmDiskMiB = 16;
+
 /** What a user asks for. Defaults are filled in by parsing; unknown fields are refused. */
 export const InstanceSpec = z
   .strictObject({
@@ -158,31 +163,50 @@ export const InstanceSpec = z
   .superRefine((s, ctx) => {
     const refuse = (path: string, message: string): void =>
       ctx.addIssue({ code: 'custom', path: [path], message });
-    if (s.isolation === 'container') {
-      if (s.vcpus !== undefined) refuse('vcpus', 'containers have no vCPUs; use cpuMillis');
+    if (s.isolation !== 'vm') {
+      const one = s.isolation === 'container' ? 'a container' : 'a microVM';
       if (s.userData !== undefined)
-        refuse('userData', 'only for isolation vm; use process.env for containers');
+        refuse('userData', `only for isolation vm; use process.env for ${one.slice(2)}s`);
       if (s.cloudInit !== undefined)
-        refuse('cloudInit', 'only for isolation vm; run programs in a container by exec');
+        refuse('cloudInit', `only for isolation vm; run programs in ${one} by exec`);
       if (s.watchdog !== undefined)
-        refuse(
-          'watchdog',
-          'only for isolation vm; a container that ends is started again by its restart policy',
-        );
+        refuse('watchdog', `only for isolation vm; ${one} that ends is started again by its restart policy`);
       if (s.cpu !== undefined)
-        refuse('cpu', 'only for isolation vm; a container sees the processor of its host: leave it out');
+        refuse('cpu', `only for isolation vm; ${one} sees the processor that its host gives: leave it out`);
       if (s.firmware !== undefined)
-        refuse('firmware', 'only for isolation vm; a container starts without firmware: leave it out');
-      if (s.tpm === true) refuse('tpm', 'only for isolation vm; a container has no devices: leave it out');
+        refuse('firmware', `only for isolation vm; ${one} starts without firmware: leave it out`);
+      if (s.tpm === true) refuse('tpm', `only for isolation vm; ${one} has no TPM: leave it out`);
       if (s.volumes.length > 0) refuse('volumes', 'only for isolation vm; leave the list empty');
       if (s.snapshots !== undefined)
-        refuse('snapshots', "only for isolation vm: a container's layer has no snapshots; leave it out");
+        refuse('snapshots', `only for isolation vm: ${one}'s layer has no snapshots; leave it out`);
       if (s.rootDisk.source !== undefined)
         ctx.addIssue({
           code: 'custom',
           path: ['rootDisk', 'source'],
-          message: "only for isolation vm: a container's layer has no snapshots; leave it out",
+          message: `only for isolation vm: ${one}'s layer has no snapshots; leave it out`,
         });
+    }
+    if (s.isolation === 'microvm') {
+      if (s.placement.driver !== 'any')
+        ctx.addIssue({
+          code: 'custom',
+          path: ['placement', 'driver'],
+          message: 'only for isolation vm: a host runs every microVM by its own QEMU; leave it out',
+        });
+      if (s.memoryMiB < microvmMemoryMiB)
+        refuse(
+          'memoryMiB',
+          `must be at least ${microvmMemoryMiB} for isolation microvm, whose kernel is in it`,
+        );
+      if (s.rootDisk.sizeMiB < microvmDiskMiB)
+        ctx.addIssue({
+          code: 'custom',
+          path: ['rootDisk', 'sizeMiB'],
+          message: `must be at least ${microvmDiskMiB} for isolation microvm, whose file system is in it`,
+        });
+    }
+    if (s.isolation === 'container') {
+      if (s.vcpus !== undefined) refuse('vcpus', 'containers have no vCPUs; use cpuMillis');
       for (const field of ['accel', 'driver'] as const)
         if (s.placement[field] !== 'any')
           refuse('placement', `${field} is only for isolation vm and microvm; leave it out`);
@@ -342,7 +366,7 @@ export const InstanceStatus = z.strictObject({
   run: z.int().nullable(),
   phase: Phase.nullable(),
   power: Power.nullable(),
-  /** The runtime on the host that has it: `libvirt` or `qemu` for a vm. Null before it is prepared. */
+  /** The runtime on the host that has it: `libvirt` or `qemu` for a vm, `oci` for a container, `microvm`. Null before it is prepared. */
   driver: z.string().nullable(),
   lastExit: ExitInfo.nullable(),
   conditions: z.array(Condition),

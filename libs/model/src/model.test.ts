@@ -123,6 +123,28 @@ describe('an instance spec', () => {
     expect(path({ ...base, process: { args: ['a\0b'] } })).toBe('process');
   });
 
+  it('is one of a microVM by changing one word, and refuses what a microVM cannot do, by name', () => {
+    const paths = (change: object): unknown[] =>
+      InstanceSpec.safeParse({ ...base, isolation: 'microvm', ...change }).error?.issues.map((i) =>
+        i.path.join('.'),
+      ) ?? [];
+    expect(
+      paths({ cpuMillis: 500, vcpus: 2, process: { args: ['x'] }, placement: { accel: 'kvm' } }),
+    ).toEqual([]);
+    for (const [change, path] of [
+      [{ placement: { driver: 'qemu' } }, 'placement.driver'],
+      [{ memoryMiB: 63 }, 'memoryMiB'],
+      [{ rootDisk: { sizeMiB: 15 } }, 'rootDisk.sizeMiB'],
+      [{ rootDisk: { source: { instance: 'a', snapshot: 'b' } } }, 'rootDisk.source'],
+      [{ volumes: [{ name: 'data' }] }, 'volumes'],
+      [{ userData: '#cloud-config' }, 'userData'],
+      [{ cloudInit: { user: 'me', sshKeys: ['ssh-ed25519 AAAA'] } }, 'cloudInit'],
+      [{ watchdog: { action: 'reset' } }, 'watchdog'],
+      [{ snapshots: { everyMinutes: 60, keep: 3 } }, 'snapshots'],
+    ] as const)
+      expect(paths(change)).toContain(path);
+  });
+
   it('is stable: parsing what parsing gave changes nothing', () => {
     const once = InstanceSpec.parse({ ...base, isolation: 'vm', vcpus: 2, userData: '#cloud-config\n' });
     expect(InstanceSpec.parse(once)).toEqual(once);

@@ -46,14 +46,11 @@ export const ExecOpen = z
       .max(256)
       .refine((c) => c[0] !== '', 'must begin with a program')
       .describe('Program and arguments; no shell is put in between'),
-    tty: z
-      .boolean()
-      .default(false)
-      .describe('With a terminal; its output is one stream then. Containers only'),
+    tty: z.boolean().default(false).describe('With a terminal; its output is one stream then. Not in VMs'),
     size: TerminalSize.optional().describe('Of the terminal at its beginning; 80 by 24 when absent'),
     env: env.describe("Added to the container's own; in a VM the whole environment, with a PATH"),
-    user: user.describe("The container's own when absent. Containers only"),
-    workdir: workdir.describe("The container's own when absent. Containers only"),
+    user: user.describe("The container's own when absent. Not in VMs"),
+    workdir: workdir.describe("The container's own when absent. Not in VMs"),
   })
   .meta({ id: 'ExecOpen' });
 export type ExecOpen = z.infer<typeof ExecOpen>;

@@ -1,5 +1,7 @@
 export { KeyedLock } from './keyed-lock.js';
 export * from './runtime.js';
+export * from './oci-process.js';
+export * from './guest-identity.js';
 export * from './stopwatch.js';
 export { HeldParts } from './held-parts.js';
 export { SimulatedHost } from './simulated-host.js';

@@ -4,7 +4,7 @@ import { sizesOf } from '@berth/model';
 import type { AssignmentList, AssignmentRow, SnapshotOrderRow, TombstoneRow } from '../store/store.js';
 
 /** Seconds a guest gets to end by itself: a machine shuts its system down, a process only handles a signal. */
-const graceSeconds = { vm: 30, microvm: 30, container: 10 } as const;
+const graceSeconds = { vm: 30, microvm: 10, container: 10 } as const;
 
 /** The store's list as the link carries it. */
 export function renderList(list: AssignmentList, session: number): ListMessage {

@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
-import { refuseGuest, refusePaused } from './guest-refusal.js';
+import { kindOf, refuseGuest, refusePaused } from './guest-refusal.js';
 import { instanceOf } from './project-scope.js';
 
 const ReadQuery = z.strictObject({ path: GuestPath.describe('Absolute path in the guest') });
@@ -94,10 +94,10 @@ export class FilesController {
     name: string,
   ): Promise<{ readonly instance: Instance; readonly projectId: ProjectId }> {
     const { instance, projectId } = await instanceOf(this.deps.store, asking.principal, project, name);
-    if (instance.spec.isolation === 'container')
+    if (instance.spec.isolation !== 'vm')
       throw new BerthError(
         'unsupported',
-        `${name} is a container: its files are copied by a program in it.`,
+        `${name} is ${kindOf(instance)}: its files are copied by a program in it.`,
         {
           remedy: `berth exec -i ${name} -- sh -c 'cat >FILE' <FILE, and berth exec ${name} -- cat FILE`,
         },

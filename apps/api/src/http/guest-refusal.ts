@@ -1,11 +1,16 @@
 import { agentConnectedType, BerthError, type ExecOpen, type Host, type Instance } from '@berth/model';
 import type { Store } from '../store/store.js';
 
+/** What runs an OCI image, for people. */
+export function kindOf({ spec }: Pick<Instance, 'spec'>): string {
+  return spec.isolation === 'container' ? 'a container' : 'a microVM';
+}
+
 /** Refuses what the agent in a guest is asked where there is none. @throws BerthError unsupported, stateConflict */
 export function refuseGuest(instance: Instance): void {
   const { name, spec, status } = instance;
-  if (spec.isolation === 'container')
-    throw new BerthError('unsupported', `${name} is a container and has no guest agent.`, {
+  if (spec.isolation !== 'vm')
+    throw new BerthError('unsupported', `${name} is ${kindOf(instance)} and has no guest agent.`, {
       remedy: 'Run a program in it instead: POST …/exec.',
     });
   refuseStopped(instance);

@@ -17,7 +17,7 @@ import { missing } from '../access/principal.js';
 import { Action } from './action.js';
 import { Explanation, HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
-import { refuseGuest } from './guest-refusal.js';
+import { kindOf, refuseGuest } from './guest-refusal.js';
 import { logOpen } from './log-follow.js';
 import { instanceOf } from './project-scope.js';
 import { flag, listOf, wholeNumber } from './query.js';
@@ -163,8 +163,8 @@ export class InstanceDetailsController {
     @Param('name') name: string,
   ): Promise<CloudInitSeed> {
     const instance = await this.instance(asking, project, name);
-    if (instance.spec.isolation === 'container')
-      throw new BerthError('unsupported', `${name} is a container and has no cloud-init.`, {
+    if (instance.spec.isolation !== 'vm')
+      throw new BerthError('unsupported', `${name} is ${kindOf(instance)} and has no cloud-init.`, {
         remedy: 'Read its spec: GET …/instances/{name}.',
       });
     return this.deps.seed(instance);

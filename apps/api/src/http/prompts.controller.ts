@@ -7,7 +7,7 @@ import { instancePrompt } from '../instances/prompt.js';
 import { Action, type Answer } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
-import { hostWithout, refuseGuest, refusePaused, refuseStopped } from './guest-refusal.js';
+import { hostWithout, kindOf, refuseGuest, refusePaused, refuseStopped } from './guest-refusal.js';
 import { Accepted, accepted } from './operation-wait.js';
 import { instanceOf } from './project-scope.js';
 
@@ -48,8 +48,8 @@ export class PromptsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<Accepted> {
     const { instance, projectId } = await instanceOf(this.deps.store, asking.principal, project, name);
-    if (instance.spec.isolation === 'container')
-      throw new BerthError('unsupported', `${name} is a container and has no machine to reset.`, {
+    if (instance.spec.isolation !== 'vm')
+      throw new BerthError('unsupported', `${name} is ${kindOf(instance)} and has no machine to reset.`, {
         remedy: 'Restart it: POST …/actions/restart.',
       });
     refuseStopped(instance);
@@ -101,10 +101,14 @@ export class PromptsController {
     action: Extract<PromptAction, { verb: 'freeze' | 'thaw' }>,
   ): Promise<Accepted> {
     const { instance, projectId } = await instanceOf(this.deps.store, asking.principal, project, name);
-    if (instance.spec.isolation === 'container')
-      throw new BerthError('unsupported', `${name} is a container: its file systems are its host's.`, {
-        remedy: 'Pause it, which holds what it writes: POST …/actions/pause.',
-      });
+    if (instance.spec.isolation !== 'vm')
+      throw new BerthError(
+        'unsupported',
+        `${name} is ${kindOf(instance)}: no guest agent freezes its file systems.`,
+        {
+          remedy: 'Pause it, which holds what it writes: POST …/actions/pause.',
+        },
+      );
     refuseGuest(instance);
     refusePaused(instance);
     return this.prompt(asking, reply, { instance, projectId, kind: action.verb }, () =>

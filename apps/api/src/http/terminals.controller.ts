@@ -12,7 +12,7 @@ import { z } from 'zod';
 import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
-import { hostWithout, refuseGuest, refuseGuestExec, refuseStopped } from './guest-refusal.js';
+import { hostWithout, kindOf, refuseGuest, refuseGuestExec, refuseStopped } from './guest-refusal.js';
 import { instanceOf } from './project-scope.js';
 import type { Store } from '../store/store.js';
 import { terminalTicketMake } from './terminal-ticket.js';
@@ -102,15 +102,15 @@ export class TerminalsController {
 /** What this instance has no such terminal for, now or ever. @throws BerthError unsupported, stateConflict */
 export function refuseTerminal(instance: Instance, opens: TerminalOpen): void {
   const { name, spec } = instance;
-  if (opens.kind === 'console' && spec.isolation === 'container')
-    throw new BerthError('unsupported', `${name} is a container and has no serial console.`, {
+  if (opens.kind === 'console' && spec.isolation !== 'vm')
+    throw new BerthError('unsupported', `${name} is ${kindOf(instance)} and has no serial console.`, {
       remedy: 'Run a program in it instead: POST …/exec, or read what it prints: GET …/logs.',
     });
-  if (opens.kind === 'display' && spec.isolation === 'container')
-    throw new BerthError('unsupported', `${name} is a container and has no display.`, {
+  if (opens.kind === 'display' && spec.isolation !== 'vm')
+    throw new BerthError('unsupported', `${name} is ${kindOf(instance)} and has no display.`, {
       remedy: 'Run a program in it instead: POST …/exec, or read what it prints: GET …/logs.',
     });
-  if (opens.kind === 'exec' && spec.isolation !== 'container') {
+  if (opens.kind === 'exec' && spec.isolation === 'vm') {
     refuseGuestExec(opens);
     return refuseGuest(instance);
   }

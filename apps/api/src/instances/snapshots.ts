@@ -1,5 +1,5 @@
 import { BerthError, type Instance } from '@berth/model';
-import { hostWithout } from '../http/guest-refusal.js';
+import { hostWithout, kindOf } from '../http/guest-refusal.js';
 import type { HttpDeps } from '../http/deps.js';
 import type { InstanceChange, RequestContext, SnapshotTarget } from '../store/store.js';
 import { woken } from './requests.js';
@@ -17,10 +17,14 @@ export async function snapshotCreate(
   instance: Instance,
   target: Omit<Target, 'ifMatch'>,
 ): Promise<InstanceChange> {
-  if (instance.spec.isolation === 'container')
-    throw new BerthError('unsupported', `${instance.name} is a container, whose layer has no snapshots.`, {
-      remedy: 'Copy its files out: GET …/files.',
-    });
+  if (instance.spec.isolation !== 'vm')
+    throw new BerthError(
+      'unsupported',
+      `${instance.name} is ${kindOf(instance)}, whose layer has no snapshots.`,
+      {
+        remedy: 'Copy its files out: GET …/files.',
+      },
+    );
   const host = await hostWithout(deps.store, instance, 'snapshots');
   if (host !== null)
     throw new BerthError('unsupported', `Host ${host.name} takes no snapshots.`, {

@@ -1,11 +1,6 @@
 import { BerthError, type Host, type InstanceSpec, type Isolation } from '@berth/model';
 import type { Verb } from '../store/store.js';
 
-/** What this version cannot run at all, with the reason a client reads. */
-const noRuntime: Partial<Record<Isolation, string>> = {
-  microvm: 'no runtime of this version runs isolation microvm',
-};
-
 function refuse(path: string, message: string, remedy: string): BerthError {
   return new BerthError('unsupported', `The request asks for what cannot be done: ${message}.`, {
     remedy,
@@ -15,9 +10,6 @@ function refuse(path: string, message: string, remedy: string): BerthError {
 
 /** Refuses at request time what no host could ever do. @throws unsupported */
 export function refuseUnsupported(spec: InstanceSpec, hosts: readonly Host[]): void {
-  const reason = noRuntime[spec.isolation];
-  if (reason !== undefined)
-    throw refuse('/spec/isolation', reason, 'Use isolation container for OCI images, or vm for disk images.');
   if (spec.desired === 'suspended')
     throw refuse(
       '/spec/desired',
@@ -34,8 +26,8 @@ export function refuseUnsupported(spec: InstanceSpec, hosts: readonly Host[]): v
 
 /** Refuses an action that the instance's host cannot do. @throws unsupported */
 export function refuseVerb(verb: Verb, isolation: Isolation, host: Host | null): void {
-  if (verb === 'suspend' && isolation === 'container')
-    throw new BerthError('unsupported', "A container cannot be suspended: its memory is the kernel's.", {
+  if (verb === 'suspend' && isolation !== 'vm')
+    throw new BerthError('unsupported', notSuspended[isolation], {
       remedy: 'Pause it, which keeps its memory and uses no processor, or stop it.',
     });
   const facet = facets[verb];
@@ -44,6 +36,11 @@ export function refuseVerb(verb: Verb, isolation: Isolation, host: Host | null):
       remedy: 'Stop the instance instead; GET /v1/hosts shows the facets of each host.',
     });
 }
+
+const notSuspended = {
+  container: "A container cannot be suspended: its memory is the kernel's.",
+  microvm: 'A microVM cannot be suspended: its memory is not kept.',
+} as const;
 
 /** What a host must be able to do for a verb. */
 const facets: Partial<Record<Verb, string>> = { pause: 'pause', resume: 'pause', suspend: 'suspend' };

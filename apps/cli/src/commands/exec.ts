@@ -20,7 +20,7 @@ export const execCommands: Commands = (program, session) => {
   const command = program
     .command('exec <name> <command...>')
     .description(
-      'run a program in a running container, or by the guest agent in a VM; ends with its exit code',
+      'run a program in a running container or microVM, or by the guest agent in a VM; ends with its exit code',
     )
     .option('-i, --stdin', 'hand on what comes on the standard input', false)
     .option('-t, --tty', 'in a terminal of its own; -it is this terminal. Containers only', false)

@@ -204,7 +204,7 @@ function Upload({ project }: { project: string }) {
               value={kind}
               onChange={(e) => setKind(e.currentTarget.value as 'oci' | 'disk')}
               data={[
-                { value: 'oci', label: 'OCI archive (container)' },
+                { value: 'oci', label: 'OCI archive (container, microVM)' },
                 { value: 'disk', label: 'Disk (virtual machine)' },
               ]}
               disabled={upload.isPending}

@@ -73,7 +73,7 @@ export function ImportUrl({ project }: { project: string }) {
               value={kind}
               onChange={(e) => setKind(e.currentTarget.value as Kind)}
               data={[
-                { value: 'oci', label: 'OCI archive (container)' },
+                { value: 'oci', label: 'OCI archive (container, microVM)' },
                 { value: 'disk', label: 'Disk (virtual machine)' },
               ]}
               disabled={begin.isPending}

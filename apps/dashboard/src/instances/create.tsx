@@ -25,7 +25,7 @@ export function InstanceCreate() {
             <Link to="/p/$project/images" params={{ project }}>
               Upload one first
             </Link>
-            : an OCI archive for containers, or a qcow2 or raw disk for virtual machines.
+            : an OCI archive for containers and microVMs, or a qcow2 or raw disk for virtual machines.
           </p>
         </Empty>
       )}
@@ -116,6 +116,7 @@ function Form({
                 onChange={(v) => isolate(v as Draft['isolation'])}
                 data={[
                   { value: 'container', label: 'Container' },
+                  { value: 'microvm', label: 'microVM' },
                   { value: 'vm', label: 'Virtual machine' },
                 ]}
               />
@@ -136,7 +137,7 @@ function Form({
         </Panel>
         <Panel title="Size">
           <div className="fields">
-            {draft.isolation === 'vm'
+            {draft.isolation !== 'container'
               ? number('vcpus', 'Virtual processors', '/spec/vcpus')
               : number('cpuMillis', 'Processor, thousandths', '/spec/cpuMillis', {
                   placeholder: '100: a tenth of one',
@@ -174,7 +175,7 @@ function Form({
               ]}
             />
             {field('selector', 'Only on hosts labelled', '/spec/placement', { placeholder: 'zone=a' })}
-            {draft.isolation === 'container' ? (
+            {draft.isolation !== 'vm' ? (
               <>
                 {field('args', 'Arguments', '/spec/process/args', {
                   placeholder: "the image's own",

@@ -5,7 +5,7 @@ type SpecInput = Schemas['InstanceCreate']['spec'];
 /** What the form holds: text as it was typed. */
 export interface Draft {
   readonly name: string;
-  readonly isolation: 'container' | 'vm';
+  readonly isolation: 'container' | 'microvm' | 'vm';
   readonly image: string;
   readonly vcpus: string;
   readonly firmware: 'bios' | 'uefi' | 'secureBoot';
@@ -55,6 +55,7 @@ export const kindFor = (isolation: SpecInput['isolation']): 'oci' | 'disk' =>
  */
 export function specOf(draft: Draft): SpecInput {
   const container = draft.isolation === 'container';
+  const oci = draft.isolation !== 'vm';
   const args = wordsOf(draft.args);
   const env = pairsOf(draft.env, '\n');
   const process = { ...(args.length > 0 && { args }), ...(Object.keys(env).length > 0 && { env }) };
@@ -70,13 +71,13 @@ export function specOf(draft: Draft): SpecInput {
       ...(i === 0 && draft.address !== '' && { address: draft.address }),
     })),
     restart: { policy: draft.restart },
-    ...(container && Object.keys(process).length > 0 && { process }),
-    ...(!container &&
+    ...(oci && Object.keys(process).length > 0 && { process }),
+    ...(!oci &&
       draft.firmware !== 'bios' && {
         firmware: { type: 'uefi', secureBoot: draft.firmware === 'secureBoot' },
       }),
-    ...(!container && draft.tpm && { tpm: true }),
-    ...(!container && draft.userData !== '' && { userData: draft.userData }),
+    ...(!oci && draft.tpm && { tpm: true }),
+    ...(!oci && draft.userData !== '' && { userData: draft.userData }),
     ...(draft.selector.trim() !== '' && { placement: { selector: pairsOf(draft.selector, ',') } }),
   } as SpecInput;
 }

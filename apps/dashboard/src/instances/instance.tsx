@@ -65,9 +65,9 @@ export function InstancePage() {
 function tabsOf(instance: Instance): readonly (readonly [string, string])[] {
   return [
     ['overview', 'Overview'],
-    ['terminal', instance.spec.isolation === 'container' ? 'Terminal' : 'Console'],
-    ...(instance.spec.isolation === 'container' ? [] : [['display', 'Display'] as const]),
-    ['logs', instance.spec.isolation === 'container' ? 'Log' : 'Serial output'],
+    ['terminal', instance.spec.isolation === 'vm' ? 'Console' : 'Terminal'],
+    ...(instance.spec.isolation === 'vm' ? [['display', 'Display'] as const] : []),
+    ['logs', instance.spec.isolation === 'vm' ? 'Serial output' : 'Log'],
     ...(instance.spec.isolation === 'vm' ? [['snapshots', 'Snapshots'] as const] : []),
     ['decision', 'Decision'],
     ['events', 'Events'],

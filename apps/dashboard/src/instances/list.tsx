@@ -44,7 +44,7 @@ export function InstanceList() {
       {items?.length === 0 && !filtered && (
         <Empty title="No instances yet">
           <p className="flat">
-            Create a container from an OCI image, or a virtual machine from a disk image.
+            Create a container or microVM from an OCI image, or a virtual machine from a disk image.
           </p>
           {operator && <CreateLink project={project} />}
         </Empty>

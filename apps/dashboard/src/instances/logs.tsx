@@ -10,7 +10,7 @@ const most = 5000;
 /** Output is drawn this often, milliseconds: a busy guest must not keep the page busy. */
 const drawMs = 100;
 
-/** What an instance prints, as it prints it: serial output of a machine, output of a container's process. */
+/** What an instance prints, as it prints it: serial output of a machine, output of an image's process. */
 export function Logs({ instance }: { instance: Instance }) {
   const { project, name, status } = instance;
   const [wrap, setWrap] = useState(true);
@@ -21,7 +21,7 @@ export function Logs({ instance }: { instance: Instance }) {
   useLayoutEffect(() => {
     if (atEnd.current && box.current !== null) box.current.scrollTop = box.current.scrollHeight;
   }, [text]);
-  const title = instance.spec.isolation === 'container' ? 'Log' : 'Serial output';
+  const title = instance.spec.isolation === 'vm' ? 'Serial output' : 'Log';
   const beside = (
     <span className="actions">
       <span className="dim small" role="status">

@@ -11,11 +11,11 @@ import { wordsOf } from './form.js';
 
 const Screen = lazy(() => import('../terminal/screen.js').then((m) => ({ default: m.Screen })));
 
-/** The serial console of a machine, or a program in a container. It ends when the page or this tab is left. */
+/** The serial console of a machine, or a program in a container or microVM. It ends when the page or this tab is left. */
 export function InstanceTerminal({ instance }: { instance: Instance }) {
   const { spec, status } = instance;
   const session = useQuery(sessionQuery).data;
-  const machine = spec.isolation !== 'container';
+  const machine = spec.isolation === 'vm';
   const title = machine ? 'Console' : 'Terminal';
   const [opens, setOpens] = useState<ScreenProps['opens'] | null>(null);
   if (!covers(session, 'operator'))

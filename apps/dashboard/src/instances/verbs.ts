@@ -13,7 +13,8 @@ export function verbsFor(instance: Instance): Verb[] {
   if (ended) return ['start'];
   const verbs: Verb[] = ['stop'];
   if (state === 'running') verbs.push('restart');
-  if (state === 'running' && instance.spec.isolation === 'vm' && power === 'running' && wanted === 'running')
-    verbs.push('pause', 'suspend');
+  const machine = instance.spec.isolation !== 'container';
+  if (state === 'running' && machine && power === 'running' && wanted === 'running')
+    verbs.push('pause', ...(instance.spec.isolation === 'vm' ? (['suspend'] as const) : []));
   return verbs;
 }

@@ -49,10 +49,16 @@ function States({ project }: { project: string }) {
               </Link>
             </li>
           ))}
-          {['container', 'vm'].map((isolation) => (
+          {['container', 'microvm', 'vm'].map((isolation) => (
             <li key={isolation}>
               <Link to="/p/$project/instances" params={{ project }} search={{ isolation }}>
-                <span>{isolation === 'vm' ? 'virtual machines' : 'containers'}</span>
+                <span>
+                  {isolation === 'vm'
+                    ? 'virtual machines'
+                    : isolation === 'microvm'
+                      ? 'microVMs'
+                      : 'containers'}
+                </span>
                 <span className="count">{of((c) => c.isolation === isolation)}</span>
               </Link>
             </li>

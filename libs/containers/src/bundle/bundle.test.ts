@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { resources } from './config.js';
 import { guestFileRead } from './guest-file.js';
-import { processPlan, stopSignal } from './process.js';
+import { processPlan, stopSignal } from '@berth/runtime';
 import { userResolve } from './user.js';
 
 const image = { entrypoint: ['/entry'], cmd: ['a', 'b'], env: ['A=1', 'B=2'], user: '', workdir: '' };

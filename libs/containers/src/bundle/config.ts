@@ -1,3 +1,4 @@
+import type { ProcessPlan } from '@berth/runtime';
 import type { NamespacePaths } from '../isolation/namespaces.js';
 import {
   CONTAINER_CAPABILITIES,
@@ -7,7 +8,6 @@ import {
 } from '../isolation/privileges.js';
 import { RANGE_SIZE } from '../isolation/uid-ranges.js';
 import type { OciConfig, OciMount, OciResources, OciSeccomp, OciUser } from './oci-types.js';
-import type { ProcessPlan } from './process.js';
 
 export interface BundleRequest {
   readonly instanceId: string;

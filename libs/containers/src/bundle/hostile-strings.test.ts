@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { RuntimeError } from '@berth/runtime';
 import { bundleConfig } from './config.js';
-import { processPlan } from './process.js';
+import { processPlan } from '@berth/runtime';
 
 const text = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 30 }),

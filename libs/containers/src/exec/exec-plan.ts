@@ -1,6 +1,6 @@
 import type { ExecOpen, TerminalSize } from '@berth/model';
 import type { OciConfig, OciProcess, OciUser } from '../bundle/oci-types.js';
-import { argumentsCheck, mergeEnv, workdir } from '../bundle/process.js';
+import { argumentsCheck, mergeEnv, workdir } from '@berth/runtime';
 
 /** The process of an exec as an OCI runtime takes it: `runtime exec --process`. */
 export type ExecProcess = Omit<OciProcess, 'terminal'> & {

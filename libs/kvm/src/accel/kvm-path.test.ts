@@ -51,6 +51,7 @@ async function machine(): Promise<string[]> {
   return machineArguments(spec, {
     qmpSocket: join(dir, 'qmp'),
     agentSocket: join(dir, 'ga'),
+    exitFile: join(dir, 'exit'),
     tapDescriptors: [],
     memoryDescriptor: null,
   });

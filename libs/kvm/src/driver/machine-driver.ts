@@ -12,6 +12,7 @@ import type { MachineSpec, MachineVolume } from '../machine/machine-spec.js';
 import type { QmpExecutor } from '../qmp/commands.js';
 import type { AttachedVolume, PluggedVolume } from './attached-disks.js';
 import type { MemoryTarget } from './memory-images.js';
+import type { GuestReport } from './guest-report.js';
 import type { Account } from './qemu-account.js';
 
 /** How a machine's last run ended: `saved` when its memory was written to a file, `lost` when its driver cannot tell how, `unknown` when it may never have run. */
@@ -35,6 +36,8 @@ export interface Machine extends WorkloadKey {
   readonly end: MachineEnd;
   /** The signal that ended the QEMU of one that failed, null when it ended by itself; absent where nobody saw it. */
   readonly signal?: NodeJS.Signals | null;
+  /** How its entry point ended, where its guest said so before it turned itself off. */
+  readonly report?: GuestReport;
   /** Why QEMU paused it by itself: its disk could not be written. Null when it runs, or is paused for another reason. */
   readonly storage: StorageFault | null;
   /** It stands still because its watchdog expired and paused it. */

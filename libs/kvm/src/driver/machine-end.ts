@@ -1,4 +1,5 @@
 import type { ExitInfo } from '@berth/model';
+import { reportedExit } from './guest-report.js';
 import type { Machine, MachineEnd } from './machine-driver.js';
 import { watchdogExit } from './watchdog.js';
 import type { WorkloadRecord } from './workload-record.js';
@@ -6,7 +7,7 @@ import type { WorkloadRecord } from './workload-record.js';
 /** Why a run ended, from what the driver says of the machine that is off and what we had asked for. Pure. */
 export function exitOf(
   record: Pick<WorkloadRecord, 'intent' | 'bootId'>,
-  { end, signal }: Pick<Machine, 'end' | 'signal'>,
+  { end, signal, report }: Pick<Machine, 'end' | 'signal' | 'report'>,
   now: { readonly bootId: string; readonly at: string },
 ): ExitInfo {
   const at = now.at;
@@ -16,6 +17,7 @@ export function exitOf(
   if (record.intent === 'kill') return { reason: 'killed', at };
   switch (end) {
     case 'guestOff':
+      if (report !== undefined) return { ...reportedExit(report, record.intent === 'stop'), at };
       return { reason: record.intent === 'stop' ? 'stopped' : 'guestShutdown', at };
     case 'destroyed':
       return { reason: 'killed', message: 'destroyed from outside', at };

@@ -19,32 +19,44 @@ import type { MachineShape, WorkloadRecord, WorkloadRecords } from './workload-r
 type DiskImage = Extract<ImageContent, { kind: 'disk' }>;
 
 /** What is not as the spec says. With `volumes` these are plugged in as they were, whatever is asked for now. */
-type Shape = Pick<MachineShape, 'accel' | 'display' | 'scsi'> &
+export type Shape = Pick<MachineShape, 'accel' | 'display' | 'scsi'> &
   Partial<MachineShape> &
   Partial<Pick<MachineSpec, 'watchdog' | 'cpuModel'>>;
 
+/** Makes what machines of one kind need on the host, and says what they are. */
+export interface MachinePreparation {
+  readonly disks: VolumeDisks;
+  /** Refuses what no machine of this kind can be made from. @throws RuntimeError unsupported, badImage */
+  check(spec: WorkloadSpec): void;
+  /**
+   * Makes all that is missing. @param runs whether the machine runs, which keeps what it started with
+   * @throws RuntimeError imageMissing, badImage, noSpace, noSuchSnapshot, hostFault, deadline
+   */
+  prepare(spec: WorkloadSpec, runs: () => Promise<boolean>, ctx: StepContext): Promise<void>;
+  /** The machine as data, its nics attached for `account`. @param shape what is not as the spec says */
+  machine(spec: WorkloadSpec, account: Account, signal: AbortSignal, shape: Shape): Promise<MachineSpec>;
+}
+
 /** What a machine needs on the host before it can start, whoever starts it: networks, root disk, seed, log, record. */
-export class Preparation {
+export class Preparation implements MachinePreparation {
   readonly disks: VolumeDisks;
 
   constructor(
     private readonly options: VmRuntimeOptions,
     private readonly records: WorkloadRecords,
     private readonly logs: SerialLogs,
+    private readonly driver: string,
   ) {
     this.disks = new VolumeDisks(options.volumes);
   }
 
-  /**
-   * Makes all that is missing. A running machine has its seed open and keeps the one it started with.
-   * @throws RuntimeError imageMissing, badImage, noSpace, noSuchSnapshot, hostFault, deadline
-   */
-  async prepare(
-    spec: WorkloadSpec,
-    image: DiskImage,
-    runs: () => Promise<boolean>,
-    ctx: StepContext,
-  ): Promise<void> {
+  check(spec: WorkloadSpec): void {
+    diskImage(spec, this.driver);
+  }
+
+  /** A running machine has its seed open. */
+  async prepare(spec: WorkloadSpec, runs: () => Promise<boolean>, ctx: StepContext): Promise<void> {
+    const image = diskImage(spec, this.driver);
     const base = await inspectBase(this.options, image);
     guard(ctx);
     await timed(ctx.watch, 'network', async () => {
@@ -66,10 +78,8 @@ export class Preparation {
     await faultPoint('vm.seed.written', spec.instanceId);
   }
 
-  /** The machine as data, its nics attached for `account`. @param shape what is not as the spec says */
   async machine(
     spec: WorkloadSpec,
-    image: DiskImage,
     account: Account,
     signal: AbortSignal,
     {
@@ -82,11 +92,8 @@ export class Preparation {
       ...shape
     }: Shape,
   ): Promise<MachineSpec> {
-    const nics: MachineNic[] = [];
-    for (const nic of spec.nics) {
-      const { ifname } = await this.options.network.attachTap(spec, nic, account);
-      nics.push({ mac: nic.mac, tap: ifname });
-    }
+    const image = diskImage(spec, this.driver);
+    const nics = await tapsFor(spec, account, this.options.network);
     await faultPoint('vm.nics.attached', spec.instanceId);
     const basePath = this.options.blobs.path(image.digest);
     const path = await this.#ensureVolume(spec, image, basePath, signal);
@@ -146,8 +153,22 @@ export class Preparation {
   }
 }
 
+/** Its nics, attached for `account`. */
+export async function tapsFor(
+  spec: WorkloadSpec,
+  account: Account,
+  network: Pick<VmRuntimeOptions['network'], 'attachTap'>,
+): Promise<MachineNic[]> {
+  const nics: MachineNic[] = [];
+  for (const nic of spec.nics) {
+    const { ifname } = await network.attachTap(spec, nic, account);
+    nics.push({ mac: nic.mac, tap: ifname });
+  }
+  return nics;
+}
+
 /** The image of a machine. @throws RuntimeError unsupported, badImage */
-export function diskImage(spec: WorkloadSpec, driver: string): DiskImage {
+function diskImage(spec: WorkloadSpec, driver: string): DiskImage {
   if (spec.isolation !== 'vm') throw new RuntimeError('unsupported', `${driver} runs no ${spec.isolation}`);
   if (spec.image.kind !== 'disk') throw new RuntimeError('badImage', 'a vm needs an image of kind disk');
   return spec.image;
@@ -176,7 +197,8 @@ function seedNic({ networks }: WorkloadSpec, { mac, networkId, ipv4 }: WorkloadN
   return [{ mac, address: `${ipv4}/${network.cidr.split('/')[1]}`, gateway: network.gateway }];
 }
 
-function freshRecord(spec: WorkloadSpec): WorkloadRecord {
+/** Of an epoch of which nothing was made yet. */
+export function freshRecord(spec: WorkloadSpec): WorkloadRecord {
   const { instanceId, epoch, uuid } = spec;
   return {
     instanceId,

@@ -1,11 +1,10 @@
 import { faultPoint } from '@berth/faults';
 import { bootId } from '@berth/linux';
-import type { ImageContent } from '@berth/model';
 import { RuntimeError, type StepContext, timed, type WorkloadKey, type WorkloadSpec } from '@berth/runtime';
 import { StartRefused, type Machine, type MachineDriver } from './machine-driver.js';
 import { machineShape } from './machine-shape.js';
 import type { MemoryImages } from './memory-images.js';
-import type { Preparation } from './preparation.js';
+import type { MachinePreparation } from './preparation.js';
 import { callBounds, guard } from './step-bounds.js';
 import type { MemoryRecord, WorkloadRecord, WorkloadRecords } from './workload-record.js';
 
@@ -15,8 +14,6 @@ import type { MemoryRecord, WorkloadRecord, WorkloadRecords } from './workload-r
  *   `suspended`  the image is whole and counts; a process that is still there is ended, its guest does not run any more
  *   `started`    the guest may run, so its disk moves on and the image counts no longer; it is removed before `cont`
  */
-
-type DiskImage = Extract<ImageContent, { kind: 'disk' }>;
 
 /** A record of a machine whose memory is on disk. */
 export type SuspendedRecord = WorkloadRecord & { readonly memory: MemoryRecord };
@@ -46,7 +43,7 @@ export class Suspension<M extends Machine> {
     private readonly driver: MachineDriver<M>,
     private readonly records: WorkloadRecords,
     private readonly images: MemoryImages,
-    private readonly preparation: Preparation,
+    private readonly preparation: MachinePreparation,
     private readonly now: () => Date,
   ) {}
 
@@ -81,17 +78,12 @@ export class Suspension<M extends Machine> {
   }
 
   /** Its guest goes on. @throws RuntimeError hostFault when the image cannot be restored here */
-  async restore(
-    spec: WorkloadSpec,
-    image: DiskImage,
-    record: SuspendedRecord,
-    ctx: StepContext,
-  ): Promise<void> {
+  async restore(spec: WorkloadSpec, record: SuspendedRecord, ctx: StepContext): Promise<void> {
     const { volumeId, ...shape } = record.memory;
     // What an interrupted attempt left never ran its guest.
     await this.driver.clear(spec, ctx);
     const account = await this.driver.account(volumeId);
-    const machine = await this.preparation.machine(spec, image, account, ctx.signal, {
+    const machine = await this.preparation.machine(spec, account, ctx.signal, {
       ...shape,
       watchdog: record.watchdog,
       cpuModel: record.cpuModel,

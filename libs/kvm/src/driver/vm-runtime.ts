@@ -5,7 +5,6 @@ import { storageErrorType } from '@berth/model';
 import type {
   CloudInitSeed,
   ConsoleOpen,
-  ImageContent,
   Isolation,
   KeyPress,
   Usage,
@@ -44,7 +43,7 @@ import { machinesUsage } from './machines-usage.js';
 import type { VmRuntimeOptions } from './ports.js';
 import { askToEnd } from './power-button.js';
 import { PowerWishes } from './power-wishes.js';
-import { diskImage, Preparation } from './preparation.js';
+import { Preparation, type MachinePreparation } from './preparation.js';
 import { machineWith } from './qemu-process.js';
 import { watchedTerminal } from './run-end.js';
 import { SerialLines } from './serial-lines.js';
@@ -63,7 +62,6 @@ import { WorkloadRecords, type WorkloadRecord } from './workload-record.js';
 const LOOK_AGAIN_MS = 1_000;
 
 type TerminalArguments = Parameters<typeof watchedTerminal> extends [unknown, ...infer A] ? A : never;
-type DiskImage = Extract<ImageContent, { kind: 'disk' }>;
 
 /**
  * Virtual machines of one driver. What was asked and how runs ended is written to records before acting; disks, seeds,
@@ -74,7 +72,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
   readonly #accel: AccelProbe;
   readonly #records: WorkloadRecords;
   readonly #logs: SerialLogs;
-  readonly #preparation: Preparation;
+  readonly #preparation: MachinePreparation;
   readonly #suspension: Suspension<M>;
   readonly #settlement: Settlement<M>;
   readonly #wishes: PowerWishes<M>;
@@ -94,11 +92,13 @@ export class VmRuntime<M extends Machine> implements Runtime {
   constructor(
     protected readonly driver: MachineDriver<M>,
     protected readonly options: VmRuntimeOptions,
+    prepares: (records: WorkloadRecords, logs: SerialLogs) => MachinePreparation = (records, logs) =>
+      new Preparation(options, records, logs, driver.name),
   ) {
     this.#accel = options.accel ?? new AccelProbe(join(options.stateDir, 'accel.json'));
     this.#records = new WorkloadRecords(options.stateDir);
     this.#logs = new SerialLogs(options.logDir);
-    this.#preparation = new Preparation(options, this.#records, this.#logs);
+    this.#preparation = prepares(this.#records, this.#logs);
     this.#volumes = new LiveVolumes(driver, this.#preparation.disks);
     this.#sizes = new LiveSizes(driver);
     this.#lines = new SerialLines(async (key) => driver.serial(await this.running(key)));
@@ -172,16 +172,16 @@ export class VmRuntime<M extends Machine> implements Runtime {
   }
 
   async prepare(spec: WorkloadSpec, ctx: StepContext): Promise<void> {
-    const image = diskImage(spec, this.name);
+    this.#preparation.check(spec);
     await this.#locks.run(spec.instanceId, async () => {
       await this.#refuseLowerEpoch(spec);
       const runs = async (): Promise<boolean> => runningOf(await this.driver.find(spec, ctx.signal)) !== null;
-      await this.#preparation.prepare(spec, image, runs, ctx);
+      await this.#preparation.prepare(spec, runs, ctx);
     });
   }
 
   async start(spec: WorkloadSpec, ctx: StepContext): Promise<void> {
-    const image = diskImage(spec, this.name);
+    this.#preparation.check(spec);
     await this.#locks.run(spec.instanceId, () =>
       hostFaults(async () => {
         await this.#refuseLowerEpoch(spec);
@@ -189,7 +189,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
         const running = runningOf(machine);
         if (running === null || running.epoch === spec.epoch) {
           const suspended = await this.#settlement.settle(spec, machine);
-          if (isSuspended(suspended)) return this.#suspension.restore(spec, image, suspended, ctx);
+          if (isSuspended(suspended)) return this.#suspension.restore(spec, suspended, ctx);
         }
         if (running?.epoch === spec.epoch) return;
         if (running !== null)
@@ -201,7 +201,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
         }
         const record = await this.#settlement.settle(spec, machine);
         if (record === null) throw new RuntimeError('notPrepared', 'prepare comes before start');
-        await this.#run(spec, image, record, ctx);
+        await this.#run(spec, record, ctx);
       }),
     );
   }
@@ -403,12 +403,12 @@ export class VmRuntime<M extends Machine> implements Runtime {
   }
 
   /** Called with the lock held, when nothing of the instance runs. */
-  async #run(spec: WorkloadSpec, image: DiskImage, before: WorkloadRecord, ctx: StepContext): Promise<void> {
+  async #run(spec: WorkloadSpec, before: WorkloadRecord, ctx: StepContext): Promise<void> {
     await this.snapshots.refuseReverting(spec.rootVolume.id);
     const account = await this.driver.account(spec.rootVolume.id);
     const accel = await accelChoice(this.#accel, spec.accel);
     const display = (await vncRefusal()) === null;
-    const machine = await this.#preparation.machine(spec, image, account, ctx.signal, {
+    const machine = await this.#preparation.machine(spec, account, ctx.signal, {
       accel,
       display,
       scsi: true,

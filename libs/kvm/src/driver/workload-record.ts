@@ -85,6 +85,11 @@ export class WorkloadRecords {
     return join(this.dir, key.instanceId, `${key.epoch}.seed.iso`);
   }
 
+  /** What a microVM is told, as a disk. */
+  configPath(key: WorkloadKey): string {
+    return join(this.dir, key.instanceId, `${key.epoch}.config`);
+  }
+
   /** What the seed image holds, to be told. */
   async writeSeed(key: WorkloadKey, seed: CloudInitSeed): Promise<void> {
     await writeFileAtomic(this.#seedText(key), `${JSON.stringify(seed)}\n`, { mode: 0o600 });

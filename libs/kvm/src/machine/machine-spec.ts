@@ -36,8 +36,20 @@ export interface MachineSpec {
   readonly display: string | null;
   /** What becomes of a machine whose guest lets its watchdog expire; null for one without a watchdog. */
   readonly watchdog: WatchdogAction | null;
-  /** File that gets every byte the guest writes to its first serial port. */
+  /** File that gets every byte the guest writes to its first serial port, or, of a direct machine, to its log port. */
   readonly serialLog: string;
+  /** Set for a machine without firmware's search for a disk: a kernel that QEMU loads itself, and ports instead of a serial line. */
+  readonly direct?: DirectBoot;
+}
+
+/** What a machine needs that boots our kernel, whose first process is ours: see libs/kvm/guest-init. */
+export interface DirectBoot {
+  readonly kernel: string;
+  readonly initrd: string;
+  /** Read-only root file system, a raw image. */
+  readonly root: string;
+  /** What its first process is told, a raw image. */
+  readonly config: string;
 }
 
 export interface MachineFirmware {

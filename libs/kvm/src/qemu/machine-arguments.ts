@@ -6,23 +6,22 @@ import {
   TPM_DEVICE,
   watchdogHalts,
   type MachineFirmware,
-  type MachineNic,
   type MachineSpec,
 } from '../machine/machine-spec.js';
+import { directArguments } from './direct-arguments.js';
+import {
+  fileNode,
+  nicArguments,
+  qmpChardev,
+  rootNodes,
+  sandbox,
+  SERIAL_CHARDEV,
+  AGENT_CHARDEV,
+  ROOT_NODE,
+  type ProcessPlaces,
+} from './machine-parts.js';
 import { option } from './options.js';
 import { volumeArguments } from './volume-devices.js';
-
-/** What a process of ours is given beside the machine. */
-export interface ProcessPlaces {
-  /** Unix socket QEMU listens on for QMP. */
-  readonly qmpSocket: string;
-  /** Unix socket QEMU listens on for what is said to the guest's agent. */
-  readonly agentSocket: string;
-  /** Descriptor number of each nic's tap in the new process, in the order of the nics: QEMU cannot open taps. */
-  readonly tapDescriptors: readonly number[];
-  /** Descriptor of a file with the memory of an earlier QEMU; null for a machine that boots. */
-  readonly memoryDescriptor: number | null;
-}
 
 /**
  * QEMU's arguments (qemu(1), 7.2). Pure. The machine begins frozen (`-S`). A guest that turns itself off or panics
@@ -30,6 +29,7 @@ export interface ProcessPlaces {
  * was killed or crashed. @throws OptionError when a string cannot be carried.
  */
 export function machineArguments(spec: MachineSpec, places: ProcessPlaces): string[] {
+  if (spec.direct !== undefined) return directArguments(spec, spec.direct, places);
   return [
     ...option('-name', null, { guest: spec.title }),
     '-nodefaults',
@@ -80,27 +80,6 @@ export function machineArguments(spec: MachineSpec, places: ProcessPlaces): stri
   ];
 }
 
-/** The argument by which a process of ours is known: no two have the same socket. */
-export function qmpChardev(socket: string): string {
-  return option('-chardev', 'socket', { id: 'qmp', path: socket, server: true, wait: false })[1];
-}
-
-/** Chardev of the first serial port; a rotation gives it another file. */
-export const SERIAL_CHARDEV = 'serial0';
-
-/** Node of the root disk. */
-export const ROOT_NODE = 'root';
-
-/** Chardev of the guest agent's port. */
-export const AGENT_CHARDEV = 'agent0';
-
-const sandbox = option('-sandbox', 'on', {
-  obsolete: 'deny',
-  elevateprivileges: 'deny',
-  spawn: 'deny',
-  resourcecontrol: 'deny',
-});
-
 /** Under KVM the guest sees the host's processor; emulated, the model that starts and runs fastest here. */
 function cpu({ cpuModel, accel }: MachineSpec): string {
   if (cpuModel === HOST_PASSTHROUGH) return 'host';
@@ -131,25 +110,9 @@ function firmware(spec: MachineFirmware | null): string[] {
   ];
 }
 
-/** Formats are stated all the way down, so that nothing a guest wrote is ever probed. */
-function rootDisk({ disk }: MachineSpec): string[] {
-  const direct = disk.cache === 'none';
+function rootDisk(spec: MachineSpec): string[] {
   return [
-    ...fileNode('base-file', disk.base.path, { 'read-only': true, 'cache.direct': false }),
-    ...option('-blockdev', disk.base.format, {
-      'node-name': 'base',
-      file: 'base-file',
-      'read-only': true,
-    }),
-    ...fileNode('root-file', disk.path, { discard: 'unmap', 'cache.direct': direct }),
-    ...option('-blockdev', 'qcow2', {
-      'node-name': ROOT_NODE,
-      file: 'root-file',
-      backing: 'base',
-      discard: 'unmap',
-      'detect-zeroes': 'unmap',
-      'cache.direct': direct,
-    }),
+    ...rootNodes(spec),
     ...option('-device', 'virtio-blk-pci', {
       drive: ROOT_NODE,
       bootindex: 1,
@@ -160,29 +123,12 @@ function rootDisk({ disk }: MachineSpec): string[] {
   ];
 }
 
-function fileNode(
-  name: string,
-  filename: string,
-  more: Readonly<Record<string, string | boolean>>,
-): [string, string] {
-  return option('-blockdev', 'file', { 'node-name': name, filename, aio: 'threads', ...more });
-}
-
 function seedDisk(path: string | null): string[] {
   if (path === null) return [];
   return [
     ...fileNode('seed-file', path, { 'read-only': true }),
     ...option('-blockdev', 'raw', { 'node-name': 'seed', file: 'seed-file', 'read-only': true }),
     ...option('-device', 'virtio-blk-pci', { drive: 'seed' }),
-  ];
-}
-
-function nicArguments(nic: MachineNic, index: number, descriptor: number | undefined): string[] {
-  if (descriptor === undefined) throw new Error(`nic ${nic.mac} has no tap descriptor`);
-  return [
-    ...option('-netdev', 'tap', { id: `net${index}`, fd: descriptor }),
-    // No option ROM: the root disk boots, and a network ROM costs start time.
-    ...option('-device', 'virtio-net-pci', { netdev: `net${index}`, mac: nic.mac, romfile: '' }),
   ];
 }
 

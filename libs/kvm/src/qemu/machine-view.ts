@@ -5,7 +5,7 @@ import { keyText, type WorkloadKey } from '@berth/runtime';
 import type { Machine, StorageFault } from '../driver/machine-driver.js';
 import type { QmpClient } from '../qmp/client.js';
 import { QmpTransportError } from '../qmp/commands.js';
-import { AGENT_CHARDEV, qmpChardev } from './machine-arguments.js';
+import { AGENT_CHARDEV, qmpChardev } from './machine-parts.js';
 import { findByArgument } from './process.js';
 import type { QmpSessions } from './qmp-sessions.js';
 import type { ProcessRecord, RunFiles } from './run-files.js';
@@ -24,7 +24,7 @@ export interface QemuMachine extends Machine {
   readonly process: ProcessIdentity | null;
 }
 
-type Seen = Pick<Machine, 'power' | 'end' | 'storage' | 'guessed' | 'signal' | 'watchdog'> &
+type Seen = Pick<Machine, 'power' | 'end' | 'storage' | 'guessed' | 'signal' | 'watchdog' | 'report'> &
   Partial<Pick<Machine, 'agentPort'>>;
 
 /** What is true of machines now: from their records, the process table, and what QEMU says. */
@@ -98,7 +98,13 @@ export class MachineView {
       const state = stateOf(status, key.watchdogOff);
       this.#last.set(keyText(key), { power: state.power, until: 0 });
       const storage = status === 'io-error' ? await storageFault(client) : null;
-      return { ...state, storage, agentPort: await agentPort(client) };
+      const report = state.end === 'guestOff' ? await this.files.report(key) : null;
+      return {
+        ...state,
+        storage,
+        agentPort: await agentPort(client),
+        ...(report === null ? {} : { report }),
+      };
     } catch (error) {
       if (!(error instanceof QmpTransportError)) throw error;
       if (!isAlive(identity)) return this.#gone(key);

@@ -45,6 +45,7 @@ const spec: MachineSpec = {
 const places = {
   qmpSocket: '/r/qmp',
   agentSocket: '/r/ga',
+  exitFile: '/run/exit',
   tapDescriptors: [3],
   memoryDescriptor: null,
 };

@@ -41,7 +41,8 @@ import { QmpTransportError } from '../qmp/commands.js';
 import type { QueryBlockstatsResult } from '../qmp/schema.gen.js';
 import { AgentSocket } from './agent-socket.js';
 import { Attention } from './attention.js';
-import { machineArguments, ROOT_NODE, SERIAL_CHARDEV } from './machine-arguments.js';
+import { machineArguments } from './machine-arguments.js';
+import { ROOT_NODE, SERIAL_CHARDEV } from './machine-parts.js';
 import { dropNodes, plug, throttle, unplug, volumeNode } from './volume-devices.js';
 import { endProcess, launchQemu, type QemuChild } from './process.js';
 import { QmpSessions } from './qmp-sessions.js';
@@ -82,7 +83,11 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
   readonly #serialLocks = new KeyedLock();
   #listener: MachineListener | null = null;
 
-  constructor(private readonly options: VmRuntimeOptions) {
+  /** @param groups begins the names of its machines' cgroups, by which they are told from another driver's */
+  constructor(
+    private readonly options: Pick<VmRuntimeOptions, 'runDir' | 'stateDir' | 'hostTag'>,
+    private readonly groups = 'berth-qemu',
+  ) {
     this.#files = new RunFiles(options.runDir);
     this.#uids = new VmUids(join(options.stateDir, 'vm-uids.json'));
     this.#sessions = new QmpSessions({
@@ -146,7 +151,7 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
       if (machine.process !== null) held.part(machine, `process ${machine.process.pid}`);
       if (machine.power !== null) held.runs(machine);
     }
-    for (const { key, name } of await ownGroups(`berth-qemu.${this.options.hostTag}.`))
+    for (const { key, name } of await ownGroups(`${this.groups}.${this.options.hostTag}.`))
       held.part(key, `cgroup ${name}`);
   }
 
@@ -257,7 +262,12 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
   }
 
   agent(machine: QemuMachine): QgaTransport {
-    return new AgentSocket(this.#files.agentSocket(machine));
+    return new AgentSocket(this.agentSocket(machine));
+  }
+
+  /** Where the agent in a guest, or our first process in it, is reached. */
+  agentSocket(key: WorkloadKey): string {
+    return this.#files.agentSocket(key);
   }
 
   display(machine: QemuMachine): Promise<Socket> {
@@ -347,7 +357,7 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
 
   /** Flat, below the root of each tree: nothing else has to be made or swept with it. */
   #cgroup(key: WorkloadKey): string {
-    return `berth-qemu.${this.options.hostTag}.${key.instanceId}.${key.epoch}`;
+    return `${this.groups}.${this.options.hostTag}.${key.instanceId}.${key.epoch}`;
   }
 
   /** Hands QEMU's user what it must open; the base is shared and stays root's. */
@@ -356,10 +366,11 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
     await chown(spec.disk.path, uid, gid);
     for (const { path } of spec.volumes) await chown(path, uid, gid);
     if (spec.firmware !== null) await chown(spec.firmware.variables, uid, gid);
-    if (spec.seedPath !== null) {
-      await chown(spec.seedPath, uid, gid);
-      await chmod(spec.seedPath, 0o400);
-    }
+    for (const path of [spec.seedPath, spec.direct?.config ?? null])
+      if (path !== null) {
+        await chown(path, uid, gid);
+        await chmod(path, 0o400);
+      }
     await openedFor(spec.serialLog, uid);
     await rotate(spec.serialLog, uid, () => Promise.resolve());
   }
@@ -368,6 +379,7 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
     const places = {
       qmpSocket: this.#files.socketPath(spec),
       agentSocket: this.#files.agentSocket(spec),
+      exitFile: this.#files.exitPath(spec),
       tapDescriptors: spec.nics.map((_nic, i) => 3 + i),
       memoryDescriptor: memory === null ? null : 3 + spec.nics.length,
     };

@@ -1,10 +1,12 @@
-import { readFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hasCode, writeFileAtomic } from '@berth/linux';
 import { InstanceId } from '@berth/model';
 import type { HeldParts, WorkloadKey } from '@berth/runtime';
 import { z } from 'zod';
 import { epochFiles, listed, ownEpochDirectory, removeEpochFiles } from '../driver/epoch-files.js';
+import { guestReport, REPORT_BYTES, type GuestReport } from '../driver/guest-report.js';
 import type { Account } from '../driver/qemu-account.js';
 
 /** What must be known of a QEMU process to find, ask and end it. */
@@ -25,7 +27,7 @@ export type ProcessRecord = z.infer<typeof ProcessRecord>;
 /**
  * Files of running QEMUs, gone with a reboot: `<dir>/<instance>/<epoch>.json`, which only root may touch, the
  * pipe `<epoch>.in` for what is typed, and the directory `<dir>/<instance>/<epoch>/`, which only that QEMU and root may
- * enter, with its sockets: `qmp`, `vnc`, and `ga` for the agent in the guest.
+ * enter, with its sockets: `qmp`, `vnc`, and `ga` for the agent in the guest; and a direct machine's `exit`.
  */
 export class RunFiles {
   constructor(private readonly dir: string) {}
@@ -42,6 +44,29 @@ export class RunFiles {
   /** Where the agent in the guest is reached. */
   agentSocket(key: WorkloadKey): string {
     return join(this.dir, key.instanceId, String(key.epoch), 'ga');
+  }
+
+  /** Where a direct machine says how its entry point ended. */
+  exitPath(key: WorkloadKey): string {
+    return join(this.dir, key.instanceId, String(key.epoch), 'exit');
+  }
+
+  /** What it said; null when it said nothing, or what makes no sense. */
+  async report(key: WorkloadKey): Promise<GuestReport | null> {
+    // The directory is QEMU's own: what lies there may be anything.
+    const file = await open(
+      this.exitPath(key),
+      constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK,
+    ).catch(() => null);
+    if (file === null) return null;
+    try {
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(REPORT_BYTES), 0, REPORT_BYTES, 0);
+      return guestReport(buffer.subarray(0, bytesRead).toString('utf8'));
+    } catch {
+      return null;
+    } finally {
+      await file.close();
+    }
   }
 
   /** What is typed at the first serial port: see serial-input.ts. */

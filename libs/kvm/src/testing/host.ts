@@ -189,19 +189,17 @@ export class TestHost extends VmHost {
   }
 }
 
-/** A host for QEMU processes of our own. Its paths have commas and equals signs, which QEMU's options give a meaning. */
-export class QemuHost extends VmHost {
-  #runtime: QemuRuntime | null = null;
-
-  constructor() {
-    super(mkdtempSync(join(tmpdir(), 'berth,qemu=-')));
-  }
-
+/** A host of machines in QEMU processes of our own. */
+export abstract class ProcessHost extends VmHost {
   /** A runtime as a newly started agent would make it; the one before is gone, as its agent is. */
-  runtime(overrides: Partial<VmRuntimeOptions> = {}): QemuRuntime {
-    void this.#runtime?.close();
-    this.#runtime = createQemuRuntime({ ...this.parts(), ...overrides });
-    return this.#runtime;
+  abstract runtime(overrides?: Partial<VmRuntimeOptions>): Runtime & { close(): Promise<void> };
+
+  /** @param groups begins the names of its machines' cgroups */
+  constructor(
+    dir: string,
+    private readonly groups: string,
+  ) {
+    super(dir);
   }
 
   /** Ends what still runs, by its own pid. */
@@ -218,7 +216,7 @@ export class QemuHost extends VmHost {
   /** A start that was cut off when only its folder and its cgroup stood. */
   async driverDebris({ instanceId, epoch }: WorkloadSpec): Promise<void> {
     mkdirSync(join(this.dir, 'run', instanceId, String(epoch)), { recursive: true, mode: 0o711 });
-    await cgroupCreate(`berth-qemu.test-host.${instanceId}.${epoch}`);
+    await cgroupCreate(`${this.groups}.test-host.${instanceId}.${epoch}`);
   }
 
   /** Whatever carries the instance on this host: processes, cgroups and files; volumes apart. */
@@ -232,6 +230,21 @@ export class QemuHost extends VmHost {
         for (const group of readdirSync(join('/sys/fs/cgroup', tree)))
           if (group.includes(key.instanceId)) found.push(`cgroup ${tree}/${group}`);
     return found;
+  }
+}
+
+/** The host of the qemu driver. Its paths have commas and equals signs, which QEMU's options give a meaning. */
+export class QemuHost extends ProcessHost {
+  #runtime: QemuRuntime | null = null;
+
+  constructor() {
+    super(mkdtempSync(join(tmpdir(), 'berth,qemu=-')), 'berth-qemu');
+  }
+
+  override runtime(overrides: Partial<VmRuntimeOptions> = {}): QemuRuntime {
+    void this.#runtime?.close();
+    this.#runtime = createQemuRuntime({ ...this.parts(), ...overrides });
+    return this.#runtime;
   }
 }
 

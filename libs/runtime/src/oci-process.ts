@@ -1,6 +1,6 @@
 import { posix } from 'node:path';
 import type { ImageContent, ProcessSpec } from '@berth/model';
-import { RuntimeError } from '@berth/runtime';
+import { RuntimeError } from './runtime.js';
 
 type ImageProcess = Extract<ImageContent, { kind: 'oci' }>['process'];
 

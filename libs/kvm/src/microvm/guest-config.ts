@@ -1,0 +1,63 @@
+import { constants } from 'node:os';
+import type { ImageContent } from '@berth/model';
+import {
+  identityFiles,
+  processPlan,
+  RuntimeError,
+  stopSignal,
+  type GuestIdentity,
+  type WorkloadSpec,
+} from '@berth/runtime';
+import type { GuestField } from '../guest/guest-fields.js';
+
+export type OciImage = Extract<ImageContent, { kind: 'oci' }>;
+
+const SIGNALS: Readonly<Record<string, number>> = constants.signals;
+const SIGTERM = 15;
+
+/**
+ * All that a guest is told: what a container's bundle says, in fields. Users are looked up in the guest, whose disk is its
+ * own. Pure. @throws RuntimeError badImage when there is nothing to run
+ */
+export function guestConfig(
+  spec: WorkloadSpec,
+  image: OciImage,
+  resolver: GuestIdentity['resolver'],
+): GuestField[] {
+  const plan = processPlan(image.process, spec.process, spec.name);
+  const files = identityFiles({
+    hostname: spec.name,
+    addresses: spec.nics.map(({ ipv4 }) => ipv4),
+    resolver,
+  });
+  return [
+    ...plan.args.map((arg) => ['arg', arg] as const),
+    ...plan.env.map((entry) => ['env', entry] as const),
+    ['cwd', plan.cwd],
+    ['user', plan.user],
+    ['hostname', spec.name],
+    ['hosts', files['/etc/hosts']],
+    ['resolv', files['/etc/resolv.conf']],
+    ['stop', String(signalNumber(stopSignal(image.process)))],
+    ...spec.nics.map((nic, index) => ['nic', nicText(spec, nic, index === 0)] as const),
+  ];
+}
+
+/** `RTMIN+3` and the like are of the C library's making: 34 is its first. */
+function signalNumber(name: string): number {
+  const real = /^RT(MIN|MAX)([+-]\d{1,2})?$/.exec(name);
+  if (real !== null) return (real[1] === 'MIN' ? 34 : 64) + Number(real[2] ?? 0);
+  return /^\d+$/.test(name) ? Number(name) : (SIGNALS[`SIG${name}`] ?? SIGTERM);
+}
+
+/** The first nic has the way out, as in a container. */
+function nicText(
+  { networks }: WorkloadSpec,
+  { id, mac, networkId, ipv4 }: WorkloadSpec['nics'][number],
+  isWayOut: boolean,
+): string {
+  const network = networks.find((one) => one.id === networkId);
+  if (network === undefined)
+    throw new RuntimeError('hostFault', `nic ${id} is on network ${networkId}, which the spec does not hold`);
+  return `${mac} ${ipv4}/${network.cidr.split('/')[1]}${isWayOut ? ` ${network.gateway}` : ''}`;
+}

@@ -1,0 +1,143 @@
+import type { ExecOpen } from '@berth/model';
+import type { Terminal, WorkloadSpec } from '@berth/runtime';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { eventually, serialText, step } from '../testing/host.js';
+import { microvmBoot, MicrovmHost } from '../testing/microvm-host.js';
+import type { MicrovmRuntime } from './microvm-runtime.js';
+
+/* What a guest makes of what it is told. One machine runs for most of it. */
+
+let host: MicrovmHost;
+let runtime: MicrovmRuntime;
+let running: WorkloadSpec;
+
+const hostile = `a "b" 'c' $(id) \\ , = %s\n\tü`;
+
+beforeAll(async () => {
+  host = new MicrovmHost(await microvmBoot());
+  runtime = host.runtime();
+  running = host.running(
+    `id; pwd; echo "$FROM|$HOME|$(hostname)|$$"; echo oops >&2; echo "[$ODD]"; trap 'exit 3' TERM; while :; do sleep 60 & wait $!; done`,
+    { process: { user: 'web', workdir: '/srv/web/new', env: { ODD: hostile } } },
+  );
+  await started(running);
+}, 300_000);
+afterAll(async () => {
+  await host.stop();
+});
+
+async function started(spec: WorkloadSpec): Promise<void> {
+  await runtime.prepare(spec, step(60_000));
+  await runtime.start(spec, step(60_000));
+}
+
+const printed = (spec: WorkloadSpec, wanted: RegExp): Promise<string> =>
+  eventually(
+    `${wanted} in the log`,
+    async () => {
+      const text = await serialText(runtime, spec);
+      return wanted.test(text) ? text : undefined;
+    },
+    60_000,
+  );
+
+const exitOf = (spec: WorkloadSpec) =>
+  eventually(
+    'the end of the run',
+    async () => (await runtime.recover()).find((o) => o.instanceId === spec.instanceId)?.exit ?? undefined,
+    60_000,
+  );
+
+const execOf = (open: Partial<ExecOpen> & Pick<ExecOpen, 'command'>): Promise<Terminal> =>
+  runtime.exec(running, { tty: false, ...open }, AbortSignal.timeout(60_000));
+
+async function outputOf(terminal: Terminal): Promise<string> {
+  const parts: Uint8Array[] = [];
+  for await (const { bytes } of terminal.output) parts.push(bytes);
+  return Buffer.concat(parts).toString('utf8');
+}
+
+describe('an entry point', () => {
+  it('has the user, groups, directory and environment of the spec and the image, and is pid 1', async () => {
+    const log = await printed(running, /\[.*\]\n/s);
+    expect(log).toContain('uid=1000(web) gid=100(users) groups=200(log)');
+    expect(log).toContain('/srv/web/new\n');
+    expect(log).toContain('image|/srv/web|w|1\n');
+    expect(log).toContain('oops\n');
+    expect(log).toContain(`[${hostile}]\n`);
+  });
+
+  it('that cannot be begun is told of in words', async () => {
+    for (const [process, words] of [
+      [{ user: 'nobody-here' }, /passwd has no user "nobody-here"/],
+      [{ command: ['/bin/absent'] }, /cannot run \/bin\/absent: No such file/],
+    ] as const) {
+      const spec = host.running('exit 0', { process });
+      await started(spec);
+      expect(await exitOf(spec)).toMatchObject({
+        reason: 'startFailed',
+        message: expect.stringMatching(words),
+      });
+      await runtime.remove(spec, step());
+    }
+  }, 120_000);
+});
+
+describe('a program beside it', () => {
+  it('has its rights unless it is given others, and tells its outputs apart', async () => {
+    const own = await execOf({ command: ['sh', '-c', 'id -u; echo bad >&2; exit 5'] });
+    const seen: string[] = [];
+    for await (const { channel, bytes } of own.output)
+      seen.push(`${channel}:${Buffer.from(bytes).toString()}`);
+    expect(seen.sort()).toEqual(['errorOutput:bad\n', 'output:1000\n']);
+    expect(await own.ended).toEqual({ reason: 'exited', code: 5 });
+    const other = await execOf({
+      command: ['sh', '-c', 'id -g; pwd; echo $A'],
+      user: '0:200',
+      workdir: '/tmp',
+      env: { A: hostile },
+    });
+    // Unquoted, so the shell splits it into words.
+    expect(await outputOf(other)).toBe(`200\n/tmp\n${hostile.trim().split(/\s+/).join(' ')}\n`);
+  }, 60_000);
+
+  it('is killed with what it started when its terminal is closed', async () => {
+    const shell = await execOf({ command: ['sh', '-c', 'sleep 7777 & echo begun; wait'] });
+    for await (const { bytes } of shell.output) if (Buffer.from(bytes).toString() === 'begun\n') break;
+    shell.close();
+    await eventually(
+      'no sleep is left',
+      async () =>
+        (await outputOf(await execOf({ command: ['ps'] }))).includes('sleep 7777') ? undefined : true,
+      30_000,
+    );
+  }, 60_000);
+
+  it('that prints more than anybody reads holds up no other', async () => {
+    const flood = await execOf({ command: ['cat', '/dev/zero'] });
+    const other = await execOf({ command: ['echo', 'through'] });
+    expect(await outputOf(other)).toBe('through\n');
+    flood.close();
+  }, 60_000);
+
+  it('gets all of its input, and its end', async () => {
+    const count = await execOf({ command: ['wc', '-c'] });
+    for (let i = 0; i < 8; i++) await count.write(Buffer.alloc(40_000, 'x'));
+    count.endInput();
+    expect((await outputOf(count)).trim()).toBe('320000');
+  }, 60_000);
+
+  it('that does not exist fails with the reason', async () => {
+    expect(await (await execOf({ command: ['absent'] })).ended).toMatchObject({
+      reason: 'failed',
+      message: expect.stringContaining('No such file'),
+    });
+  }, 60_000);
+});
+
+it('ends with its own code when it is asked, also while it was paused', async () => {
+  await runtime.pause(running, step());
+  await expect(execOf({ command: ['true'] })).rejects.toMatchObject({ code: 'notPrepared' });
+  await runtime.stop(running, 30, step(60_000));
+  expect(await exitOf(running)).toMatchObject({ reason: 'stopped', code: 3 });
+}, 90_000);

@@ -1,0 +1,173 @@
+import { join } from 'node:path';
+import type { ExecOpen, ExitInfo, Isolation, Usage, VolumeId } from '@berth/model';
+import {
+  RuntimeError,
+  type EnforcedLimits,
+  type Held,
+  type LogOptions,
+  type Observation,
+  type Runtime,
+  type RuntimeProbe,
+  type StepContext,
+  type Terminal,
+  type WorkloadHas,
+  type WorkloadKey,
+  type WorkloadSpec,
+} from '@berth/runtime';
+import { endAmong } from '../driver/observation-hub.js';
+import { runningOn } from '../driver/machine-driver.js';
+import { VmRuntime } from '../driver/vm-runtime.js';
+import { GuestExec } from '../guest/guest-exec.js';
+import type { QemuMachine } from '../qemu/machine-view.js';
+import { BootFilesStore } from './boot-files.js';
+import { MicrovmMachines } from './microvm-machines.js';
+import { MicrovmPreparation } from './microvm-preparation.js';
+import type { MicrovmRuntimeOptions } from './ports.js';
+
+const FACETS = ['pause', 'logs', 'exec', 'limits'] as const;
+
+/**
+ * OCI images on kernels of their own: a container's verbs over a machine's mechanics. Records, cgroups, recovery and ends are
+ * those of any machine of the qemu driver; what only a full machine has (screen, serial line, guest agent, snapshots,
+ * suspension, volumes) is not offered.
+ */
+export class MicrovmRuntime implements Runtime {
+  readonly name = 'microvm';
+  readonly isolations: readonly Isolation[] = ['microvm'];
+  readonly #driver: MicrovmMachines;
+  readonly #machines: VmRuntime<QemuMachine>;
+  readonly #boot: BootFilesStore;
+  /** Before anything is started. */
+  #swept: Promise<void> | null = null;
+
+  constructor(options: MicrovmRuntimeOptions) {
+    this.#boot = new BootFilesStore(options.bootDir, join(options.stateDir, 'boot'));
+    this.#driver = new MicrovmMachines(options);
+    this.#machines = new VmRuntime(
+      this.#driver,
+      options,
+      (records, logs) => new MicrovmPreparation(options, this.#boot, records, logs),
+    );
+  }
+
+  /** Ends connections; every machine runs on. */
+  close(): Promise<void> {
+    return this.#machines.close();
+  }
+
+  async probe(): Promise<RuntimeProbe> {
+    try {
+      await this.#boot.ensure();
+      await (this.#swept ??= this.#boot.clean());
+    } catch (error) {
+      return { ok: false, reason: (error as Error).message, facets: [], facts: {} };
+    }
+    const { later, ...now } = await this.#machines.probe();
+    const facets = now.ok ? FACETS : [];
+    return {
+      ...now,
+      facets,
+      ...(later === undefined
+        ? {}
+        : { later: later.then((full) => ({ ...full, facets: full.ok ? FACETS : [] })) }),
+    };
+  }
+
+  prepare(spec: WorkloadSpec, ctx: StepContext): Promise<void> {
+    return this.#machines.prepare(spec, ctx);
+  }
+
+  start(spec: WorkloadSpec, ctx: StepContext): Promise<void> {
+    return this.#machines.start(spec, ctx);
+  }
+
+  stop(key: WorkloadKey, graceSeconds: number, ctx: StepContext): Promise<void> {
+    return this.#machines.stop(key, graceSeconds, ctx);
+  }
+
+  remove(key: WorkloadKey, ctx: StepContext): Promise<void> {
+    return this.#machines.remove(key, ctx);
+  }
+
+  removeVolume(volumeId: VolumeId, ctx: StepContext): Promise<void> {
+    return this.#machines.removeVolume(volumeId, ctx);
+  }
+
+  observe(signal: AbortSignal): AsyncIterable<Observation> {
+    return this.#machines.observe(signal);
+  }
+
+  recover(): Promise<Observation[]> {
+    return this.#machines.recover();
+  }
+
+  inventory(): Promise<Held[]> {
+    return this.#machines.inventory();
+  }
+
+  pause(key: WorkloadKey, ctx: StepContext): Promise<void> {
+    return this.#machines.pause(key, ctx);
+  }
+
+  resume(key: WorkloadKey, ctx: StepContext): Promise<void> {
+    return this.#machines.resume(key, ctx);
+  }
+
+  /** The cap of its processors; there is nothing else of it that can change while it runs. */
+  update(spec: WorkloadSpec, ctx: StepContext): Promise<WorkloadHas> {
+    return this.#machines.update(spec, ctx);
+  }
+
+  logs(key: WorkloadKey, options: LogOptions, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    return this.#machines.logs(key, options, signal);
+  }
+
+  limits(key: WorkloadKey): Promise<EnforcedLimits> {
+    return this.#machines.limits(key);
+  }
+
+  usage(): Promise<(WorkloadKey & Usage)[]> {
+    return this.#machines.usage();
+  }
+
+  async exec(key: WorkloadKey, open: ExecOpen, signal: AbortSignal): Promise<Terminal> {
+    const over = new AbortController();
+    const until = AbortSignal.any([signal, over.signal]);
+    // Watched before it is looked at: an end in between is not missed.
+    const ended = endAmong(this.observe(until), key);
+    try {
+      const machine = runningOn(key, await this.#driver.find(key));
+      if (machine.power === 'paused')
+        throw new RuntimeError('notPrepared', 'the instance is paused', { remedy: 'resume it first' });
+      return await this.#begin(machine, open, unless(until, ended), signal, over);
+    } catch (error) {
+      over.abort();
+      throw error;
+    }
+  }
+
+  /** The conversation stays until the program is over. */
+  #begin(
+    machine: QemuMachine,
+    open: ExecOpen,
+    ended: Promise<ExitInfo | null>,
+    signal: AbortSignal,
+    over: AbortController,
+  ): Promise<Terminal> {
+    return new Promise((resolve, reject) => {
+      this.#driver.guests
+        .with(machine, async (session) => {
+          const exec = new GuestExec(session, open, ended, signal);
+          resolve(exec);
+          await exec.ended;
+        })
+        .catch(reject)
+        .finally(() => over.abort());
+    });
+  }
+}
+
+/** Settles only when the work does before the signal fires. */
+function unless<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  return work.then((result) => (signal.aborted ? new Promise<never>(() => undefined) : result));
+}

@@ -1,0 +1,82 @@
+import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parse, stringify } from 'yaml';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { Berth } from './berth.js';
+import { samples } from './machine.js';
+
+/* One body, one word changed: the sample image as a container and as a microVM, by the command line. */
+const command = fileURLToPath(new URL('../../apps/cli/dist/main.js', import.meta.url));
+const example = readFileSync(new URL('../../examples/container.yaml', import.meta.url), 'utf8');
+
+let berth: Berth;
+let env: NodeJS.ProcessEnv;
+beforeAll(async () => {
+  const images = await samples();
+  berth = await Berth.up(1);
+  await berth.image('busybox', 'oci', images.container);
+  const token = readFileSync(join(berth.root, 'etc/berth/admin-token'), 'utf8').trim();
+  env = { ...process.env, BERTH_API: berth.base, BERTH_TOKEN: token };
+}, 300_000);
+afterAll(() => berth?.down(), 120_000);
+
+function cli(args: readonly string[], input = ''): Promise<{ code: number; out: string; err: string }> {
+  return new Promise((resolve) => {
+    const child = execFile(
+      process.execPath,
+      [command, ...args],
+      { env, timeout: 120_000 },
+      (error, out, err) => resolve({ code: error === null ? 0 : Number(error.code), out, err }),
+    );
+    child.stdin?.end(input);
+  });
+}
+
+/** The example under another name; nothing but `isolation` tells one from the other. */
+const bodyOf = (isolation: string): string => {
+  const body = parse(example) as { name: string; spec: { isolation: string; process: { env: object } } };
+  return stringify({
+    ...body,
+    name: `as-${isolation}`,
+    spec: { ...body.spec, isolation, process: { env: { NONCE: 'n1' } } },
+  });
+};
+
+it.each(['container', 'microvm'])(
+  'runs, logs, lets programs in, and ends with its code, as a %s',
+  async (isolation) => {
+    const name = `as-${isolation}`;
+    expect(await cli(['create', '-f', '-'], bodyOf(isolation))).toMatchObject({ code: 0 });
+    await berth.state(name, 'running');
+    await expect
+      .poll(async () => (await cli(['logs', name])).out, { timeout: 60_000 })
+      .toMatch(new RegExp(`ready hostname=${name} nonce=n1 ip=10\\.[0-9.]+ boots=1`));
+    const said = await cli([
+      'exec',
+      name,
+      '-u',
+      '0',
+      '--',
+      'sh',
+      '-c',
+      'echo "$NONCE $(hostname) $$"; echo bad >&2; exit 7',
+    ]);
+    expect(said).toMatchObject({ code: 7, err: 'bad\n' });
+    expect(said.out).toMatch(new RegExp(`^n1 ${name} [0-9]+\n$`));
+    expect(await cli(['exec', name, '--', 'cat', '/proc/1/cmdline'])).toMatchObject({
+      code: 0,
+      out: '/bin/sh\0/bin/demo\0',
+    });
+    expect(await cli(['stop', name])).toMatchObject({ code: 0 });
+    await berth.state(name, 'stopped');
+    const { status } = await berth.get(name);
+    expect(status.lastExit).toMatchObject({ reason: 'stopped', code: 0 });
+    // Its disk is as it was left, on either.
+    expect(await cli(['start', name])).toMatchObject({ code: 0 });
+    await expect.poll(async () => (await cli(['logs', name])).out, { timeout: 60_000 }).toMatch(/boots=2/);
+    expect(await cli(['delete', name])).toMatchObject({ code: 0 });
+  },
+  240_000,
+);
