@@ -24,7 +24,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
-const digest = (n: number): Digest => `sha256:${String(n).repeat(64)}`;
+const digest = (n: number): Digest => `sha256:${String(n).repeat(64)}` as Digest;
 const layerOf = (name: string): LayerRef => ({
   digest: name as Digest,
   diffId: name as Digest,

@@ -1,4 +1,4 @@
-import type { ExecOpen } from '@berth/model';
+import type { ExecOpen, ProcessSpec } from '@berth/model';
 import type { Terminal, WorkloadSpec } from '@berth/runtime';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { eventually, serialText, step } from '../testing/host.js';
@@ -71,7 +71,7 @@ describe('an entry point', () => {
     for (const [process, words] of [
       [{ user: 'nobody-here' }, /passwd has no user "nobody-here"/],
       [{ command: ['/bin/absent'] }, /cannot run \/bin\/absent: No such file/],
-    ] as const) {
+    ] satisfies [ProcessSpec, RegExp][]) {
       const spec = host.running('exit 0', { process });
       await started(spec);
       expect(await exitOf(spec)).toMatchObject({

@@ -52,7 +52,8 @@ function treeMake(dir: string): string {
   return tree;
 }
 
-const digestOf = (text: string): Digest => `sha256:${createHash('sha256').update(text).digest('hex')}`;
+const digestOf = (text: string): Digest =>
+  `sha256:${createHash('sha256').update(text).digest('hex')}` as Digest;
 const BAD = digestOf('bad');
 
 /** A host of microVMs with one small image, whose root is made for real. */
