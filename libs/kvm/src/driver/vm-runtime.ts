@@ -2,14 +2,7 @@ import { join } from 'node:path';
 import { faultPoint } from '@berth/faults';
 import { bootId } from '@berth/linux';
 import { storageErrorType } from '@berth/model';
-import type {
-  CloudInitSeed,
-  ConsoleOpen,
-  Isolation,
-  KeyPress,
-  Usage,
-  VolumeId,
-} from '@berth/model';
+import type { CloudInitSeed, ConsoleOpen, Isolation, KeyPress, Usage, VolumeId } from '@berth/model';
 import {
   HeldParts,
   RuntimeError,
