@@ -14,16 +14,20 @@ export type OciImage = Extract<ImageContent, { kind: 'oci' }>;
 
 const SIGNALS: Readonly<Record<string, number>> = constants.signals;
 const SIGTERM = 15;
+/** What a kernel takes: sethostname(2). */
+const HOST_NAME_BYTES = 64;
 
 /**
  * All that a guest is told: what a container's bundle says, in fields. Users are looked up in the guest, whose disk is its
- * own. Pure. @throws RuntimeError badImage when there is nothing to run
+ * own. Pure. @throws RuntimeError badImage when there is nothing to run, unsupported for a name too long
  */
 export function guestConfig(
   spec: WorkloadSpec,
   image: OciImage,
   resolver: GuestIdentity['resolver'],
 ): GuestField[] {
+  if (Buffer.byteLength(spec.name) > HOST_NAME_BYTES)
+    throw new RuntimeError('unsupported', `a host name has at most ${HOST_NAME_BYTES} bytes`);
   const plan = processPlan(image.process, spec.process, spec.name);
   const files = identityFiles({
     hostname: spec.name,
