@@ -20,6 +20,9 @@ let before: unknown;
 /** Namespaces of guests, gone after each test. */
 export const guests: string[] = [];
 const children: ChildProcess[] = [];
+/** Milliseconds that a program may take to begin on a busy machine, of which these tests start dozens each. */
+const START_MS = 30_000;
+vi.setConfig({ testTimeout: 4 * START_MS });
 /** Milliseconds to wait where silence is the right answer. */
 export const SHORT = 700;
 export const netnsOf = (name: string) => join(dir, 'netns', name);
@@ -223,7 +226,7 @@ export async function overhearing(netns: string, port: number) {
   children.push(child);
   let heard = '';
   child.stdout.on('data', (chunk: Buffer) => (heard += chunk.toString()));
-  await vi.waitUntil(() => heard !== '', { timeout: 5000 });
+  await vi.waitUntil(() => heard !== '', { timeout: START_MS });
   return (word: string, ms: number) =>
     vi
       .waitUntil(() => heard.includes(word), { timeout: ms, interval: 5 })
