@@ -4,7 +4,7 @@ import { Readable } from 'node:stream';
 import { join } from 'node:path';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { BlobStore } from '@berth/images';
-import { agentConnectedType, watchdogExpiredType } from '@berth/model';
+import { agentConnectedType, watchdogExpiredType, type Capabilities, type CpuModels } from '@berth/model';
 import { disksOf } from '@berth/runtime';
 import type {
   Capabilities,
@@ -310,10 +310,19 @@ export class Api {
 
   /** The host says that it can do more. */
   async facetsAdd(...more: string[]): Promise<void> {
+    await this.hostSays(({ facets }) => ({ facets: [...new Set([...facets, ...more])] }));
+  }
+
+  /** The host says which processors it can give. */
+  async cpuModelsSet(cpuModels: CpuModels): Promise<void> {
+    await this.hostSays(() => ({ cpuModels }));
+  }
+
+  private async hostSays(change: (known: Capabilities) => Partial<Capabilities>): Promise<void> {
     const { capabilities: known, capacity } = (await this.store.hostGet(this.host.name)) ?? {};
     if (!known || !capacity) throw new Error('the host said nothing of itself');
-    const facets = [...new Set([...known.facets, ...more])];
-    await this.store.hostCapabilitiesSet(this.host.id, this.host.session, { ...known, facets }, capacity);
+    const { id, session } = this.host;
+    await this.store.hostCapabilitiesSet(id, session, { ...known, ...change(known) }, capacity);
   }
 
   /** Rows of every table that a refused request could have written. */

@@ -842,6 +842,13 @@ export const cases: Readonly<Record<string, RouteCase>> = {
     },
     bad: (api) => refused(api.call('get', '/v1/hosts', 'alpha:admin')),
   },
+  'GET /v1/cpuBaseline': {
+    good: async (api) => {
+      const { body } = await api.call('get', '/v1/cpuBaseline?accel=tcg&selector=zone=nowhere').expect(200);
+      expect(body).toEqual({ accel: 'tcg', model: null, hosts: [], without: [] });
+    },
+    bad: (api) => refused(api.call('get', '/v1/cpuBaseline?accel=any')),
+  },
   'GET /v1/hosts/{host}': {
     good: async (api) => {
       const { body } = await api.call('get', '/v1/hosts/h1').expect(200);

@@ -36,3 +36,22 @@ test('so does a TPM', async () => {
   await api.facetsAdd('tpm');
   expect((await preview()).body.decision.outcome).toBe('placed');
 });
+
+test('the baseline of a group is the best model that each of its hosts lists', async () => {
+  const baseline = async (query: string): Promise<object> =>
+    (await api.call('get', `/v1/cpuBaseline?${query}`).expect(200)).body as object;
+  await api
+    .call('patch', '/v1/hosts/h1')
+    .send({ labels: { rack: 'a' } })
+    .expect(200);
+  expect(await baseline('accel=tcg&selector=rack=a')).toEqual({
+    accel: 'tcg',
+    model: null,
+    hosts: ['h1'],
+    without: ['h1'],
+  });
+  await api.cpuModelsSet({ tcg: ['max', 'Nehalem', 'Conroe'], kvm: [] });
+  expect(await baseline('accel=tcg&selector=rack=a')).toMatchObject({ model: 'Nehalem', without: [] });
+  expect(await baseline('accel=tcg&selector=rack=b')).toMatchObject({ model: null, hosts: [] });
+  expect(await baseline('selector=rack=a')).toMatchObject({ accel: 'kvm', model: null, without: ['h1'] });
+});

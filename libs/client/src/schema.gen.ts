@@ -72,6 +72,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/cpuBaseline': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The best processor model that every host of a group can give its virtual machines */
+    get: operations['cpuBaselineGet'];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/decisions/{id}': {
     parameters: {
       query?: never;
@@ -1069,6 +1086,16 @@ export interface components {
        * @default 65536
        */
       scrollbackBytes?: number;
+    };
+    CpuBaseline: {
+      /** @enum {string} */
+      accel: 'tcg' | 'kvm';
+      /** @description The group */
+      hosts: string[];
+      /** @description The best model that all of them can give; null where there is none */
+      model: string | null;
+      /** @description Those of them that list no model for this acceleration, for which there is no baseline */
+      without: string[];
     };
     Decision: {
       /** Format: date-time */
@@ -3369,6 +3396,32 @@ export interface operations {
           [name: string]: unknown;
         };
         content?: never;
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  cpuBaselineGet: {
+    parameters: {
+      query?: {
+        /** @description Acceleration under which guests are to have it */
+        accel?: 'tcg' | 'kvm';
+        /** @description Labels of the hosts: `key=value,key=value`; all hosts without it */
+        selector?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description The model, and of which hosts */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['CpuBaseline'];
+        };
       };
       default: components['responses']['Problem'];
     };

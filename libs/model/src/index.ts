@@ -10,6 +10,7 @@ export * from './disk-source.js';
 export * from './errors.js';
 export * from './firmware.js';
 export * from './cpu.js';
+export * from './cpu-baseline.js';
 export * from './guest.js';
 export * from './guest-file.js';
 export * from './host.js';

@@ -69,6 +69,7 @@ export const actions = {
   'tokens.revoke': rule('admin'),
   'hosts.list': rule('viewer', 'cluster'),
   'hosts.get': rule('viewer', 'cluster'),
+  'hosts.baseline': rule('viewer', 'cluster'),
   'hosts.metrics': rule('viewer', 'cluster'),
   'hosts.update': rule('admin', 'cluster'),
   'hosts.delete': rule('admin', 'cluster'),

@@ -2,6 +2,7 @@ import type { Type } from '@nestjs/common';
 import { EventsController } from './events.controller.js';
 import { FilesController } from './files.controller.js';
 import { HealthController } from './health.controller.js';
+import { CpuBaselineController } from './cpu-baseline.controller.js';
 import { HostsController } from './hosts.controller.js';
 import { ImagesController } from './images.controller.js';
 import { InstanceDetailsController } from './instance-details.controller.js';
@@ -43,6 +44,7 @@ export const controllers: readonly Type[] = [
   SecurityGroupsController,
   VolumesController,
   HostsController,
+  CpuBaselineController,
   UsageController,
   JoinTokensController,
   TokensController,
