@@ -4,11 +4,12 @@ import { Readable } from 'node:stream';
 import { join } from 'node:path';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { BlobStore } from '@berth/images';
-import { agentConnectedType, watchdogExpiredType, type Capabilities, type CpuModels } from '@berth/model';
+import { agentConnectedType, watchdogExpiredType } from '@berth/model';
 import { disksOf } from '@berth/runtime';
 import type {
   Capabilities,
   CloudInitSeed,
+  CpuModels,
   Digest,
   GuestInfo,
   HostId,
