@@ -177,6 +177,29 @@ describe('?dryRun', () => {
     });
   });
 
+  test('tells what of the memory of a machine that runs changes at once', async () => {
+    const sizes = { memoryMiB: 64, maxMemoryMiB: 256 };
+    const path = `${instances}/${await api.instance('alpha', { isolation: 'vm', image: 'disk', ...sizes })}`;
+    await api.settle();
+    const { spec: machine } = (await api.call('get', path).expect(200)).body as { spec: object };
+    const effects = async (fields: object) => {
+      const { body } = await dry(path, { spec: { ...machine, ...fields } }).expect(200);
+      return (body as { changes: { path: string; effect: string }[] }).changes.map((c) => [c.path, c.effect]);
+    };
+    expect(await effects({ memoryMiB: 256 })).toEqual([['/spec/memoryMiB', 'now']]);
+    expect(await effects({ memoryMiB: 63 })).toEqual([['/spec/memoryMiB', 'nextStart']]);
+    expect(await effects({ memoryMiB: 300, maxMemoryMiB: 300 })).toEqual([
+      ['/spec/maxMemoryMiB', 'nextStart'],
+      ['/spec/memoryMiB', 'nextStart'],
+    ]);
+    await api
+      .call('put', path)
+      .send({ spec: { ...machine, memoryMiB: 128 } })
+      .expect(202);
+    expect(await effects({ memoryMiB: 63 })).toEqual([['/spec/memoryMiB', 'nextStart']]);
+    expect(await effects({ memoryMiB: 64 })).toEqual([['/spec/memoryMiB', 'now']]);
+  });
+
   test('is refused as the change itself would be', async () => {
     const { path, instance } = await at();
     const image = await dry(path, { spec: { ...instance.spec, image: 'disk' } }).expect(400);

@@ -105,6 +105,7 @@ const vm = {
     isolation: 'vm',
     image: 'disk',
     vcpus: 1,
+    maxMemoryMiB: 128,
     userData: '#cloud-config',
     cloudInit: { user: 'dev', sshKeys: [key] },
     watchdog: { action: 'reset' },
@@ -129,9 +130,8 @@ const withPorts = {
 function baseFor(path: readonly (string | number)[]): unknown {
   if (path[1] === 'volumes') return withVolume;
   if (path[1] === 'nics') return withPorts;
-  return ['vcpus', 'userData', 'cloudInit', 'watchdog', 'firmware', 'tpm', 'cpu'].includes(String(path[1]))
-    ? vm
-    : container;
+  const onlyVm = ['vcpus', 'maxMemoryMiB', 'userData', 'cloudInit', 'watchdog', 'firmware', 'tpm', 'cpu'];
+  return onlyVm.includes(String(path[1])) ? vm : container;
 }
 
 function changed(body: unknown, [key, ...rest]: readonly (string | number)[], value: unknown): unknown {

@@ -69,6 +69,24 @@ describe('room of what runs', () => {
     expect(await used()).toEqual({ cpuMillis: 2000, memoryMiB: 100 });
   });
 
+  test('of a machine follows its memory, up to the maximum of its epoch and not below what it began with', async () => {
+    const made = await runs({ ...vm, maxMemoryMiB: 400 });
+    expect(await used()).toMatchObject({ memoryMiB: 100 });
+    const range = { minMemoryMiB: 100, maxMemoryMiB: 400 };
+    await change({ memoryMiB: 300 });
+    expect((await listed()).sizes).toEqual({ vcpus: 2, cpuMillis: null, memoryMiB: 300, ...range });
+    expect(await used()).toMatchObject({ memoryMiB: 300 });
+    await change({ memoryMiB: 500, maxMemoryMiB: 600 });
+    expect((await listed()).sizes).toEqual({ vcpus: 2, cpuMillis: null, memoryMiB: 300, ...range });
+    await change({ memoryMiB: 99 });
+    expect((await listed()).sizes).toMatchObject({ memoryMiB: 300 });
+    await change({ memoryMiB: 100 });
+    expect(await used()).toMatchObject({ memoryMiB: 300 });
+    // Its guest has given back some.
+    await says(made, 5, { vcpus: 2, cpuMillis: null, memoryMiB: 180, ...range });
+    expect(await used()).toMatchObject({ memoryMiB: 180 });
+  });
+
   test('is refused where its host has none, and nothing has changed then', async () => {
     await runs(container);
     await runs(container, 'b');

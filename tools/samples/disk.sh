@@ -4,6 +4,8 @@
 # this kernel has no AHCI, so a seed disk is found on virtio-blk, virtio-scsi or (i440fx) IDE.
 boot_modules='virtio_pci virtio_blk virtio_net isofs button evdev'
 seed_modules='virtio_scsi ata_piix sr_mod'
+# For a machine whose memory can grow.
+memory_modules='virtio_mem'
 
 build_disk() {
   local key kernel boot modules disk
@@ -59,7 +61,7 @@ build_initramfs() {
   install -m 755 "$here/guest/power" "$root/etc/acpi/PWRF/00000080"
   install -m 644 "$here"/guest/{inittab,passwd,group} "$root/etc/"
   depmod -b "$boot" "$version"
-  for list in boot seed; do
+  for list in boot seed memory; do
     local names="${list}_modules" module
     for module in ${!names}; do
       modprobe -d "$boot" -S "$version" --show-depends "$module" | sed -n 's/^insmod \([^ ]*\).*/\1/p'

@@ -155,6 +155,9 @@ export class PlacementFacts {
     if (starting === null) return;
     const sizes = sizesIn(booking(starting));
     this.broughtTo(starting, { volumes: disksOf(starting.workload), sizes, unsettled: [] });
+    // Beyond what it boots with it has what its guest takes: that is looked at once it had time to.
+    if (sizes.memoryMiB > (sizes.minMemoryMiB ?? sizes.memoryMiB))
+      this.offerAt = this.ports.clock.now().getTime() + OFFER_AGAIN_MS;
   }
 
   /** Its memory is on disk: what was made for it to run is to be made again before it goes on. */

@@ -25,7 +25,9 @@ const kept = {
 
 /** What an epoch is to run with: its workload, with the sizes that it is to have. */
 export function booking({ workload, booked: room }: Assignment): Workload {
-  return room === undefined ? workload : { ...workload, ...room };
+  return room === undefined
+    ? workload
+    : { ...workload, maxMemoryMiB: undefined, minMemoryMiB: undefined, ...room };
 }
 
 /** Fields of the spec that take effect at the next start. @param started what the run was started with, where that is known */

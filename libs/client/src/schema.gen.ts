@@ -1432,6 +1432,7 @@ export interface components {
         image: string;
         /** @enum {string} */
         isolation: 'vm' | 'microvm' | 'container';
+        maxMemoryMiB?: number;
         memoryMiB: number;
         /**
          * @default [
@@ -1992,6 +1993,7 @@ export interface components {
         image: string;
         /** @enum {string} */
         isolation: 'vm' | 'microvm' | 'container';
+        maxMemoryMiB?: number;
         memoryMiB: number;
         /**
          * @default [
@@ -2240,6 +2242,7 @@ export interface components {
         image: string;
         /** @enum {string} */
         isolation: 'vm' | 'microvm' | 'container';
+        maxMemoryMiB?: number;
         memoryMiB: number;
         /**
          * @default [
@@ -2407,6 +2410,7 @@ export interface components {
         image: string;
         /** @enum {string} */
         isolation: 'vm' | 'microvm' | 'container';
+        maxMemoryMiB?: number;
         memoryMiB: number;
         /**
          * @default [
@@ -2559,6 +2563,7 @@ export interface components {
         image: string;
         /** @enum {string} */
         isolation: 'vm' | 'microvm' | 'container';
+        maxMemoryMiB?: number;
         memoryMiB: number;
         /**
          * @default [

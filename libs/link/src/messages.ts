@@ -52,6 +52,10 @@ export const Workload = z.strictObject({
   vcpus: z.int().min(1),
   cpuMillis: z.int().min(1).nullable(),
   memoryMiB: z.int().min(1),
+  /** Absent where it does not grow while it runs, and in what an API or a journal of before holds. */
+  maxMemoryMiB: z.int().min(1).optional(),
+  /** As in `Sizes`; only in what is booked. */
+  minMemoryMiB: z.int().min(1).optional(),
   rootVolume: z.strictObject({
     id: VolumeId,
     sizeMiB: z.int().min(1),

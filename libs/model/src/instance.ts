@@ -135,6 +135,15 @@ export const InstanceSpec = z
       .int()
       .min(4)
       .max(16 * 1024 * 1024),
+    /**
+     * Up to so much `memoryMiB` of a vm can grow while it runs, and shrink again to what it began with; absent: it cannot. Its
+     * kernel needs the driver virtio_mem. A change takes effect at the next start.
+     */
+    maxMemoryMiB: z
+      .int()
+      .min(4)
+      .max(16 * 1024 * 1024)
+      .optional(),
     rootDisk: RootDisk.default({ sizeMiB: 1024, pool: 'default' }),
     /** Data volumes of the project (vm), in no order: a guest knows each by its serial number. */
     volumes: z.array(VolumeMount).max(16).default([]),
@@ -211,6 +220,10 @@ export const InstanceSpec = z
         if (s.placement[field] !== 'any')
           refuse('placement', `${field} is only for isolation vm and microvm; leave it out`);
     }
+    if (s.maxMemoryMiB !== undefined && s.isolation !== 'vm')
+      refuse('maxMemoryMiB', "only for isolation vm; leave it out: a container's memory grows without it");
+    if (s.maxMemoryMiB !== undefined && s.maxMemoryMiB < s.memoryMiB)
+      refuse('maxMemoryMiB', `must be at least memoryMiB, ${s.memoryMiB}`);
     s.nics.forEach(({ network }, i) => {
       if (s.nics.findIndex((nic) => nic.network === network) < i)
         ctx.addIssue({

@@ -8,35 +8,40 @@ export const Sizes = z.strictObject({
   /** CPU cap in thousandths of a processor, or null for none. */
   cpuMillis: z.int().min(1).nullable(),
   memoryMiB: z.int().min(1),
+  /** Up to so much the memory of a VM grows while it runs. Absent where it keeps what it began with. */
+  maxMemoryMiB: z.int().min(1).optional(),
+  /** Down to so much it shrinks: what each run of the epoch boots with. There with `maxMemoryMiB`. */
+  minMemoryMiB: z.int().min(1).optional(),
 });
 export type Sizes = z.infer<typeof Sizes>;
-export type SizeField = keyof Sizes;
-export const sizeFields = ['vcpus', 'cpuMillis', 'memoryMiB'] as const satisfies readonly SizeField[];
+/** Sizes that a spec has fields for. */
+export const sizeFields = ['vcpus', 'cpuMillis', 'memoryMiB', 'maxMemoryMiB'] as const;
+export type SizeField = (typeof sizeFields)[number];
 
-/** Sizes that change while it runs. Of the others an epoch keeps what it was placed with. */
-const liveSizes: Readonly<Record<Isolation, readonly SizeField[]>> = {
-  container: ['cpuMillis', 'memoryMiB'],
-  vm: ['cpuMillis'],
-  microvm: ['cpuMillis'],
-};
+type Sized = Pick<InstanceSpec, 'isolation' | 'vcpus' | 'cpuMillis' | 'memoryMiB' | 'maxMemoryMiB'>;
 
-export const isLiveSize = (isolation: Isolation, field: SizeField): boolean =>
-  liveSizes[isolation].includes(field);
-
-type Sized = Pick<InstanceSpec, 'isolation' | 'vcpus' | 'cpuMillis' | 'memoryMiB'>;
-
-export const sizesOf = ({ vcpus, cpuMillis, memoryMiB }: Sized): Sizes => ({
+/** What an epoch has that is placed with this spec. */
+export const sizesOf = ({ vcpus, cpuMillis, memoryMiB, maxMemoryMiB }: Sized): Sizes => ({
   vcpus: vcpus ?? 1,
   cpuMillis: cpuMillis ?? null,
   memoryMiB,
+  ...(maxMemoryMiB === undefined ? {} : { maxMemoryMiB, minMemoryMiB: memoryMiB }),
 });
 
-/** What an epoch that has `has` is to have of a changed spec, without a restart. */
+/** Whether an epoch that has `has` can get this much memory while it runs. */
+const isLiveMemory = (isolation: Isolation, has: Sizes, memoryMiB: number): boolean =>
+  isolation === 'container' ||
+  (has.maxMemoryMiB !== undefined &&
+    memoryMiB >= (has.minMemoryMiB ?? has.memoryMiB) &&
+    memoryMiB <= has.maxMemoryMiB);
+
+/**
+ * What an epoch that has `has` is to have of a changed spec, without a restart: the cap, and memory within its bounds. The
+ * rest stays as it was placed.
+ */
 export function sizesNow(has: Sizes, spec: Sized): Sizes {
-  const wanted = sizesOf(spec);
-  const of = <F extends SizeField>(field: F): Sizes[F] =>
-    isLiveSize(spec.isolation, field) ? wanted[field] : has[field];
-  return { vcpus: of('vcpus'), cpuMillis: of('cpuMillis'), memoryMiB: of('memoryMiB') };
+  const { cpuMillis, memoryMiB } = sizesOf(spec);
+  return { ...has, cpuMillis, ...(isLiveMemory(spec.isolation, has, memoryMiB) ? { memoryMiB } : {}) };
 }
 
 /** What sizes book on a host: vCPUs count whole unless capped; a container without a cap books 100 thousandths. */

@@ -65,17 +65,48 @@ it('changes sizes while it runs where its isolation can', () => {
   ]);
 });
 
+it('changes the memory of a machine within what it began with and its maximum, whatever its spec says since', () => {
+  const has = { vcpus: 1, cpuMillis: null, memoryMiB: 96, minMemoryMiB: 64, maxMemoryMiB: 256 };
+  const effect = (was: object, wanted: object) =>
+    fieldChanges({ spec: spec(was), labels: {} }, { spec: spec(wanted), labels: {} }, has).map((c) => [
+      c.path,
+      c.effect,
+    ]);
+  const max = { maxMemoryMiB: 256 };
+  expect(effect({ ...max, memoryMiB: 96 }, { ...max, memoryMiB: 64 })).toEqual([['/spec/memoryMiB', 'now']]);
+  expect(effect({ ...max, memoryMiB: 96 }, { ...max, memoryMiB: 256 })).toEqual([['/spec/memoryMiB', 'now']]);
+  expect(effect({ ...max, memoryMiB: 96 }, { ...max, memoryMiB: 63 })).toEqual([
+    ['/spec/memoryMiB', 'nextStart'],
+  ]);
+  // A maximum that was asked for since counts with the next start.
+  const higher = { maxMemoryMiB: 512 };
+  expect(effect({ ...max, memoryMiB: 96 }, { ...higher, memoryMiB: 300 })).toEqual([
+    ['/spec/maxMemoryMiB', 'nextStart'],
+    ['/spec/memoryMiB', 'nextStart'],
+  ]);
+  expect(effect({ ...higher, memoryMiB: 300 }, { ...higher, memoryMiB: 200 })).toEqual([
+    ['/spec/memoryMiB', 'now'],
+  ]);
+});
+
 it('says now of exactly the sizes that an epoch is to have at once', () => {
   const some = fc.record({
     isolation: fc.constantFrom('vm' as const, 'container' as const),
     cpuMillis: fc.option(fc.integer({ min: 10, max: 4000 }), { nil: undefined }),
     memoryMiB: fc.integer({ min: 4, max: 64 }),
     vcpus: fc.integer({ min: 1, max: 4 }),
+    moreMiB: fc.option(fc.integer({ min: 0, max: 64 }), { nil: undefined }),
   });
   fc.assert(
     fc.property(some, some, ({ isolation, ...was }, { isolation: _, ...wanted }) => {
-      const of = ({ vcpus, ...rest }: typeof was) =>
-        spec({ isolation, ...rest, ...(isolation === 'vm' ? { vcpus } : {}) });
+      const of = ({ vcpus, moreMiB, ...rest }: typeof was) =>
+        spec({
+          isolation,
+          ...rest,
+          ...(isolation === 'vm'
+            ? { vcpus, maxMemoryMiB: moreMiB === undefined ? undefined : rest.memoryMiB + moreMiB }
+            : {}),
+        });
       const [before, after] = [of(was), of(wanted)];
       const has = sizesOf(before);
       const now = sizesNow(has, after);

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { InstanceSpec } from './instance.js';
-import { isLiveSize, sizeFields } from './sizes.js';
+import { sizeFields, sizesNow, sizesOf } from './sizes.js';
 
 /** When a changed field comes into effect: at once, also while the instance runs, or with its next start. */
 export const ChangeEffect = z.enum(['now', 'nextStart']);
@@ -46,9 +46,13 @@ interface Changing {
 /** Nics come and go only while nothing runs. */
 const nicsPath = /^\/spec\/nics(\/\d+\/(network|address))?$/;
 
-/** Every field that differs, in the order of their paths; an empty list where nothing does. */
-export function fieldChanges(was: Changing, wanted: Changing): FieldChange[] {
-  const sizes = sizeFields.filter((field) => !isLiveSize(was.spec.isolation, field));
+/**
+ * Every field that differs, in the order of their paths; an empty list where nothing does.
+ * @param has what runs of it; when nothing does, what would run of the spec as it was
+ */
+export function fieldChanges(was: Changing, wanted: Changing, has = sizesOf(was.spec)): FieldChange[] {
+  const [now, asked] = [sizesNow(has, wanted.spec), sizesOf(wanted.spec)];
+  const sizes = sizeFields.filter((field) => now[field] !== asked[field]);
   const kept = [...sizes, ...keptByRun].map((field) => `/spec/${field}`);
   return differences('', was, wanted).map(({ path, from, to }) => ({
     path,

@@ -67,6 +67,9 @@ export interface WorkloadSpec extends WorkloadKey {
   /** CPU cap in thousandths of a processor, or null for no cap. */
   readonly cpuMillis: number | null;
   readonly memoryMiB: number;
+  /** Of a VM: it can have up to so much while it runs, and boots with the lesser of them; absent where it keeps what it has. */
+  readonly maxMemoryMiB?: number | undefined;
+  readonly minMemoryMiB?: number | undefined;
   readonly rootVolume: {
     readonly id: VolumeId;
     readonly sizeMiB: number;
@@ -140,7 +143,13 @@ export interface Unsettled {
 }
 
 /** The sizes that a spec asks for. */
-export const sizesIn = ({ vcpus, cpuMillis, memoryMiB }: Sizes): Sizes => ({ vcpus, cpuMillis, memoryMiB });
+export const sizesIn = ({ vcpus, cpuMillis, memoryMiB, maxMemoryMiB, minMemoryMiB }: Sizes): Sizes => ({
+  vcpus,
+  cpuMillis,
+  memoryMiB,
+  ...(maxMemoryMiB === undefined ? {} : { maxMemoryMiB }),
+  ...(minMemoryMiB === undefined ? {} : { minMemoryMiB }),
+});
 
 /** What a runtime finds of one epoch on the host. */
 export interface Held extends WorkloadKey {
@@ -255,7 +264,7 @@ export interface Runtime {
   readonly suspend?: (spec: WorkloadSpec, ctx: StepContext) => Promise<void>;
   /**
    * Puts into effect what can change while a workload runs or is paused: it has exactly these `volumes` then, of these
-   * sizes and within these limits, its root disk has grown, and the sizes that are live for its isolation (model, sizes.ts)
+   * sizes and within these limits, its root disk has grown, and the sizes that change while it runs (model, sizes.ts)
    * are the ones asked for, or say in `unsettled` why not. Nothing else is looked at. A volume that was taken away is
    * held by nobody here. @throws RuntimeError notPrepared when it does not run, noSpace, unsupported
    */

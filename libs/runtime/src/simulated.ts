@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
-import { isLiveSize, sizeFields } from '@berth/model';
+import { sizesNow } from '@berth/model';
 import type {
   ConsoleOpen,
   ExecOpen,
@@ -238,8 +238,10 @@ export class SimulatedRuntime implements Runtime {
     await this.step(ctx, () => {
       const w = this.running(spec);
       w.volumes = this.disksOf(spec);
-      for (const field of sizeFields)
-        if (isLiveSize(spec.isolation, field)) w.spec = { ...w.spec, [field]: spec[field] };
+      w.spec = {
+        ...w.spec,
+        ...sizesNow(sizesIn(w.spec), { ...spec, cpuMillis: spec.cpuMillis ?? undefined }),
+      };
       has = { volumes: w.volumes, sizes: sizesIn(w.spec), unsettled: [] };
       this.host.changed(null);
     });

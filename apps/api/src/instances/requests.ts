@@ -77,8 +77,8 @@ export async function instanceUpdatePreview(
 ): Promise<ChangePreview> {
   refuseUserData(change.spec);
   const update = { ...target, ...change, deadlineSeconds: deps.config.deadlineSeconds.start };
-  const { was, wanted, runs } = await deps.store.instanceUpdatePreview(ctx, update);
-  const changes = fieldChanges(was, wanted);
+  const { was, wanted, runs, has } = await deps.store.instanceUpdatePreview(ctx, update);
+  const changes = fieldChanges(was, wanted, has ?? undefined);
   return { changes, restartRequired: runs && changes.some((c) => c.effect === 'nextStart') };
 }
 

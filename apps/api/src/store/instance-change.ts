@@ -17,7 +17,7 @@ import { instanceOf } from './instance-read.js';
 import { operationEnd, operationOf, operationWrite } from './operations.js';
 import { invalidField, matchVersion, notFound } from './refusals.js';
 import { diskRoom } from './capacity.js';
-import { sizesBook } from './live-sizes.js';
+import { sizesBook, sizesPlaced } from './live-sizes.js';
 import { refuseDetached, refuseReverting } from './snapshot-guards.js';
 import { portsBook } from './published-ports.js';
 import { nicGroupsHold } from './nic-groups.js';
@@ -153,7 +153,9 @@ export async function instanceUpdatePreview(
 ): Promise<UpdatePreview> {
   return inTxUndone(db, async (tx) => {
     const { i, spec, labels } = await updateWrite(tx, ctx, update);
-    return { was: { spec: i.spec, labels: i.labels }, wanted: { spec, labels }, runs: runsOn(i) !== null };
+    const was = { spec: i.spec, labels: i.labels };
+    const runs = runsOn(i) !== null;
+    return { was, wanted: { spec, labels }, runs, has: runs ? await sizesPlaced(tx, i.id) : null };
   });
 }
 

@@ -28,6 +28,11 @@ async function placedRead(tx: Tx, instanceId: InstanceId): Promise<Placed | null
   );
 }
 
+/** What runs of it is to have; null where nothing does. */
+export async function sizesPlaced(tx: Tx, instanceId: InstanceId): Promise<Sizes | null> {
+  return (await placedRead(tx, instanceId))?.sizes ?? null;
+}
+
 /** Of an instance that runs, or is about to: what of its new spec needs no restart is booked. @throws noRoom */
 export async function sizesBook(tx: Tx, instanceId: InstanceId, spec: InstanceSpec): Promise<void> {
   const placed = await placedRead(tx, instanceId);

@@ -314,6 +314,8 @@ export interface UpdatePreview {
   readonly wanted: { readonly spec: InstanceSpec; readonly labels: Readonly<Record<string, string>> };
   /** It runs, or is about to. */
   readonly runs: boolean;
+  /** What that is to have; null where nothing runs. */
+  readonly has: Sizes | null;
 }
 
 export interface InstanceFilter extends PageRequest {

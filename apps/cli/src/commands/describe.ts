@@ -40,7 +40,7 @@ export function instanceText(i: Instance, now: number): string {
   ].filter((part) => part !== null);
   const size = [
     ...cpu,
-    `${spec.memoryMiB} MiB memory`,
+    `${spec.memoryMiB} MiB memory${spec.maxMemoryMiB === undefined ? '' : ` of at most ${spec.maxMemoryMiB}`}`,
     `${spec.rootDisk.sizeMiB} MiB root disk in ${spec.rootDisk.pool}`,
   ];
   const lines: [string, string | null][] = [

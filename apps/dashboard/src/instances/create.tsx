@@ -143,6 +143,10 @@ function Form({
                   placeholder: '100: a tenth of one',
                 })}
             {number('memoryMiB', 'Memory, MiB', '/spec/memoryMiB')}
+            {draft.isolation === 'vm' &&
+              number('maxMemoryMiB', 'Memory it can grow to, MiB', '/spec/maxMemoryMiB', {
+                placeholder: 'as it starts',
+              })}
             {number(
               'diskMiB',
               draft.isolation === 'vm' ? 'Root disk, MiB' : 'Writable layer, MiB',

@@ -12,6 +12,8 @@ export interface Draft {
   readonly tpm: boolean;
   readonly cpuMillis: string;
   readonly memoryMiB: string;
+  /** Of a VM; empty: it keeps what it starts with. */
+  readonly maxMemoryMiB: string;
   readonly diskMiB: string;
   /** The first has the way out. */
   readonly networks: readonly string[];
@@ -35,6 +37,7 @@ export const firstDraft: Draft = {
   tpm: false,
   cpuMillis: '',
   memoryMiB: '128',
+  maxMemoryMiB: '',
   diskMiB: '1024',
   networks: ['default'],
   address: '',
@@ -65,6 +68,7 @@ export function specOf(draft: Draft): SpecInput {
     ...(container ? {} : { vcpus: numberOf(draft.vcpus) }),
     ...(container && draft.cpuMillis !== '' && { cpuMillis: numberOf(draft.cpuMillis) }),
     memoryMiB: numberOf(draft.memoryMiB),
+    ...(!container && draft.maxMemoryMiB !== '' && { maxMemoryMiB: numberOf(draft.maxMemoryMiB) }),
     rootDisk: { sizeMiB: numberOf(draft.diskMiB) },
     nics: draft.networks.map((network, i) => ({
       network,

@@ -216,10 +216,7 @@ function Overview({ instance }: { instance: Instance }) {
                 </span>
               </span>,
             ],
-            [
-              'Size',
-              `${cpus(cpuMillisOf(spec))}, ${mib(spec.memoryMiB)} memory, ${mib(spec.rootDisk.sizeMiB)} disk`,
-            ],
+            ['Size', `${cpus(cpuMillisOf(spec))}, ${memoryOf(spec)}, ${mib(spec.rootDisk.sizeMiB)} disk`],
             ['Wanted', spec.desired],
             [
               'When it ends',
@@ -250,6 +247,9 @@ function Overview({ instance }: { instance: Instance }) {
 }
 
 /** Hosts are for those who may see the cluster; others see their name. */
+const memoryOf = ({ memoryMiB, maxMemoryMiB }: Instance['spec']): string =>
+  `${mib(memoryMiB)} memory${maxMemoryMiB === undefined ? '' : ` (at most ${mib(maxMemoryMiB)})`}`;
+
 function HostName({ host }: { host: string }) {
   const session = useQuery(sessionQuery).data;
   return session?.project === null ? (

@@ -36,6 +36,7 @@ async function machine(): Promise<string[]> {
     vcpus: 1,
     cpuMillis: null,
     memoryMiB: 32,
+    plug: null,
     disk: { path: disk, base: { path: base, format: 'raw' }, cache: 'writeback' },
     scsi: true,
     volumes: [],

@@ -24,7 +24,7 @@ import { domainXml, QUOTA_PERIOD, ROOT_DISK } from '../machine/domain-xml.js';
 import type { MachineSpec, MachineTpm, MachineVolume } from '../machine/machine-spec.js';
 import { scsiName, tuneNames, volumeXml } from '../machine/volume-xml.js';
 import type { QgaTransport } from '../qga/transport.js';
-import { domainName, readAgentPort, readDisk, readMetadata } from '../machine/metadata.js';
+import { domainName, plugDocument, readAgentPort, readDisk, readMetadata } from '../machine/metadata.js';
 import type { AttachedVolume, PluggedVolume } from './attached-disks.js';
 import { displaySocket } from './display-socket.js';
 import { epochFiles, ownEpochDirectory, removeEpochFiles, vncSocket } from './epoch-files.js';
@@ -150,10 +150,11 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
   }
 
   async limits(domain: OwnDomain): Promise<EnforcedLimits> {
-    const { maxMemoryKiB } = await this.#client.info(domain.ref);
+    const memory = await this.monitor(domain).execute('query-memory-size-summary');
+    const { 'base-memory': boot, 'plugged-memory': plugged = 0 } = memory;
     const pid = await this.pid(domain);
     const cpuMillis = pid === null ? null : await cpuCapMillis(pid);
-    return { memoryBytes: Number(maxMemoryKiB) * 1024, cpuMillis, pids: null };
+    return { memoryBytes: boot + plugged, cpuMillis, pids: null };
   }
 
   async blockBytes(domain: OwnDomain): Promise<{ read: number; write: number } | null> {
@@ -315,6 +316,12 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
   async cap({ ref }: OwnDomain, cpuMillis: number | null, ctx: StepContext): Promise<void> {
     const quota = cpuMillis === null ? NO_QUOTA : (cpuMillis * QUOTA_PERIOD) / 1000;
     await this.#client.setGlobalQuota(ref, { period: QUOTA_PERIOD, quota }, callBounds(ctx));
+  }
+
+  async plugMemory({ ref }: OwnDomain, requestedMiB: number, ctx: StepContext): Promise<void> {
+    const device = plugDocument(await this.#client.xml(ref, callBounds(ctx)), requestedMiB);
+    if (device === null) throw new RuntimeError('hostFault', 'libvirt knows of no memory to plug');
+    await this.#client.updateDevice(ref, device, callBounds(ctx));
   }
 
   destroy(domain: OwnDomain, ctx: StepContext): Promise<void> {

@@ -151,6 +151,8 @@ export interface MachineDriver<M extends Machine = Machine> {
   throttle(machine: M, volume: PluggedVolume, limits: VolumeLimits, ctx: StepContext): Promise<void>;
   /** Caps the processor time of a machine that runs, vCPUs and emulator together; null lifts the cap. */
   cap(machine: M, cpuMillis: number | null, ctx: StepContext): Promise<void>;
+  /** Asks the guest of a machine that runs to use so much of the memory that it can be given (`MemoryPlug`). */
+  plugMemory(machine: M, requestedMiB: number, ctx: StepContext): Promise<void>;
   /** Ends it without asking the guest. One that is off already is no error. */
   destroy(machine: M, ctx: StepContext): Promise<void>;
   /** Its end is written down: what was kept only to tell of it may go. */

@@ -3,6 +3,7 @@ import { TPM_DEVICE } from '../machine/machine-spec.js';
 import { QmpError, type ExecuteOptions, type QmpExecutor } from '../qmp/commands.js';
 import { attachedDisks, hasDevice, hasScsi } from './attached-disks.js';
 import { firmwareOf } from './firmware.js';
+import { plugOf } from './memory-plug.js';
 import { MachineShape } from './workload-record.js';
 
 const MIB = 2 ** 20;
@@ -22,6 +23,7 @@ export async function machineShape(qmp: QmpExecutor, bounds: ExecuteOptions): Pr
     machineType: String(type).replace(/-machine$/, ''),
     vcpus: cpus.length,
     memoryMiB: memory['base-memory'] / MIB,
+    plug: await plugOf(qmp, bounds),
     display: await hasDisplay(qmp, bounds),
     firmware: await firmwareOf(qmp, bounds),
     tpm: await hasDevice(qmp, TPM_DEVICE, bounds),

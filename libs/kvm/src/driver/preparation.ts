@@ -3,7 +3,13 @@ import { firmwareKind, type CloudInitSeed, type ImageContent } from '@berth/mode
 import { RuntimeError, type StepContext, timed, type WorkloadNic, type WorkloadSpec } from '@berth/runtime';
 import { CloudConfigError } from '../cloud-init/login.js';
 import { seedOf, writeSeedIso, type SeedNic } from '../cloud-init/seed.js';
-import type { MachineNic, MachineSpec, MachineTpm, MachineVolume } from '../machine/machine-spec.js';
+import {
+  memoryPlug,
+  type MachineNic,
+  type MachineSpec,
+  type MachineTpm,
+  type MachineVolume,
+} from '../machine/machine-spec.js';
 import { inspectBase } from './base-image.js';
 import { cacheMode } from './cache-mode.js';
 import { tpmSocket, vncSocket } from './epoch-files.js';
@@ -107,6 +113,7 @@ export class Preparation implements MachinePreparation {
     const kind = hadFirmware ?? firmwareKind(spec.firmware);
     const firmware = await machineFirmware(kind, spec.rootVolume.id, this.options.volumes);
     await faultPoint('vm.volumes.ready', spec.instanceId);
+    const bootMiB = spec.minMemoryMiB ?? spec.memoryMiB;
     return {
       instanceId: spec.instanceId,
       epoch: spec.epoch,
@@ -117,7 +124,8 @@ export class Preparation implements MachinePreparation {
       cpuMillis: spec.cpuMillis,
       machineType: hadType ?? (await machineTypeOf(spec.rootVolume.id, this.options.volumes)),
       vcpus: spec.vcpus,
-      memoryMiB: spec.memoryMiB,
+      memoryMiB: bootMiB,
+      plug: memoryPlug(bootMiB, spec.memoryMiB, spec.maxMemoryMiB ?? bootMiB),
       watchdog: spec.watchdog ?? null,
       cpuModel: spec.cpuModel ?? null,
       ...shape,

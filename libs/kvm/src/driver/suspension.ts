@@ -55,7 +55,7 @@ export class Suspension<M extends Machine> {
     const volumeId = spec.rootVolume.id;
     const qmp = await this.driver.monitor(machine);
     const memory: MemoryRecord = { volumeId, ...(await machineShape(qmp, callBounds(ctx))) };
-    const target = await this.images.begin(volumeId, memory.memoryMiB);
+    const target = await this.images.begin(volumeId, memory.memoryMiB + (memory.plug?.requestedMiB ?? 0));
     const suspending: SuspendedRecord = { ...before, state: 'suspending', memory };
     await this.records.write(suspending);
     await faultPoint('vm.suspend.recorded', spec.instanceId);

@@ -33,7 +33,13 @@ export const MachineShape = z.strictObject({
   /** With its version, as its QEMU calls it: `pc-q35-7.2`. */
   machineType: z.string().regex(/^[a-z0-9][a-z0-9.-]{0,63}$/),
   vcpus: z.int().min(1),
+  /** What its guest booted with. */
   memoryMiB: z.int().min(1),
+  /** What was suspended before machines could grow cannot. */
+  plug: z
+    .strictObject({ sizeMiB: z.int().min(1), requestedMiB: z.int().min(0) })
+    .nullable()
+    .default(null),
   /** What was suspended before there were displays has none. */
   display: z.boolean().default(false),
   /** What was suspended before there was a choice has a BIOS. */

@@ -185,6 +185,11 @@ export class LibvirtClient extends EventEmitter<ClientEvents> {
     await this.#callLong(Remote.attachDevice, domainArgs(domain).string(document).uint(AFFECT_LIVE), options);
   }
 
+  /** Changes a device of a domain that runs; its definition stays as it is. `document` is the device's XML. */
+  async updateDevice(domain: DomainRef, document: string, options?: CallOptions): Promise<void> {
+    await this.#callLong(Remote.updateDevice, domainArgs(domain).string(document).uint(AFFECT_LIVE), options);
+  }
+
   /** Begins to unplug a device, and waits a few seconds for it. */
   async detachDevice(domain: DomainRef, document: string, options?: CallOptions): Promise<void> {
     await this.#callLong(Remote.detachDevice, domainArgs(domain).string(document).uint(AFFECT_LIVE), options);

@@ -53,6 +53,7 @@ export const Remote = {
   attachDevice: 160,
   detachDevice: 161,
   abortJob: 164,
+  updateDevice: 174,
   create: 196,
   getState: 212,
   setScheduler: 219,

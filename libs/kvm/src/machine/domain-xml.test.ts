@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { domainXml } from './domain-xml.js';
 import type { MachineSpec } from './machine-spec.js';
-import { domainName, readMetadata } from './metadata.js';
+import { domainName, plugDocument, readMetadata } from './metadata.js';
 import { renderXml, xml, XmlError } from './xml.js';
 
 const spec: MachineSpec = {
@@ -18,6 +18,7 @@ const spec: MachineSpec = {
   vcpus: 2,
   cpuMillis: 1500,
   memoryMiB: 64,
+  plug: null,
   disk: { path: '/v/disk.qcow2', base: { path: '/b/base', format: 'raw' }, cache: 'none' },
   scsi: true,
   volumes: [],
@@ -113,6 +114,19 @@ describe('the domain document', () => {
   it('caps the whole machine, and has no tuning without a cap', () => {
     expect(domainXml(spec)).toContain('<global_quota>150000</global_quota>');
     expect(domainXml({ ...spec, cpuMillis: null })).not.toContain('cputune');
+  });
+
+  it('has memory that can be plugged only when told, and asks its guest for some of it anew', () => {
+    expect(domainXml(spec)).not.toMatch(/maxMemory|numa|virtio-mem/);
+    const text = domainXml({ ...spec, plug: { sizeMiB: 256, requestedMiB: 32 } });
+    expect(text).toContain('<maxMemory slots="1" unit="MiB">320</maxMemory>');
+    expect(text).toContain('<memory unit="MiB">320</memory>');
+    expect(text).toContain('<cell id="0" cpus="0-1" memory="64" unit="MiB"/>');
+    const again = plugDocument(text, 8) ?? '';
+    expect(again).toMatch(/^<memory model="virtio-mem">/);
+    expect(again).toContain('<size unit="MiB">256</size>');
+    expect(again).toContain('<requested unit="MiB">8</requested>');
+    expect(plugDocument(domainXml(spec), 8)).toBeNull();
   });
 
   it('carries instance, epoch and host, and a foreign document carries nothing', () => {

@@ -1,11 +1,13 @@
 import { HOST_PASSTHROUGH, type WatchdogAction } from '@berth/model';
 import {
   AGENT_PORT,
+  PLUG_BLOCK_MIB,
   SCREEN_MIB,
   type MachineDisk,
   type MachineFirmware,
   type MachineNic,
   type MachineSpec,
+  type MemoryPlug,
   watchdogHalts,
 } from './machine-spec.js';
 import { domainName, metadataElement } from './metadata.js';
@@ -31,7 +33,7 @@ export function domainXml(spec: MachineSpec): string {
       xml('uuid', {}, spec.uuid),
       xml('title', {}, spec.title),
       xml('metadata', {}, metadataElement(spec)),
-      xml('memory', { unit: 'MiB' }, String(spec.memoryMiB)),
+      memory(spec),
       xml('vcpu', { placement: 'static' }, String(spec.vcpus)),
       cpuTune(spec.cpuMillis),
       xml(
@@ -76,15 +78,46 @@ function cpuTune(cpuMillis: number | null): XmlElement | null {
 }
 
 /** Under KVM the guest sees the host's processor; emulated, the model that starts and runs fastest here. */
-function cpu({ accel, cpuModel }: MachineSpec): XmlElement {
+function cpu(spec: MachineSpec): XmlElement {
+  const { accel, cpuModel } = spec;
   const model = cpuModel ?? (accel === 'kvm' ? HOST_PASSTHROUGH : 'qemu64');
   if (model === HOST_PASSTHROUGH)
-    return xml('cpu', { mode: 'host-passthrough', check: 'none', migratable: 'on' });
-  if (model === 'max') return xml('cpu', { mode: 'maximum', check: 'none', migratable: 'on' });
+    return xml('cpu', { mode: 'host-passthrough', check: 'none', migratable: 'on' }, numa(spec));
+  if (model === 'max') return xml('cpu', { mode: 'maximum', check: 'none', migratable: 'on' }, numa(spec));
   return xml(
     'cpu',
     { mode: 'custom', match: 'exact', check: 'none' },
     xml('model', { fallback: 'forbid' }, model),
+    numa(spec),
+  );
+}
+
+/** What libvirt calls its memory is all that it might have; one that cannot grow has what it boots with. */
+function memory({ memoryMiB, plug }: MachineSpec): XmlElement[] {
+  const all = String(memoryMiB + (plug?.sizeMiB ?? 0));
+  const total = xml('memory', { unit: 'MiB' }, all);
+  return plug === null ? [total] : [xml('maxMemory', { slots: 1, unit: 'MiB' }, all), total];
+}
+
+/** libvirt plugs memory only where it is said which node has what it boots with. */
+function numa({ vcpus, memoryMiB, plug }: MachineSpec): XmlElement | null {
+  if (plug === null) return null;
+  const cpus = vcpus === 1 ? '0' : `0-${vcpus - 1}`;
+  return xml('numa', {}, xml('cell', { id: 0, cpus, memory: memoryMiB, unit: 'MiB' }));
+}
+
+function plugDevice({ sizeMiB, requestedMiB }: MemoryPlug): XmlElement {
+  return xml(
+    'memory',
+    { model: 'virtio-mem' },
+    xml(
+      'target',
+      {},
+      xml('size', { unit: 'MiB' }, String(sizeMiB)),
+      xml('node', {}, '0'),
+      xml('block', { unit: 'MiB' }, String(PLUG_BLOCK_MIB)),
+      xml('requested', { unit: 'MiB' }, String(requestedMiB)),
+    ),
   );
 }
 
@@ -112,6 +145,7 @@ function devices(spec: MachineSpec): XmlElement {
     spec.watchdog === null ? null : watchdog(spec.watchdog),
     spec.scsi ? xml('controller', { type: 'scsi', index: 0, model: 'virtio-scsi' }) : null,
     spec.volumes.map(volumeElement),
+    spec.plug === null ? null : plugDevice(spec.plug),
     // A guest that panics ends its run. It is preserved until that is written down: else libvirt could not tell it from
     // a QEMU that ended by itself.
     xml('panic', { model: 'isa' }),

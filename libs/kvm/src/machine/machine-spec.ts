@@ -20,11 +20,14 @@ export interface MachineSpec {
   readonly vcpus: number;
   /** Cap of all vCPUs and the emulator together, in thousandths of a processor; null for none. */
   readonly cpuMillis: number | null;
+  /** What its guest boots with. */
   readonly memoryMiB: number;
   /** UEFI firmware; null for a BIOS. */
   readonly firmware: MachineFirmware | null;
   /** A TPM 2.0; null for a machine without one. */
   readonly tpm: MachineTpm | null;
+  /** Memory that its guest can be given beside while it runs; null for a machine that keeps what it boots with. */
+  readonly plug: MemoryPlug | null;
   readonly disk: MachineDisk;
   /** Whether it has a SCSI controller, on which volumes are plugged in also while it runs. */
   readonly scsi: boolean;
@@ -70,6 +73,33 @@ export interface MachineTpm {
 
 /** What QEMU calls the device; libvirt calls its first one so by itself. */
 export const TPM_DEVICE = 'tpm0';
+
+/** A virtio-mem device: a range of addresses, of which its guest uses as much as it is asked to (virtio 1.2, 5.15). */
+export interface MemoryPlug {
+  /** The whole range, in steps of what Linux adds at once. */
+  readonly sizeMiB: number;
+  /** What the guest is asked to use of it. */
+  readonly requestedMiB: number;
+}
+
+/** What a guest can be given and asked back for: blocks of this size. */
+export const PLUG_BLOCK_MIB = 2;
+/** What Linux adds at once on x86: of a range, only whole sections of this size are used. */
+const PLUG_SECTION_MIB = 128;
+
+/** The device by which a machine grows from what it boots with. */
+export function memoryPlug(bootMiB: number, nowMiB: number, maxMiB: number): MemoryPlug | null {
+  if (maxMiB <= bootMiB) return null;
+  const sizeMiB = Math.ceil((maxMiB - bootMiB) / PLUG_SECTION_MIB) * PLUG_SECTION_MIB;
+  return { sizeMiB, requestedMiB: plugRequest(bootMiB, nowMiB) };
+}
+
+/** What a guest is asked to use beside what it booted with, for it to have so much: not more, and less than a block less. */
+export const plugRequest = (bootMiB: number, nowMiB: number): number =>
+  Math.max(0, Math.floor((nowMiB - bootMiB) / PLUG_BLOCK_MIB) * PLUG_BLOCK_MIB);
+
+/** What QEMU calls the device. libvirt chooses another name. */
+export const PLUG_DEVICE = 'plug';
 
 export interface MachineDisk {
   /** Writable qcow2 overlay. */

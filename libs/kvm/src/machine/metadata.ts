@@ -46,6 +46,18 @@ export function readDisk(domainXml: string, alias: string): string | null {
   return null;
 }
 
+/** The element of the memory that can be plugged, as text, with another request; null when the domain has none. */
+export function plugDocument(domainXml: string, requestedMiB: number): string | null {
+  for (const memory of parsed(domainXml).getElementsByTagName('memory')) {
+    const requested = memory.getElementsByTagName('requested').item(0);
+    if (memory.getAttribute('model') !== 'virtio-mem' || requested === null) continue;
+    requested.setAttribute('unit', 'MiB');
+    requested.textContent = String(requestedMiB);
+    return new XMLSerializer().serializeToString(memory);
+  }
+  return null;
+}
+
 /** Our metadata of a domain's XML; null when the domain is not ours or the element is not whole. */
 export function readMetadata(domainXml: string): DomainMetadata | null {
   const document = parsed(domainXml);

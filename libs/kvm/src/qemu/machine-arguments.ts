@@ -1,12 +1,15 @@
 import { HOST_PASSTHROUGH } from '@berth/model';
 import {
   AGENT_PORT,
+  PLUG_BLOCK_MIB,
+  PLUG_DEVICE,
   SCREEN_MIB,
   SCSI_CONTROLLER,
   TPM_DEVICE,
   watchdogHalts,
   type MachineFirmware,
   type MachineSpec,
+  type MemoryPlug,
 } from '../machine/machine-spec.js';
 import { directArguments } from './direct-arguments.js';
 import {
@@ -52,7 +55,7 @@ export function machineArguments(spec: MachineSpec, places: ProcessPlaces): stri
     }),
     ...option('-cpu', cpu(spec)),
     ...option('-smp', null, { cpus: spec.vcpus }),
-    ...option('-m', null, { size: `${spec.memoryMiB}M` }),
+    ...memory(spec),
     ...['-uuid', spec.uuid],
     ...option('-rtc', null, { base: 'utc' }),
     ...['-display', 'none'],
@@ -75,6 +78,7 @@ export function machineArguments(spec: MachineSpec, places: ProcessPlaces): stri
     ...(spec.tpm === null ? [] : tpm(spec.tpm.socket)),
     // Last, so that no other device's place depends on it.
     ...(spec.scsi ? option('-device', 'virtio-scsi-pci', { id: SCSI_CONTROLLER }) : []),
+    ...(spec.plug === null ? [] : plugDevice(spec.plug)),
     ...spec.volumes.flatMap(volumeArguments),
     ...(places.memoryDescriptor === null ? [] : ['-incoming', `fd:${places.memoryDescriptor}`]),
   ];
@@ -84,6 +88,28 @@ export function machineArguments(spec: MachineSpec, places: ProcessPlaces): stri
 function cpu({ cpuModel, accel }: MachineSpec): string {
   if (cpuModel === HOST_PASSTHROUGH) return 'host';
   return cpuModel ?? (accel === 'kvm' ? 'host' : 'qemu64');
+}
+
+/** What stands behind the memory that can be plugged. */
+const PLUG_MEMORY = 'plug-memory';
+
+function memory({ memoryMiB, plug }: MachineSpec): string[] {
+  const size = `${memoryMiB}M`;
+  if (plug === null) return option('-m', null, { size });
+  return [
+    ...option('-m', null, { size, maxmem: `${memoryMiB + plug.sizeMiB}M` }),
+    // What no guest uses takes nothing of the host.
+    ...option('-object', 'memory-backend-ram', { id: PLUG_MEMORY, size: `${plug.sizeMiB}M`, reserve: false }),
+  ];
+}
+
+function plugDevice({ requestedMiB }: MemoryPlug): string[] {
+  return option('-device', 'virtio-mem-pci', {
+    id: PLUG_DEVICE,
+    memdev: PLUG_MEMORY,
+    'requested-size': `${requestedMiB}M`,
+    'block-size': `${PLUG_BLOCK_MIB}M`,
+  });
 }
 
 /** Nodes of the two flash chips. */

@@ -30,6 +30,7 @@ const spec: MachineSpec = {
   vcpus: 2,
   cpuMillis: 1500,
   memoryMiB: 64,
+  plug: null,
   disk: { path: '/v/disk.qcow2', base: { path: '/b/base', format: 'raw' }, cache: 'none' },
   scsi: true,
   volumes: [],
@@ -125,6 +126,17 @@ describe("a machine's arguments", () => {
     expect(text).toContain('-blockdev qcow2,node-name=root,file=root-file,backing=base');
     for (const probing of ['-drive', '-hda', '-cdrom', '-net', '-nic', '-serial', '-monitor'])
       expect(args).not.toContain(probing);
+  });
+
+  it('have memory that can be plugged only when told, last of what has a place on the bus', () => {
+    expect(machineArguments(spec, places).join(' ')).not.toMatch(/maxmem|virtio-mem/);
+    const text = machineArguments({ ...spec, plug: { sizeMiB: 256, requestedMiB: 32 } }, places).join(' ');
+    expect(text).toContain(
+      '-m size=64M,maxmem=320M -object memory-backend-ram,id=plug-memory,size=256M,reserve=off',
+    );
+    expect(text).toMatch(
+      /-device virtio-mem-pci,id=plug,memdev=plug-memory,requested-size=32M,block-size=2M(?!.*-pci)/,
+    );
   });
 
   it('take KVM with the host processor only when told', () => {

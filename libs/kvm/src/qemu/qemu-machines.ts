@@ -34,7 +34,7 @@ import { ownGroups } from '../driver/own-groups.js';
 import type { Account } from '../driver/qemu-account.js';
 import { serialInput, type SerialPort, serialSwap } from '../driver/serial-input.js';
 import { callBounds, guard } from '../driver/step-bounds.js';
-import type { MachineSpec, MachineVolume } from '../machine/machine-spec.js';
+import { PLUG_DEVICE, type MachineSpec, type MachineVolume } from '../machine/machine-spec.js';
 import type { QgaTransport } from '../qga/transport.js';
 import type { QmpClient } from '../qmp/client.js';
 import { QmpTransportError } from '../qmp/commands.js';
@@ -163,7 +163,8 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
     const client = await this.#sessions.get(machine, this.#files.socketPath(machine));
     const memory = await client.execute('query-memory-size-summary');
     const { cpuMillis, pids } = await cgroupLimits(this.#cgroup(machine));
-    return { memoryBytes: memory['base-memory'], cpuMillis, pids };
+    const { 'base-memory': boot, 'plugged-memory': plugged = 0 } = memory;
+    return { memoryBytes: boot + plugged, cpuMillis, pids };
   }
 
   async blockBytes(machine: QemuMachine): Promise<{ read: number; write: number } | null> {
@@ -324,6 +325,12 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
 
   async cap(machine: QemuMachine, cpuMillis: number | null): Promise<void> {
     await cgroupLimit(this.#cgroup(machine), { cpuMillis });
+  }
+
+  async plugMemory(machine: QemuMachine, requestedMiB: number, ctx: StepContext): Promise<void> {
+    const client = await this.monitor(machine);
+    const plug = { path: `/machine/peripheral/${PLUG_DEVICE}`, property: 'requested-size' };
+    await client.execute('qom-set', { ...plug, value: requestedMiB * MIB }, callBounds(ctx));
   }
 
   async destroy(machine: QemuMachine): Promise<void> {
