@@ -92,7 +92,7 @@ export class MicrovmPreparation implements MachinePreparation {
       vcpus: spec.vcpus,
       cpuMillis: spec.cpuMillis,
       memoryMiB: spec.memoryMiB,
-    plug: null,
+      plug: null,
       disk: { path, base: { path: boot.blank, format: 'raw' }, cache: await cacheMode(path) },
       scsi: false,
       firmware: null,
