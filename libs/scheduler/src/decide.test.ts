@@ -1,5 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import { Capabilities, type HostId, InstanceSpec, type InstanceId, resourcesOf } from '@berth/model';
+import {
+  Capabilities,
+  type HostId,
+  InstanceSpec,
+  type InstanceId,
+  microvmDiskMiB,
+  microvmMemoryMiB,
+  resourcesOf,
+} from '@berth/model';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decide, judge } from './decide.js';
@@ -233,10 +241,10 @@ const anyHost: fc.Arbitrary<HostSnapshot> = fc
 const anyRequest: fc.Arbitrary<PlacementRequest> = fc
   .record({
     isolation: fc.constantFrom('vm', 'container', 'microvm'),
-    memoryMiB: fc.integer({ min: 4, max: 16_384 }),
+    memoryMiB: fc.integer({ min: microvmMemoryMiB, max: 16_384 }),
     cpuMillis: fc.integer({ min: 10, max: 8000 }),
     zone: fc.option(fc.constantFrom('a', 'b')),
-    sizeMiB: fc.integer({ min: 1, max: 100_000 }),
+    sizeMiB: fc.integer({ min: microvmDiskMiB, max: 100_000 }),
   })
   .map((r) =>
     request({
