@@ -44,8 +44,8 @@ describe.each(['libvirt', 'qemu'] as const)('memory of a machine under %s', (dri
   }, 300_000);
   afterAll(() => host.stop(), 120_000);
 
-  const says = (line: RegExp): Promise<RegExpExecArray> =>
-    eventually(`${line}`, async () => line.exec(await serialText(runtime, spec)) ?? undefined, 120_000);
+  const says = (line: RegExp, ms = 120_000): Promise<RegExpExecArray> =>
+    eventually(`${line}`, async () => line.exec(await serialText(runtime, spec)) ?? undefined, ms);
   const bring = (memoryMiB: number): Promise<WorkloadHas> =>
     runtime.update({ ...spec, memoryMiB }, step(30_000));
   /** What an agent comes to, that asks again until it was taken. */
@@ -65,10 +65,13 @@ describe.each(['libvirt', 'qemu'] as const)('memory of a machine under %s', (dri
     const mark = `mem-${(asked += 1)}`;
     const open = { scrollbackBytes: 0, readOnly: false } as never;
     const line: Terminal = await runtime.console(spec, open, AbortSignal.timeout(120_000));
-    await line.write(
-      Buffer.from(`echo ${mark}=$(sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo).\n`),
-    );
-    const found = await says(new RegExp(`${mark}=(\\d+)\\.`));
+    const asks = `echo ${mark}=$(sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo).\n`;
+    // Its shell may begin after it said that it is ready, and drops what was typed before.
+    const heard = async (): Promise<RegExpExecArray | undefined> => {
+      await line.write(Buffer.from(asks));
+      return says(new RegExp(`${mark}=(\\d+)\\.`), 5_000).catch(() => undefined);
+    };
+    const found = await eventually(mark, heard, 120_000);
     line.close();
     return Number(found[1]) / 1024;
   }

@@ -25,6 +25,8 @@ export interface QmpCommands {
   };
   'query-cpus-fast': { args: undefined; result: readonly QueryCpusFastResult[] };
   'qom-get': { args: QomGetArguments; result: unknown };
+  'qom-set': { args: QomSetArguments; result: Record<string, never> };
+  'query-memory-devices': { args: undefined; result: readonly QueryMemoryDevicesResult[] };
   'migrate-set-parameters': {
     args: MigrateSetParametersArguments | undefined;
     result: Record<string, never>;
@@ -55,11 +57,9 @@ export interface QmpCommands {
   netdev_add: { args: NetdevAddArguments; result: Record<string, never> };
   netdev_del: { args: NetdevDelArguments; result: Record<string, never> };
   'query-hotpluggable-cpus': { args: undefined; result: readonly QueryHotpluggableCpusResult[] };
-  'query-memory-devices': { args: undefined; result: readonly QueryMemoryDevicesResult[] };
   'query-pci': { args: undefined; result: readonly QueryPciResult[] };
   getfd: { args: GetfdArguments; result: Record<string, never> };
   closefd: { args: ClosefdArguments; result: Record<string, never> };
-  'qom-set': { args: QomSetArguments; result: Record<string, never> };
   'blockdev-backup': { args: BlockdevBackupArguments; result: Record<string, never> };
   'blockdev-mirror': { args: BlockdevMirrorArguments; result: Record<string, never> };
   'blockdev-snapshot': { args: BlockdevSnapshotArguments; result: Record<string, never> };
@@ -264,6 +264,17 @@ export interface QomGetArguments {
   readonly path: string;
   readonly property: string;
 }
+export interface QomSetArguments {
+  readonly path: string;
+  readonly property: string;
+  readonly value: unknown;
+}
+export type QueryMemoryDevicesResult =
+  | ({ readonly type: 'dimm' } & QueryMemoryDevicesResultDimm)
+  | ({ readonly type: 'nvdimm' } & QueryMemoryDevicesResultDimm)
+  | ({ readonly type: 'virtio-pmem' } & QueryMemoryDevicesResultVirtioPmem)
+  | ({ readonly type: 'virtio-mem' } & QueryMemoryDevicesResultVirtioMem)
+  | ({ readonly type: 'sgx-epc' } & QueryMemoryDevicesResultSgxEpc);
 export interface MigrateSetParametersArguments {
   readonly 'announce-initial'?: number;
   readonly 'announce-max'?: number;
@@ -559,12 +570,6 @@ export interface QueryHotpluggableCpusResult {
   readonly props: QueryCpusFastResultProps;
   readonly 'qom-path'?: string;
 }
-export type QueryMemoryDevicesResult =
-  | ({ readonly type: 'dimm' } & QueryMemoryDevicesResultDimm)
-  | ({ readonly type: 'nvdimm' } & QueryMemoryDevicesResultDimm)
-  | ({ readonly type: 'virtio-pmem' } & QueryMemoryDevicesResultVirtioPmem)
-  | ({ readonly type: 'virtio-mem' } & QueryMemoryDevicesResultVirtioMem)
-  | ({ readonly type: 'sgx-epc' } & QueryMemoryDevicesResultSgxEpc);
 export interface QueryPciResult {
   readonly bus: number;
   readonly devices: readonly QueryPciResultDevices[];
@@ -574,11 +579,6 @@ export interface GetfdArguments {
 }
 export interface ClosefdArguments {
   readonly fdname: string;
-}
-export interface QomSetArguments {
-  readonly path: string;
-  readonly property: string;
-  readonly value: unknown;
 }
 export interface BlockdevBackupArguments {
   readonly 'job-id'?: string;
@@ -996,6 +996,18 @@ export interface QueryCpusFastResultProps {
   readonly 'cluster-id'?: number;
   readonly 'core-id'?: number;
   readonly 'thread-id'?: number;
+}
+export interface QueryMemoryDevicesResultDimm {
+  readonly data: QueryMemoryDevicesResultDimmData;
+}
+export interface QueryMemoryDevicesResultVirtioPmem {
+  readonly data: QueryMemoryDevicesResultVirtioPmemData;
+}
+export interface QueryMemoryDevicesResultVirtioMem {
+  readonly data: QueryMemoryDevicesResultVirtioMemData;
+}
+export interface QueryMemoryDevicesResultSgxEpc {
+  readonly data: QueryMemoryDevicesResultSgxEpcData;
 }
 export type MigrateSetParametersArgumentsTlsCreds = string | null;
 export type MigrateSetParametersArgumentsMultifdCompression = 'none' | 'zlib' | 'zstd';
@@ -1743,18 +1755,6 @@ export interface NetdevAddArgumentsVhostVdpa {
   readonly queues?: number;
   readonly 'x-svq'?: boolean;
 }
-export interface QueryMemoryDevicesResultDimm {
-  readonly data: QueryMemoryDevicesResultDimmData;
-}
-export interface QueryMemoryDevicesResultVirtioPmem {
-  readonly data: QueryMemoryDevicesResultVirtioPmemData;
-}
-export interface QueryMemoryDevicesResultVirtioMem {
-  readonly data: QueryMemoryDevicesResultVirtioMemData;
-}
-export interface QueryMemoryDevicesResultSgxEpc {
-  readonly data: QueryMemoryDevicesResultSgxEpcData;
-}
 export interface QueryPciResultDevices {
   readonly bus: number;
   readonly slot: number;
@@ -1926,6 +1926,39 @@ export interface QueryBlockstatsResultDriverSpecificNvme {
 }
 export type QueryCpusFastResultS390xCpuState =
   'uninitialized' | 'stopped' | 'check-stop' | 'operating' | 'load';
+export interface QueryMemoryDevicesResultDimmData {
+  readonly id?: string;
+  readonly addr: number;
+  readonly size: number;
+  readonly slot: number;
+  readonly node: number;
+  readonly memdev: string;
+  readonly hotplugged: boolean;
+  readonly hotpluggable: boolean;
+}
+export interface QueryMemoryDevicesResultVirtioPmemData {
+  readonly id?: string;
+  readonly memaddr: number;
+  readonly size: number;
+  readonly memdev: string;
+}
+export interface QueryMemoryDevicesResultVirtioMemData {
+  readonly id?: string;
+  readonly memaddr: number;
+  readonly 'requested-size': number;
+  readonly size: number;
+  readonly 'max-size': number;
+  readonly 'block-size': number;
+  readonly node: number;
+  readonly memdev: string;
+}
+export interface QueryMemoryDevicesResultSgxEpcData {
+  readonly id?: string;
+  readonly memaddr: number;
+  readonly size: number;
+  readonly node: number;
+  readonly memdev: string;
+}
 export interface MigrateSetParametersArgumentsBlockBitmapMappingBitmaps {
   readonly name: string;
   readonly alias: string;
@@ -2074,39 +2107,6 @@ export interface ObjectAddArgumentsThrottleGroupLimits {
   readonly 'iops-size'?: number;
 }
 export type ObjectAddArgumentsTlsCredsAnonEndpoint = 'client' | 'server';
-export interface QueryMemoryDevicesResultDimmData {
-  readonly id?: string;
-  readonly addr: number;
-  readonly size: number;
-  readonly slot: number;
-  readonly node: number;
-  readonly memdev: string;
-  readonly hotplugged: boolean;
-  readonly hotpluggable: boolean;
-}
-export interface QueryMemoryDevicesResultVirtioPmemData {
-  readonly id?: string;
-  readonly memaddr: number;
-  readonly size: number;
-  readonly memdev: string;
-}
-export interface QueryMemoryDevicesResultVirtioMemData {
-  readonly id?: string;
-  readonly memaddr: number;
-  readonly 'requested-size': number;
-  readonly size: number;
-  readonly 'max-size': number;
-  readonly 'block-size': number;
-  readonly node: number;
-  readonly memdev: string;
-}
-export interface QueryMemoryDevicesResultSgxEpcData {
-  readonly id?: string;
-  readonly memaddr: number;
-  readonly size: number;
-  readonly node: number;
-  readonly memdev: string;
-}
 export interface QueryPciResultDevicesClassInfo {
   readonly desc?: string;
   readonly class: number;
