@@ -43,7 +43,7 @@ export class PlacementFacts {
 
   constructor(
     readonly record: PlacementRecord,
-    private readonly ports: Pick<WorkerPorts, 'clock' | 'journal' | 'log' | 'bootId'>,
+    private readonly ports: Pick<WorkerPorts, 'clock' | 'journal' | 'log' | 'bootId' | 'disksKnown'>,
   ) {}
 
   get key(): WorkloadKey {
@@ -142,6 +142,7 @@ export class PlacementFacts {
     this.inEffect = liveText(assignment);
     this.revision = assignment.revision;
     this.volumes = has?.volumes ?? [{ id, sizeMiB }];
+    this.ports.disksKnown();
     this.sizes = has?.sizes ?? null;
     const unsettled = has?.unsettled ?? [];
     this.offerAt = unsettled.length === 0 ? null : this.ports.clock.now().getTime() + OFFER_AGAIN_MS;

@@ -85,6 +85,7 @@ export class Placements {
       report: (body) => o.report(body),
       predecessors: (key) => this.lowerEpochs(key),
       changed: (key) => this.wakeSiblings(key),
+      disksKnown: () => this.tombstones.wake(),
       removed: (key) => this.forget(key),
     };
   }

@@ -34,6 +34,8 @@ export interface WorkerPorts {
   predecessors(key: WorkloadKey): readonly Predecessor[];
   /** The epoch is over: others of the instance may wait for that. */
   changed(key: WorkloadKey): void;
+  /** Which disks it has is known by now: orders to remove others may wait for that. */
+  disksKnown(): void;
   /** The epoch's tombstone is carried out: forget it. */
   removed(key: WorkloadKey): Promise<void>;
 }
