@@ -7,17 +7,14 @@ import { relative } from 'node:path';
 import { build } from 'esbuild';
 
 const dist = `${process.cwd()}/dist`;
-const noMap = Buffer.from('{"version":3,"sources":[""],"mappings":"A"}').toString('base64');
 
 /** How files are read: ours keep their own `import.meta.url`, as some look for what is beside them. */
 const files = {
   name: 'files',
   setup(bundle) {
-    bundle.onLoad({ filter: /\.[cm]?js$/ }, async ({ path }) => {
+    bundle.onLoad({ filter: /\.js$/ }, async ({ path }) => {
+      if (path.includes('/node_modules/')) return undefined;
       const text = await readFile(path, 'utf8');
-      // Nobody reads the source of a library by our maps, which would be larger than the program and are read at each start.
-      if (path.includes('/node_modules/'))
-        return { contents: `${text}\n//# sourceMappingURL=data:application/json;base64,${noMap}` };
       const url = `(new URL(${JSON.stringify(relative(dist, path))}, import.meta.url).href)`;
       return { contents: text.replaceAll('import.meta.url', url) };
     });
