@@ -3,7 +3,7 @@ import type { CloneOrder, ReportBody } from '@berth/link';
 import { RuntimeError, type StepContext } from '@berth/runtime';
 import type { Clock } from './clock.js';
 import type { AgentLog } from './log.js';
-import { failureOf } from './retry.js';
+import { troubleOf } from './retry.js';
 import type { Runtimes } from './runtimes.js';
 import { Turns, type Errand } from './turns.js';
 
@@ -119,13 +119,8 @@ export class CloneOrders {
   }
 
   private failed(one: Order, error: unknown): void {
-    const { code, message, remedy } = failureOf(error);
-    const trouble = {
-      code,
-      message: message.slice(0, 2000),
-      ...(remedy === null ? {} : { remedy: remedy.slice(0, 2000) }),
-    };
-    if (final.has(code) || one.attempts + 1 >= attemptsToClone)
+    const trouble = troubleOf(error);
+    if (final.has(trouble.code) || one.attempts + 1 >= attemptsToClone)
       return this.finish(one, { state: 'failed', ...trouble });
     this.turns.later(one);
     this.say(one, { state: 'retrying', ...trouble });

@@ -66,6 +66,20 @@ export function failureOf(error: unknown): { code: string; message: string; reme
   };
 }
 
+/** The same as the report on an order says it, cut to what such a report may hold. */
+export function troubleOf(error: unknown): {
+  readonly code: string;
+  readonly message: string;
+  readonly remedy?: string;
+} {
+  const { code, message, remedy } = failureOf(error);
+  return {
+    code,
+    message: message.slice(0, 2000),
+    ...(remedy === null ? {} : { remedy: remedy.slice(0, 2000) }),
+  };
+}
+
 function remedyOf(error: unknown, depth = 0): string | null {
   if (!(error instanceof Error) || depth > 8) return null;
   const { remedy } = error as { remedy?: unknown };

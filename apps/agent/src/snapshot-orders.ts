@@ -5,7 +5,7 @@ import type { SnapshotFacet, SnapshotOf, StepContext } from '@berth/runtime';
 import type { Clock } from './clock.js';
 import type { AgentLog } from './log.js';
 import type { Placements } from './placements.js';
-import { failureOf } from './retry.js';
+import { troubleOf } from './retry.js';
 import { Turns, type Errand } from './turns.js';
 
 type Outcome = Extract<ReportBody, { kind: 'snapshot' }>['outcome'];
@@ -118,13 +118,8 @@ export class SnapshotOrders {
 
   private async failed(one: Order, error: unknown, ctx: StepContext): Promise<void> {
     const { order } = one;
-    const { code, message, remedy } = failureOf(error);
-    const trouble = {
-      code,
-      message: message.slice(0, 2000),
-      ...(remedy === null ? {} : { remedy: remedy.slice(0, 2000) }),
-    };
-    const givenUp = final.has(code) || (order.verb === 'take' && one.attempts + 1 >= attemptsToTake);
+    const trouble = troubleOf(error);
+    const givenUp = final.has(trouble.code) || (order.verb === 'take' && one.attempts + 1 >= attemptsToTake);
     if (givenUp && order.verb !== 'remove' && (await this.cleared(order, ctx)))
       return this.finish(one, { state: 'failed', ...trouble });
     this.turns.later(one);

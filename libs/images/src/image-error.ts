@@ -19,6 +19,19 @@ export type ImageErrorCode =
   /** The host could not do it (disk full, program missing). */
   | 'hostFault';
 
+/** Whose fault a refusal is, in the words of the runtimes that pass it on. */
+const blames = {
+  badArchive: 'badImage',
+  badDigest: 'badImage',
+  badLayer: 'badImage',
+  badDisk: 'badImage',
+  unsupported: 'badImage',
+  tooLarge: 'badImage',
+  missingBlob: 'imageMissing',
+  deadline: 'deadline',
+  hostFault: 'hostFault',
+} as const satisfies Readonly<Record<ImageErrorCode, string>>;
+
 /** An expected failure in this room. After it nothing half-made is visible. */
 export class ImageError extends Error {
   constructor(
@@ -30,5 +43,9 @@ export class ImageError extends Error {
   ) {
     super(message, options);
     this.name = 'ImageError';
+  }
+
+  get blame(): (typeof blames)[ImageErrorCode] {
+    return blames[this.code];
   }
 }

@@ -35,18 +35,34 @@ export async function operationSettled(
   });
 }
 
-/** The answer to a mutation of an instance: waits if asked, names the operation in `Location`. */
+interface Wait {
+  readonly seconds: number;
+  readonly gone: AbortSignal;
+}
+
+/** Waits if asked, and names the operation in `Location`. */
+async function settled(
+  deps: Pick<HttpDeps, 'store' | 'ledger'>,
+  reply: FastifyReply,
+  begun: Operation,
+  wait: Wait,
+): Promise<Operation> {
+  const operation = await operationSettled(deps, begun, wait.seconds, wait.gone);
+  void reply.header('location', `/v1/operations/${operation.id}`);
+  return operation;
+}
+
+/** The answer to a mutation of an instance. */
 export async function accepted(
   deps: Pick<HttpDeps, 'store' | 'ledger' | 'traces'>,
   reply: FastifyReply,
   change: { readonly operation: Operation; readonly instance: Instance | null },
-  wait: { readonly seconds: number; readonly gone: AbortSignal },
+  wait: Wait,
 ): Promise<Accepted> {
   deps.traces.request(change.operation.id, reply.elapsedTime);
-  const operation = await operationSettled(deps, change.operation, wait.seconds, wait.gone);
+  const operation = await settled(deps, reply, change.operation, wait);
   const moved = operation !== change.operation;
   const instance = moved ? await deps.store.instanceById(operation.target.id as InstanceId) : change.instance;
-  void reply.header('location', `/v1/operations/${operation.id}`);
   if (instance !== null) void reply.header('etag', etagOf(instance));
   return { operation, instance };
 }
@@ -64,10 +80,9 @@ export async function imageAccepted(
   deps: Pick<HttpDeps, 'store' | 'ledger'>,
   reply: FastifyReply,
   begun: Operation,
-  wait: { readonly seconds: number; readonly gone: AbortSignal },
+  wait: Wait,
 ): Promise<ImageAccepted> {
-  const operation = await operationSettled(deps, begun, wait.seconds, wait.gone);
-  void reply.header('location', `/v1/operations/${operation.id}`);
+  const operation = await settled(deps, reply, begun, wait);
   if (operation.state !== 'succeeded') return { operation, image: null };
   const project = await deps.store.projectGet(operation.project);
   const image = project === null ? null : await deps.store.imageGet(project.id, operation.target.name);
@@ -85,10 +100,9 @@ export async function volumeAccepted(
   deps: Pick<HttpDeps, 'store' | 'ledger'>,
   reply: FastifyReply,
   begun: Operation,
-  wait: { readonly seconds: number; readonly gone: AbortSignal },
+  wait: Wait,
 ): Promise<VolumeAccepted> {
-  const operation = await operationSettled(deps, begun, wait.seconds, wait.gone);
-  void reply.header('location', `/v1/operations/${operation.id}`);
+  const operation = await settled(deps, reply, begun, wait);
   const project = await deps.store.projectGet(operation.project);
   const volume = project === null ? null : await deps.store.volumeGet(project.id, operation.target.id);
   if (volume !== null) void reply.header('etag', etagOf(volume));

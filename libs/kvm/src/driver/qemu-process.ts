@@ -1,6 +1,7 @@
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { isAlive, processIdentity, type ProcessIdentity } from '@berth/linux';
 import type { VolumeId } from '@berth/model';
+import { RuntimeError } from '@berth/runtime';
 import { isBelowContainers } from '../qemu/vm-uids.js';
 
 /** Finds the QEMU processes of domains by the UUID on their command line; libvirt's API does not tell the pid. */
@@ -34,7 +35,7 @@ export async function argumentsOf(pid: number): Promise<string[]> {
 }
 
 /** Pid of a QEMU that has this volume, whichever driver started it; null when none has. */
-export async function machineWith(volumeId: VolumeId): Promise<number | null> {
+async function machineWith(volumeId: VolumeId): Promise<number | null> {
   for (const name of await readdir('/proc')) {
     if (!/^\d+$/.test(name)) continue;
     const args = await argumentsOf(Number(name));
@@ -47,6 +48,16 @@ export async function machineWith(volumeId: VolumeId): Promise<number | null> {
     if (identity !== null && isAlive(identity)) return identity.pid;
   }
   return null;
+}
+
+/** Whatever the records say: what a QEMU has open is not changed under it. @throws RuntimeError hostFault */
+export async function refuseUsed(
+  volumeId: VolumeId,
+  options: { readonly remedy?: string } = {},
+): Promise<void> {
+  const user = await machineWith(volumeId);
+  if (user !== null)
+    throw new RuntimeError('hostFault', `volume ${volumeId} is in use by QEMU, process ${user}`, options);
 }
 
 /** Whether a process has a file open whose path holds this text. One that ends meanwhile has none. */

@@ -10,7 +10,7 @@ import {
 import type { Freezes } from './freezes.js';
 import { runningOf, type Machine, type MachineDriver } from './machine-driver.js';
 import type { DiskVolumes } from './ports.js';
-import { machineWith } from './qemu-process.js';
+import { refuseUsed } from './qemu-process.js';
 import type { Settlement } from './settlement.js';
 import { conclude, type FreezeWitness, type Witness } from './snapshot-conclusion.js';
 import { removeLive, takeLive } from './snapshot-disks.js';
@@ -237,13 +237,6 @@ const atRest = (workload: WorkloadRecord | null): Made['of'] =>
   isSuspended(workload)
     ? { guest: 'suspended' }
     : { guest: 'off', closed: workload?.state === 'ended' && workload.closed };
-
-/** Whatever the records say: what a QEMU has open is not changed under it. @throws RuntimeError hostFault */
-async function refuseUsed(volumeId: VolumeId): Promise<void> {
-  const user = await machineWith(volumeId);
-  if (user !== null)
-    throw new RuntimeError('hostFault', `volume ${volumeId} is in use by QEMU, process ${user}`);
-}
 
 /** @throws RuntimeError noSuchSnapshot, unsupported, noSpace, hostFault */
 async function diskFaults<T>(work: () => Promise<T>): Promise<T> {

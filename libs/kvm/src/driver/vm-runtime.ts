@@ -37,7 +37,7 @@ import type { VmRuntimeOptions } from './ports.js';
 import { askToEnd } from './power-button.js';
 import { PowerWishes } from './power-wishes.js';
 import { Preparation, type MachinePreparation } from './preparation.js';
-import { machineWith } from './qemu-process.js';
+import { refuseUsed } from './qemu-process.js';
 import { watchedTerminal } from './run-end.js';
 import { SerialLines } from './serial-lines.js';
 import { SerialLogs } from './serial-log.js';
@@ -53,6 +53,8 @@ import { WorkloadRecords, type WorkloadRecord } from './workload-record.js';
 
 /** A look that failed is repeated so late: its driver may be away for a moment, or a call took too long. */
 const LOOK_AGAIN_MS = 1_000;
+
+const stopFirst = { remedy: 'stop the instance first' } as const;
 
 type TerminalArguments = Parameters<typeof watchedTerminal> extends [unknown, ...infer A] ? A : never;
 
@@ -242,11 +244,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
 
   async removeVolume(volumeId: VolumeId, ctx: StepContext): Promise<void> {
     await hostFaults(async () => {
-      const user = await machineWith(volumeId);
-      if (user !== null)
-        throw new RuntimeError('hostFault', `volume ${volumeId} is in use by QEMU, process ${user}`, {
-          remedy: 'stop the instance first',
-        });
+      await refuseUsed(volumeId, stopFirst);
       guard(ctx);
       await this.options.volumes.remove(volumeId);
       await faultPoint('vm.volume.removed', volumeId);
@@ -260,11 +258,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
       throw new RuntimeError('notPrepared', `volume ${clone.sourceId} has no disk on this host yet`, {
         remedy: 'start an instance with it once, or create an empty volume',
       });
-    const user = await machineWith(clone.sourceId);
-    if (user !== null)
-      throw new RuntimeError('hostFault', `volume ${clone.sourceId} is in use by QEMU, process ${user}`, {
-        remedy: 'stop the instance first',
-      });
+    await refuseUsed(clone.sourceId, stopFirst);
     await faultPoint('vm.clone.begun', clone.volumeId);
     await poolFaults(`volume ${clone.volumeId}`, () =>
       volumes.cloneDataDisk({ ...clone, progress, signal: ctx.signal }),

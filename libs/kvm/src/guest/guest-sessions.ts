@@ -21,25 +21,13 @@ export class GuestSessions {
       return await use(await shared.opening);
     } finally {
       shared.users -= 1;
-      if (shared.users === 0) {
-        this.#drop(text, shared);
-        void shared.opening.then(
-          (session) => session.close(),
-          () => undefined,
-        );
-      }
+      if (shared.users === 0) this.#end(text, shared);
     }
   }
 
   /** Ends all of them; the guests end what was begun by them. */
   close(): void {
-    for (const [text, shared] of this.#shared) {
-      this.#drop(text, shared);
-      void shared.opening.then(
-        (session) => session.close(),
-        () => undefined,
-      );
-    }
+    for (const [text, shared] of this.#shared) this.#end(text, shared);
   }
 
   #open(text: string, key: WorkloadKey): Shared {
@@ -51,6 +39,14 @@ export class GuestSessions {
       () => this.#drop(text, shared),
     );
     return shared;
+  }
+
+  #end(text: string, shared: Shared): void {
+    this.#drop(text, shared);
+    void shared.opening.then(
+      (session) => session.close(),
+      () => undefined,
+    );
   }
 
   #drop(text: string, shared: Shared): void {

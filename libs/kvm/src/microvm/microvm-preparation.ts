@@ -1,14 +1,8 @@
 import { chmod } from 'node:fs/promises';
 import { faultPoint } from '@berth/faults';
-import { ImageError, type ImageErrorCode } from '@berth/images';
+import { ImageError } from '@berth/images';
 import { writeFileAtomic } from '@berth/linux';
-import {
-  RuntimeError,
-  timed,
-  type RuntimeErrorCode,
-  type StepContext,
-  type WorkloadSpec,
-} from '@berth/runtime';
+import { RuntimeError, timed, type StepContext, type WorkloadSpec } from '@berth/runtime';
 import { cacheMode } from '../driver/cache-mode.js';
 import { freshRecord, tapsFor, type MachinePreparation, type Shape } from '../driver/preparation.js';
 import { checkReachable, type Account } from '../driver/qemu-account.js';
@@ -146,21 +140,9 @@ function ociImage(spec: WorkloadSpec): OciImage {
   });
 }
 
-const CODES: Readonly<Record<ImageErrorCode, RuntimeErrorCode>> = {
-  badArchive: 'badImage',
-  badDigest: 'badImage',
-  badLayer: 'badImage',
-  badDisk: 'badImage',
-  unsupported: 'badImage',
-  tooLarge: 'badImage',
-  missingBlob: 'imageMissing',
-  deadline: 'deadline',
-  hostFault: 'hostFault',
-};
-
 /** The image room's faults in the words of a runtime; what is none of its own stays as it is. */
 function rootFault(error: unknown): unknown {
   if (!(error instanceof ImageError)) return error;
-  const { message, remedy } = error;
-  return new RuntimeError(CODES[error.code], message, { cause: error, remedy });
+  const { blame, message, remedy } = error;
+  return new RuntimeError(blame, message, { cause: error, remedy });
 }

@@ -5,7 +5,7 @@ import {
   qmpChardev,
   ROOT_NODE,
   rootNodes,
-  sandbox,
+  beginning,
   SERIAL_CHARDEV,
   type ProcessPlaces,
 } from './machine-parts.js';
@@ -26,11 +26,7 @@ export const DIRECT_PORTS = { log: 'berth.log', exit: 'berth.exit', host: 'berth
  */
 export function directArguments(spec: MachineSpec, boot: DirectBoot, places: ProcessPlaces): string[] {
   return [
-    ...option('-name', null, { guest: spec.title }),
-    '-nodefaults',
-    '-no-user-config',
-    '-S',
-    ...sandbox,
+    ...beginning(spec),
     // There is nothing in it that should boot twice: a reboot is an end.
     ...option('-action', null, { reboot: 'shutdown', shutdown: 'pause', panic: 'pause' }),
     ...option('-machine', null, {

@@ -17,7 +17,7 @@ import {
   nicArguments,
   qmpChardev,
   rootNodes,
-  sandbox,
+  beginning,
   SERIAL_CHARDEV,
   AGENT_CHARDEV,
   ROOT_NODE,
@@ -34,11 +34,7 @@ import { volumeArguments } from './volume-devices.js';
 export function machineArguments(spec: MachineSpec, places: ProcessPlaces): string[] {
   if (spec.direct !== undefined) return directArguments(spec, spec.direct, places);
   return [
-    ...option('-name', null, { guest: spec.title }),
-    '-nodefaults',
-    '-no-user-config',
-    '-S',
-    ...sandbox,
+    ...beginning(spec),
     ...option('-action', null, {
       reboot: 'reset',
       shutdown: 'pause',

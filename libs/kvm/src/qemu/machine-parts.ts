@@ -32,12 +32,21 @@ export const ROOT_NODE = 'root';
 export const AGENT_CHARDEV = 'agent0';
 
 /** What QEMU may not do, whatever its guest makes of it. */
-export const sandbox = option('-sandbox', 'on', {
+const sandbox = option('-sandbox', 'on', {
   obsolete: 'deny',
   elevateprivileges: 'deny',
   spawn: 'deny',
   resourcecontrol: 'deny',
 });
+
+/** How a machine is called, and that it has nothing that is not asked for and begins frozen. */
+export const beginning = ({ title }: Pick<MachineSpec, 'title'>): string[] => [
+  ...option('-name', null, { guest: title }),
+  '-nodefaults',
+  '-no-user-config',
+  '-S',
+  ...sandbox,
+];
 
 /** Formats are stated all the way down, so that nothing a guest wrote is ever probed. */
 export function rootNodes({ disk }: Pick<MachineSpec, 'disk'>): string[] {
