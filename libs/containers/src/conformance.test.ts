@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, it } from 'vitest';
-import { type ConformanceHarness, conformanceCases } from '@berth/runtime/conformance';
+import { type ConformanceHarness, conformanceCases, ofWholeMachines } from '@berth/runtime/conformance';
 import { Netlink, cgroupCreate, processIdentity, run, signalProcess } from '@berth/linux';
 import type { WorkloadSpec } from '@berth/runtime';
 import { VolumePool } from '@berth/storage';
@@ -76,15 +76,5 @@ describe('the container runtime', () => {
     },
   };
 
-  for (const { name, run } of conformanceCases(
-    'console',
-    'display',
-    'suspend',
-    'volumes',
-    'reset',
-    'watchdog',
-    'guest',
-    'snapshots',
-  ))
-    it(name, () => run(harness), 60_000);
+  for (const { name, run } of conformanceCases(...ofWholeMachines)) it(name, () => run(harness), 60_000);
 });

@@ -1,11 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { firmwareFacet, type FirmwareSpec, type SnapshotId, type VolumeId } from '@berth/model';
 import type { SnapshotOf, WorkloadSpec } from '@berth/runtime';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createQemuRuntime, type LibvirtRuntime, type QemuRuntime } from '../index.js';
 import { eventually, qemuArguments, serialText, step, TestHost } from '../testing/host.js';
 import { uefiDisk } from '../testing/uefi-disk.js';
 import { isVmUid } from '../qemu/vm-uids.js';
@@ -14,16 +13,12 @@ import { firmwareKinds, machineFirmware } from './firmware.js';
 /* Both drivers over the same volumes. The guest counts its boots in the firmware's variables, not on its disk. */
 const BOOT_MS = 120_000;
 let host: TestHost;
-let drivers: { libvirt: LibvirtRuntime; qemu: QemuRuntime };
+let drivers: ReturnType<TestHost['drivers']>;
 let disk: Buffer;
 beforeAll(async () => {
   disk = await uefiDisk();
   host = await TestHost.start();
-  const own = join(host.dir, 'qemu');
-  for (const dir of ['', 'state', 'run', 'log']) mkdirSync(join(own, dir), { mode: 0o711 });
-  const [stateDir, runDir, logDir] = [join(own, 'state'), join(own, 'run'), join(own, 'log')];
-  const qemu = createQemuRuntime({ ...host.parts(), stateDir, runDir, logDir });
-  drivers = { libvirt: host.runtime(), qemu };
+  drivers = host.drivers();
 });
 afterAll(async () => {
   await drivers.qemu.close();

@@ -1,21 +1,16 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { run } from '@berth/linux';
 import type { Observation, WorkloadSpec } from '@berth/runtime';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createQemuRuntime, type LibvirtRuntime, type QemuRuntime } from '../index.js';
 import { eventually, serialText, step, TestHost } from '../testing/host.js';
 
 /* Both drivers over the same volumes, each with its own records, as on a host. */
 let host: TestHost;
-let drivers: { libvirt: LibvirtRuntime; qemu: QemuRuntime };
+let drivers: ReturnType<TestHost['drivers']>;
 beforeAll(async () => {
   host = await TestHost.start();
-  const own = join(host.dir, 'qemu');
-  for (const dir of ['', 'state', 'run', 'log']) mkdirSync(join(own, dir), { mode: 0o711 });
-  const [stateDir, runDir, logDir] = [join(own, 'state'), join(own, 'run'), join(own, 'log')];
-  const qemu = createQemuRuntime({ ...host.parts(), stateDir, runDir, logDir });
-  drivers = { libvirt: host.runtime(), qemu };
+  drivers = host.drivers();
 });
 afterAll(async () => {
   await drivers.qemu.close();

@@ -1,7 +1,7 @@
 import { run } from '@berth/linux';
 import { storageErrorType } from '@berth/model';
 import { VolumePool } from '@berth/storage';
-import { conformanceCases, type ConformanceHarness } from '@berth/runtime/conformance';
+import { conformanceCases, ofWholeMachines, type ConformanceHarness } from '@berth/runtime/conformance';
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { microvmBoot, MicrovmHost } from '../testing/microvm-host.js';
 import { vmHarness, VmSurroundings } from '../testing/vm-harness.js';
@@ -39,15 +39,6 @@ function harness(): ConformanceHarness {
 }
 
 describe('the microVM runtime', () => {
-  const lacks = [
-    'console',
-    'display',
-    'suspend',
-    'volumes',
-    'reset',
-    'watchdog',
-    'guest',
-    'snapshots',
-  ] as const;
-  for (const { name, run: check } of conformanceCases(...lacks)) it(name, () => check(harness()), 120_000);
+  for (const { name, run: check } of conformanceCases(...ofWholeMachines))
+    it(name, () => check(harness()), 120_000);
 });

@@ -154,6 +154,15 @@ export class TestHost extends VmHost {
     return runtime;
   }
 
+  /** Both drivers over the same volumes, each with records of its own, as on a host. Whoever asks closes the second. */
+  drivers(): { libvirt: LibvirtRuntime; qemu: QemuRuntime } {
+    const own = join(this.dir, 'qemu');
+    for (const dir of ['', 'state', 'run', 'log']) mkdirSync(join(own, dir), { mode: 0o711 });
+    const [stateDir, runDir, logDir] = [join(own, 'state'), join(own, 'run'), join(own, 'log')];
+    const qemu = createQemuRuntime({ ...this.parts(), stateDir, runDir, logDir });
+    return { libvirt: this.runtime(), qemu };
+  }
+
   /** A runtime whose agent was killed in the middle of something: nobody waits for its end. */
   cutShort(runtime: { close(): Promise<void> }): void {
     void runtime.close();

@@ -55,6 +55,18 @@ const ofFacet = {
 } as const;
 type Facet = keyof typeof ofFacet;
 
+/** What only a machine that boots a disk of its own has; a workload of an OCI image has none of it. */
+export const ofWholeMachines = [
+  'console',
+  'display',
+  'suspend',
+  'volumes',
+  'reset',
+  'watchdog',
+  'guest',
+  'snapshots',
+] as const satisfies readonly Facet[];
+
 /** The promises of a facet that is left out: it is not offered. */
 const lacking = (facet: Facet): Behaviour => ({
   name: `it has no ${facet}, and does not say that it has`,
