@@ -300,6 +300,8 @@ static void exec_settle(struct exec *exec)
 {
   char words[64];
   if (!exec->reaped || exec->out >= 0 || exec->err >= 0) return;
+  /* The kernel kills all of a pid namespace before its first process is over: how that one ended is what is told then. */
+  if (WIFSIGNALED(exec->status) && WTERMSIG(exec->status) == SIGKILL && entry_ending()) return exec_forget(exec);
   if (WIFSIGNALED(exec->status)) snprintf(words, sizeof words, "signalled %d", WTERMSIG(exec->status));
   else snprintf(words, sizeof words, "exited %d", WEXITSTATUS(exec->status));
   exec_over(exec, words);

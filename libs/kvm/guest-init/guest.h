@@ -118,5 +118,7 @@ void channel_reaped(pid_t pid, int status);
 void entry_stop(void);
 /* Forks into the pid namespace of the entry point. */
 pid_t entry_fork(void);
+/* Its pid namespace takes no more processes. */
+bool entry_ending(void);
 
 #endif

@@ -135,9 +135,16 @@ describe('a program beside it', () => {
   }, 60_000);
 });
 
-it('ends with its own code when it is asked, also while it was paused', async () => {
+it('ends with its own code when it is asked, also while it was paused, and all beside it with it', async () => {
   await runtime.pause(running, step());
   await expect(execOf({ command: ['true'] })).rejects.toMatchObject({ code: 'notPrepared' });
+  await runtime.resume(running, step());
+  // Memory to be freed keeps the entry point's end waiting, while the others are over already.
+  const large = ['dd', 'if=/dev/zero', 'of=/dev/null', 'bs=24M'];
+  const beside = await Promise.all([['cat'], ['cat'], ['cat'], large].map((command) => execOf({ command })));
+  await runtime.pause(running, step());
   await runtime.stop(running, 30, step(60_000));
-  expect(await exitOf(running)).toMatchObject({ reason: 'stopped', code: 3 });
+  const exit = { reason: 'stopped', code: 3 };
+  expect(await exitOf(running)).toMatchObject(exit);
+  for (const { ended } of beside) expect(await ended).toMatchObject({ reason: 'workloadEnded', exit });
 }, 90_000);
