@@ -199,6 +199,26 @@ test('a network is made, gets an instance as its second, is kept while that is t
   await context.close();
 });
 
+test('a volume is cloned, and what is wrong with the name of one is said at its field', async () => {
+  const { context, page, complaints } = await windowOpen(chromium, { width: 1440, scheme: 'light' });
+  await stage.api.call('post', '/v1/projects/alpha/volumes').send({ name: 'plain', sizeMiB: 8 }).expect(201);
+  await signIn(page, stage.base, stage.token('alpha:operator'));
+  await page.goto(`${stage.base}/ui/p/alpha/volumes`);
+  await page.getByRole('button', { name: 'Clone plain' }).click();
+  const name = page.getByLabel('Name of the clone of plain');
+  expect(await name.inputValue()).toBe('plain-copy');
+  await name.fill('Not A Label');
+  await page.getByRole('button', { name: 'Clone', exact: true }).click();
+  await page.getByText('must be a DNS label').first().waitFor();
+  const faults = await accessFaults(page);
+  await name.fill('twin');
+  await page.getByRole('button', { name: 'Clone', exact: true }).click();
+  const row = page.getByRole('row', { name: /^twin/ });
+  await row.waitFor();
+  expect([...faults, ...(await accessFaults(page)), ...complaints]).toEqual([]);
+  await context.close();
+});
+
 test('an instance that fits no host is told so before it is made, and why it waits after', async () => {
   const { context, page, complaints } = await windowOpen(chromium, { width: 400, scheme: 'dark' });
   await signIn(page, stage.base, stage.token());

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import {
   agentConnectedType,
   filesystemsFrozenType,
+  restartRequiredType,
   volumeSerial,
   type GuestInfo,
   type Instance,
@@ -50,6 +51,7 @@ const machine = (driver: VmDriver): object => ({
   image: 'debian',
   vcpus: 2,
   memoryMiB: 512,
+  maxMemoryMiB: 768,
   rootDisk: { sizeMiB: 2048 },
   placement: { driver },
 });
@@ -186,6 +188,32 @@ describe('a Debian of its own', () => {
     await output('qemu-img', 'check', '-q', join(berth.root, 'var/lib/berth/volumes', id, 'data.qcow2'));
   }, 600_000);
 
+  it('gets memory while it runs, and gives it back', async () => {
+    const total = async (): Promise<number> =>
+      Number(/MemTotal: +(\d+) kB/.exec((await exec('debian', 'cat', '/proc/meminfo')).out)?.[1]) / 1024;
+    const resize = async (memoryMiB: number): Promise<void> => {
+      const { spec } = await berth.get('debian');
+      await berth.ok('PUT', `${berth.instances}/debian`, { spec: { ...spec, memoryMiB } });
+    };
+    await done('debian', 'echo online_movable >/sys/devices/system/memory/auto_online_blocks');
+    const before = await total();
+    await resize(768);
+    await until('its guest has more', patience(60_000), async () =>
+      (await total()) > before + 200 ? true : undefined,
+    );
+    await until(
+      'nothing is left to do',
+      patience(60_000),
+      async () =>
+        (await berth.get('debian')).status.conditions.every((c) => c.type !== restartRequiredType) ||
+        undefined,
+    );
+    await resize(512);
+    await until('its guest has given it back', patience(60_000), async () =>
+      (await total()) < before + 50 ? true : undefined,
+    );
+  }, 300_000);
+
   it('takes files and gives them, byte for byte, with their permissions', async () => {
     const file = join(dir, 'whole.bin');
     writeFileSync(file, randomBytes(3_000_000), { mode: 0o750 });
@@ -284,6 +312,15 @@ describe('a Debian of its own', () => {
     expect(torn.err).toContain('part of snapshot');
     await berth.run(['snapshot', 'rm', 'debian', 'both', 'off']);
     await done('debian', 'cd /data && sha256sum -c sum');
+    // What is cloned is in use by nobody meanwhile.
+    await done('debian', 'umount /data');
+    await berth.run(['volume', 'detach', 'debian', 'data']);
+    expect(await berth.run(['volume', 'clone', 'data', 'copy', '--format', 'raw'])).toContain('copy');
+    await berth.run(['volume', 'delete', 'data']);
+    await berth.run(['volume', 'attach', 'debian', 'copy']);
+    const copy = (await berth.get('debian')).status.volumes.find((v) => v.name === 'copy');
+    if (copy === undefined) throw new Error('it has no copy');
+    await done('debian', `udevadm settle; mount ${found(copy.id)} /data && cd /data && sha256sum -c sum`);
     const create = ['volume', 'create', 'more', '--size', '32', '--raw', '-o', 'json'];
     const { id } = JSON.parse(await berth.run(create)) as Volume;
     await berth.run(['volume', 'limit', 'more', '--write-iops', '50']);

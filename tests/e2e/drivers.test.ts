@@ -1,4 +1,4 @@
-import type { Instance, InstanceSpec, VmDriver } from '@berth/model';
+import type { Instance, InstanceSpec, Snapshot, VmDriver } from '@berth/model';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Berth, output, until } from './berth.js';
 import { hostState, qemuCommands, samples } from './machine.js';
@@ -91,6 +91,22 @@ describe('two VM drivers on one host', () => {
     const now = await booted('one', 4);
     expect(now.status.driver).toBe('libvirt');
   });
+});
+
+describe('a schedule of snapshots', () => {
+  it('takes one at its minute, which is kept when the schedule ends', async () => {
+    // The next minute, or the one after it where this one is nearly over.
+    const offset = (Math.floor(Date.now() / 60_000 + 0.1) + 1) % 5;
+    const every = ['--every', '5', '--offset', String(offset), '--keep', '1'];
+    await berth.run(['snapshot', 'schedule', 'one', ...every]);
+    const taken = await until('it is taken', 150_000, async () => {
+      const { items } = await berth.ok<{ items: Snapshot[] }>('GET', `${berth.instances}/one/snapshots`);
+      return items.find((s) => s.state === 'ready');
+    });
+    expect((Date.parse(taken.scheduledFor ?? '') / 60_000) % 5).toBe(offset);
+    await berth.run(['snapshot', 'schedule', 'one', '--off']);
+    expect(await berth.run(['snapshot', 'rm', 'one', taken.name])).toContain(taken.name);
+  }, 240_000);
 });
 
 describe('a copy of a snapshot', () => {
