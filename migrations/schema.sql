@@ -178,7 +178,8 @@ CREATE TABLE public.hosts (
     silent_since timestamp with time zone,
     resource_version bigint DEFAULT 1 NOT NULL,
     created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL
+    updated_at timestamp with time zone NOT NULL,
+    clock_ahead_ms integer
 );
 
 --

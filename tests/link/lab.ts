@@ -281,6 +281,8 @@ export class TestNetworks implements NetworkKeeper {
 export class Host {
   readonly blobs = new Blobs();
   readonly networks = new TestNetworks();
+  /** By how much its clock is wrong, milliseconds. */
+  clockAheadMs = 0;
   /** Real ones, in place of those in memory. */
   stores: (ImageStores & { readonly blobs: BlobStore }) | null = null;
   machine: SimulatedHost;
@@ -316,7 +318,7 @@ export class Host {
     this.running = runAgent(
       {
         settings,
-        clock: systemClock,
+        clock: { ...systemClock, now: () => new Date(Date.now() + this.clockAheadMs) },
         log,
         bootId: 'boot-1',
         agentVersion: 'test',

@@ -1,4 +1,5 @@
 import { rm } from 'node:fs/promises';
+import { clockTrouble } from '@berth/model';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { startPostgres } from '../support/postgres.js';
 import type { ThrowawayPostgres } from '../support/postgres.js';
@@ -39,6 +40,31 @@ it('what an instance uses comes over the link; an API that was restarted asks fo
     api = await Api.start(url, dir, port);
     expect(told()).toEqual([]);
     await until(told, (ids) => ids.includes(id), 'the usage of web, from before this API began');
+  } finally {
+    await host.end();
+    await api.close();
+  }
+});
+
+it('a clock that is wrong is told of with what to do, and told of no more when it is right', async () => {
+  const url = await database(cluster.url);
+  const api = await Api.start(url, dir);
+  const host = new Host(`${dir}/h3`, 'h3');
+  const clock = () => api.store.hostGet('h3').then((found) => found && clockTrouble(found)?.message);
+  const events = async () => {
+    await api.store.eventsNumber();
+    const { events: all } = await api.store.eventsRead('0', 100);
+    return all.map((e) => e.type).filter((type) => type.startsWith('host.clock'));
+  };
+  try {
+    host.clockAheadMs = -90_000;
+    host.start(api.door.port, await api.joinToken());
+    await until(clock, (said) => said === "clock is 90 s behind the API's", 'the wrong clock');
+    await host.end();
+    host.clockAheadMs = 0;
+    host.start(api.door.port, '');
+    await until(clock, (said) => said === undefined, 'the clock that is right');
+    expect(await events()).toEqual(['host.clockWrong', 'host.clockRight']);
   } finally {
     await host.end();
     await api.close();

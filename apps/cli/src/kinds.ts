@@ -1,5 +1,5 @@
 import { answer, everyPage, type BerthClient, type EventQuery, type Schemas } from '@berth/client';
-import { troublesOf } from '@berth/model';
+import { clockTrouble, troublesOf } from '@berth/model';
 import { exitCodes, Failure } from './failure.js';
 import { age, bytes, type Column } from './output.js';
 import { ruleText } from './security-rule.js';
@@ -84,7 +84,7 @@ export const hosts: Kind<Schemas['Host']> = {
     { head: 'KVM', wide: true, cell: (h) => h.capabilities?.accel.kvm.verdict },
     { head: 'CGROUPS', wide: true, cell: (h) => h.capabilities?.cgroup },
     { head: 'KERNEL', wide: true, cell: (h) => h.capabilities?.kernel },
-    { head: 'REASON', wide: true, cell: (h) => h.reason },
+    { head: 'REASON', wide: 'unlessFilled', cell: (h) => h.reason ?? clockTrouble(h)?.message },
   ],
 };
 

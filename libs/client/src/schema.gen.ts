@@ -1834,6 +1834,7 @@ export interface components {
         diskMiB: number;
         memoryMiB: number;
       } | null;
+      clockAheadMs: number | null;
       /** Format: date-time */
       createdAt: string;
       /** Format: uuid */

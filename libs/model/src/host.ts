@@ -69,8 +69,23 @@ export const Host = z
     capacity: Capacity.nullable(),
     used: Capacity,
     lastSeenAt: z.iso.datetime().nullable(),
+    /** Milliseconds its clock is ahead of the API's, behind below zero; null before it was compared. */
+    clockAheadMs: z.int().nullable(),
     resourceVersion: z.int(),
     createdAt: z.iso.datetime(),
   })
   .meta({ id: 'Host' });
 export type Host = z.infer<typeof Host>;
+
+/** Beyond this a host's clock is wrong, milliseconds: times of what happens there are in no order with those of others. */
+const clockToleranceMs = 2_000;
+
+/** What is wrong with a host's clock in words, or null when nothing is, or when it was never compared. */
+export function clockTrouble(host: Pick<Host, 'clockAheadMs'>): { message: string; remedy: string } | null {
+  const ms = host.clockAheadMs ?? 0;
+  if (Math.abs(ms) <= clockToleranceMs) return null;
+  return {
+    message: `clock is ${Math.round(Math.abs(ms) / 1000)} s ${ms > 0 ? 'ahead of' : 'behind'} the API's`,
+    remedy: 'Keep both clocks right, by chrony say: an hour apart, they refuse each other’s certificates.',
+  };
+}

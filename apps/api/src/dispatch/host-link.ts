@@ -20,7 +20,8 @@ import type { PromptAction } from '@berth/link';
 import { CloudInitSeed, GuestInfo } from '@berth/model';
 import { z } from 'zod';
 import type { Digest, FileTarget, HostId, InstanceId, SendKeys, TerminalOpen } from '@berth/model';
-import type { Store } from '../store/store.js';
+import type { Clock, Store } from '../store/store.js';
+import { ClockWatch } from './clock-watch.js';
 import { type BlobHolder, blobOpen } from './blob-holders.js';
 import { listFaults } from './fault-names.js';
 import { HostTerminal } from './host-terminal.js';
@@ -35,6 +36,7 @@ export interface HostLinkPorts {
   readonly blobs: BlobSource;
   readonly hooks: DispatchHooks;
   readonly log: DispatchLog;
+  readonly clock: Clock;
   readonly pause: Pause;
   readonly usage: UsageSink;
   readonly traces?: TraceSink;
@@ -251,14 +253,19 @@ export class HostLink {
 
   /** Beside everything else: figures that are late or lost hold up nothing. */
   private async readUsage(): Promise<void> {
-    const { usage, log, pause } = this.ports;
+    const { usage, log, pause, clock, store } = this.ports;
+    const watch = new ClockWatch();
     while (!this.ended.signal.aborted) {
       let more = false;
       try {
+        const askedAt = clock.now().getTime();
         const { body } = await this.request('GET', `/usage?after=${usage.cursor(this.hostId)}`);
         const answer = parseMessage(UsageAnswer, body);
+        const ahead = watch.seen(askedAt, clock.now().getTime(), answer.now);
         usage.take(this.hostId, answer);
         more = answer.more && answer.samples.length > 0;
+        if (ahead !== null && (await store.hostClockSet(this.hostId, this.session, ahead)))
+          this.ports.hooks.ledger();
       } catch (err) {
         if (!this.ended.signal.aborted) log.debug({ err, hostId: this.hostId }, 'a host told no usage');
       }

@@ -78,7 +78,13 @@ export class Exposition {
     const booked = now.gauge('berth_host_booked_cpus', 'Processors that are booked.', ['host']);
     const memory = now.gauge('berth_host_capacity_memory_bytes', 'Memory that may be booked.', ['host']);
     const bookedMemory = now.gauge('berth_host_booked_memory_bytes', 'Memory that is booked.', ['host']);
-    for (const { name: host, state, capacity, used } of hosts) {
+    const clock = now.gauge(
+      'berth_host_clock_ahead_seconds',
+      "Its clock against this API's; behind below zero.",
+      ['host'],
+    );
+    for (const { name: host, state, capacity, used, clockAheadMs } of hosts) {
+      if (clockAheadMs !== null) clock.set({ host }, clockAheadMs / 1000);
       up.set({ host }, state === 'ready' ? 1 : 0);
       cpus.set({ host }, (capacity?.cpuMillis ?? 0) / 1000);
       booked.set({ host }, used.cpuMillis / 1000);

@@ -14,6 +14,7 @@ interface HostRow {
   session: number | null;
   silent_since: Date | null;
   last_seen_at: Date | null;
+  clock_ahead_ms: number | null;
   capabilities: Capabilities | null;
   cpu_millis: number | null;
   memory_mib: number | null;
@@ -62,6 +63,7 @@ const toHost = (h: HostRow): Host => ({
   capacity: capacityOf(h),
   used: { cpuMillis: h.used_cpu, memoryMiB: h.used_memory, diskMiB: h.used_disk },
   lastSeenAt: h.last_seen_at?.toISOString() ?? null,
+  clockAheadMs: h.clock_ahead_ms,
   resourceVersion: h.resource_version,
   createdAt: h.created_at.toISOString(),
 });

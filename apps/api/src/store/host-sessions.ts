@@ -1,4 +1,4 @@
-import type { HostId } from '@berth/model';
+import { clockTrouble, type HostId } from '@berth/model';
 import type { Db } from './db.js';
 import { inTx } from './db.js';
 import { eventsWrite } from './events.js';
@@ -90,6 +90,36 @@ export async function hostSeen(
   });
   if (seen.back) await instancesRefresh(db, await instancesOn(db, hostId));
   return seen;
+}
+
+/** @see HostStore.hostClockSet */
+export async function hostClockSet(
+  db: Db,
+  hostId: HostId,
+  session: number,
+  aheadMs: number,
+): Promise<boolean> {
+  return inTx(db, async (tx) => {
+    const host = await tx.row<{ name: string; before: number | null }>(
+      `UPDATE hosts h SET clock_ahead_ms = $3, resource_version = h.resource_version + 1, updated_at = $4 FROM hosts o
+       WHERE h.id = $1 AND o.id = h.id AND h.session = $2 AND h.removed_at IS NULL
+       RETURNING h.name, o.clock_ahead_ms AS before`,
+      [hostId, session, aheadMs, tx.now],
+    );
+    if (host === null) return false;
+    const [was, is] = [host.before, aheadMs].map((clockAheadMs) => clockTrouble({ clockAheadMs }));
+    if ((was === null) === (is === null)) return true;
+    await eventsWrite(tx, { actor: `host:${host.name}`, traceId: `session-${session}` }, [
+      {
+        class: 'observation',
+        type: is === null ? 'host.clockRight' : 'host.clockWrong',
+        projectId: null,
+        object: hostObject({ id: hostId, name: host.name }),
+        data: { clockAheadMs: aheadMs },
+      },
+    ]);
+    return true;
+  });
 }
 
 /** @see ReconcileStore.hostSessionsTrim */

@@ -1,5 +1,6 @@
 import { Button } from '@mantine/core';
 import { answer } from '@berth/client';
+import { clockTrouble } from '@berth/model';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { Link, useParams } from '@tanstack/react-router';
 import { lazy, Suspense } from 'react';
@@ -96,6 +97,7 @@ function Details({ host }: { host: Host }) {
               )),
             ],
             ['Seen', <Time key="s" at={host.lastSeenAt} />],
+            ['Clock', clockTrouble(host)?.message ?? (host.clockAheadMs === null ? '' : 'right')],
             [
               'Boot',
               <span key="b" className="mono">

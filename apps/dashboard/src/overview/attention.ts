@@ -1,4 +1,4 @@
-import { troublesOf } from '@berth/model';
+import { clockTrouble, troublesOf } from '@berth/model';
 import type { Host, Instance } from '../api/client.js';
 
 /** Something an operator should look at, with what to do. */
@@ -54,6 +54,8 @@ export function hostTrouble(host: Host): Trouble[] {
     ];
   if (state === 'new')
     return [trouble('It joined and never connected.', 'Start its agent; its log is agent.log.')];
+  const clock = clockTrouble(host);
+  const wrong = clock === null ? [] : [trouble(`Its ${clock.message}.`, clock.remedy)];
   const lacks = Object.entries(host.capabilities?.isolation ?? {})
     .filter(([, can]) => !can.ok)
     .map(([isolation, can]) =>
@@ -63,8 +65,12 @@ export function hostTrouble(host: Host): Trouble[] {
       ),
     );
   return host.schedulable
-    ? lacks
-    : [...lacks, trouble('It is closed to new instances.', 'Open it again on its page when you are done.')];
+    ? [...wrong, ...lacks]
+    : [
+        ...wrong,
+        ...lacks,
+        trouble('It is closed to new instances.', 'Open it again on its page when you are done.'),
+      ];
 }
 
 interface Amounts {
