@@ -105,7 +105,7 @@ describe('a schedule of snapshots', () => {
     });
     expect((Date.parse(taken.scheduledFor ?? '') / 60_000) % 5).toBe(offset);
     await berth.run(['snapshot', 'schedule', 'one', '--off']);
-    expect(await berth.run(['snapshot', 'rm', 'one', taken.name])).toContain(taken.name);
+    await berth.run(['snapshot', 'rm', 'one', taken.name]);
   }, 240_000);
 });
 
