@@ -50,7 +50,12 @@ let imageUrl = '';
 let source: Server;
 beforeAll(async () => {
   lab = await CliLab.start();
-  const { store, projects } = lab.api;
+  const { store, projects, host } = lab.api;
+  await lab.api.cpuModelsSet({ tcg: ['max', 'Nehalem'], kvm: [] });
+  await lab.api
+    .call('patch', `/v1/hosts/${host.name}`)
+    .send({ labels: { rack: 'b2' } })
+    .expect(200);
   for (const [i, name] of ['busybox', 'unused'].entries())
     await store.imageInsert(
       { actor: 'system:test', traceId: '0'.repeat(32) },

@@ -219,6 +219,40 @@ test('a volume is cloned, and what is wrong with the name of one is said at its 
   await context.close();
 });
 
+test('what a machine is to be given is in the spec that the form makes', async () => {
+  const { context, page, complaints } = await windowOpen(chromium, { width: 400, scheme: 'light' });
+  await signIn(page, stage.base, stage.token('alpha:operator'));
+  await page.goto(`${stage.base}/ui/p/alpha/create`);
+  await page.getByLabel('Name', { exact: true }).fill('modern');
+  await page.getByText('Virtual machine', { exact: true }).click();
+  await page.getByLabel('Memory it can grow to, MiB').fill('64');
+  await page.getByLabel('Processor model').fill('Nehalem');
+  await page.getByLabel('Firmware').selectOption('UEFI with secure boot');
+  await page.getByLabel('TPM 2.0').check();
+  await page.getByRole('button', { name: 'Create modern' }).click();
+  // Said at its field, with all that was filled in kept.
+  await page.getByText('must be at least memoryMiB').first().waitFor();
+  await page.getByLabel('Memory it can grow to, MiB').fill('512');
+  await page.getByRole('button', { name: 'Create modern' }).click();
+  await page.getByRole('tab', { name: 'Spec' }).click();
+  const spec = page.locator('pre', { hasText: 'isolation' }).first();
+  await spec.waitFor();
+  const text = (await spec.innerText()).replace(/[\s"',]+/g, ' ');
+  for (const part of ['maxMemoryMiB: 512', 'model: Nehalem', 'secureBoot: true', 'tpm: true'])
+    expect(text.replace(/ :/g, ':')).toContain(part);
+  const shop = await stage.api.call('get', '/v1/projects/alpha/instances/modern').expect(200);
+  expect(shop.body).toMatchObject({
+    spec: {
+      cpu: { model: 'Nehalem' },
+      firmware: { type: 'uefi', secureBoot: true },
+      maxMemoryMiB: 512,
+      tpm: true,
+    },
+  });
+  expect(complaints).toEqual([]);
+  await context.close();
+});
+
 test('an instance that fits no host is told so before it is made, and why it waits after', async () => {
   const { context, page, complaints } = await windowOpen(chromium, { width: 400, scheme: 'dark' });
   await signIn(page, stage.base, stage.token());

@@ -1,4 +1,6 @@
 import { answer } from '@berth/client';
+import { Option } from 'commander';
+import { exitCodes, Failure } from '../failure.js';
 import { hosts } from '../kinds.js';
 import { listText, objectText } from '../output.js';
 import { examples, note, say, wholeNumber, type Commands } from '../session.js';
@@ -21,6 +23,7 @@ export const hostCommands: Commands = (program, session) => {
     });
   examples(list, 'berth host ls\nberth host ls -o wide');
   joinCommand(host, session);
+  baselineCommand(host, session);
   for (const [verb, schedulable, description] of [
     ['cordon', false, 'place nothing new here; what runs stays'],
     ['uncordon', true, 'let the scheduler place new instances here again'],
@@ -36,6 +39,36 @@ export const hostCommands: Commands = (program, session) => {
       });
     examples(command, `berth host ${verb} host-1`);
   }
+};
+
+const baselineCommand: Commands = (host, session) => {
+  const baseline = host
+    .command('cpu-baseline')
+    .description('the best processor model that every host of a group can give its virtual machines')
+    .option('--selector <labels>', 'only hosts with these: key=value,key=value')
+    .addOption(
+      new Option('--accel <accel>', 'acceleration under which guests are to have it')
+        .choices(['kvm', 'tcg'])
+        .default('kvm'),
+    )
+    .action(async (options: { readonly selector?: string; readonly accel: 'kvm' | 'tcg' }) => {
+      const s = session();
+      const found = await answer(s.api.rest.GET('/v1/cpuBaseline', { params: { query: options } }));
+      if (s.format !== 'table' && s.format !== 'wide') return say(objectText(found, s.format));
+      const { model, hosts: group, without } = found;
+      if (model !== null) return say(`${model}\n`);
+      const why =
+        group.length === 0
+          ? 'no host has these labels'
+          : without.length > 0
+            ? `these give no model under ${options.accel}: ${without.join(', ')}`
+            : `these have no model in common: ${group.join(', ')}`;
+      throw new Failure(`there is no baseline: ${why}`, exitCodes.notFound);
+    });
+  examples(
+    baseline,
+    'berth host cpu-baseline --accel tcg\nberth host cpu-baseline --accel tcg --selector rack=b2',
+  );
 };
 
 const joinCommand: Commands = (host, session) => {

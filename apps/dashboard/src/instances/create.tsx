@@ -198,6 +198,10 @@ function Form({
               </>
             ) : (
               <>
+                {field('cpuModel', 'Processor model', '/spec/cpu/model', {
+                  placeholder: "its host's choice",
+                  className: 'mono-input',
+                })}
                 <NativeSelect
                   label="Firmware"
                   value={draft.firmware}

@@ -10,6 +10,8 @@ export interface Draft {
   readonly vcpus: string;
   readonly firmware: 'bios' | 'uefi' | 'secureBoot';
   readonly tpm: boolean;
+  /** Of a VM; empty: its host's choice. */
+  readonly cpuModel: string;
   readonly cpuMillis: string;
   readonly memoryMiB: string;
   /** Of a VM; empty: it keeps what it starts with. */
@@ -35,6 +37,7 @@ export const firstDraft: Draft = {
   vcpus: '1',
   firmware: 'bios',
   tpm: false,
+  cpuModel: '',
   cpuMillis: '',
   memoryMiB: '128',
   maxMemoryMiB: '',
@@ -68,7 +71,7 @@ export function specOf(draft: Draft): SpecInput {
     ...(container ? {} : { vcpus: numberOf(draft.vcpus) }),
     ...(container && draft.cpuMillis !== '' && { cpuMillis: numberOf(draft.cpuMillis) }),
     memoryMiB: numberOf(draft.memoryMiB),
-    ...(!container && draft.maxMemoryMiB !== '' && { maxMemoryMiB: numberOf(draft.maxMemoryMiB) }),
+    ...(!oci && draft.maxMemoryMiB !== '' && { maxMemoryMiB: numberOf(draft.maxMemoryMiB) }),
     rootDisk: { sizeMiB: numberOf(draft.diskMiB) },
     nics: draft.networks.map((network, i) => ({
       network,
@@ -80,6 +83,7 @@ export function specOf(draft: Draft): SpecInput {
       draft.firmware !== 'bios' && {
         firmware: { type: 'uefi', secureBoot: draft.firmware === 'secureBoot' },
       }),
+    ...(!oci && draft.cpuModel.trim() !== '' && { cpu: { model: draft.cpuModel.trim() } }),
     ...(!oci && draft.tpm && { tpm: true }),
     ...(!oci && draft.userData !== '' && { userData: draft.userData }),
     ...(draft.selector.trim() !== '' && { placement: { selector: pairsOf(draft.selector, ',') } }),
