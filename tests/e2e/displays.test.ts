@@ -84,7 +84,15 @@ describe.each(['qemu', 'libvirt'] as const)('the display of a machine under %s',
     const device = [...'/dev/tty', 'shift-s', '0'].map((key) => (key === '/' ? 'slash' : key));
     await typed('by request', () => keys(...words, 'shift-dot', ...device, 'ret'));
     two.socket.close();
-    await one.rfb.picture();
+    const { width, height } = await one.rfb.picture();
+    // Its driver has the tablet, so that a viewer's pointer is where the viewer's is, and not somewhere beside it.
+    await typed('pointer waits', () => keys(...'pointer', 'spc', 'shift-dot', ...device, 'ret'));
+    await one.rfb.point(Math.round(width / 4), Math.round(height / 2));
+    const moved = await until('the pointer moved', 60_000, async () =>
+      /pointer at (\d+) (\d+)/.exec(await berth.logs(name)),
+    );
+    for (const [i, share] of [0.25, 0.5].entries())
+      expect(Math.abs(Number(moved[i + 1]) / 0x7fff - share)).toBeLessThan(0.01);
     await keys('ctrl-alt-delete');
     expect(await one.closed).toBe(1000);
     await berth.state(name, 'stopped');

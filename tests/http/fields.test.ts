@@ -111,6 +111,7 @@ const vm = {
     watchdog: { action: 'reset' },
     firmware: { type: 'uefi', secureBoot: true },
     tpm: true,
+    usbTablet: false,
     cpu: { model: 'max' },
   },
 };
@@ -130,7 +131,10 @@ const withPorts = {
 function baseFor(path: readonly (string | number)[]): unknown {
   if (path[1] === 'volumes') return withVolume;
   if (path[1] === 'nics') return withPorts;
-  const onlyVm = ['vcpus', 'maxMemoryMiB', 'userData', 'cloudInit', 'watchdog', 'firmware', 'tpm', 'cpu'];
+  const onlyVm = [
+    ...['vcpus', 'maxMemoryMiB', 'userData', 'cloudInit', 'watchdog', 'firmware', 'tpm', 'cpu'],
+    'usbTablet',
+  ];
   return onlyVm.includes(String(path[1])) ? vm : container;
 }
 
@@ -168,6 +172,7 @@ test('the bodies that the fields are broken in are good ones', async () => {
     '/spec/watchdog/action',
     '/spec/firmware/type',
     '/spec/cpu/model',
+    '/spec/usbTablet',
     '/spec/process/env',
     '/spec/restart/policy',
     '/spec/volumes/0/name',

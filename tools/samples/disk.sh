@@ -4,8 +4,9 @@
 # this kernel has no AHCI, so a seed disk is found on virtio-blk, virtio-scsi or (i440fx) IDE.
 boot_modules='virtio_pci virtio_blk virtio_net isofs button evdev'
 seed_modules='virtio_scsi ata_piix sr_mod'
-# For a machine whose memory can grow.
+# For a machine whose memory can grow, and for one with a display. This kernel has no USB.
 memory_modules='virtio_mem'
+pointer_modules='virtio_input'
 
 build_disk() {
   local key kernel boot modules disk
@@ -57,11 +58,11 @@ build_initramfs() {
   ln -s bin "$root/sbin"
   install -m 755 "$here/guest/init" "$root/init"
   install -m 755 "$here/guest/rc" "$here/guest/dhcp" "$here/guest/down" "$root/etc/"
-  install -m 755 "$here/guest/ready" "$root/bin/ready"
+  install -m 755 "$here/guest/ready" "$here/guest/pointer" "$root/bin/"
   install -m 755 "$here/guest/power" "$root/etc/acpi/PWRF/00000080"
   install -m 644 "$here"/guest/{inittab,passwd,group} "$root/etc/"
   depmod -b "$boot" "$version"
-  for list in boot seed memory; do
+  for list in boot seed memory pointer; do
     local names="${list}_modules" module
     for module in ${!names}; do
       modprobe -d "$boot" -S "$version" --show-depends "$module" | sed -n 's/^insmod \([^ ]*\).*/\1/p'

@@ -17,6 +17,7 @@ const kept = {
   cloudInit: 'cloudInit',
   firmware: 'firmware',
   tpm: 'tpm',
+  usbTablet: 'usbTablet',
   cpuModel: 'cpu.model',
   watchdog: 'watchdog',
   accel: 'placement.accel',

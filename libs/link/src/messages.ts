@@ -75,6 +75,8 @@ export const Workload = z.strictObject({
   firmware: FirmwareSpec.optional(),
   /** Absent for a machine without one, and in what an API or a journal of before holds. Only for hosts with its facet. */
   tpm: z.literal(true).optional(),
+  /** Absent for a machine with one, and in what an API or a journal of before holds. */
+  usbTablet: z.literal(false).optional(),
   /** Absent for its host's choice, and in what an API or a journal of before holds. Only for hosts that list it. */
   cpuModel: CpuSpec.shape.model.optional(),
   /** Absent where the machine has none, and in what an API or a journal of before holds. */

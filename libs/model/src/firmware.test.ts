@@ -19,6 +19,10 @@ it('secure boot needs UEFI, UEFI needs memory, and a container has no firmware',
   expect(refusals({ ...vm, isolation: 'container', firmware: { type: 'bios' } })).toEqual([
     ['firmware', expect.stringContaining('isolation vm')],
   ]);
+  for (const isolation of ['container', 'microvm'])
+    expect(refusals({ ...vm, memoryMiB: 64, isolation, usbTablet: false })).toEqual([
+      ['usbTablet', expect.stringContaining('no display')],
+    ]);
   expect(refusals({ ...vm, isolation: 'container', tpm: true })).toEqual([
     ['tpm', expect.stringContaining('isolation vm')],
   ]);

@@ -161,6 +161,12 @@ export const InstanceSpec = z
     firmware: FirmwareSpec.optional(),
     /** A TPM 2.0 (vm), which keeps what it holds with the root disk. A change takes effect at the next start. */
     tpm: z.boolean().optional(),
+    /**
+     * A USB tablet on a controller of its own (vm), beside the virtio one: the pointer of a display for a guest without virtio's
+     * driver. There when absent. `false` saves a guest that has the driver the start of the controller. A change takes effect at
+     * the next start.
+     */
+    usbTablet: z.boolean().optional(),
     /** A watchdog device (i6300esb) for the guest to arm (vm). A change takes effect at the next start. */
     watchdog: z.strictObject({ action: WatchdogAction }).optional(),
     /** Snapshots by schedule (vm). A change takes effect at once. */
@@ -185,6 +191,8 @@ export const InstanceSpec = z
       if (s.firmware !== undefined)
         refuse('firmware', `only for isolation vm; ${one} starts without firmware: leave it out`);
       if (s.tpm === true) refuse('tpm', `only for isolation vm; ${one} has no TPM: leave it out`);
+      if (s.usbTablet !== undefined)
+        refuse('usbTablet', `only for isolation vm; ${one} has no display: leave it out`);
       if (s.volumes.length > 0) refuse('volumes', 'only for isolation vm; leave the list empty');
       if (s.snapshots !== undefined)
         refuse('snapshots', `only for isolation vm: ${one}'s layer has no snapshots; leave it out`);

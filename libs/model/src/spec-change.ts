@@ -33,6 +33,7 @@ export const keptByRun = [
   'cpu',
   'firmware',
   'tpm',
+  'usbTablet',
   'watchdog',
   'placement',
 ] as const;

@@ -91,6 +91,15 @@ export class RfbViewer {
     }
   }
 
+  /** Moves the pointer to a place on the screen, in its own pixels, with no button down. */
+  async point(x: number, y: number): Promise<void> {
+    const event = Buffer.alloc(6);
+    event.writeUInt8(rfbFromClient.pointerEvent, 0);
+    event.writeUInt16BE(x, 2);
+    event.writeUInt16BE(y, 4);
+    await this.stream.write(event);
+  }
+
   private async ask(): Promise<void> {
     const request = Buffer.alloc(10);
     request.writeUInt8(rfbFromClient.framebufferUpdateRequest, 0);

@@ -90,6 +90,8 @@ export interface WorkloadSpec extends WorkloadKey {
   readonly cpuModel?: string | undefined;
   /** Whether it has a TPM 2.0. */
   readonly tpm?: true | undefined;
+  /** Whether it has a USB controller with a tablet, where it has a display; it does when absent. */
+  readonly usbTablet?: false | undefined;
   /** What its watchdog does; absent for a machine without one. */
   readonly watchdog?: WatchdogAction | undefined;
   readonly restart: RestartPolicy;

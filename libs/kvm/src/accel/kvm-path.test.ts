@@ -47,6 +47,8 @@ async function machine(): Promise<string[]> {
     firmware: null,
     cpuModel: null,
     tpm: null,
+    usbTablet: false,
+    freePageReporting: false,
     serialLog,
   };
   return machineArguments(spec, {

@@ -1,5 +1,5 @@
 import { RuntimeError } from '@berth/runtime';
-import { TPM_DEVICE } from '../machine/machine-spec.js';
+import { BALLOON_DEVICE, TPM_DEVICE, USB_CONTROLLER } from '../machine/machine-spec.js';
 import { QmpError, type ExecuteOptions, type QmpExecutor } from '../qmp/commands.js';
 import { attachedDisks, hasDevice, hasScsi } from './attached-disks.js';
 import { firmwareOf } from './firmware.js';
@@ -27,6 +27,8 @@ export async function machineShape(qmp: QmpExecutor, bounds: ExecuteOptions): Pr
     display: await hasDisplay(qmp, bounds),
     firmware: await firmwareOf(qmp, bounds),
     tpm: await hasDevice(qmp, TPM_DEVICE, bounds),
+    usbTablet: await hasDevice(qmp, USB_CONTROLLER, bounds),
+    freePageReporting: await reportsFreePages(qmp, bounds),
     scsi: await hasScsi(qmp, bounds),
     volumes: disks.volumes.flatMap(({ volumeId: id, format, readOnly, target, limits }) =>
       target === null ? [] : [{ id, format, readOnly, target, limits }],
@@ -34,6 +36,13 @@ export async function machineShape(qmp: QmpExecutor, bounds: ExecuteOptions): Pr
   });
   if (shape.success) return shape.data;
   throw new RuntimeError('hostFault', `QEMU does not say what it is: ${shape.error.message}`);
+}
+
+/** The balloon of a machine of before there was a choice has no name under our driver. */
+async function reportsFreePages(qmp: QmpExecutor, bounds: ExecuteOptions): Promise<boolean> {
+  if (!(await hasDevice(qmp, BALLOON_DEVICE, bounds))) return false;
+  const property = { path: `/machine/peripheral/${BALLOON_DEVICE}`, property: 'free-page-reporting' };
+  return (await qmp.execute('qom-get', property, bounds)) === true;
 }
 
 /** A machine has its screen, pointer and VNC server together, or none of them. A QEMU without VNC knows no such command. */

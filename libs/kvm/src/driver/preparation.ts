@@ -128,6 +128,8 @@ export class Preparation implements MachinePreparation {
       plug: memoryPlug(bootMiB, spec.memoryMiB, spec.maxMemoryMiB ?? bootMiB),
       watchdog: spec.watchdog ?? null,
       cpuModel: spec.cpuModel ?? null,
+      usbTablet: spec.usbTablet ?? true,
+      freePageReporting: true,
       ...shape,
       scsi,
       volumes,

@@ -46,6 +46,10 @@ export const MachineShape = z.strictObject({
   firmware: FirmwareKind.default('bios'),
   /** What was suspended before machines could have a TPM has none. */
   tpm: z.boolean().default(false),
+  /** What was suspended before there was a USB tablet has none. */
+  usbTablet: z.boolean().default(false),
+  /** What was suspended before balloons told of free pages has one that does not. */
+  freePageReporting: z.boolean().default(false),
   /** What was suspended before machines could have volumes has no controller for them. */
   scsi: z.boolean().default(false),
   /** The volumes that are plugged in, and where. */

@@ -29,6 +29,8 @@ const spec: MachineSpec = {
   firmware: null,
   cpuModel: null,
   tpm: null,
+  usbTablet: false,
+  freePageReporting: false,
   serialLog: '/l/1.log',
 };
 const parse = (text: string): ReturnType<DOMParser['parseFromString']> =>
@@ -159,6 +161,20 @@ describe('the domain document', () => {
     const secure = domainXml({ ...spec, firmware: { ...uefi, secureBoot: true } });
     expect(secure).toContain('secure="yes"');
     expect(secure).toContain('<smm state="on"/>');
+  });
+
+  it('has a USB tablet and a balloon that reports only when told, and a tablet of virtio always', () => {
+    const virtio = '<input type="tablet" bus="virtio"/>';
+    const before = domainXml(spec);
+    expect(before).toContain('<controller type="usb" model="none"/>');
+    expect(before).toContain(virtio);
+    expect(before).not.toContain('freePageReporting');
+    const now = domainXml({ ...spec, usbTablet: true, freePageReporting: true });
+    expect(now).toMatch(/model="qemu-xhci" ports="4">\s*<address [^>]*bus="0x00" slot="0x17"/);
+    expect(now).toContain('<input type="tablet" bus="usb"/>');
+    expect(now).toContain(virtio);
+    expect(now).toContain('<memballoon model="virtio" autodeflate="on" freePageReporting="on"/>');
+    expect(domainXml({ ...spec, usbTablet: true, display: null })).toContain('type="usb" model="none"');
   });
 
   it('reaches a TPM of ours by its socket, only when told', () => {

@@ -3,6 +3,7 @@ import {
   AGENT_PORT,
   PLUG_BLOCK_MIB,
   SCREEN_MIB,
+  USB_SLOT,
   type MachineDisk,
   type MachineFirmware,
   type MachineNic,
@@ -138,8 +139,8 @@ function devices(spec: MachineSpec): XmlElement {
     // libvirt itself is the one that speaks to the agent: it is asked to hand on commands.
     xml('channel', { type: 'unix' }, xml('target', { type: 'virtio', name: AGENT_PORT })),
     xml('rng', { model: 'virtio' }, xml('backend', { model: 'random' }, '/dev/urandom')),
-    xml('memballoon', { model: 'virtio', autodeflate: 'on' }),
-    xml('controller', { type: 'usb', model: 'none' }),
+    balloon(spec.freePageReporting),
+    spec.display !== null && spec.usbTablet ? usbTablet() : xml('controller', { type: 'usb', model: 'none' }),
     spec.display === null ? xml('video', {}, xml('model', { type: 'none' })) : display(spec.display),
     spec.tpm === null ? null : tpm(spec.tpm.socket),
     spec.watchdog === null ? null : watchdog(spec.watchdog),
@@ -194,6 +195,20 @@ function display(socket: string): XmlElement[] {
 function tpm(socket: string): XmlElement {
   const source = xml('source', { type: 'unix', mode: 'connect', path: socket });
   return xml('tpm', { model: 'tpm-crb' }, xml('backend', { type: 'external' }, source));
+}
+
+function balloon(freePageReporting: boolean): XmlElement {
+  const reporting = freePageReporting ? { freePageReporting: 'on' } : {};
+  return xml('memballoon', { model: 'virtio', autodeflate: 'on', ...reporting });
+}
+
+/** As `usbTablet` of the machine's arguments. */
+function usbTablet(): XmlElement[] {
+  const address = { type: 'pci', domain: '0x0000', bus: '0x00', slot: USB_SLOT, function: '0x0' };
+  return [
+    xml('controller', { type: 'usb', index: 0, model: 'qemu-xhci', ports: 4 }, xml('address', address)),
+    xml('input', { type: 'tablet', bus: 'usb' }),
+  ];
 }
 
 /** On the root bus, where libvirt would not put an old PCI device by itself: it would make a bridge for it. */

@@ -37,6 +37,10 @@ export interface MachineSpec {
   readonly nics: readonly MachineNic[];
   /** Unix socket on which QEMU serves its screen, keyboard and pointer by VNC; null for a machine without them. */
   readonly display: string | null;
+  /** Whether a machine with a display has a USB controller with a tablet, beside the tablet of virtio. */
+  readonly usbTablet: boolean;
+  /** Whether its balloon tells of pages that the guest has no use for, which its host then has back. */
+  readonly freePageReporting: boolean;
   /** What becomes of a machine whose guest lets its watchdog expire; null for one without a watchdog. */
   readonly watchdog: WatchdogAction | null;
   /** File that gets every byte the guest writes to its first serial port, or, of a direct machine, to its log port. */
@@ -73,6 +77,15 @@ export interface MachineTpm {
 
 /** What QEMU calls the device; libvirt calls its first one so by itself. */
 export const TPM_DEVICE = 'tpm0';
+
+/** What QEMU calls the balloon; libvirt calls it so by itself. */
+export const BALLOON_DEVICE = 'balloon0';
+
+/** What QEMU calls the USB controller; libvirt calls its first one so by itself. */
+export const USB_CONTROLLER = 'usb';
+
+/** Its slot on the root bus under both drivers, where nothing comes by itself: so no other device's place depends on it. */
+export const USB_SLOT = '0x17';
 
 /** A virtio-mem device: a range of addresses, of which its guest uses as much as it is asked to (virtio 1.2, 5.15). */
 export interface MemoryPlug {

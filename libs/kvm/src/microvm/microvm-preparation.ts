@@ -92,6 +92,8 @@ export class MicrovmPreparation implements MachinePreparation {
       firmware: null,
       cpuModel: null,
       tpm: null,
+      usbTablet: false,
+      freePageReporting: false,
       volumes: [],
       seedPath: null,
       nics,

@@ -1,11 +1,14 @@
 import { HOST_PASSTHROUGH } from '@berth/model';
 import {
   AGENT_PORT,
+  BALLOON_DEVICE,
   PLUG_BLOCK_MIB,
   PLUG_DEVICE,
   SCREEN_MIB,
   SCSI_CONTROLLER,
   TPM_DEVICE,
+  USB_CONTROLLER,
+  USB_SLOT,
   watchdogHalts,
   type MachineFirmware,
   type MachineSpec,
@@ -56,6 +59,7 @@ export function machineArguments(spec: MachineSpec, places: ProcessPlaces): stri
     ...option('-rtc', null, { base: 'utc' }),
     ...['-display', 'none'],
     ...(spec.display === null ? [] : display(spec.display)),
+    ...(spec.display === null || !spec.usbTablet ? [] : usbTablet()),
     ...option('-boot', null, { 'reboot-timeout': 0 }),
     '-chardev',
     qmpChardev(places.qmpSocket),
@@ -68,7 +72,7 @@ export function machineArguments(spec: MachineSpec, places: ProcessPlaces): stri
     ...agent(places.agentSocket),
     ...option('-object', 'rng-random', { id: 'entropy', filename: '/dev/urandom' }),
     ...option('-device', 'virtio-rng-pci', { rng: 'entropy' }),
-    ...option('-device', 'virtio-balloon-pci', { 'deflate-on-oom': true }),
+    ...balloon(spec.freePageReporting),
     ...option('-device', 'pvpanic'),
     ...(spec.watchdog === null ? [] : option('-device', 'i6300esb')),
     ...(spec.tpm === null ? [] : tpm(spec.tpm.socket)),
@@ -107,6 +111,9 @@ function plugDevice({ requestedMiB }: MemoryPlug): string[] {
     'block-size': `${PLUG_BLOCK_MIB}M`,
   });
 }
+
+/** Least that is said of both speeds; libvirt sets them alike. */
+const USB_PORTS = 4;
 
 /** Nodes of the two flash chips. */
 const FLASH_NODES = { code: 'firmware', variables: 'variables' } as const;
@@ -164,6 +171,27 @@ function display(socket: string): string[] {
     ...option('-device', 'VGA', { vgamem_mb: SCREEN_MIB }),
     ...option('-device', 'virtio-tablet-pci'),
   ];
+}
+
+/**
+ * For guests that know no tablet of virtio: Windows without its drivers, installers, most firmware. QEMU gives what the pointer does to
+ * the one that its guest began to use last, so that both together are one pointer.
+ */
+function usbTablet(): string[] {
+  const ports = { p2: USB_PORTS, p3: USB_PORTS };
+  return [
+    ...option('-device', 'qemu-xhci', { id: USB_CONTROLLER, addr: USB_SLOT, ...ports }),
+    ...option('-device', 'usb-tablet', { bus: `${USB_CONTROLLER}.0` }),
+  ];
+}
+
+/** Without a property that is off, so that machines of before have what they had. */
+function balloon(freePageReporting: boolean): string[] {
+  return option('-device', 'virtio-balloon-pci', {
+    id: BALLOON_DEVICE,
+    'deflate-on-oom': true,
+    'free-page-reporting': freePageReporting ? true : null,
+  });
 }
 
 function serial(path: string): string[] {

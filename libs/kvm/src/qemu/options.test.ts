@@ -41,6 +41,8 @@ const spec: MachineSpec = {
   firmware: null,
   cpuModel: null,
   tpm: null,
+  usbTablet: false,
+  freePageReporting: false,
   serialLog: '/l/1.log',
 };
 const places = {
@@ -172,6 +174,23 @@ describe("a machine's arguments", () => {
     const secure = machineArguments({ ...spec, firmware: { ...uefi, secureBoot: true } }, places).join(' ');
     expect(secure).toContain('pflash1=variables,smm=on');
     expect(secure).toContain('-global driver=cfi.pflash01,property=secure,value=on');
+  });
+
+  it('have a USB tablet and a balloon that reports only when told, in no other device’s place', () => {
+    const devices = (changes: Partial<MachineSpec>): string[] => {
+      const args = machineArguments({ ...spec, ...changes }, places);
+      return args.filter((_arg, i) => args[i - 1] === '-device');
+    };
+    const before = devices({});
+    expect(before.join(' ')).not.toMatch(/usb|xhci|reporting/);
+    expect(before).toContain('virtio-tablet-pci');
+    const now = devices({ usbTablet: true, freePageReporting: true });
+    const usb = ['qemu-xhci,id=usb,addr=0x17,p2=4,p3=4', 'usb-tablet,bus=usb.0'];
+    expect(now.filter((device) => !usb.includes(device))).toEqual(
+      before.map((device) => (device.includes('balloon') ? `${device},free-page-reporting=on` : device)),
+    );
+    expect(now).toEqual(expect.arrayContaining(usb));
+    expect(devices({ usbTablet: true, display: null }).join(' ')).not.toContain('usb');
   });
 
   it('reach a TPM by its socket, only when told', () => {

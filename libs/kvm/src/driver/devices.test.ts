@@ -1,0 +1,102 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { WorkloadSpec } from '@berth/runtime';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import type { QmpExecutor } from '../qmp/commands.js';
+import { eventually, serialText, step, TestHost } from '../testing/host.js';
+import { machineShape } from './machine-shape.js';
+import { Preparation } from './preparation.js';
+
+/* Both drivers, each with a QEMU and a libvirt that take what they are given. */
+let host: TestHost;
+let drivers: ReturnType<TestHost['drivers']>;
+beforeAll(async () => {
+  host = await TestHost.start();
+  drivers = host.drivers();
+});
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+afterAll(async () => {
+  await drivers.qemu.close();
+  await host.stop();
+});
+
+/** Where each device is on PCI, by its name of QOM (`virtio-blk-pci`); several of one name in their order. */
+async function places(qmp: QmpExecutor): Promise<string[]> {
+  const found: string[] = [];
+  for (const { devices } of await qmp.execute('query-pci'))
+    for (const device of devices) {
+      const behind = device.pci_bridge?.devices ?? [];
+      for (const one of behind.length > 0 ? behind : [device])
+        found.push(`${device.slot} ${one.id.vendor.toString(16)}:${one.id.device?.toString(16)}`);
+    }
+  return found;
+}
+const XHCI = '23 1b36:d';
+
+describe.each(['libvirt', 'qemu'] as const)('a machine under %s', (name) => {
+  const state = name === 'libvirt' ? 'state' : join('qemu', 'state');
+  async function started(changes: Partial<WorkloadSpec> = {}): Promise<WorkloadSpec> {
+    const spec = host.spec('steady', changes);
+    await drivers[name].prepare(spec, step(60_000));
+    await drivers[name].start(spec, step(60_000));
+    await eventually('it boots', async () =>
+      (await serialText(drivers[name], spec)).includes('boots=1') ? true : undefined,
+    );
+    return spec;
+  }
+  async function gone(spec: WorkloadSpec): Promise<void> {
+    await drivers[name].stop(spec, 0, step(60_000));
+    await drivers[name].remove(spec, step(60_000));
+    await drivers[name].removeVolume(spec.rootVolume.id, step(60_000));
+  }
+
+  it('has two tablets, and a balloon that tells of free pages, and is comes back with them', async () => {
+    const spec = await started();
+    const qmp = await drivers[name].monitor(spec);
+    const mice = await qmp.execute('query-mice');
+    expect(mice.filter(({ absolute }) => absolute).map(({ name: mouse }) => mouse)).toEqual(
+      expect.arrayContaining(['QEMU HID Tablet', 'QEMU Virtio Tablet']),
+    );
+    expect((await qmp.execute('query-balloon')).actual).toBe(32 * 2 ** 20);
+    const had = await machineShape(qmp, {});
+    expect(had).toMatchObject({ usbTablet: true, freePageReporting: true });
+    const were = await places(qmp);
+    await drivers[name].suspend(spec, step(60_000));
+    await drivers[name].start({ ...spec, usbTablet: false }, step(60_000));
+    const again = await drivers[name].monitor(spec);
+    expect(await machineShape(again, {})).toEqual(had);
+    expect(await places(again)).toEqual(were);
+    await gone(spec);
+
+    // The same hardware at the same places, but for the one.
+    const without = await started({ usbTablet: false });
+    const bare = await drivers[name].monitor(without);
+    expect((await bare.execute('query-mice')).map(({ name: mouse }) => mouse)).not.toContain(
+      'QEMU HID Tablet',
+    );
+    expect(were).toContain(XHCI);
+    expect(await places(bare)).toEqual(were.filter((place) => place !== XHCI));
+    await gone(without);
+  });
+
+  it('that was suspended before there were such devices goes on without them', async () => {
+    const { machine: made } = Preparation.prototype;
+    vi.spyOn(Preparation.prototype, 'machine').mockImplementation(async function (this: Preparation, ...args) {
+      return { ...(await made.apply(this, args)), usbTablet: false, freePageReporting: false };
+    });
+    const spec = await started();
+    vi.restoreAllMocks();
+    await drivers[name].suspend(spec, step(60_000));
+    const path = join(host.dir, state, spec.instanceId, '1.json');
+    const record = JSON.parse(readFileSync(path, 'utf8')) as { memory: object };
+    const { usbTablet, freePageReporting, ...before } = record.memory as Record<string, unknown>;
+    expect([usbTablet, freePageReporting]).toEqual([false, false]);
+    writeFileSync(path, JSON.stringify({ ...record, memory: before }));
+    await drivers[name].start(spec, step(60_000));
+    const shape = await machineShape(await drivers[name].monitor(spec), {});
+    expect(shape).toMatchObject({ display: true, usbTablet: false, freePageReporting: false });
+    await gone(spec);
+  });
+});
