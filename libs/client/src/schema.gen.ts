@@ -1541,6 +1541,7 @@ export interface components {
           offsetMinutes?: number;
         };
         tpm?: boolean;
+        usbTablet?: boolean;
         userData?: string;
         vcpus?: number;
         /** @default [] */
@@ -2103,6 +2104,7 @@ export interface components {
           offsetMinutes: number;
         };
         tpm?: boolean;
+        usbTablet?: boolean;
         userData?: string;
         vcpus?: number;
         /** @default [] */
@@ -2352,6 +2354,7 @@ export interface components {
           offsetMinutes?: number;
         };
         tpm?: boolean;
+        usbTablet?: boolean;
         userData?: string;
         vcpus?: number;
         /** @default [] */
@@ -2520,6 +2523,7 @@ export interface components {
           offsetMinutes: number;
         };
         tpm?: boolean;
+        usbTablet?: boolean;
         userData?: string;
         vcpus?: number;
         /** @default [] */
@@ -2673,6 +2677,7 @@ export interface components {
           offsetMinutes?: number;
         };
         tpm?: boolean;
+        usbTablet?: boolean;
         userData?: string;
         vcpus?: number;
         /** @default [] */

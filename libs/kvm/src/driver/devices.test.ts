@@ -83,7 +83,10 @@ describe.each(['libvirt', 'qemu'] as const)('a machine under %s', (name) => {
 
   it('that was suspended before there were such devices goes on without them', async () => {
     const { machine: made } = Preparation.prototype;
-    vi.spyOn(Preparation.prototype, 'machine').mockImplementation(async function (this: Preparation, ...args) {
+    vi.spyOn(Preparation.prototype, 'machine').mockImplementation(async function (
+      this: Preparation,
+      ...args
+    ) {
       return { ...(await made.apply(this, args)), usbTablet: false, freePageReporting: false };
     });
     const spec = await started();
