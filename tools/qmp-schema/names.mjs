@@ -80,6 +80,7 @@ export const soon = [
   // what a guest shows and is typed
   'chardev-remove',
   'screendump',
+  'query-mice',
   // moving
   'migrate-incoming',
   'migrate-continue',

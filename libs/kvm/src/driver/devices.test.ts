@@ -52,7 +52,7 @@ describe.each(['libvirt', 'qemu'] as const)('a machine under %s', (name) => {
     await drivers[name].removeVolume(spec.rootVolume.id, step(60_000));
   }
 
-  it('has two tablets, and a balloon that tells of free pages, and is comes back with them', async () => {
+  it('has two tablets, and a balloon that tells of free pages, and comes back with them', async () => {
     const spec = await started();
     const qmp = await drivers[name].monitor(spec);
     const mice = await qmp.execute('query-mice');

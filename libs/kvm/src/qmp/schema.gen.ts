@@ -89,6 +89,7 @@ export interface QmpCommands {
   'query-balloon': { args: undefined; result: QueryBalloonResult };
   'chardev-remove': { args: ChardevRemoveArguments; result: Record<string, never> };
   screendump: { args: ScreendumpArguments; result: Record<string, never> };
+  'query-mice': { args: undefined; result: readonly QueryMiceResult[] };
   'migrate-incoming': { args: MigrateIncomingArguments; result: Record<string, never> };
   'migrate-continue': { args: MigrateContinueArguments; result: Record<string, never> };
   'migrate-set-capabilities': { args: MigrateSetCapabilitiesArguments; result: Record<string, never> };
@@ -751,6 +752,12 @@ export interface ScreendumpArguments {
   readonly device?: string;
   readonly head?: number;
   readonly format?: ScreendumpArgumentsFormat;
+}
+export interface QueryMiceResult {
+  readonly name: string;
+  readonly index: number;
+  readonly current: boolean;
+  readonly absolute: boolean;
 }
 export interface MigrateIncomingArguments {
   readonly uri: string;
