@@ -7,7 +7,7 @@ import type {
   Phase,
   ProjectId,
 } from '@berth/model';
-import { BerthError, sameValue } from '@berth/model';
+import { BerthError, fieldChanges, sameValue } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
 import { inTx, inTxUndone } from './db.js';
@@ -229,14 +229,19 @@ async function nicsJoin(tx: Tx, i: Locked, spec: InstanceSpec): Promise<void> {
   const places = ({ nics }: InstanceSpec): object[] =>
     nics.map(({ network, address }) => ({ network, address }));
   if (sameValue(places(spec), places(i.spec))) return;
-  if (live(i))
-    throw new BerthError(
-      'stateConflict',
-      `instance "${i.name}" keeps its nics and their addresses while it is on a host`,
-      {
-        remedy: 'stop it, change the networks and addresses of its nics, and start it again',
-      },
-    );
+  if (live(i)) {
+    const message = `instance "${i.name}" keeps its nics and their addresses while it is on a host`;
+    const remedy = 'stop it, change the networks and addresses of its nics, and start it again';
+    const errors = fieldChanges({ spec: i.spec, labels: {} }, { spec, labels: {} })
+      .filter(({ path, effect }) => path.startsWith('/spec/nics') && effect === 'nextStart')
+      .map(({ path }) => ({
+        path,
+        code: 'stateConflict',
+        message: 'keeps its value while it is on a host',
+        remedy,
+      }));
+    throw new BerthError('stateConflict', message, { remedy, errors });
+  }
   await nicsChange(tx, { id: i.id, projectId: i.project_id, nics: spec.nics });
 }
 
