@@ -10,6 +10,7 @@ import type {
   Capabilities,
   CloudInitSeed,
   CpuModels,
+  HugePages,
   Digest,
   GuestInfo,
   HostId,
@@ -317,6 +318,11 @@ export class Api {
   /** The host says which processors it can give. */
   async cpuModelsSet(cpuModels: CpuModels): Promise<void> {
     await this.hostSays(() => ({ cpuModels }));
+  }
+
+  /** The host says what it keeps in huge pages. */
+  async hugePagesSet(hugePages: HugePages): Promise<void> {
+    await this.hostSays(() => ({ hugePages }));
   }
 
   private async hostSays(change: (known: Capabilities) => Partial<Capabilities>): Promise<void> {

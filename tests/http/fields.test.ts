@@ -133,7 +133,7 @@ function baseFor(path: readonly (string | number)[]): unknown {
   if (path[1] === 'nics') return withPorts;
   const onlyVm = [
     ...['vcpus', 'maxMemoryMiB', 'userData', 'cloudInit', 'watchdog', 'firmware', 'tpm', 'cpu'],
-    'usbTablet',
+    ...['usbTablet', 'hugePages'],
   ];
   return onlyVm.includes(String(path[1])) ? vm : container;
 }
@@ -173,6 +173,7 @@ test('the bodies that the fields are broken in are good ones', async () => {
     '/spec/firmware/type',
     '/spec/cpu/model',
     '/spec/usbTablet',
+    '/spec/hugePages',
     '/spec/process/env',
     '/spec/restart/policy',
     '/spec/volumes/0/name',

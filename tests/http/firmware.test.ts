@@ -37,6 +37,20 @@ test('so does a TPM', async () => {
   expect((await preview()).body.decision.outcome).toBe('placed');
 });
 
+test('so do huge pages, of which the host must have reserved enough', async () => {
+  const spec = { isolation: 'vm', image: 'disk', memoryMiB: 64, hugePages: '2MiB' };
+  const preview = () =>
+    api.call('post', '/v1/projects/alpha/decisions/preview').send({ name: 'huge', spec }).expect(200);
+  await api.hugePagesSet({ '2MiB': 62, '1GiB': 1024 });
+  expect((await preview()).body.decision).toMatchObject({
+    outcome: 'unplaced',
+    rejected: [{ filter: 'hugePages', need: '64 MiB in pages of 2MiB', bestHave: '62 MiB' }],
+    verdicts: [{ failed: { message: expect.stringContaining('reserve more') } }],
+  });
+  await api.hugePagesSet({ '2MiB': 64, '1GiB': 0 });
+  expect((await preview()).body.decision.outcome).toBe('placed');
+});
+
 test('the baseline of a group is the best model that each of its hosts lists', async () => {
   const baseline = async (query: string): Promise<object> =>
     (await api.call('get', `/v1/cpuBaseline?${query}`).expect(200)).body as object;

@@ -59,6 +59,7 @@ export function capabilitiesOf(
   }
   const facts = probes.map(({ probe }) => probe?.facts ?? {});
   const models = facts.find((f) => f.cpuModels)?.cpuModels;
+  const hugePages = facts.find((f) => f.hugePages)?.hugePages;
   const absent = { verdict: 'absent', reason: 'no runtime for virtual machines answered' } as const;
   return {
     ...machine,
@@ -67,6 +68,7 @@ export function capabilitiesOf(
     accel: facts.find((f) => f.accel)?.accel ?? { kvm: absent, tcg: false },
     cpu: facts.find((f) => f.cpu)?.cpu ?? unknownCpu,
     ...(models === undefined ? {} : { cpuModels: models }),
+    ...(hugePages === undefined ? {} : { hugePages }),
     ...(publishedPorts === null ? {} : { publishedPorts }),
     facets: [...new Set(probes.flatMap(({ probe }) => probe?.facets ?? []))].sort(),
     tenantBoundary: facts.some((f) => f.tenantBoundary === true),

@@ -18,6 +18,7 @@ const kept = {
   firmware: 'firmware',
   tpm: 'tpm',
   usbTablet: 'usbTablet',
+  hugePages: 'hugePages',
   cpuModel: 'cpu.model',
   watchdog: 'watchdog',
   accel: 'placement.accel',

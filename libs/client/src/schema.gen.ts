@@ -1036,6 +1036,10 @@ export interface components {
       cpus: number;
       diskMiB: number;
       facets: string[];
+      hugePages?: {
+        '1GiB': number;
+        '2MiB': number;
+      };
       isolation: {
         [key: string]: {
           drivers: string[];
@@ -1112,6 +1116,7 @@ export interface components {
             | 'accel'
             | 'firmware'
             | 'devices'
+            | 'hugePages'
             | 'cpuModel'
             | 'labels'
             | 'volume'
@@ -1156,6 +1161,7 @@ export interface components {
             | 'accel'
             | 'firmware'
             | 'devices'
+            | 'hugePages'
             | 'cpuModel'
             | 'labels'
             | 'volume'
@@ -1195,6 +1201,7 @@ export interface components {
           | 'accel'
           | 'firmware'
           | 'devices'
+          | 'hugePages'
           | 'cpuModel'
           | 'labels'
           | 'volume'
@@ -1223,6 +1230,7 @@ export interface components {
                 | 'accel'
                 | 'firmware'
                 | 'devices'
+                | 'hugePages'
                 | 'cpuModel'
                 | 'labels'
                 | 'volume'
@@ -1266,6 +1274,7 @@ export interface components {
               | 'accel'
               | 'firmware'
               | 'devices'
+              | 'hugePages'
               | 'cpuModel'
               | 'labels'
               | 'volume'
@@ -1306,6 +1315,7 @@ export interface components {
               | 'accel'
               | 'firmware'
               | 'devices'
+              | 'hugePages'
               | 'cpuModel'
               | 'labels'
               | 'volume'
@@ -1345,6 +1355,7 @@ export interface components {
             | 'accel'
             | 'firmware'
             | 'devices'
+            | 'hugePages'
             | 'cpuModel'
             | 'labels'
             | 'volume'
@@ -1373,6 +1384,7 @@ export interface components {
                   | 'accel'
                   | 'firmware'
                   | 'devices'
+                  | 'hugePages'
                   | 'cpuModel'
                   | 'labels'
                   | 'volume'
@@ -1429,6 +1441,8 @@ export interface components {
           /** @enum {string} */
           type: 'bios' | 'uefi';
         };
+        /** @enum {string} */
+        hugePages?: '2MiB' | '1GiB';
         image: string;
         /** @enum {string} */
         isolation: 'vm' | 'microvm' | 'container';
@@ -1615,6 +1629,7 @@ export interface components {
               | 'accel'
               | 'firmware'
               | 'devices'
+              | 'hugePages'
               | 'cpuModel'
               | 'labels'
               | 'volume'
@@ -1657,6 +1672,7 @@ export interface components {
               | 'accel'
               | 'firmware'
               | 'devices'
+              | 'hugePages'
               | 'cpuModel'
               | 'labels'
               | 'volume'
@@ -1696,6 +1712,7 @@ export interface components {
             | 'accel'
             | 'firmware'
             | 'devices'
+            | 'hugePages'
             | 'cpuModel'
             | 'labels'
             | 'volume'
@@ -1724,6 +1741,7 @@ export interface components {
                   | 'accel'
                   | 'firmware'
                   | 'devices'
+                  | 'hugePages'
                   | 'cpuModel'
                   | 'labels'
                   | 'volume'
@@ -1763,6 +1781,7 @@ export interface components {
             | 'accel'
             | 'firmware'
             | 'devices'
+            | 'hugePages'
             | 'cpuModel'
             | 'labels'
             | 'volume'
@@ -1992,6 +2011,8 @@ export interface components {
           /** @enum {string} */
           type: 'bios' | 'uefi';
         };
+        /** @enum {string} */
+        hugePages?: '2MiB' | '1GiB';
         image: string;
         /** @enum {string} */
         isolation: 'vm' | 'microvm' | 'container';
@@ -2242,6 +2263,8 @@ export interface components {
           /** @enum {string} */
           type: 'bios' | 'uefi';
         };
+        /** @enum {string} */
+        hugePages?: '2MiB' | '1GiB';
         image: string;
         /** @enum {string} */
         isolation: 'vm' | 'microvm' | 'container';
@@ -2411,6 +2434,8 @@ export interface components {
           /** @enum {string} */
           type: 'bios' | 'uefi';
         };
+        /** @enum {string} */
+        hugePages?: '2MiB' | '1GiB';
         image: string;
         /** @enum {string} */
         isolation: 'vm' | 'microvm' | 'container';
@@ -2565,6 +2590,8 @@ export interface components {
           /** @enum {string} */
           type: 'bios' | 'uefi';
         };
+        /** @enum {string} */
+        hugePages?: '2MiB' | '1GiB';
         image: string;
         /** @enum {string} */
         isolation: 'vm' | 'microvm' | 'container';

@@ -9,6 +9,7 @@ import {
   DiskSource,
   ExitInfo,
   FirmwareSpec,
+  HugePageSize,
   HostId,
   HostNetworkSpec,
   HostVolume,
@@ -75,6 +76,8 @@ export const Workload = z.strictObject({
   firmware: FirmwareSpec.optional(),
   /** Absent for a machine without one, and in what an API or a journal of before holds. Only for hosts with its facet. */
   tpm: z.literal(true).optional(),
+  /** Absent for ordinary ones, and in what an API or a journal of before holds. Only for hosts that say how many they have. */
+  hugePages: HugePageSize.optional(),
   /** Absent for a machine with one, and in what an API or a journal of before holds. */
   usbTablet: z.literal(false).optional(),
   /** Absent for its host's choice, and in what an API or a journal of before holds. Only for hosts that list it. */

@@ -19,6 +19,15 @@ it('secure boot needs UEFI, UEFI needs memory, and a container has no firmware',
   expect(refusals({ ...vm, isolation: 'container', firmware: { type: 'bios' } })).toEqual([
     ['firmware', expect.stringContaining('isolation vm')],
   ]);
+  const huge = { ...vm, memoryMiB: 1025, hugePages: '2MiB' };
+  expect(refusals(huge)).toEqual([['memoryMiB', expect.stringContaining('multiple of 2')]]);
+  expect(refusals({ ...huge, memoryMiB: 1024, maxMemoryMiB: 2048 })).toEqual([
+    ['maxMemoryMiB', expect.stringContaining('leave one out')],
+  ]);
+  expect(refusals({ ...huge, memoryMiB: 3072, hugePages: '1GiB' })).toEqual([]);
+  expect(refusals({ ...huge, memoryMiB: 1024, isolation: 'microvm' })).toEqual([
+    ['hugePages', expect.stringContaining('leave it out')],
+  ]);
   for (const isolation of ['container', 'microvm'])
     expect(refusals({ ...vm, memoryMiB: 64, isolation, usbTablet: false })).toEqual([
       ['usbTablet', expect.stringContaining('no display')],

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { CpuModels } from './cpu.js';
+import { HugePages } from './huge-pages.js';
 import { HostId, Labels, Name } from './ids.js';
 import { Isolation } from './instance.js';
 import { PortOffer } from './published-port.js';
@@ -41,6 +42,8 @@ export const Capabilities = z
     }),
     /** Processors that its virtual machines may be given. Absent from an agent of before. */
     cpuModels: CpuModels.optional(),
+    /** Absent from an agent of before, and where there are no virtual machines. */
+    hugePages: HugePages.optional(),
     /** Ports that it publishes for instances; absent where it publishes none. */
     publishedPorts: PortOffer.optional(),
     /** Optional abilities of the runtimes (pause, logs, exec …). */

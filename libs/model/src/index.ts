@@ -13,6 +13,7 @@ export * from './cpu.js';
 export * from './cpu-baseline.js';
 export * from './guest.js';
 export * from './guest-file.js';
+export * from './huge-pages.js';
 export * from './host.js';
 export * from './image.js';
 export * from './network.js';

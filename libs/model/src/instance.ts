@@ -3,6 +3,7 @@ import { CloudInitSpec } from './cloud-init.js';
 import { CpuSpec, HOST_PASSTHROUGH } from './cpu.js';
 import { RootDiskSource } from './disk-source.js';
 import { FirmwareSpec, UEFI_LEAST_MIB } from './firmware.js';
+import { HugePageSize, hugePageMiB } from './huge-pages.js';
 import {
   DecisionId,
   HostId,
@@ -144,6 +145,11 @@ export const InstanceSpec = z
       .min(4)
       .max(16 * 1024 * 1024)
       .optional(),
+    /**
+     * Its memory in huge pages of this size (vm), which its host has reserved: all of it from the start on, and none of it is given back
+     * while it runs. A change takes effect at the next start.
+     */
+    hugePages: HugePageSize.optional(),
     rootDisk: RootDisk.default({ sizeMiB: 1024, pool: 'default' }),
     /** Data volumes of the project (vm), in no order: a guest knows each by its serial number. */
     volumes: z.array(VolumeMount).max(16).default([]),
@@ -191,6 +197,8 @@ export const InstanceSpec = z
       if (s.firmware !== undefined)
         refuse('firmware', `only for isolation vm; ${one} starts without firmware: leave it out`);
       if (s.tpm === true) refuse('tpm', `only for isolation vm; ${one} has no TPM: leave it out`);
+      if (s.hugePages !== undefined)
+        refuse('hugePages', `only for isolation vm; ${one} has its host's pages: leave it out`);
       if (s.usbTablet !== undefined)
         refuse('usbTablet', `only for isolation vm; ${one} has no display: leave it out`);
       if (s.volumes.length > 0) refuse('volumes', 'only for isolation vm; leave the list empty');
@@ -232,6 +240,16 @@ export const InstanceSpec = z
       refuse('maxMemoryMiB', "only for isolation vm; leave it out: a container's memory grows without it");
     if (s.maxMemoryMiB !== undefined && s.maxMemoryMiB < s.memoryMiB)
       refuse('maxMemoryMiB', `must be at least memoryMiB, ${s.memoryMiB}`);
+    if (s.hugePages !== undefined && s.memoryMiB % hugePageMiB[s.hugePages] !== 0)
+      refuse(
+        'memoryMiB',
+        `must be a multiple of ${hugePageMiB[s.hugePages]}, which hugePages ${s.hugePages} says`,
+      );
+    if (s.hugePages !== undefined && s.maxMemoryMiB !== undefined)
+      refuse(
+        'maxMemoryMiB',
+        'cannot go with hugePages, all of which a vm has from the start on: leave one out',
+      );
     s.nics.forEach(({ network }, i) => {
       if (s.nics.findIndex((nic) => nic.network === network) < i)
         ctx.addIssue({

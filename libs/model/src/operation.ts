@@ -126,6 +126,7 @@ export const FilterName = z.enum([
   'accel',
   'firmware',
   'devices',
+  'hugePages',
   'cpuModel',
   'labels',
   'volume',

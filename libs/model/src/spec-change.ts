@@ -34,6 +34,7 @@ export const keptByRun = [
   'firmware',
   'tpm',
   'usbTablet',
+  'hugePages',
   'watchdog',
   'placement',
 ] as const;

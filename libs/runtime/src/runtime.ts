@@ -10,6 +10,7 @@ import type {
   ExitInfo,
   FileTarget,
   FirmwareSpec,
+  HugePageSize,
   GuestInfo,
   HostNetworkSpec,
   HostVolume,
@@ -90,6 +91,8 @@ export interface WorkloadSpec extends WorkloadKey {
   readonly cpuModel?: string | undefined;
   /** Whether it has a TPM 2.0. */
   readonly tpm?: true | undefined;
+  /** Its memory is in huge pages of this size; in ordinary ones when absent. */
+  readonly hugePages?: HugePageSize | undefined;
   /** Whether it has a USB controller with a tablet, where it has a display; it does when absent. */
   readonly usbTablet?: false | undefined;
   /** What its watchdog does; absent for a machine without one. */
@@ -392,7 +395,7 @@ export interface RuntimeProbe {
   readonly facets: readonly string[];
   /** Facts for the host's capabilities; each runtime fills what it knows. */
   readonly facts: Partial<
-    Pick<Capabilities, 'accel' | 'cpu' | 'cpuModels' | 'versions' | 'cgroup' | 'tenantBoundary'>
+    Pick<Capabilities, 'accel' | 'cpu' | 'cpuModels' | 'hugePages' | 'versions' | 'cgroup' | 'tenantBoundary'>
   >;
   /** A fuller answer, where a measurement takes longer than anybody should wait. */
   readonly later?: Promise<RuntimeProbe>;

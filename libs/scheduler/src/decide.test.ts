@@ -110,6 +110,12 @@ describe('each filter refuses with what it needs and what there is', () => {
     ],
     ['devices', host(), request({ isolation: 'vm', tpm: true }), { need: 'tpm', have: 'no tpm' }],
     [
+      'hugePages',
+      host({ capabilities: { ...capabilities, hugePages: { '2MiB': 64, '1GiB': 0 } } }),
+      request({ isolation: 'vm', hugePages: '2MiB', memoryMiB: 66 }),
+      { need: '66 MiB in pages of 2MiB', have: '64 MiB' },
+    ],
+    [
       'cpuModel',
       host({ capabilities: { ...capabilities, cpuModels: { tcg: ['Conroe', 'Nehalem'], kvm: ['EPYC'] } } }),
       request({ isolation: 'vm', cpu: { model: 'EPYC' } }),

@@ -166,6 +166,22 @@ export const filters: readonly Filter[] = [
           ),
   },
   {
+    name: 'hugePages',
+    check: (h, r) => {
+      const { hugePages: size, memoryMiB } = r.spec;
+      if (size === undefined) return null;
+      // All that are reserved: which of them are free is seen at the start, and says so.
+      const have = h.capabilities?.hugePages?.[size] ?? 0;
+      if (memoryMiB <= have) return null;
+      return refuse(
+        `${memoryMiB} MiB in pages of ${size}`,
+        `${have} MiB`,
+        `has ${have} MiB reserved in pages of ${size}: reserve more there, in /sys/kernel/mm/hugepages`,
+        have / memoryMiB,
+      );
+    },
+  },
+  {
     name: 'cpuModel',
     check: (h, r) => {
       const model = r.spec.cpu?.model;

@@ -49,6 +49,7 @@ function renderAssignment(row: AssignmentRow): Assignment {
       ...(spec.firmware?.type === 'uefi' ? { firmware: spec.firmware } : {}),
       ...(spec.cpu === undefined ? {} : { cpuModel: spec.cpu.model }),
       ...(spec.tpm === true ? { tpm: true } : {}),
+      ...(spec.hugePages === undefined ? {} : { hugePages: spec.hugePages }),
       ...(spec.usbTablet === false ? { usbTablet: false } : {}),
       ...(spec.watchdog === undefined ? {} : { watchdog: spec.watchdog.action }),
       restart: spec.restart,

@@ -149,7 +149,7 @@ function optional(f: KernelFindings): Check[] {
       : bad(
           'note',
           'huge pages',
-          'none reserved: large virtual machines pay for small pages',
+          'none reserved: a virtual machine with hugePages finds no place here, and large ones pay for small pages',
           'sysctl -w vm.nr_hugepages=N',
         ),
     apparmor,

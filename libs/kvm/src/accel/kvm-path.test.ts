@@ -47,6 +47,7 @@ async function machine(): Promise<string[]> {
     firmware: null,
     cpuModel: null,
     tpm: null,
+    hugePages: null,
     usbTablet: false,
     freePageReporting: false,
     serialLog,

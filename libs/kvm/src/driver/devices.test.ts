@@ -1,9 +1,11 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { WorkloadSpec } from '@berth/runtime';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { QmpExecutor } from '../qmp/commands.js';
 import { eventually, serialText, step, TestHost } from '../testing/host.js';
+import { hugePages, needHugePages } from './huge-pages.js';
 import { machineShape } from './machine-shape.js';
 import { Preparation } from './preparation.js';
 
@@ -33,7 +35,30 @@ async function places(qmp: QmpExecutor): Promise<string[]> {
     }
   return found;
 }
+/** Reserved by a test for as long as it needs them. */
+const POOL = '/sys/kernel/mm/hugepages/hugepages-2048kB';
 const XHCI = '23 1b36:d';
+
+it('a host says what it keeps in huge pages, of each size and none where its kernel has no such', async () => {
+  const pools = mkdtempSync(join(tmpdir(), 'berth-pools-'));
+  try {
+    expect(await hugePages(pools)).toEqual({ '2MiB': 0, '1GiB': 0 });
+    for (const [pool, pages] of [
+      ['hugepages-2048kB', 7],
+      ['hugepages-1048576kB', 3],
+    ] as const) {
+      mkdirSync(join(pools, pool));
+      writeFileSync(join(pools, pool, 'nr_hugepages'), `${pages}\n`);
+      writeFileSync(join(pools, pool, 'free_hugepages'), '1\n');
+    }
+    expect(await hugePages(pools)).toEqual({ '2MiB': 14, '1GiB': 3072 });
+    await needHugePages('1GiB', 1024, pools);
+    await expect(needHugePages('1GiB', 2048, pools)).rejects.toThrow('1024 MiB are free in pages of 1GiB');
+    expect((await drivers.qemu.probe()).facts.hugePages).toEqual(await hugePages());
+  } finally {
+    rmSync(pools, { recursive: true });
+  }
+});
 
 describe.each(['libvirt', 'qemu'] as const)('a machine under %s', (name) => {
   const state = name === 'libvirt' ? 'state' : join('qemu', 'state');
@@ -79,6 +104,30 @@ describe.each(['libvirt', 'qemu'] as const)('a machine under %s', (name) => {
     expect(were).toContain(XHCI);
     expect(await places(bare)).toEqual(were.filter((place) => place !== XHCI));
     await gone(without);
+  });
+
+  it('has its memory in huge pages, also after a suspension, and none where too few are free', async () => {
+    const free = (): number => Number(readFileSync(join(POOL, 'free_hugepages'), 'utf8'));
+    await expect(needHugePages('2MiB', 2 * (free() + 1))).rejects.toMatchObject({
+      code: 'hostFault',
+      remedy: expect.stringContaining('reserve more') as string,
+    });
+    const reserved = readFileSync(join(POOL, 'nr_hugepages'), 'utf8');
+    writeFileSync(join(POOL, 'nr_hugepages'), String(Number(reserved) + 16));
+    try {
+      const before = free();
+      const spec = await started({ hugePages: '2MiB' });
+      expect(before - free()).toBe(16);
+      await drivers[name].suspend(spec, step(60_000));
+      expect(free()).toBe(before);
+      await drivers[name].start({ ...spec, hugePages: undefined }, step(60_000));
+      expect(before - free()).toBe(16);
+      const shape = await machineShape(await drivers[name].monitor(spec), {});
+      expect(shape).toMatchObject({ hugePages: '2MiB', memoryMiB: 32 });
+      await gone(spec);
+    } finally {
+      writeFileSync(join(POOL, 'nr_hugepages'), reserved);
+    }
   });
 
   it('that was suspended before there were such devices goes on without them', async () => {

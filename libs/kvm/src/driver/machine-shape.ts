@@ -3,6 +3,7 @@ import { BALLOON_DEVICE, TPM_DEVICE, USB_CONTROLLER } from '../machine/machine-s
 import { QmpError, type ExecuteOptions, type QmpExecutor } from '../qmp/commands.js';
 import { attachedDisks, hasDevice, hasScsi } from './attached-disks.js';
 import { firmwareOf } from './firmware.js';
+import { hugePagesOf } from './huge-pages.js';
 import { plugOf } from './memory-plug.js';
 import { MachineShape } from './workload-record.js';
 
@@ -27,6 +28,7 @@ export async function machineShape(qmp: QmpExecutor, bounds: ExecuteOptions): Pr
     display: await hasDisplay(qmp, bounds),
     firmware: await firmwareOf(qmp, bounds),
     tpm: await hasDevice(qmp, TPM_DEVICE, bounds),
+    hugePages: await hugePagesOf(qmp, bounds),
     usbTablet: await hasDevice(qmp, USB_CONTROLLER, bounds),
     freePageReporting: await reportsFreePages(qmp, bounds),
     scsi: await hasScsi(qmp, bounds),

@@ -13,6 +13,7 @@ import {
 import { inspectBase } from './base-image.js';
 import { cacheMode } from './cache-mode.js';
 import { tpmSocket, vncSocket } from './epoch-files.js';
+import { needHugePages } from './huge-pages.js';
 import { machineFirmware } from './firmware.js';
 import { machineTypeOf } from './machine-type.js';
 import type { VmRuntimeOptions } from './ports.js';
@@ -95,6 +96,7 @@ export class Preparation implements MachinePreparation {
       firmware: hadFirmware,
       tpm: hadTpm,
       machineType: hadType,
+      hugePages: hadPages,
       ...shape
     }: Shape,
   ): Promise<MachineSpec> {
@@ -114,6 +116,8 @@ export class Preparation implements MachinePreparation {
     const firmware = await machineFirmware(kind, spec.rootVolume.id, this.options.volumes);
     await faultPoint('vm.volumes.ready', spec.instanceId);
     const bootMiB = spec.minMemoryMiB ?? spec.memoryMiB;
+    const hugePages = hadPages === undefined ? (spec.hugePages ?? null) : hadPages;
+    if (hugePages !== null) await needHugePages(hugePages, shape.memoryMiB ?? bootMiB);
     return {
       instanceId: spec.instanceId,
       epoch: spec.epoch,
@@ -131,6 +135,7 @@ export class Preparation implements MachinePreparation {
       usbTablet: spec.usbTablet ?? true,
       freePageReporting: true,
       ...shape,
+      hugePages,
       scsi,
       volumes,
       firmware,

@@ -4,6 +4,7 @@ import type { AccelProbe } from '../accel/accel-probe.js';
 import { cpuModels } from '../accel/cpu-models.js';
 import { accelFacts, isTenantBoundary } from '../accel/host-facts.js';
 import { firmwareKinds } from './firmware.js';
+import { hugePages } from './huge-pages.js';
 import type { MachineDriver } from './machine-driver.js';
 import { hasTpms } from '../tpm/swtpm.js';
 import { vncRefusal } from './vnc-support.js';
@@ -35,6 +36,7 @@ export async function probeOf(
   const factsWith = async (verdict: AccelVerdict): Promise<RuntimeProbe['facts']> => ({
     cpu,
     cpuModels: await cpuModels(verdict.verdict === 'usable'),
+    hugePages: await hugePages(),
     accel: { kvm: verdict, tcg: true },
     tenantBoundary: isTenantBoundary(verdict),
   });

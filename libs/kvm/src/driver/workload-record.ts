@@ -6,6 +6,7 @@ import {
   ExitInfo,
   FirmwareKind,
   HostVolume,
+  HugePageSize,
   InstanceId,
   VolumeId,
   WatchdogAction,
@@ -46,6 +47,8 @@ export const MachineShape = z.strictObject({
   firmware: FirmwareKind.default('bios'),
   /** What was suspended before machines could have a TPM has none. */
   tpm: z.boolean().default(false),
+  /** What was suspended before machines could have huge pages has ordinary ones. */
+  hugePages: HugePageSize.nullable().default(null),
   /** What was suspended before there was a USB tablet has none. */
   usbTablet: z.boolean().default(false),
   /** What was suspended before balloons told of free pages has one that does not. */

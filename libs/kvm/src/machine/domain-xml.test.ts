@@ -29,6 +29,7 @@ const spec: MachineSpec = {
   firmware: null,
   cpuModel: null,
   tpm: null,
+  hugePages: null,
   usbTablet: false,
   freePageReporting: false,
   serialLog: '/l/1.log',
@@ -161,6 +162,15 @@ describe('the domain document', () => {
     const secure = domainXml({ ...spec, firmware: { ...uefi, secureBoot: true } });
     expect(secure).toContain('secure="yes"');
     expect(secure).toContain('<smm state="on"/>');
+  });
+
+  it('has its memory in huge pages only when told', () => {
+    expect(domainXml(spec)).not.toContain('memoryBacking');
+    const text = domainXml({ ...spec, hugePages: '2MiB' }).replace(/\s*\n\s*/g, '');
+    expect(text).toContain(
+      '<memoryBacking><hugepages><page size="2" unit="M"/></hugepages><source type="memfd"/>' +
+        '<access mode="shared"/><allocation mode="immediate"/></memoryBacking>',
+    );
   });
 
   it('has a USB tablet and a balloon that reports only when told, and a tablet of virtio always', () => {

@@ -1,4 +1,4 @@
-import { HOST_PASSTHROUGH, type WatchdogAction } from '@berth/model';
+import { HOST_PASSTHROUGH, hugePageMiB, type HugePageSize, type WatchdogAction } from '@berth/model';
 import {
   AGENT_PORT,
   PLUG_BLOCK_MIB,
@@ -35,6 +35,7 @@ export function domainXml(spec: MachineSpec): string {
       xml('title', {}, spec.title),
       xml('metadata', {}, metadataElement(spec)),
       memory(spec),
+      spec.hugePages === null ? null : hugePages(spec.hugePages),
       xml('vcpu', { placement: 'static' }, String(spec.vcpus)),
       cpuTune(spec.cpuMillis),
       xml(
@@ -98,6 +99,19 @@ function memory({ memoryMiB, plug }: MachineSpec): XmlElement[] {
   const all = String(memoryMiB + (plug?.sizeMiB ?? 0));
   const total = xml('memory', { unit: 'MiB' }, all);
   return plug === null ? [total] : [xml('maxMemory', { slots: 1, unit: 'MiB' }, all), total];
+}
+
+/** As `hugePages` of the machine's arguments; without a mounted file system of them. */
+function hugePages(size: HugePageSize): XmlElement {
+  const page = xml('page', { size: hugePageMiB[size], unit: 'M' });
+  return xml(
+    'memoryBacking',
+    {},
+    xml('hugepages', {}, page),
+    xml('source', { type: 'memfd' }),
+    xml('access', { mode: 'shared' }),
+    xml('allocation', { mode: 'immediate' }),
+  );
 }
 
 /** libvirt plugs memory only where it is said which node has what it boots with. */

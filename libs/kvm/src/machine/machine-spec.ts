@@ -1,4 +1,11 @@
-import type { DiskFormat, InstanceId, VolumeId, VolumeLimits, WatchdogAction } from '@berth/model';
+import type {
+  DiskFormat,
+  HugePageSize,
+  InstanceId,
+  VolumeId,
+  VolumeLimits,
+  WatchdogAction,
+} from '@berth/model';
 
 /** Memory of a screen, MiB: enough for 2560 by 1600 pixels. */
 export const SCREEN_MIB = 16;
@@ -22,6 +29,8 @@ export interface MachineSpec {
   readonly cpuMillis: number | null;
   /** What its guest boots with. */
   readonly memoryMiB: number;
+  /** What its memory is in, all of it from the start on; null for ordinary pages. */
+  readonly hugePages: HugePageSize | null;
   /** UEFI firmware; null for a BIOS. */
   readonly firmware: MachineFirmware | null;
   /** A TPM 2.0; null for a machine without one. */
@@ -77,6 +86,9 @@ export interface MachineTpm {
 
 /** What QEMU calls the device; libvirt calls its first one so by itself. */
 export const TPM_DEVICE = 'tpm0';
+
+/** What QEMU calls the memory that a machine boots with, where it is told; libvirt calls it so always. */
+export const MEMORY_BACKEND = 'pc.ram';
 
 /** What QEMU calls the balloon; libvirt calls it so by itself. */
 export const BALLOON_DEVICE = 'balloon0';

@@ -92,6 +92,7 @@ export class MicrovmPreparation implements MachinePreparation {
       firmware: null,
       cpuModel: null,
       tpm: null,
+      hugePages: null,
       usbTablet: false,
       freePageReporting: false,
       volumes: [],

@@ -1,7 +1,8 @@
-import { HOST_PASSTHROUGH } from '@berth/model';
+import { HOST_PASSTHROUGH, hugePageMiB, type HugePageSize } from '@berth/model';
 import {
   AGENT_PORT,
   BALLOON_DEVICE,
+  MEMORY_BACKEND,
   PLUG_BLOCK_MIB,
   PLUG_DEVICE,
   SCREEN_MIB,
@@ -50,6 +51,7 @@ export function machineArguments(spec: MachineSpec, places: ProcessPlaces): stri
       usb: false,
       vmport: false,
       'dump-guest-core': false,
+      'memory-backend': spec.hugePages === null ? null : MEMORY_BACKEND,
       ...flashProperties(spec.firmware),
     }),
     ...option('-cpu', cpu(spec)),
@@ -93,14 +95,30 @@ function cpu({ cpuModel, accel }: MachineSpec): string {
 /** What stands behind the memory that can be plugged. */
 const PLUG_MEMORY = 'plug-memory';
 
-function memory({ memoryMiB, plug }: MachineSpec): string[] {
+function memory({ memoryMiB, plug, hugePages: pages }: MachineSpec): string[] {
   const size = `${memoryMiB}M`;
+  if (pages !== null) return [...option('-m', null, { size }), ...hugePages(pages, size)];
   if (plug === null) return option('-m', null, { size });
   return [
     ...option('-m', null, { size, maxmem: `${memoryMiB + plug.sizeMiB}M` }),
     // What no guest uses takes nothing of the host.
     ...option('-object', 'memory-backend-ram', { id: PLUG_MEMORY, size: `${plug.sizeMiB}M`, reserve: false }),
   ];
+}
+
+/**
+ * No file system of huge pages need be mounted, nor any of its files be QEMU's. They are taken before the guest runs: later it would be
+ * killed for one that is not there.
+ */
+function hugePages(pages: HugePageSize, size: string): string[] {
+  return option('-object', 'memory-backend-memfd', {
+    id: MEMORY_BACKEND,
+    size,
+    hugetlb: true,
+    hugetlbsize: `${hugePageMiB[pages]}M`,
+    share: true,
+    prealloc: true,
+  });
 }
 
 function plugDevice({ requestedMiB }: MemoryPlug): string[] {

@@ -41,6 +41,7 @@ const spec: MachineSpec = {
   firmware: null,
   cpuModel: null,
   tpm: null,
+  hugePages: null,
   usbTablet: false,
   freePageReporting: false,
   serialLog: '/l/1.log',
@@ -174,6 +175,15 @@ describe("a machine's arguments", () => {
     const secure = machineArguments({ ...spec, firmware: { ...uefi, secureBoot: true } }, places).join(' ');
     expect(secure).toContain('pflash1=variables,smm=on');
     expect(secure).toContain('-global driver=cfi.pflash01,property=secure,value=on');
+  });
+
+  it('have their memory in huge pages only when told, and then all of it', () => {
+    expect(machineArguments(spec, places).join(' ')).not.toMatch(/hugetlb|memory-backend/);
+    const text = machineArguments({ ...spec, hugePages: '1GiB', memoryMiB: 2048 }, places).join(' ');
+    expect(text).toMatch(/-machine \S*,memory-backend=pc\.ram/);
+    expect(text).toContain(
+      '-object memory-backend-memfd,id=pc.ram,size=2048M,hugetlb=on,hugetlbsize=1024M,share=on,prealloc=on',
+    );
   });
 
   it('have a USB tablet and a balloon that reports only when told, in no other device’s place', () => {
