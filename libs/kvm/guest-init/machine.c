@@ -132,7 +132,8 @@ static void devices_make(void)
   };
   must_mount("tmpfs", "/dev", "tmpfs", MS_NOSUID | MS_STRICTATIME, "mode=755,size=65536k");
   for (size_t i = 0; i < sizeof nodes / sizeof *nodes; i++)
-    if (mknod(nodes[i].path, S_IFCHR | 0666, makedev(nodes[i].major, nodes[i].minor)) != 0)
+    if (mknod(nodes[i].path, S_IFCHR, makedev(nodes[i].major, nodes[i].minor)) != 0 ||
+        chmod(nodes[i].path, 0666) != 0) /* whatever the umask: users write to /dev/null */
       give_up("%s cannot be made: %m", nodes[i].path);
   for (size_t i = 0; i < sizeof links / sizeof *links; i++)
     if (symlink(links[i].target, links[i].path) != 0) give_up("%s cannot be made: %m", links[i].path);

@@ -2,6 +2,7 @@ import type { Check } from './check.js';
 import { forwardingChecks, type ForwardingFindings } from './forwarding.js';
 import { kernelChecks, type KernelFindings } from './kernel.js';
 import { machineChecks, type MachineFindings } from './machine.js';
+import { microvmChecks, type MicrovmFindings } from './microvm.js';
 import { serviceChecks, type ServiceFindings } from './services.js';
 import { softwareChecks, type SoftwareFindings } from './software.js';
 
@@ -11,6 +12,7 @@ export interface Findings {
   readonly machine: MachineFindings;
   readonly kernel: KernelFindings;
   readonly forwarding: ForwardingFindings;
+  readonly microvm: MicrovmFindings;
   readonly services: ServiceFindings;
 }
 
@@ -21,6 +23,7 @@ export function checksFrom(f: Findings): Check[] {
     ...machineChecks(f.machine),
     ...kernelChecks(f.kernel),
     ...forwardingChecks(f.forwarding),
+    ...microvmChecks(f.microvm),
     ...serviceChecks(f.services),
   ];
 }

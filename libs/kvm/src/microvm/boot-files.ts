@@ -12,7 +12,7 @@ export interface BootFiles {
   readonly blank: string;
 }
 
-const KERNEL = 'vmlinuz';
+const KERNEL = 'kernel';
 const INITRD = 'initrd';
 const BLANK = 'root.ext4';
 
@@ -51,7 +51,8 @@ export class BootFilesStore {
     const { kernel, initrd } = await this.ensure().catch(() => ({ kernel: null, initrd: null }));
     for (const name of names) {
       const path = join(this.dir, name);
-      const old = /^(vmlinuz|initrd)-/.test(name) && kernel !== null && path !== kernel && path !== initrd;
+      const old =
+        /^(vmlinuz|kernel|initrd)-/.test(name) && kernel !== null && path !== kernel && path !== initrd;
       if (old || name.startsWith('.work-')) await rm(path, { force: true });
     }
   }

@@ -34,6 +34,7 @@ export const debian12: Findings = {
     ...{ ipForward: true, bridgeNfCall: false, bridgePrefix: 'bb', bridges: [], uplink: 'enp1s0' },
     ...{ iptables: [], nftDrops: [] },
   },
+  microvm: { dir: '/opt/berth/.berth/microvm', boot: 'ready' },
   services: { postgres: null, libvirt: 'absent', running: false, portsTaken: [] },
 };
 
