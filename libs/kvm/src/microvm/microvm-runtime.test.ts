@@ -85,7 +85,9 @@ describe('an entry point', () => {
 
 describe('a program beside it', () => {
   it('has its rights unless it is given others, and tells its outputs apart', async () => {
-    const own = await execOf({ command: ['sh', '-c', 'id -u; echo none >/dev/null || echo kept; echo bad >&2; exit 5'] });
+    const own = await execOf({
+      command: ['sh', '-c', 'id -u; echo none >/dev/null || echo kept; echo bad >&2; exit 5'],
+    });
     const seen: string[] = [];
     for await (const { channel, bytes } of own.output)
       seen.push(`${channel}:${Buffer.from(bytes).toString()}`);
