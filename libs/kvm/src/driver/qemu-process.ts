@@ -40,8 +40,9 @@ async function machineWith(volumeId: VolumeId): Promise<number | null> {
     if (!/^\d+$/.test(name)) continue;
     const args = await argumentsOf(Number(name));
     if (!/qemu/.test(args[0] ?? '')) continue;
-    // One that was plugged in later is on no command line.
-    if (!args.some((text) => text.includes(volumeId)) && !(await hasOpen(name, volumeId))) continue;
+    // On the command line of one that is only beginning, and of one from which it was taken away since.
+    const named = args.some((text) => text.includes(volumeId)) && !(await hasProcessors(name));
+    if (!named && !(await hasOpen(name, volumeId))) continue;
     // What a container calls itself says nothing.
     const { uid } = await stat(`/proc/${name}`).catch(() => ({ uid: Infinity }));
     const identity = isBelowContainers(uid) ? processIdentity(Number(name)) : null;
@@ -58,6 +59,16 @@ export async function refuseUsed(
   const user = await machineWith(volumeId);
   if (user !== null)
     throw new RuntimeError('hostFault', `volume ${volumeId} is in use by QEMU, process ${user}`, options);
+}
+
+/**
+ * Whether a QEMU has threads for the processors of its machine, which it makes once all disks of its command line are open
+ * (qemu_create_early_backends before machine_run_board_init in its softmmu/vl.c). Their names need `-name …,debug-threads=on`.
+ */
+async function hasProcessors(pid: string): Promise<boolean> {
+  const threads = await readdir(`/proc/${pid}/task`).catch(() => []);
+  const names = threads.map((tid) => readFile(`/proc/${pid}/task/${tid}/comm`, 'utf8').catch(() => ''));
+  return (await Promise.all(names)).some((comm) => /^(CPU \d+|ALL CPUs)\//.test(comm));
 }
 
 /** Whether a process has a file open whose path holds this text. One that ends meanwhile has none. */

@@ -39,9 +39,9 @@ const sandbox = option('-sandbox', 'on', {
   resourcecontrol: 'deny',
 });
 
-/** How a machine is called, and that it has nothing that is not asked for and begins frozen. */
+/** How a machine and its threads are called ({@link ../driver/qemu-process.ts} looks for those of its processors), and that it has nothing that is not asked for and begins frozen. */
 export const beginning = ({ title }: Pick<MachineSpec, 'title'>): string[] => [
-  ...option('-name', null, { guest: title }),
+  ...option('-name', null, { guest: title, 'debug-threads': 'on' }),
   '-nodefaults',
   '-no-user-config',
   '-S',
