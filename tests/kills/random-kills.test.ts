@@ -23,7 +23,7 @@ const common = (vm: string): object => ({
   placement: { selector: { vm } },
 });
 const machine = (vm: string): object => ({
-  ...{ isolation: 'vm', image: 'steady', vcpus: 1, cpuMillis: 1000, memoryMiB: 32 },
+  ...{ isolation: 'vm', image: 'steady', vcpus: 1, cpuMillis: 1000, memoryMiB: 32, usbTablet: false },
   ...{ rootDisk: { sizeMiB: 8 }, ...common(vm) },
 });
 const container = (vm: string): object => ({

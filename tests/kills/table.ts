@@ -46,7 +46,15 @@ async function spec(
   };
   if (runtime === 'oci')
     return { isolation: 'container', cpuMillis: 200, memoryMiB: 32, rootDisk: { sizeMiB: 16 }, ...common };
-  return { isolation: 'vm', vcpus: 1, memoryMiB: 32, rootDisk: { sizeMiB: 8 }, ...common };
+  // Firmware looks for a USB tablet for longer than these guests take to boot.
+  return {
+    isolation: 'vm',
+    vcpus: 1,
+    memoryMiB: 32,
+    usbTablet: false,
+    rootDisk: { sizeMiB: 8 },
+    ...common,
+  };
 }
 
 /** Each host has one runtime, so that what holds up one host holds up one runtime. */
