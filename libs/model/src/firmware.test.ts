@@ -29,7 +29,7 @@ it('secure boot needs UEFI, UEFI needs memory, and a container has no firmware',
     ['hugePages', expect.stringContaining('leave it out')],
   ]);
   for (const isolation of ['container', 'microvm'])
-    expect(refusals({ ...vm, memoryMiB: 64, isolation, usbTablet: false })).toEqual([
+    expect(refusals({ ...vm, memoryMiB: 96, isolation, usbTablet: false })).toEqual([
       ['usbTablet', expect.stringContaining('no display')],
     ]);
   expect(refusals({ ...vm, isolation: 'container', tpm: true })).toEqual([

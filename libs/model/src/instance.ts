@@ -118,7 +118,7 @@ export const WatchdogAction = z.enum(['reset', 'poweroff', 'pause', 'none']);
 export type WatchdogAction = z.infer<typeof WatchdogAction>;
 
 /** Least of a microVM, MiB: its kernel boots in so much, and leaves a small program some. */
-export const microvmMemoryMiB = 64;
+export const microvmMemoryMiB = 96;
 /** Least of a microVM, MiB: what its empty file system takes. */
 export const microvmDiskMiB = 16;
 

@@ -128,15 +128,15 @@ describe('an instance spec', () => {
 
   it('is one of a microVM by changing one word, and refuses what a microVM cannot do, by name', () => {
     const paths = (change: object): unknown[] =>
-      InstanceSpec.safeParse({ ...base, isolation: 'microvm', ...change }).error?.issues.map((i) =>
-        i.path.join('.'),
+      InstanceSpec.safeParse({ ...base, isolation: 'microvm', memoryMiB: 96, ...change }).error?.issues.map(
+        (i) => i.path.join('.'),
       ) ?? [];
     expect(
       paths({ cpuMillis: 500, vcpus: 2, process: { args: ['x'] }, placement: { accel: 'kvm' } }),
     ).toEqual([]);
     for (const [change, path] of [
       [{ placement: { driver: 'qemu' } }, 'placement.driver'],
-      [{ memoryMiB: 63 }, 'memoryMiB'],
+      [{ memoryMiB: 95 }, 'memoryMiB'],
       [{ rootDisk: { sizeMiB: 15 } }, 'rootDisk.sizeMiB'],
       [{ rootDisk: { source: { instance: 'a', snapshot: 'b' } } }, 'rootDisk.source'],
       [{ volumes: [{ name: 'data' }] }, 'volumes'],
