@@ -14,6 +14,7 @@ import { snapshotSchedules } from './0017-snapshot-schedules.js';
 import { liveSizes } from './0019-live-sizes.js';
 import { internalNetworks } from './0021-internal-networks.js';
 import { volumeClones } from './0024-volume-clones.js';
+import { volumeExports } from './0026-volume-exports.js';
 import { hostClock } from './0028-host-clock.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
@@ -43,5 +44,6 @@ export const migrations: readonly Migration[] = [
   liveSizes,
   internalNetworks,
   volumeClones,
+  volumeExports,
   hostClock,
 ];

@@ -623,6 +623,23 @@ CREATE TABLE public.volume_clones (
 );
 
 --
+-- Name: volume_exports; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.volume_exports (
+    volume_id uuid NOT NULL,
+    of_name text NOT NULL,
+    consistency text NOT NULL,
+    operation_id uuid NOT NULL,
+    size_bytes bigint,
+    sha256 text,
+    expires_at timestamp with time zone,
+    CONSTRAINT volume_exports_check CHECK ((((sha256 IS NULL) = (size_bytes IS NULL)) AND ((sha256 IS NULL) = (expires_at IS NULL)))),
+    CONSTRAINT volume_exports_consistency_check CHECK ((consistency = ANY (ARRAY['application'::text, 'filesystem'::text, 'crash'::text]))),
+    CONSTRAINT volume_exports_size_bytes_check CHECK ((size_bytes >= 0))
+);
+
+--
 -- Name: volumes; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -650,7 +667,7 @@ CREATE TABLE public.volumes (
     CONSTRAINT volumes_check CHECK (((source_snapshot_id IS NULL) = (source_volume_id IS NULL))),
     CONSTRAINT volumes_check1 CHECK (((source_snapshot_id IS NULL) OR ((source IS NOT NULL) AND (host_id IS NOT NULL)))),
     CONSTRAINT volumes_format_check CHECK ((format = ANY (ARRAY['qcow2'::text, 'raw'::text, 'dir'::text]))),
-    CONSTRAINT volumes_kind_check CHECK ((kind = ANY (ARRAY['rootDisk'::text, 'writableLayer'::text, 'data'::text, 'nvram'::text, 'tpm'::text, 'suspendImage'::text]))),
+    CONSTRAINT volumes_kind_check CHECK ((kind = ANY (ARRAY['rootDisk'::text, 'writableLayer'::text, 'data'::text, 'export'::text, 'nvram'::text, 'tpm'::text, 'suspendImage'::text]))),
     CONSTRAINT volumes_size_mib_check CHECK ((size_mib > 0))
 );
 
@@ -1032,6 +1049,20 @@ ALTER TABLE ONLY public.volume_clones
     ADD CONSTRAINT volume_clones_pkey PRIMARY KEY (volume_id);
 
 --
+-- Name: volume_exports volume_exports_operation_id_key; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.volume_exports
+    ADD CONSTRAINT volume_exports_operation_id_key UNIQUE (operation_id);
+
+--
+-- Name: volume_exports volume_exports_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.volume_exports
+    ADD CONSTRAINT volume_exports_pkey PRIMARY KEY (volume_id);
+
+--
 -- Name: volumes volumes_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -1308,6 +1339,12 @@ CREATE INDEX tombstones_waiting ON public.tombstones USING btree (host_id) WHERE
 --
 
 CREATE INDEX volume_clones_source ON public.volume_clones USING btree (source_volume_id);
+
+--
+-- Name: volume_exports_expiry; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX volume_exports_expiry ON public.volume_exports USING btree (expires_at) WHERE (expires_at IS NOT NULL);
 
 --
 -- Name: volumes_host; Type: INDEX; Schema: public; Owner: -
@@ -1646,6 +1683,20 @@ ALTER TABLE ONLY public.volume_clones
 
 ALTER TABLE ONLY public.volume_clones
     ADD CONSTRAINT volume_clones_volume_id_fkey FOREIGN KEY (volume_id) REFERENCES public.volumes(id) ON DELETE CASCADE;
+
+--
+-- Name: volume_exports volume_exports_operation_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.volume_exports
+    ADD CONSTRAINT volume_exports_operation_id_fkey FOREIGN KEY (operation_id) REFERENCES public.operations(id);
+
+--
+-- Name: volume_exports volume_exports_volume_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.volume_exports
+    ADD CONSTRAINT volume_exports_volume_id_fkey FOREIGN KEY (volume_id) REFERENCES public.volumes(id) ON DELETE CASCADE;
 
 --
 -- Name: volumes volumes_host_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -

@@ -98,6 +98,15 @@ beforeAll(async () => {
     .expect(202);
   for (const name of ['data', 'shared', 'scratch'])
     await lab.api.call('post', '/v1/projects/alpha/volumes').send({ name, sizeMiB: 16 }).expect(201);
+  await lab.api.call('post', '/v1/projects/alpha/volumes').send({ name: 'records', sizeMiB: 16 }).expect(201);
+  const books = { isolation: 'vm', image: 'disk', memoryMiB: 64, volumes: [{ name: 'records' }] };
+  const machines = '/v1/projects/alpha/instances';
+  await lab.api.call('post', `${machines}?wait=10`).send({ name: 'books', spec: books }).expect(202);
+  const taken = await lab.api
+    .call('post', `${machines}/books/snapshots?wait=10`)
+    .send({ name: 'before-upgrade' })
+    .expect(202);
+  expect(taken.body.operation.state).toBe('succeeded');
   await lab.api.call('put', '/v1/projects/alpha/securityGroups/old').send({ rules: [] }).expect(200);
   const rootDisk = { sizeMiB: 16 };
   const cache = {

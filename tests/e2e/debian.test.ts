@@ -170,6 +170,27 @@ describe('a Debian of its own', () => {
       Number((await exec('debian', 'sh', '-c', 'df -m --output=size /data | tail -1')).out),
     ).toBeGreaterThan(100);
 
+    // Downloaded while its guest goes on writing: as it was at one moment, whole by itself, and nothing of it stays.
+    await done(
+      'debian',
+      'cd /data && (while :; do date >>busy; sync; done) >/dev/null 2>&1 & echo $! >/run/busy',
+    );
+    const file = join(dir, 'exported.qcow2');
+    expect(await berth.run(['volume', 'export', 'data', '--file', file])).toMatch(/consistency application/);
+    await done('debian', 'kill $(cat /run/busy)');
+    await output('qemu-img', 'check', '-q', file);
+    expect(await output('qemu-img', 'info', file)).not.toMatch(/backing|Snapshot list/);
+    const raw = join(dir, 'exported.raw');
+    await output('qemu-img', 'convert', '-f', 'qcow2', '-O', 'raw', file, raw);
+    expect(await output('e2fsck', '-fn', raw)).toMatch(/\d+\/\d+ files/);
+    await output('debugfs', '-R', `dump /random ${raw}.random`, raw);
+    const sum = (await exec('debian', 'cat', '/data/sum')).out.split(' ')[0];
+    expect((await output('sha256sum', `${raw}.random`)).split(' ')[0]).toBe(sum);
+    await until('the export is gone', patience(60_000), async () => {
+      const { items } = await berth.ok<{ items: Volume[] }>('GET', '/v1/projects/default/volumes');
+      return items.every((v) => v.kind !== 'export') ? true : undefined;
+    });
+
     await berth.act('debian', 'suspend');
     await new Victims(berth).killAndWait(['agent']);
     await berth.act('debian', 'resume');

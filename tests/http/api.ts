@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { Readable } from 'node:stream';
@@ -114,10 +115,26 @@ const capabilities: Capabilities = {
     nested: false,
     kvmDevice: false,
   },
-  facets: ['logs', 'display', 'screenshot', 'sendKeys', 'reset', 'guest', 'snapshots', 'copies', 'clones'],
+  facets: [
+    'logs',
+    'display',
+    'screenshot',
+    'sendKeys',
+    'reset',
+    'guest',
+    'snapshots',
+    'copies',
+    'clones',
+    'exports',
+  ],
   publishedPorts: { first: 1024, last: 32_767, held: [] },
   tenantBoundary: false,
   versions: {},
+};
+
+const exportedFile = {
+  sizeBytes: StoredFiles.exportBytes.length,
+  sha256: createHash('sha256').update(StoredFiles.exportBytes).digest('hex'),
 };
 
 /** The real HTTP application on a real database; beneath it, instead of agents, {@link Api.settle} reports what hosts would. */
@@ -304,8 +321,13 @@ export class Api {
       const taken = state === 'creating' ? takenNow() : null;
       await this.store.snapshotReport({ hostId, session, orderId, outcome: { state: 'done', taken } });
     }
-    for (const { id: orderId } of (await this.store.assignmentsRead(hostId))?.clones ?? [])
-      await this.store.cloneReport({ hostId, session, orderId, outcome: { state: 'done' } });
+    for (const { id: orderId, export: exporting } of (await this.store.assignmentsRead(hostId))?.clones ?? [])
+      await this.store.cloneReport({
+        hostId,
+        session,
+        orderId,
+        outcome: { state: 'done', ...(exporting === true ? { file: exportedFile } : {}) },
+      });
     await this.ledger.flush();
     return ended;
   }
@@ -340,6 +362,7 @@ export class Api {
       'instance_revisions',
       'volumes',
       'volume_clones',
+      'volume_exports',
       'snapshots',
       'nics',
       'images',

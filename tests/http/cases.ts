@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { expect } from 'vitest';
 import { guestInfo, seed, seedHost, type Api } from './api.js';
 import { Browser } from './browser.js';
+import { StoredFiles } from './stored-files.js';
 
 /** A request that must be refused; it is sent when the test has counted the rows. */
 export interface Refused {
@@ -121,6 +122,13 @@ async function started(api: Api, change: object = {}): Promise<string> {
   const made = await api.instance('alpha', { isolation: 'vm', image: 'disk', ...change });
   await api.settle();
   return made;
+}
+
+/** A machine that runs, and the volume that it has. */
+async function written(api: Api): Promise<{ readonly used: string; readonly machine: string }> {
+  const used = name();
+  await api.call('post', volumes).send({ name: used, sizeMiB: 16 }).expect(201);
+  return { used, machine: await started(api, { volumes: [{ name: used }] }) };
 }
 
 /** Every route of the API, as `METHOD path` of the OpenAPI document. */
@@ -755,6 +763,111 @@ export const cases: Readonly<Record<string, RouteCase>> = {
           .call('post', `${volumes}/${await volume(api)}/actions/clone`)
           .send({ name: name(), format: 'dir' }),
       ),
+  },
+  'POST /v1/projects/{project}/volumes/{volume}/actions/export': {
+    good: async (api) => {
+      const { used, machine } = await written(api);
+      const at = `${volumes}/${used}`;
+      const ask = (body: object = {}) => api.call('post', `${at}/actions/export`).send(body);
+      const refusal = await ask().expect(409);
+      expect(refusal.body).toMatchObject({
+        code: 'stateConflict',
+        remedy: expect.stringContaining('snapshot'),
+      });
+      await api.call('post', `${instances}/${machine}/snapshots`).send({ name: 'one' }).expect(202);
+      await api.settle();
+      const { body, headers } = await ask({ source: { instance: machine, snapshot: 'one' } }).expect(202);
+      expect(body.operation).toMatchObject({
+        kind: 'volumeExport',
+        state: 'running',
+        target: { kind: 'volume' },
+      });
+      expect(headers['location']).toBe(`/v1/operations/${body.operation.id}`);
+      const operationId = body.operation.id;
+      const none = { of: used, operationId, consistency: 'crash', file: null, expiresAt: null };
+      expect(body.volume).toMatchObject({ kind: 'export', format: 'qcow2', owner: null, export: none });
+      const made = body.volume.name as string;
+      const early = await api.call('get', `${volumes}/${made}/file`).expect(409);
+      expect(early.body).toMatchObject({
+        code: 'stateConflict',
+        remedy: expect.stringContaining(operationId),
+      });
+      // Until it is whole its snapshot stays; nobody can have it as a disk.
+      await api.call('delete', `${instances}/${machine}/snapshots/one`).expect(409);
+      await api.call('post', `${volumes}/${made}/actions/clone`).send({ name: name() }).expect(409);
+      await api.call('patch', `${volumes}/${made}`).send({ sizeMiB: 64 }).expect(409);
+      await api.settle();
+      const { sha256 } = (await api.call('get', `${volumes}/${made}`).expect(200)).body.export.file;
+      expect(sha256).toMatch(/^[0-9a-f]{64}$/);
+      await api.call('delete', `${volumes}/${made}`).expect(202);
+      await api.call('get', `${volumes}/${made}/file`).expect(409);
+      await api.settle();
+      await api.call('get', `${volumes}/${made}/file`).expect(404);
+      const source = { instance: machine, snapshot: 'two' };
+      expect((await ask({ source }).expect(400)).body.errors[0].path).toBe('/source/snapshot');
+      await api.call('post', `${at}/actions/export`, 'alpha:viewer').send({}).expect(403);
+      await api.call('post', `${volumes}/nowhere/actions/export`).send({}).expect(404);
+      const empty = await api
+        .call('post', `${volumes}/${await volume(api)}/actions/export`)
+        .send({})
+        .expect(409);
+      expect(empty.body.code).toBe('stateConflict');
+      await api.call('delete', `${instances}/${machine}`).expect(202);
+      await api.settle();
+    },
+    bad: async (api) =>
+      refused(api.call('post', `${volumes}/${await volume(api)}/actions/export`).send({ format: 'vmdk' })),
+  },
+  'GET /v1/projects/{project}/volumes/{volume}/file': {
+    good: async (api) => {
+      const { used, machine } = await written(api);
+      await api.call('post', `${instances}/${machine}/actions/stop`).expect(202);
+      await api.settle();
+      const ask = await api
+        .call('post', `${volumes}/${used}/actions/export`)
+        .send({ format: 'raw' })
+        .expect(202);
+      await api.call('post', `${instances}/${machine}/actions/start`).expect(409);
+      await api.settle();
+      const at = `${volumes}/${ask.body.volume.name}/file`;
+      const bytes = StoredFiles.exportBytes;
+      const got = await api.call('get', at).buffer(true).expect(200);
+      expect(Buffer.from(got.body as Buffer)).toEqual(bytes);
+      const { sha256 } = (await api.call('get', `${volumes}/${ask.body.volume.name}`).expect(200)).body.export
+        .file;
+      expect(got.headers).toMatchObject({
+        'accept-ranges': 'bytes',
+        'content-length': String(bytes.length),
+        etag: `"${sha256}"`,
+        'content-disposition': `attachment; filename="${ask.body.volume.name}.raw"`,
+      });
+      const part = async (range: string, first: number, last: number): Promise<void> => {
+        const answer = await api.call('get', at).set('Range', range).buffer(true).expect(206);
+        expect(Buffer.from(answer.body as Buffer)).toEqual(bytes.subarray(first, last + 1));
+        expect(answer.headers['content-range']).toBe(`bytes ${first}-${last}/${bytes.length}`);
+      };
+      await part('bytes=5-', 5, bytes.length - 1);
+      await part('bytes=5-9', 5, 9);
+      await part('bytes=5-100000', 5, bytes.length - 1);
+      await part('bytes=-4', bytes.length - 4, bytes.length - 1);
+      for (const range of ['bytes=9-5', 'bytes=1-2,4-5', 'lines=1-2', 'bytes=-'])
+        expect((await api.call('get', at).set('Range', range).expect(200)).headers['content-length']).toBe(
+          String(bytes.length),
+        );
+      await api.call('get', at).set('Range', 'bytes=5-').set('If-Range', '"another"').expect(200);
+      const after = await api.call('get', at).set('Range', `bytes=${bytes.length}-`).expect(416);
+      expect(after.body).toMatchObject({
+        code: 'badRange',
+        remedy: expect.stringContaining(String(bytes.length)),
+      });
+      expect(after.headers['content-range']).toBe(`bytes */${bytes.length}`);
+      await api.call('get', at, 'alpha:viewer').expect(403);
+      await api.call('get', `${volumes}/${used}/file`).expect(409);
+      await api.call('delete', `${volumes}/${ask.body.volume.name}`).expect(202);
+      await api.call('delete', `${instances}/${machine}`).expect(202);
+      await api.settle();
+    },
+    bad: async (api) => refused(api.call('get', `${volumes}/${await volume(api)}/file`)),
   },
   [`POST ${snapshots}`]: {
     good: async (api) => {

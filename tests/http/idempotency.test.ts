@@ -164,6 +164,18 @@ const cases: Readonly<Record<string, Case>> = {
     count: `SELECT count(*)::int AS n FROM volumes WHERE name LIKE $1 || '%'`,
     status: 202,
   },
+  'POST /v1/projects/{project}/volumes/{volume}/actions/export': {
+    path: () => '/v1/projects/default/volumes/kept/actions/export',
+    body: () => ({ source: { instance: 'past', snapshot: 'one' } }),
+    other: () => ({ source: { instance: 'past', snapshot: 'one' }, format: 'raw' }),
+    count: `SELECT count(*)::int AS n FROM volume_exports WHERE $1 <> '' AND of_name = 'kept'`,
+    status: 202,
+    before: async () => {
+      await snapshotReady();
+      await query(`UPDATE volume_exports SET of_name = 'before'`);
+      return undefined;
+    },
+  },
   'POST /v1/projects/{project}/instances/{name}/snapshots': {
     path: () => `${instances}/machine/snapshots`,
     body: (n) => ({ name: n }),
@@ -243,7 +255,7 @@ beforeAll(async () => {
   silent = (mute.address() as AddressInfo).port;
   await image(projectId, 'base', 'oci');
   await image(projectId, 'disk', 'disk');
-  await made('/v1/projects/default/volumes', { name: 'origin', sizeMiB: 1 });
+  for (const name of ['origin', 'kept']) await made('/v1/projects/default/volumes', { name, sizeMiB: 1 });
   await made(instances, { name: 'runner', spec: container });
   for (const name of ['machine', 'screen', 'guest', 'past'])
     await made(instances, {
@@ -251,6 +263,7 @@ beforeAll(async () => {
       spec: {
         ...{ isolation: 'vm', image: 'disk', vcpus: 1, memoryMiB: 64, cpuMillis: 200 },
         ...(name === 'guest' ? { userData: '#sim:agent' } : {}),
+        ...(name === 'past' ? { volumes: [{ name: 'kept' }] } : {}),
       },
     });
   for (const name of ['runner', 'machine', 'screen', 'guest', 'past'])

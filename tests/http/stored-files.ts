@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream';
-import { BerthError, type FileTarget, type Instance } from '@berth/model';
+import { BerthError, type FileTarget, type HostId, type Instance, type VolumeId } from '@berth/model';
 import type { Files } from '../../apps/api/src/http/deps.js';
 
 /** What stands for the files of guests: those that were written, and `/etc/hostname` of every guest. */
@@ -24,6 +24,22 @@ export class StoredFiles implements Files {
       yield bytes?.subarray(3) ?? Buffer.alloc(0);
     }
     return Promise.resolve({ sizeBytes: bytes.length, bytes: pieces() });
+  }
+
+  /** What stands for a file that a host made of a volume. */
+  static readonly exportBytes = Buffer.from('what the volume held, as a file of its host\n');
+
+  exported(_hostId: HostId, _volumeId: VolumeId, from: number): ReturnType<Files['exported']> {
+    if (this.refusal !== null) return Promise.reject(this.refusal);
+    const bytes = StoredFiles.exportBytes;
+    const { breaks } = this;
+    async function* pieces(): AsyncGenerator<Buffer> {
+      await Promise.resolve();
+      yield bytes.subarray(from, Math.max(from, 10));
+      if (breaks) throw new Error('the host ended');
+      yield bytes.subarray(Math.max(from, 10));
+    }
+    return Promise.resolve(pieces());
   }
 
   async write({ name }: Instance, { path, mode }: FileTarget, body: Readable): Promise<number> {

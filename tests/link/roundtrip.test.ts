@@ -1,5 +1,5 @@
 import { rm, writeFile } from 'node:fs/promises';
-import type { InstanceId } from '@berth/model';
+import type { InstanceId, VolumeId } from '@berth/model';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { RuntimeError, SimulatedRuntime } from '@berth/runtime';
 import { startPostgres } from '../support/postgres.js';
@@ -55,6 +55,45 @@ describe('an instance over the link', () => {
     );
     expect(keys(host).filter((k) => k.startsWith(made.id))).toEqual([]);
     expect(host.machine.state.disks).toEqual({});
+  });
+
+  it('has its exports read over the link from any byte; what cannot be read is told clearly', async () => {
+    host.start(api.door.port, await api.joinToken());
+    await until(
+      () => api.door.connected(),
+      (hosts) => hosts.length === 1,
+      'the host is connected',
+    );
+    const [hostId] = api.door.connected();
+    const volumeId = '00000000-0000-4000-8000-00000000000e' as VolumeId;
+    const { signal } = new AbortController();
+    if (hostId === undefined) throw new Error('no host');
+    const reading = async (from: number, id = volumeId): Promise<string> => {
+      let text = '';
+      for await (const chunk of await api.door.exportRead(hostId, id, from, signal))
+        text += Buffer.from(chunk).toString();
+      return text;
+    };
+    await expect(reading(0)).rejects.toMatchObject({
+      code: 'stateConflict',
+      options: { remedy: 'delete the export, and export the volume again' },
+    });
+    host.machine.state.disks[volumeId] = 3;
+    const whole = await reading(0);
+    expect(whole).toBe(`what ${volumeId} holds: 3\n`);
+    expect(await reading(5)).toBe(whole.slice(5));
+    await expect(reading(-1)).rejects.toMatchObject({ code: 'stateConflict' });
+    await expect(reading(0, '../../etc/passwd' as VolumeId)).rejects.toMatchObject({ code: 'notFound' });
+    await host.end();
+    await until(
+      () => api.door.connected(),
+      (hosts) => hosts.length === 0,
+      'the host is away',
+    );
+    await expect(reading(0)).rejects.toMatchObject({
+      code: 'unavailable',
+      options: { remedy: expect.stringContaining('GET /v1/hosts') },
+    });
   });
 
   it('crashes, is restarted by the agent alone while the API is away, and the new run is told later', async () => {

@@ -123,6 +123,7 @@ export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<
       outbox,
       placements,
       images,
+      runtimes,
       usage,
       log,
       began,

@@ -115,3 +115,37 @@ it('tries again four times, then fails; and fails at once what no repeat can men
     { state: 'failed', code: 'notPrepared' },
   ]);
 });
+
+it('makes a file where one is asked for, of a snapshot or not, and says what it is', async () => {
+  const file = { sizeBytes: 7, sha256: 'a'.repeat(64) };
+  const asked: unknown[] = [];
+  const exportVolume = ({ progress: _progress, ...order }: VolumeCloning): Promise<typeof file> => {
+    asked.push(order);
+    return Promise.resolve(file);
+  };
+  const exporting = new CloneOrders({
+    clock,
+    log,
+    runtimes: { ready: () => [{ name: 'fake', exportVolume } as never] },
+    report: (body) => {
+      said.push(body as Said);
+      heard();
+    },
+  });
+  exporting.want([
+    { ...order(1), export: true, snapshotId: uuid(7) },
+    { ...order(2), export: true },
+  ]);
+  await until(() => said.length === 2);
+  await exporting.close();
+  expect(outcomes()).toEqual([
+    { state: 'done', file },
+    { state: 'done', file },
+  ]);
+  expect(asked).toMatchObject([{ volumeId: uuid(51), snapshotId: uuid(7) }, { volumeId: uuid(52) }]);
+  expect(calls).toEqual([]);
+  // A host without the facet refuses it, and no repeat mends that.
+  orders.want([{ ...order(3), export: true }]);
+  await until(() => said.length === 3);
+  expect(outcomes().at(-1)).toMatchObject({ state: 'failed', code: 'unsupported' });
+});

@@ -1,5 +1,6 @@
 import { faultPoint } from '@berth/faults';
 import type { CloneOrder, ReportBody } from '@berth/link';
+import type { ExportedFile } from '@berth/model';
 import { RuntimeError, type StepContext } from '@berth/runtime';
 import type { Clock } from './clock.js';
 import type { AgentLog } from './log.js';
@@ -27,10 +28,10 @@ const attemptsToClone = 4;
 /** Reports of progress are so far apart, of hundred. */
 const tellEvery = 5;
 /** What no repeat can mend. */
-const final: ReadonlySet<string> = new Set(['unsupported', 'notPrepared', 'noSpace']);
+const final: ReadonlySet<string> = new Set(['unsupported', 'notPrepared', 'noSpace', 'noSuchSnapshot']);
 
 /**
- * Copies the volumes that the host's list names. An order is begun anew by each life of the agent until it is done; one that is no
+ * Copies the volumes that the host's list names, into volumes or into files to be downloaded. An order is begun anew by each life of the agent until it is done; one that is no
  * longer listed is given up at once, since its volume is to be removed.
  */
 export class CloneOrders {
@@ -93,9 +94,9 @@ export class CloneOrders {
     try {
       await faultPoint('agent.clone.before', order.volumeId);
       const ctx = { deadline, signal: AbortSignal.any([signal, unwanted.signal]) };
-      await this.carryOut(one, ctx);
+      const file = await this.carryOut(one, ctx);
       await faultPoint('agent.clone.after', order.volumeId);
-      this.finish(one, { state: 'done' });
+      this.finish(one, { state: 'done', ...(file === null ? {} : { file }) });
     } catch (err) {
       if (this.turns.ending || unwanted.signal.aborted) return;
       this.o.log.warn({ err, order }, 'a volume could not be cloned');
@@ -103,13 +104,21 @@ export class CloneOrders {
     }
   }
 
-  /** @throws RuntimeError */
-  private async carryOut(one: Order, ctx: StepContext): Promise<void> {
-    const { id: _id, ...clone } = one.order;
+  /** Resolves with the file of an export. @throws RuntimeError */
+  private async carryOut(one: Order, ctx: StepContext): Promise<ExportedFile | null> {
+    const { id: _id, export: exporting, snapshotId, ...order } = one.order;
+    const clone = { ...order, progress: (percent: number) => this.progress(one, percent) };
+    if (exporting === true) {
+      const exporter = this.o.runtimes.ready('vm').find((runtime) => runtime.exportVolume !== undefined);
+      if (exporter?.exportVolume === undefined)
+        throw new RuntimeError('unsupported', 'no runtime of this host exports volumes');
+      return exporter.exportVolume({ ...clone, snapshotId }, ctx);
+    }
     const able = this.o.runtimes.ready('vm').find((runtime) => runtime.cloneVolume !== undefined);
     if (able?.cloneVolume === undefined)
       throw new RuntimeError('unsupported', 'no runtime of this host clones volumes');
-    await able.cloneVolume({ ...clone, progress: (percent) => this.progress(one, percent) }, ctx);
+    await able.cloneVolume(clone, ctx);
+    return null;
   }
 
   private progress(one: Order, percent: number): void {

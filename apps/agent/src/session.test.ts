@@ -76,7 +76,8 @@ class Agent {
     this.parts = [placements, networks, runtimes, journal];
     const began = (): Promise<void> => Promise.resolve();
     const usage = { since: () => ({ now: 0, samples: [], more: false }) };
-    this.ports = { ...common, hostId, agentVersion: 't', outbox: this.outbox, placements, usage, began };
+    const agentVersion = 't';
+    this.ports = { ...common, hostId, agentVersion, outbox: this.outbox, placements, runtimes, usage, began };
   }
 
   /** The API's side of a new connection, its session begun. */

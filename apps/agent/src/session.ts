@@ -12,7 +12,7 @@ import {
   serveLink,
 } from '@berth/link';
 import type { Hello, LinkAnswer, LinkRequest, Refusal } from '@berth/link';
-import { Digest, InstanceId, SendKeys } from '@berth/model';
+import { Digest, InstanceId, SendKeys, VolumeId } from '@berth/model';
 import type { HostId } from '@berth/model';
 import type { Clock } from './clock.js';
 import { GuestFiles } from './guest-files.js';
@@ -22,10 +22,12 @@ import type { AgentLog } from './log.js';
 import type { Outbox } from './outbox.js';
 import type { Placements } from './placements.js';
 import { PromptActions } from './prompt-actions.js';
+import type { Runtimes } from './runtimes.js';
 import type { UsageSampler } from './usage-sampler.js';
 import { refusalOf } from './refusal.js';
 import { Screens } from './screens.js';
 import { Terminals } from './terminals.js';
+import { VolumeExports } from './volume-exports.js';
 
 export interface SessionPorts {
   readonly hostId: HostId;
@@ -36,6 +38,7 @@ export interface SessionPorts {
   readonly outbox: Outbox;
   readonly placements: Placements;
   readonly images: ImageFetch;
+  readonly runtimes: Pick<Runtimes, 'ready'>;
   readonly usage: Pick<UsageSampler, 'since'>;
   readonly log: AgentLog;
   /** A session began: say the host's facts and inventory. */
@@ -68,11 +71,13 @@ class AgentSession {
   private readonly screens: Screens;
   private readonly files: GuestFiles;
   private readonly actions: PromptActions;
+  private readonly exports: VolumeExports;
 
   constructor(private readonly ports: SessionPorts) {
     this.terminals = new Terminals(ports.placements, ports.log);
     this.screens = new Screens(ports.placements);
     this.files = new GuestFiles(ports.placements);
+    this.exports = new VolumeExports(ports.runtimes);
     this.actions = new PromptActions(ports.placements, ports.clock);
   }
 
@@ -114,6 +119,8 @@ class AgentSession {
         return this.files.read(parsePart(InstanceId, tail), request);
       case 'PUT files':
         return this.files.write(parsePart(InstanceId, tail), request);
+      case 'GET exports':
+        return this.exports.read(parsePart(VolumeId, tail), request);
       case 'GET screenshots':
         return this.screens.screenshot(parsePart(InstanceId, tail), request.signal);
       case 'POST keys':

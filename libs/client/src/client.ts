@@ -212,6 +212,21 @@ export class BerthClient {
     return (await response.json()) as Schemas['FileWritten'];
   }
 
+  /** The file of an export, from a byte on. @throws ProblemError */
+  async exportRead(of: {
+    readonly project: string;
+    readonly volume: string;
+    readonly from: number;
+    readonly signal?: AbortSignal;
+  }): Promise<ReadableStream<Uint8Array>> {
+    const route = `/v1/projects/${segment(of.project)}/volumes/${segment(of.volume)}/file`;
+    const init: RequestInit = of.from === 0 ? {} : { headers: { range: `bytes=${of.from}-` } };
+    if (of.signal !== undefined) init.signal = of.signal;
+    const response = await this.send(new Request(this.url(route, {}), init));
+    if (!response.ok) throw await errorOf(response);
+    return response.body ?? new ReadableStream<Uint8Array>({ start: (c) => c.close() });
+  }
+
   private fileUrl({ project, instance, path }: FileOf, query: Readonly<Record<string, string>>): URL {
     const route = `/v1/projects/${segment(project)}/instances/${segment(instance)}/files`;
     return this.url(route, { path, ...query });

@@ -925,6 +925,40 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/projects/{project}/volumes/{volume}/actions/export': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Make a file of what a data volume holds now, while nothing writes it, or held in a snapshot; it is downloaded as a volume of kind export */
+    post: operations['volumesExport'];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/v1/projects/{project}/volumes/{volume}/file': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Download the file of an export, or go on with it where it broke off */
+    get: operations['volumesFile'];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/session': {
     parameters: {
       query?: never;
@@ -2824,6 +2858,7 @@ export interface components {
         | 'snapshotRevert'
         | 'snapshotDelete'
         | 'volumeClone'
+        | 'volumeExport'
         | 'imageImport';
       progress: number;
       project: string;
@@ -2864,6 +2899,7 @@ export interface components {
         | 'preconditionFailed'
         | 'tooLarge'
         | 'unsupportedMediaType'
+        | 'badRange'
         | 'idempotencyMismatch'
         | 'idempotencyInProgress'
         | 'unsupported'
@@ -3253,6 +3289,18 @@ export interface components {
       createdAt: string;
       deleteWithInstance: boolean;
       deletingSince: string | null;
+      export: {
+        /** @enum {string} */
+        consistency: 'application' | 'filesystem' | 'crash';
+        expiresAt: string | null;
+        file: {
+          sha256: string;
+          sizeBytes: number;
+        } | null;
+        of: string;
+        /** Format: uuid */
+        operationId: string;
+      } | null;
       /** @enum {string} */
       format: 'qcow2' | 'raw' | 'dir';
       host: {
@@ -3263,7 +3311,7 @@ export interface components {
       /** Format: uuid */
       id: string;
       /** @enum {string} */
-      kind: 'rootDisk' | 'writableLayer' | 'data';
+      kind: 'rootDisk' | 'writableLayer' | 'data' | 'export';
       limits: {
         readBytesPerSecond?: number;
         readOperationsPerSecond?: number;
@@ -3318,6 +3366,17 @@ export interface components {
         volume: string;
       };
     };
+    VolumeExport: {
+      /**
+       * @default qcow2
+       * @enum {string}
+       */
+      format?: 'qcow2' | 'raw';
+      source?: {
+        instance: string;
+        snapshot: string;
+      };
+    };
     VolumeUpdate: {
       limits?: {
         readBytesPerSecond?: number;
@@ -3329,7 +3388,7 @@ export interface components {
     };
   };
   responses: {
-    /** @description What went wrong and what to do; code is one of invalid, malformed, unauthenticated, forbidden, notFound, noSuchFile, methodNotAllowed, conflict, nameTaken, inUse, noRoom, stateConflict, fileRefused, operationInProgress, gone, preconditionFailed, tooLarge, unsupportedMediaType, idempotencyMismatch, idempotencyInProgress, unsupported, badImage, upgradeRequired, rateLimited, internal, unavailable */
+    /** @description What went wrong and what to do; code is one of invalid, malformed, unauthenticated, forbidden, notFound, noSuchFile, methodNotAllowed, conflict, nameTaken, inUse, noRoom, stateConflict, fileRefused, operationInProgress, gone, preconditionFailed, tooLarge, unsupportedMediaType, badRange, idempotencyMismatch, idempotencyInProgress, unsupported, badImage, upgradeRequired, rateLimited, internal, unavailable */
     Problem: {
       headers: {
         [name: string]: unknown;
@@ -5519,6 +5578,92 @@ export interface operations {
         };
         content: {
           'application/json': components['schemas']['VolumeAccepted'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  volumesExport: {
+    parameters: {
+      query?: {
+        /** @description Hold the answer until the operation is finished, at most this many seconds */
+        wait?: number;
+      };
+      header?: {
+        /** @description One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body */
+        'idempotency-key'?: string;
+        /** @description ETag that was read; 412 when the object has changed since */
+        'if-match'?: string;
+      };
+      path: {
+        project: string;
+        volume: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['VolumeExport'];
+      };
+    };
+    responses: {
+      /** @description Its host makes it; the operation tells how far it is */
+      202: {
+        headers: {
+          /** @description resourceVersion of the export */
+          etag?: string;
+          /** @description Address of the operation */
+          location?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['VolumeAccepted'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  volumesFile: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description The ETag that was read; of another file the whole is sent */
+        'if-range'?: string;
+        /** @description One part, `bytes=FIRST-LAST`, `bytes=FIRST-` or `bytes=-LAST`; several are answered with the whole */
+        range?: string;
+      };
+      path: {
+        project: string;
+        volume: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description The file; an answer that breaks off is not whole */
+      200: {
+        headers: {
+          /** @description bytes */
+          'accept-ranges'?: string;
+          /** @description How many bytes there are */
+          'content-length'?: string;
+          /** @description SHA-256 of the whole file, hexadecimal */
+          etag?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/octet-stream': string;
+        };
+      };
+      /** @description The part that was asked for */
+      206: {
+        headers: {
+          /** @description Which part it is, and how large the whole is */
+          'content-range'?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/octet-stream': string;
         };
       };
       default: components['responses']['Problem'];

@@ -8,6 +8,7 @@ import {
   DiskFormat,
   DiskSource,
   ExitInfo,
+  ExportedFile,
   FirmwareSpec,
   HugePageSize,
   HostId,
@@ -140,6 +141,10 @@ export const CloneOrder = z.strictObject({
   /** Of the new one. */
   format: DiskFormat,
   sizeMiB: z.int().min(1),
+  /** A file is to be made of it instead, which is no volume for a machine; only for hosts with the facet `exports`. */
+  export: z.literal(true).optional(),
+  /** Of an export: as the other one was in this snapshot. Absent: as it is now. */
+  snapshotId: SnapshotId.optional(),
 });
 export type CloneOrder = z.infer<typeof CloneOrder>;
 
@@ -255,7 +260,8 @@ export const ReportBody = z.discriminatedUnion('kind', [
     orderId: OperationId,
     outcome: z.discriminatedUnion('state', [
       z.strictObject({ state: z.literal('copying'), percent: z.int().min(0).max(100) }),
-      z.strictObject({ state: z.literal('done') }),
+      /** `file` of an export. */
+      z.strictObject({ state: z.literal('done'), file: ExportedFile.optional() }),
       z.strictObject({ state: z.literal('failed'), ...trouble }),
       z.strictObject({ state: z.literal('retrying'), ...trouble }),
     ]),

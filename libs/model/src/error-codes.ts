@@ -19,6 +19,8 @@ export const errorCodes = {
   preconditionFailed: 412,
   tooLarge: 413,
   unsupportedMediaType: 415,
+  /** A part of a file that lies behind its end. */
+  badRange: 416,
   idempotencyMismatch: 422,
   idempotencyInProgress: 409,
   unsupported: 422,

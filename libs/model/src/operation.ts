@@ -21,6 +21,7 @@ export const OperationKind = z.enum([
   'snapshotRevert',
   'snapshotDelete',
   'volumeClone',
+  'volumeExport',
   'imageImport',
 ]);
 export type OperationKind = z.infer<typeof OperationKind>;

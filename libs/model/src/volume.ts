@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { DiskSource, RootDiskSource, VolumeSource } from './disk-source.js';
 import { HostId, Name, OperationId, VolumeId } from './ids.js';
 import { DiskFormat } from './image.js';
+import { Consistency } from './snapshot.js';
 
 /** Largest disk, MiB. */
 const MAX_MIB = 64 * 1024 * 1024;
@@ -62,6 +63,24 @@ export const VolumeClone = z
   .meta({ id: 'VolumeClone' });
 export type VolumeClone = z.infer<typeof VolumeClone>;
 
+/** A file that a host has made of a volume, whole. */
+export const ExportedFile = z.strictObject({
+  sizeBytes: z.int().min(0),
+  /** SHA-256 of the file, hexadecimal. */
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+});
+export type ExportedFile = z.infer<typeof ExportedFile>;
+
+/** A file of what a volume holds, to be downloaded. */
+export const VolumeExport = z
+  .strictObject({
+    format: DiskFormat.default('qcow2'),
+    /** As the volume was in this snapshot, whatever runs now. Absent: as it is, and then nothing may write it meanwhile. */
+    source: RootDiskSource.optional(),
+  })
+  .meta({ id: 'VolumeExport' });
+export type VolumeExport = z.infer<typeof VolumeExport>;
+
 export const Volume = z
   .strictObject({
     id: VolumeId,
@@ -69,7 +88,8 @@ export const Volume = z
     name: z.string(),
     pool: Name,
     host: z.strictObject({ id: HostId, name: Name }).nullable(),
-    kind: z.enum(['rootDisk', 'writableLayer', 'data']),
+    /** `export`: a file of what another volume held, which no instance can have. */
+    kind: z.enum(['rootDisk', 'writableLayer', 'data', 'export']),
     format: z.enum([...DiskFormat.options, 'dir']),
     /** As asked for. */
     sizeMiB: z.int(),
@@ -84,6 +104,19 @@ export const Volume = z
     sourceHeld: z.boolean(),
     /** Its host copies another volume into it now; it cannot be attached until that is done. */
     cloning: z.strictObject({ from: Name, operationId: OperationId }).nullable(),
+    /** Of kind `export`, else null. */
+    export: z
+      .strictObject({
+        of: Name,
+        operationId: OperationId,
+        /** What can be relied on in it, as of a snapshot. */
+        consistency: Consistency,
+        /** The file; null until its host has made it. */
+        file: ExportedFile.nullable(),
+        /** When it is deleted by itself; null until its host has made it. */
+        expiresAt: z.iso.datetime().nullable(),
+      })
+      .nullable(),
     deleteWithInstance: z.boolean(),
     deletingSince: z.iso.datetime().nullable(),
     resourceVersion: z.int(),

@@ -23,6 +23,7 @@ import type {
   Phase,
   Power,
   ProcessSpec,
+  ExportedFile,
   RestartPolicy,
   SizeField,
   Sizes,
@@ -237,6 +238,19 @@ export interface Runtime {
    */
   readonly cloneVolume?: (clone: VolumeCloning, ctx: StepContext) => Promise<void>;
 
+  /**
+   * Makes a file of what a data volume holds, or held in a snapshot; of a snapshot also while a workload writes the volume. The file
+   * has a volume id of its own, by which it is removed. Without this a host has no facet `exports`. Repeats and errors are those of `cloneVolume`.
+   * @throws RuntimeError also noSuchSnapshot
+   */
+  readonly exportVolume?: (order: VolumeExporting, ctx: StepContext) => Promise<ExportedFile>;
+  /** Bytes of such a file from an offset on, until the signal fires. @throws RuntimeError noSuchFile (not here, or no export) */
+  readonly readExport?: (
+    volumeId: VolumeId,
+    from: number,
+    signal: AbortSignal,
+  ) => Promise<AsyncIterable<Uint8Array>>;
+
   /** Changes as they happen, until the signal fires. Events first; polling only to resynchronise. */
   observe(signal: AbortSignal): AsyncIterable<Observation>;
 
@@ -343,6 +357,10 @@ export interface GuestFacet {
   freeze(key: WorkloadKey, seconds: number, signal: AbortSignal): Promise<number>;
   /** Lets them be written again. @returns how many; none frozen is no error */
   thaw(key: WorkloadKey, signal: AbortSignal): Promise<number>;
+}
+
+export interface VolumeExporting extends VolumeCloning {
+  readonly snapshotId?: SnapshotId | undefined;
 }
 
 export interface VolumeCloning {

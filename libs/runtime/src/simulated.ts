@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
 import { sizesNow } from '@berth/model';
@@ -5,6 +6,7 @@ import type {
   ConsoleOpen,
   ExecOpen,
   ExitInfo,
+  ExportedFile,
   GuestInfo,
   Isolation,
   KeyPress,
@@ -61,7 +63,7 @@ export class SimulatedRuntime implements Runtime {
       reason: null,
       facets: [
         ...['pause', 'suspend', 'reset', 'watchdog', 'update', 'logs', 'limits', 'console', 'exec', 'guest'],
-        ...['volumes', 'snapshots', 'copies', 'clones'],
+        ...['volumes', 'snapshots', 'copies', 'clones', 'exports'],
         ...['display', 'screenshot', 'sendKeys'],
       ],
       facts: {},
@@ -185,6 +187,28 @@ export class SimulatedRuntime implements Runtime {
       disks[volumeId] ??= disks[sourceId] ?? 0;
       this.host.changed(null);
     });
+  }
+
+  async exportVolume({ volumeId, sourceId }: VolumeCloning, ctx: StepContext): Promise<ExportedFile> {
+    await this.cloneVolume({ volumeId, sourceId } as VolumeCloning, ctx);
+    const bytes = this.exported(volumeId);
+    return { sizeBytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') };
+  }
+
+  async readExport(volumeId: string, from: number): Promise<AsyncIterable<Uint8Array>> {
+    if (this.host.state.disks[volumeId] === undefined)
+      throw new RuntimeError('noSuchFile', `no export ${volumeId} is on this host`);
+    const bytes = this.exported(volumeId);
+    return Promise.resolve(
+      (async function* () {
+        await Promise.resolve();
+        yield bytes.subarray(from);
+      })(),
+    );
+  }
+
+  private exported(volumeId: string): Buffer {
+    return Buffer.from(`what ${volumeId} holds: ${this.host.state.disks[volumeId] ?? 0}\n`);
   }
 
   async *observe(signal: AbortSignal): AsyncIterable<Observation> {

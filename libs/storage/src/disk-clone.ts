@@ -37,7 +37,7 @@ export async function cloneDisk(work: CloneWork): Promise<void> {
   // Reached by a name of its own in the directory that is lent: no other one need let it pass.
   await link(work.source.path, near);
   const file = await open(near, constants.O_RDONLY | constants.O_NOFOLLOW);
-  const watch = progress === undefined ? null : watchCopy(file, join(directory, name), progress);
+  const watch = progress === undefined ? null : watchCopy(near, join(directory, name), progress);
   try {
     const before = await stateOf(file);
     // A QEMU that a guest took over may have made it one that keeps its data in another file: that is refused here.
@@ -66,13 +66,13 @@ async function stateOf(file: FileHandle): Promise<string> {
 }
 
 /** Looks now and then how much of a copy is there, until its end. */
-function watchCopy(
-  source: FileHandle,
+export function watchCopy(
+  source: string,
   copy: string,
   progress: (percent: number) => void,
 ): { readonly end: () => void } {
   const look = async (): Promise<void> => {
-    const [whole, part] = [(await source.stat()).blocks, (await stat(copy)).blocks];
+    const [whole, part] = [(await stat(source)).blocks, (await stat(copy)).blocks];
     if (whole > 0) progress(Math.min(99, Math.floor((100 * part) / whole)));
   };
   const timer = setInterval(() => void look().catch(() => undefined), LOOK_EVERY_MS);

@@ -2,6 +2,7 @@ import { constants } from 'node:fs';
 import { link, open, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { confinedId } from '@berth/images';
+import type { DiskFormat } from '@berth/model';
 import { confinedImg } from './disk-files.js';
 
 /*
@@ -24,12 +25,14 @@ export interface CopyRequest {
   readonly snapshot: string;
   /** For an overlay: the size of both, MiB. What the source does not hold is then left to the base they share. */
   readonly overlayMiB: number | null;
+  /** Of the new disk; qcow2 by default. A raw one must hold nothing yet, and is no overlay. */
+  readonly format?: DiskFormat;
   readonly signal?: AbortSignal | undefined;
 }
 
 /** Writes into a new disk what a snapshot of another one holds. @throws StorageError noSpace, hostFault */
 export async function copySnapshot(request: CopyRequest): Promise<void> {
-  const { directory, name, snapshot, overlayMiB, signal } = request;
+  const { directory, name, snapshot, overlayMiB, format = 'qcow2', signal } = request;
   const source = join(directory, 'source');
   const nothing = join(directory, 'nothing');
   const id = confinedId();
@@ -45,9 +48,10 @@ export async function copySnapshot(request: CopyRequest): Promise<void> {
     const disk = (file: string): string => diskOn(file, overlayMiB === null ? null : 'nothing');
     const args = ['convert', '-q', '-U', '-n', '-l', `snapshot.name=${snapshot}`, ...base];
     const loan = { directory, name, makes: true, cpuSeconds: CPU_SECONDS, timeoutMs: TIMEOUT_MS, id, signal };
-    await readableBy(source, id, () =>
-      confinedImg(loan, [...args, disk('source'), '-O', 'qcow2', disk(name)]),
-    );
+    const target = format === 'raw' ? ['-O', 'raw', name] : ['-O', 'qcow2', disk(name)];
+    // What an overlay does not hold is read from its base, so it is not taken for zeroes.
+    const empty = overlayMiB === null ? ['--target-is-zero'] : [];
+    await readableBy(source, id, () => confinedImg(loan, [...args, ...empty, disk('source'), ...target]));
   } finally {
     await rm(source, { force: true });
     await rm(nothing, { force: true });

@@ -1,20 +1,21 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { chmod, lstat, mkdir, readdir, readFile, rename, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImageError, inspectDisk } from '@berth/images';
 import { syncDirectory, writeFileAtomic } from '@berth/linux';
-import type { DiskFormat } from '@berth/model';
-import { DiskFormat as DiskFormatSchema, VolumeId } from '@berth/model';
+import type { DiskFormat, ExportedFile } from '@berth/model';
+import { DiskFormat as DiskFormatSchema, ExportedFile as ExportedFileSchema, VolumeId } from '@berth/model';
 import { z } from 'zod';
-import { cloneDisk } from './disk-clone.js';
+import { cloneDisk, watchCopy } from './disk-clone.js';
 import { copySnapshot, type CopyRequest } from './disk-copy.js';
 import { removeSnapshot, hasSnapshot, revertToSnapshot, takeSnapshot } from './disk-snapshots.js';
 import { copyVariables, ensureVariables } from './firmware-files.js';
 import { createOverlay, createQcow2, createRaw, diskSizeMiB, growQcow2, growRaw } from './disk-files.js';
 import { StorageError } from './storage-error.js';
 
-/** `disk`: a root disk on an image; `layer`: a container's writable layer; `data`: a disk of its own. */
-export type VolumeKind = 'disk' | 'layer' | 'data';
+/** `disk`: a root disk on an image; `layer`: a container's writable layer; `data`: a disk of its own; `export`: a file to be read. */
+export type VolumeKind = 'disk' | 'layer' | 'data' | 'export';
 
 export interface VolumeUsage {
   readonly volumeId: VolumeId;
@@ -63,6 +64,11 @@ export interface CloneRequest {
   readonly signal?: AbortSignal;
 }
 
+export interface ExportRequest extends CloneRequest {
+  /** What the source held in this snapshot, though a QEMU may have it open. Absent: what it holds now, with nothing using it. */
+  readonly snapshot?: string | undefined;
+}
+
 const VolumeFacts = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('disk'),
@@ -72,6 +78,12 @@ const VolumeFacts = z.discriminatedUnion('kind', [
   }),
   z.strictObject({ kind: z.literal('layer'), volumeId: VolumeId }),
   z.strictObject({ kind: z.literal('data'), volumeId: VolumeId, format: DiskFormatSchema }),
+  z.strictObject({
+    kind: z.literal('export'),
+    volumeId: VolumeId,
+    format: DiskFormatSchema,
+    ...ExportedFileSchema.shape,
+  }),
 ]);
 type VolumeFacts = z.infer<typeof VolumeFacts>;
 
@@ -86,8 +98,8 @@ const MIB = 2 ** 20;
 
 /**
  * Volumes of one host, one directory per volume id: `volume.json` and either `disk.qcow2` (an overlay on a base
- * image; with `memory` beside it while its machine is suspended, `firmware`, `tpm`, `machine-type` and `snapshots`), `upper` and `work` (a container's writable layer), or
- * `data.qcow2` or `data.raw` (a disk that stands on nothing). A volume appears by rename when it is whole. Files are
+ * image; with `memory` beside it while its machine is suspended, `firmware`, `tpm`, `machine-type` and `snapshots`), `upper` and `work` (a container's writable layer),
+ * `data.qcow2` or `data.raw` (a disk that stands on nothing), or `export.qcow2` or `export.raw` (a file that only the agent reads). A volume appears by rename when it is whole. Files are
  * named by volume id only; no name of a user comes near a path or a command.
  */
 export class VolumePool {
@@ -192,6 +204,66 @@ export class VolumePool {
     );
   }
 
+  /**
+   * A file of what a data disk holds, by itself: it stands on nothing, and has no snapshots. One that is here already is whole,
+   * and kept. Of a snapshot it is made whoever writes the disk; else nothing may use that, nor is anything else done to it here.
+   * @throws StorageError noSpace, kindMismatch (it is no data disk, or not here), noSuchSnapshot, unsupported, hostFault
+   */
+  exportDataDisk({ snapshot, ...request }: ExportRequest): Promise<ExportedFile> {
+    const volumeId = VolumeId.parse(request.volumeId);
+    const sourceId = VolumeId.parse(request.sourceId);
+    return this.inTurn(volumeId, () => {
+      if (snapshot === undefined) return this.inTurn(sourceId, () => this.exportOf(volumeId, request, null));
+      const source = { volumeId: sourceId, snapshot };
+      return this.sourceOf({ source }, (f) => f.kind === 'data').then((from) =>
+        this.exportOf(volumeId, request, from),
+      );
+    });
+  }
+
+  private async exportOf(
+    volumeId: VolumeId,
+    { sourceId, format, progress, signal, ...request }: CloneRequest,
+    snapshot: SnapshotSource | null,
+  ): Promise<ExportedFile> {
+    // Once given up it may be removed, and is not to come after that.
+    signal?.throwIfAborted();
+    const made = await this.facts(volumeId);
+    if (made?.kind === 'export') return { sizeBytes: made.sizeBytes, sha256: made.sha256 };
+    if (made !== null) throw kindMismatch(volumeId, made.kind);
+    const from = await this.facts(sourceId);
+    if (from?.kind !== 'data') throw kindMismatch(sourceId, from?.kind ?? 'data');
+    const source = { path: this.dataPath(sourceId, from.format), format: from.format };
+    const sizeMiB =
+      snapshot?.sizeMiB ?? Math.max(request.sizeMiB, await diskSizeMiB(source.path, source.format));
+    await this.spaceCheck(Math.max(1, Math.ceil((await allocatedBytes(source.path)) / MIB)));
+    const name = exportName(format);
+    const facts = { kind: 'export' as const, volumeId, format, sizeBytes: 0, sha256: '' };
+    await this.make(facts, 0o700, async (directory) => {
+      const path = join(directory, name);
+      if (format === 'raw') await createRaw(path, sizeMiB);
+      else await createQcow2(directory, name, sizeMiB);
+      if (snapshot === null) await cloneDisk({ directory, name, format, source, progress, signal });
+      else {
+        const watch = progress === undefined ? null : watchCopy(source.path, path, progress);
+        const copy = { ...snapshot, signal, directory, name, format, overlayMiB: null };
+        await copySnapshot(copy).finally(() => watch?.end());
+      }
+      // Written down with it, when it is whole.
+      Object.assign(facts, await fileSum(path, signal));
+    });
+    return { sizeBytes: facts.sizeBytes, sha256: facts.sha256 };
+  }
+
+  /** Where the file of an export lies, and what it is; null when it is not here, or no export. */
+  async exportedFile(volumeId: VolumeId): Promise<(ExportedFile & { readonly path: string }) | null> {
+    const id = VolumeId.parse(volumeId);
+    const facts = await this.facts(id);
+    if (facts?.kind !== 'export') return null;
+    const { sizeBytes, sha256, format } = facts;
+    return { sizeBytes, sha256, path: join(this.dir, id, exportName(format)) };
+  }
+
   /** Where a data volume's disk lies, or would. */
   dataPath(volumeId: VolumeId, format: DiskFormat): string {
     return join(this.dir, VolumeId.parse(volumeId), dataName(format));
@@ -205,7 +277,7 @@ export class VolumePool {
     const id = VolumeId.parse(volumeId);
     return this.inTurn(id, async () => {
       const facts = await this.facts(id);
-      if (facts === null || facts.kind === 'layer') throw kindMismatch(id, facts?.kind ?? 'layer');
+      if (facts?.kind !== 'data' && facts?.kind !== 'disk') throw kindMismatch(id, facts?.kind ?? 'layer');
       const name = facts.kind === 'data' ? dataName(facts.format) : 'disk.qcow2';
       const format = facts.kind === 'data' ? facts.format : 'qcow2';
       const hasMiB = await diskSizeMiB(join(this.dir, id, name), format);
@@ -339,7 +411,7 @@ export class VolumePool {
     return this.inTurn(id, async () => {
       const facts = await this.facts(id);
       if (facts === null && mayLack) return lacking;
-      if (facts === null || facts.kind === 'layer') throw kindMismatch(id, facts?.kind ?? 'layer');
+      if (facts?.kind !== 'data' && facts?.kind !== 'disk') throw kindMismatch(id, facts?.kind ?? 'layer');
       if (facts.kind === 'disk') return work(join(this.dir, id), 'disk.qcow2');
       if (facts.format === 'qcow2') return work(join(this.dir, id), dataName('qcow2'));
       throw rawHoldsNone(id);
@@ -528,7 +600,20 @@ export class VolumePool {
   }
 }
 
+const exportName = (format: DiskFormat): string => `export.${format}`;
 const dataName = (format: DiskFormat): string => `data.${format}`;
+
+/** @throws when the signal fires */
+async function fileSum(path: string, signal: AbortSignal | undefined): Promise<ExportedFile> {
+  const hash = createHash('sha256');
+  let sizeBytes = 0;
+  const bytes = createReadStream(path, { highWaterMark: MIB, ...(signal === undefined ? {} : { signal }) });
+  for await (const chunk of bytes as AsyncIterable<Buffer>) {
+    sizeBytes += chunk.length;
+    hash.update(chunk);
+  }
+  return { sizeBytes, sha256: hash.digest('hex') };
+}
 
 async function baseCheck(path: string): Promise<void> {
   const found = await lstat(path).catch(() => null);

@@ -49,6 +49,7 @@ export const actions = {
   'volumes.get': rule('viewer'),
   'volumes.create': rule('operator'),
   'volumes.update': rule('operator'),
+  'volumes.export': rule('operator'),
   'volumes.delete': rule('operator'),
   'snapshots.list': rule('viewer'),
   'snapshots.get': rule('viewer'),

@@ -14,6 +14,7 @@ import type {
   InstanceId,
   SendKeys,
   TerminalOpen,
+  VolumeId,
 } from '@berth/model';
 import type { Clock } from '../store/store.js';
 import { HostLink } from './host-link.js';
@@ -216,6 +217,25 @@ export class AgentsDoor {
       return await this.linkOf(hostId).fileWrite(instanceId, target, body, signal);
     } catch (cause) {
       throw streamFault(cause, 'file');
+    }
+  }
+
+  /** @throws BerthError unavailable, stateConflict (it is not on the host), unsupported, rateLimited */
+  async exportRead(
+    hostId: HostId,
+    volumeId: VolumeId,
+    from: number,
+    signal: AbortSignal,
+  ): Promise<AsyncIterable<Uint8Array>> {
+    try {
+      return (await this.linkOf(hostId).exportRead(volumeId, from, signal)) as AsyncIterable<Uint8Array>;
+    } catch (cause) {
+      const fault = streamFault(cause, 'export');
+      if (fault.code !== 'noSuchFile') throw fault;
+      throw new BerthError('stateConflict', 'its host does not have the file any more', {
+        cause,
+        remedy: 'delete the export, and export the volume again',
+      });
     }
   }
 

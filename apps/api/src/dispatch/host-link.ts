@@ -19,7 +19,7 @@ import {
 import type { PromptAction } from '@berth/link';
 import { CloudInitSeed, GuestInfo } from '@berth/model';
 import { z } from 'zod';
-import type { Digest, FileTarget, HostId, InstanceId, SendKeys, TerminalOpen } from '@berth/model';
+import type { Digest, FileTarget, HostId, InstanceId, SendKeys, TerminalOpen, VolumeId } from '@berth/model';
 import type { Clock, Store } from '../store/store.js';
 import { ClockWatch } from './clock-watch.js';
 import { type BlobHolder, blobOpen } from './blob-holders.js';
@@ -372,6 +372,11 @@ export class HostLink {
       signal,
     });
     return fileOfAnswer(stream as AsyncIterable<Buffer>);
+  }
+
+  /** Bytes of an export on this host, from an offset on; `signal` ends it. @throws LinkError status */
+  exportRead(volumeId: VolumeId, from: number, signal: AbortSignal): Promise<ClientHttp2Stream> {
+    return sendForStream(this.h2, { method: 'GET', path: `/exports/${volumeId}?from=${from}`, signal });
   }
 
   /** How many bytes were written. @throws LinkError status */

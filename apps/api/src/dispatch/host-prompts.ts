@@ -12,11 +12,14 @@ export function hostPrompts(door: Pick<AgentsDoor, 'connected' | 'act'>): Prompt
 }
 
 /** Files of guests, likewise. */
-export function hostFiles(door: Pick<AgentsDoor, 'connected' | 'fileRead' | 'fileWrite'>): Files {
+export function hostFiles(
+  door: Pick<AgentsDoor, 'connected' | 'fileRead' | 'fileWrite' | 'exportRead'>,
+): Files {
   return {
     read: async (instance, path, signal) =>
       door.fileRead(hostOf(door, instance).id, instance.id, path, signal),
     write: async (instance, target, body, signal) =>
       door.fileWrite(hostOf(door, instance).id, instance.id, target, body, signal),
+    exported: (hostId, volumeId, from, signal) => door.exportRead(hostId, volumeId, from, signal),
   };
 }

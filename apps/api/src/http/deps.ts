@@ -7,10 +7,12 @@ import {
   type CloudInitSeed,
   type FileTarget,
   type GuestInfo,
+  type HostId,
   type Instance,
   type InstanceSpec,
   type SendKeys,
   type TerminalOpen,
+  type VolumeId,
 } from '@berth/model';
 import type { Logger } from 'pino';
 import { z } from 'zod';
@@ -154,6 +156,13 @@ export interface Files {
   ): Promise<{ readonly sizeBytes: number | null; readonly bytes: AsyncIterable<Uint8Array> }>;
   /** How many bytes were written. @throws BerthError as `read` */
   write(instance: Instance, target: FileTarget, body: Readable, signal: AbortSignal): Promise<number>;
+  /** Bytes of an export, from an offset on; they end with the signal. @throws BerthError unavailable, stateConflict, unsupported, rateLimited */
+  exported(
+    hostId: HostId,
+    volumeId: VolumeId,
+    from: number,
+    signal: AbortSignal,
+  ): Promise<AsyncIterable<Uint8Array>>;
 }
 
 /** Nest's token for {@link HttpDeps}. */

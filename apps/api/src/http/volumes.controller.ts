@@ -1,4 +1,14 @@
-import { Volume, VolumeClone, VolumeCreate, VolumeUpdate } from '@berth/model';
+import { Readable } from 'node:stream';
+import {
+  BerthError,
+  Volume,
+  VolumeClone,
+  VolumeCreate,
+  VolumeExport,
+  VolumeUpdate,
+  type ExportedFile,
+  type HostId,
+} from '@berth/model';
 import {
   Body,
   Controller,
@@ -16,6 +26,7 @@ import type { FastifyReply } from 'fastify';
 import type { z } from 'zod';
 import { missing } from '../access/principal.js';
 import { Action } from './action.js';
+import { byteRange, exactly, type ByteRange } from './byte-range.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { ifMatchOf, setEtag } from './etag.js';
 import { Asking, type Caller } from './gate.js';
@@ -146,6 +157,102 @@ export class VolumesController {
     return volumeAccepted(this.deps, reply, operation, { seconds: wait ?? 0, gone: asking.gone });
   }
 
+  @Post(':volume/actions/export')
+  @Action('volumes.export', {
+    summary:
+      'Make a file of what a data volume holds now, while nothing writes it, or held in a snapshot; it is downloaded as a volume of kind export',
+    answers: {
+      202: {
+        description: 'Its host makes it; the operation tells how far it is',
+        schema: VolumeAccepted,
+        headers: { location: 'Address of the operation', etag: 'resourceVersion of the export' },
+      },
+    },
+    ifMatch: true,
+  })
+  async export(
+    @Asking() asking: Caller,
+    @Param('project') project: string,
+    @Param('volume') ref: string,
+    @Headers('if-match') ifMatch: string | undefined,
+    @Query({ schema: Wait }) { wait }: Wait,
+    @Body({ schema: VolumeExport }) wanted: VolumeExport,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<VolumeAccepted> {
+    const target = await this.target(asking, project, ref, ifMatch);
+    const request = { ...target, wanted, deadlineSeconds: copySeconds };
+    const { operation, hosts } = await this.deps.store.volumeExport(asking.context, request);
+    this.deps.wake.ledger();
+    for (const host of hosts) this.deps.wake.dispatch(host);
+    return volumeAccepted(this.deps, reply, operation, { seconds: wait ?? 0, gone: asking.gone });
+  }
+
+  @Get(':volume/file')
+  @Action('volumes.export', {
+    summary: 'Download the file of an export, or go on with it where it broke off',
+    answers: {
+      200: {
+        description: 'The file; an answer that breaks off is not whole',
+        stream: 'application/octet-stream',
+        headers: {
+          'accept-ranges': 'bytes',
+          'content-length': 'How many bytes there are',
+          etag: 'SHA-256 of the whole file, hexadecimal',
+        },
+      },
+      206: {
+        description: 'The part that was asked for',
+        stream: 'application/octet-stream',
+        headers: { 'content-range': 'Which part it is, and how large the whole is' },
+      },
+    },
+    headers: {
+      range:
+        'One part, `bytes=FIRST-LAST`, `bytes=FIRST-` or `bytes=-LAST`; several are answered with the whole',
+      'if-range': 'The ETag that was read; of another file the whole is sent',
+    },
+  })
+  async file(
+    @Asking() asking: Caller,
+    @Param('project') project: string,
+    @Param('volume') ref: string,
+    @Headers('range') range: string | undefined,
+    @Headers('if-range') ifRange: string | undefined,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
+    const projectId = await projectOf(this.deps.store, asking.principal, project);
+    const volume = found('volume', ref, await this.deps.store.volumeGet(projectId, volumeRef(ref)));
+    const { hostId, sizeBytes, sha256 } = exportedOf(volume);
+    const tag = `"${sha256}"`;
+    void reply.header('accept-ranges', 'bytes').header('cache-control', 'no-store').header('etag', tag);
+    let part: ByteRange | null;
+    try {
+      part = ifRange === undefined || ifRange === tag ? byteRange(range, sizeBytes) : null;
+    } catch (error) {
+      void reply.header('content-range', `bytes */${sizeBytes}`);
+      throw error;
+    }
+    const { first, last } = part ?? { first: 0, last: sizeBytes - 1 };
+    const count = last - first + 1;
+    const bytes = await this.deps.files.exported(hostId, volume.id, first, asking.gone);
+    const { id, name } = volume;
+    await this.deps.store.eventInsert(asking.context, {
+      class: 'audit',
+      type: 'volume.downloaded',
+      projectId,
+      object: { kind: 'volume', id, name },
+      data: { first, last, sizeBytes },
+    });
+    this.deps.wake.ledger();
+    if (part !== null) void reply.header('content-range', `bytes ${first}-${last}/${sizeBytes}`);
+    void reply
+      .status(part === null ? 200 : 206)
+      .header('content-type', 'application/octet-stream')
+      .header('content-length', String(count))
+      .header('content-disposition', `attachment; filename="${name}.${volume.format}"`);
+    await reply.send(Readable.from(exactly(bytes, count), { objectMode: false }));
+  }
+
   @Delete(':volume')
   @Action('volumes.delete', {
     summary: 'Delete a data volume with all it holds',
@@ -175,6 +282,23 @@ export class VolumesController {
     const projectId = await projectOf(this.deps.store, asking.principal, project);
     return { projectId, ref: volumeRef(ref), ...ifMatchOf(ifMatch) };
   }
+}
+
+/** The file of an export, and where it is. @throws BerthError conflict (it is no export), stateConflict (not whole, or going) */
+function exportedOf(v: Volume): ExportedFile & { readonly hostId: HostId } {
+  if (v.export === null || v.host === null)
+    throw new BerthError('conflict', `volume "${v.name}" is a disk, and no file to be downloaded`, {
+      remedy: 'export it: POST …/volumes/{volume}/actions/export, or berth volume export',
+    });
+  if (v.deletingSince !== null)
+    throw new BerthError('stateConflict', `export "${v.name}" is being deleted`, {
+      remedy: 'export the volume again',
+    });
+  if (v.export.file === null)
+    throw new BerthError('stateConflict', `export "${v.name}" is not whole yet`, {
+      remedy: `wait until operation ${v.export.operationId} has ended`,
+    });
+  return { hostId: v.host.id, ...v.export.file };
 }
 
 /** What no volume can be called is not looked up. A name with a dot is one that the system made. @throws notFound */

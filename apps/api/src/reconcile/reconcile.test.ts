@@ -25,6 +25,7 @@ const nothing = {
   idempotencyTrim: () => Promise.resolve(0),
   hostSessionsTrim: () => Promise.resolve(0),
   browserSessionsTrim: () => Promise.resolve(0),
+  exportsExpire: () => Promise.resolve([]),
   eventsTrim: () => Promise.resolve(0),
   terminalTicketsTrim: () => Promise.resolve(0),
 };
@@ -51,12 +52,19 @@ describe('reconcile', () => {
     const woken: string[] = [];
     const timers = new ManualTimers();
     const stop = reconcileStart(
-      deps({ deletionsAdvance: () => Promise.resolve(['h1' as HostId]) }, woken),
+      deps(
+        {
+          deletionsAdvance: () => Promise.resolve(['h1' as HostId]),
+          exportsExpire: () => Promise.resolve(['h2' as HostId]),
+        },
+        woken,
+      ),
       timers,
     );
     timers.fire();
     await stop();
     expect(woken).toContain('dispatch h1');
+    expect(woken).toContain('dispatch h2');
   });
 
   it('keeps the newest few sessions of a host', async () => {

@@ -73,6 +73,13 @@ export const tasks: readonly Task[] = [
     },
   },
   {
+    name: 'exports that were kept long enough go',
+    everyMs: 60_000,
+    run: async (d) => {
+      for (const host of await d.store.exportsExpire()) d.wake.dispatch(host);
+    },
+  },
+  {
     name: 'what waits is offered again',
     everyMs: 5000,
     run: (d) => {

@@ -34,5 +34,10 @@ export async function cloneCancel(tx: Tx, ctx: RequestContext, v: { readonly id:
     `DELETE FROM volume_clones WHERE volume_id = $1 RETURNING operation_id AS id`,
     [v.id],
   );
-  if (own !== null) await operationEnd(tx, ctx, own.id, { state: 'cancelled' });
+  const made = await tx.row<{ id: string }>(
+    `SELECT operation_id AS id FROM volume_exports WHERE volume_id = $1`,
+    [v.id],
+  );
+  const asked = own ?? made;
+  if (asked !== null) await operationEnd(tx, ctx, asked.id, { state: 'cancelled' });
 }

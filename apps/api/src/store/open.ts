@@ -35,6 +35,7 @@ import * as silence from './silence.js';
 import { snapshotGet, snapshotList } from './snapshot-read.js';
 import { snapshotReport } from './snapshot-reports.js';
 import { cloneReport, volumeClone } from './volume-clones.js';
+import { exportsExpire, volumeExport } from './volume-exports.js';
 import { snapshotCreate, snapshotDelete, snapshotRevert } from './snapshots.js';
 import * as terminalTickets from './terminal-tickets.js';
 import * as securityGroups from './security-groups.js';
@@ -125,7 +126,15 @@ function bind(db: Db): Omit<Store, 'close'> {
     ...bindAll(db, projects),
     ...bindAll(db, { networkList, networkGet, networkCreate, networkDelete }),
     ...bindAll(db, { securityGroupList, securityGroupGet, securityGroupPut, securityGroupDelete }),
-    ...bindAll(db, { volumeList, volumeGet, volumeCreate, volumeUpdate, volumeDelete, volumeClone }),
+    ...bindAll(db, {
+      volumeList,
+      volumeGet,
+      volumeCreate,
+      volumeUpdate,
+      volumeDelete,
+      volumeClone,
+      volumeExport,
+    }),
     ...bindAll(db, { snapshotList, snapshotGet, snapshotCreate, snapshotRevert, snapshotDelete }),
     ...bindAll(db, accessWriters),
     ...bindAll(db, browserSessions),
@@ -168,6 +177,7 @@ function bindPlacement(db: Db) {
       fenceRecord,
       deletionsAdvance,
       snapshotSchedulesAdvance,
+      exportsExpire,
     }),
     ...bindAll(db, { operationGet, operationList, operationStart, operationStep, operationFinish }),
   };

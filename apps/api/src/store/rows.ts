@@ -8,6 +8,7 @@ import type {
   HostNetworkSpec,
   DiskFormat,
   DiskSource,
+  ExportedFile,
   HostVolume,
   ImageContent,
   ImageKind,
@@ -220,6 +221,10 @@ export interface CloneOrderRow {
   readonly sourceId: VolumeId;
   readonly format: DiskFormat;
   readonly sizeMiB: number;
+  /** A file is to be made of it, to be downloaded. */
+  readonly export?: true;
+  /** Of a file: as the other one was in this snapshot. */
+  readonly snapshotId?: SnapshotId;
 }
 /** What a host says of such an order. */
 export interface CloneReport {
@@ -228,7 +233,7 @@ export interface CloneReport {
   readonly orderId: OperationId;
   readonly outcome:
     | { readonly state: 'copying'; readonly percent: number }
-    | { readonly state: 'done' }
+    | { readonly state: 'done'; readonly file?: ExportedFile | undefined }
     | Extract<SnapshotReport['outcome'], { readonly state: 'failed' | 'retrying' }>;
 }
 /** A mutation of a volume that a host carries out. */

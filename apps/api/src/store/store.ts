@@ -35,6 +35,7 @@ import type { InstanceUpdate } from './instance-change.js';
 import type * as rows from './rows.js';
 import type { SnapshotTarget } from './snapshots.js';
 import type { CloneRequest } from './volume-clones.js';
+import type { ExportRequest } from './volume-exports.js';
 
 /*
  * The one door to Postgres. Resources come back in the shapes of libs/model; what has no model shape is in rows.ts.
@@ -109,6 +110,12 @@ export interface VolumeStore {
    * @throws notFound, preconditionFailed, nameTaken, conflict (no data volume), stateConflict, unsupported, unavailable (host silent), noRoom
    */
   volumeClone(ctx: RequestContext, request: CloneRequest): Promise<rows.VolumeChange>;
+  /**
+   * A volume of kind `export` for a file of what a data volume holds: its host makes it, on booked room. As it is, of one that nothing
+   * writes, as for a clone; or as it was in a snapshot, which stays until then.
+   * @throws as `volumeClone`, invalid (no such snapshot, or without the volume), stateConflict (it holds nothing yet)
+   */
+  volumeExport(ctx: RequestContext, request: ExportRequest): Promise<rows.VolumeChange>;
   /** `volume` is null when it is gone at once; else its host is told to remove it. @throws notFound, preconditionFailed, conflict, inUse */
   volumeDelete(
     ctx: RequestContext,
@@ -342,7 +349,7 @@ export interface DispatchStore {
   ): Promise<{ changed: boolean; gone: boolean }>;
   /** `changed`: the order is over, the list is another one. `freed`: disk room became free. */
   snapshotReport(report: rows.SnapshotReport): Promise<{ changed: boolean; freed: boolean }>;
-  /** The same of an order to clone a volume. */
+  /** The same of an order to clone or export a volume. */
   cloneReport(report: rows.CloneReport): Promise<{ changed: boolean; freed: boolean }>;
 }
 
@@ -357,6 +364,8 @@ export interface ReconcileStore {
   deletionsAdvance(): Promise<readonly HostId[]>;
   /** Asks for snapshots that are due by schedule, and for the removal of those beyond what is kept; returns hosts whose list changed. */
   snapshotSchedulesAdvance(): Promise<readonly HostId[]>;
+  /** Deletes exports that were kept long enough; returns hosts whose list changed. */
+  exportsExpire(): Promise<readonly HostId[]>;
   /** Drops expired idempotency keys; returns how many. */
   idempotencyTrim(): Promise<number>;
   /** Drops all but each host's newest `keep` sessions; returns how many. */

@@ -4,12 +4,14 @@ import { diskRoom } from './capacity.js';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
 import { inTx, isDuplicate, read } from './db.js';
+import { sourcesLetGo } from './disk-sources.js';
 import { eventsWrite } from './events.js';
 import { assignmentsRaise, instanceForRequest } from './instance-change.js';
 import { operationEnd, operationOf, operationWrite, stepWrite } from './operations.js';
 import { nameTaken } from './refusals.js';
 import type { CloneOrderRow, CloneReport, VolumeChange } from './rows.js';
 import { refuseReverting, refuseUnderWay } from './snapshot-guards.js';
+import { exportMade, exportOrdersRead } from './export-orders.js';
 import { volumeErase, volumeForRequest, volumeObject, volumeOf, type VolumeTarget } from './volumes.js';
 
 /*
@@ -18,16 +20,16 @@ import { volumeErase, volumeForRequest, volumeObject, volumeOf, type VolumeTarge
  * While it is copied, nothing may write the other one: volume-claims.ts, and `refuseCloned`.
  */
 
-/** What an agent must be able to do. */
-const facet = 'clones';
-
 export interface CloneRequest extends VolumeTarget {
   readonly clone: VolumeClone;
   readonly deadlineSeconds: number;
 }
 
-interface Source {
+export interface CloneSource {
   id: VolumeId;
+  name: string;
+  /** Instance that has it, and is stopped. */
+  owner: string | null;
   pool_id: string;
   host_id: HostId | null;
   host: string | null;
@@ -45,7 +47,7 @@ export async function volumeClone(db: Db, ctx: RequestContext, request: CloneReq
   const { name } = request.clone;
   try {
     return await inTx(db, async (tx) => {
-      const source = await sourceFor(tx, request);
+      const source = await sourceFor(tx, request, 'clones');
       const { projectId, deadlineSeconds } = request;
       const format = request.clone.format ?? source.format;
       const id = tx.ids.uuid();
@@ -86,8 +88,12 @@ export async function volumeClone(db: Db, ctx: RequestContext, request: CloneReq
   }
 }
 
-/** The volume to be cloned, locked with whoever has it. @throws notFound, conflict, stateConflict, unsupported, unavailable */
-async function sourceFor(tx: Tx, target: VolumeTarget): Promise<Source & { readonly name: string }> {
+/** The volume to be copied, which nothing may write, locked with whoever has it. @throws notFound, conflict, stateConflict, unsupported, unavailable */
+export async function sourceFor(
+  tx: Tx,
+  target: VolumeTarget,
+  facet: 'clones' | 'exports',
+): Promise<CloneSource> {
   const { projectId, ref } = target;
   const [owner] = await tx.rows<{ name: string }>(
     `SELECT i.name FROM volumes v JOIN instances i ON i.id = v.owner_instance_id
@@ -99,13 +105,13 @@ async function sourceFor(tx: Tx, target: VolumeTarget): Promise<Source & { reado
   const v = await volumeForRequest(tx, target);
   if (v.deleting_since !== null)
     throw new BerthError('stateConflict', `volume "${v.name}" is being deleted`, {
-      remedy: 'clone another volume',
+      remedy: 'use another volume',
     });
   if (v.owner !== (owner?.name ?? null))
     throw new BerthError('stateConflict', `volume "${v.name}" was attached or detached meanwhile`, {
       remedy: 'ask again',
     });
-  const source = await tx.row<Source & Record<string, unknown>>(
+  const source = await tx.row<Omit<CloneSource, 'name' | 'owner'> & Record<string, unknown>>(
     `SELECT v.id, v.pool_id, v.host_id, h.name AS host, coalesce(h.capabilities->'facets' ? $2, false) AS able,
        h.silent_since IS NOT NULL AS silent, v.format, v.size_mib, v.limits, v.source_snapshot_id IS NOT NULL AS unmade,
        EXISTS (SELECT FROM volume_clones c WHERE c.volume_id = v.id) AS cloning
@@ -124,13 +130,13 @@ async function sourceFor(tx: Tx, target: VolumeTarget): Promise<Source & { reado
       },
     );
   if (source.host_id !== null) refuseHost(source);
-  return { ...source, name: v.name };
+  return { ...source, name: v.name, owner: v.owner };
 }
 
 /** @throws unsupported, unavailable */
-function refuseHost({ host, able, silent }: Source): void {
+export function refuseHost({ host, able, silent }: Pick<CloneSource, 'host' | 'able' | 'silent'>): void {
   if (!able)
-    throw new BerthError('unsupported', `Host ${host ?? ''} clones no volumes.`, {
+    throw new BerthError('unsupported', `Host ${host ?? ''} cannot do this with volumes.`, {
       remedy: 'GET /v1/hosts shows the facets of each host; its agent may be older than this API.',
     });
   if (silent)
@@ -169,18 +175,27 @@ export async function cloneReport(
 ): Promise<{ changed: boolean; freed: boolean }> {
   const [named] = await read<{ id: string }>(
     db,
-    `SELECT volume_id AS id FROM volume_clones WHERE operation_id = $1`,
+    `SELECT volume_id AS id FROM volume_clones WHERE operation_id = $1
+     UNION SELECT volume_id FROM volume_exports WHERE operation_id = $1 AND sha256 IS NULL`,
     [orderId],
   );
   if (named === undefined) return untouched;
   return inTx(db, async (tx) => {
     await tx.rows(`SELECT 1 FROM volumes WHERE id = $1 FOR UPDATE`, [named.id]);
     // A statement of its own: it sees what the holder of the lock before us committed.
-    const v = await tx.row<{ id: string; name: string; project_id: ProjectId; from: string }>(
-      `SELECT v.id, v.name, v.project_id, s.name AS from FROM volume_clones c JOIN volumes v ON v.id = c.volume_id
-       JOIN volumes s ON s.id = c.source_volume_id JOIN hosts h ON h.id = v.host_id AND h.session = $3
-       WHERE c.operation_id = $1 AND v.host_id = $2`,
-      [orderId, hostId, session],
+    const v = await tx.row<{
+      id: string;
+      name: string;
+      project_id: ProjectId;
+      from: string;
+      exported: boolean;
+    }>(
+      `SELECT v.id, v.name, v.project_id, coalesce(e.of_name, s.name) AS from, e.volume_id IS NOT NULL AS exported
+       FROM volumes v JOIN hosts h ON h.id = v.host_id AND h.session = $3 LEFT JOIN volume_exports e ON e.volume_id = v.id
+       LEFT JOIN (volume_clones c JOIN volumes s ON s.id = c.source_volume_id) ON c.volume_id = v.id
+       WHERE v.id = $4 AND v.host_id = $2 AND v.deleting_since IS NULL
+         AND (c.operation_id = $1 OR (e.operation_id = $1 AND e.sha256 IS NULL))`,
+      [orderId, hostId, session, named.id],
     );
     if (v === null) return untouched;
     const ctx = { actor: 'system:dispatch', traceId: `session-${session}` };
@@ -193,12 +208,13 @@ export async function cloneReport(
         return untouched;
       case 'done':
         await tx.changed(`DELETE FROM volume_clones WHERE operation_id = $1`, [orderId]);
+        if (v.exported) await exportMade(tx, v.id, outcome.file);
         await tx.changed(`UPDATE volumes SET resource_version = resource_version + 1 WHERE id = $1`, [v.id]);
         await operationEnd(tx, ctx, orderId, { state: 'succeeded' });
         await eventsWrite(tx, ctx, [
           {
             class: 'lifecycle',
-            type: 'volume.cloned',
+            type: v.exported ? 'volume.exportMade' : 'volume.cloned',
             projectId: v.project_id,
             object: volumeObject(v),
             operationId: orderId,
@@ -210,6 +226,7 @@ export async function cloneReport(
         const { code, message, remedy } = outcome;
         const error = { code, message, ...(remedy === undefined ? {} : { remedy }) };
         await operationEnd(tx, ctx, orderId, { state: 'failed', error });
+        await sourcesLetGo(tx, [v.id]);
         await volumeErase(tx, ctx, { ...v, projectId: v.project_id });
       }
     }
@@ -218,11 +235,12 @@ export async function cloneReport(
   });
 }
 
-/** What its host is asked to copy. @see DispatchStore.assignmentsRead */
-export function clonesRead(tx: Tx, hostId: HostId): Promise<readonly CloneOrderRow[]> {
-  return tx.rows<CloneOrderRow & Record<string, unknown>>(
+/** What its host is asked to copy, into volumes and into files. @see DispatchStore.assignmentsRead */
+export async function clonesRead(tx: Tx, hostId: HostId): Promise<readonly CloneOrderRow[]> {
+  const clones = await tx.rows<CloneOrderRow & Record<string, unknown>>(
     `SELECT c.operation_id AS id, c.volume_id AS "volumeId", c.source_volume_id AS "sourceId", v.format, v.size_mib AS "sizeMiB"
-     FROM volume_clones c JOIN volumes v ON v.id = c.volume_id WHERE v.host_id = $1 ORDER BY v.created_at, v.id`,
+     FROM volume_clones c JOIN volumes v ON v.id = c.volume_id WHERE v.host_id = $1 AND v.kind = 'data' ORDER BY v.created_at, v.id`,
     [hostId],
   );
+  return [...clones, ...(await exportOrdersRead(tx, hostId))];
 }

@@ -1,4 +1,5 @@
 import type {
+  Consistency,
   HostId,
   OperationId,
   ProjectId,
@@ -38,6 +39,12 @@ interface VolumeRow {
   source_snapshot_id: string | null;
   cloned_from: string | null;
   clone_operation_id: string | null;
+  export_of: string | null;
+  export_operation_id: string | null;
+  consistency: Consistency | null;
+  size_bytes: string | null;
+  sha256: string | null;
+  expires_at: Date | null;
   delete_with_instance: boolean;
   deleting_since: Date | null;
   resource_version: number;
@@ -45,9 +52,11 @@ interface VolumeRow {
 }
 
 const from = `SELECT v.*, p.name AS project, l.name AS pool, h.name AS host_name, i.name AS instance,
-    c.operation_id AS clone_operation_id, o.name AS cloned_from FROM volumes v
+    c.operation_id AS clone_operation_id, o.name AS cloned_from,
+    e.of_name AS export_of, e.operation_id AS export_operation_id, e.consistency, e.size_bytes::text, e.sha256, e.expires_at FROM volumes v
   JOIN projects p ON p.id = v.project_id JOIN pools l ON l.id = v.pool_id
   LEFT JOIN hosts h ON h.id = v.host_id LEFT JOIN instances i ON i.id = v.owner_instance_id
+  LEFT JOIN volume_exports e ON e.volume_id = v.id
   LEFT JOIN (volume_clones c JOIN volumes o ON o.id = c.source_volume_id) ON c.volume_id = v.id`;
 
 const toVolume = (v: VolumeRow): Volume => ({
@@ -65,14 +74,26 @@ const toVolume = (v: VolumeRow): Volume => ({
   source: v.source,
   sourceHeld: v.source_snapshot_id !== null,
   cloning:
-    v.cloned_from === null || v.clone_operation_id === null
+    v.kind === 'export' || v.cloned_from === null || v.clone_operation_id === null
       ? null
       : { from: v.cloned_from, operationId: v.clone_operation_id as OperationId },
+  export: toExport(v),
   deleteWithInstance: v.delete_with_instance,
   deletingSince: v.deleting_since?.toISOString() ?? null,
   resourceVersion: v.resource_version,
   createdAt: v.created_at.toISOString(),
 });
+
+function toExport(v: VolumeRow): Volume['export'] {
+  if (v.export_of === null || v.consistency === null) return null;
+  return {
+    of: v.export_of,
+    operationId: v.export_operation_id as OperationId,
+    consistency: v.consistency,
+    file: v.sha256 === null ? null : { sizeBytes: Number(v.size_bytes), sha256: v.sha256 },
+    expiresAt: v.expires_at?.toISOString() ?? null,
+  };
+}
 
 type Row = VolumeRow & Record<string, unknown>;
 
@@ -160,8 +181,12 @@ export interface VolumeTarget {
   readonly ifMatch?: number;
 }
 
-/** A data volume, locked. @throws notFound, preconditionFailed, conflict, stateConflict */
-export async function volumeForRequest(tx: Tx, { projectId, ref, ifMatch }: VolumeTarget): Promise<Locked> {
+/** A data volume, or also an export, locked. @throws notFound, preconditionFailed, conflict, stateConflict */
+export async function volumeForRequest(
+  tx: Tx,
+  { projectId, ref, ifMatch }: VolumeTarget,
+  exportToo = false,
+): Promise<Locked> {
   const locked = await tx.row<{ id: string }>(
     `SELECT id FROM volumes WHERE project_id = $1 AND (name = $2 OR id = $3) FOR UPDATE`,
     [projectId, ref, VolumeIdSchema.safeParse(ref).data ?? null],
@@ -174,7 +199,11 @@ export async function volumeForRequest(tx: Tx, { projectId, ref, ifMatch }: Volu
     [locked.id],
   );
   if (row === null) throw notFound('volume', ref);
-  if (row.kind !== 'data')
+  if (row.kind === 'export' && !exportToo)
+    throw new BerthError('conflict', `"${row.name}" is an export: a file to be downloaded, and no disk`, {
+      remedy: 'download it, or delete it; the volume that it was made of is another one',
+    });
+  if (row.kind !== 'data' && row.kind !== 'export')
     throw new BerthError('conflict', `volume "${row.name}" belongs to instance "${row.owner ?? ''}"`, {
       remedy: "change the instance's rootDisk, or delete the instance",
     });
@@ -234,7 +263,7 @@ export async function volumeDelete(
   target: VolumeTarget,
 ): Promise<{ readonly volume: Volume | null; readonly hosts: readonly HostId[] }> {
   return inTx(db, async (tx) => {
-    const v = await volumeForRequest(tx, target);
+    const v = await volumeForRequest(tx, target, true);
     if (v.owner !== null)
       throw new BerthError('inUse', `volume "${v.name}" is attached to instance "${v.owner}"`, {
         remedy: `detach it first: take it out of the instance's spec.volumes, and wait until its owner is null`,

@@ -6,6 +6,7 @@ import { volumes } from '../kinds.js';
 import { listText, objectText } from '../output.js';
 import { examples, inProject, note, say, wholeNumber, type Commands, type Session } from '../session.js';
 import { specChange } from '../spec-change.js';
+import { volumeExportCommand } from './volume-export.js';
 
 type Volume = Schemas['Volume'];
 type Mounts = Schemas['Instance']['spec']['volumes'];
@@ -33,6 +34,7 @@ export const volumeCommands: Commands = (program, session) => {
   examples(list, 'berth volume ls\nberth volume ls -o wide');
   cloneCommand(volume, session);
   attachCommands(volume, session);
+  volumeExportCommand(volume, session);
   const grow = volume
     .command('grow <name>')
     .description('make a volume larger, also while a guest uses it')

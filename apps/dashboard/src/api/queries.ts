@@ -122,6 +122,12 @@ export const volumesQuery = (project: string) =>
       (await answer(api.rest.GET('/v1/projects/{project}/volumes', { params: { path: { project } } }))).items,
   });
 
+export const operationQuery = (id: string) =>
+  queryOptions({
+    queryKey: ['operation', id],
+    queryFn: () => answer(api.rest.GET('/v1/operations/{id}', { params: { path: { id } } })),
+  });
+
 export const operationsQuery = (project: string, state: string | undefined) =>
   infiniteQueryOptions({
     queryKey: ['operations', project, state ?? ''],

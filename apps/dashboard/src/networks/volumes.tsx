@@ -2,10 +2,10 @@ import { Button, TextInput } from '@mantine/core';
 import { answer } from '@berth/client';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { Link, useParams } from '@tanstack/react-router';
-import { useState, type FormEvent } from 'react';
+import { useEffect, useState, type FormEvent } from 'react';
 import { api, type Volume } from '../api/client.js';
 import { fieldSaid, said } from '../api/problem.js';
-import { volumesQuery } from '../api/queries.js';
+import { operationQuery, volumesQuery } from '../api/queries.js';
 import { covers, sessionQuery } from '../api/session.js';
 import { mib } from '../parts/format.js';
 import { Empty, Failure, Waiting } from '../parts/notices.js';
@@ -16,6 +16,7 @@ const kinds: Readonly<Record<string, string>> = {
   rootDisk: 'root disk',
   writableLayer: 'writable layer',
   data: 'data',
+  export: 'export',
 };
 
 export function VolumesPage() {
@@ -65,6 +66,7 @@ export function VolumesPage() {
               <tr key={v.id}>
                 <td className="main-cell">
                   {v.name}
+                  {v.export !== null && <ExportSaid volume={v} />}
                   {v.cloning !== null && <p className="dim">is being copied from {v.cloning.from}</p>}
                 </td>
                 <td>
@@ -86,13 +88,96 @@ export function VolumesPage() {
                 <td className="from-m dim">
                   <Time at={v.createdAt} />
                 </td>
-                {operator && <td className="actions-cell">{v.kind === 'data' && <Clone volume={v} />}</td>}
+                {operator && (
+                  <td className="actions-cell">
+                    {v.kind === 'data' && <Clone volume={v} />}
+                    {v.kind === 'data' && <Export volume={v} />}
+                    {v.export !== null && v.export.file !== null && <Download volume={v} />}
+                  </td>
+                )}
               </tr>
             ))}
           </tbody>
         </table>
       )}
     </Page>
+  );
+}
+
+/** What an export is of, and how far its host is. */
+function ExportSaid({ volume: { export: told, project } }: { volume: Volume }) {
+  const operation = useQuery({
+    ...operationQuery(told?.operationId ?? ''),
+    enabled: told !== null && told.file === null,
+    refetchInterval: 2_000,
+  });
+  const client = useQueryClient();
+  const over = operation.data !== undefined && !['pending', 'running'].includes(operation.data.state);
+  useEffect(() => {
+    if (over) void client.invalidateQueries({ queryKey: volumesQuery(project).queryKey });
+  }, [over, client, project]);
+  if (told === null) return null;
+  if (told.file === null)
+    return (
+      <p className="dim">
+        of {told.of}, {operation.data?.progress ?? 0} % made
+      </p>
+    );
+  return (
+    <p className="dim">
+      of {told.of}, consistency {told.consistency}
+      {told.expiresAt !== null && (
+        <>
+          , kept until <Time at={told.expiresAt} />
+        </>
+      )}
+    </p>
+  );
+}
+
+/** The browser saves it, as the API sends it. */
+function Download({ volume: { project, name } }: { volume: Volume }) {
+  return (
+    <Button
+      component="a"
+      href={`/v1/projects/${encodeURIComponent(project)}/volumes/${encodeURIComponent(name)}/file`}
+      download
+      size="compact-sm"
+      variant="default"
+      aria-label={`Download ${name}`}
+    >
+      Download
+    </Button>
+  );
+}
+
+/** Asks for a file of what the volume holds now. */
+function Export({ volume: { project, name, cloning } }: { volume: Volume }) {
+  const client = useQueryClient();
+  const ask = useMutation({
+    mutationFn: () =>
+      answer(
+        api.rest.POST('/v1/projects/{project}/volumes/{volume}/actions/export', {
+          params: { path: { project, volume: name } },
+          body: {},
+        }),
+      ),
+    onSuccess: () => client.invalidateQueries({ queryKey: volumesQuery(project).queryKey }),
+  });
+  return (
+    <>
+      <Button
+        size="compact-sm"
+        variant="default"
+        disabled={cloning !== null}
+        loading={ask.isPending}
+        aria-label={`Export ${name}`}
+        onClick={() => ask.mutate()}
+      >
+        Export
+      </Button>
+      {ask.isError && <Failure error={ask.error} />}
+    </>
   );
 }
 

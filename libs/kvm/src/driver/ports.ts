@@ -1,5 +1,5 @@
 import type { AccelProbe } from '../accel/accel-probe.js';
-import type { DiskFormat, Digest, HostNetworkSpec, NetworkId, VolumeId } from '@berth/model';
+import type { DiskFormat, Digest, ExportedFile, HostNetworkSpec, NetworkId, VolumeId } from '@berth/model';
 import type { WorkloadKey, WorkloadNic } from '@berth/runtime';
 
 /*
@@ -38,6 +38,18 @@ export interface DiskVolumes {
     progress: (percent: number) => void;
     signal: AbortSignal;
   }): Promise<void>;
+  /** A file of what a data disk holds, or held in a snapshot; one that is here already is kept. */
+  exportDataDisk(request: {
+    volumeId: VolumeId;
+    sourceId: VolumeId;
+    format: DiskFormat;
+    sizeMiB: number;
+    snapshot?: string | undefined;
+    progress: (percent: number) => void;
+    signal: AbortSignal;
+  }): Promise<ExportedFile>;
+  /** Null when it is not here, or no export. */
+  exportedFile(volumeId: VolumeId): Promise<{ path: string; sizeBytes: number } | null>;
   /** Null when it is not here. */
   stat(volumeId: VolumeId): Promise<unknown>;
   dataPath(volumeId: VolumeId, format: DiskFormat): string;

@@ -24,6 +24,7 @@ const FACETS = [
   'snapshots',
   'copies',
   'clones',
+  'exports',
 ] as const;
 const DISPLAY = ['display', 'screenshot', 'sendKeys'] as const;
 

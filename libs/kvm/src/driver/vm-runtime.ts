@@ -1,8 +1,18 @@
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { faultPoint } from '@berth/faults';
 import { bootId } from '@berth/linux';
 import { storageErrorType } from '@berth/model';
-import type { CloudInitSeed, ConsoleOpen, Isolation, KeyPress, Usage, VolumeId } from '@berth/model';
+import type {
+  CloudInitSeed,
+  ConsoleOpen,
+  ExportedFile,
+  Isolation,
+  KeyPress,
+  Usage,
+  VolumeId,
+} from '@berth/model';
 import {
   HeldParts,
   RuntimeError,
@@ -21,6 +31,7 @@ import {
   KeyedLock,
   keyText,
   type VolumeCloning,
+  type VolumeExporting,
 } from '@berth/runtime';
 import { accelChoice } from '../accel/accel-choice.js';
 import { AccelProbe } from '../accel/accel-probe.js';
@@ -53,6 +64,9 @@ import { WorkloadRecords, type WorkloadRecord } from './workload-record.js';
 
 /** A look that failed is repeated so late: its driver may be away for a moment, or a call took too long. */
 const LOOK_AGAIN_MS = 1_000;
+
+/** An export is read in pieces of so many bytes. */
+const READ_BYTES = 2 ** 18;
 
 const stopFirst = { remedy: 'stop the instance first' } as const;
 
@@ -254,15 +268,40 @@ export class VmRuntime<M extends Machine> implements Runtime {
 
   async cloneVolume({ progress, ...clone }: VolumeCloning, ctx: StepContext): Promise<void> {
     const { volumes } = this.options;
-    if ((await volumes.stat(clone.sourceId)) === null)
-      throw new RuntimeError('notPrepared', `volume ${clone.sourceId} has no disk on this host yet`, {
-        remedy: 'start an instance with it once, or create an empty volume',
-      });
+    await this.#refuseUnmade(clone.sourceId);
     await refuseUsed(clone.sourceId, stopFirst);
     await faultPoint('vm.clone.begun', clone.volumeId);
     await poolFaults(`volume ${clone.volumeId}`, () =>
       volumes.cloneDataDisk({ ...clone, progress, signal: ctx.signal }),
     );
+  }
+
+  async exportVolume({ snapshotId, ...order }: VolumeExporting, ctx: StepContext): Promise<ExportedFile> {
+    await this.#refuseUnmade(order.sourceId);
+    if (snapshotId === undefined) await refuseUsed(order.sourceId, stopFirst);
+    await faultPoint('vm.export.begun', order.volumeId);
+    return poolFaults(`export ${order.volumeId}`, () =>
+      this.options.volumes.exportDataDisk({ ...order, snapshot: snapshotId, signal: ctx.signal }),
+    );
+  }
+
+  async readExport(
+    volumeId: VolumeId,
+    from: number,
+    signal: AbortSignal,
+  ): Promise<AsyncIterable<Uint8Array>> {
+    const file = await this.options.volumes.exportedFile(volumeId);
+    if (file === null) throw new RuntimeError('noSuchFile', `no export ${volumeId} is on this host`);
+    const handle = await open(file.path, constants.O_RDONLY | constants.O_NOFOLLOW);
+    return handle.createReadStream({ start: from, highWaterMark: READ_BYTES, signal });
+  }
+
+  /** @throws RuntimeError notPrepared */
+  async #refuseUnmade(volumeId: VolumeId): Promise<void> {
+    if ((await this.options.volumes.stat(volumeId)) !== null) return;
+    throw new RuntimeError('notPrepared', `volume ${volumeId} has no disk on this host yet`, {
+      remedy: 'start an instance with it once, or create an empty volume',
+    });
   }
 
   observe(signal: AbortSignal): AsyncIterable<Observation> {
