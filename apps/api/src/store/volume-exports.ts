@@ -130,7 +130,7 @@ async function asItWas(tx: Tx, request: ExportRequest, of: RootDiskSource): Prom
     pool_id: string;
   }>(
     `SELECT h.name, coalesce(h.capabilities->'facets' ? 'exports', false) AS able, h.silent_since IS NOT NULL AS silent,
-       s.consistency, v.pool_id
+       s.taken->>'consistency' AS consistency, v.pool_id
      FROM volumes v JOIN hosts h ON h.id = v.host_id, snapshots s WHERE v.id = $1 AND s.id = $2`,
     [v.id, source.snapshotId],
   );
