@@ -812,6 +812,8 @@ export const cases: Readonly<Record<string, RouteCase>> = {
         .send({})
         .expect(409);
       expect(empty.body.code).toBe('stateConflict');
+      await api.call('delete', `${instances}/${machine}/snapshots/one`).expect(202);
+      await api.settle();
       await api.call('delete', `${instances}/${machine}`).expect(202);
       await api.settle();
     },

@@ -130,7 +130,7 @@ async function download(s: Session, exported: Exported, file: string): Promise<v
   const progress = transferProgress(process.stderr, () => performance.now(), 'received');
   let got = 0;
   try {
-    for (let tries = 0; got < whole.sizeBytes || tries === 0;) {
+    for (let tries = 0; got < whole.sizeBytes;) {
       const before = got;
       try {
         const body = await s.api.exportRead({ project: s.project, volume: exported.name, from: got });
