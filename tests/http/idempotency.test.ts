@@ -166,12 +166,12 @@ const cases: Readonly<Record<string, Case>> = {
   },
   'POST /v1/projects/{project}/volumes/{volume}/actions/export': {
     path: () => '/v1/projects/default/volumes/kept/actions/export',
-    body: () => ({ source: { instance: 'past', snapshot: 'one' } }),
-    other: () => ({ source: { instance: 'past', snapshot: 'one' }, format: 'raw' }),
+    // `holder`, which has it, is stopped, and no other case does anything to it.
+    body: () => ({}),
+    other: () => ({ format: 'raw' }),
     count: `SELECT count(*)::int AS n FROM volume_exports WHERE $1 <> '' AND of_name = 'kept'`,
     status: 202,
     before: async () => {
-      await snapshotReady();
       await query(`UPDATE volume_exports SET of_name = 'before'`);
       return undefined;
     },
@@ -257,23 +257,26 @@ beforeAll(async () => {
   await image(projectId, 'disk', 'disk');
   for (const name of ['origin', 'kept']) await made('/v1/projects/default/volumes', { name, sizeMiB: 1 });
   await made(instances, { name: 'runner', spec: container });
-  for (const name of ['machine', 'screen', 'guest', 'past'])
+  for (const name of ['machine', 'screen', 'guest', 'past', 'holder'])
     await made(instances, {
       name,
       spec: {
         ...{ isolation: 'vm', image: 'disk', vcpus: 1, memoryMiB: 64, cpuMillis: 200 },
         ...(name === 'guest' ? { userData: '#sim:agent' } : {}),
-        ...(name === 'past' ? { volumes: [{ name: 'kept' }] } : {}),
+        ...(name === 'holder' ? { volumes: [{ name: 'kept' }] } : {}),
       },
     });
-  for (const name of ['runner', 'machine', 'screen', 'guest', 'past'])
+  for (const name of ['runner', 'machine', 'screen', 'guest', 'past', 'holder'])
     await until(`${name} runs`, patience(60_000), async () => {
       const found = await store.instanceGet(projectId, name);
       return found?.status.state === 'running' ? true : undefined;
     });
   await made(`${instances}/past/snapshots`, { name: 'one' });
-  await made(`${instances}/past/actions/stop`, {});
+  for (const name of ['past', 'holder']) await made(`${instances}/${name}/actions/stop`, {});
   await snapshotReady();
+  await until('holder has stopped', patience(60_000), async () =>
+    (await store.instanceGet(projectId, 'holder'))?.status.state === 'stopped' ? true : undefined,
+  );
 }, patience(120_000));
 afterAll(async () => {
   await host.end();

@@ -65,7 +65,7 @@ async function taken(instance: string, name: string) {
   const [{ id: orderId } = expect.fail('no order')] = (await list()).snapshots;
   const said = {
     consistency: 'application',
-    indications: [],
+    indications: [] as string[],
     takenAt: '2026-01-01T00:00:00.000Z',
     heldMiB: 1,
   } as const;
