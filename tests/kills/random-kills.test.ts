@@ -91,8 +91,35 @@ async function settled(run: RandomRun): Promise<void> {
     },
     () => waits.join('\n'),
   );
-  const runs = run.wished.filter((w) => w.wish === 'running').map((w) => w.name);
-  await fleet.onceEach(await Promise.all(runs.map((n) => berth.get(n))), false);
+  // A host whose agent is new may be a moment ahead of what the store heard of it: it converges, and says here how.
+  let differs: unknown = null;
+  await until(
+    'the store and what runs agree',
+    patience(10_000),
+    async () => {
+      const runs = run.wished.filter((w) => w.wish === 'running').map((w) => w.name);
+      const check = Promise.all(runs.map((n) => berth.get(n))).then((all) => fleet.onceEach(all, false));
+      const found = await check.then(
+        () => null,
+        (error: unknown) => error,
+      );
+      if (found !== null && differs === null) console.log(`not yet: ${String(found)}\n${await census()}`);
+      differs = found;
+      return found === null ? true : undefined;
+    },
+    () => String(differs),
+  );
+}
+
+/** Each instance as the store has it, with what runs of it. */
+async function census(): Promise<string> {
+  const { items } = await berth.ok<{ items: Instance[] }>('GET', `${berth.instances}?limit=200`);
+  const running = fleet.running();
+  const lines = items.map(({ id, uuid, name, status }) => {
+    const own = running.filter((r) => r.of === uuid || r.of.startsWith(`${id}.`));
+    return `${name} ${uuid} ${JSON.stringify(status)} runs: ${own.map((r) => `${r.kind} ${r.pid}`).join(', ')}`;
+  });
+  return lines.join('\n');
 }
 
 /** What is not as it was wished last. */
