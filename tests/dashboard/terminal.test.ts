@@ -32,8 +32,8 @@ afterAll(async () => {
 });
 
 const terminalOf = (name: string): string => `${stage.base}/ui/p/alpha/instances/${name}?tab=terminal`;
-const shown = (page: Page, text: string | RegExp) =>
-  expect.poll(() => page.locator('.xterm-rows').innerText(), { timeout: 15_000 }).toMatch(text);
+const shown = (page: Page, text: string | RegExp, timeout = 15_000) =>
+  expect.poll(() => page.locator('.xterm-rows').innerText(), { timeout }).toMatch(text);
 const guest = () => stage.guests.opened.at(-1) as (typeof stage.guests.opened)[number];
 const typed = (): string => Buffer.concat(guest().typed).toString();
 
@@ -116,6 +116,7 @@ test('a program that prints without end does not fill the page', async () => {
   const busy = guest();
   for (let i = 0; i < 2000; i++) busy.say({ channel: 'output', bytes: Buffer.alloc(32 * 1024, 'x') });
   busy.say({ channel: 'output', bytes: Buffer.from('\r\nall of it\r\n') });
-  await shown(page, 'all of it');
+  // 64 MiB, at the pace of the browser.
+  await shown(page, 'all of it', 90_000);
   await context.close();
-});
+}, 120_000);
