@@ -137,6 +137,8 @@ async function answers(socket: string, init: ChildProcess, dir: string): Promise
     const client = new LibvirtClient({ socketPath: socket, connectTimeoutMs: 1_000, callTimeoutMs: 5_000 });
     try {
       await client.connect();
+      // It needs the other daemon for the output of each domain, and does not wait for it.
+      if (!existsSync(join(dir, 'run', 'virtlogd-sock'))) throw new Error('virtlogd does not listen yet');
       return;
     } catch (error) {
       if (init.exitCode !== null || Date.now() > end) {
