@@ -1,11 +1,11 @@
 import { faultPoint } from '@berth/faults';
 import type { CloneOrder, ReportBody } from '@berth/link';
 import type { ExportedFile } from '@berth/model';
-import { RuntimeError, type StepContext } from '@berth/runtime';
+import type { StepContext } from '@berth/runtime';
 import type { Clock } from './clock.js';
 import type { AgentLog } from './log.js';
 import { troubleOf } from './retry.js';
-import type { Runtimes } from './runtimes.js';
+import { ableTo, type Runtimes } from './runtimes.js';
 import { Turns, type Errand } from './turns.js';
 
 type Outcome = Extract<ReportBody, { kind: 'clone' }>['outcome'];
@@ -108,16 +108,10 @@ export class CloneOrders {
   private async carryOut(one: Order, ctx: StepContext): Promise<ExportedFile | null> {
     const { id: _id, export: exporting, snapshotId, ...order } = one.order;
     const clone = { ...order, progress: (percent: number) => this.progress(one, percent) };
-    if (exporting === true) {
-      const exporter = this.o.runtimes.ready('vm').find((runtime) => runtime.exportVolume !== undefined);
-      if (exporter?.exportVolume === undefined)
-        throw new RuntimeError('unsupported', 'no runtime of this host exports volumes');
-      return exporter.exportVolume({ ...clone, snapshotId }, ctx);
-    }
-    const able = this.o.runtimes.ready('vm').find((runtime) => runtime.cloneVolume !== undefined);
-    if (able?.cloneVolume === undefined)
-      throw new RuntimeError('unsupported', 'no runtime of this host clones volumes');
-    await able.cloneVolume(clone, ctx);
+    const { runtimes } = this.o;
+    if (exporting === true)
+      return ableTo(runtimes, 'exportVolume', 'exports volumes').exportVolume({ ...clone, snapshotId }, ctx);
+    await ableTo(runtimes, 'cloneVolume', 'clones volumes').cloneVolume(clone, ctx);
     return null;
   }
 

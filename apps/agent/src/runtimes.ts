@@ -1,5 +1,5 @@
 import type { Isolation, PlacementSpec } from '@berth/model';
-import type { Observation, Runtime, RuntimeProbe } from '@berth/runtime';
+import { RuntimeError, type Observation, type Runtime, type RuntimeProbe } from '@berth/runtime';
 import { backoffMs } from './clock.js';
 import type { Clock } from './clock.js';
 import type { AgentLog } from './log.js';
@@ -233,4 +233,17 @@ export class Runtimes {
       next = changes.next();
     }
   }
+}
+
+/** The preferred runtime of virtual machines that is ready and can do it. @throws RuntimeError unsupported */
+export function ableTo<Ability extends keyof Runtime>(
+  runtimes: Pick<Runtimes, 'ready'>,
+  ability: Ability,
+  does: string,
+): Runtime & Required<Pick<Runtime, Ability>> {
+  const able = runtimes
+    .ready('vm')
+    .find((r): r is Runtime & Required<Pick<Runtime, Ability>> => r[ability] !== undefined);
+  if (able === undefined) throw new RuntimeError('unsupported', `no runtime of this host ${does}`);
+  return able;
 }

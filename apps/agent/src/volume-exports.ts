@@ -1,8 +1,7 @@
 import type { LinkAnswer, LinkRequest } from '@berth/link';
 import type { VolumeId } from '@berth/model';
-import { RuntimeError } from '@berth/runtime';
 import { refusalOf } from './refusal.js';
-import type { Runtimes } from './runtimes.js';
+import { ableTo, type Runtimes } from './runtimes.js';
 
 /** Exports of one host that are read at a time: each holds a stream of the link, which lists, reports and logs need too. */
 const atOnce = 16;
@@ -28,9 +27,7 @@ export class VolumeExports {
     if (signal.aborted) leave();
     else signal.addEventListener('abort', leave, { once: true });
     try {
-      const able = this.runtimes.ready('vm').find((runtime) => runtime.readExport !== undefined);
-      if (able?.readExport === undefined)
-        throw new RuntimeError('unsupported', 'no runtime of this host exports volumes');
+      const able = ableTo(this.runtimes, 'readExport', 'exports volumes');
       return { status: 200, body: await able.readExport(volumeId, from, signal) };
     } catch (error) {
       return refusalOf(error);

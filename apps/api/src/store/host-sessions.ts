@@ -103,6 +103,7 @@ export async function hostClockSet(
     const host = await tx.row<{ name: string; before: number | null }>(
       `UPDATE hosts h SET clock_ahead_ms = $3, resource_version = h.resource_version + 1, updated_at = $4 FROM hosts o
        WHERE h.id = $1 AND o.id = h.id AND h.session = $2 AND h.removed_at IS NULL
+         AND o.clock_ahead_ms IS DISTINCT FROM $3
        RETURNING h.name, o.clock_ahead_ms AS before`,
       [hostId, session, aheadMs, tx.now],
     );

@@ -165,7 +165,7 @@ export interface HostStore {
   }): Promise<rows.SessionOpen>;
   /** Heartbeat. `changed` is false when the session is not the newest; `back` when the host was silent until now. */
   hostSeen(hostId: HostId, session: number): Promise<{ changed: boolean; back: boolean }>;
-  /** By how many milliseconds its clock is ahead of the API's, behind below zero. False when the session is stale. */
+  /** By how many milliseconds its clock is ahead of the API's, behind below zero. False when the session is stale, or knew it. */
   hostClockSet(hostId: HostId, session: number, aheadMs: number): Promise<boolean>;
   /** Writes what the agent probed and the capacity the scheduler may book. False when the session is stale. */
   hostCapabilitiesSet(

@@ -2,7 +2,7 @@ import { Button, TextInput } from '@mantine/core';
 import { answer } from '@berth/client';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { Link, useParams } from '@tanstack/react-router';
-import { useEffect, useState, type FormEvent } from 'react';
+import { useState, type FormEvent } from 'react';
 import { api, type Volume } from '../api/client.js';
 import { fieldSaid, said } from '../api/problem.js';
 import { operationQuery, volumesQuery } from '../api/queries.js';
@@ -104,18 +104,13 @@ export function VolumesPage() {
   );
 }
 
-/** What an export is of, and how far its host is. */
-function ExportSaid({ volume: { export: told, project } }: { volume: Volume }) {
+/** What an export is of, and how far its host is: progress is in no event, its end is. */
+function ExportSaid({ volume: { export: told } }: { volume: Volume }) {
   const operation = useQuery({
     ...operationQuery(told?.operationId ?? ''),
     enabled: told !== null && told.file === null,
     refetchInterval: 2_000,
   });
-  const client = useQueryClient();
-  const over = operation.data !== undefined && !['pending', 'running'].includes(operation.data.state);
-  useEffect(() => {
-    if (over) void client.invalidateQueries({ queryKey: volumesQuery(project).queryKey });
-  }, [over, client, project]);
   if (told === null) return null;
   if (told.file === null)
     return (
