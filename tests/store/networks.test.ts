@@ -266,15 +266,15 @@ test('nics come, go and trade places while no host has the instance; what stays 
 
   await place(w, a, host);
   const named = [
-    [on('side'), ['/spec/nics/0/network']],
-    [on(['back', '10.64.1.78']), ['/spec/nics/0/address']],
-    [on(['side', '10.64.2.3']), ['/spec/nics/0/address', '/spec/nics/0/network']],
-    [on('back', 'side'), ['/spec/nics']],
+    [() => on('side'), ['/spec/nics/0/network']],
+    [() => on(['back', '10.64.1.78']), ['/spec/nics/0/address']],
+    [() => on(['side', '10.64.2.3']), ['/spec/nics/0/address', '/spec/nics/0/network']],
+    [() => on('back', 'side'), ['/spec/nics']],
   ] as const;
   for (const [change, paths] of named) {
     const remedy = expect.stringContaining('stop it') as string;
     const errors = paths.map((path) => ({ path, code: 'stateConflict', remedy }));
-    expect(await failure(change)).toMatchObject({ code: 'stateConflict', options: { remedy, errors } });
+    expect(await failure(change())).toMatchObject({ code: 'stateConflict', options: { remedy, errors } });
   }
   await report(w, host, { instance: a, epoch: 1, phase: 'ended' });
   expect(await on()).toEqual([]);

@@ -83,7 +83,12 @@ describe('each filter refuses with what it needs and what there is', () => {
     ['ready', host({ state: 'silent' }), request(), { need: 'ready', have: 'silent' }],
     ['schedulable', host({ schedulable: false }), request(), { need: 'schedulable', have: 'unschedulable' }],
     ['arch', host(), request({ placement: { arch: 'aarch64' } }), { need: 'aarch64', have: 'x86_64' }],
-    ['isolation', host(), request({ isolation: 'microvm' }), { need: 'microvm', have: 'vm, container' }],
+    [
+      'isolation',
+      host(),
+      request({ isolation: 'microvm', memoryMiB: 96 }),
+      { need: 'microvm', have: 'vm, container' },
+    ],
     [
       'driver',
       host(),
