@@ -29,6 +29,16 @@ export function hourOfUsage(instanceId: InstanceId, now: number): UsageAnswer {
           blockWriteBytes: sum(24_000),
           receivedBytes: sum(80_000),
           sentBytes: sum(310_000),
+          receivedPackets: sum(60),
+          sentPackets: sum(220),
+          operations: {
+            reads: sum(4),
+            writes: sum(20),
+            flushes: sum(3),
+            readMicros: sum(4 * 250),
+            writeMicros: sum(20 * 900),
+            flushMicros: sum(3 * 4000),
+          },
         },
       ],
     };

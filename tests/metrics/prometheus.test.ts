@@ -1,10 +1,11 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type { InstanceId } from '@berth/model';
+import type { InstanceId, InstanceUsage, NicId, VolumeId } from '@berth/model';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { defaultHttpConfig } from '../../apps/api/src/http/deps.js';
 import { Api } from '../http/api.js';
@@ -18,7 +19,7 @@ let prometheus: ChildProcess;
 let base: string;
 
 /** A host that measured twice, a quarter of a minute apart: half a processor for each instance. */
-function measured(ids: readonly InstanceId[]): void {
+function measured(ids: readonly InstanceId[], more: Partial<InstanceUsage> = {}): void {
   const now = Date.now();
   const sample = (at: number, cpuMicros: number) => ({
     at,
@@ -26,6 +27,7 @@ function measured(ids: readonly InstanceId[]): void {
     instances: ids.map((instanceId) => ({
       ...{ instanceId, epoch: 1, cpuMicros, memoryBytes: 1024, blockReadBytes: 512, blockWriteBytes: null },
       ...{ receivedBytes: 7, sentBytes: 8 },
+      ...more,
     })),
   });
   const samples = [sample(now - 15_000, 10_000_000), sample(now, 17_500_000)];
@@ -103,6 +105,50 @@ test('Prometheus scrapes it with a token, and finds what an instance uses under 
     { value: '1' },
   ]);
   expect(await query('berth_instance_block_written_bytes_total')).toEqual([]);
+});
+
+test('disks and nics have lines of their own, by names that their user knows and not by what others have', async () => {
+  const id = await runningInstance('disks');
+  const { body } = await api.call('get', `${instances}/disks`).expect(200);
+  const [nic] = body.status.nics as { id: string; mac: string; network: string }[];
+  const stranger = randomUUID();
+  const did = { readBytes: 1, writtenBytes: 2, reads: 3, writes: 200, flushes: 5 };
+  const took = { readMicros: 6, writeMicros: 1_500_000, flushMicros: 7 };
+  const failed = { failedReads: 0, failedWrites: 4, failedFlushes: 0 };
+  const through = { receivedBytes: 7, sentBytes: 8, receivedPackets: 9, sentPackets: 10 };
+  const lost = { receiveErrors: 0, sendErrors: 0, receiveDrops: 11, sendDrops: 0 };
+  measured([id], {
+    disks: [
+      { volumeId: null, ...did, ...took, ...failed },
+      { volumeId: stranger as VolumeId, ...did, ...took },
+    ],
+    nics: [
+      { nicId: nic?.id as NicId, ...through, ...lost },
+      { nicId: stranger as NicId, ...through, ...lost },
+    ],
+  });
+  const { text } = await api.call('get', '/metrics').expect(200);
+  const lines = (name: string) => text.split('\n').filter((line) => line.startsWith(`berth_instance_${name}{`));
+  const own = 'project="alpha",instance="disks",host="h1",isolation="container"';
+  const disk = `{${own},volume="disks.root"}`;
+  expect(lines('disk_writes_total')).toEqual([`berth_instance_disk_writes_total${disk} 200`]);
+  expect(lines('disk_write_time_seconds_total')).toEqual([
+    `berth_instance_disk_write_time_seconds_total${disk} 1.5`,
+  ]);
+  expect(lines('disk_write_errors_total')).toEqual([`berth_instance_disk_write_errors_total${disk} 4`]);
+  const link = `{${own},network="${nic?.network}",mac="${nic?.mac}"}`;
+  expect(lines('nic_receive_packets_total')).toEqual([`berth_instance_nic_receive_packets_total${link} 9`]);
+  expect(lines('nic_receive_drops_total')).toEqual([`berth_instance_nic_receive_drops_total${link} 11`]);
+  expect(text).not.toContain(stranger);
+  await expect
+    .poll(
+      () =>
+        query(
+          'berth_instance_disk_write_time_seconds_total{volume="disks.root"} / berth_instance_disk_writes_total',
+        ),
+      { timeout: 30_000 },
+    )
+    .toMatchObject([{ value: '0.0075' }]);
 });
 
 test('promtool finds nothing to complain about', async () => {

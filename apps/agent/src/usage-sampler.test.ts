@@ -36,6 +36,16 @@ describe('the sampler of a host', () => {
       { ...key(2), ...used, receivedBytes: 0, sentBytes: 0 },
     ]);
   });
+  it('tells each disk and nic of the newest look, and all together of those before', async () => {
+    const did = { reads: 1, writes: 2, flushes: 3, readMicros: 4, writeMicros: 5, flushMicros: 6 };
+    const disks = [{ volumeId: null, readBytes: 3, writtenBytes: 4, ...did }];
+    const { made } = sampler(() => Promise.resolve([{ ...key(1), ...used, operations: did, disks }]));
+    await made.look();
+    await made.look();
+    const [before, now] = made.since(0).samples.map((s) => s.instances[0]);
+    expect([before?.disks, now?.disks]).toEqual([undefined, disks]);
+    expect([before?.operations, now?.operations]).toEqual([did, did]);
+  });
   it('keeps an hour and gives what came after a time', async () => {
     const { made, at } = sampler(() => Promise.resolve([]));
     for (let i = 1; i <= 300; i++) {

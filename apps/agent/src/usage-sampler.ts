@@ -59,6 +59,8 @@ export class UsageSampler {
     const [host, instances] = await Promise.all([this.ports.machine(), this.instances()]);
     // A clock that was set back must not hide what comes.
     const at = Math.max(this.now(), (this.samples.at(-1)?.at ?? -1) + 1);
+    const before = this.samples.pop();
+    if (before !== undefined) this.samples.push({ ...before, instances: before.instances.map(withoutParts) });
     this.samples.push({ at, host, instances });
     this.lines += instances.length;
     while (this.samples.length > keptSamples || (this.lines > keptLines && this.samples.length > 1))
@@ -68,8 +70,8 @@ export class UsageSampler {
   private async instances(): Promise<InstanceUsage[]> {
     const { runtimes, networks, log } = this.ports;
     const traffic = new Map<string, Traffic>();
-    for (const { receivedBytes, sentBytes, ...key } of (await networks?.traffic()) ?? [])
-      traffic.set(keyText(key), { receivedBytes, sentBytes });
+    for (const { instanceId, epoch, ...through } of (await networks?.traffic()) ?? [])
+      traffic.set(keyText({ instanceId, epoch }), through);
     const perRuntime = runtimes.ready().map((runtime) =>
       (runtime.usage?.() ?? Promise.resolve([])).catch((err: unknown) => {
         log.warn({ err, runtime: runtime.name }, 'a runtime could not tell what is used');
@@ -84,4 +86,10 @@ export class UsageSampler {
   private now(): number {
     return this.ports.clock.now().getTime();
   }
+}
+
+/** What is told of the past: each disk and nic by itself would be most of what is kept, and no graph shows it. */
+function withoutParts({ disks, nics, ...together }: InstanceUsage): InstanceUsage {
+  void [disks, nics];
+  return together;
 }

@@ -36,6 +36,12 @@ export interface LinkInfo {
   /** Received and sent by this end since it was made, bytes. */
   readonly rxBytes: number;
   readonly txBytes: number;
+  readonly rxPackets: number;
+  readonly txPackets: number;
+  readonly rxErrors: number;
+  readonly txErrors: number;
+  readonly rxDropped: number;
+  readonly txDropped: number;
 }
 
 export interface AddressInfo {
@@ -59,7 +65,6 @@ export function linkDecode(payload: Buffer): LinkInfo {
   const kind = info === undefined ? undefined : attributesDecode(info).get(IFLA.INFO_KIND);
   const mac = attributes.get(IFLA.ADDRESS);
   const alias = attributes.get(IFLA.IFALIAS);
-  const stats = attributes.get(IFLA.STATS64);
   const flags = payload.readUInt32LE(8);
   return {
     index: payload.readInt32LE(4),
@@ -71,10 +76,25 @@ export function linkDecode(payload: Buffer): LinkInfo {
     mtu: attributes.get(IFLA.MTU)?.readUInt32LE() ?? 0,
     master: attributes.get(IFLA.MASTER)?.readUInt32LE() ?? null,
     alias: alias === undefined ? null : textOf(alias),
-    // struct rtnl_link_stats64: packets received and sent, then bytes.
-    rxBytes: Number(stats?.readBigUInt64LE(16) ?? 0),
-    txBytes: Number(stats?.readBigUInt64LE(24) ?? 0),
+    ...linkCounters(attributes.get(IFLA.STATS64)),
   };
+}
+
+/** struct rtnl_link_stats64 begins with these, of a link received and sent. */
+const COUNTERS = [
+  'rxPackets',
+  'txPackets',
+  'rxBytes',
+  'txBytes',
+  'rxErrors',
+  'txErrors',
+  'rxDropped',
+  'txDropped',
+] as const;
+
+function linkCounters(stats: Buffer | undefined): Record<(typeof COUNTERS)[number], number> {
+  const counters = COUNTERS.map((name, i) => [name, Number(stats?.readBigUInt64LE(i * 8) ?? 0)] as const);
+  return Object.fromEntries(counters) as Record<(typeof COUNTERS)[number], number>;
 }
 
 /** struct ifaddrmsg and its attributes. */

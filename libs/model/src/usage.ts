@@ -1,7 +1,33 @@
 import { z } from 'zod';
-import { InstanceId } from './ids.js';
+import { InstanceId, NicId, VolumeId } from './ids.js';
 
 const counter = z.int().min(0);
+
+/** Operations of disks since their machine started, as its guest asked for them, and the time that they took. */
+export const DiskActivity = z.strictObject({
+  reads: counter,
+  writes: counter,
+  flushes: counter,
+  /** Of all operations of the kind together, from the guest's request to the host's answer, microseconds. */
+  readMicros: counter,
+  writeMicros: counter,
+  flushMicros: counter,
+  /** Absent where the driver does not tell. */
+  failedReads: counter.optional(),
+  failedWrites: counter.optional(),
+  failedFlushes: counter.optional(),
+});
+export type DiskActivity = z.infer<typeof DiskActivity>;
+
+/** What one disk of a machine did. */
+export const DiskUsage = z.strictObject({
+  /** Null for the root disk. */
+  volumeId: VolumeId.nullable(),
+  readBytes: counter,
+  writtenBytes: counter,
+  ...DiskActivity.shape,
+});
+export type DiskUsage = z.infer<typeof DiskUsage>;
 
 /** What one instance has used since its run began, and uses now, as its host measured it. */
 export const Usage = z.strictObject({
@@ -12,11 +38,37 @@ export const Usage = z.strictObject({
   /** Null where the host cannot tell. */
   blockReadBytes: counter.nullable(),
   blockWriteBytes: counter.nullable(),
+  /** Of all its disks together. What a runtime cannot tell is absent here and below, and so is what an older agent does not know. */
+  operations: DiskActivity.optional(),
+  /** In the newest sample of a host only. */
+  disks: z.array(DiskUsage).max(300).optional(),
 });
 export type Usage = z.infer<typeof Usage>;
 
-/** What went through an instance's nics since they were made, as the guest sees it. */
-export const Traffic = z.strictObject({ receivedBytes: counter, sentBytes: counter });
+const bytesOfNic = { receivedBytes: counter, sentBytes: counter };
+
+/** What went through one nic since it was made, as the guest sees it: what the host's end sends, the guest receives. */
+export const NicUsage = z.strictObject({
+  nicId: NicId,
+  ...bytesOfNic,
+  receivedPackets: counter,
+  sentPackets: counter,
+  receiveErrors: counter,
+  sendErrors: counter,
+  /** Not taken by the guest in time, so given up by its host. */
+  receiveDrops: counter,
+  sendDrops: counter,
+});
+export type NicUsage = z.infer<typeof NicUsage>;
+
+/** What went through all nics of an instance. */
+export const Traffic = z.strictObject({
+  ...bytesOfNic,
+  receivedPackets: counter.optional(),
+  sentPackets: counter.optional(),
+  /** In the newest sample of a host only. */
+  nics: z.array(NicUsage).max(64).optional(),
+});
 export type Traffic = z.infer<typeof Traffic>;
 
 export const InstanceUsage = z.strictObject({
@@ -66,6 +118,14 @@ export const InstanceMetrics = z
     blockWriteBytesPerSecond: points,
     networkReceiveBytesPerSecond: points,
     networkTransmitBytesPerSecond: points,
+    blockReadOperationsPerSecond: points,
+    blockWriteOperationsPerSecond: points,
+    blockFlushesPerSecond: points,
+    blockReadMillis: points.describe('Mean time of a read of that step, milliseconds; null without one'),
+    blockWriteMillis: points.describe('The same of a write'),
+    blockFlushMillis: points.describe('The same of a flush'),
+    networkReceivePacketsPerSecond: points,
+    networkTransmitPacketsPerSecond: points,
   })
   .meta({ id: 'InstanceMetrics' });
 export type InstanceMetrics = z.infer<typeof InstanceMetrics>;

@@ -1,7 +1,7 @@
 import { mkdir, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Netlink } from '@berth/linux';
-import type { HostNetworkSpec, NetworkId, NicId, NicLimits, Traffic } from '@berth/model';
+import type { HostNetworkSpec, NetworkId, NicId, NicLimits, NicUsage, Traffic } from '@berth/model';
 import { bridgeEnsure, bridgeFilter, forwardingEnable, loopbackRoute } from './bridge.js';
 import { Dnsmasq, hostResolvFile } from './dnsmasq.js';
 import { LeaseBook, specCheck } from './lease-book.js';
@@ -15,6 +15,7 @@ import {
 } from './network-names.js';
 import type { GuardedNic } from './nft-guard.js';
 import { nicsLimit } from './nic-limits.js';
+import { nicsTogether, nicUsage } from './nic-usage.js';
 import { guardEnsure, guardLetGo, guardLetIn, guardRemove, nftEnsure, nftRemove } from './nft.js';
 import { tapAttach, vethAttach } from './nics.js';
 import { runDirCheck } from './run-dir.js';
@@ -249,18 +250,17 @@ export class HostNetwork {
 
   /** What went through the nics of each epoch, as its guest sees it: what the host's end sends, the guest receives. */
   async traffic(): Promise<readonly (NicOwner & Traffic)[]> {
-    const byOwner = new Map<string, NicOwner & { receivedBytes: number; sentBytes: number }>();
+    const byOwner = new Map<string, { owner: NicOwner; nics: NicUsage[] }>();
     for (const link of this.links()) {
       const nic = this.names.nicOf(link.alias);
       if (nic === null) continue;
       const { instanceId, epoch } = nic;
       const key = `${instanceId}/${epoch}`;
-      const sum = byOwner.get(key) ?? { instanceId, epoch, receivedBytes: 0, sentBytes: 0 };
-      sum.receivedBytes += link.txBytes;
-      sum.sentBytes += link.rxBytes;
-      byOwner.set(key, sum);
+      const found = byOwner.get(key) ?? { owner: { instanceId, epoch }, nics: [] };
+      found.nics.push(nicUsage(nic, link));
+      byOwner.set(key, found);
     }
-    return [...byOwner.values()];
+    return [...byOwner.values()].map(({ owner, nics }) => ({ ...owner, ...nicsTogether(nics), nics }));
   }
 
   /** Every network of this agent that has a bridge on the host. */

@@ -1,4 +1,4 @@
-import type { Host, HostId, InstanceUsage } from '@berth/model';
+import type { DiskUsage, Host, HostId, InstanceUsage, NicUsage } from '@berth/model';
 import { Counter, Gauge, Registry } from 'prom-client';
 import type { Figures, Store } from '../store/store.js';
 import type { Meters } from './meters.js';
@@ -110,25 +110,35 @@ export class Exposition {
 
   private instanceSheet(
     now: Sheet,
-    { running, instances }: Figures,
+    figures: Figures,
     hosts: ReadonlyMap<HostId, string>,
   ): void {
-    const labels = ['project', 'instance', 'host', 'isolation'];
+    const { running, instances } = figures;
     const known = new Map(running.map((r) => [r.id, r]));
-    const set = instanceColumns.map(({ name, help, kind, of }) => ({
-      of,
-      metric: now[kind](name, help, labels),
-    }));
+    const own = familyOf(now, instanceColumns, instanceLabels);
+    const disks = familyOf(now, diskColumns, [...instanceLabels, 'volume']);
+    const nics = familyOf(now, nicColumns, [...instanceLabels, 'network', 'mac']);
+    // What a host says of others' volumes and nics makes no line.
+    const rootNames = new Map(figures.volumes.flatMap((v) => (v.root ? [[v.instanceId, v.name]] : [])));
+    const volumeNames = new Map(figures.volumes.map((v) => [`${v.instanceId} ${v.id}`, v.name]));
+    const nicNames = new Map(figures.nics.map((n) => [`${n.instanceId} ${n.id}`, n]));
     let shown = 0;
     for (const { hostId, usage } of this.ports.usage.latest()) {
       const found = known.get(usage.instanceId);
       const host = hosts.get(hostId);
       if (found === undefined || host === undefined) continue;
       shown += 1;
-      const { project, name: instance, isolation } = found;
-      for (const { of, metric } of set) {
-        const value = of(usage);
-        if (value !== null) metric.inc({ project, instance, host, isolation }, value);
+      const { id, project, name: instance, isolation } = found;
+      const labels = { project, instance, host, isolation };
+      own(labels, usage);
+      for (const disk of usage.disks ?? []) {
+        const { volumeId } = disk;
+        const volume = volumeId === null ? rootNames.get(id) : volumeNames.get(`${id} ${volumeId}`);
+        if (volume !== undefined) disks({ ...labels, volume }, disk);
+      }
+      for (const nic of usage.nics ?? []) {
+        const name = nicNames.get(`${id} ${nic.nicId}`);
+        if (name !== undefined) nics({ ...labels, network: name.network, mac: name.mac }, nic);
       }
     }
     const all = instances.reduce((sum, { state, count }) => sum + (state === 'running' ? count : 0), 0);
@@ -141,27 +151,86 @@ export class Exposition {
   }
 }
 
-interface InstanceColumn {
+const instanceLabels = ['project', 'instance', 'host', 'isolation'];
+
+interface Column<T> {
   readonly name: string;
   readonly help: string;
   readonly kind: 'counter' | 'gauge';
-  readonly of: (usage: InstanceUsage) => number | null;
+  /** Null and undefined make no line. */
+  readonly of: (usage: T) => number | null | undefined;
 }
 
-const column = (kind: InstanceColumn['kind'], name: string, help: string, of: InstanceColumn['of']) => ({
-  kind,
-  name: `berth_instance_${name}`,
-  help,
-  of,
-});
+/** Makes the metrics of these columns; what it gives adds their lines for one thing that was measured. */
+function familyOf<T>(
+  now: Sheet,
+  columns: readonly Column<T>[],
+  labels: readonly string[],
+): (values: Readonly<Record<string, string>>, usage: T) => void {
+  const made = columns.map(({ name, help, kind, of }) => ({
+    of,
+    metric: now[kind](`berth_instance_${name}`, help, labels),
+  }));
+  return (values, usage) => {
+    for (const { of, metric } of made) {
+      const value = of(usage);
+      if (value !== null && value !== undefined) metric.inc(values, value);
+    }
+  };
+}
 
-const instanceColumns: readonly InstanceColumn[] = [
+const column = <T>(
+  kind: Column<T>['kind'],
+  name: string,
+  help: string,
+  of: Column<T>['of'],
+): Column<T> => ({ kind, name, help, of });
+
+const instanceColumns: readonly Column<InstanceUsage>[] = [
   column('counter', 'cpu_seconds_total', 'Processor time since the run began.', (u) => u.cpuMicros / 1e6),
   column('gauge', 'memory_bytes', 'Memory of the cgroup, or resident in QEMU.', (u) => u.memoryBytes),
   column('counter', 'block_read_bytes_total', 'Read from disks.', (u) => u.blockReadBytes),
   column('counter', 'block_written_bytes_total', 'Written to disks.', (u) => u.blockWriteBytes),
   column('counter', 'network_receive_bytes_total', 'Received by the guest.', (u) => u.receivedBytes),
   column('counter', 'network_transmit_bytes_total', 'Sent by the guest.', (u) => u.sentBytes),
+];
+
+const seconds = (micros: number): number => micros / 1e6;
+
+const diskColumns: readonly Column<DiskUsage>[] = [
+  column('counter', 'disk_read_bytes_total', 'Read by the guest.', (d) => d.readBytes),
+  column('counter', 'disk_written_bytes_total', 'Written by the guest.', (d) => d.writtenBytes),
+  column('counter', 'disk_reads_total', 'Reads that were completed.', (d) => d.reads),
+  column('counter', 'disk_writes_total', 'Writes that were completed.', (d) => d.writes),
+  column('counter', 'disk_flushes_total', 'Flushes that were completed.', (d) => d.flushes),
+  column('counter', 'disk_read_time_seconds_total', 'Time of all reads together.', (d) =>
+    seconds(d.readMicros),
+  ),
+  column('counter', 'disk_write_time_seconds_total', 'Time of all writes together.', (d) =>
+    seconds(d.writeMicros),
+  ),
+  column('counter', 'disk_flush_time_seconds_total', 'Time of all flushes together.', (d) =>
+    seconds(d.flushMicros),
+  ),
+  column('counter', 'disk_read_errors_total', 'Reads that failed.', (d) => d.failedReads),
+  column('counter', 'disk_write_errors_total', 'Writes that failed.', (d) => d.failedWrites),
+  column('counter', 'disk_flush_errors_total', 'Flushes that failed.', (d) => d.failedFlushes),
+];
+
+const nicColumns: readonly Column<NicUsage>[] = [
+  column('counter', 'nic_receive_bytes_total', 'Received by the guest.', (n) => n.receivedBytes),
+  column('counter', 'nic_transmit_bytes_total', 'Sent by the guest.', (n) => n.sentBytes),
+  column('counter', 'nic_receive_packets_total', 'Received by the guest.', (n) => n.receivedPackets),
+  column('counter', 'nic_transmit_packets_total', 'Sent by the guest.', (n) => n.sentPackets),
+  column('counter', 'nic_receive_errors_total', 'Errors on the way to the guest.', (n) => n.receiveErrors),
+  column('counter', 'nic_transmit_errors_total', 'Errors on the way from the guest.', (n) => n.sendErrors),
+  column(
+    'counter',
+    'nic_receive_drops_total',
+    'For the guest, which did not take them in time.',
+    (n) => n.receiveDrops,
+  ),
+  column('counter', 'nic_transmit_drops_total', 'From the guest, not taken by its host.', (n) => n.sendDrops),
 ];
 
 /** Figures of one moment: nothing of what was a scrape ago stays. */

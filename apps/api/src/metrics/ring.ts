@@ -41,7 +41,7 @@ export class Ring {
     return Array.from({ length: this.columns }, (_, c) =>
       Array.from({ length: count }, (__, bucket) => {
         const n = rows[c * count + bucket]!;
-        return n === 0 ? null : Math.round((sums[c * count + bucket]! / n) * 10) / 10;
+        return n === 0 ? null : sums[c * count + bucket]! / n;
       }),
     );
   }

@@ -50,6 +50,34 @@ describe('the history of an instance', () => {
     ]);
     expect([m.cpuMillis.at(-2), m.blockWriteBytesPerSecond.at(-1)]).toEqual([null, null]);
   });
+  it('has the mean time of a disk operation: all the time of a step by all its operations', () => {
+    const lab = new Lab();
+    const operations = (writes: number, writeMicros: number) => ({
+      ...{ reads: 0, flushes: 0, readMicros: 0, flushMicros: 0 },
+      ...{ writes, writeMicros },
+    });
+    const look = (writes: number, writeMicros: number) => {
+      lab.seconds += 15;
+      lab.look(lab.usage(1, 1, 0, { operations: operations(writes, writeMicros) }));
+    };
+    look(0, 0);
+    // 300 of 1 ms, then one of 200 ms, within one step: not (1 + 200) / 2.
+    look(300, 300_000);
+    look(301, 500_000);
+    look(301, 500_000);
+    const told = lab.history.instance(id(1), hour);
+    expect(told.blockWriteMillis.slice(-2)).toEqual([1.661, null]);
+    expect(told.blockReadMillis.at(-2)).toBeNull();
+    expect(told.blockWriteOperationsPerSecond.slice(-2)).toEqual([10, 0]);
+  });
+  it('has nothing of what an older agent does not tell', () => {
+    const lab = new Lab();
+    lab.look(lab.usage(1, 1, 0));
+    lab.seconds += 15;
+    lab.look(lab.usage(1, 1, 0));
+    const told = lab.history.instance(id(1), hour);
+    expect(new Set([...told.blockReadMillis, ...told.networkReceivePacketsPerSecond])).toEqual(new Set([null]));
+  });
   it('does not take a counter that began anew for a rate', () => {
     const lab = new Lab();
     lab.look(lab.usage(1, 1, 9_000_000));

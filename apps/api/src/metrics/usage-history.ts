@@ -37,7 +37,7 @@ const keptSeconds = 3600;
 const freshSeconds = 60;
 
 /**
- * What hosts and instances used in the last hour: in memory, as rates, some 7 KB for each. A restarted API asks the hosts
+ * What hosts and instances used in the last hour: in memory, as rates, some 15 KB for each instance. A restarted API asks the hosts
  * for what it missed (see `cursor`), so the hour is lost only where both sides are restarted.
  */
 export class UsageHistory {
@@ -71,28 +71,40 @@ export class UsageHistory {
   /** All null for what was never measured. */
   instance(id: InstanceId, window: Window): InstanceMetrics {
     const { times, from, count } = this.frame(window);
-    const [cpu, memory, read, write, received, sent] = this.means(
-      this.instances.get(id),
-      from,
-      window.step,
-      count,
-      6,
-    );
+    const seen = this.instances.get(id);
+    const all = this.means(seen, from, window.step, count, instanceColumns.length);
+    const of = (name: InstanceColumn): Means => all[instanceColumns.indexOf(name)]!;
+    const shown = (name: InstanceColumn): Means => of(name).map((v) => rounded(v, 1));
+    // Both are rates over the same looks, so this is all the time of that step by all its operations.
+    const mean = (time: InstanceColumn, operations: InstanceColumn): Means =>
+      of(time).map((t, i) => {
+        const n = of(operations)[i] ?? null;
+        return t === null || n === null || n === 0 ? null : rounded(t / n / 1000, 3);
+      });
     return {
       stepSeconds: window.step,
       times,
-      cpuMillis: cpu!,
-      memoryBytes: memory!,
-      blockReadBytesPerSecond: read!,
-      blockWriteBytesPerSecond: write!,
-      networkReceiveBytesPerSecond: received!,
-      networkTransmitBytesPerSecond: sent!,
+      cpuMillis: shown('cpu'),
+      memoryBytes: shown('memory'),
+      blockReadBytesPerSecond: shown('readBytes'),
+      blockWriteBytesPerSecond: shown('writtenBytes'),
+      networkReceiveBytesPerSecond: shown('receivedBytes'),
+      networkTransmitBytesPerSecond: shown('sentBytes'),
+      blockReadOperationsPerSecond: shown('reads'),
+      blockWriteOperationsPerSecond: shown('writes'),
+      blockFlushesPerSecond: shown('flushes'),
+      blockReadMillis: mean('readMicros', 'reads'),
+      blockWriteMillis: mean('writeMicros', 'writes'),
+      blockFlushMillis: mean('flushMicros', 'flushes'),
+      networkReceivePacketsPerSecond: shown('receivedPackets'),
+      networkTransmitPacketsPerSecond: shown('sentPackets'),
     };
   }
 
   host(id: HostId, window: Window): HostMetrics {
     const { times, from, count } = this.frame(window);
-    const [cpu, memory, disk] = this.means(this.hosts.get(id), from, window.step, count, 3);
+    const all = this.means(this.hosts.get(id), from, window.step, count, 3);
+    const [cpu, memory, disk] = all.map((column) => column.map((v) => rounded(v, 1)));
     return { stepSeconds: window.step, times, cpuMillis: cpu!, memoryBytes: memory!, diskBytes: disk! };
   }
 
@@ -125,18 +137,13 @@ export class UsageHistory {
     if (before === undefined && this.instances.size >= this.most) return;
     // A migration's target counts anew, and its source may still be heard.
     if (before !== undefined && usage.epoch < before.last.epoch) return;
-    const seen = before ?? { ring: new Ring(keptRows, 6), hostId, last: usage, at };
+    const seen = before ?? { ring: new Ring(keptRows, instanceColumns.length), hostId, last: usage, at };
     const same = before !== undefined && before.last.epoch === usage.epoch;
     const seconds = same ? at - before.at : 0;
-    const per = (of: (u: InstanceUsage) => number | null): number => rate(of(seen.last), of(usage), seconds);
-    seen.ring.push(at, [
-      per((u) => u.cpuMicros) / 1000,
-      usage.memoryBytes,
-      per((u) => u.blockReadBytes),
-      per((u) => u.blockWriteBytes),
-      per((u) => u.receivedBytes),
-      per((u) => u.sentBytes),
-    ]);
+    seen.ring.push(
+      at,
+      instanceColumns.map((name) => cells[name](seen.last, usage, seconds)),
+    );
     this.instances.set(usage.instanceId, Object.assign(seen, { hostId, last: usage, at }));
   }
 
@@ -152,7 +159,7 @@ export class UsageHistory {
     step: number,
     count: number,
     columns: number,
-  ): (number | null)[][] {
+  ): Means[] {
     return (
       seen?.ring.means(from, step, count) ??
       Array.from({ length: columns }, () => Array.from({ length: count }, () => null))
@@ -170,8 +177,45 @@ export class UsageHistory {
   }
 }
 
+/** A column of the ring: from the look before, this one, and the seconds between them (0: they are of different runs). */
+type Cell = (before: InstanceUsage, now: InstanceUsage, seconds: number) => number;
+
+const grown =
+  (of: (usage: InstanceUsage) => number | null | undefined): Cell =>
+  (before, now, seconds) =>
+    rate(of(before), of(now), seconds);
+
+const cells = {
+  cpu: (before, now, seconds) => rate(before.cpuMicros, now.cpuMicros, seconds) / 1000,
+  memory: (_before, now) => now.memoryBytes,
+  readBytes: grown((u) => u.blockReadBytes),
+  writtenBytes: grown((u) => u.blockWriteBytes),
+  receivedBytes: grown((u) => u.receivedBytes),
+  sentBytes: grown((u) => u.sentBytes),
+  reads: grown((u) => u.operations?.reads),
+  writes: grown((u) => u.operations?.writes),
+  flushes: grown((u) => u.operations?.flushes),
+  readMicros: grown((u) => u.operations?.readMicros),
+  writeMicros: grown((u) => u.operations?.writeMicros),
+  flushMicros: grown((u) => u.operations?.flushMicros),
+  receivedPackets: grown((u) => u.receivedPackets),
+  sentPackets: grown((u) => u.sentPackets),
+} satisfies Record<string, Cell>;
+type InstanceColumn = keyof typeof cells;
+const instanceColumns = Object.keys(cells) as InstanceColumn[];
+
+type Means = (number | null)[];
+
+const rounded = (value: number | null, digits: number): number | null =>
+  value === null ? null : Number(value.toFixed(digits));
+
 /** Growth per second; NaN where it is not known: the first look, another run (the counter is lower), no figure. */
-function rate(before: number | null | undefined, now: number | null, seconds: number): number {
-  if (before === null || before === undefined || now === null || seconds <= 0 || now < before) return NaN;
+function rate(
+  before: number | null | undefined,
+  now: number | null | undefined,
+  seconds: number,
+): number {
+  if (before === null || before === undefined || now === null || now === undefined) return NaN;
+  if (seconds <= 0 || now < before) return NaN;
   return (now - before) / seconds;
 }

@@ -41,6 +41,17 @@ export async function figuresRead(db: Db, named: number): Promise<Figures> {
        ORDER BY i.created_at, i.id LIMIT $1`,
       [named],
     );
+    const ids = [names.map(({ id }) => id)];
+    const volumes = await tx.rows<Figures['volumes'][number]>(
+      `SELECT id, owner_instance_id AS "instanceId", name, kind <> 'data' AS root FROM volumes
+       WHERE owner_instance_id = ANY ($1) AND kind IN ('rootDisk', 'writableLayer', 'data')`,
+      ids,
+    );
+    const nics = await tx.rows<Figures['nics'][number]>(
+      `SELECT n.id, n.instance_id AS "instanceId", w.name AS network, n.mac FROM nics n
+         JOIN networks w ON w.id = n.network_id WHERE n.instance_id = ANY ($1)`,
+      ids,
+    );
     return {
       instances: instances.map((r) => ({ state: r.key, isolation: r.more, count: r.n })),
       pending: pending.map((r) => ({ reason: r.key, count: r.n })),
@@ -50,6 +61,8 @@ export async function figuresRead(db: Db, named: number): Promise<Figures> {
         lagSeconds: !ledger?.oldest ? 0 : Math.max(0, (tx.now.getTime() - ledger.oldest.getTime()) / 1000),
       },
       running: names,
+      volumes,
+      nics,
       pool: { open: db.pool.totalCount, idle: db.pool.idleCount, waiting: db.pool.waitingCount },
     };
   });

@@ -133,6 +133,19 @@ export interface Figures {
     readonly name: string;
     readonly isolation: Isolation;
   }[];
+  /** What belongs to those that are named. A root disk has a name that its user could not give (`web.root`). */
+  readonly volumes: readonly {
+    readonly id: VolumeId;
+    readonly instanceId: InstanceId;
+    readonly name: string;
+    readonly root: boolean;
+  }[];
+  readonly nics: readonly {
+    readonly id: NicId;
+    readonly instanceId: InstanceId;
+    readonly network: string;
+    readonly mac: string;
+  }[];
   readonly pool: { readonly open: number; readonly idle: number; readonly waiting: number };
 }
 

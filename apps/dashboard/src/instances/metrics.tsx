@@ -1,11 +1,14 @@
 import { useQuery } from '@tanstack/react-query';
 import { useMemo } from 'react';
 import { instanceMetricsQuery } from '../api/queries.js';
-import { bytes, cpus } from '../parts/format.js';
-import { Graph } from '../parts/graph.js';
+import { bytes, cpus, millis, rate } from '../parts/format.js';
+import { Graph, type Series } from '../parts/graph.js';
 import { Failure, Waiting } from '../parts/notices.js';
 
 const perSecond = (n: number): string => `${bytes(n)}/s`;
+
+/** Not every runtime tells everything: what was never told has no graph. */
+const told = (series: readonly Series[]): boolean => series.some((s) => s.points.some((p) => p !== null));
 
 /** The last hour of an instance. */
 export function InstanceMetrics({ project, name }: { project: string; name: string }) {
@@ -23,6 +26,20 @@ export function InstanceMetrics({ project, name }: { project: string; name: stri
           { label: 'read', points: data.blockReadBytesPerSecond },
           { label: 'written', points: data.blockWriteBytesPerSecond },
         ],
+        operations: [
+          { label: 'reads', points: data.blockReadOperationsPerSecond },
+          { label: 'writes', points: data.blockWriteOperationsPerSecond },
+          { label: 'flushes', points: data.blockFlushesPerSecond },
+        ],
+        latency: [
+          { label: 'read', points: data.blockReadMillis },
+          { label: 'write', points: data.blockWriteMillis },
+          { label: 'flush', points: data.blockFlushMillis },
+        ],
+        packets: [
+          { label: 'in', points: data.networkReceivePacketsPerSecond },
+          { label: 'out', points: data.networkTransmitPacketsPerSecond },
+        ],
       },
     [data],
   );
@@ -33,7 +50,16 @@ export function InstanceMetrics({ project, name }: { project: string; name: stri
       <Graph title="Processor" times={data.times} series={series.cpu} show={cpus} />
       <Graph title="Memory" times={data.times} series={series.memory} show={bytes} binary />
       <Graph title="Network" times={data.times} series={series.network} show={perSecond} binary />
+      {told(series.packets) && (
+        <Graph title="Packets" times={data.times} series={series.packets} show={rate} />
+      )}
       <Graph title="Disk" times={data.times} series={series.disk} show={perSecond} binary />
+      {told(series.operations) && (
+        <>
+          <Graph title="Disk operations" times={data.times} series={series.operations} show={rate} />
+          <Graph title="Time of a disk operation" times={data.times} series={series.latency} show={millis} />
+        </>
+      )}
     </div>
   );
 }

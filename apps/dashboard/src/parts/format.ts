@@ -15,6 +15,12 @@ export const mib = (n: number): string => bytes(n * 1024 * 1024);
 /** Thousandths of a processor as processors. */
 export const cpus = (millis: number): string => `${trimmed(millis / 1000, 2)} CPU`;
 
+/** How often in a second. */
+export const rate = (n: number): string => `${trimmed(n, n < 10 ? 1 : 0)}/s`;
+
+/** Short times, milliseconds: `0.35 ms`, `12 ms`. */
+export const millis = (n: number): string => `${trimmed(n, n < 1 ? 2 : n < 10 ? 1 : 0)} ms`;
+
 function trimmed(n: number, digits = 1): string {
   return String(Number(n.toFixed(digits)));
 }

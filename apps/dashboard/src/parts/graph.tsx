@@ -7,6 +7,10 @@ export interface Series {
   readonly points: readonly (number | null)[];
 }
 
+/** Of the lines of one plot: told apart by their dashes too. */
+const strokes = ['--line-a', '--line-b', '--line-c'];
+const dashes: readonly number[][] = [[], [4, 3], [1, 3]];
+
 const incrs = Array.from({ length: 50 }, (_, power) => 2 ** power);
 
 /** Hours and minutes here, of a Unix time in seconds. */
@@ -62,9 +66,9 @@ export function Graph({
           {},
           ...series.map((s, i) => ({
             label: s.label,
-            stroke: colour(i === 0 ? '--line-a' : '--line-b'),
+            stroke: colour(strokes[i] ?? '--dim'),
             width: 1.5,
-            ...(i === 0 ? { fill: colour('--fill-a') } : { dash: [4, 3] }),
+            ...(i === 0 ? { fill: colour('--fill-a') } : { dash: dashes[i] ?? [] }),
             points: { show: false },
           })),
         ],

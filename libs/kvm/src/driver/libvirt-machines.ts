@@ -11,19 +11,22 @@ import {
 } from '@berth/runtime';
 import { cgroupCreate, cgroupKill, cgroupRemove } from '@berth/linux';
 import { LibvirtClient } from '../libvirt/client.js';
-import { LibvirtError } from '../libvirt/errors.js';
+import { LibvirtConnectionError, LibvirtError } from '../libvirt/errors.js';
 import {
   DiskErrorCode,
   DomainState,
   PausedReason,
   ShutoffReason,
+  StatsGroup,
   WatchdogDeed,
   type DomainRef,
 } from '../libvirt/protocol.js';
 import { domainXml, QUOTA_PERIOD, ROOT_DISK } from '../machine/domain-xml.js';
+import { diskRoles } from '../machine/disk-roles.js';
 import type { MachineSpec, MachineTpm, MachineVolume } from '../machine/machine-spec.js';
 import { scsiName, tuneNames, volumeXml } from '../machine/volume-xml.js';
 import type { QgaTransport } from '../qga/transport.js';
+import type { ExecuteOptions } from '../qmp/commands.js';
 import { domainName, plugDocument, readAgentPort, readDisk, readMetadata } from '../machine/metadata.js';
 import type { AttachedVolume, PluggedVolume } from './attached-disks.js';
 import { displaySocket } from './display-socket.js';
@@ -40,6 +43,7 @@ import {
   type MachineListener,
   type StorageFault,
 } from './machine-driver.js';
+import { disksOfLibvirt, type MachineFigures } from './machine-figures.js';
 import type { MemoryTarget } from './memory-images.js';
 import type { KvmRuntimeOptions } from './ports.js';
 import { qemuAccount, type Account } from './qemu-account.js';
@@ -65,6 +69,8 @@ const WORDLESS = /(?:unexpectedly closed the monitor|exited while connecting to 
 /** A domain that carries our metadata for this host. */
 export interface OwnDomain extends Machine {
   readonly ref: DomainRef;
+  /** Its XML at the look. */
+  readonly document: string;
 }
 
 /** Machines through this host's libvirtd, which owns their processes. */
@@ -157,12 +163,13 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
     return { memoryBytes: boot + plugged, cpuMillis, pids: null };
   }
 
-  async blockBytes(domain: OwnDomain): Promise<{ read: number; write: number } | null> {
+  async figures({ ref, document }: OwnDomain, bounds: ExecuteOptions): Promise<MachineFigures | null> {
     try {
-      const { readBytes, writeBytes } = await this.#client.blockStats(domain.ref, ROOT_DISK);
-      return { read: readBytes, write: writeBytes };
+      const stats = await this.#client.stats(ref, StatsGroup.block, bounds);
+      return { disks: disksOfLibvirt(stats, diskRoles(document)) };
     } catch (error) {
-      if (error instanceof LibvirtError) return null;
+      const late = error instanceof LibvirtConnectionError && error.fault === 'timeout';
+      if (late || error instanceof LibvirtError) return null;
       throw error;
     }
   }
@@ -383,7 +390,7 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
       const end = off ? 'watchdog' : state === DomainState.crashed ? 'panicked' : endOf(reason);
       const power = off ? null : powerOf(state);
       const agentPort = power !== null && readAgentPort(document);
-      const own = { instanceId, epoch, uuid, name, ref, power, end, storage, agentPort };
+      const own = { instanceId, epoch, uuid, name, ref, document, power, end, storage, agentPort };
       return watchdog && !off ? { ...own, watchdog } : own;
     } catch (error) {
       if (error instanceof LibvirtError && error.isNoDomain) return null;

@@ -9,8 +9,9 @@ import {
 } from '@berth/runtime';
 import type { QgaTransport } from '../qga/transport.js';
 import type { MachineSpec, MachineVolume } from '../machine/machine-spec.js';
-import type { QmpExecutor } from '../qmp/commands.js';
+import type { ExecuteOptions, QmpExecutor } from '../qmp/commands.js';
 import type { AttachedVolume, PluggedVolume } from './attached-disks.js';
+import type { MachineFigures } from './machine-figures.js';
 import type { MemoryTarget } from './memory-images.js';
 import type { GuestReport } from './guest-report.js';
 import type { Account } from './qemu-account.js';
@@ -105,8 +106,8 @@ export interface MachineDriver<M extends Machine = Machine> {
   inventory(held: HeldParts): Promise<void>;
   pid(machine: M): Promise<number | null>;
   limits(machine: M): Promise<EnforcedLimits>;
-  /** What its guest read from and wrote to its disks since it started, bytes. Null when it does not run any more. */
-  blockBytes(machine: M): Promise<{ readonly read: number; readonly write: number } | null>;
+  /** What it tells of itself since it started. Null when it does not run any more, or gave no answer in time. */
+  figures(machine: M, bounds: ExecuteOptions): Promise<MachineFigures | null>;
 
   /** Starts it. Nothing of the instance runs. @throws StartRefused when nothing runs and nothing is left. */
   launch(machine: MachineSpec, account: Account, ctx: StepContext): Promise<void>;

@@ -2,6 +2,10 @@ import { processUsage } from '@berth/linux';
 import type { Usage } from '@berth/model';
 import type { WorkloadKey } from '@berth/runtime';
 import type { Machine, MachineDriver } from './machine-driver.js';
+import { disksTogether, type MachineFigures } from './machine-figures.js';
+
+/** A QEMU answers in a millisecond. One that hangs tells nothing of itself, and holds up the others for so long at most. */
+const FIGURES_MS = 2_000;
 
 /** What every machine that runs has used. One that ends meanwhile is left out. */
 export async function machinesUsage<M extends Machine>(
@@ -17,10 +21,22 @@ async function usageOf<M extends Machine>(
   driver: MachineDriver<M>,
   machine: M,
 ): Promise<(WorkloadKey & Usage) | null> {
+  const figures = machine.guessed === true ? null : await driver.figures(machine, { timeoutMs: FIGURES_MS });
   const pid = await driver.pid(machine);
+  // After the figures: a process that is there now did not end before it could tell them.
   const used = pid === null ? null : await processUsage(pid);
-  const block = await driver.blockBytes(machine);
-  if (used === null || block === null) return null;
+  if (used === null) return null;
   const { instanceId, epoch } = machine;
-  return { instanceId, epoch, ...used, blockReadBytes: block.read, blockWriteBytes: block.write };
+  return { instanceId, epoch, ...used, ...diskUsage(figures) };
+}
+
+function diskUsage(figures: MachineFigures | null): Omit<Usage, 'cpuMicros' | 'memoryBytes'> {
+  if (figures === null || figures.disks.length === 0) return { blockReadBytes: null, blockWriteBytes: null };
+  const { disks } = figures;
+  return {
+    blockReadBytes: disks.reduce((sum, disk) => sum + disk.readBytes, 0),
+    blockWriteBytes: disks.reduce((sum, disk) => sum + disk.writtenBytes, 0),
+    operations: disksTogether(disks),
+    disks: disks.flatMap(({ volumeId, ...did }) => (volumeId === undefined ? [] : [{ volumeId, ...did }])),
+  };
 }

@@ -44,7 +44,6 @@ export const Remote = {
   suspend: 34,
   hostname: 59,
   feature: 60,
-  blockStats: 64,
   authList: 66,
   getUri: 110,
   isActive: 149,
@@ -70,6 +69,7 @@ export const Remote = {
   eventDeregister: 317,
   eventLifecycle: 318,
   eventWatchdog: 321,
+  domainStats: 344,
   eventAgent: 348,
   define: 350,
 } as const;
@@ -241,6 +241,37 @@ export const DomainState = {
   crashed: 6,
   suspended: 7,
 } as const;
+
+/** Groups of {@link Remote.domainStats}. */
+export const StatsGroup = { balloon: 1 << 2, block: 1 << 5 } as const;
+
+/** Values of parameters, by the number of their type. */
+const typedValues: Readonly<Record<number, (reader: XdrReader) => number | bigint | string | boolean>> = {
+  1: (reader) => reader.int(),
+  2: (reader) => reader.uint(),
+  3: (reader) => reader.hyper(),
+  4: (reader) => reader.uhyper(),
+  5: (reader) => Buffer.from(reader.opaqueFixed(8)).readDoubleBE(),
+  6: (reader) => reader.int() !== 0,
+  7: (reader) => reader.string(),
+};
+
+const TYPED_MIN_BYTES = 12;
+const MAX_TYPED = 262_144;
+
+export type TypedValue = ReturnType<(typeof typedValues)[number]>;
+
+/** Parameters by their names. @throws XdrError on a type that there is not */
+export function readTyped(reader: XdrReader): Map<string, TypedValue> {
+  const all = reader.array(MAX_TYPED, TYPED_MIN_BYTES, () => {
+    const name = reader.string();
+    const type = reader.int();
+    const read = typedValues[type];
+    if (read === undefined) throw new XdrError(`parameter ${name} is of the unknown type ${type}`);
+    return [name, read(reader)] as const;
+  });
+  return new Map(all);
+}
 
 /** Why a domain is paused: the second number of {@link Remote.getState}. */
 export const PausedReason = { ioError: 5, watchdog: 6 } as const;

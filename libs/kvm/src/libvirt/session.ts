@@ -44,9 +44,10 @@ export interface SessionOptions extends Pick<
 }
 
 /**
- * Three opened connections that live and die together: `short` carries events and quick calls, `long` the starts and
+ * Four opened connections that live and die together: `short` carries events and quick calls, `long` the starts and
  * stops, because the daemon answers the calls of one connection behind each other (measured: 3.5 s against 0.4 ms), and
- * `guests` what is asked of agents, which answer when they like.
+ * `guests` what is asked of agents, which answer when they like, and `looks` what is asked of every QEMU again and again:
+ * one that hangs holds up none of the others.
  */
 export class Session {
   #closed = false;
@@ -55,6 +56,7 @@ export class Session {
     private readonly short: RpcConnection,
     private readonly long: RpcConnection,
     private readonly guests: RpcConnection,
+    private readonly looks: RpcConnection,
   ) {}
 
   /** @throws LibvirtConnectionError, LibvirtError */
@@ -79,7 +81,9 @@ export class Session {
       const many = { ...options, onClose, maxPending: LONG_CALLS };
       const long = await openConnection(many, options.uri);
       opened.push(long);
-      session = new Session(short, long, await openConnection(many, options.uri));
+      const guests = await openConnection(many, options.uri);
+      opened.push(guests);
+      session = new Session(short, long, guests, await openConnection(many, options.uri));
       for (const event of [LIFECYCLE_EVENT_ID, WATCHDOG_EVENT_ID, AGENT_EVENT_ID])
         await session.remote(Remote.eventRegister, new XdrWriter().int(event).bool(false));
       return session;
@@ -98,6 +102,11 @@ export class Session {
   /** A call that may take long; at most {@link LONG_CALLS} run, the others wait in order. */
   remoteLong(procedure: number, args = new XdrWriter(), options?: CallOptions): Promise<XdrReader> {
     return this.long.call(PROGRAM_REMOTE, procedure, args.bytes(), options);
+  }
+
+  /** A call for figures, which a QEMU that hangs does not answer. */
+  figures(procedure: number, args: XdrWriter, options?: CallOptions): Promise<XdrReader> {
+    return this.looks.call(PROGRAM_REMOTE, procedure, args.bytes(), options);
   }
 
   /** One QMP command line to the monitor of a domain. */
@@ -119,7 +128,8 @@ export class Session {
   }
 
   get isClosed(): boolean {
-    return this.#closed || this.short.isClosed || this.long.isClosed || this.guests.isClosed;
+    const all = [this.short, this.long, this.guests, this.looks];
+    return this.#closed || all.some((connection) => connection.isClosed);
   }
 
   close(): void {
@@ -127,6 +137,7 @@ export class Session {
     this.short.close();
     this.long.close();
     this.guests.close();
+    this.looks.close();
   }
 }
 

@@ -28,6 +28,7 @@ import type { AttachedVolume, PluggedVolume } from '../driver/attached-disks.js'
 import { displaySocket } from '../driver/display-socket.js';
 import { vncSocket } from '../driver/epoch-files.js';
 import { StartRefused, type MachineDriver, type MachineListener } from '../driver/machine-driver.js';
+import { disksOfQemu, type MachineFigures } from '../driver/machine-figures.js';
 import type { MemoryTarget } from '../driver/memory-images.js';
 import type { VmRuntimeOptions } from '../driver/ports.js';
 import { ownGroups } from '../driver/own-groups.js';
@@ -37,8 +38,7 @@ import { callBounds, guard } from '../driver/step-bounds.js';
 import { PLUG_DEVICE, type MachineSpec, type MachineVolume } from '../machine/machine-spec.js';
 import type { QgaTransport } from '../qga/transport.js';
 import type { QmpClient } from '../qmp/client.js';
-import { QmpTransportError } from '../qmp/commands.js';
-import type { QueryBlockstatsResult } from '../qmp/schema.gen.js';
+import { QmpTransportError, type ExecuteOptions } from '../qmp/commands.js';
 import { AgentSocket } from './agent-socket.js';
 import { Attention } from './attention.js';
 import { machineArguments } from './machine-arguments.js';
@@ -167,13 +167,10 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
     return { memoryBytes: boot + plugged, cpuMillis, pids };
   }
 
-  async blockBytes(machine: QemuMachine): Promise<{ read: number; write: number } | null> {
+  async figures(machine: QemuMachine, bounds: ExecuteOptions): Promise<MachineFigures | null> {
     try {
-      const client = await this.#sessions.get(machine, this.#files.socketPath(machine));
-      const disks = await client.execute('query-blockstats');
-      const sum = (of: (disk: QueryBlockstatsResult['stats']) => number): number =>
-        disks.reduce((total, { stats }) => total + of(stats), 0);
-      return { read: sum((d) => d.rd_bytes), write: sum((d) => d.wr_bytes) };
+      const client = await this.monitor(machine);
+      return { disks: disksOfQemu(await client.execute('query-blockstats', undefined, bounds)) };
     } catch (error) {
       if (error instanceof QmpTransportError) return null;
       throw error;
