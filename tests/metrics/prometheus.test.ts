@@ -128,7 +128,8 @@ test('disks and nics have lines of their own, by names that their user knows and
     ],
   });
   const { text } = await api.call('get', '/metrics').expect(200);
-  const lines = (name: string) => text.split('\n').filter((line) => line.startsWith(`berth_instance_${name}{`));
+  const lines = (name: string) =>
+    text.split('\n').filter((line) => line.startsWith(`berth_instance_${name}{`));
   const own = 'project="alpha",instance="disks",host="h1",isolation="container"';
   const disk = `{${own},volume="disks.root"}`;
   expect(lines('disk_writes_total')).toEqual([`berth_instance_disk_writes_total${disk} 200`]);

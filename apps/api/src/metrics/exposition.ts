@@ -108,11 +108,7 @@ export class Exposition {
     }
   }
 
-  private instanceSheet(
-    now: Sheet,
-    figures: Figures,
-    hosts: ReadonlyMap<HostId, string>,
-  ): void {
+  private instanceSheet(now: Sheet, figures: Figures, hosts: ReadonlyMap<HostId, string>): void {
     const { running, instances } = figures;
     const known = new Map(running.map((r) => [r.id, r]));
     const own = familyOf(now, instanceColumns, instanceLabels);
@@ -179,12 +175,12 @@ function familyOf<T>(
   };
 }
 
-const column = <T>(
-  kind: Column<T>['kind'],
-  name: string,
-  help: string,
-  of: Column<T>['of'],
-): Column<T> => ({ kind, name, help, of });
+const column = <T>(kind: Column<T>['kind'], name: string, help: string, of: Column<T>['of']): Column<T> => ({
+  kind,
+  name,
+  help,
+  of,
+});
 
 const instanceColumns: readonly Column<InstanceUsage>[] = [
   column('counter', 'cpu_seconds_total', 'Processor time since the run began.', (u) => u.cpuMicros / 1e6),

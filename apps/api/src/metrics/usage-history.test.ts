@@ -76,7 +76,9 @@ describe('the history of an instance', () => {
     lab.seconds += 15;
     lab.look(lab.usage(1, 1, 0));
     const told = lab.history.instance(id(1), hour);
-    expect(new Set([...told.blockReadMillis, ...told.networkReceivePacketsPerSecond])).toEqual(new Set([null]));
+    expect(new Set([...told.blockReadMillis, ...told.networkReceivePacketsPerSecond])).toEqual(
+      new Set([null]),
+    );
   });
   it('does not take a counter that began anew for a rate', () => {
     const lab = new Lab();

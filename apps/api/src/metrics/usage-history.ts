@@ -210,11 +210,7 @@ const rounded = (value: number | null, digits: number): number | null =>
   value === null ? null : Number(value.toFixed(digits));
 
 /** Growth per second; NaN where it is not known: the first look, another run (the counter is lower), no figure. */
-function rate(
-  before: number | null | undefined,
-  now: number | null | undefined,
-  seconds: number,
-): number {
+function rate(before: number | null | undefined, now: number | null | undefined, seconds: number): number {
   if (before === null || before === undefined || now === null || now === undefined) return NaN;
   if (seconds <= 0 || now < before) return NaN;
   return (now - before) / seconds;

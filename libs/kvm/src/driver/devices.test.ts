@@ -5,6 +5,7 @@ import type { WorkloadSpec } from '@berth/runtime';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { QmpExecutor } from '../qmp/commands.js';
 import { eventually, serialText, step, TestHost } from '../testing/host.js';
+import { isFlash } from './attached-disks.js';
 import { hugePages, needHugePages } from './huge-pages.js';
 import { machineShape } from './machine-shape.js';
 import { Preparation } from './preparation.js';
@@ -60,6 +61,11 @@ it('a host says what it keeps in huge pages, of each size and none where its ker
   }
 });
 
+async function usageOf(name: keyof typeof drivers, ...specs: WorkloadSpec[]) {
+  const all = await drivers[name].usage();
+  return specs.map(({ instanceId }) => all.find((one) => one.instanceId === instanceId));
+}
+
 describe.each(['libvirt', 'qemu'] as const)('a machine under %s', (name) => {
   const state = name === 'libvirt' ? 'state' : join('qemu', 'state');
   async function started(changes: Partial<WorkloadSpec> = {}): Promise<WorkloadSpec> {
@@ -87,13 +93,28 @@ describe.each(['libvirt', 'qemu'] as const)('a machine under %s', (name) => {
     expect((await qmp.execute('query-balloon')).actual).toBe(32 * 2 ** 20);
     const had = await machineShape(qmp, {});
     expect(had).toMatchObject({ usbTablet: true, freePageReporting: true });
+    // Its disk's figures are QEMU's own; while it stands still they do not move.
+    await drivers[name].pause?.(spec, step());
+    const stats = (await qmp.execute('query-blockstats')).filter((one) => !isFlash(one));
+    const root = stats.find(({ stats: { wr_operations: writes } }) => writes > 0)?.stats;
+    const [told] = await usageOf(name, spec);
+    expect(told?.disks).toMatchObject([
+      {
+        volumeId: null,
+        writes: root?.wr_operations,
+        writeMicros: Math.round((root?.wr_total_time_ns ?? 0) / 1000),
+        ...(name === 'qemu' ? { failedWrites: 0 } : {}),
+      },
+    ]);
+    expect(told?.blockReadBytes).toBe(stats.reduce((sum, one) => sum + one.stats.rd_bytes, 0));
+    if (name === 'libvirt') expect(told?.operations).not.toHaveProperty('failedWrites');
+    await drivers[name].resume?.(spec, step());
     const were = await places(qmp);
     await drivers[name].suspend(spec, step(60_000));
     await drivers[name].start({ ...spec, usbTablet: false }, step(60_000));
     const again = await drivers[name].monitor(spec);
     expect(await machineShape(again, {})).toEqual(had);
     expect(await places(again)).toEqual(were);
-    await gone(spec);
 
     // The same hardware at the same places, but for the one.
     const without = await started({ usbTablet: false });
@@ -103,6 +124,26 @@ describe.each(['libvirt', 'qemu'] as const)('a machine under %s', (name) => {
     );
     expect(were).toContain(XHCI);
     expect(await places(bare)).toEqual(were.filter((place) => place !== XHCI));
+
+    // A QEMU that hangs tells nothing of itself, again and again, and holds up no other.
+    const [{ pid = null } = {}] = (await drivers[name].recover()).filter(
+      (o) => o.instanceId === spec.instanceId,
+    );
+    process.kill(pid ?? 0, 'SIGSTOP');
+    try {
+      for (let look = 0; look < 3; look++) {
+        const [hung, other] = await usageOf(name, spec, without);
+        expect([hung?.blockReadBytes, hung?.operations, hung?.disks]).toEqual([null, undefined, undefined]);
+        expect(hung?.memoryBytes).toBeGreaterThan(0);
+        expect(other?.operations?.writes).toBeGreaterThan(0);
+      }
+    } finally {
+      process.kill(pid ?? 0, 'SIGCONT');
+    }
+    await eventually('it is heard again', async () =>
+      (await usageOf(name, spec))[0]?.operations === undefined ? undefined : true,
+    );
+    await gone(spec);
     await gone(without);
   });
 

@@ -17,7 +17,12 @@ const stats = (changes: Partial<QueryBlockstatsResult['stats']> = {}): QueryBloc
   ...{ unmap_total_time_ns: 0, wr_highest_offset: 0, rd_merged: 0, wr_merged: 0, unmap_merged: 0 },
   ...{ failed_rd_operations: 9, failed_wr_operations: 10, failed_flush_operations: 11 },
   ...{ failed_unmap_operations: 0, invalid_rd_operations: 0, invalid_wr_operations: 0 },
-  ...{ invalid_flush_operations: 0, invalid_unmap_operations: 0, account_invalid: true, account_failed: true },
+  ...{
+    invalid_flush_operations: 0,
+    invalid_unmap_operations: 0,
+    account_invalid: true,
+    account_failed: true,
+  },
   timed_stats: [],
   ...changes,
 });
@@ -33,7 +38,14 @@ describe("what QEMU tells of a machine's disks", () => {
     expect(disks.map((disk) => disk.volumeId)).toEqual([null, volumeId, undefined]);
     expect(disks[0]).toEqual({
       ...{ volumeId: null, readBytes: 1, writtenBytes: 2, reads: 3, writes: 4, flushes: 5 },
-      ...{ readMicros: 6, writeMicros: 7, flushMicros: 9, failedReads: 9, failedWrites: 10, failedFlushes: 11 },
+      ...{
+        readMicros: 6,
+        writeMicros: 7,
+        flushMicros: 9,
+        failedReads: 9,
+        failedWrites: 10,
+        failedFlushes: 11,
+      },
     });
   });
 
@@ -41,7 +53,12 @@ describe("what QEMU tells of a machine's disks", () => {
     const big = fc.oneof(fc.nat(), fc.double({ min: 0, max: 2 ** 64, noNaN: true }));
     const counters = fc.record({
       ...{ rd_bytes: big, wr_bytes: big, rd_operations: big, wr_operations: big, flush_operations: big },
-      ...{ rd_total_time_ns: big, wr_total_time_ns: big, flush_total_time_ns: big, failed_rd_operations: big },
+      ...{
+        rd_total_time_ns: big,
+        wr_total_time_ns: big,
+        flush_total_time_ns: big,
+        failed_rd_operations: big,
+      },
     });
     fc.assert(
       fc.property(fc.array(counters, { maxLength: 4 }), (all) => {

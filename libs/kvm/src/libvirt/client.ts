@@ -282,7 +282,8 @@ export class LibvirtClient extends EventEmitter<ClientEvents> {
    * job has the domain, those that only QEMU knows are not among them: nobody waits. Empty when it is gone.
    */
   async stats(domain: DomainRef, groups: number, options?: CallOptions): Promise<Map<string, TypedValue>> {
-    const args = new XdrWriter().array([domain], (one) => writeDomain(args, one));
+    const args = new XdrWriter().uint(1);
+    writeDomain(args, domain);
     const session = await this.#ready();
     const reply = await session.figures(Remote.domainStats, args.uint(groups).uint(STATS_NOWAIT), options);
     const all = reply.array(MAX_DOMAINS, STATS_MIN_BYTES, () => {
