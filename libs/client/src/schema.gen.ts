@@ -2427,13 +2427,24 @@ export interface components {
       };
     };
     InstanceMetrics: {
+      blockFlushesPerSecond: (number | null)[];
+      /** @description The same of a flush */
+      blockFlushMillis: (number | null)[];
       blockReadBytesPerSecond: (number | null)[];
+      /** @description Mean time of a read of that step, milliseconds; null without one */
+      blockReadMillis: (number | null)[];
+      blockReadOperationsPerSecond: (number | null)[];
       blockWriteBytesPerSecond: (number | null)[];
+      /** @description The same of a write */
+      blockWriteMillis: (number | null)[];
+      blockWriteOperationsPerSecond: (number | null)[];
       /** @description Thousandths of a processor; null where nothing was measured */
       cpuMillis: (number | null)[];
       memoryBytes: (number | null)[];
       networkReceiveBytesPerSecond: (number | null)[];
+      networkReceivePacketsPerSecond: (number | null)[];
       networkTransmitBytesPerSecond: (number | null)[];
+      networkTransmitPacketsPerSecond: (number | null)[];
       stepSeconds: number;
       /** @description Unix time of each point, seconds; the arrays beside it have the same length */
       times: number[];

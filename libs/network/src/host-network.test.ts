@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createNetns, Netlink, processIdentity, run } from '@berth/linux';
-import { HostNetworkSpec, InstanceId, NicId } from '@berth/model';
+import { HostNetworkSpec, InstanceId, NicId, type NicUsage } from '@berth/model';
 import { expect, test, vi } from 'vitest';
 import { HostNetwork } from './index.js';
 import {
@@ -38,6 +38,28 @@ test('two guests of one network reach each other by address and by name, short a
     nameserver: spec.gateway,
     search: 'default.demo.berth.internal',
   });
+
+  // What the one sends the other receives: told as they see it, and not as the host's ends do.
+  const through = async (guest: typeof web) => {
+    const all = await network.traffic();
+    return all.find(({ instanceId }) => instanceId === guest.owner.instanceId)?.nics?.[0];
+  };
+  const [webBefore, dbBefore] = [await through(web), await through(db)];
+  const shout = `const s=require('dgram').createSocket('udp4');let n=0;const go=()=>n++<20?s.send('x'.repeat(1000),9,'${db.ip}',go):s.close();go()`;
+  await inside(web.netns, process.execPath, ['-e', shout]);
+  const grown = (key: keyof NicUsage, before?: NicUsage, after?: NicUsage) =>
+    Number(after?.[key]) - Number(before?.[key]);
+  await vi.waitFor(async () => {
+    expect(grown('receivedPackets', dbBefore, await through(db))).toBeGreaterThanOrEqual(20);
+  });
+  const [webAfter, dbAfter] = [await through(web), await through(db)];
+  expect(webAfter?.nicId).toBe(web.nic.id);
+  expect(grown('sentBytes', webBefore, webAfter)).toBeGreaterThan(20_000);
+  expect(grown('sentPackets', webBefore, webAfter)).toBeGreaterThanOrEqual(20);
+  expect(grown('receivedBytes', webBefore, webAfter)).toBeLessThan(20_000);
+  expect(grown('receivedBytes', dbBefore, dbAfter)).toBeGreaterThan(20_000);
+  expect(grown('sentBytes', dbBefore, dbAfter)).toBeLessThan(20_000);
+  expect(dbAfter).toMatchObject({ receiveErrors: 0, sendErrors: 0 });
 });
 
 test('a guest gets its address, gateway, name server, domain and MTU by DHCP, and a stranger gets none', async () => {
