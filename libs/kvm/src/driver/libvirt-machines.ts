@@ -22,13 +22,13 @@ import {
   type DomainRef,
 } from '../libvirt/protocol.js';
 import { domainXml, QUOTA_PERIOD, ROOT_DISK } from '../machine/domain-xml.js';
-import { diskRoles } from '../machine/disk-roles.js';
 import type { MachineSpec, MachineTpm, MachineVolume } from '../machine/machine-spec.js';
 import { scsiName, tuneNames, volumeXml } from '../machine/volume-xml.js';
 import type { QgaTransport } from '../qga/transport.js';
 import type { ExecuteOptions } from '../qmp/commands.js';
-import { domainName, plugDocument, readAgentPort, readDisk, readMetadata } from '../machine/metadata.js';
+import { domainName, plugDocument, readDisk } from '../machine/metadata.js';
 import type { AttachedVolume, PluggedVolume } from './attached-disks.js';
+import { DomainReader, type DomainReading } from './domain-reader.js';
 import { displaySocket } from './display-socket.js';
 import { epochFiles, ownEpochDirectory, removeEpochFiles, vncSocket } from './epoch-files.js';
 import { LibvirtAgent } from './libvirt-agent.js';
@@ -69,8 +69,8 @@ const WORDLESS = /(?:unexpectedly closed the monitor|exited while connecting to 
 /** A domain that carries our metadata for this host. */
 export interface OwnDomain extends Machine {
   readonly ref: DomainRef;
-  /** Its XML at the look. */
-  readonly document: string;
+  /** By libvirt's names of its disks, at the look. */
+  readonly disks: DomainReading['disks'];
 }
 
 /** Machines through this host's libvirtd, which owns their processes. */
@@ -78,6 +78,7 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
   readonly name = 'libvirt';
   readonly #client: LibvirtClient;
   readonly #processes = new QemuProcesses();
+  readonly #reader = new DomainReader();
 
   constructor(
     private readonly options: Pick<KvmRuntimeOptions, 'libvirtSocket' | 'hostTag' | 'qemuUser' | 'runDir'>,
@@ -134,6 +135,7 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
 
   async list(): Promise<OwnDomain[]> {
     const refs = await this.#client.list();
+    this.#reader.keep(refs);
     const own = await Promise.all(refs.map((ref) => this.#own(ref)));
     return own.filter((domain) => domain !== null);
   }
@@ -163,10 +165,10 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
     return { memoryBytes: boot + plugged, cpuMillis, pids: null };
   }
 
-  async figures({ ref, document }: OwnDomain, bounds: ExecuteOptions): Promise<MachineFigures | null> {
+  async figures({ ref, disks }: OwnDomain, bounds: ExecuteOptions): Promise<MachineFigures | null> {
     try {
       const stats = await this.#client.stats(ref, StatsGroup.block, bounds);
-      return { disks: disksOfLibvirt(stats, diskRoles(document)) };
+      return { disks: disksOfLibvirt(stats, disks) };
     } catch (error) {
       const late = error instanceof LibvirtConnectionError && error.fault === 'timeout';
       if (late || error instanceof LibvirtError) return null;
@@ -377,20 +379,19 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
   async #own(ref: DomainRef): Promise<OwnDomain | null> {
     if (!ref.name.startsWith('berth-')) return null;
     try {
-      const document = await this.#client.xml(ref);
-      const metadata = readMetadata(document);
-      if (metadata?.hostTag !== this.options.hostTag) return null;
+      const reading = this.#reader.read(ref, await this.#client.xml(ref));
+      if (reading?.hostTag !== this.options.hostTag) return null;
       const { state, reason } = await this.#client.state(ref);
-      const { instanceId, epoch } = metadata;
+      const { instanceId, epoch, disks } = reading;
       const { uuid, name } = ref;
       const stalled = state === DomainState.paused && reason === PausedReason.ioError;
       const storage = stalled ? await this.#storageFault(ref) : null;
       const watchdog = state === DomainState.paused && reason === PausedReason.watchdog;
-      const off = watchdog && metadata.watchdogOff;
+      const off = watchdog && reading.watchdogOff;
       const end = off ? 'watchdog' : state === DomainState.crashed ? 'panicked' : endOf(reason);
       const power = off ? null : powerOf(state);
-      const agentPort = power !== null && readAgentPort(document);
-      const own = { instanceId, epoch, uuid, name, ref, document, power, end, storage, agentPort };
+      const agentPort = power !== null && reading.agentPort;
+      const own = { instanceId, epoch, uuid, name, ref, disks, power, end, storage, agentPort };
       return watchdog && !off ? { ...own, watchdog } : own;
     } catch (error) {
       if (error instanceof LibvirtError && error.isNoDomain) return null;

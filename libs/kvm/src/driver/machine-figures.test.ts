@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { XdrReader, XdrWriter } from '../libvirt/xdr.js';
 import { readTyped } from '../libvirt/protocol.js';
 import { diskRoles } from '../machine/disk-roles.js';
+import { parsed } from '../machine/metadata.js';
 import { volumeElement } from '../machine/volume-xml.js';
 import { renderXml, xml } from '../machine/xml.js';
 import type { QueryBlockstatsResult } from '../qmp/schema.gen.js';
@@ -84,7 +85,7 @@ describe("libvirt's figures of a domain", () => {
   );
 
   it('stand at the names that the domain’s XML gives disks', () => {
-    expect([...diskRoles(document)]).toEqual([
+    expect([...diskRoles(parsed(document))]).toEqual([
       ['vda', null],
       ['sdab', volumeId],
     ]);
@@ -109,7 +110,7 @@ describe("libvirt's figures of a domain", () => {
       else writer.int(7).string(value);
     });
     const reader = new XdrReader(writer.bytes());
-    const disks = disksOfLibvirt(readTyped(reader), diskRoles(document));
+    const disks = disksOfLibvirt(readTyped(reader), diskRoles(parsed(document)));
     reader.end();
     expect(disks.map((disk) => disk.volumeId)).toEqual([null, volumeId, undefined]);
     expect(disks[0]).toEqual({

@@ -1,7 +1,7 @@
-import { DOMParser } from '@xmldom/xmldom';
 import { VolumeId } from '@berth/model';
 import { ROOT_DISK } from './domain-xml.js';
 import { volumeDevice } from './machine-spec.js';
+import type { DomainDocument } from './metadata.js';
 
 const ALIAS = new RegExp(`^ua-${volumeDevice('(.+)' as VolumeId)}$`);
 
@@ -9,9 +9,8 @@ const ALIAS = new RegExp(`^ua-${volumeDevice('(.+)' as VolumeId)}$`);
  * Which volume of its user's stands behind each of libvirt's names of disks, by the XML of the running domain; null for the
  * root disk. Other disks are not in it.
  */
-export function diskRoles(domainXml: string): Map<string, VolumeId | null> {
+export function diskRoles(document: DomainDocument): Map<string, VolumeId | null> {
   const roles = new Map<string, VolumeId | null>();
-  const document = new DOMParser({ onError: () => undefined }).parseFromString(domainXml, 'text/xml');
   for (const disk of document.getElementsByTagName('disk')) {
     const name = disk.getElementsByTagName('target').item(0)?.getAttribute('dev');
     if (name === null || name === undefined) continue;

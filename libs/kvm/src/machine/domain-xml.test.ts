@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { domainXml } from './domain-xml.js';
 import type { MachineSpec } from './machine-spec.js';
-import { domainName, plugDocument, readMetadata } from './metadata.js';
+import { domainName, parsed, plugDocument, readMetadata } from './metadata.js';
 import { renderXml, xml, XmlError } from './xml.js';
 
 const spec: MachineSpec = {
@@ -133,10 +133,16 @@ describe('the domain document', () => {
   });
 
   it('carries instance, epoch and host, and a foreign document carries nothing', () => {
-    const own = { hostTag: 'h1', instanceId: spec.instanceId, epoch: 3, watchdogOff: false };
-    expect(readMetadata(domainXml(spec))).toEqual(own);
-    expect(readMetadata('<domain><name>berth-x</name></domain>')).toBeNull();
-    expect(readMetadata(domainXml(spec).replace('epoch="3"', 'epoch="x"'))).toBeNull();
+    const own = {
+      hostTag: 'h1',
+      instanceId: spec.instanceId,
+      epoch: 3,
+      watchdogOff: false,
+      agentPort: false,
+    };
+    expect(readMetadata(parsed(domainXml(spec)))).toEqual(own);
+    expect(readMetadata(parsed('<domain><name>berth-x</name></domain>'))).toBeNull();
+    expect(readMetadata(parsed(domainXml(spec).replace('epoch="3"', 'epoch="x"')))).toBeNull();
   });
 
   it('has a watchdog only when told; one that turns it off pauses it, which its metadata tells', () => {
@@ -145,7 +151,7 @@ describe('the domain document', () => {
       const text = domainXml({ ...spec, watchdog: action });
       const said = parse(text).getElementsByTagName('watchdog').item(0)?.getAttribute('action');
       expect(said).toBe(action === 'poweroff' ? 'pause' : action);
-      expect(readMetadata(text)?.watchdogOff).toBe(action === 'poweroff');
+      expect(readMetadata(parsed(text))?.watchdogOff).toBe(action === 'poweroff');
     }
   });
 

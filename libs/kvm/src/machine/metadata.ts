@@ -14,10 +14,12 @@ export interface DomainMetadata {
   readonly epoch: number;
   /** A machine that its watchdog paused is off. */
   readonly watchdogOff: boolean;
+  /** The guest has opened the port of its agent, by the XML of the running domain. */
+  readonly agentPort: boolean;
 }
 
 export function metadataElement(
-  metadata: Omit<DomainMetadata, 'watchdogOff'> & { readonly watchdog?: string | null },
+  metadata: Omit<DomainMetadata, 'watchdogOff' | 'agentPort'> & { readonly watchdog?: string | null },
 ): XmlElement {
   return xml(`${PREFIX}:placement`, {
     [`xmlns:${PREFIX}`]: METADATA_NAMESPACE,
@@ -28,15 +30,11 @@ export function metadataElement(
   });
 }
 
-const parsed = (domainXml: string): ReturnType<DOMParser['parseFromString']> =>
-  new DOMParser({ onError: () => undefined }).parseFromString(domainXml, 'text/xml');
+/** A domain's XML, parsed. */
+export type DomainDocument = ReturnType<DOMParser['parseFromString']>;
 
-/** Whether a domain's guest has opened the port of its agent, by the XML of the running domain. */
-export function readAgentPort(domainXml: string): boolean {
-  for (const target of parsed(domainXml).getElementsByTagName('target'))
-    if (target.getAttribute('name') === AGENT_PORT) return target.getAttribute('state') === 'connected';
-  return false;
-}
+export const parsed = (domainXml: string): DomainDocument =>
+  new DOMParser({ onError: () => undefined }).parseFromString(domainXml, 'text/xml');
 
 /** The element of the disk with this alias, as text; null when the domain has none. */
 export function readDisk(domainXml: string, alias: string): string | null {
@@ -58,9 +56,8 @@ export function plugDocument(domainXml: string, requestedMiB: number): string | 
   return null;
 }
 
-/** Our metadata of a domain's XML; null when the domain is not ours or the element is not whole. */
-export function readMetadata(domainXml: string): DomainMetadata | null {
-  const document = parsed(domainXml);
+/** What we wrote into a domain's XML, and what of its guest stands there; null when the domain is not ours or the element is not whole. */
+export function readMetadata(document: DomainDocument): DomainMetadata | null {
   const element = document.getElementsByTagNameNS(METADATA_NAMESPACE, 'placement').item(0);
   if (element === null) return null;
   const instanceId = InstanceId.safeParse(element.getAttribute('instance'));
@@ -68,7 +65,13 @@ export function readMetadata(domainXml: string): DomainMetadata | null {
   const hostTag = element.getAttribute('host');
   if (!instanceId.success || !Number.isSafeInteger(epoch) || epoch < 1 || hostTag === null) return null;
   const watchdogOff = element.getAttribute('watchdog') === 'poweroff';
-  return { hostTag, instanceId: instanceId.data, epoch, watchdogOff };
+  const agentPort = [...document.getElementsByTagName('target')]
+    .find((target) => target.getAttribute('name') === AGENT_PORT)
+    ?.getAttribute('state');
+  return {
+    ...{ hostTag, instanceId: instanceId.data, epoch, watchdogOff },
+    agentPort: agentPort === 'connected',
+  };
 }
 
 /**
