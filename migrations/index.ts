@@ -16,6 +16,7 @@ import { internalNetworks } from './0021-internal-networks.js';
 import { volumeClones } from './0024-volume-clones.js';
 import { volumeExports } from './0026-volume-exports.js';
 import { hostClock } from './0028-host-clock.js';
+import { liveNics } from './0029-live-nics.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
 export interface Migration {
@@ -46,4 +47,5 @@ export const migrations: readonly Migration[] = [
   volumeClones,
   volumeExports,
   hostClock,
+  liveNics,
 ];

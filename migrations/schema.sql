@@ -388,6 +388,7 @@ CREATE TABLE public.nics (
     network_id uuid NOT NULL,
     index integer NOT NULL,
     mac macaddr NOT NULL,
+    leaving jsonb,
     CONSTRAINT nics_index_check CHECK ((index >= 0))
 );
 
@@ -449,6 +450,7 @@ CREATE TABLE public.placements (
     applied_generation bigint,
     volumes jsonb DEFAULT '[]'::jsonb NOT NULL,
     sizes jsonb,
+    nics jsonb,
     CONSTRAINT placements_check CHECK (((phase = 'ended'::text) = (closed_at IS NOT NULL))),
     CONSTRAINT placements_check1 CHECK (((closed_by IS NULL) = (closed_at IS NULL))),
     CONSTRAINT placements_closed_by_check CHECK ((closed_by = ANY (ARRAY['report'::text, 'withdrawn'::text, 'refused'::text, 'fence'::text, 'migration'::text, 'hostRemoved'::text]))),

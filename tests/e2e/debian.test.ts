@@ -209,6 +209,42 @@ describe('a Debian of its own', () => {
     await output('qemu-img', 'check', '-q', join(berth.root, 'var/lib/berth/volumes', id, 'data.qcow2'));
   }, 600_000);
 
+  it('gets a nic while it runs, has its address by DHCP, and lets go of it', async () => {
+    // Its network was set up for the nics of its first boot.
+    const later = 'network: {version: 2, ethernets: {later: {match: {driver: virtio_net}, dhcp4: true}}}';
+    const file = '/etc/netplan/60-nics.yaml';
+    await done('debian', `umask 077; echo '${later}' >${file} && netplan generate && networkctl reload`);
+    const wayOut = async (): Promise<string> =>
+      (await exec('debian', 'ip', '-4', 'route', 'show', 'default')).out;
+    const before = await until('its way out is as it was', patience(60_000), async () => {
+      const routes = await wayOut();
+      return routes.startsWith('default via') ? routes : undefined;
+    });
+    await berth.run(['network', 'create', 'third']);
+    await berth.run(['network', 'attach', 'debian', 'third']);
+    const nic = (await berth.get('debian')).status.nics.find((n) => n.network === 'third');
+    if (nic === undefined) throw new Error('it has no nic on its third network');
+    const seen = async () => (await guest('debian')).interfaces.find(({ mac }) => mac === nic.mac);
+    await until('its guest has the address', patience(90_000), async () =>
+      (await seen())?.addresses.some(({ address }) => address === nic.ipv4) === true ? true : undefined,
+    );
+    await done('debian', `ping -c 1 -W 20 ${nic.ipv4.replace(/\d+$/, '1')}`);
+    // The way out is that of its first nic still.
+    expect(await wayOut()).toBe(before);
+
+    await berth.run(['network', 'detach', 'debian', 'third']);
+    await until('its guest has let go of it', patience(90_000), async () =>
+      (await seen()) === undefined ? true : undefined,
+    );
+    const left = await until('nothing of it is left', patience(90_000), async () => {
+      const { status } = await berth.get('debian');
+      return status.nics.every((n) => n.network !== 'third') ? status : undefined;
+    });
+    expect(left.nics).toEqual(first.status.nics);
+    expect(left.conditions.map((c) => c.type)).not.toContain(restartRequiredType);
+    await berth.run(['network', 'rm', 'third']);
+  }, 300_000);
+
   it('gets memory while it runs, and gives it back', async () => {
     const total = async (): Promise<number> =>
       Number(/MemTotal: +(\d+) kB/.exec((await exec('debian', 'cat', '/proc/meminfo')).out)?.[1]) / 1024;

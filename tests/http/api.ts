@@ -126,6 +126,7 @@ const capabilities: Capabilities = {
     'copies',
     'clones',
     'exports',
+    'nics',
   ],
   publishedPorts: { first: 1024, last: 32_767, held: [] },
   tenantBoundary: false,

@@ -200,6 +200,22 @@ describe('?dryRun', () => {
     expect(await effects({ memoryMiB: 64 })).toEqual([['/spec/memoryMiB', 'now']]);
   });
 
+  test('tells that nics come to a machine that runs and leave it, and refuses what its guest would not hear of', async () => {
+    const other = fresh();
+    await api.call('post', '/v1/projects/alpha/networks').send({ name: other }).expect(201);
+    const machine = { isolation: 'vm', image: 'disk', nics: [{ network: 'default' }] };
+    const path = `${instances}/${await api.instance('alpha', machine)}`;
+    await api.settle();
+    const { spec: placed } = (await api.call('get', path).expect(200)).body as { spec: object };
+    const nics = (...wanted: object[]) => dry(path, { spec: { ...placed, nics: wanted } });
+    const more = await nics({ network: 'default' }, { network: other }).expect(200);
+    const change = [{ path: '/spec/nics', effect: 'now' }];
+    expect(more.body).toMatchObject({ changes: change, restartRequired: false });
+    expect((await nics().expect(200)).body).toMatchObject({ changes: change, restartRequired: false });
+    const moved = await nics({ network: 'default', address: '10.64.0.77' }).expect(409);
+    expect(moved.body.errors).toMatchObject([{ path: '/spec/nics/0/address', code: 'stateConflict' }]);
+  });
+
   test('is refused as the change itself would be', async () => {
     const { path, instance } = await at();
     const image = await dry(path, { spec: { ...instance.spec, image: 'disk' } }).expect(400);

@@ -257,9 +257,9 @@ export class TestNetworks implements NetworkKeeper {
     this.held.set(spec.id, spec);
     return Promise.resolve();
   }
-  release(networkId: NetworkId): Promise<void> {
+  release(networkId: NetworkId): Promise<{ released: boolean }> {
     this.held.delete(networkId);
-    return Promise.resolve();
+    return Promise.resolve({ released: true });
   }
   /** Links are nothing here: all is known still. */
   rest(): Promise<void> {

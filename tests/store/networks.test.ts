@@ -4,7 +4,7 @@ import { openStore } from '../../apps/api/src/store/open.js';
 import type { ThrowawayPostgres } from '../support/postgres.js';
 import { startPostgres, withClient } from '../support/postgres.js';
 import type { TestHost, World } from './fixture.js';
-import { create, ctx, decisionFor, ids, joinHost, place, report, world } from './fixture.js';
+import { capabilities, create, ctx, decisionFor, ids, joinHost, place, report, world } from './fixture.js';
 
 /*
  * Networks as objects, and what a host is told of its own. It takes leases away only where the revision rose, so every change of the
@@ -52,6 +52,14 @@ const made = (name: string, cidr?: string, projectId = w.projectId) =>
     anyRange: true,
   });
 const gone = (name: string) => w.store.networkDelete(ctx, { projectId: w.projectId, name });
+/** The host says that it changes nics of what runs. */
+const able = () =>
+  w.store.hostCapabilitiesSet(
+    host.id,
+    host.session,
+    { ...capabilities, facets: ['nics'] },
+    { cpuMillis: 4000, memoryMiB: 4096, diskMiB: 100_000 },
+  );
 const failure = (work: Promise<unknown>) =>
   work.then(
     () => null,
@@ -278,6 +286,92 @@ test('nics come, go and trade places while no host has the instance; what stays 
   }
   await report(w, host, { instance: a, epoch: 1, phase: 'ended' });
   expect(await on()).toEqual([]);
+});
+
+test('a nic that a machine which runs is to lose keeps its address, groups and lease until its host says it is gone', async () => {
+  await made('back');
+  await made('side');
+  const limits = { egressMbps: 5 };
+  const vm = { isolation: 'vm', image: 'debian', memoryMiB: 64, rootDisk: { sizeMiB: 64 } } as const;
+  const a = await create(w, 'a', { ...vm, nics: [{ network: 'default' }, { network: 'back', limits }] });
+  await place(w, a, host);
+  const at = { projectId: w.projectId, name: 'a', deadlineSeconds: 60 };
+  const on = async (...names: string[]) => {
+    const nics = names.map((network) => ({ network }));
+    const spec = { ...((await w.store.instanceGet(w.projectId, 'a')) ?? a).spec, nics };
+    return (await w.store.instanceUpdate(ctx, { ...at, spec })).instance;
+  };
+  // A host whose agent is older would never do it.
+  const older = await failure(on('default'));
+  expect(older).toMatchObject({ code: 'unsupported', options: { errors: [{ path: '/spec/nics' }] } });
+  await able();
+  const listed = async () => {
+    const list = await w.store.assignmentsOffer(host.id);
+    return {
+      nics: list?.assignments[0]?.nics.map((n) => n.ipv4),
+      leases: list?.networks.flatMap((n) => n.leases).map((l) => [l.ipv4, l.limits]),
+    };
+  };
+  const [first, second] = a.status.nics;
+  expect((await on('default', 'side')).status.nics).toMatchObject([
+    first,
+    { network: 'side', ipv4: '10.64.2.2' },
+    { ...second, leaving: true },
+  ]);
+  expect(await listed()).toEqual({
+    nics: ['10.64.0.2', '10.64.2.2'],
+    leases: expect.arrayContaining([
+      ['10.64.0.2', undefined],
+      ['10.64.1.2', limits],
+      ['10.64.2.2', undefined],
+    ]),
+  });
+  // Its address is nobody else's, its network stays, and it cannot come back before it went.
+  expect((await create(w, 'b', { nics: [{ network: 'back' }] })).status.nics[0]?.ipv4).toBe('10.64.1.3');
+  expect(await failure(on('default', 'back'))).toMatchObject({
+    code: 'stateConflict',
+    options: { errors: [{ path: '/spec/nics/1/network' }] },
+  });
+  const places = [{ path: '/spec/nics/0' }, { path: '/spec/nics/1' }];
+  expect(await failure(on('side', 'default'))).toMatchObject({ options: { errors: places } });
+  const { generation, status } = (await w.store.instanceGet(w.projectId, 'a')) ?? a;
+  const had = status.nics.map(({ id }) => id);
+  const says = (nics: typeof had, revision = generation) =>
+    report(w, host, { instance: a, epoch: 1, phase: 'running', power: 'running', revision, nics });
+  await says(had, generation - 1);
+  const suspend = () => w.store.instanceAct(ctx, { ...at, verb: 'suspend' });
+  const still = await failure(suspend());
+  expect([still?.code, still?.message]).toEqual(['stateConflict', expect.stringContaining('network "back"')]);
+  for (const say of [() => says(had), () => says(had.slice(0, 2), generation - 1)]) {
+    await say();
+    expect((await w.store.instanceGet(w.projectId, 'a'))?.status.nics).toHaveLength(3);
+  }
+  expect(await says(had.slice(0, 2))).toMatchObject({ assignmentsChanged: true });
+  expect((await w.store.instanceGet(w.projectId, 'a'))?.status.nics).toHaveLength(2);
+  expect((await listed()).leases).not.toContainEqual(['10.64.1.2', limits]);
+  expect((await create(w, 'c', { nics: [{ network: 'back' }] })).status.nics[0]?.ipv4).toBe('10.64.1.2');
+  // What is suspended, or about to be, comes back with what it had.
+  await suspend();
+  expect(await failure(on('default'))).toMatchObject({
+    code: 'stateConflict',
+    options: { errors: [{ path: '/spec/nics' }], remedy: expect.stringContaining('resume') as string },
+  });
+});
+
+test('a nic that was to go is gone with the run it was part of', async () => {
+  await made('back');
+  const vm = { isolation: 'vm', image: 'debian', memoryMiB: 64, rootDisk: { sizeMiB: 64 } } as const;
+  const a = await create(w, 'a', { ...vm, nics: [{ network: 'default' }, { network: 'back' }] });
+  await place(w, a, host);
+  await able();
+  const spec = { ...a.spec, nics: [{ network: 'default' }] };
+  const at = { projectId: w.projectId, name: 'a', deadlineSeconds: 60 };
+  const { instance } = await w.store.instanceUpdate(ctx, { ...at, spec });
+  expect(instance.status.nics.map((n) => n.leaving)).toEqual([undefined, true]);
+  expect(await failure(gone('back'))).toMatchObject({ code: 'inUse' });
+  await report(w, host, { instance: a, epoch: 1, phase: 'ended' });
+  expect((await w.store.instanceGet(w.projectId, 'a'))?.status.nics).toHaveLength(1);
+  expect(await failure(gone('back'))).toBeNull();
 });
 
 test('each instance that comes or ends changes the leases under a higher revision', async () => {

@@ -34,6 +34,9 @@ export const used = {
   'blockdev-del': ['node-name'],
   device_add: ['driver', 'id', 'bus'],
   device_del: ['id'],
+  netdev_add: ['type', 'id'],
+  netdev_del: ['id'],
+  getfd: ['fdname'],
   block_resize: ['node-name', 'size'],
   transaction: ['actions'],
   'blockdev-snapshot-delete-internal-sync': ['device', 'name'],
@@ -45,11 +48,8 @@ export const soon = [
   // hotplug
   'object-add',
   'object-del',
-  'netdev_add',
-  'netdev_del',
   'query-hotpluggable-cpus',
   'query-pci',
-  'getfd',
   'closefd',
   // disks, their copies and snapshots
   'blockdev-backup',

@@ -16,7 +16,10 @@ function keeperOf(rest: () => Promise<void>) {
   };
   const keeper: NetworkKeeper = {
     ensure: () => slowly('ensure'),
-    release: () => slowly('release'),
+    release: async () => {
+      await slowly('release');
+      return { released: true };
+    },
     rest: async () => {
       told.push('rest');
       await rest();
@@ -45,6 +48,27 @@ it('takes down what nothing runs on when it has done all that it was doing', asy
   await networks.rest(() => true);
   expect(told.at(-1)).toBe('rest');
   expect(told.filter((what) => what === 'rest')).toHaveLength(1);
+  expect(warnings).toEqual([]);
+});
+
+it('takes a network away when a machine that is slow to do so has let go of its nic there', async () => {
+  const { keeper, told } = keeperOf(() => Promise.resolve());
+  let asked = 0;
+  const release = async (): Promise<{ released: boolean }> => {
+    await keeper.release(id);
+    return { released: (asked += 1) > 1 };
+  };
+  const { log, warnings } = logOf();
+  const networks = new HostNetworks({ ...keeper, release }, systemClock, log);
+  networks.want(new Map([[id, spec]]), [spec]);
+  await expect.poll(() => told).toEqual(['ensure']);
+  networks.want(new Map(), []);
+  await expect.poll(() => told, { timeout: 10_000 }).toEqual(['ensure', 'release', 'release']);
+  // It is gone: nothing is asked again, and when it comes back it is made again.
+  networks.want(new Map([[id, spec]]), [spec]);
+  await expect.poll(() => told.at(-1)).toBe('ensure');
+  await networks.close();
+  expect(told).toEqual(['ensure', 'release', 'release', 'ensure']);
   expect(warnings).toEqual([]);
 });
 

@@ -7,7 +7,8 @@ import type { AgentLog } from './log.js';
 /** The part of libs/network the agent itself needs: leases of running networks, and their end. */
 export interface NetworkKeeper {
   ensure(spec: HostNetworkSpec): Promise<unknown>;
-  release(networkId: NetworkId): Promise<unknown>;
+  /** `released` is false, and nothing done, while a nic is on it. */
+  release(networkId: NetworkId): Promise<{ readonly released: boolean }>;
   /** Takes down nics of epochs that are over, and networks that carry no other; what is known of these is kept. */
   rest(over: (key: WorkloadKey) => boolean): Promise<unknown>;
   /** What is up now, also from before this process. */
@@ -97,8 +98,14 @@ export class HostNetworks {
       }
     };
     // First what goes: another network may have its subnet now.
-    for (const id of this.done.keys())
-      if (!this.wanted.has(id) && (await attempt(id, () => keeper.release(id)))) this.done.delete(id);
+    for (const id of this.done.keys()) {
+      if (this.wanted.has(id)) continue;
+      let released = false;
+      const tried = await attempt(id, async () => ({ released } = await keeper.release(id)));
+      // A machine may not have let go of its nic there yet.
+      if (tried && released) this.done.delete(id);
+      else good = false;
+    }
     for (const [id, spec] of this.wanted) {
       const text = JSON.stringify(spec);
       if (this.done.get(id) !== text && (await attempt(id, () => keeper.ensure(spec))))

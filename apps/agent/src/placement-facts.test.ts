@@ -1,4 +1,4 @@
-import type { ExitInfo } from '@berth/model';
+import type { ExitInfo, NicId } from '@berth/model';
 import type { Observation } from '@berth/runtime';
 import { describe, expect, it } from 'vitest';
 import type { PlacementRecord } from './journal.js';
@@ -48,5 +48,57 @@ describe('what a new agent makes of a runtime that remembers only the run before
     facts.saw(remembered, true);
     expect(facts.power).toBe('running');
     expect(facts.record.exit).toBeNull();
+  });
+});
+
+describe('the nics of a machine, as they are told', () => {
+  const [one, other] = ['n1', 'n2'] as unknown as [NicId, NicId];
+  function machine(...ids: NicId[]): PlacementRecord['assignment'] {
+    const rootVolume = { id: 'v', sizeMiB: 8 };
+    const sizes = { vcpus: 1, cpuMillis: null, memoryMiB: 64 };
+    const nics = ids.map((id) => ({ id }));
+    return {
+      revision: 1,
+      workload: { isolation: 'vm', rootVolume, volumes: [], nics, ...sizes },
+    } as unknown as PlacementRecord['assignment'];
+  }
+  const known = (): PlacementFacts => {
+    const record = { started: null, run: 1, assignment: machine(one) } as PlacementRecord;
+    const ports = {
+      bootId: 'this-boot',
+      clock: { now: () => new Date('2026-01-01T00:01:00.000Z') },
+      journal: { save: () => Promise.resolve() },
+      disksKnown: () => undefined,
+    } as unknown as WorkerPorts;
+    return new PlacementFacts(record, ports);
+  };
+
+  it('are those it was started with, then what its runtime says, and not known of a run that begins', async () => {
+    const facts = known();
+    expect(facts.nics).toBeNull();
+    facts.startBegins();
+    facts.record.assignment = machine(one, other);
+    facts.startedWhole();
+    expect(facts.nics).toEqual([one]);
+    expect(facts.behind).toBe(true);
+    const has = { volumes: [], nics: [one, other], sizes: { vcpus: 1, cpuMillis: null, memoryMiB: 64 } };
+    facts.broughtTo(machine(one, other), { ...has, unsettled: [] });
+    expect([facts.nics, facts.behind, facts.offerAt]).toEqual([[one, other], false, null]);
+
+    // One that its guest has not let go of is had still, named, and asked for again.
+    facts.record.assignment = { ...machine(one), revision: 2 };
+    expect(facts.behind).toBe(true);
+    facts.broughtTo(facts.record.assignment, {
+      ...has,
+      unsettled: [{ field: 'nics', why: 'its guest has not let go of nic 02:00' }],
+    });
+    expect(facts.nics).toEqual([one, other]);
+    expect(facts.restart).toMatchObject({
+      reason: 'NotTaken',
+      message: 'takes effect at the next start: nics (its guest has not let go of nic 02:00)',
+    });
+    expect(facts.offerAt).not.toBeNull();
+    await facts.beginRun(2, 0);
+    expect(facts.nics).toBeNull();
   });
 });

@@ -1,6 +1,6 @@
 import type { Assignment } from '@berth/link';
 import { isHolding } from '@berth/model';
-import type { Condition, ExitInfo, Isolation, Power, Sizes, VolumeSeen } from '@berth/model';
+import type { Condition, ExitInfo, Isolation, NicId, Power, Sizes, VolumeSeen } from '@berth/model';
 import { disksOf, sizesIn, Stopwatch } from '@berth/runtime';
 import type { Observation, WorkloadHas, WorkloadKey, WorkloadSpec } from '@berth/runtime';
 import type { PlacementRecord } from './journal.js';
@@ -25,6 +25,8 @@ export class PlacementFacts {
   revision: number | null = null;
   /** Disks that it has, and their sizes; null until that is known. */
   volumes: readonly VolumeSeen[] | null = null;
+  /** Nics that it has, where they change while it runs; null until that is known. */
+  nics: readonly NicId[] | null = null;
   /** What it has of its host; null until that is known. */
   sizes: Sizes | null = null;
   /** When what it did not take is offered to it again, milliseconds since the epoch; null when it took all. */
@@ -143,6 +145,7 @@ export class PlacementFacts {
     this.revision = assignment.revision;
     this.volumes = has?.volumes ?? [{ id, sizeMiB }];
     this.ports.disksKnown();
+    this.nics = has?.nics ?? null;
     this.sizes = has?.sizes ?? null;
     const unsettled = has?.unsettled ?? [];
     this.offerAt = unsettled.length === 0 ? null : this.ports.clock.now().getTime() + OFFER_AGAIN_MS;
@@ -155,7 +158,8 @@ export class PlacementFacts {
     const { starting } = this;
     if (starting === null) return;
     const sizes = sizesIn(booking(starting));
-    this.broughtTo(starting, { volumes: disksOf(starting.workload), sizes, unsettled: [] });
+    const nics = this.isolation === 'vm' ? { nics: starting.workload.nics.map(({ id }) => id) } : {};
+    this.broughtTo(starting, { volumes: disksOf(starting.workload), ...nics, sizes, unsettled: [] });
     // Beyond what it boots with it has what its guest takes: that is looked at once it had time to.
     if (sizes.memoryMiB > (sizes.minMemoryMiB ?? sizes.memoryMiB))
       this.offerAt = this.ports.clock.now().getTime() + OFFER_AGAIN_MS;
@@ -200,6 +204,7 @@ export class PlacementFacts {
     record.restarts = restarts;
     this.inEffect = null;
     this.volumes = null;
+    this.nics = null;
     this.sizes = null;
     this.offerAt = null;
     this.restart = null;

@@ -36,6 +36,7 @@ export class PlacementReporter {
       driver: record.runtime ?? null,
       revision: facts.revision,
       volumes: record.ended ? [] : facts.volumes === null ? null : [...facts.volumes],
+      nics: record.ended ? [] : facts.nics === null ? null : [...facts.nics],
       sizes: record.ended ? null : facts.sizes,
       conditions: [fault, restarting, runs(facts.power) ? facts.restart : null, ...facts.conditions].filter(
         (c) => c !== null,

@@ -62,14 +62,14 @@ export function restartRequired(
     remedy:
       unsettled.length === 0
         ? 'restart the instance when it suits'
-        : `restart the instance when it suits; ${offered} is tried again while it runs`,
+        : `restart the instance when it suits; while it runs this is tried again: ${offered}`,
     since,
   };
 }
 
 /** What of an assignment a runtime can put into effect while it runs, as text to compare. */
-export const liveText = ({ revision, workload: { volumes, rootVolume } }: Assignment): string =>
-  JSON.stringify([revision, volumes.map(sourceless), sourceless(rootVolume)]);
+export const liveText = ({ revision, workload: { volumes, rootVolume, nics } }: Assignment): string =>
+  JSON.stringify([revision, volumes.map(sourceless), sourceless(rootVolume), nics]);
 
 /** What a disk began as is no wish of something that runs, and is told no more once it has been made. */
 const sourceless = <D extends { readonly source?: unknown }>({ source: _, ...disk }: D): Omit<D, 'source'> =>

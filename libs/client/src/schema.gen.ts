@@ -2217,6 +2217,8 @@ export interface components {
           /** Format: uuid */
           id: string;
           ipv4: string;
+          /** @constant */
+          leaving?: true;
           mac: string;
           network: string;
           /** Format: uuid */

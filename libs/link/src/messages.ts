@@ -231,6 +231,8 @@ export const ReportBody = z.discriminatedUnion('kind', [
     revision: z.int().min(1).nullable().default(null),
     /** Disks it has; null while that is not known. */
     volumes: z.array(VolumeSeen).max(128).nullable().default(null),
+    /** Nics its machine has, where they change while it runs; null while that is not known. */
+    nics: z.array(NicId).max(64).nullable().default(null),
     /** What it has of its host; null while that is not known. */
     sizes: Sizes.nullable().default(null),
     /** Why it is not where it is wanted, and when the next attempt comes. */

@@ -7,6 +7,18 @@ import { SystemError } from './errno.js';
  */
 const libc = koffi.load('libc.so.6');
 
+/** sendmsg(2), as on 64-bit Linux. */
+koffi.struct('berth_iovec', { base: 'void *', length: 'size_t' });
+koffi.struct('berth_msghdr', {
+  name: 'void *',
+  nameLength: 'uint32_t',
+  parts: 'berth_iovec *',
+  partCount: 'size_t',
+  control: 'void *',
+  controlLength: 'size_t',
+  flags: 'int',
+});
+
 const bind = (prototype: string) => libc.func(prototype) as (...args: unknown[]) => number;
 
 /** System calls without a wrapper in older C libraries; numbers are the same on x86-64 and arm64. */
@@ -34,6 +46,7 @@ export const c = {
   bindSocket: bind('int bind(int fd, void *address, unsigned int length)'),
   setsockopt: bind('int setsockopt(int fd, int level, int name, void *value, unsigned int length)'),
   send: bind('long send(int fd, void *data, size_t length, int flags)'),
+  sendmsg: bind('long sendmsg(int fd, berth_msghdr *message, int flags)'),
   recv: bind('long recv(int fd, void *data, size_t length, int flags)'),
   ioctlPointer: bind('int ioctl(int fd, unsigned long request, void *argument)'),
   ioctlNumber: libc.func('ioctl', 'int', ['int', 'unsigned long', 'unsigned long']) as (

@@ -380,6 +380,8 @@ export const NicStatus = z.strictObject({
   ipv4: z.string(),
   /** Ports of its host that lead to it; none while it is on no host. */
   ports: z.array(PublishedPort),
+  /** It is asked for no more, nothing passes it, and its machine has not let go of it yet. */
+  leaving: z.literal(true).optional(),
 });
 export type NicStatus = z.infer<typeof NicStatus>;
 

@@ -41,13 +41,23 @@ it('limits a nic while it runs', () => {
   ]);
 });
 
-it('lets nics come and go with the next start', () => {
+it('lets nics come to a machine that runs and leave it, but for the address of one that stays', () => {
   const nics = [{ network: 'default' }, { network: 'back' }];
-  expect(changes({ nics }, { nics: nics.slice(1) })).toMatchObject([
-    { path: '/spec/nics', effect: 'nextStart' },
-  ]);
+  expect(changes({ nics }, { nics: nics.slice(1) })).toMatchObject([{ path: '/spec/nics', effect: 'now' }]);
   expect(changes({ nics }, { nics: [nics[0], { network: 'other' }] })).toMatchObject([
-    { path: '/spec/nics/1/network', effect: 'nextStart', from: 'back', to: 'other' },
+    { path: '/spec/nics/1/network', effect: 'now', from: 'back', to: 'other' },
+  ]);
+  const at = (address: string, network = 'back') => ({ nics: [nics[0], { network, address }] });
+  expect(changes(at('10.0.0.2'), at('10.0.0.3'))).toMatchObject([
+    { path: '/spec/nics/1/address', effect: 'nextStart' },
+  ]);
+  expect(changes(at('10.0.0.2'), at('10.0.0.3', 'other'))).toMatchObject([
+    { path: '/spec/nics/1/address', effect: 'now' },
+    { path: '/spec/nics/1/network', effect: 'now' },
+  ]);
+  const container = { isolation: 'container', image: 'web' };
+  expect(changes({ ...container, nics }, { ...container, nics: nics.slice(1) })).toMatchObject([
+    { path: '/spec/nics', effect: 'nextStart' },
   ]);
 });
 

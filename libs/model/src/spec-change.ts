@@ -45,8 +45,10 @@ interface Changing {
   readonly labels: Readonly<Record<string, string>>;
 }
 
-/** Nics come and go only while nothing runs. */
+/** Nics come to and leave only a VM while it runs. */
 const nicsPath = /^\/spec\/nics(\/\d+\/(network|address))?$/;
+/** An address of a nic that stays is its guest's until that starts anew. */
+const addressPath = /^\/spec\/nics\/(\d+)\/address$/;
 
 /**
  * Every field that differs, in the order of their paths; an empty list where nothing does.
@@ -55,11 +57,15 @@ const nicsPath = /^\/spec\/nics(\/\d+\/(network|address))?$/;
 export function fieldChanges(was: Changing, wanted: Changing, has = sizesOf(was.spec)): FieldChange[] {
   const [now, asked] = [sizesNow(has, wanted.spec), sizesOf(wanted.spec)];
   const sizes = sizeFields.filter((field) => now[field] !== asked[field]);
+  const nicKept = (path: string): boolean => {
+    if (wanted.spec.isolation !== 'vm') return nicsPath.test(path);
+    const at = Number(addressPath.exec(path)?.[1] ?? Number.NaN);
+    return !Number.isNaN(at) && was.spec.nics[at]?.network === wanted.spec.nics[at]?.network;
+  };
   const kept = [...sizes, ...keptByRun].map((field) => `/spec/${field}`);
   return differences('', was, wanted).map(({ path, from, to }) => ({
     path,
-    effect:
-      nicsPath.test(path) || kept.some((k) => path === k || path.startsWith(`${k}/`)) ? 'nextStart' : 'now',
+    effect: nicKept(path) || kept.some((k) => path === k || path.startsWith(`${k}/`)) ? 'nextStart' : 'now',
     from,
     to,
   }));

@@ -11,6 +11,7 @@ import {
   NetworkNames,
   type NicIdentity,
   type NicKind,
+  type NicName,
   type NicOwner,
 } from './network-names.js';
 import type { GuardedNic } from './nft-guard.js';
@@ -187,14 +188,37 @@ export class HostNetwork {
 
   /** Deletes every nic of one epoch, and what an agent that died left half-made. Detaching what never was is no error. */
   async detach(owner: NicOwner): Promise<void> {
-    const own = this.nics().filter((nic) => nic.instanceId === owner.instanceId && nic.epoch === owner.epoch);
+    await this.detachOf(({ instanceId, epoch }) => instanceId === owner.instanceId && epoch === owner.epoch);
+  }
+
+  /** Deletes one nic of an epoch. One that is not there is no error. */
+  async detachNic(owner: NicOwner, nicId: NicId): Promise<void> {
+    await this.detachOf(
+      (nic) => nic.nicId === nicId && nic.instanceId === owner.instanceId && nic.epoch === owner.epoch,
+    );
+  }
+
+  /**
+   * Nothing passes one nic of an epoch any more, either way, until it is attached again. One that is not there is no error:
+   * for a guest that is to let go of it, and may take its time.
+   */
+  async silence(owner: NicOwner, nicId: NicId): Promise<void> {
+    const { instanceId, epoch } = owner;
+    const own = this.nics().filter(
+      (n) => n.nicId === nicId && n.instanceId === instanceId && n.epoch === epoch,
+    );
+    Netlink.with(undefined, (netlink) => {
+      for (const { ifname } of own) netlink.setLink(ifname, { up: false });
+    });
+  }
+
+  private async detachOf(which: (nic: NicName) => boolean): Promise<void> {
+    const own = this.nics().filter(which);
     const halfMade = this.links().filter((link) => this.names.isHalfMade(link));
     await linksDelete([...own.map((nic) => nic.ifname), ...halfMade.map((link) => link.name)]);
     await this.guarding(async () => {
       // After the nics: one that is there may be limited at any time.
-      const limiters = this.limiters().filter(
-        ({ nic }) => nic.instanceId === owner.instanceId && nic.epoch === owner.epoch,
-      );
+      const limiters = this.limiters().filter(({ nic }) => which(nic));
       await linksDelete(limiters.map(({ name }) => name));
       await guardLetGo(this.names.guard(), own.flatMap(guardedOf));
     });

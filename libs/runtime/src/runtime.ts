@@ -138,12 +138,14 @@ export interface Observation extends WorkloadKey {
 export interface WorkloadHas {
   readonly volumes: readonly VolumeSeen[];
   readonly sizes: Sizes;
-  /** Sizes that it did not take, at least not yet: a repeat may succeed. */
+  /** Nics that it has, also those that its guest has not let go of; absent of a runtime that changes none. */
+  readonly nics?: readonly NicId[];
+  /** Sizes and nics that it did not take or let go of, at least not yet: a repeat may succeed. */
   readonly unsettled: readonly Unsettled[];
 }
 
 export interface Unsettled {
-  readonly field: SizeField;
+  readonly field: SizeField | 'nics';
   /** `more than that is in use` */
   readonly why: string;
 }
@@ -284,7 +286,8 @@ export interface Runtime {
   /**
    * Puts into effect what can change while a workload runs or is paused: it has exactly these `volumes` then, of these
    * sizes and within these limits, its root disk has grown, and the sizes that change while it runs (model, sizes.ts)
-   * are the ones asked for, or say in `unsettled` why not. Nothing else is looked at. A volume that was taken away is
+   * are the ones asked for, and so are the nics of a VM, or `unsettled` says why not. Nothing else is looked at. Through a nic that
+   * is to go nothing passes any more, also while the guest keeps its device. A volume that was taken away is
    * held by nobody here. @throws RuntimeError notPrepared when it does not run, noSpace, unsupported
    */
   readonly update?: (spec: WorkloadSpec, ctx: StepContext) => Promise<WorkloadHas>;

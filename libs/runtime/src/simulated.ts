@@ -63,7 +63,7 @@ export class SimulatedRuntime implements Runtime {
       reason: null,
       facets: [
         ...['pause', 'suspend', 'reset', 'watchdog', 'update', 'logs', 'limits', 'console', 'exec', 'guest'],
-        ...['volumes', 'snapshots', 'copies', 'clones', 'exports'],
+        ...['volumes', 'nics', 'snapshots', 'copies', 'clones', 'exports'],
         ...['display', 'screenshot', 'sendKeys'],
       ],
       facts: {},
@@ -266,7 +266,9 @@ export class SimulatedRuntime implements Runtime {
         ...w.spec,
         ...sizesNow(sizesIn(w.spec), { ...spec, cpuMillis: spec.cpuMillis ?? undefined }),
       };
-      has = { volumes: w.volumes, sizes: sizesIn(w.spec), unsettled: [] };
+      w.macs = spec.nics.map(({ mac }) => mac);
+      const nics = spec.nics.map(({ id }) => id);
+      has = { volumes: w.volumes, nics, sizes: sizesIn(w.spec), unsettled: [] };
       this.host.changed(null);
     });
     return has;

@@ -125,7 +125,7 @@ function placedRead(
         JOIN volumes d ON d.owner_instance_id = i.id AND d.kind = 'data' AND d.name = w.name AND d.host_id = p.host_id) AS volumes,
        p.sizes,
        (SELECT jsonb_agg(jsonb_build_object('id', n.id, 'networkId', n.network_id, 'mac', n.mac, 'ipv4', host(a.address)) ORDER BY n.index)
-        FROM nics n JOIN addresses a ON a.nic_id = n.id WHERE n.instance_id = i.id) AS nics, p.phase, p.run
+        FROM nics n JOIN addresses a ON a.nic_id = n.id WHERE n.instance_id = i.id AND n.leaving IS NULL) AS nics, p.phase, p.run
      FROM placements p JOIN instances i ON i.id = p.instance_id JOIN projects pr ON pr.id = i.project_id
      JOIN images m ON m.id = i.image_id
      JOIN volumes v ON v.owner_instance_id = i.id AND v.kind IN ('rootDisk', 'writableLayer')
@@ -147,8 +147,8 @@ async function networksRead(
   const rows = await tx.rows<HostNetworkSpec & Record<string, unknown>>(
     `SELECT w.id, pr.name AS project, w.name, w.cidr, host(w.gateway) AS gateway, CASE WHEN w.internal THEN true END AS internal,
        coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('name', i.name, 'mac', n.mac, 'ipv4', host(a.address),
-         'secondary', CASE WHEN n.index > 0 THEN true END, 'groups', nullif(i.spec->'nics'->n.index->'securityGroups', '[]'),
-         'limits', nullif(i.spec->'nics'->n.index->'limits', '{}'))) ORDER BY a.address)
+         'secondary', CASE WHEN n.index > 0 THEN true END, 'groups', nullif(coalesce(n.leaving, i.spec->'nics'->n.index)->'securityGroups', '[]'),
+         'limits', nullif(coalesce(n.leaving, i.spec->'nics'->n.index)->'limits', '{}'))) ORDER BY a.address)
          FILTER (WHERE p.phase <> 'ended'), '[]') AS leases
      FROM placements p JOIN instances i ON i.id = p.instance_id JOIN nics n ON n.instance_id = i.id
      JOIN addresses a ON a.nic_id = n.id JOIN networks w ON w.id = n.network_id JOIN projects pr ON pr.id = w.project_id

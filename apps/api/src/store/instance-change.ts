@@ -7,7 +7,7 @@ import type {
   Phase,
   ProjectId,
 } from '@berth/model';
-import { BerthError, fieldChanges, sameValue } from '@berth/model';
+import { BerthError, sameValue } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
 import { inTx, inTxUndone } from './db.js';
@@ -21,7 +21,7 @@ import { sizesBook, sizesPlaced } from './live-sizes.js';
 import { refuseDetached, refuseReverting } from './snapshot-guards.js';
 import { portsBook } from './published-ports.js';
 import { nicGroupsHold } from './nic-groups.js';
-import { nicsChange } from './ipam.js';
+import { nicsJoin, refuseLeaving } from './live-nics.js';
 import { refuseCloned } from './clone-guards.js';
 import { volumesClaim, volumesRelease } from './volume-claims.js';
 import type { InstanceChange, UpdatePreview, Verb } from './rows.js';
@@ -169,7 +169,7 @@ async function updateWrite(tx: Tx, ctx: RequestContext, update: InstanceUpdate) 
   const labels = update.labels ?? i.labels;
   refuseFrozen(spec, i.spec);
   await updateClaim(tx, i, spec);
-  await nicsJoin(tx, i, spec);
+  await nicsJoin(tx, i, spec, live(i));
   // What runs, or is about to, is brought to it by its host.
   const waits = runsOn(i) !== null;
   const operationId = await operationWrite(tx, ctx, {
@@ -222,27 +222,6 @@ async function updateClaim(tx: Tx, i: Locked, spec: InstanceSpec): Promise<void>
   // A run that ends is followed by one that is placed by its spec.
   const goesOn = runsOn(i) !== null && i.p_generation === i.run_generation;
   if (goesOn) await sizesBook(tx, i.id, spec);
-}
-
-/** Nics come, go and change places while no host has the instance. @throws stateConflict, invalid, unavailable */
-async function nicsJoin(tx: Tx, i: Locked, spec: InstanceSpec): Promise<void> {
-  const places = ({ nics }: InstanceSpec): object[] =>
-    nics.map(({ network, address }) => ({ network, address }));
-  if (sameValue(places(spec), places(i.spec))) return;
-  if (live(i)) {
-    const message = `instance "${i.name}" keeps its nics and their addresses while it is on a host`;
-    const remedy = 'stop it, change the networks and addresses of its nics, and start it again';
-    const errors = fieldChanges({ spec: i.spec, labels: {} }, { spec, labels: {} })
-      .filter(({ path, effect }) => path.startsWith('/spec/nics') && effect === 'nextStart')
-      .map(({ path }) => ({
-        path,
-        code: 'stateConflict',
-        message: 'keeps its value while it is on a host',
-        remedy,
-      }));
-    throw new BerthError('stateConflict', message, { remedy, errors });
-  }
-  await nicsChange(tx, { id: i.id, projectId: i.project_id, nics: spec.nics });
 }
 
 /** A root disk may become larger, on the host where it is. @throws invalid, noRoom */
@@ -326,6 +305,7 @@ export async function instanceAct(
     const i = await instanceForRequest(tx, act);
     refuseDeleting(i);
     const { desired, newRun } = wish(i, act.verb);
+    if (act.verb === 'suspend') await refuseLeaving(tx, i);
     if (newRun) {
       await refuseReverting(tx, i);
       await refuseCloned(tx, i);

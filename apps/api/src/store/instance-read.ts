@@ -52,7 +52,7 @@ const from = `
   LEFT JOIN LATERAL (
     SELECT jsonb_agg(jsonb_build_object('id', c.id, 'networkId', c.network_id, 'network', w.name, 'mac', c.mac,
       'ipv4', host(a.address), 'ports', CASE WHEN p.phase <> 'ended' THEN coalesce(i.spec->'nics'->c.index->'ports', '[]') ELSE '[]' END)
-      ORDER BY c.index) AS nics
+      || CASE WHEN c.leaving IS NULL THEN '{}' ELSE '{"leaving": true}' END::jsonb ORDER BY c.index) AS nics
     FROM nics c JOIN networks w ON w.id = c.network_id JOIN addresses a ON a.nic_id = c.id WHERE c.instance_id = i.id
   ) n ON true
   LEFT JOIN LATERAL (

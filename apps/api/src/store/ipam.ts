@@ -1,4 +1,4 @@
-import { BerthError, guestAddresses, ipv4Number } from '@berth/model';
+import { BerthError, guestAddresses, ipv4Number, type FieldError, type InstanceSpec } from '@berth/model';
 import type { Tx } from './db.js';
 import { invalidField } from './refusals.js';
 
@@ -41,21 +41,29 @@ export async function nicsAllocate(tx: Tx, instance: NicsOf): Promise<void> {
 
 /**
  * Brings the nics of an instance to what is wanted now: one whose network stays keeps its MAC and, unless another is asked
- * for, its address, whatever its place. Only while no host has the instance. @throws as nicsAllocate
+ * for, its address, whatever its place. @param live its spec until now, where a host has it: what goes then keeps its
+ * address until the host says that it is gone. @throws as nicsAllocate, stateConflict
  */
-export async function nicsChange(tx: Tx, instance: NicsOf): Promise<void> {
+export async function nicsChange(tx: Tx, instance: NicsOf, live: InstanceSpec['nics'] | null): Promise<void> {
   const plans = await nicsPlan(tx, instance);
-  const has = await tx.rows<{ id: string; network_id: string; ipv4: string }>(
-    `SELECT n.id, n.network_id, host(a.address) AS ipv4 FROM nics n JOIN addresses a ON a.nic_id = n.id
-     WHERE n.instance_id = $1 ORDER BY n.index`,
+  const all = await tx.rows<NicHad & Record<string, unknown>>(
+    `SELECT n.id, n.network_id, n.index, host(a.address) AS ipv4, n.leaving IS NOT NULL AS leaving
+     FROM nics n JOIN addresses a ON a.nic_id = n.id WHERE n.instance_id = $1 ORDER BY n.index`,
     [instance.id],
   );
+  const has = all.filter(({ leaving }) => !leaving);
   const kept = plans.map((plan) => has.find((one) => one.network_id === plan.network.id) ?? null);
   const gone = has.filter((one) => !kept.includes(one)).map((one) => one.id);
-  await tx.changed(`DELETE FROM addresses WHERE nic_id = ANY ($1)`, [gone]);
-  await tx.changed(`DELETE FROM nics WHERE id = ANY ($1)`, [gone]);
+  if (live !== null) refuseLive(plans, kept, all);
+  if (live === null) {
+    await tx.changed(`DELETE FROM addresses WHERE nic_id = ANY ($1)`, [gone]);
+    await tx.changed(`DELETE FROM nics WHERE id = ANY ($1)`, [gone]);
+  } else for (const nicId of gone) await nicLeave(tx, nicId, live[has.findIndex(({ id }) => id === nicId)]);
   // Out of each other's way first: two may trade places.
-  await tx.changed(`UPDATE nics SET index = index + 1000 WHERE instance_id = $1`, [instance.id]);
+  await tx.changed(
+    `UPDATE nics SET index = index + ${2 * LEAVING} WHERE instance_id = $1 AND leaving IS NULL`,
+    [instance.id],
+  );
   for (const [at, plan] of plans.entries()) {
     const nic = kept[at];
     if (nic === null || nic === undefined) {
@@ -68,6 +76,59 @@ export async function nicsChange(tx: Tx, instance: NicsOf): Promise<void> {
     await addressFree(tx, plan, address);
     await tx.changed(`UPDATE addresses SET address = $2::inet WHERE nic_id = $1`, [nic.id, address]);
   }
+}
+
+/** A nic of an instance, as it is until now. */
+interface NicHad {
+  readonly id: string;
+  readonly network_id: string;
+  readonly index: number;
+  readonly ipv4: string;
+  readonly leaving: boolean;
+}
+
+/** Places of nics that are leaving begin here: behind all that a spec can name. */
+const LEAVING = 1_000;
+
+async function nicLeave(tx: Tx, nicId: string, had: InstanceSpec['nics'][number] | undefined): Promise<void> {
+  await tx.changed(
+    `UPDATE nics SET leaving = $2, index = (SELECT greatest(max(o.index), ${LEAVING}) + 1 FROM nics o WHERE o.instance_id = nics.instance_id)
+     WHERE id = $1`,
+    [nicId, JSON.stringify(had ?? {})],
+  );
+}
+
+/** What a guest would not hear of while it runs; every field is named. @throws stateConflict */
+function refuseLive(
+  plans: readonly NicPlan[],
+  kept: readonly (NicHad | null)[],
+  all: readonly NicHad[],
+): void {
+  const errors: FieldError[] = [];
+  for (const [i, plan] of plans.entries()) {
+    const nic = kept[i] ?? null;
+    const refuse = (field: string, message: string, remedy: string): unknown =>
+      errors.push({ path: `/spec/nics/${i}${field}`, code: 'stateConflict', message, remedy });
+    if (all.some(({ leaving, network_id: of }) => leaving && of === plan.network.id))
+      refuse(
+        '/network',
+        'has a nic of this instance that its guest has not let go of',
+        'wait until it is gone, or stop the instance',
+      );
+    if (nic === null) continue;
+    if (plan.nic.address !== undefined && plan.nic.address !== nic.ipv4)
+      refuse('/address', 'cannot change while it runs', 'stop the instance first');
+    if ((nic.index === 0) !== (i === 0))
+      refuse(
+        '',
+        'would become the first nic, or be it no more, which has the default route',
+        'keep the first nic first, or stop the instance first',
+      );
+  }
+  const [first] = errors;
+  if (first === undefined) return;
+  const { remedy } = first;
+  throw new BerthError('stateConflict', `${first.path} ${first.message}`, { remedy, errors });
 }
 
 /** The networks that nics name, locked. @throws invalid */

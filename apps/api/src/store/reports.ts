@@ -10,6 +10,7 @@ import { deletionAdvance } from './instance-delete.js';
 import { sizesSeen } from './live-sizes.js';
 import { operationEnd } from './operations.js';
 import { instanceLock, stateRefresh } from './state.js';
+import { nicsRelease } from './live-nics.js';
 import { volumesRelease } from './volume-claims.js';
 import { volumeBuried } from './volumes.js';
 import type { HostId, InstanceId, ProjectId } from '@berth/model';
@@ -64,12 +65,13 @@ export async function reportApply(db: Db, report: PlacementReport): Promise<Repo
       },
     ]);
     await disksSeen(tx, ctx, report);
+    const nicsGone = await nicsRelease(tx, report.instanceId);
     const less = await sizesSeen(tx, report);
     const state = await stateRefresh(tx, ctx, report.instanceId, true);
     const ended = report.phase === 'ended';
-    if (ended) await assignmentsRaise(tx, [report.hostId]);
+    if (ended || nicsGone) await assignmentsRaise(tx, [report.hostId]);
     if (ended && now.deleting) await deletionAdvance(tx, ctx, report.instanceId);
-    return { outcome: 'applied', state, freed: ended || less, assignmentsChanged: ended };
+    return { outcome: 'applied', state, freed: ended || less, assignmentsChanged: ended || nicsGone };
   });
 }
 
@@ -127,7 +129,7 @@ async function placementReported(tx: Tx, r: PlacementReport): Promise<boolean> {
   const ended = r.phase === 'ended';
   const changed = await tx.changed(
     `UPDATE placements p SET phase = $4, run = $5, power = $6, exit = coalesce($7, p.exit), conditions = $8, observed_at = $9, driver = coalesce($15, p.driver),
-       applied_generation = coalesce($16, p.applied_generation), volumes = coalesce($17, p.volumes),
+       applied_generation = coalesce($16, p.applied_generation), volumes = coalesce($17, p.volumes), nics = coalesce($18, p.nics),
        session = $10, seq = $11, boot_id = h.boot_id, closed_by = $12, closed_at = $13,
        first_running_at = CASE WHEN $4 = 'running' THEN coalesce(p.first_running_at, $14) ELSE p.first_running_at END
      FROM (SELECT id, boot_id FROM hosts WHERE id = $3 AND session = $10 FOR KEY SHARE) h
@@ -150,6 +152,7 @@ async function placementReported(tx: Tx, r: PlacementReport): Promise<boolean> {
       r.driver ?? null,
       r.revision ?? null,
       r.volumes === undefined || r.volumes === null ? null : JSON.stringify(r.volumes.map((v) => v.id)),
+      r.nics === undefined || r.nics === null ? null : JSON.stringify(r.nics),
     ],
   );
   return changed > 0;
@@ -173,6 +176,7 @@ export async function epochRefused(
     ]);
     const ctx = { actor: 'system:dispatch', traceId: `session-${refusal.session}` };
     await volumesRelease(tx, ctx, refusal.instanceId);
+    await nicsRelease(tx, refusal.instanceId);
     await stateRefresh(tx, ctx, refusal.instanceId, true);
     await assignmentsRaise(tx, [refusal.hostId]);
     return true;

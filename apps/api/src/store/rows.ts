@@ -298,6 +298,8 @@ export interface PlacementReport {
   readonly revision?: number | null;
   /** Disks it has, and their sizes; null while that is not known. */
   readonly volumes?: readonly VolumeSeen[] | null;
+  /** Nics that its machine has, where they change while it runs; null while that is not known. */
+  readonly nics?: readonly NicId[] | null;
   /** What it has of its host; null while that is not known. */
   readonly sizes?: Sizes | null;
   readonly conditions?: readonly {

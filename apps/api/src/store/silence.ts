@@ -7,6 +7,7 @@ import { eventsWrite } from './events.js';
 import { assignmentsRaise } from './instance-change.js';
 import { reconcileContext } from './instance-delete.js';
 import { notFound } from './refusals.js';
+import { nicsRelease } from './live-nics.js';
 import { volumesRelease } from './volume-claims.js';
 import { instanceLock, stateRefresh } from './state.js';
 
@@ -94,6 +95,7 @@ export async function placementsWithdraw(db: Db): Promise<readonly InstanceId[]>
         [id],
       );
       await volumesRelease(tx, reconcileContext, id);
+      await nicsRelease(tx, id);
       await stateRefresh(tx, reconcileContext, id);
       withdrawn.push(id);
     });
@@ -157,6 +159,7 @@ export async function fenceRecord(
         [id, fence.hostId, JSON.stringify(exit), tx.now],
       );
       await volumesRelease(tx, ctx, id);
+      await nicsRelease(tx, id);
       await stateRefresh(tx, ctx, id);
       if (closed > 0) await assignmentsRaise(tx, [fence.hostId]);
       return closed;

@@ -54,7 +54,10 @@ export function instanceText(i: Instance, now: number): string {
     ['Isolation', spec.isolation],
     ['Image', `${spec.image} (${i.imageDigest})`],
     ['Size', size.join(', ')],
-    ...status.nics.map((n): [string, string] => ['Address', `${n.ipv4} on ${n.network}, ${n.mac}`]),
+    ...status.nics.map((n): [string, string] => [
+      'Address',
+      `${n.ipv4} on ${n.network}, ${n.mac}${n.leaving === true ? ' (leaving: its guest has not let go of it)' : ''}`,
+    ]),
     ['Published', publishedText(i)],
     ['Limits', limitsText(i)],
     [

@@ -50,13 +50,17 @@ export const networkCommands: Commands = (program, session) => {
     });
   examples(list, 'berth network ls\nberth network ls -o json');
   const attach = waiting(network.command('attach <instance> <network>'))
-    .description('give a stopped instance a nic on a network, as its last one')
+    .description(
+      'give an instance a nic on a network, as its last one: a VM also while it runs, others while stopped',
+    )
     .action(async (name: string, network: string, options: WaitOptions) => {
       await nicsChange(session(), name, options, (nics) => [...nics, { network }]);
     });
   examples(attach, 'berth network attach db backend');
   const detach = waiting(network.command('detach <instance> <network>'))
-    .description('take the nic on a network from a stopped instance, and with it its ports and groups there')
+    .description(
+      'take the nic on a network, with its ports and groups: from a VM also while it runs, else while stopped',
+    )
     .action(async (name: string, network: string, options: WaitOptions) => {
       await nicsChange(session(), name, options, (nics) => {
         requireOn(name, network, nics);

@@ -150,6 +150,9 @@ function Overview({ instance }: { instance: Instance }) {
               status.nics.map((n) => (
                 <span className="mono" key={n.id}>
                   {n.ipv4} ({n.network}, {n.mac})
+                  {n.leaving === true ? (
+                    <span className="dim"> leaving: its guest has not let go of it</span>
+                  ) : null}
                 </span>
               )),
             ],

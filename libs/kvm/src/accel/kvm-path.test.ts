@@ -42,6 +42,7 @@ async function machine(): Promise<string[]> {
     volumes: [],
     seedPath: null,
     nics: [],
+    nicPorts: 0,
     display: join(dir, 'vnc'),
     watchdog: null,
     firmware: null,

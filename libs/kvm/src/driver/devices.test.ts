@@ -1,8 +1,12 @@
+import { randomUUID } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { run } from '@berth/linux';
 import type { WorkloadSpec } from '@berth/runtime';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { domainXml } from '../machine/domain-xml.js';
+import type { MachineSpec } from '../machine/machine-spec.js';
 import type { QmpExecutor } from '../qmp/commands.js';
 import { eventually, serialText, step, TestHost } from '../testing/host.js';
 import { isFlash } from './attached-disks.js';
@@ -66,6 +70,42 @@ async function usageOf(name: keyof typeof drivers, ...specs: WorkloadSpec[]) {
   return specs.map(({ instanceId }) => all.find((one) => one.instanceId === instanceId));
 }
 
+it('libvirt has as many slots free as are for nics, whatever else a machine has', async () => {
+  const { machine: made } = Preparation.prototype;
+  const machines: MachineSpec[] = [];
+  vi.spyOn(Preparation.prototype, 'machine').mockImplementation(async function (this: Preparation, ...args) {
+    const machine = await made.apply(this, args);
+    machines.push(machine);
+    return machine;
+  });
+  const spec = host.spec('steady');
+  await drivers.libvirt.prepare(spec, step(60_000));
+  await drivers.libvirt.start(spec, step(60_000));
+  await drivers.libvirt.stop(spec, 0, step(60_000));
+  await drivers.libvirt.remove(spec, step(60_000));
+  await drivers.libvirt.removeVolume(spec.rootVolume.id, step(60_000));
+  const [machine] = machines;
+  if (machine === undefined) throw new Error('no machine was made');
+  const variants: Partial<MachineSpec>[] = [
+    {},
+    { display: null, seedPath: null, scsi: false },
+    { plug: { sizeMiB: 256, requestedMiB: 0 }, watchdog: 'reset', nicPorts: 8 },
+    { usbTablet: false, display: null },
+  ];
+  const uuid = randomUUID();
+  for (const variant of variants) {
+    const stated = domainXml({ ...machine, ...variant, uuid });
+    const file = join(host.dir, 'slots.xml');
+    writeFileSync(file, stated.replace(/<name>[^<]*/, '<name>slots'));
+    await run('virsh', ['-c', host.uri, 'define', file]);
+    const { stdout } = await run('virsh', ['-c', host.uri, 'dumpxml', '--inactive', 'slots']);
+    await run('virsh', ['-c', host.uri, 'undefine', 'slots']);
+    const all = stdout.split("model='pcie-root-port'").length - 1;
+    const taken = stdout.match(/type='pci' domain='0x0000' bus='0x(?!00)/g)?.length ?? 0;
+    expect([variant, all - taken]).toEqual([variant, variant.nicPorts ?? machine.nicPorts]);
+  }
+});
+
 describe.each(['libvirt', 'qemu'] as const)('a machine under %s', (name) => {
   const state = name === 'libvirt' ? 'state' : join('qemu', 'state');
   async function started(changes: Partial<WorkloadSpec> = {}): Promise<WorkloadSpec> {
@@ -91,7 +131,7 @@ describe.each(['libvirt', 'qemu'] as const)('a machine under %s', (name) => {
       expect.arrayContaining(['QEMU HID Tablet', 'QEMU Virtio Tablet']),
     );
     expect((await qmp.execute('query-balloon')).actual).toBe(32 * 2 ** 20);
-    const had = await machineShape(qmp, {});
+    const had = await machineShape(qmp, [], {});
     expect(had).toMatchObject({ usbTablet: true, freePageReporting: true });
     // Its disk's figures are QEMU's own; while it stands still they do not move.
     await drivers[name].pause?.(spec, step());
@@ -113,7 +153,7 @@ describe.each(['libvirt', 'qemu'] as const)('a machine under %s', (name) => {
     await drivers[name].suspend(spec, step(60_000));
     await drivers[name].start({ ...spec, usbTablet: false }, step(60_000));
     const again = await drivers[name].monitor(spec);
-    expect(await machineShape(again, {})).toEqual(had);
+    expect(await machineShape(again, [], {})).toEqual(had);
     expect(await places(again)).toEqual(were);
 
     // The same hardware at the same places, but for the one.
@@ -163,7 +203,7 @@ describe.each(['libvirt', 'qemu'] as const)('a machine under %s', (name) => {
       expect(free()).toBe(before);
       await drivers[name].start({ ...spec, hugePages: undefined }, step(60_000));
       expect(before - free()).toBe(16);
-      const shape = await machineShape(await drivers[name].monitor(spec), {});
+      const shape = await machineShape(await drivers[name].monitor(spec), [], {});
       expect(shape).toMatchObject({ hugePages: '2MiB', memoryMiB: 32 });
       await gone(spec);
     } finally {
@@ -177,18 +217,27 @@ describe.each(['libvirt', 'qemu'] as const)('a machine under %s', (name) => {
       this: Preparation,
       ...args
     ) {
-      return { ...(await made.apply(this, args)), usbTablet: false, freePageReporting: false };
+      const before = { usbTablet: false, freePageReporting: false, nicPorts: 0 };
+      return { ...(await made.apply(this, args)), ...before };
     });
     const spec = await started();
     vi.restoreAllMocks();
+    const were = await places(await drivers[name].monitor(spec));
     await drivers[name].suspend(spec, step(60_000));
     const path = join(host.dir, state, spec.instanceId, '1.json');
     const record = JSON.parse(readFileSync(path, 'utf8')) as { memory: object };
-    const { usbTablet, freePageReporting, ...before } = record.memory as Record<string, unknown>;
-    expect([usbTablet, freePageReporting]).toEqual([false, false]);
+    const { usbTablet, freePageReporting, nics, nicPorts, ...before } = record.memory as Record<
+      string,
+      unknown
+    >;
+    expect([usbTablet, freePageReporting, nicPorts]).toEqual([false, false, 0]);
+    // libvirt makes slots for what is there, so that nothing tells apart a machine of before that has no nic.
+    expect(nics).toEqual(name === 'libvirt' ? [] : null);
     writeFileSync(path, JSON.stringify({ ...record, memory: before }));
     await drivers[name].start(spec, step(60_000));
-    const shape = await machineShape(await drivers[name].monitor(spec), {});
+    const again = await drivers[name].monitor(spec);
+    expect(await places(again)).toEqual(were);
+    const shape = await machineShape(again, [], {});
     expect(shape).toMatchObject({ display: true, usbTablet: false, freePageReporting: false });
     await gone(spec);
   });

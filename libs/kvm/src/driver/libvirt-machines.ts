@@ -1,6 +1,7 @@
-import type { VolumeLimits } from '@berth/model';
+import type { NicId, VolumeLimits } from '@berth/model';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import { faultPoint } from '@berth/faults';
 import {
   type EnforcedLimits,
@@ -21,13 +22,20 @@ import {
   WatchdogDeed,
   type DomainRef,
 } from '../libvirt/protocol.js';
-import { domainXml, QUOTA_PERIOD, ROOT_DISK } from '../machine/domain-xml.js';
-import type { MachineSpec, MachineTpm, MachineVolume } from '../machine/machine-spec.js';
+import { domainXml, nicXml, QUOTA_PERIOD, ROOT_DISK } from '../machine/domain-xml.js';
+import {
+  nicDevice,
+  type MachineNic,
+  type MachineSpec,
+  type MachineTpm,
+  type MachineVolume,
+} from '../machine/machine-spec.js';
 import { scsiName, tuneNames, volumeXml } from '../machine/volume-xml.js';
 import type { QgaTransport } from '../qga/transport.js';
 import type { ExecuteOptions } from '../qmp/commands.js';
-import { domainName, plugDocument, readDisk } from '../machine/metadata.js';
+import { domainName, plugDocument, readDisk, readNic } from '../machine/metadata.js';
 import type { AttachedVolume, PluggedVolume } from './attached-disks.js';
+import type { AttachedNic } from './attached-nics.js';
 import { DomainReader, type DomainReading } from './domain-reader.js';
 import { displaySocket } from './display-socket.js';
 import { epochFiles, ownEpochDirectory, removeEpochFiles, vncSocket } from './epoch-files.js';
@@ -49,7 +57,7 @@ import type { KvmRuntimeOptions } from './ports.js';
 import { qemuAccount, type Account } from './qemu-account.js';
 import { argumentsOf, cpuCapMillis, QemuProcesses } from './qemu-process.js';
 import { serialInput } from './serial-input.js';
-import { callBounds, unlessGone } from './step-bounds.js';
+import { callBounds, guard, unlessGone } from './step-bounds.js';
 import { startTpm } from '../tpm/swtpm.js';
 import { ownGroups } from './own-groups.js';
 
@@ -62,6 +70,13 @@ const NO_QUOTA = -1;
 const MIB = 2n ** 20n;
 
 const CAPABILITIES_MS = 120_000;
+
+/** Between two looks at a nic that libvirt is closing. */
+const CLOSING_MS = 20;
+/** What libvirt says where nothing more can be plugged in (libvirt 9.0, domain_addr). */
+const NO_SLOT = /No more available PCI slots/;
+/** What it says of a device that is on its way out, or gone (qemu_hotplug, qemu_monitor). */
+const ASKED = /already in the process of unplug|no matching|not found|no device/i;
 
 /** What libvirt says of a QEMU that ended while it started; of one that said why, that follows (libvirt 9.0, qemu_process). */
 const WORDLESS = /(?:unexpectedly closed the monitor|exited while connecting to monitor):?\s*$/;
@@ -291,6 +306,33 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
     const document = await this.#client.xml(domain.ref, callBounds(ctx));
     const disk = readDisk(document, volume.device);
     if (disk !== null) await this.#client.detachDevice(domain.ref, disk, callBounds(ctx));
+  }
+
+  async plugNic(domain: OwnDomain, nic: MachineNic, ctx: StepContext): Promise<void> {
+    try {
+      await this.#client.attachDevice(domain.ref, nicXml(nic), callBounds(ctx));
+    } catch (error) {
+      if (!(error instanceof LibvirtError && NO_SLOT.test(error.message))) throw error;
+      throw new RuntimeError('unsupported', `libvirt: ${error.message}`, { cause: error });
+    }
+  }
+
+  async unplugNic(domain: OwnDomain, { device }: AttachedNic, ctx: StepContext): Promise<void> {
+    const nic = readNic(await this.#client.xml(domain.ref, callBounds(ctx)), device);
+    if (nic === null) return;
+    try {
+      await this.#client.detachDevice(domain.ref, nic, callBounds(ctx));
+    } catch (error) {
+      // Its guest was asked before and has not done it, or has done it just now.
+      if (!(error instanceof LibvirtError && ASKED.test(error.message))) throw error;
+    }
+  }
+
+  async nicUnplugged(domain: OwnDomain, nicId: NicId, ctx: StepContext): Promise<void> {
+    while (readNic(await this.#client.xml(domain.ref, callBounds(ctx)), `ua-${nicDevice(nicId)}`) !== null) {
+      guard(ctx);
+      await wait(CLOSING_MS, undefined, { signal: ctx.signal });
+    }
   }
 
   /** libvirt closes what it opened. */

@@ -104,6 +104,8 @@ describe('a machine under libvirt', () => {
         ensure: () => Promise.resolve(),
         attachTap: () => Promise.resolve({ ifname: tap }),
         detach: () => Promise.resolve(),
+        silence: () => Promise.resolve(),
+        detachNic: () => Promise.resolve(),
         inventory: () => Promise.resolve([]),
         release: () => Promise.resolve(),
       },
@@ -294,6 +296,8 @@ describe('an instance under one driver after the other', () => {
         return Promise.resolve({ ifname: tap });
       },
       detach: () => run('ip', ['link', 'del', tap]),
+      silence: () => Promise.resolve(),
+      detachNic: () => Promise.resolve(),
       inventory: () => Promise.resolve([]),
       release: () => Promise.resolve(),
     };

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import type { Power, VolumeId, VolumeLimits } from '@berth/model';
+import type { NicId, Power, VolumeId, VolumeLimits } from '@berth/model';
 import {
   RuntimeError,
   type EnforcedLimits,
@@ -8,9 +8,10 @@ import {
   type WorkloadKey,
 } from '@berth/runtime';
 import type { QgaTransport } from '../qga/transport.js';
-import type { MachineSpec, MachineVolume } from '../machine/machine-spec.js';
+import type { MachineNic, MachineSpec, MachineVolume } from '../machine/machine-spec.js';
 import type { ExecuteOptions, QmpExecutor } from '../qmp/commands.js';
 import type { AttachedVolume, PluggedVolume } from './attached-disks.js';
+import type { AttachedNic } from './attached-nics.js';
 import type { MachineFigures } from './machine-figures.js';
 import type { MemoryTarget } from './memory-images.js';
 import type { GuestReport } from './guest-report.js';
@@ -146,6 +147,15 @@ export interface MachineDriver<M extends Machine = Machine> {
   detach(machine: M, volume: AttachedVolume, ctx: StepContext): Promise<void>;
   /** Its guest has a volume no more: what QEMU still holds of it is closed. */
   detached(machine: M, volume: AttachedVolume, ctx: StepContext): Promise<void>;
+  /**
+   * Plugs a nic, whose tap is there, into a machine that runs. What an attempt before this one left is no error.
+   * @throws RuntimeError unsupported when it has no slot for it
+   */
+  plugNic(machine: M, nic: MachineNic & { readonly port: number }, ctx: StepContext): Promise<void>;
+  /** Asks the guest to let go of a nic: its device goes when it does. One that was asked already is no error. */
+  unplugNic(machine: M, nic: AttachedNic, ctx: StepContext): Promise<void>;
+  /** The device of a nic is gone: on return QEMU has its tap open no more. */
+  nicUnplugged(machine: M, nicId: NicId, ctx: StepContext): Promise<void>;
   /** Tells a running guest of a larger disk. @param volume null for the root disk */
   resize(machine: M, volume: PluggedVolume | null, sizeMiB: number, ctx: StepContext): Promise<void>;
   /** Sets all limits of a volume; those that are absent are lifted. */

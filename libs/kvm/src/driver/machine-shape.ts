@@ -1,24 +1,32 @@
+import type { NicId } from '@berth/model';
 import { RuntimeError } from '@berth/runtime';
 import { BALLOON_DEVICE, TPM_DEVICE, USB_CONTROLLER } from '../machine/machine-spec.js';
 import { QmpError, type ExecuteOptions, type QmpExecutor } from '../qmp/commands.js';
+import { attachedNics } from './attached-nics.js';
 import { attachedDisks, hasDevice, hasScsi } from './attached-disks.js';
 import { firmwareOf } from './firmware.js';
 import { hugePagesOf } from './huge-pages.js';
 import { plugOf } from './memory-plug.js';
+import type { NicSeen } from './ports.js';
 import { MachineShape } from './workload-record.js';
 
 const MIB = 2 ** 20;
 
 /**
  * What a QEMU that is to take over this one's memory must have in common with it (QEMU QMP reference: `query-kvm`,
- * `query-cpus-fast`, `query-memory-size-summary`, and type and flash of `/machine`). @throws RuntimeError hostFault
+ * `query-cpus-fast`, `query-memory-size-summary`, and type and flash of `/machine`). @param taps those of its epoch on this host @throws RuntimeError hostFault
  */
-export async function machineShape(qmp: QmpExecutor, bounds: ExecuteOptions): Promise<MachineShape> {
+export async function machineShape(
+  qmp: QmpExecutor,
+  taps: readonly NicSeen[],
+  bounds: ExecuteOptions,
+): Promise<MachineShape> {
   const kvm = await qmp.execute('query-kvm', undefined, bounds);
   const cpus = await qmp.execute('query-cpus-fast', undefined, bounds);
   const memory = await qmp.execute('query-memory-size-summary', undefined, bounds);
   const type = await qmp.execute('qom-get', { path: '/machine', property: 'type' }, bounds);
   const disks = await attachedDisks(qmp, bounds);
+  const had = await attachedNics(qmp, bounds);
   const shape = MachineShape.safeParse({
     accel: kvm.enabled ? 'kvm' : 'tcg',
     machineType: String(type).replace(/-machine$/, ''),
@@ -32,6 +40,8 @@ export async function machineShape(qmp: QmpExecutor, bounds: ExecuteOptions): Pr
     usbTablet: await hasDevice(qmp, USB_CONTROLLER, bounds),
     freePageReporting: await reportsFreePages(qmp, bounds),
     scsi: await hasScsi(qmp, bounds),
+    nics: had?.nics.map(({ nicId, port }) => savedNic(taps, nicId, port)) ?? null,
+    nicPorts: had?.ports ?? 0,
     volumes: disks.volumes.flatMap(({ volumeId: id, format, readOnly, target, limits }) =>
       target === null ? [] : [{ id, format, readOnly, target, limits }],
     ),
@@ -45,6 +55,12 @@ async function reportsFreePages(qmp: QmpExecutor, bounds: ExecuteOptions): Promi
   if (!(await hasDevice(qmp, BALLOON_DEVICE, bounds))) return false;
   const property = { path: `/machine/peripheral/${BALLOON_DEVICE}`, property: 'free-page-reporting' };
   return (await qmp.execute('qom-get', property, bounds)) === true;
+}
+
+/** What QEMU does not know of a nic is written at its link. */
+function savedNic(taps: readonly NicSeen[], id: NicId, port: number | null): object {
+  const link = taps.find(({ nicId }) => nicId === id);
+  return { id, networkId: link?.networkId, ...link?.addresses, port };
 }
 
 /** A machine has its screen, pointer and VNC server together, or none of them. A QEMU without VNC knows no such command. */

@@ -1,5 +1,13 @@
 import type { AccelProbe } from '../accel/accel-probe.js';
-import type { DiskFormat, Digest, ExportedFile, HostNetworkSpec, NetworkId, VolumeId } from '@berth/model';
+import type {
+  DiskFormat,
+  Digest,
+  ExportedFile,
+  HostNetworkSpec,
+  NetworkId,
+  NicId,
+  VolumeId,
+} from '@berth/model';
 import type { WorkloadKey, WorkloadNic } from '@berth/runtime';
 
 /*
@@ -77,6 +85,16 @@ export interface DiskVolumes {
   freeMiB(): Promise<number>;
 }
 
+/** A nic of this host's workloads, as its link says. */
+export interface NicSeen extends WorkloadKey {
+  readonly nicId: NicId;
+  readonly networkId: NetworkId;
+  /** Null where an agent of before named it. */
+  readonly addresses: { readonly mac: string; readonly ipv4: string } | null;
+  readonly ifname: string;
+  readonly kind: 'tap' | 'veth';
+}
+
 /** Bridges and taps of this host. */
 export interface NicAttacher {
   ensure(spec: HostNetworkSpec): Promise<unknown>;
@@ -86,8 +104,12 @@ export interface NicAttacher {
     owner: { uid: number; gid: number },
   ): Promise<{ ifname: string }>;
   detach(key: WorkloadKey): Promise<unknown>;
+  /** From now on nothing passes this nic. One that is not there is no error. */
+  silence(key: WorkloadKey, nicId: NicId): Promise<unknown>;
+  /** Deletes one nic. One that is not there is no error. */
+  detachNic(key: WorkloadKey, nicId: NicId): Promise<unknown>;
   /** Every nic of this host's workloads, by the links' own word. */
-  inventory(): Promise<readonly (WorkloadKey & { readonly ifname: string; readonly kind: 'tap' | 'veth' })[]>;
+  inventory(): Promise<readonly NicSeen[]>;
   release(networkId: NetworkId): Promise<unknown>;
 }
 

@@ -5,6 +5,7 @@ import { CloudConfigError } from '../cloud-init/login.js';
 import { seedOf, writeSeedIso, type SeedNic } from '../cloud-init/seed.js';
 import {
   memoryPlug,
+  nicPortsFor,
   type MachineNic,
   type MachineSpec,
   type MachineTpm,
@@ -15,6 +16,7 @@ import { cacheMode } from './cache-mode.js';
 import { tpmSocket, vncSocket } from './epoch-files.js';
 import { needHugePages } from './huge-pages.js';
 import { machineFirmware } from './firmware.js';
+import { tapsOf } from './live-nics.js';
 import { machineTypeOf } from './machine-type.js';
 import type { VmRuntimeOptions } from './ports.js';
 import { checkReachable, type Account } from './qemu-account.js';
@@ -97,11 +99,15 @@ export class Preparation implements MachinePreparation {
       tpm: hadTpm,
       machineType: hadType,
       hugePages: hadPages,
+      nics: hadNics,
+      nicPorts: hadPorts,
       ...shape
     }: Shape,
   ): Promise<MachineSpec> {
     const image = diskImage(spec, this.driver);
-    const nics = await tapsFor(spec, account, this.options.network);
+    // In the order of the spec, unless a guest that goes on has them elsewhere.
+    const nicsOf = hadNics ?? spec.nics.map((nic, i) => ({ ...nic, port: hadNics === null ? null : i }));
+    const nics = await tapsFor(spec, nicsOf, account, this.options.network);
     await faultPoint('vm.nics.attached', spec.instanceId);
     const basePath = this.options.blobs.path(image.digest);
     const path = await this.#ensureVolume(spec, image, basePath, signal);
@@ -143,6 +149,7 @@ export class Preparation implements MachinePreparation {
       disk: { path, base: { path: basePath, format: image.format }, cache: await cacheMode(path) },
       seedPath: this.records.seedPath(spec),
       nics,
+      nicPorts: hadPorts ?? nicPortsFor(nics.length),
       serialLog: await this.logs.prepare(spec),
     };
   }
@@ -168,16 +175,21 @@ export class Preparation implements MachinePreparation {
   }
 }
 
-/** Its nics, attached for `account`. */
+/** The nics of a machine that is about to start, attached for `account`. What an earlier run of its epoch had beside them goes. */
 export async function tapsFor(
   spec: WorkloadSpec,
+  wanted: readonly (WorkloadNic & { readonly port: number | null })[],
   account: Account,
-  network: Pick<VmRuntimeOptions['network'], 'attachTap'>,
+  network: Pick<VmRuntimeOptions['network'], 'attachTap' | 'inventory' | 'detachNic' | 'silence'>,
 ): Promise<MachineNic[]> {
+  for (const { nicId } of await tapsOf(spec, network))
+    if (!wanted.some(({ id }) => id === nicId)) await network.detachNic(spec, nicId);
   const nics: MachineNic[] = [];
-  for (const nic of spec.nics) {
+  for (const { port, ...nic } of wanted) {
     const { ifname } = await network.attachTap(spec, nic, account);
-    nics.push({ mac: nic.mac, tap: ifname });
+    // A guest that goes on has also what it is to let go of.
+    if (!spec.nics.some(({ id }) => id === nic.id)) await network.silence(spec, nic.id);
+    nics.push({ id: nic.id, mac: nic.mac, tap: ifname, port });
   }
   return nics;
 }

@@ -3,7 +3,9 @@ import { bootId } from '@berth/linux';
 import { RuntimeError, type StepContext, timed, type WorkloadKey, type WorkloadSpec } from '@berth/runtime';
 import { StartRefused, type Machine, type MachineDriver } from './machine-driver.js';
 import { machineShape } from './machine-shape.js';
+import { tapsOf } from './live-nics.js';
 import type { MemoryImages } from './memory-images.js';
+import type { NicAttacher } from './ports.js';
 import type { MachinePreparation } from './preparation.js';
 import { callBounds, guard } from './step-bounds.js';
 import type { MemoryRecord, WorkloadRecord, WorkloadRecords } from './workload-record.js';
@@ -44,6 +46,7 @@ export class Suspension<M extends Machine> {
     private readonly records: WorkloadRecords,
     private readonly images: MemoryImages,
     private readonly preparation: MachinePreparation,
+    private readonly network: Pick<NicAttacher, 'inventory'>,
     private readonly now: () => Date,
   ) {}
 
@@ -54,7 +57,8 @@ export class Suspension<M extends Machine> {
   async suspend(machine: M, before: WorkloadRecord, spec: WorkloadSpec, ctx: StepContext): Promise<void> {
     const volumeId = spec.rootVolume.id;
     const qmp = await this.driver.monitor(machine);
-    const memory: MemoryRecord = { volumeId, ...(await machineShape(qmp, callBounds(ctx))) };
+    const taps = await tapsOf(spec, this.network);
+    const memory: MemoryRecord = { volumeId, ...(await machineShape(qmp, taps, callBounds(ctx))) };
     const target = await this.images.begin(volumeId, memory.memoryMiB + (memory.plug?.requestedMiB ?? 0));
     const suspending: SuspendedRecord = { ...before, state: 'suspending', memory };
     await this.records.write(suspending);

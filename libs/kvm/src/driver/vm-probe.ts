@@ -17,6 +17,7 @@ const FACETS = [
   'watchdog',
   'update',
   'volumes',
+  'nics',
   'logs',
   'console',
   'limits',

@@ -40,6 +40,7 @@ import { Displays } from './displays.js';
 import { GuestAgents } from './guest-agents.js';
 import { runningOf, runningOn, StartRefused, type Machine, type MachineDriver } from './machine-driver.js';
 import { MemoryImages } from './memory-images.js';
+import { LiveNics } from './live-nics.js';
 import { LiveSizes } from './live-sizes.js';
 import { LiveVolumes } from './live-volumes.js';
 import { endAmong, ObservationHub } from './observation-hub.js';
@@ -87,6 +88,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
   readonly #wishes: PowerWishes<M>;
   readonly #volumes: LiveVolumes<M>;
   readonly #sizes: LiveSizes<M>;
+  readonly #nics: LiveNics<M>;
   readonly #locks = new KeyedLock();
   readonly #hub = new ObservationHub();
   readonly #storage: StorageWatch;
@@ -110,10 +112,11 @@ export class VmRuntime<M extends Machine> implements Runtime {
     this.#preparation = prepares(this.#records, this.#logs);
     this.#volumes = new LiveVolumes(driver, this.#preparation.disks);
     this.#sizes = new LiveSizes(driver);
+    this.#nics = new LiveNics(driver, options.network);
     this.#lines = new SerialLines(async (key) => driver.serial(await this.running(key)));
     const now = options.now ?? (() => new Date());
     const images = new MemoryImages(options.volumes);
-    this.#suspension = new Suspension(driver, this.#records, images, this.#preparation, now);
+    this.#suspension = new Suspension(driver, this.#records, images, this.#preparation, options.network, now);
     this.#settlement = new Settlement(driver, this.#records, this.#suspension, now);
     this.#wishes = new PowerWishes(driver, this.#records, this.#suspension, this.#settlement);
     this.#displays = new Displays(driver, (key) => this.running(key));
@@ -349,7 +352,10 @@ export class VmRuntime<M extends Machine> implements Runtime {
         refuseSuspended(await this.#settlement.settle(spec, machine));
         const running = runningOn(spec, machine);
         const sizes = await this.#sizes.update(running, spec, ctx);
-        return { volumes: await this.#volumes.update(running, spec, ctx), ...sizes };
+        const volumes = await this.#volumes.update(running, spec, ctx);
+        // Last: a guest is waited for, and nothing else is to wait for it.
+        const { nics, unsettled } = await this.#nics.update(running, spec, ctx);
+        return { ...sizes, volumes, nics, unsettled: [...sizes.unsettled, ...unsettled] };
       }),
     );
   }

@@ -8,6 +8,8 @@ import {
   HostVolume,
   HugePageSize,
   InstanceId,
+  NetworkId,
+  NicId,
   VolumeId,
   WatchdogAction,
 } from '@berth/model';
@@ -55,6 +57,21 @@ export const MachineShape = z.strictObject({
   freePageReporting: z.boolean().default(false),
   /** What was suspended before machines could have volumes has no controller for them. */
   scsi: z.boolean().default(false),
+  /** Nics that are plugged in, and where; null of what was suspended before they had slots: those of its spec, in none. */
+  nics: z
+    .array(
+      z.strictObject({
+        id: NicId,
+        networkId: NetworkId,
+        mac: z.string(),
+        ipv4: z.string(),
+        port: z.int().min(0).nullable(),
+      }),
+    )
+    .nullable()
+    .default(null),
+  /** Slots for nics that it has. Those of libvirt are in its own image of the memory. */
+  nicPorts: z.int().min(0).default(0),
   /** The volumes that are plugged in, and where. */
   volumes: z.array(HostVolume.omit({ sizeMiB: true }).extend({ target: z.int().min(0) })).default([]),
 });

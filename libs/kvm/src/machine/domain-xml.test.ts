@@ -1,12 +1,13 @@
 import { DOMParser } from '@xmldom/xmldom';
-import type { InstanceId } from '@berth/model';
+import type { InstanceId, NicId } from '@berth/model';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { domainXml } from './domain-xml.js';
 import type { MachineSpec } from './machine-spec.js';
-import { domainName, parsed, plugDocument, readMetadata } from './metadata.js';
+import { domainName, parsed, plugDocument, readMetadata, readNic } from './metadata.js';
 import { renderXml, xml, XmlError } from './xml.js';
 
+const NIC_ID = '11111111-2222-4333-8444-555555555555' as NicId;
 const spec: MachineSpec = {
   instanceId: '6f1d2f7e-2a0b-4c57-9df5-7b7d4a2a1c11' as InstanceId,
   epoch: 3,
@@ -23,7 +24,8 @@ const spec: MachineSpec = {
   scsi: true,
   volumes: [],
   seedPath: '/s/seed.iso',
-  nics: [{ mac: '52:54:00:01:02:03', tap: 'bt-1' }],
+  nics: [{ id: NIC_ID, mac: '52:54:00:01:02:03', tap: 'bt-1', port: 0 }],
+  nicPorts: 4,
   display: '/r/vnc',
   watchdog: null,
   firmware: null,
@@ -117,6 +119,20 @@ describe('the domain document', () => {
   it('caps the whole machine, and has no tuning without a cap', () => {
     expect(domainXml(spec)).toContain('<global_quota>150000</global_quota>');
     expect(domainXml({ ...spec, cpuMillis: null })).not.toContain('cputune');
+  });
+
+  it('states all ports of a machine that has some for nics, and otherwise none; each nic has a name', () => {
+    const ports = (changes: Partial<MachineSpec>): number =>
+      domainXml({ ...spec, ...changes }).split('model="pcie-root-port"').length - 1;
+    // Root disk, seed, serial ports, random numbers, balloon, tablet, SCSI; and those for nics.
+    expect(ports({})).toBe(7 + 4);
+    expect(ports({ nicPorts: 8 })).toBe(7 + 8);
+    expect(ports({ display: null, seedPath: null, scsi: false })).toBe(4 + 4);
+    expect(ports({ nicPorts: 0 })).toBe(0);
+    const named = new RegExp(`<mac address="52:54:00:01:02:03"/>[^]*<alias name="ua-nic-${NIC_ID}"/>`);
+    expect(domainXml(spec)).toMatch(named);
+    expect(readNic(domainXml(spec), `ua-nic-${NIC_ID}`)).toContain('52:54:00:01:02:03');
+    expect(readNic(domainXml(spec), 'ua-nic-other')).toBeNull();
   });
 
   it('has memory that can be plugged only when told, and asks its guest for some of it anew', () => {

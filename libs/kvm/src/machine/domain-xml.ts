@@ -1,6 +1,7 @@
 import { HOST_PASSTHROUGH, hugePageMiB, type HugePageSize, type WatchdogAction } from '@berth/model';
 import {
   AGENT_PORT,
+  nicDevice,
   PLUG_BLOCK_MIB,
   SCREEN_MIB,
   USB_SLOT,
@@ -20,6 +21,9 @@ export const QUOTA_PERIOD = 100_000;
 
 /** Far from where libvirt begins to give away slots. */
 const WATCHDOG_SLOT = '0x18';
+
+/** Devices with a slot of their own that every machine has: root disk, serial ports, random numbers, balloon. */
+const ALWAYS_PORTS = 4;
 
 /** What the guest and libvirt call the root disk. */
 export const ROOT_DISK = 'vda';
@@ -141,9 +145,10 @@ function devices(spec: MachineSpec): XmlElement {
     'devices',
     {},
     xml('emulator', {}, '/usr/bin/qemu-system-x86_64'),
+    spec.nicPorts === 0 ? null : ports(spec),
     rootDisk(spec.disk),
     spec.seedPath === null ? null : seedDisk(spec.seedPath),
-    spec.nics.map(nic),
+    spec.nics.map(nicElement),
     xml(
       'serial',
       { type: 'file' },
@@ -164,6 +169,18 @@ function devices(spec: MachineSpec): XmlElement {
     // A guest that panics ends its run. It is preserved until that is written down: else libvirt could not tell it from
     // a QEMU that ended by itself.
     xml('panic', { model: 'isa' }),
+  );
+}
+
+/**
+ * libvirt makes as many slots as there are devices, and none to spare. So all are stated: one for each of these devices, as
+ * libvirt gives them away, and beside them those for nics that come later.
+ */
+function ports({ nicPorts, seedPath, display: screen, scsi, plug }: MachineSpec): XmlElement[] {
+  const others = [seedPath, screen, scsi || null, plug].filter((part) => part !== null).length;
+  const count = nicPorts + ALWAYS_PORTS + others;
+  return Array.from({ length: count }, (_, i) =>
+    xml('controller', { type: 'pci', index: i + 1, model: 'pcie-root-port' }),
   );
 }
 
@@ -242,7 +259,10 @@ function seedDisk(path: string): XmlElement {
   );
 }
 
-function nic(spec: MachineNic): XmlElement {
+/** The same as a document of its own, for a domain that runs. @throws XmlError */
+export const nicXml = (nic: MachineNic): string => renderXml(nicElement(nic));
+
+function nicElement(spec: MachineNic): XmlElement {
   return xml(
     'interface',
     { type: 'ethernet' },
@@ -251,5 +271,6 @@ function nic(spec: MachineNic): XmlElement {
     xml('model', { type: 'virtio' }),
     // No option ROM: the root disk boots, and a network ROM costs start time.
     xml('rom', { enabled: 'no' }),
+    xml('alias', { name: `ua-${nicDevice(spec.id)}` }),
   );
 }

@@ -2,6 +2,7 @@ import type {
   DiskFormat,
   HugePageSize,
   InstanceId,
+  NicId,
   VolumeId,
   VolumeLimits,
   WatchdogAction,
@@ -44,6 +45,8 @@ export interface MachineSpec {
   /** ISO image for cloud-init, read-only. */
   readonly seedPath: string | null;
   readonly nics: readonly MachineNic[];
+  /** How many slots for nics it has, into which they are plugged also while it runs; then each nic is in one. None where it is 0. */
+  readonly nicPorts: number;
   /** Unix socket on which QEMU serves its screen, keyboard and pointer by VNC; null for a machine without them. */
   readonly display: string | null;
   /** Whether a machine with a display has a USB controller with a tablet, beside the tablet of virtio. */
@@ -156,10 +159,26 @@ export const SCSI_TARGETS = 256;
 /** What QEMU calls a volume's device. libvirt puts `ua-` before it: such an alias is its user's. */
 export const volumeDevice = (volumeId: VolumeId): string => `vol-${volumeId}`;
 
+/** As many nics as an instance can have. */
+const NICS_MAX = 8;
+/** Slots of a machine that starts with one nic, as most do, and those that one with more has to spare. */
+const LEAST_PORTS = 4;
+const SPARE_PORTS = 2;
+
+/** Slots for nics of a machine that starts with so many. Each is a PCI Express port, which firmware and guest look at when they boot (ADR 37). */
+export const nicPortsFor = (nics: number): number =>
+  Math.min(NICS_MAX, Math.max(LEAST_PORTS, nics + SPARE_PORTS));
+
+/** What QEMU calls a nic's device. libvirt puts `ua-` before it: such an alias is its user's. */
+export const nicDevice = (nicId: NicId): string => `nic-${nicId}`;
+
 export interface MachineNic {
+  readonly id: NicId;
   readonly mac: string;
   /** Tap that exists already and that libvirt must not create, configure or delete. */
   readonly tap: string;
+  /** Number of its slot, the same for as long as it is plugged in; null where it is in none that can be told. */
+  readonly port: number | null;
 }
 
 /**

@@ -37,10 +37,17 @@ export const parsed = (domainXml: string): DomainDocument =>
   new DOMParser({ onError: () => undefined }).parseFromString(domainXml, 'text/xml');
 
 /** The element of the disk with this alias, as text; null when the domain has none. */
-export function readDisk(domainXml: string, alias: string): string | null {
-  for (const disk of parsed(domainXml).getElementsByTagName('disk'))
-    for (const name of disk.getElementsByTagName('alias'))
-      if (name.getAttribute('name') === alias) return new XMLSerializer().serializeToString(disk);
+export const readDisk = (domainXml: string, alias: string): string | null =>
+  readDevice(domainXml, 'disk', alias);
+
+/** The same of a nic. */
+export const readNic = (domainXml: string, alias: string): string | null =>
+  readDevice(domainXml, 'interface', alias);
+
+function readDevice(domainXml: string, tag: string, alias: string): string | null {
+  for (const device of parsed(domainXml).getElementsByTagName(tag))
+    for (const name of device.getElementsByTagName('alias'))
+      if (name.getAttribute('name') === alias) return new XMLSerializer().serializeToString(device);
   return null;
 }
 

@@ -69,7 +69,12 @@ export class MicrovmPreparation implements MachinePreparation {
     const boot = await this.boot.ensure();
     const root = await this.#root(image, signal);
     for (const network of spec.networks) await this.options.network.ensure(network);
-    const nics = await tapsFor(spec, account, this.options.network);
+    const nics = await tapsFor(
+      spec,
+      spec.nics.map((nic) => ({ ...nic, port: null })),
+      account,
+      this.options.network,
+    );
     await faultPoint('microvm.nics.attached', spec.instanceId);
     const path = await this.#layer(spec, boot, signal);
     await this.disks.grow(spec.rootVolume.id, spec.rootVolume.sizeMiB);
@@ -98,6 +103,7 @@ export class MicrovmPreparation implements MachinePreparation {
       volumes: [],
       seedPath: null,
       nics,
+      nicPorts: 0,
       display: null,
       watchdog: null,
       serialLog: await this.logs.prepare(spec),

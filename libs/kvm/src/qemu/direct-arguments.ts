@@ -1,7 +1,6 @@
 import type { DirectBoot, MachineSpec } from '../machine/machine-spec.js';
 import {
   fileNode,
-  nicArguments,
   qmpChardev,
   ROOT_NODE,
   rootNodes,
@@ -9,6 +8,7 @@ import {
   SERIAL_CHARDEV,
   type ProcessPlaces,
 } from './machine-parts.js';
+import { nicArguments } from './nic-devices.js';
 import { option } from './options.js';
 
 /**

@@ -18,7 +18,6 @@ import {
 import { directArguments } from './direct-arguments.js';
 import {
   fileNode,
-  nicArguments,
   qmpChardev,
   rootNodes,
   beginning,
@@ -28,6 +27,7 @@ import {
   type ProcessPlaces,
 } from './machine-parts.js';
 import { option } from './options.js';
+import { nicArguments, nicPortArguments } from './nic-devices.js';
 import { volumeArguments } from './volume-devices.js';
 
 /**
@@ -69,6 +69,7 @@ export function machineArguments(spec: MachineSpec, places: ProcessPlaces): stri
     ...firmware(spec.firmware),
     ...rootDisk(spec),
     ...seedDisk(spec.seedPath),
+    ...nicPortArguments(spec.nicPorts),
     ...spec.nics.flatMap((nic, i) => nicArguments(nic, i, places.tapDescriptors[i])),
     ...serial(spec.serialLog),
     ...agent(places.agentSocket),

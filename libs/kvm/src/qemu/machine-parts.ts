@@ -1,4 +1,4 @@
-import type { MachineNic, MachineSpec } from '../machine/machine-spec.js';
+import type { MachineSpec } from '../machine/machine-spec.js';
 import { option } from './options.js';
 
 /* What every machine's command line has in common, whatever it boots. */
@@ -77,13 +77,4 @@ export function fileNode(
   more: Readonly<Record<string, string | boolean>>,
 ): [string, string] {
   return option('-blockdev', 'file', { 'node-name': name, filename, aio: 'threads', ...more });
-}
-
-export function nicArguments(nic: MachineNic, index: number, descriptor: number | undefined): string[] {
-  if (descriptor === undefined) throw new Error(`nic ${nic.mac} has no tap descriptor`);
-  return [
-    ...option('-netdev', 'tap', { id: `net${index}`, fd: descriptor }),
-    // No option ROM: the root disk boots, and a network ROM costs start time.
-    ...option('-device', 'virtio-net-pci', { netdev: `net${index}`, mac: nic.mac, romfile: '' }),
-  ];
 }

@@ -1,4 +1,4 @@
-import type { InstanceId } from '@berth/model';
+import type { InstanceId, NicId } from '@berth/model';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { MachineSpec } from '../machine/machine-spec.js';
@@ -13,6 +13,7 @@ function read(text: string): string[] {
     .map((value) => value.replaceAll('\0', ','));
 }
 
+const NIC_ID = '11111111-2222-4333-8444-555555555555' as NicId;
 const carried = (value: string): boolean => !value.includes('\0') && !/\p{Surrogate}/u.test(value);
 const anyText = fc.oneof(
   fc.string({ unit: 'binary' }),
@@ -35,7 +36,8 @@ const spec: MachineSpec = {
   scsi: true,
   volumes: [],
   seedPath: '/s/seed.iso',
-  nics: [{ mac: '52:54:00:01:02:03', tap: 'bt-1' }],
+  nics: [{ id: NIC_ID, mac: '52:54:00:01:02:03', tap: 'bt-1', port: 0 }],
+  nicPorts: 4,
   display: '/r/vnc',
   watchdog: null,
   firmware: null,
@@ -140,6 +142,31 @@ describe("a machine's arguments", () => {
     expect(text).toMatch(
       /-device virtio-mem-pci,id=plug,memdev=plug-memory,requested-size=32M,block-size=2M(?!.*-pci)/,
     );
+  });
+
+  it('have each nic in a port, beyond what QEMU gives away, and as before in none where there are none', () => {
+    const devices = (changes: Partial<MachineSpec>): string[] => {
+      const args = machineArguments({ ...spec, ...changes }, places);
+      return args.filter((_arg, i) => args[i - 1] === '-device' || args[i - 1] === '-netdev');
+    };
+    const now = devices({});
+    expect(now.filter((one) => one.startsWith('pcie-root-port'))).toEqual(
+      [0, 1, 2, 3].map(
+        (n) => `pcie-root-port,id=nic-port-${n},bus=pcie.0,addr=0x10.${n},multifunction=on,chassis=${n + 1}`,
+      ),
+    );
+    expect(now).toContain(`tap,id=net-${NIC_ID},fd=3`);
+    const nic = now.find((one) => one.includes('virtio-net-pci'));
+    expect(nic).toBe(
+      `driver=virtio-net-pci,id=nic-${NIC_ID},bus=nic-port-0,netdev=net-${NIC_ID},mac=52:54:00:01:02:03,romfile=`,
+    );
+    const before = devices({
+      nicPorts: 0,
+      nics: [{ id: NIC_ID, mac: '52:54:00:01:02:03', tap: 'bt-1', port: null }],
+    });
+    expect(before).toContain('tap,id=net0,fd=3');
+    expect(before).toContain('virtio-net-pci,netdev=net0,mac=52:54:00:01:02:03,romfile=');
+    expect(before.join(' ')).not.toMatch(/root-port|nic-/);
   });
 
   it('take KVM with the host processor only when told', () => {

@@ -15,7 +15,7 @@ import {
   run,
   signalProcess,
 } from '@berth/linux';
-import type { VolumeId, VolumeLimits } from '@berth/model';
+import type { NicId, VolumeId, VolumeLimits } from '@berth/model';
 import {
   RuntimeError,
   type EnforcedLimits,
@@ -25,6 +25,7 @@ import {
   KeyedLock,
 } from '@berth/runtime';
 import type { AttachedVolume, PluggedVolume } from '../driver/attached-disks.js';
+import type { AttachedNic } from '../driver/attached-nics.js';
 import { displaySocket } from '../driver/display-socket.js';
 import { vncSocket } from '../driver/epoch-files.js';
 import { StartRefused, type MachineDriver, type MachineListener } from '../driver/machine-driver.js';
@@ -35,7 +36,12 @@ import { ownGroups } from '../driver/own-groups.js';
 import type { Account } from '../driver/qemu-account.js';
 import { serialInput, type SerialPort, serialSwap } from '../driver/serial-input.js';
 import { callBounds, guard } from '../driver/step-bounds.js';
-import { PLUG_DEVICE, type MachineSpec, type MachineVolume } from '../machine/machine-spec.js';
+import {
+  PLUG_DEVICE,
+  type MachineNic,
+  type MachineSpec,
+  type MachineVolume,
+} from '../machine/machine-spec.js';
 import type { QgaTransport } from '../qga/transport.js';
 import type { QmpClient } from '../qmp/client.js';
 import { QmpTransportError, type ExecuteOptions } from '../qmp/commands.js';
@@ -43,6 +49,7 @@ import { AgentSocket } from './agent-socket.js';
 import { Attention } from './attention.js';
 import { machineArguments } from './machine-arguments.js';
 import { ROOT_NODE, SERIAL_CHARDEV } from './machine-parts.js';
+import { dropNetdev, plugNic, unplugNic } from './nic-devices.js';
 import { dropNodes, plug, throttle, unplug, volumeNode } from './volume-devices.js';
 import { endProcess, launchQemu, type QemuChild } from './process.js';
 import { QmpSessions } from './qmp-sessions.js';
@@ -298,6 +305,22 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
 
   async detached(machine: QemuMachine, { volumeId }: AttachedVolume, ctx: StepContext): Promise<void> {
     await dropNodes(await this.monitor(machine), volumeId, callBounds(ctx));
+  }
+
+  async plugNic(
+    machine: QemuMachine,
+    nic: MachineNic & { readonly port: number },
+    ctx: StepContext,
+  ): Promise<void> {
+    await plugNic(await this.monitor(machine), nic, callBounds(ctx));
+  }
+
+  async unplugNic(machine: QemuMachine, { nicId }: AttachedNic, ctx: StepContext): Promise<void> {
+    await unplugNic(await this.monitor(machine), nicId, callBounds(ctx));
+  }
+
+  async nicUnplugged(machine: QemuMachine, nicId: NicId, ctx: StepContext): Promise<void> {
+    await dropNetdev(await this.monitor(machine), nicId, callBounds(ctx));
   }
 
   async resize(

@@ -116,6 +116,8 @@ describe('a machine in a QEMU of our own', () => {
         return Promise.resolve({ ifname: tap });
       },
       detach: () => run('ip', ['link', 'del', tap]),
+      silence: () => Promise.resolve(),
+      detachNic: () => Promise.resolve(),
       inventory: () => Promise.resolve([]),
       release: () => Promise.resolve(),
     };

@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events';
 import type { Duplex } from 'node:stream';
+import { sendDescriptor } from '@berth/linux';
 import { QmpTransportError, type ExecuteOptions, type QmpCall, type QmpExecutor } from './commands.js';
 import { LineDecoder, parseMessage, type QmpEvent, type QmpMessage } from './messages.js';
 import type { QmpCommands } from './schema.gen.js';
@@ -71,8 +72,26 @@ export class QmpClient extends EventEmitter<QmpClientEvents> implements QmpExecu
     return this.raw(command, args, options) as Promise<QmpCommands[C]['result']>;
   }
 
+  /**
+   * A command that comes with a copy of a descriptor, over a Unix socket. @throws QmpTransportError where what was said
+   * before is still on its way
+   */
+  async hand<C extends keyof QmpCommands>(
+    command: C,
+    args: QmpCommands[C]['args'],
+    descriptor: number,
+    options: ExecuteOptions = {},
+  ): Promise<QmpCommands[C]['result']> {
+    return (await this.raw(command, args as object, options, descriptor)) as QmpCommands[C]['result'];
+  }
+
   /** A command by name; prefer {@link execute}. */
-  raw(command: string, args?: object, options: ExecuteOptions = {}): Promise<unknown> {
+  raw(
+    command: string,
+    args?: object,
+    options: ExecuteOptions = {},
+    descriptor: number | null = null,
+  ): Promise<unknown> {
     return new Promise((resolve, reject) => {
       if (this.#closed !== null) {
         reject(this.#closed);
@@ -98,8 +117,23 @@ export class QmpClient extends EventEmitter<QmpClientEvents> implements QmpExecu
         return;
       }
       options.signal?.addEventListener('abort', abort, { once: true });
-      this.stream.write(`${JSON.stringify({ execute: command, arguments: args, id })}\n`);
+      const line = `${JSON.stringify({ execute: command, arguments: args, id })}\n`;
+      if (descriptor === null) this.stream.write(line);
+      else this.#sendWith(descriptor, Buffer.from(line), settle);
     });
+  }
+
+  #sendWith(descriptor: number, line: Buffer, settle: (result: Error) => void): void {
+    const { _handle: handle } = this.stream as { readonly _handle?: { readonly fd?: number } | null };
+    const socket = handle?.fd ?? -1;
+    try {
+      if (socket < 0 || this.stream.writableLength > 0)
+        throw new Error('the QMP stream takes no descriptor now');
+      sendDescriptor(socket, line, descriptor);
+    } catch (cause) {
+      const message = `QMP: ${(cause as Error).message}`;
+      settle(new QmpTransportError('protocol', message, { cause }));
+    }
   }
 
   close(): void {

@@ -45,6 +45,9 @@ export interface QmpCommands {
   'blockdev-del': { args: BlockdevDelArguments; result: Record<string, never> };
   device_add: { args: DeviceAddArguments & Readonly<Record<string, unknown>>; result: Record<string, never> };
   device_del: { args: DeviceDelArguments; result: Record<string, never> };
+  netdev_add: { args: NetdevAddArguments; result: Record<string, never> };
+  netdev_del: { args: NetdevDelArguments; result: Record<string, never> };
+  getfd: { args: GetfdArguments; result: Record<string, never> };
   block_resize: { args: BlockResizeArguments; result: Record<string, never> };
   transaction: { args: TransactionArguments; result: Record<string, never> };
   'blockdev-snapshot-delete-internal-sync': {
@@ -54,11 +57,8 @@ export interface QmpCommands {
   block_set_io_throttle: { args: BlockSetIoThrottleArguments; result: Record<string, never> };
   'object-add': { args: ObjectAddArguments; result: Record<string, never> };
   'object-del': { args: ObjectDelArguments; result: Record<string, never> };
-  netdev_add: { args: NetdevAddArguments; result: Record<string, never> };
-  netdev_del: { args: NetdevDelArguments; result: Record<string, never> };
   'query-hotpluggable-cpus': { args: undefined; result: readonly QueryHotpluggableCpusResult[] };
   'query-pci': { args: undefined; result: readonly QueryPciResult[] };
-  getfd: { args: GetfdArguments; result: Record<string, never> };
   closefd: { args: ClosefdArguments; result: Record<string, never> };
   'blockdev-backup': { args: BlockdevBackupArguments; result: Record<string, never> };
   'blockdev-mirror': { args: BlockdevMirrorArguments; result: Record<string, never> };
@@ -451,6 +451,28 @@ export interface DeviceAddArguments {
 export interface DeviceDelArguments {
   readonly id: string;
 }
+export type NetdevAddArguments = { readonly id: string } & (
+  | ({ readonly type: 'nic' } & NetdevAddArgumentsNic)
+  | ({ readonly type: 'user' } & NetdevAddArgumentsUser)
+  | ({ readonly type: 'tap' } & NetdevAddArgumentsTap)
+  | ({ readonly type: 'l2tpv3' } & NetdevAddArgumentsL2tpv3)
+  | ({ readonly type: 'socket' } & NetdevAddArgumentsSocket)
+  | ({ readonly type: 'stream' } & NetdevAddArgumentsStream)
+  | ({ readonly type: 'dgram' } & NetdevAddArgumentsDgram)
+  | ({ readonly type: 'vde' } & NetdevAddArgumentsVde)
+  | ({ readonly type: 'bridge' } & NetdevAddArgumentsBridge)
+  | ({ readonly type: 'hubport' } & NetdevAddArgumentsHubport)
+  | ({ readonly type: 'netmap' } & NetdevAddArgumentsNetmap)
+  | ({ readonly type: 'vhost-user' } & NetdevAddArgumentsVhostUser)
+  | ({ readonly type: 'vhost-vdpa' } & NetdevAddArgumentsVhostVdpa)
+  | { readonly type: 'none' }
+);
+export interface NetdevDelArguments {
+  readonly id: string;
+}
+export interface GetfdArguments {
+  readonly fdname: string;
+}
 export interface BlockResizeArguments {
   readonly device?: string;
   readonly 'node-name'?: string;
@@ -546,25 +568,6 @@ export type ObjectAddArguments = { readonly id: string } & (
 export interface ObjectDelArguments {
   readonly id: string;
 }
-export type NetdevAddArguments = { readonly id: string } & (
-  | ({ readonly type: 'nic' } & NetdevAddArgumentsNic)
-  | ({ readonly type: 'user' } & NetdevAddArgumentsUser)
-  | ({ readonly type: 'tap' } & NetdevAddArgumentsTap)
-  | ({ readonly type: 'l2tpv3' } & NetdevAddArgumentsL2tpv3)
-  | ({ readonly type: 'socket' } & NetdevAddArgumentsSocket)
-  | ({ readonly type: 'stream' } & NetdevAddArgumentsStream)
-  | ({ readonly type: 'dgram' } & NetdevAddArgumentsDgram)
-  | ({ readonly type: 'vde' } & NetdevAddArgumentsVde)
-  | ({ readonly type: 'bridge' } & NetdevAddArgumentsBridge)
-  | ({ readonly type: 'hubport' } & NetdevAddArgumentsHubport)
-  | ({ readonly type: 'netmap' } & NetdevAddArgumentsNetmap)
-  | ({ readonly type: 'vhost-user' } & NetdevAddArgumentsVhostUser)
-  | ({ readonly type: 'vhost-vdpa' } & NetdevAddArgumentsVhostVdpa)
-  | { readonly type: 'none' }
-);
-export interface NetdevDelArguments {
-  readonly id: string;
-}
 export interface QueryHotpluggableCpusResult {
   readonly type: string;
   readonly 'vcpus-count': number;
@@ -574,9 +577,6 @@ export interface QueryHotpluggableCpusResult {
 export interface QueryPciResult {
   readonly bus: number;
   readonly devices: readonly QueryPciResultDevices[];
-}
-export interface GetfdArguments {
-  readonly fdname: string;
 }
 export interface ClosefdArguments {
   readonly fdname: string;
@@ -1349,6 +1349,115 @@ export interface BlockdevAddArgumentsCache {
   readonly direct?: boolean;
   readonly 'no-flush'?: boolean;
 }
+export interface NetdevAddArgumentsNic {
+  readonly netdev?: string;
+  readonly macaddr?: string;
+  readonly model?: string;
+  readonly addr?: string;
+  readonly vectors?: number;
+}
+export interface NetdevAddArgumentsUser {
+  readonly hostname?: string;
+  readonly restrict?: boolean;
+  readonly ipv4?: boolean;
+  readonly ipv6?: boolean;
+  readonly ip?: string;
+  readonly net?: string;
+  readonly host?: string;
+  readonly tftp?: string;
+  readonly bootfile?: string;
+  readonly dhcpstart?: string;
+  readonly dns?: string;
+  readonly dnssearch?: readonly QueryMigrateResultSocketAddressFd[];
+  readonly domainname?: string;
+  readonly 'ipv6-prefix'?: string;
+  readonly 'ipv6-prefixlen'?: number;
+  readonly 'ipv6-host'?: string;
+  readonly 'ipv6-dns'?: string;
+  readonly smb?: string;
+  readonly smbserver?: string;
+  readonly hostfwd?: readonly QueryMigrateResultSocketAddressFd[];
+  readonly guestfwd?: readonly QueryMigrateResultSocketAddressFd[];
+  readonly 'tftp-server-name'?: string;
+}
+export interface NetdevAddArgumentsTap {
+  readonly ifname?: string;
+  readonly fd?: string;
+  readonly fds?: string;
+  readonly script?: string;
+  readonly downscript?: string;
+  readonly br?: string;
+  readonly helper?: string;
+  readonly sndbuf?: number;
+  readonly vnet_hdr?: boolean;
+  readonly vhost?: boolean;
+  readonly vhostfd?: string;
+  readonly vhostfds?: string;
+  readonly vhostforce?: boolean;
+  readonly queues?: number;
+  readonly 'poll-us'?: number;
+}
+export interface NetdevAddArgumentsL2tpv3 {
+  readonly src: string;
+  readonly dst: string;
+  readonly srcport?: string;
+  readonly dstport?: string;
+  readonly ipv6?: boolean;
+  readonly udp?: boolean;
+  readonly cookie64?: boolean;
+  readonly counter?: boolean;
+  readonly pincounter?: boolean;
+  readonly txcookie?: number;
+  readonly rxcookie?: number;
+  readonly txsession: number;
+  readonly rxsession?: number;
+  readonly offset?: number;
+}
+export interface NetdevAddArgumentsSocket {
+  readonly fd?: string;
+  readonly listen?: string;
+  readonly connect?: string;
+  readonly mcast?: string;
+  readonly localaddr?: string;
+  readonly udp?: string;
+}
+export interface NetdevAddArgumentsStream {
+  readonly addr: QueryMigrateResultSocketAddress;
+  readonly server?: boolean;
+}
+export interface NetdevAddArgumentsDgram {
+  readonly local?: QueryMigrateResultSocketAddress;
+  readonly remote?: QueryMigrateResultSocketAddress;
+}
+export interface NetdevAddArgumentsVde {
+  readonly sock?: string;
+  readonly port?: number;
+  readonly group?: string;
+  readonly mode?: number;
+}
+export interface NetdevAddArgumentsBridge {
+  readonly br?: string;
+  readonly helper?: string;
+}
+export interface NetdevAddArgumentsHubport {
+  readonly hubid: number;
+  readonly netdev?: string;
+}
+export interface NetdevAddArgumentsNetmap {
+  readonly ifname: string;
+  readonly devname?: string;
+}
+export interface NetdevAddArgumentsVhostUser {
+  readonly chardev: string;
+  readonly vhostforce?: boolean;
+  readonly queues?: number;
+}
+export interface NetdevAddArgumentsVhostVdpa {
+  readonly vhostdev?: string;
+  readonly vhostfd?: string;
+  readonly queues?: number;
+  readonly 'x-svq'?: boolean;
+}
 export type TransactionArgumentsActions =
   | ({ readonly type: 'abort' } & TransactionArgumentsActionsAbort)
   | ({ readonly type: 'block-dirty-bitmap-add' } & TransactionArgumentsActionsBlockDirtyBitmapAdd)
@@ -1652,115 +1761,6 @@ export interface ObjectAddArgumentsXRemoteObject {
 export interface ObjectAddArgumentsXVfioUserServer {
   readonly socket: QueryMigrateResultSocketAddress;
   readonly device: string;
-}
-export interface NetdevAddArgumentsNic {
-  readonly netdev?: string;
-  readonly macaddr?: string;
-  readonly model?: string;
-  readonly addr?: string;
-  readonly vectors?: number;
-}
-export interface NetdevAddArgumentsUser {
-  readonly hostname?: string;
-  readonly restrict?: boolean;
-  readonly ipv4?: boolean;
-  readonly ipv6?: boolean;
-  readonly ip?: string;
-  readonly net?: string;
-  readonly host?: string;
-  readonly tftp?: string;
-  readonly bootfile?: string;
-  readonly dhcpstart?: string;
-  readonly dns?: string;
-  readonly dnssearch?: readonly QueryMigrateResultSocketAddressFd[];
-  readonly domainname?: string;
-  readonly 'ipv6-prefix'?: string;
-  readonly 'ipv6-prefixlen'?: number;
-  readonly 'ipv6-host'?: string;
-  readonly 'ipv6-dns'?: string;
-  readonly smb?: string;
-  readonly smbserver?: string;
-  readonly hostfwd?: readonly QueryMigrateResultSocketAddressFd[];
-  readonly guestfwd?: readonly QueryMigrateResultSocketAddressFd[];
-  readonly 'tftp-server-name'?: string;
-}
-export interface NetdevAddArgumentsTap {
-  readonly ifname?: string;
-  readonly fd?: string;
-  readonly fds?: string;
-  readonly script?: string;
-  readonly downscript?: string;
-  readonly br?: string;
-  readonly helper?: string;
-  readonly sndbuf?: number;
-  readonly vnet_hdr?: boolean;
-  readonly vhost?: boolean;
-  readonly vhostfd?: string;
-  readonly vhostfds?: string;
-  readonly vhostforce?: boolean;
-  readonly queues?: number;
-  readonly 'poll-us'?: number;
-}
-export interface NetdevAddArgumentsL2tpv3 {
-  readonly src: string;
-  readonly dst: string;
-  readonly srcport?: string;
-  readonly dstport?: string;
-  readonly ipv6?: boolean;
-  readonly udp?: boolean;
-  readonly cookie64?: boolean;
-  readonly counter?: boolean;
-  readonly pincounter?: boolean;
-  readonly txcookie?: number;
-  readonly rxcookie?: number;
-  readonly txsession: number;
-  readonly rxsession?: number;
-  readonly offset?: number;
-}
-export interface NetdevAddArgumentsSocket {
-  readonly fd?: string;
-  readonly listen?: string;
-  readonly connect?: string;
-  readonly mcast?: string;
-  readonly localaddr?: string;
-  readonly udp?: string;
-}
-export interface NetdevAddArgumentsStream {
-  readonly addr: QueryMigrateResultSocketAddress;
-  readonly server?: boolean;
-}
-export interface NetdevAddArgumentsDgram {
-  readonly local?: QueryMigrateResultSocketAddress;
-  readonly remote?: QueryMigrateResultSocketAddress;
-}
-export interface NetdevAddArgumentsVde {
-  readonly sock?: string;
-  readonly port?: number;
-  readonly group?: string;
-  readonly mode?: number;
-}
-export interface NetdevAddArgumentsBridge {
-  readonly br?: string;
-  readonly helper?: string;
-}
-export interface NetdevAddArgumentsHubport {
-  readonly hubid: number;
-  readonly netdev?: string;
-}
-export interface NetdevAddArgumentsNetmap {
-  readonly ifname: string;
-  readonly devname?: string;
-}
-export interface NetdevAddArgumentsVhostUser {
-  readonly chardev: string;
-  readonly vhostforce?: boolean;
-  readonly queues?: number;
-}
-export interface NetdevAddArgumentsVhostVdpa {
-  readonly vhostdev?: string;
-  readonly vhostfd?: string;
-  readonly queues?: number;
-  readonly 'x-svq'?: boolean;
 }
 export interface QueryPciResultDevices {
   readonly bus: number;

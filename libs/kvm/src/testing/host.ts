@@ -50,6 +50,8 @@ export class VmHost {
         ensure: () => Promise.resolve(),
         attachTap: () => Promise.reject(new Error('this host has no networks')),
         detach: () => Promise.resolve(),
+        silence: () => Promise.resolve(),
+        detachNic: () => Promise.resolve(),
         inventory: () => Promise.resolve([]),
         release: () => Promise.resolve(),
       },

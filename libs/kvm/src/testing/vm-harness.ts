@@ -1,5 +1,5 @@
 import { randomInt, randomUUID } from 'node:crypto';
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Netlink, run } from '@berth/linux';
@@ -119,7 +119,7 @@ export function vmHarness(host: DriverHost, around: VmSurroundings): Conformance
       await host.driverDebris(of);
     },
     exitsWith: () => [],
-    macs: (_key, pid) => Promise.resolve(macsOf(pid)),
+    macs: (key, pid) => macsOf(network, key, pid),
     volumes: () => host.volumes(),
     fullPool: () => {
       const volumes = new VolumePool({ dir: join(host.dir, 'volumes'), reserveMiB: 2 ** 30 });
@@ -142,8 +142,16 @@ export function vmHarness(host: DriverHost, around: VmSurroundings): Conformance
   };
 }
 
-/** From QEMU's command line, as `mac=…` or JSON. */
-function macsOf(pid: number | null): string[] {
-  const text = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
-  return [...text.matchAll(/"?mac"?[=:]"?((?:[0-9a-f]{2}:){5}[0-9a-f]{2})/g)].map((m) => m[1] ?? '');
+/** Of the taps that its QEMU has open, which the kernel tells of each descriptor (tun: `iff`). */
+async function macsOf(network: HostNetwork, key: WorkloadKey, pid: number | null): Promise<string[]> {
+  const taps = new Set<string>();
+  for (const descriptor of readdirSync(`/proc/${pid}/fdinfo`)) {
+    const tap = /^iff:\s*(\S+)$/m.exec(readFileSync(`/proc/${pid}/fdinfo/${descriptor}`, 'utf8'))?.[1];
+    if (tap !== undefined) taps.add(tap);
+  }
+  const { instanceId, epoch } = key;
+  const own = (await network.inventory()).filter(
+    (nic) => nic.instanceId === instanceId && nic.epoch === epoch && taps.has(nic.ifname),
+  );
+  return own.flatMap(({ addresses }) => addresses?.mac ?? []);
 }

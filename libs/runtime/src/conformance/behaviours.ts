@@ -6,6 +6,7 @@ import { epochs } from './epochs.js';
 import { guests } from './guests.js';
 import type { Behaviour } from './harness.js';
 import { living } from './living.js';
+import { nics } from './nics.js';
 import { preparing } from './preparing.js';
 import { recovery } from './recovery.js';
 import { resetting } from './resetting.js';
@@ -30,6 +31,7 @@ export const behaviours: readonly Behaviour[] = [
   ...watching,
   ...changing,
   ...volumes,
+  ...nics,
   ...snapshots,
   ...consoles,
   ...displays,
@@ -47,8 +49,9 @@ const ofFacet = {
   suspend: suspending,
   reset: resetting,
   watchdog: watching,
-  update: [...changing, ...volumes],
+  update: [...changing, ...volumes, ...nics],
   volumes,
+  nics,
   snapshots,
   guest: guests,
   display: displays,
@@ -61,6 +64,7 @@ export const ofWholeMachines = [
   'display',
   'suspend',
   'volumes',
+  'nics',
   'reset',
   'watchdog',
   'guest',
@@ -73,7 +77,8 @@ const lacking = (facet: Facet): Behaviour => ({
   run: async (h) => {
     const runtime = await h.runtime();
     // These have no member of their own.
-    if (facet !== 'watchdog' && facet !== 'volumes') assert.equal(runtime[facet], undefined);
+    if (facet !== 'watchdog' && facet !== 'volumes' && facet !== 'nics')
+      assert.equal(runtime[facet], undefined);
     assert.ok(!(await runtime.probe()).facets.includes(facet));
   },
 });

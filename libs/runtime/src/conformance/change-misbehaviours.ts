@@ -80,6 +80,28 @@ export const changeMisbehaviours: Readonly<Record<string, Twist>> = {
       await rt.start(spec, ctx);
     },
   }),
+  'a nic comes to a workload that runs, twice is once, and a later life of the agent sees it': (rt) => ({
+    update: (spec, ctx) => updated(rt, { ...spec, nics: spec.nics.slice(0, 1) }, ctx),
+  }),
+  'a nic that is to go is gone or is told to be there still, and the next start has what is asked for': (
+    rt,
+    host,
+  ) => ({
+    update: async (spec, ctx) => {
+      const w = of(host, spec);
+      const before = w?.macs;
+      const has = await updated(rt, spec, ctx);
+      if (w !== undefined && before !== undefined) w.macs = before;
+      return has;
+    },
+  }),
+  'what is suspended comes back with the nics it had, whatever is asked for by then': (rt, host) => ({
+    start: async (spec, ctx) => {
+      const w = of(host, spec);
+      if (w?.suspended === true) w.macs = spec.nics.map(({ mac }) => mac);
+      await rt.start(spec, ctx);
+    },
+  }),
   'what does not run cannot be changed': (rt, host) => ({
     update: async (spec, ctx) => (runs(host, spec) ? updated(rt, spec, ctx) : nothingOf(spec)),
   }),
