@@ -17,6 +17,7 @@ import { volumeClones } from './0024-volume-clones.js';
 import { volumeExports } from './0026-volume-exports.js';
 import { hostClock } from './0028-host-clock.js';
 import { liveNics } from './0029-live-nics.js';
+import { stopGrace } from './0032-stop-grace.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
 export interface Migration {
@@ -48,4 +49,5 @@ export const migrations: readonly Migration[] = [
   volumeExports,
   hostClock,
   liveNics,
+  stopGrace,
 ];

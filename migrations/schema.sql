@@ -285,11 +285,13 @@ CREATE TABLE public.instances (
     rebuild_image_id uuid,
     snapshots_seen_to timestamp with time zone,
     snapshots_failure jsonb,
+    stop_grace_seconds integer,
     CONSTRAINT instances_check CHECK ((owner_epoch <= epoch_high)),
     CONSTRAINT instances_check1 CHECK (((state <> 'deleting'::text) OR (deleting_since IS NOT NULL))),
     CONSTRAINT instances_desired_check CHECK ((desired = ANY (ARRAY['running'::text, 'stopped'::text, 'paused'::text, 'suspended'::text]))),
     CONSTRAINT instances_isolation_check CHECK ((isolation = ANY (ARRAY['vm'::text, 'microvm'::text, 'container'::text]))),
-    CONSTRAINT instances_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'running'::text, 'paused'::text, 'suspended'::text, 'stopped'::text, 'unknown'::text, 'error'::text, 'provisioning'::text, 'starting'::text, 'stopping'::text, 'pausing'::text, 'resuming'::text, 'suspending'::text, 'migrating'::text, 'restoring'::text, 'deleting'::text])))
+    CONSTRAINT instances_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'running'::text, 'paused'::text, 'suspended'::text, 'stopped'::text, 'unknown'::text, 'error'::text, 'provisioning'::text, 'starting'::text, 'stopping'::text, 'pausing'::text, 'resuming'::text, 'suspending'::text, 'migrating'::text, 'restoring'::text, 'deleting'::text]))),
+    CONSTRAINT instances_stop_grace_seconds_check CHECK (((stop_grace_seconds >= 0) AND (stop_grace_seconds <= 3600)))
 );
 
 --

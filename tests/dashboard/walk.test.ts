@@ -68,6 +68,12 @@ test('an instance is created, watched, read, stopped and deleted without a reloa
 
   await page.getByRole('button', { name: 'Stop' }).click();
   await state(page, 'stopping').waitFor();
+  await page.getByRole('button', { name: 'Force stop' }).click();
+  const force = page.getByRole('dialog', { name: 'Force ledger to stop?' });
+  await force.getByLabel('Type ledger to confirm').fill('ledger');
+  faults.push(...(await accessFaults(page)));
+  await force.getByRole('button', { name: 'Force stop' }).click();
+  await force.waitFor({ state: 'detached' });
   await stage.api.settle();
   await state(page, 'stopped').waitFor();
   await revert.click();

@@ -226,6 +226,35 @@ describe('kill -9 of a workload', () => {
   });
 });
 
+describe('guests that heed no stop', () => {
+  const names = ['s-libvirt', 's-qemu', 's-oci'];
+
+  it('are forced when that is asked for while they are being stopped, whoever died meanwhile', async () => {
+    const disk = join(berth.root, 'stubborn.img');
+    writeFileSync(disk, bootDisk('stubborn'));
+    await berth.image('stubborn', 'disk', disk);
+    const patient = { stopGraceSeconds: 3600 };
+    const vm = (driver: string): object => ({ ...machine('never', driver), image: 'stubborn', ...patient });
+    const process = { command: ['/bin/sleep'], args: ['3600'] };
+    await berth.create('s-libvirt', vm('libvirt'));
+    await berth.create('s-qemu', vm('qemu'));
+    await berth.create('s-oci', { ...container('never'), process, ...patient });
+    await Promise.all(names.map((name) => berth.state(name, 'running', patience(60_000))));
+    for (const name of names) await berth.ok('POST', `${berth.instances}/${name}/actions/stop`, {});
+    await Promise.all(names.map((name) => berth.state(name, 'stopping')));
+    await victims.killAndWait(fleet.parts('agent'));
+    for (const name of names) {
+      expect((await berth.get(name)).status.state).toBe('stopping');
+      await berth.ok('POST', `${berth.instances}/${name}/actions/stop?graceSeconds=0`, {});
+    }
+    for (const name of names) {
+      const { status } = await berth.state(name, 'stopped', patience(60_000));
+      expect(status.lastExit?.reason).toBe('killed');
+      await berth.delete(name);
+    }
+  });
+});
+
 describe('wishes while the agents are dead', () => {
   it('stop, start, restart, create and delete are carried out once when they are back', async () => {
     await berth.act('c-wishes', 'stop');

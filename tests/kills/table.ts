@@ -23,6 +23,8 @@ const kept = new URL('../../.berth/', import.meta.url).pathname;
 const SLOTS = 8;
 /** The same of guests that heed no stop: each costs a time of grace. */
 const STUBBORN_SLOTS = 2;
+/** Seconds, so that they are asked before they are forced. */
+const STUBBORN_GRACE = 5;
 const numbers: Readonly<Record<RuntimeName, number>> = { libvirt: 2, qemu: 3, oci: 4 };
 
 let berth: Berth;
@@ -42,6 +44,7 @@ async function spec(
   const common = {
     image: await images.name(runtime, kind),
     restart: { policy: 'always', backoffSeconds: 1, maxBackoffSeconds: 2 },
+    ...(kind === 'stubborn' ? { stopGraceSeconds: STUBBORN_GRACE } : {}),
     placement: { selector: { runs: runtime, ...labels } },
   };
   if (runtime === 'oci')

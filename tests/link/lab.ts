@@ -201,11 +201,11 @@ export class Api {
     return this.store.instanceGet(await this.project(), name);
   }
 
-  async act(name: string, verb: 'start' | 'stop' | 'restart'): Promise<Operation> {
+  async act(name: string, verb: 'start' | 'stop' | 'restart', graceSeconds?: number): Promise<Operation> {
     const change = await this.store.instanceAct(ctx, {
       projectId: await this.project(),
-      name,
-      verb,
+      ...{ name, verb },
+      ...(graceSeconds === undefined ? {} : { graceSeconds }),
       deadlineSeconds: 60,
     });
     for (const host of change.hosts) this.door.wake(host);
@@ -213,10 +213,11 @@ export class Api {
     return change.operation;
   }
 
-  async remove(name: string): Promise<void> {
+  async remove(name: string, graceSeconds?: number): Promise<void> {
     const del = await this.store.instanceDelete(ctx, {
       projectId: await this.project(),
       name,
+      ...(graceSeconds === undefined ? {} : { graceSeconds }),
       deadlineSeconds: 60,
     });
     for (const host of del.hosts) this.door.wake(host);

@@ -57,6 +57,36 @@ describe('an instance over the link', () => {
     expect(host.machine.state.disks).toEqual({});
   });
 
+  it('gets the newest time of grace that is asked for, also while it is being stopped', async () => {
+    host.start(api.door.port, await api.joinToken());
+    const stubborn = { process: { args: ['sim:stubborn'] }, stopGraceSeconds: 3600 };
+    for (const name of ['stopped', 'again', 'removed']) {
+      await api.create(name, stubborn);
+      await api.untilState(name, 'running');
+    }
+    await api.act('stopped', 'stop');
+    await api.act('again', 'restart', 1800);
+    await api.remove('removed');
+    await api.untilState('stopped', 'stopping');
+    await api.untilState('again', 'stopping');
+    const asked = await api.act('stopped', 'stop', 0);
+    expect((await api.untilState('stopped', 'stopped'))?.status.lastExit?.reason).toBe('killed');
+    expect((await api.store.operationGet(await api.project(), asked.id))?.state).toBe('succeeded');
+    await api.act('again', 'restart', 0);
+    await until(
+      () => api.get('again'),
+      (i) => i?.status.state === 'running' && (i.status.epoch ?? 0) > 1,
+      'it runs again',
+    );
+    // A second delete joins the first, and hurries it.
+    await api.remove('removed', 0);
+    await until(
+      () => api.get('removed'),
+      (i) => i === null,
+      'it is gone',
+    );
+  });
+
   it('has its exports read over the link from any byte; what cannot be read is told clearly', async () => {
     host.start(api.door.port, await api.joinToken());
     await until(

@@ -1,5 +1,6 @@
-import type { BerthError } from '@berth/model';
+import type { BerthError, Operation } from '@berth/model';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { renderList } from '../../apps/api/src/dispatch/render.js';
 import type { ThrowawayPostgres } from '../support/postgres.js';
 import { startPostgres } from '../support/postgres.js';
 import type { TestHost, World } from './fixture.js';
@@ -169,6 +170,46 @@ describe('the way from pending to running and back', () => {
     });
     expect(wrong).toMatchObject({ outcome: 'stale', reason: expect.stringMatching(/volume/) });
     expect(await place(w, { id }, host)).toBe(2);
+  });
+
+  test('a stop gives the guest what the newest request says, else its spec, else what is usual', async () => {
+    const own = await running('a', { stopGraceSeconds: 7 });
+    await running('b');
+    const offered = async (name: string) => {
+      const list = await w.store.assignmentsOffer(host.id);
+      const all = list === null ? [] : renderList(list, host.session).assignments;
+      return all.find(({ workload }) => workload.name === name)?.stopGraceSeconds;
+    };
+    expect([await offered('a'), await offered('b')]).toEqual([7, 10]);
+    const ask = (verb: 'start' | 'stop' | 'restart', graceSeconds?: number) =>
+      w.store.instanceAct(ctx, {
+        ...{ projectId: w.projectId, name: 'a', verb, deadlineSeconds: 60 },
+        ...(graceSeconds === undefined ? {} : { graceSeconds }),
+      });
+    const seconds = ({ operation: o }: { operation: Operation }) =>
+      (Date.parse(o.deadline ?? '') - Date.parse(o.createdAt)) / 1000;
+    const long = await ask('stop', 310);
+    expect(await offered('a')).toBe(310);
+    // Deadlines have room for the usual ten.
+    expect(seconds(long)).toBe(360);
+    const hurried = await ask('stop', 0);
+    expect(await offered('a')).toBe(0);
+    expect(seconds(hurried)).toBe(60);
+    expect((await operation(long.operation.id))?.state).toBe('superseded');
+    await ask('stop');
+    expect(await offered('a')).toBe(7);
+    await report(w, host, { instance: { id: own.id }, epoch: own.epoch, phase: 'ended' });
+    await ask('start');
+    await place(w, { id: own.id }, host);
+    await ask('restart', 3600);
+    expect(await offered('a')).toBe(3600);
+
+    await remove('b');
+    const again = await w.store.instanceDelete(ctx, {
+      ...{ projectId: w.projectId, name: 'b', deadlineSeconds: 60, graceSeconds: 0 },
+    });
+    expect(again).toMatchObject({ gone: false, hosts: [host.id], operation: { state: 'running' } });
+    expect(await offered('b')).toBe(0);
   });
 
   test('restart ends the old epoch first, then waits for a new one', async () => {

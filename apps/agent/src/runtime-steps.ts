@@ -25,11 +25,18 @@ const exitWordMs = 500;
 /** Carries out one step of one placement at a time, each with a deadline. The only caller of the runtime for it. */
 export class RuntimeSteps {
   private running: AbortController | null = null;
+  /** Seconds that the newest stop was begun with. */
+  private grace: number | null = null;
 
   constructor(
     private readonly facts: PlacementFacts,
     private readonly ports: WorkerPorts,
   ) {}
+
+  /** The newest stop gave its guest another time of grace than is wanted now. */
+  get otherGrace(): boolean {
+    return this.grace !== null && this.grace !== this.facts.record.assignment.stopGraceSeconds;
+  }
 
   /** Gives up the step under way, if there is one. */
   abandon(reason: Error): void {
@@ -39,8 +46,8 @@ export class RuntimeSteps {
   /** `pointless` may abandon the step before its first act. @throws RuntimeError, or whatever kept the step from its end */
   async perform(kind: RuntimeAction, pointless: () => void): Promise<void> {
     const { clock } = this.ports;
-    const grace = kind === 'stop' ? this.facts.record.assignment.stopGraceSeconds * 1000 : 0;
-    const allowed = this.limitMs(kind) + grace;
+    this.grace = kind === 'stop' ? this.facts.record.assignment.stopGraceSeconds : null;
+    const allowed = this.limitMs(kind) + (this.grace ?? 0) * 1000;
     const abort = new AbortController();
     const timer = new AbortController();
     this.running = abort;
@@ -96,7 +103,7 @@ export class RuntimeSteps {
         facts.suspended();
         return;
       case 'stop':
-        await this.runtime().stop(facts.key, facts.record.assignment.stopGraceSeconds, ctx);
+        await this.runtime().stop(facts.key, this.grace ?? 0, ctx);
         facts.power = 'off';
         return facts.exitSeen(exitWordMs);
       case 'remove':

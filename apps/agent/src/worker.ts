@@ -230,6 +230,9 @@ export class Worker implements Predecessor {
     const upward = ['fetchImage', 'prepare', 'start', 'resume', 'pause', 'suspend'].includes(this.action);
     if (upward && this.pointless())
       this.steps.abandon(new RuntimeError('deadline', 'it is no longer wanted'));
+    // It begins anew, with the other.
+    if (this.action === 'stop' && this.steps.otherGrace)
+      this.steps.abandon(new RuntimeError('deadline', 'it is given another time of grace'));
   }
 
   private failed(kind: Action['kind'], error: unknown): void {
@@ -239,6 +242,7 @@ export class Worker implements Predecessor {
       if (kind === 'start' && this.record.exit === null) facts.noteStarted('running');
       return;
     }
+    if (kind === 'stop' && this.steps.otherGrace) return;
     const { code } = failureOf(error);
     this.ports.log.warn({ ...this.key, action: kind, code, err: error }, 'a step failed');
     if (code === 'imageMissing') facts.imagePresent = false;

@@ -1588,6 +1588,7 @@ export interface components {
           /** @default 0 */
           offsetMinutes?: number;
         };
+        stopGraceSeconds?: number;
         tpm?: boolean;
         usbTablet?: boolean;
         userData?: string;
@@ -2158,6 +2159,7 @@ export interface components {
           /** @default 0 */
           offsetMinutes: number;
         };
+        stopGraceSeconds?: number;
         tpm?: boolean;
         usbTablet?: boolean;
         userData?: string;
@@ -2412,6 +2414,7 @@ export interface components {
           /** @default 0 */
           offsetMinutes?: number;
         };
+        stopGraceSeconds?: number;
         tpm?: boolean;
         usbTablet?: boolean;
         userData?: string;
@@ -2594,6 +2597,7 @@ export interface components {
           /** @default 0 */
           offsetMinutes: number;
         };
+        stopGraceSeconds?: number;
         tpm?: boolean;
         usbTablet?: boolean;
         userData?: string;
@@ -2750,6 +2754,7 @@ export interface components {
           /** @default 0 */
           offsetMinutes?: number;
         };
+        stopGraceSeconds?: number;
         tpm?: boolean;
         usbTablet?: boolean;
         userData?: string;
@@ -4354,6 +4359,8 @@ export interface operations {
   instancesDelete: {
     parameters: {
       query?: {
+        /** @description How long the guest gets to end by itself before it is ended by force, also when it is being stopped already; 0 forces it at once. As its spec says when absent */
+        graceSeconds?: number;
         /** @description Hold the answer until the operation is finished, at most this many seconds */
         wait?: number;
       };
@@ -4388,6 +4395,8 @@ export interface operations {
   instancesAct: {
     parameters: {
       query?: {
+        /** @description How long the guest gets to end by itself before it is ended by force, also when it is being stopped already; 0 forces it at once. As its spec says when absent */
+        graceSeconds?: number;
         /** @description Hold the answer until the operation is finished, at most this many seconds */
         wait?: number;
       };

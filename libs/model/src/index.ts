@@ -4,6 +4,7 @@ export * from './conditions.js';
 export * from './cloud-init.js';
 export * from './sizes.js';
 export * from './spec-change.js';
+export * from './stop-grace.js';
 export * from './state.js';
 export * from './error-codes.js';
 export * from './disk-source.js';

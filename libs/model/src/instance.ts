@@ -19,6 +19,7 @@ import { NicLimits } from './network.js';
 import { PublishedPort, portsOf, portText } from './published-port.js';
 import { bookedBy, sizesOf } from './sizes.js';
 import { SnapshotSchedule } from './snapshot.js';
+import { StopGrace } from './stop-grace.js';
 import { VolumeMount } from './volume.js';
 
 export const Isolation = z.enum(['vm', 'microvm', 'container']);
@@ -177,6 +178,11 @@ export const InstanceSpec = z
     watchdog: z.strictObject({ action: WatchdogAction }).optional(),
     /** Snapshots by schedule (vm). A change takes effect at once. */
     snapshots: SnapshotSchedule.optional(),
+    /**
+     * Seconds that the guest gets to end by itself when it is stopped, restarted or deleted, before it is ended by force; 0 forces
+     * it at once. 30 for a VM, which shuts its system down, and 10 for others when absent. A change takes effect at the next stop.
+     */
+    stopGraceSeconds: StopGrace.optional(),
     restart: RestartPolicy.default({ policy: 'never', backoffSeconds: 1, maxBackoffSeconds: 300 }),
     placement: PlacementSpec.default({ selector: {}, accel: 'any', driver: 'any', arch: 'x86_64' }),
     desired: Desired.default('running'),

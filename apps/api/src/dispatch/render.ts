@@ -1,10 +1,7 @@
 import { protocol } from '@berth/link';
 import type { Assignment, AssignmentList as ListMessage, SnapshotOrder, Tombstone } from '@berth/link';
-import { sizesOf } from '@berth/model';
+import { sizesOf, stopGraceOf } from '@berth/model';
 import type { AssignmentList, AssignmentRow, SnapshotOrderRow, TombstoneRow } from '../store/store.js';
-
-/** Seconds a guest gets to end by itself: a machine shuts its system down, a process only handles a signal. */
-const graceSeconds = { vm: 30, microvm: 10, container: 10 } as const;
 
 /** The store's list as the link carries it. */
 export function renderList(list: AssignmentList, session: number): ListMessage {
@@ -30,7 +27,7 @@ function renderAssignment(row: AssignmentRow): Assignment {
     epoch: row.epoch,
     revision: row.generation,
     wanted: row.wanted,
-    stopGraceSeconds: graceSeconds[spec.isolation],
+    stopGraceSeconds: row.stopGraceSeconds ?? stopGraceOf(spec),
     workload: {
       instanceId: row.instanceId,
       epoch: row.epoch,

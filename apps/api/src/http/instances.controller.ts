@@ -1,4 +1,5 @@
 import {
+  BerthError,
   ChangePreview,
   Instance,
   InstanceCreate,
@@ -21,7 +22,7 @@ import { ifMatchOf, setEtag } from './etag.js';
 import { Asking, type Caller } from './gate.js';
 import { Accepted, accepted } from './operation-wait.js';
 import { addressName, found, instanceOf, projectOf } from './project-scope.js';
-import { flag, LabelSelector, labelsOf, listOf, Page, Wait } from './query.js';
+import { flag, LabelSelector, labelsOf, listOf, Page, StopQuery, Wait } from './query.js';
 
 const InstanceUpdate = z
   .strictObject({ spec: InstanceSpec, labels: Labels.optional().describe('Kept as they are when absent') })
@@ -158,17 +159,21 @@ export class InstancesController {
     @Param('name') name: string,
     @Param('verb') verb: string,
     @Headers('if-match') ifMatch: string | undefined,
-    @Query({ schema: Wait }) query: Wait,
+    @Query({ schema: StopQuery }) { graceSeconds, ...query }: StopQuery,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<Accepted> {
     if (!isVerb(verb)) throw missing('action', verb);
+    if (graceSeconds !== undefined && verb !== 'stop' && verb !== 'restart') throw graceRefused(verb);
     const target = await this.target(asking, project, name, ifMatch);
     const stored = await this.deps.store.instanceGet(target.projectId, name);
     const instance = found('instance', name, stored);
     const change =
       verb === 'resume' && isHeld(instance)
         ? await letGo(this.deps, asking.context, { ...target, instance })
-        : await requests.instanceAct(this.deps, asking.context, target, instance, verb);
+        : await requests.instanceAct(this.deps, asking.context, target, {
+            ...{ instance, verb },
+            ...given({ graceSeconds }),
+          });
     return accepted(this.deps, reply, change, { seconds: query.wait ?? 0, gone: asking.gone });
   }
 
@@ -203,10 +208,10 @@ export class InstancesController {
     @Param('project') project: string,
     @Param('name') name: string,
     @Headers('if-match') ifMatch: string | undefined,
-    @Query({ schema: Wait }) query: Wait,
+    @Query({ schema: StopQuery }) { graceSeconds, ...query }: StopQuery,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<Accepted> {
-    const target = await this.target(asking, project, name, ifMatch);
+    const target = { ...(await this.target(asking, project, name, ifMatch)), ...given({ graceSeconds }) };
     const { operation, gone } = await requests.instanceDelete(this.deps, asking.context, target);
     const instance = gone ? null : await this.deps.store.instanceGet(target.projectId, name);
     const change = { operation, instance };
@@ -227,6 +232,20 @@ export class InstancesController {
 function isVerb(verb: string): verb is Verb {
   return verbs.has(verb);
 }
+
+/** Nothing is stopped by other verbs. */
+const graceRefused = (verb: Verb): BerthError =>
+  new BerthError('invalid', `There is no time of grace in "${verb}".`, {
+    remedy: 'Leave out graceSeconds; stop, restart and delete have it.',
+    errors: [
+      {
+        path: 'query/graceSeconds',
+        code: 'invalid',
+        message: `is for stop and restart, not for ${verb}`,
+        remedy: 'Leave it out.',
+      },
+    ],
+  });
 
 /** Without the fields that were not sent. */
 function given<T extends object>(fields: T): { [K in keyof T]: Exclude<T[K], undefined> } {

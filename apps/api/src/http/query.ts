@@ -1,3 +1,4 @@
+import { maxStopGraceSeconds } from '@berth/model';
 import { z } from 'zod';
 
 /** A whole number in a query string. */
@@ -22,6 +23,16 @@ export const Wait = z.strictObject({
     .describe('Hold the answer until the operation is finished, at most this many seconds'),
 });
 export type Wait = z.infer<typeof Wait>;
+
+/** What a stop may say, beside {@link Wait}. */
+export const StopQuery = Wait.extend({
+  graceSeconds: wholeNumber(0, maxStopGraceSeconds)
+    .optional()
+    .describe(
+      'How long the guest gets to end by itself before it is ended by force, also when it is being stopped already; 0 forces it at once. As its spec says when absent',
+    ),
+});
+export type StopQuery = z.infer<typeof StopQuery>;
 
 /** One page of a list. */
 export const Page = z.strictObject({

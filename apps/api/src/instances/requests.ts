@@ -87,15 +87,15 @@ export async function instanceAct(
   deps: Deps,
   ctx: RequestContext,
   target: Target,
-  instance: Instance,
-  verb: Verb,
+  asked: { readonly instance: Instance; readonly verb: Verb; readonly graceSeconds?: number },
 ): Promise<InstanceChange> {
+  const { instance, verb, ...grace } = asked;
   const host = instance.status.host;
   refuseVerb(verb, instance.spec.isolation, host === null ? null : await deps.store.hostById(host.id));
   const { start, stop } = deps.config.deadlineSeconds;
   const deadlineSeconds = verb === 'stop' || verb === 'pause' ? stop : start;
   const begun = deps.traces.now();
-  const change = await deps.store.instanceAct(ctx, { ...target, verb, deadlineSeconds });
+  const change = await deps.store.instanceAct(ctx, { ...target, ...grace, verb, deadlineSeconds });
   return woken(deps, target.name, traced(deps, begun, change));
 }
 
@@ -117,7 +117,7 @@ export async function instanceRebuild(
 export async function instanceDelete(
   deps: Deps,
   ctx: RequestContext,
-  target: Target,
+  target: Target & { readonly graceSeconds?: number },
 ): Promise<{ operation: Operation; gone: boolean }> {
   const deadlineSeconds = deps.config.deadlineSeconds.delete;
   const deleted = await deps.store.instanceDelete(ctx, { ...target, deadlineSeconds });

@@ -28,6 +28,7 @@ interface PlacedRow {
   spec: InstanceSpec;
   content: ImageContent;
   desired: Desired;
+  stop_grace_seconds: number | null;
   deleting: boolean;
   current: boolean;
   volume_id: AssignmentRow['rootVolume']['id'];
@@ -117,7 +118,7 @@ function placedRead(
   offeredOnly: boolean,
 ): Promise<(PlacedRow & Record<string, unknown>)[]> {
   return tx.rows(
-    `SELECT p.instance_id, p.epoch, pr.name AS project, i.name, i.uuid, i.generation, i.spec, m.content, i.desired,
+    `SELECT p.instance_id, p.epoch, pr.name AS project, i.name, i.uuid, i.generation, i.spec, m.content, i.desired, i.stop_grace_seconds,
        i.deleting_since IS NOT NULL AS deleting, p.run_generation = i.run_generation AS current, v.id AS volume_id, v.size_mib, ${sourceOf('v')} AS source,
        (SELECT jsonb_agg(jsonb_build_object('id', d.id, 'format', d.format, 'sizeMiB', d.size_mib, 'readOnly', coalesce(w."readOnly", false),
           'limits', d.limits) || CASE WHEN d.source_snapshot_id IS NULL THEN '{}' ELSE jsonb_build_object('source', ${sourceOf('d')}) END ORDER BY d.id)
@@ -208,6 +209,7 @@ function toAssignment(p: PlacedRow): AssignmentRow {
     spec: p.spec,
     image: p.content,
     wanted,
+    stopGraceSeconds: p.stop_grace_seconds,
     rootVolume: { id: p.volume_id, sizeMiB: p.size_mib, ...(p.source === null ? {} : { source: p.source }) },
     volumes: p.volumes ?? [],
     sizes: p.sizes,

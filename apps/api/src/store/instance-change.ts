@@ -7,7 +7,7 @@ import type {
   Phase,
   ProjectId,
 } from '@berth/model';
-import { BerthError, sameValue } from '@berth/model';
+import { BerthError, sameValue, stopGraceOf } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
 import { inTx, inTxUndone } from './db.js';
@@ -24,7 +24,7 @@ import { nicGroupsHold } from './nic-groups.js';
 import { nicsJoin, refuseLeaving } from './live-nics.js';
 import { refuseCloned } from './clone-guards.js';
 import { volumesClaim, volumesRelease } from './volume-claims.js';
-import type { InstanceChange, UpdatePreview, Verb } from './rows.js';
+import type { InstanceAct, InstanceChange, UpdatePreview, Verb } from './rows.js';
 import { stateRefresh } from './state.js';
 
 /** An instance locked for a request, with its live or last owner placement. */
@@ -294,13 +294,15 @@ function wish(i: Locked, verb: Verb): { desired: Desired; newRun: boolean } {
   }
 }
 
+/** How much longer than usual a stop may take, seconds: deadlines have room for the usual time of grace. */
+export function graceBeyond(spec: InstanceSpec, asked?: number): number {
+  const { stopGraceSeconds: _, ...usual } = spec;
+  return Math.max(0, (asked ?? stopGraceOf(spec)) - stopGraceOf(usual));
+}
+
 const desiredBy = { pause: 'paused', resume: 'running', suspend: 'suspended' } as const;
 
-export async function instanceAct(
-  db: Db,
-  ctx: RequestContext,
-  act: { projectId: ProjectId; name: string; verb: Verb; deadlineSeconds: number; ifMatch?: number },
-): Promise<InstanceChange> {
+export async function instanceAct(db: Db, ctx: RequestContext, act: InstanceAct): Promise<InstanceChange> {
   return inTx(db, async (tx) => {
     const i = await instanceForRequest(tx, act);
     refuseDeleting(i);
@@ -310,13 +312,24 @@ export async function instanceAct(
       await refuseReverting(tx, i);
       await refuseCloned(tx, i);
     }
-    const operationId = await operationTakes(tx, ctx, i, act.verb, act.deadlineSeconds);
+    const stops = act.verb === 'stop' || act.verb === 'restart';
+    const seconds = act.deadlineSeconds + (stops ? graceBeyond(i.spec, act.graceSeconds) : 0);
+    const operationId = await operationTakes(tx, ctx, i, act.verb, seconds);
     const specChanged = desired !== i.desired;
     const spec: InstanceSpec = { ...i.spec, desired };
     const generation = i.generation + (specChanged ? 1 : 0);
     await tx.changed(
-      `UPDATE instances SET desired = $2, spec = $3, generation = $4, run_generation = run_generation + $5, operation_id = $6 WHERE id = $1`,
-      [i.id, desired, JSON.stringify(spec), generation, newRun ? 1 : 0, operationId],
+      `UPDATE instances SET desired = $2, spec = $3, generation = $4, run_generation = run_generation + $5, operation_id = $6,
+         stop_grace_seconds = $7 WHERE id = $1`,
+      [
+        i.id,
+        desired,
+        JSON.stringify(spec),
+        generation,
+        newRun ? 1 : 0,
+        operationId,
+        act.graceSeconds ?? null,
+      ],
     );
     if (specChanged)
       await revisionWrite(tx, ctx, { id: i.id, generation, spec, labels: i.labels, operationId });

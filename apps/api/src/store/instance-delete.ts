@@ -4,8 +4,15 @@ import type { Db, Tx } from './db.js';
 import { inTx, read } from './db.js';
 import { sourcesLetGo } from './disk-sources.js';
 import { eventsWrite, instanceObject } from './events.js';
-import { assignmentsRaise, instanceForRequest, operationTakes } from './instance-change.js';
+import {
+  assignmentsRaise,
+  graceBeyond,
+  instanceForRequest,
+  operationTakes,
+  type Locked,
+} from './instance-change.js';
 import { operationEnd, operationOf } from './operations.js';
+import type { InstanceDelete } from './rows.js';
 import { snapshotsGoWith } from './snapshot-guards.js';
 import { instanceLock, stateRefresh } from './state.js';
 
@@ -18,7 +25,7 @@ import { instanceLock, stateRefresh } from './state.js';
 export async function instanceDelete(
   db: Db,
   ctx: RequestContext,
-  del: { projectId: ProjectId; name: string; deadlineSeconds: number; ifMatch?: number },
+  del: InstanceDelete,
 ): Promise<{ operation: Operation; gone: boolean; hosts: readonly HostId[] }> {
   return inTx(db, async (tx) => {
     const i = await instanceForRequest(tx, del);
@@ -26,16 +33,22 @@ export async function instanceDelete(
       const under = await operationOf(tx, i.operation_id);
       // A second delete joins the one under way; after a deadline it gets an operation of its own.
       if (under.state === 'running' || under.state === 'pending')
-        return { operation: under, gone: false, hosts: [] };
+        return { operation: under, gone: false, hosts: await graceChange(tx, i, del.graceSeconds) };
     }
     if (i.deleting_since === null) {
       await snapshotsGoWith(tx, ctx, i);
       await sourcesLetGo(tx, await goingWith(tx, i.id));
     }
-    const operationId = await operationTakes(tx, ctx, i, 'delete', del.deadlineSeconds);
+    const operationId = await operationTakes(
+      tx,
+      ctx,
+      i,
+      'delete',
+      del.deadlineSeconds + graceBeyond(i.spec, del.graceSeconds),
+    );
     await tx.changed(
-      `UPDATE instances SET deleting_since = coalesce(deleting_since, $2), operation_id = $3 WHERE id = $1`,
-      [i.id, tx.now, operationId],
+      `UPDATE instances SET deleting_since = coalesce(deleting_since, $2), operation_id = $3, stop_grace_seconds = $4 WHERE id = $1`,
+      [i.id, tx.now, operationId, del.graceSeconds ?? null],
     );
     await eventsWrite(tx, ctx, [
       {
@@ -52,6 +65,15 @@ export async function instanceDelete(
     await assignmentsRaise(tx, live);
     return { operation: await operationOf(tx, operationId), gone, hosts: [...new Set([...live, ...hosts])] };
   });
+}
+
+/** A delete that is asked for again may hurry the stop under way. Returns the hosts that are to hear of it. */
+async function graceChange(tx: Tx, i: Locked, graceSeconds: number | undefined): Promise<readonly HostId[]> {
+  if (graceSeconds === undefined) return [];
+  await tx.changed(`UPDATE instances SET stop_grace_seconds = $2 WHERE id = $1`, [i.id, graceSeconds]);
+  const hosts = i.host_id !== null && i.phase !== 'ended' ? [i.host_id] : [];
+  await assignmentsRaise(tx, hosts);
+  return hosts;
 }
 
 /** Volumes that are deleted with it. */

@@ -186,6 +186,8 @@ export interface AssignmentRow {
   readonly spec: InstanceSpec;
   readonly image: ImageContent;
   readonly wanted: Desired;
+  /** Of the stop that is asked for, where that says so; else null, and its spec says it. */
+  readonly stopGraceSeconds: number | null;
   readonly rootVolume: {
     readonly id: VolumeId;
     readonly sizeMiB: number;
@@ -413,4 +415,18 @@ export interface CaMaterial {
   readonly certificatePem: string;
   readonly keyEnvelope: string;
 }
+interface InstanceStop {
+  readonly projectId: ProjectId;
+  readonly name: string;
+  readonly deadlineSeconds: number;
+  /** Instead of what the spec says of a stop: the newest that is asked for counts, also for a stop under way. */
+  readonly graceSeconds?: number;
+  readonly ifMatch?: number;
+}
+/** Of the verbs, only `stop` and `restart` have a time of grace. */
+export interface InstanceAct extends InstanceStop {
+  readonly verb: Verb;
+}
+export type InstanceDelete = InstanceStop;
+
 export type Verb = 'start' | 'stop' | 'restart' | 'pause' | 'resume' | 'suspend';

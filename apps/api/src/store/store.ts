@@ -268,10 +268,7 @@ export interface InstanceStore {
    * operation that succeeded. @throws notFound, preconditionFailed, stateConflict (deleting; pause, resume or suspend of what does not run; pause or restart of
    * what is suspended)
    */
-  instanceAct(
-    ctx: RequestContext,
-    act: { projectId: ProjectId; name: string; verb: rows.Verb; deadlineSeconds: number; ifMatch?: number },
-  ): Promise<rows.InstanceChange>;
+  instanceAct(ctx: RequestContext, act: rows.InstanceAct): Promise<rows.InstanceChange>;
   /**
    * A new root disk, of the image it has or of another: what is on the old one is lost, all else stays. What is wanted running begins a
    * new run. @throws notFound, preconditionFailed, invalid, stateConflict (deleting, suspended, about to stop)
@@ -289,7 +286,7 @@ export interface InstanceStore {
   /** Marks for deletion; what was never placed goes at once. @throws notFound, preconditionFailed */
   instanceDelete(
     ctx: RequestContext,
-    del: { projectId: ProjectId; name: string; deadlineSeconds: number; ifMatch?: number },
+    del: rows.InstanceDelete,
   ): Promise<{ operation: Operation; gone: boolean; hosts: readonly HostId[] }>;
   instanceGet(projectId: ProjectId, name: string): Promise<Instance | null>;
   instanceById(id: InstanceId): Promise<Instance | null>;

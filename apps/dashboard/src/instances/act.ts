@@ -26,6 +26,21 @@ export function useAct(where: Where) {
   });
 }
 
+/** Of what is being stopped; a restart stays one. */
+export function useForceStop(where: Instance) {
+  const client = useQueryClient();
+  const { project, name } = where;
+  const verb = where.spec.desired === 'stopped' ? 'stop' : 'restart';
+  return useMutation({
+    mutationFn: () => {
+      const path = '/v1/projects/{project}/instances/{name}/actions/{verb}';
+      const params = { path: { project, name, verb }, query: { graceSeconds: 0 } };
+      return answer(api.rest.POST(path, { params }));
+    },
+    onSuccess: ({ instance }) => show(client, where, instance),
+  });
+}
+
 /** @throws also what its host refused: the operation is over when it is answered */
 export function useReset(where: Where) {
   const client = useQueryClient();

@@ -5,6 +5,7 @@ import { ConfirmByName } from '../parts/confirm.js';
 import { Icon, type IconName } from '../parts/icons.js';
 import { Failure } from '../parts/notices.js';
 import { useAct, useDelete } from './act.js';
+import { ForceStop } from './force-stop.js';
 import { Rebuild } from './rebuild.js';
 import { Reset } from './reset.js';
 import { verbsFor, type Verb } from './verbs.js';
@@ -55,6 +56,7 @@ export function Actions({ instance, small = false }: { instance: Instance; small
           </Button>
         ),
       )}
+      {!small && <ForceStop instance={instance} disabled={busy} />}
       {!small && <Reset instance={instance} disabled={busy} />}
       {!small && <Rebuild instance={instance} disabled={busy} />}
       {instance.status.state !== 'deleting' &&

@@ -5,7 +5,7 @@ export type Verb = 'start' | 'stop' | 'restart' | 'pause' | 'resume' | 'suspend'
 /** What makes sense to ask of an instance now; the API decides again. Pure. */
 export function verbsFor(instance: Instance): Verb[] {
   const { state, power } = instance.status;
-  if (state === 'deleting') return [];
+  if (state === 'deleting' || state === 'stopping') return [];
   if (state === 'paused') return ['resume', 'stop'];
   const wanted = instance.spec.desired;
   if (state === 'suspended') return ['resume', 'stop'];
