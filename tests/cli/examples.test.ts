@@ -82,7 +82,7 @@ beforeAll(async () => {
   imageUrl = `http://127.0.0.1:${(source.address() as AddressInfo).port}/disk.raw`;
   await writeFile(join(lab.dir, 'banner'), 'welcome\n');
   await lab.run('qemu-img create -q -f qcow2 disk.qcow2 8M');
-  for (const name of ['web', 'db', 'old', 'old1', 'old2']) {
+  for (const name of ['web', 'db', 'old', 'old1', 'old2', 'hung']) {
     const spec = { isolation: 'vm', image: 'disk', vcpus: 1, memoryMiB: 64, rootDisk: { sizeMiB: 64 } };
     const { body } = await lab.api
       .call('post', '/v1/projects/alpha/instances?wait=10')

@@ -250,6 +250,31 @@ describe('?wait', () => {
   });
 });
 
+describe('?graceSeconds', () => {
+  test('is for what stops a guest, and for nothing else', async () => {
+    const name = fresh();
+    await api.call('post', `${instances}?wait=20`).send({ name, spec }).expect(202);
+    for (const verb of ['start', 'pause', 'resume', 'suspend']) {
+      const { body } = await api
+        .call('post', `${instances}/${name}/actions/${verb}?graceSeconds=5`)
+        .expect(400);
+      expect(body.errors).toMatchObject([{ path: 'query/graceSeconds', remedy: 'Leave it out.' }]);
+    }
+    for (const bad of ['3601', '-1', 'soon', '']) {
+      const at = [`actions/stop?graceSeconds=${bad}`, `?graceSeconds=${bad}`] as const;
+      const answers = [
+        api.call('post', `${instances}/${name}/${at[0]}`),
+        api.call('delete', `${instances}/${name}${at[1]}`),
+      ];
+      for (const answer of answers)
+        expect((await answer.expect(400)).body.errors).toMatchObject([{ path: 'query/graceSeconds' }]);
+    }
+    await api.call('post', `${instances}/${name}/actions/restart?graceSeconds=0&wait=20`).expect(202);
+    await api.call('post', `${instances}/${name}/actions/stop?graceSeconds=3600&wait=20`).expect(202);
+    await api.call('delete', `${instances}/${name}?graceSeconds=0&wait=20`).expect(202);
+  });
+});
+
 describe('what cannot be done is refused with its reason', () => {
   test.each([
     [{ desired: 'suspended' }, '/spec/desired', /suspend/],
