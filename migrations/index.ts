@@ -17,6 +17,7 @@ import { volumeClones } from './0024-volume-clones.js';
 import { volumeExports } from './0026-volume-exports.js';
 import { hostClock } from './0028-host-clock.js';
 import { liveNics } from './0029-live-nics.js';
+import { registryImports } from './0031-registry-imports.js';
 import { stopGrace } from './0032-stop-grace.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
@@ -49,5 +50,6 @@ export const migrations: readonly Migration[] = [
   volumeExports,
   hostClock,
   liveNics,
+  registryImports,
   stopGrace,
 ];

@@ -215,8 +215,10 @@ CREATE TABLE public.image_imports (
     source text NOT NULL,
     sha256 text,
     holder integer,
+    transport text DEFAULT 'url'::text NOT NULL,
     CONSTRAINT image_imports_kind_check CHECK ((kind = ANY (ARRAY['oci'::text, 'disk'::text]))),
-    CONSTRAINT image_imports_sha256_check CHECK ((sha256 ~ '^[0-9a-f]{64}$'::text))
+    CONSTRAINT image_imports_sha256_check CHECK ((sha256 ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT image_imports_transport_check CHECK ((transport = ANY (ARRAY['url'::text, 'registry'::text])))
 );
 
 --

@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { everyCommand, programMake } from '../../apps/cli/src/main.js';
 import { digestOf, ociTar, tarOf } from '../../libs/images/src/archive-fixture.js';
 import { diskContent, ociContent } from '../http/api.js';
+import { FakeRegistry, imageParts } from '../images/fake-registry.js';
 import { CliLab } from './lab.js';
 
 const program = programMake({});
@@ -48,6 +49,7 @@ let lab: CliLab;
 let operation = '';
 let imageUrl = '';
 let source: Server;
+let registry: FakeRegistry;
 beforeAll(async () => {
   lab = await CliLab.start();
   const { store, projects, host } = lab.api;
@@ -80,6 +82,9 @@ beforeAll(async () => {
   );
   await once(source, 'listening');
   imageUrl = `http://127.0.0.1:${(source.address() as AddressInfo).port}/disk.raw`;
+  registry = await FakeRegistry.start('shop/web');
+  registry.image('1.4', imageParts([layer]));
+  await writeFile(join(lab.dir, 'token'), 's3cret\n');
   await writeFile(join(lab.dir, 'banner'), 'welcome\n');
   await lab.run('qemu-img create -q -f qcow2 disk.qcow2 8M');
   for (const name of ['web', 'db', 'old', 'old1', 'old2', 'hung']) {
@@ -118,6 +123,7 @@ beforeAll(async () => {
 afterAll(async () => {
   source.closeAllConnections();
   source.close();
+  await registry.stop();
   await lab.stop();
 });
 
@@ -137,7 +143,7 @@ describe('an example of --help', () => {
     const terminal = line.includes('--vnc') ? null : /^berth (console|exec -it) /.exec(line);
     const running =
       terminal === null
-        ? lab.begin(line, 'bash', { OPERATION: operation, IMAGE_URL: imageUrl })
+        ? lab.begin(line, 'bash', { OPERATION: operation, IMAGE_URL: imageUrl, REGISTRY: registry.domain })
         : lab.beginInTerminal(line);
     if (terminal !== null) {
       const [prompt, last] = terminal[1] === 'console' ? ['login: ', '\u001d'] : ['$ ', 'exit 0\r'];

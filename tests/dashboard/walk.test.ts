@@ -4,6 +4,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { FakeRegistry, imageParts } from '../images/fake-registry.js';
 import { accessFaults, chromiumLaunch, signIn, windowOpen, type Chromium } from './chromium.js';
 import { Stage } from './stage.js';
 
@@ -155,6 +156,17 @@ test('an image is imported from an address, its progress and its failure are see
   await page.locator('td', { hasText: 'disk, raw' }).first().waitFor();
   await page.getByRole('link', { name: 'tiny' }).waitFor();
   await bar.waitFor({ state: 'detached' });
+
+  const registry = await FakeRegistry.start('shop/web');
+  registry.image('1.4', imageParts([randomBytes(2048)]));
+  await page.getByLabel('Address').fill(`docker://${registry.domain}/shop/web:1.4`);
+  expect(await page.getByLabel('Name of the import').inputValue()).toBe('web');
+  await page.getByLabel('User name').fill('me');
+  await page.getByLabel('Password', { exact: true }).fill('s3cret');
+  faults.push(...(await accessFaults(page)));
+  await page.getByRole('button', { name: 'Import', exact: true }).click();
+  await page.getByRole('link', { name: 'web', exact: true }).waitFor();
+  await registry.stop();
   expect(await page.content()).not.toContain('s3cret');
   expect([...faults, ...(await accessFaults(page)), ...complaints]).toEqual([]);
   expect(loads).toBe(0);

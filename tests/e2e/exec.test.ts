@@ -3,18 +3,33 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { Registry, registryUser } from '../support/registry.js';
 import { Berth } from './berth.js';
 import { samples } from './machine.js';
 
-/* `berth exec` in a real container, by runc. */
+/* `berth exec` in a real container, by runc, whose image was pulled from a registry that wants a password. */
 const command = fileURLToPath(new URL('../../apps/cli/dist/main.js', import.meta.url));
 
 let berth: Berth;
 let env: NodeJS.ProcessEnv;
 beforeAll(async () => {
   const images = await samples();
-  berth = await Berth.up(1);
-  await berth.image('busybox', 'oci', images.container);
+  berth = await Berth.up(1, { env: () => ({ BERTH_INSECURE_REGISTRIES: '127.0.0.1' }) });
+  const token = readFileSync(join(berth.root, 'etc/berth/admin-token'), 'utf8').trim();
+  env = { ...process.env, BERTH_API: berth.base, BERTH_TOKEN: token, BERTH: command, NODE: process.execPath };
+  const registry = await Registry.start({ signIn: true });
+  try {
+    await registry.push(`oci-archive:${images.container}`, 'samples/busybox:1');
+    await berth.ok('PATCH', '/v1/projects/default', { imageSources: { privateAddresses: true } });
+    const { username, password } = registryUser;
+    const source = `docker://${registry.domain}/samples/busybox:1`;
+    const pulled = await run(
+      `printf ${password} | $NODE $BERTH image import ${source} --name busybox --username ${username} --password-stdin`,
+    );
+    expect(pulled).toMatchObject({ code: 0, out: expect.stringMatching(/^busybox: oci, sha256:/) });
+  } finally {
+    await registry.stop();
+  }
   await berth.create('box', {
     isolation: 'container',
     image: 'busybox',
@@ -23,8 +38,6 @@ beforeAll(async () => {
     process: { command: ['sleep', '1000000'] },
   });
   await berth.state('box', 'running');
-  const token = readFileSync(join(berth.root, 'etc/berth/admin-token'), 'utf8').trim();
-  env = { ...process.env, BERTH_API: berth.base, BERTH_TOKEN: token, BERTH: command, NODE: process.execPath };
 }, 300_000);
 afterAll(() => berth?.down(), 120_000);
 

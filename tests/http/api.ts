@@ -27,7 +27,7 @@ import { makeSecret } from '../../apps/api/src/access/secret.js';
 import { MasterKey } from '../../apps/api/src/dispatch/master-key.js';
 import { defaultHttpConfig, type HttpDeps } from '../../apps/api/src/http/deps.js';
 import { createHttpApp } from '../../apps/api/src/http/http-app.js';
-import { defaultDownloadLimits, UrlImports } from '../../apps/api/src/images/url-imports.js';
+import { defaultDownloadLimits, RemoteImports } from '../../apps/api/src/images/remote-imports.js';
 import { systemPause } from '../../apps/api/src/system-clock.js';
 import { startLedger } from '../../apps/api/src/ledger/sequencer.js';
 import type { Ledger } from '../../apps/api/src/ledger/ledger.js';
@@ -148,7 +148,7 @@ export class Api {
     readonly app: NestFastifyApplication,
     readonly store: Store,
     readonly ledger: Ledger,
-    private readonly imports: UrlImports,
+    private readonly imports: RemoteImports,
     private readonly postgres: ThrowawayPostgres,
     readonly url: string,
     private readonly blobDir: string,
@@ -183,7 +183,7 @@ export class Api {
     const blobs = new BlobStore(blobDir);
     const masterKey = new MasterKey(randomBytes(32));
     const imageMaxBytes = 4 * 1024 * 1024;
-    const imports = new UrlImports({
+    const imports = new RemoteImports({
       store,
       blobs,
       masterKey,
@@ -194,6 +194,7 @@ export class Api {
       dispatch: () => undefined,
       ledger: () => void ledger.flush(),
       limits: { ...defaultDownloadLimits(imageMaxBytes), stallMs: 500, backoffMs: () => 20 },
+      insecureRegistries: ['127.0.0.1'],
     });
     const link = () => ({ hosts: 1, receivedBytes: 10, sentBytes: 20 });
     const app = await createHttpApp({

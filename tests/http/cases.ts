@@ -544,12 +544,29 @@ export const cases: Readonly<Record<string, RouteCase>> = {
       expect(headers['location']).toBe(`/v1/operations/${body.operation.id}`);
       expect(headers['etag']).toBe(`"${body.image.resourceVersion}"`);
     },
-    bad: (api) =>
-      refused(
-        api
-          .call('post', `${images}/import`)
-          .send({ name: name(), kind: 'disk', url: 'http://169.254.169.254/latest/meta-data' }),
-      ),
+    bad: async (api) => {
+      const send = (body: object) => api.call('post', `${images}/import`).send({ name: name(), ...body });
+      await send({ kind: 'disk', url: 'http://169.254.169.254/latest/meta-data' }).expect(403);
+      const reference = '10.0.0.1/shop/web:1';
+      const url = 'https://example.org/x';
+      // Which field is meant.
+      const wrong: [object, string][] = [
+        [{ kind: 'oci' }, '/url'],
+        [{ kind: 'oci', url, registry: { reference } }, '/url'],
+        [{ kind: 'disk', registry: { reference } }, '/kind'],
+        [{ kind: 'oci', registry: { reference }, sha256: '0'.repeat(64) }, '/sha256'],
+        [{ kind: 'oci', registry: { reference: 'web' } }, '/registry/reference'],
+        [{ kind: 'oci', registry: { reference, username: 'me' } }, '/registry/password'],
+        [{ kind: 'oci', registry: { reference, password: 's3cret' } }, '/registry/username'],
+        [{ kind: 'oci', registry: { reference, username: 'a:b', password: 's3cret' } }, '/registry/username'],
+      ];
+      for (const [body, path] of wrong) {
+        const { body: problem, text } = await send(body).expect(400);
+        expect(problem.errors.map((e: { path: string }) => e.path)).toEqual([path]);
+        expect(text).not.toContain('s3cret');
+      }
+      return refused(send({ kind: 'oci', registry: { reference } }));
+    },
   },
   'GET /v1/projects/{project}/images': {
     good: async (api) => {

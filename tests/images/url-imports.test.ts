@@ -7,7 +7,8 @@ import { BlobStore } from '@berth/images';
 import type { Digest, ImageSources, Operation, ProjectId } from '@berth/model';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { MasterKey } from '../../apps/api/src/dispatch/master-key.js';
-import { type ImageUrlImport, UrlImports } from '../../apps/api/src/images/url-imports.js';
+import type { RemoteImport } from '../../apps/api/src/images/import-source.js';
+import { RemoteImports } from '../../apps/api/src/images/remote-imports.js';
 import { openStore } from '../../apps/api/src/store/open.js';
 import type { Store } from '../../apps/api/src/store/store.js';
 import { systemClock, systemPause } from '../../apps/api/src/system-clock.js';
@@ -30,7 +31,7 @@ let store: Store;
 let server: SourceServer;
 let dir: string;
 let blobs: BlobStore;
-let imports: UrlImports;
+let imports: RemoteImports;
 let projectId: ProjectId;
 let ran = 0;
 const masterKey = new MasterKey(randomBytes(32));
@@ -58,8 +59,8 @@ afterEach(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-const process_ = (): UrlImports =>
-  new UrlImports({
+const process_ = (): RemoteImports =>
+  new RemoteImports({
     store,
     blobs,
     masterKey,
@@ -70,6 +71,7 @@ const process_ = (): UrlImports =>
     dispatch: () => undefined,
     ledger: () => undefined,
     limits: { maxBytes, stallMs: 300, idleTries: 3, tries: 20, backoffMs: () => 5 },
+    insecureRegistries: [],
   });
 const allow = (imageSources: Partial<ImageSources>) => store.projectUpdate(ctx, 'p', { imageSources });
 
@@ -90,14 +92,14 @@ async function ended(operation: Operation): Promise<Operation> {
 }
 async function imported(
   from: string,
-  more: Partial<ImageUrlImport> = {},
+  more: Partial<RemoteImport> = {},
 ): Promise<{ name: string; end: Operation }> {
   const name = `i${++ran}`;
   const operation = await imports.begin(ctx, 'p', { name, kind: 'disk', url: from, ...more });
   return { name, end: await ended(operation) };
 }
 /** Imported, and it is what the server has; nothing half-made is left. */
-async function arrived(from: string, bytes: Buffer, more: Partial<ImageUrlImport> = {}): Promise<Operation> {
+async function arrived(from: string, bytes: Buffer, more: Partial<RemoteImport> = {}): Promise<Operation> {
   const { name, end } = await imported(from, more);
   expect(end).toMatchObject({ state: 'succeeded', progress: 100, error: null });
   const image = await store.imageGet(projectId, name);
@@ -108,7 +110,7 @@ async function arrived(from: string, bytes: Buffer, more: Partial<ImageUrlImport
 }
 async function refused(
   from: string,
-  more: Partial<ImageUrlImport> = {},
+  more: Partial<RemoteImport> = {},
 ): Promise<NonNullable<Operation['error']>> {
   const { name, end } = await imported(from, more);
   expect(end.state).toBe('failed');
@@ -265,7 +267,7 @@ describe('a cut connection', () => {
   it.each([
     ['a weak ETag', { etag: 'W/"a"' }],
     ['no validator', {}],
-    ['a last change of this very second', { lastModified: new Date(Date.now() + 60_000).toUTCString() }],
+    ['a last change of this very second', { lastModified: new Date(Date.now() + 3_600_000).toUTCString() }],
   ])('is begun again under %s: nothing says that it is the same', async (what, validator) => {
     const bytes = disk();
     const path = `/again-${what.replaceAll(' ', '-')}`;
@@ -688,7 +690,7 @@ describe('another process', () => {
       ),
     );
     // The first gives nothing more after its part; it is ended while it waits for the next try.
-    const first = new UrlImports({
+    const first = new RemoteImports({
       store,
       blobs,
       masterKey,
@@ -699,6 +701,7 @@ describe('another process', () => {
       dispatch: () => undefined,
       ledger: () => undefined,
       limits: { maxBytes, stallMs: 300, idleTries: 3, tries: 20, backoffMs: () => 60_000 },
+      insecureRegistries: [],
     });
     const operation = await first.begin(ctx, 'p', { name: 'handed', kind: 'disk', url: from });
     await until('it was cut', patience(10_000), async () =>

@@ -13,7 +13,7 @@ import { firstAccessEnsure } from './first-access.js';
 import { defaultHttpConfig, type HttpDeps } from './http/deps.js';
 import { createHttpApp } from './http/http-app.js';
 import { BlobCollector } from './images/blob-collector.js';
-import { defaultDownloadLimits, UrlImports } from './images/url-imports.js';
+import { defaultDownloadLimits, RemoteImports } from './images/remote-imports.js';
 import type { Ledger } from './ledger/ledger.js';
 import { startLedger } from './ledger/sequencer.js';
 import { Exposition } from './metrics/exposition.js';
@@ -133,7 +133,7 @@ async function startCore(
   });
   door = agents;
   const imageMaxBytes = config.uploadMaxMiB * 1024 * 1024;
-  const imports = new UrlImports({
+  const imports = new RemoteImports({
     store,
     blobs,
     masterKey,
@@ -144,6 +144,7 @@ async function startCore(
     dispatch: wakeDispatch,
     ledger: numberEvents,
     limits: defaultDownloadLimits(imageMaxBytes),
+    insecureRegistries: config.insecureRegistries,
   });
   await imports.takeUp();
   await imports.sweep();

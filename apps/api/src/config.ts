@@ -31,6 +31,13 @@ export const ApiConfig = z.strictObject({
     .min(1)
     .max(1024 * 1024)
     .default(32 * 1024),
+  /** Registries that are spoken to by plain http, `host` or `host:port`; all others by https. */
+  insecureRegistries: z
+    .preprocess(
+      (v) => (typeof v === 'string' ? v.split(',') : v),
+      z.array(z.string().regex(/^([a-z0-9.-]+|\[[0-9a-f:]+\])(:\d{1,5})?$/, 'must be host or host:port')),
+    )
+    .default([]),
   /** Content that no image of any project uses is kept for this long, seconds. */
   imageGraceSeconds: z.coerce
     .number()

@@ -360,8 +360,8 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    /** Import an image from an address; redirects and private addresses only where the project allows them */
-    post: operations['imagesImportUrl'];
+    /** Import an image from an address or a registry; redirects and private addresses only where the project allows them */
+    post: operations['imagesImportRemote'];
     delete?: never;
     options?: never;
     head?: never;
@@ -1990,14 +1990,19 @@ export interface components {
       operation: components['schemas']['Operation'];
     };
     ImageImport: {
-      /** @enum {string} */
+      /**
+       * @description oci, where it comes from a registry
+       * @enum {string}
+       */
       kind: 'oci' | 'disk';
       /** @description Name of the new image */
       name: string;
-      /** @description Of the file as it is downloaded */
+      /** @description Instead of url: an image in a registry */
+      registry?: components['schemas']['RegistrySource'];
+      /** @description Of the file at url, as it is downloaded */
       sha256?: string;
       /** @description http or https, without user name and password. What is in its query is kept sealed until the import is over, and shown nowhere */
-      url: string;
+      url?: string;
     };
     ImageSources: {
       /** @description Connect to loopback, private, link-local and other addresses that are not of the public Internet */
@@ -2989,6 +2994,13 @@ export interface components {
     Rebuild: {
       /** @description Name of another image; its own when absent */
       image?: string;
+    };
+    RegistrySource: {
+      /** @description Or a token that stands for one. Kept sealed until the import is over, and shown nowhere */
+      password?: string;
+      /** @description host[:port]/repository, with :tag (else latest) or @sha256:digest; the digest decides */
+      reference: string;
+      username?: string;
     };
     SecurityGroup: {
       /** Format: date-time */
@@ -4153,7 +4165,7 @@ export interface operations {
       default: components['responses']['Problem'];
     };
   };
-  imagesImportUrl: {
+  imagesImportRemote: {
     parameters: {
       query?: {
         /** @description Hold the answer until the operation is finished, at most this many seconds */

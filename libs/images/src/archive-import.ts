@@ -2,8 +2,16 @@ import type { Readable } from 'node:stream';
 import type { Digest, ImageContent } from '@berth/model';
 import type { BlobStore } from './blob-store.js';
 import { dockerToOci } from './docker-archive.js';
-import { architectures, ImageConfig, ImageIndex, ImageManifest, mediaTypes } from './oci-documents.js';
-import type { ArchiveLimits, FoundManifest } from './staged-archive.js';
+import {
+  architectures,
+  ImageConfig,
+  ImageIndex,
+  ImageManifest,
+  layerFault,
+  manifestsFor,
+  mediaTypes,
+} from './oci-documents.js';
+import type { ArchiveLimits, FoundManifest, LayoutFile } from './staged-archive.js';
 import { defaultArchiveLimits, refuse, StagedArchive } from './staged-archive.js';
 import { gunzipped } from './tar-entries.js';
 
@@ -21,11 +29,35 @@ export async function importArchive(
   blobs: BlobStore,
   limits: Partial<ArchiveLimits> = {},
 ): Promise<OciContent> {
-  const bounds = { ...defaultArchiveLimits, ...limits };
+  try {
+    return await imported(blobs, limits, async (archive) => archive.readAll(await gunzipped(stream)));
+  } finally {
+    stream.destroy();
+  }
+}
+
+/**
+ * The same of the files of an OCI image layout that lie on the store's file system already. They are linked and not copied,
+ * so they must not change any more.
+ * @throws ImageError badArchive, badDigest, unsupported, tooLarge
+ */
+export function importLayout(
+  files: readonly LayoutFile[],
+  blobs: BlobStore,
+  limits: Partial<ArchiveLimits> = {},
+): Promise<OciContent> {
+  return imported(blobs, limits, (archive) => archive.adoptAll(files));
+}
+
+async function imported(
+  blobs: BlobStore,
+  limits: Partial<ArchiveLimits>,
+  fill: (archive: StagedArchive) => Promise<void>,
+): Promise<OciContent> {
   const staging = await blobs.stage();
   try {
-    const archive = new StagedArchive(staging, bounds);
-    await archive.readAll(await gunzipped(stream));
+    const archive = new StagedArchive(staging, { ...defaultArchiveLimits, ...limits });
+    await fill(archive);
     const manifest = archive.has('index.json')
       ? await platformManifest(archive, await archive.document('index.json', ImageIndex), 1)
       : archive.has('manifest.json')
@@ -35,7 +67,6 @@ export async function importArchive(
     await staging.publish(content.blobs.map((blob) => blob.digest));
     return content;
   } finally {
-    stream.destroy();
     await staging.discard();
   }
 }
@@ -49,12 +80,7 @@ async function platformManifest(
   if (depth > archive.limits.indexDepth)
     return refuse('tooLarge', `indexes point to each other more than ${archive.limits.indexDepth} deep`);
   const wanted = archive.limits.arch;
-  const fits = index.manifests.filter(
-    ({ platform: p }) => p === undefined || (p.os === 'linux' && architectures[p.architecture] === wanted),
-  );
-  const exact = fits.filter((d) => d.platform !== undefined);
-  const digests = new Map((exact.length > 0 ? exact : fits).map((d) => [d.digest, d]));
-  const [chosen, second] = digests.values();
+  const [chosen, second] = manifestsFor(index, wanted);
   if (chosen === undefined)
     return refuse('unsupported', `it holds no image for linux/${wanted}`, `Build or pull it for ${wanted}.`);
   if (second !== undefined)
@@ -84,12 +110,8 @@ async function contentOf(archive: StagedArchive, { manifest, blob }: FoundManife
   if (diffIds.length !== manifest.layers.length)
     return refuse('badArchive', `${diffIds.length} diffIds for ${manifest.layers.length} layers`);
   const layers = manifest.layers.map((layer, i) => {
-    if (!mediaTypes.layer.has(layer.mediaType) || layer.urls !== undefined)
-      refuse(
-        'unsupported',
-        `layer type ${layer.mediaType} is not taken`,
-        'Use layers that are tar, gzip or zstd.',
-      );
+    const fault = layerFault(layer);
+    if (fault !== null) refuse('unsupported', fault, 'Use layers that are tar, gzip or zstd.');
     const { digest, sizeBytes } = archive.blob(layer);
     return { digest, diffId: diffIds[i] as Digest, sizeBytes, mediaType: layer.mediaType };
   });

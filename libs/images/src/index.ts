@@ -1,7 +1,16 @@
 export { ImageError, type ImageErrorCode } from './image-error.js';
 export { BlobStore, BlobStaging, fileDigest, type PutOptions, type StoredBlob } from './blob-store.js';
-export { importArchive, type OciContent } from './archive-import.js';
-export { defaultArchiveLimits, type ArchiveLimits } from './staged-archive.js';
+export { importArchive, importLayout, type OciContent } from './archive-import.js';
+export { defaultArchiveLimits, type ArchiveLimits, type LayoutFile } from './staged-archive.js';
+export {
+  type Descriptor,
+  ImageIndex,
+  ImageManifest,
+  layerFault,
+  manifestsFor,
+  mediaTypes,
+} from './oci-documents.js';
+export { ReferenceFault, RegistryReference } from './registry-reference.js';
 export { inspectDisk, inspectNewDisk, type DiskFacts } from './disk-inspect.js';
 export {
   LayerStore,

@@ -80,3 +80,28 @@ export const mediaTypes = {
 
 /** The model's words for architectures of the specification (Go's GOARCH). */
 export const architectures: Readonly<Record<string, string>> = { amd64: 'x86_64', arm64: 'aarch64' };
+
+/** The variants of an architecture that each machine of it can run. */
+const plainVariants: Readonly<Record<string, string>> = { amd64: 'v1', arm64: 'v8' };
+
+/**
+ * The manifests of an index that are for Linux on `arch` (the model's word), in its order, each digest once. Those that name
+ * a platform are preferred to those that name none; a variant that not each machine can run (amd64/v3) is not taken.
+ */
+export function manifestsFor(index: ImageIndex, arch: string): readonly Descriptor[] {
+  const named = index.manifests.filter(
+    ({ platform: p }) =>
+      p?.os === 'linux' &&
+      architectures[p.architecture] === arch &&
+      (p.variant === undefined || p.variant === '' || p.variant === plainVariants[p.architecture]),
+  );
+  const fits = named.length > 0 ? named : index.manifests.filter((d) => d.platform === undefined);
+  return [...new Map(fits.map((d) => [d.digest, d])).values()];
+}
+
+/** Why a layer is not taken; null when it is. Foreign layers are content that its registry does not have or hand out. */
+export function layerFault({ mediaType, urls }: Descriptor): string | null {
+  if (/nondistributable|\.foreign\./.test(mediaType) || urls !== undefined)
+    return `layer type ${mediaType} is foreign: its content lies elsewhere`;
+  return mediaTypes.layer.has(mediaType) ? null : `layer type ${mediaType} is not taken`;
+}

@@ -36,6 +36,13 @@ export const defaultArchiveLimits: ArchiveLimits = {
   arch: 'x86_64',
 };
 
+/** A file of an image layout: its path in the layout, where it lies, and its digest where that was looked at. */
+export interface LayoutFile {
+  readonly path: string;
+  readonly file: string;
+  readonly known?: StoredBlob;
+}
+
 /** The regular files of an archive, staged and hashed, by their path. */
 export class StagedArchive {
   private readonly files = new Map<string, StoredBlob>();
@@ -53,6 +60,18 @@ export class StagedArchive {
       await this.readEntries(tar);
     } catch (e) {
       throw readFault(e);
+    }
+  }
+
+  /** Takes whole files by hard links. @throws ImageError badDigest, tooLarge */
+  async adoptAll(files: readonly LayoutFile[]): Promise<void> {
+    for (const { path, file, known } of files) {
+      const blob = await this.staging.adopt(file, known);
+      const stated = blobDigest(path);
+      if (stated !== null && stated !== blob.digest) refuse('badDigest', `${path} hashes to ${blob.digest}`);
+      if (blob.sizeBytes > this.limits.blobBytes)
+        refuse('tooLarge', `${path} is larger than ${this.limits.blobBytes} bytes`);
+      this.files.set(path, blob);
     }
   }
 

@@ -18,7 +18,7 @@ import type { Logger } from 'pino';
 import { z } from 'zod';
 import type { HostTerminal } from '../dispatch/host-terminal.js';
 import type { MasterKey } from '../dispatch/master-key.js';
-import type { UrlImports } from '../images/url-imports.js';
+import type { RemoteImports } from '../images/remote-imports.js';
 import type { Ledger } from '../ledger/ledger.js';
 import type { Exposition } from '../metrics/exposition.js';
 import type { Meters } from '../metrics/meters.js';
@@ -90,7 +90,7 @@ export interface HttpDeps {
   /** The API's own store of uploaded images. */
   readonly blobs: BlobStore;
   /** Imports by URL. */
-  readonly imports: Pick<UrlImports, 'begin'>;
+  readonly imports: Pick<RemoteImports, 'begin'>;
   readonly config: HttpConfig;
   /** SHA-256 of the CA certificate's DER, lower-case hex; join tokens pin it. */
   readonly caFingerprint: string;

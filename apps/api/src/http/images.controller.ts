@@ -20,14 +20,33 @@ const ImportQuery = z.strictObject({
   ),
 });
 const Imported = z.strictObject({ operation: Operation, image: Image }).meta({ id: 'Imported' });
+const RegistrySource = z
+  .strictObject({
+    reference: z
+      .string()
+      .min(1)
+      .max(512)
+      .describe('host[:port]/repository, with :tag (else latest) or @sha256:digest; the digest decides'),
+    username: z
+      .string()
+      .regex(/^[^:\p{Cc}]{1,255}$/u, 'must not be empty, nor contain ":" or control characters')
+      .optional(),
+    password: z
+      .string()
+      .regex(/^\P{Cc}{1,16384}$/u, 'must not be empty, nor contain control characters')
+      .optional()
+      .describe('Or a token that stands for one. Kept sealed until the import is over, and shown nowhere'),
+  })
+  .meta({ id: 'RegistrySource' });
 const ImageImport = z
   .strictObject({
     name: Name.describe('Name of the new image'),
-    kind: ImageKind,
+    kind: ImageKind.describe('oci, where it comes from a registry'),
     url: z
       .string()
       .min(1)
       .max(8192)
+      .optional()
       .describe(
         'http or https, without user name and password. What is in its query is kept sealed until the import is over, and shown nowhere',
       ),
@@ -35,7 +54,19 @@ const ImageImport = z
       .string()
       .regex(/^[0-9a-f]{64}$/, 'must be 64 hexadecimal digits, in lower case')
       .optional()
-      .describe('Of the file as it is downloaded'),
+      .describe('Of the file at url, as it is downloaded'),
+    registry: RegistrySource.optional().describe('Instead of url: an image in a registry'),
+  })
+  .superRefine(({ kind, url, sha256, registry }, ctx) => {
+    const say = (path: string[], message: string): void => ctx.addIssue({ code: 'custom', path, message });
+    if ((url === undefined) === (registry === undefined))
+      say(['url'], 'must be given, or else registry, and not both');
+    if (registry === undefined) return;
+    if (kind !== 'oci') say(['kind'], 'must be oci: registries have images of containers');
+    if (sha256 !== undefined)
+      say(['sha256'], 'is for files at a url: a reference ends with @sha256:digest to name the content');
+    if ((registry.username === undefined) !== (registry.password === undefined))
+      say(['registry', registry.username === undefined ? 'username' : 'password'], 'must be given too');
   })
   .meta({ id: 'ImageImport' });
 const Images = listOf(Image);
@@ -77,7 +108,7 @@ export class ImagesController {
   @Post('import')
   @Action('images.import', {
     summary:
-      'Import an image from an address; redirects and private addresses only where the project allows them',
+      'Import an image from an address or a registry; redirects and private addresses only where the project allows them',
     answers: {
       202: {
         description: 'Recorded; its operation tells how far it is',
@@ -86,7 +117,7 @@ export class ImagesController {
       },
     },
   })
-  async importUrl(
+  async importRemote(
     @Asking() { context, gone, principal }: Caller,
     @Param('project') project: string,
     @Body({ schema: ImageImport }) body: z.infer<typeof ImageImport>,

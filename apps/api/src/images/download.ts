@@ -1,10 +1,10 @@
-import type { IncomingMessage } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { PartialFile } from '@berth/images';
 import { BerthError, type ImageSources } from '@berth/model';
 import type { Pause } from '../dispatch/hooks.js';
 import type { Clock } from '../store/store.js';
 import { arriving } from './arriving.js';
-import { Interrupted, sourceGet } from './source-get.js';
+import { Interrupted } from './source-get.js';
 
 export interface DownloadLimits {
   readonly maxBytes: number;
@@ -18,49 +18,95 @@ export interface DownloadLimits {
   readonly backoffMs: (idle: number) => number;
 }
 
-export interface DownloadPorts {
-  readonly clock: Clock;
+/** What is downloaded, and from where. */
+export interface DownloadSource {
+  /** One GET with these headers. The caller reads the body or destroys it. @throws BerthError for good; Interrupted */
+  readonly get: (
+    headers: Readonly<Record<string, string>>,
+    sources: ImageSources,
+    signal: AbortSignal,
+  ) => Promise<IncomingMessage>;
+  /**
+   * Of content that is named by its digest, bytes. Its parts belong together whoever gives them, until the caller compares the
+   * digest. Without it the server's word counts.
+   */
+  readonly sizeBytes?: number;
+}
+
+/** What trying again needs. */
+export interface TryPorts {
   readonly pause: Pause;
   readonly limits: DownloadLimits;
-  /** What the project allows now; asked before each try. */
-  readonly sources: () => Promise<ImageSources>;
-  /** What is on disk by now. */
-  readonly progress: (bytes: number, totalBytes: number | null) => Promise<void>;
   /** A try failed and another comes. */
   readonly waits: (why: string) => Promise<void>;
 }
 
+export interface DownloadPorts extends TryPorts {
+  readonly clock: Clock;
+  /** What the project allows now; asked before each try. */
+  readonly sources: () => Promise<ImageSources>;
+  /** What is on disk by now. */
+  readonly progress: (bytes: number, totalBytes: number | null) => Promise<void>;
+}
+
+/** Stands for the validator of content that has a digest. */
+const byDigest = 'digest';
+
 /** From one checkpoint to the next, milliseconds. */
 const checkpointMs = 1000;
 
+/** No server makes an import wait longer than this, milliseconds. */
+const afterMost = 120_000;
+
 /**
- * Downloads a file, over cut connections: goes on where it broke off while the server says that the content is the same (a
- * strong ETag, or Last-Modified), else from the beginning. `file` is done when this resolves.
- * @throws BerthError forbidden, notFound, tooLarge, unsupported, unavailable; whatever the signal or a port throws
+ * Does what may be interrupted, until it is done or has been tried as often as the limits allow, with growing pauses or those
+ * that the server asks for. `brought` says how much there is by now: a try that adds to it counts as none that failed.
+ * @throws what `work` throws, other than Interrupted; what `gaveUp` makes of the last of those
+ */
+export async function tried<T>(
+  work: () => Promise<T>,
+  { limits, pause, waits }: TryPorts,
+  signal: AbortSignal,
+  gaveUp: (last: Interrupted, tries: number) => Error,
+  brought: () => number = () => 0,
+): Promise<T> {
+  let best = brought();
+  for (let tries = 1, idle = 0; ; tries += 1) {
+    try {
+      return await work();
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof Interrupted)) throw error;
+      idle = brought() > best ? 0 : idle + 1;
+      best = Math.max(best, brought());
+      if (idle >= limits.idleTries || tries >= limits.tries) throw gaveUp(error, tries);
+      await waits(error.message);
+      await pause.sleep(Math.max(limits.backoffMs(idle), Math.min(error.afterMs, afterMost)), signal);
+      signal.throwIfAborted();
+    }
+  }
+}
+
+/**
+ * Downloads a file, over cut connections: goes on where it broke off while the content is the same (it has a digest, or the
+ * server says so by a strong ETag or Last-Modified), else from the beginning. `file` is done when this resolves.
+ * @throws BerthError badImage, forbidden, notFound, tooLarge, unsupported, unavailable; whatever the signal or a port throws
  */
 export async function download(
-  url: URL,
+  source: DownloadSource,
   file: PartialFile,
   ports: DownloadPorts,
   signal: AbortSignal,
 ): Promise<void> {
-  const { limits, pause } = ports;
-  let best = file.bytes;
-  for (let tries = 1, idle = 0; !file.done; tries += 1) {
-    try {
-      await attempt(url, file, ports, signal);
-    } catch (error) {
-      await file.close();
-      signal.throwIfAborted();
-      if (!(error instanceof Interrupted)) throw error;
-      idle = file.bytes > best ? 0 : idle + 1;
-      best = Math.max(best, file.bytes);
-      if (idle >= limits.idleTries || tries >= limits.tries) throw gaveUp(error, file, tries);
-      await ports.waits(error.message);
-      await pause.sleep(limits.backoffMs(idle), signal);
-      signal.throwIfAborted();
-    }
-  }
+  if (file.done) return;
+  const work = (): Promise<void> => attempt(source, file, ports, signal).finally(() => file.close());
+  await tried(
+    work,
+    ports,
+    signal,
+    (last, tries) => gaveUp(last, file, tries),
+    () => file.bytes,
+  );
 }
 
 function gaveUp(last: Interrupted, file: PartialFile, tries: number): BerthError {
@@ -76,7 +122,7 @@ function gaveUp(last: Interrupted, file: PartialFile, tries: number): BerthError
 }
 
 async function attempt(
-  url: URL,
+  source: DownloadSource,
   file: PartialFile,
   ports: DownloadPorts,
   signal: AbortSignal,
@@ -84,13 +130,17 @@ async function attempt(
   const { limits } = ports;
   const from = file.validator === null ? 0 : file.bytes;
   const headers: Record<string, string> =
-    from > 0 && file.validator !== null ? { range: `bytes=${from}-`, 'if-range': file.validator } : {};
-  const sources = await ports.sources();
-  const response = await sourceGet(url, { headers, sources, stallMs: limits.stallMs, signal });
+    from === 0 || file.validator === null
+      ? {}
+      : {
+          range: `bytes=${from}-`,
+          ...(source.sizeBytes === undefined ? { 'if-range': file.validator } : {}),
+        };
+  const response = await source.get(headers, await ports.sources(), signal);
   const chunks = arriving(response);
   try {
-    await begin(response, file, from, limits.maxBytes);
-    await take(chunks, file, ports);
+    await begin(response, file, from, source.sizeBytes, limits.maxBytes);
+    await take(chunks, file, source.sizeBytes, ports);
   } catch (error) {
     // What the machine refuses (disk full) is no fault of the connection.
     throw error instanceof BerthError || isOfMachine(error) ? error : asInterrupted(error);
@@ -104,20 +154,21 @@ async function begin(
   response: IncomingMessage,
   file: PartialFile,
   from: number,
+  stated: number | undefined,
   maxBytes: number,
 ): Promise<void> {
   const status = response.statusCode ?? 0;
   if (status !== 200 && !(status === 206 && from > 0)) {
     // It has become shorter than what is here, or gives parts that nobody asked for.
     if (status === 416 || status === 206) await file.restart(null, null);
-    throw refusal(status, response.statusMessage ?? '');
+    throw refusal(response);
   }
   const encoding = response.headers['content-encoding'];
   if (encoding !== undefined && encoding !== 'identity')
     throw new BerthError('unsupported', `the server sends the file in the encoding ${encoding}`, {
       remedy: 'Offer it without Content-Encoding: its bytes are what counts.',
     });
-  const validator = validatorOf(response);
+  const validator = stated === undefined ? validatorOf(response) : byDigest;
   if (status === 206) {
     const range = rangeOf(response);
     const same = range?.from === from && range.of === file.totalBytes;
@@ -126,19 +177,27 @@ async function begin(
     throw new Interrupted('the content changed on the server meanwhile; it is begun again');
   }
   const length = response.headers['content-length'];
-  const totalBytes = length === undefined ? null : Number(length);
+  const totalBytes = length === undefined ? (stated ?? null) : Number(length);
+  if (stated !== undefined && totalBytes !== stated) throw otherSize(totalBytes, stated);
   if (totalBytes !== null && totalBytes > maxBytes) throw tooLarge(maxBytes);
   await file.restart(validator, totalBytes);
 }
 
 /** The body to its end. */
-async function take(chunks: AsyncIterable<Buffer>, file: PartialFile, ports: DownloadPorts): Promise<void> {
+async function take(
+  chunks: AsyncIterable<Buffer>,
+  file: PartialFile,
+  stated: number | undefined,
+  ports: DownloadPorts,
+): Promise<void> {
   const { clock, limits, progress } = ports;
   let kept = clock.now().getTime();
   await progress(file.bytes, file.totalBytes);
   try {
     for await (const chunk of chunks) {
-      if (file.bytes + chunk.length > limits.maxBytes) throw tooLarge(limits.maxBytes);
+      const bytes = file.bytes + chunk.length;
+      if (stated !== undefined && bytes > stated) throw otherSize(bytes, stated);
+      if (bytes > limits.maxBytes) throw tooLarge(limits.maxBytes);
       await file.append(chunk);
       if (clock.now().getTime() - kept < checkpointMs) continue;
       await file.checkpoint();
@@ -177,9 +236,14 @@ function rangeOf({ headers }: IncomingMessage): { readonly from: number; readonl
 /** These may be better the next time: RFC 9110 and 6585. */
 const passing = new Set([206, 408, 416, 425, 429]);
 
-function refusal(status: number, words: string): Error {
+/** What an answer is taken as that is none of what was asked for: for good, or until the next try. */
+export function refusal({
+  statusCode: status = 0,
+  statusMessage: words = '',
+  headers,
+}: IncomingMessage): Error {
   const said = `the server answered ${status}${words === '' ? '' : ` ${words.slice(0, 64)}`}`;
-  if (status >= 500 || passing.has(status)) return new Interrupted(said);
+  if (status >= 500 || passing.has(status)) return new Interrupted(said, { afterMs: retryAfterMs(headers) });
   const code =
     status === 404 || status === 410
       ? 'notFound'
@@ -191,18 +255,33 @@ function refusal(status: number, words: string): Error {
   });
 }
 
+/** `Retry-After` (RFC 9110 section 10.2.3), milliseconds; 0 where nothing is said. A date counts from the answer's own. */
+function retryAfterMs(headers: IncomingHttpHeaders): number {
+  const after = headers['retry-after'] ?? '';
+  const ms = /^\d{1,9}$/.test(after)
+    ? Number(after) * 1000
+    : Date.parse(after) - Date.parse(headers.date ?? '');
+  return Number.isFinite(ms) ? Math.max(0, ms) : 0;
+}
+
+function otherSize(bytes: number | null, stated: number): BerthError {
+  return new BerthError('badImage', `the server gives ${bytes} bytes of content that has ${stated}`, {
+    remedy: 'The registry’s copy is damaged: push the image again.',
+  });
+}
+
 function tooLarge(maxBytes: number): BerthError {
   return new BerthError('tooLarge', `the file is larger than ${maxBytes} bytes`, {
     remedy: 'Use a smaller image, or raise uploadMaxMiB in the configuration of the API.',
   });
 }
 
-const isOfMachine = (error: unknown): boolean =>
+export const isOfMachine = (error: unknown): boolean =>
   ['ENOSPC', 'EDQUOT', 'EIO', 'EROFS', 'EACCES', 'EMFILE'].includes(
     (error as NodeJS.ErrnoException | null)?.code ?? '',
   );
 
-function asInterrupted(error: unknown): Error {
+export function asInterrupted(error: unknown): Error {
   if (error instanceof Interrupted) return error;
   const { code, message } = error as NodeJS.ErrnoException;
   // Node's word for a body that ended too early.

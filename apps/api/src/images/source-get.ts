@@ -13,15 +13,31 @@ import {
 } from './image-source.js';
 
 /** It may be better the next time: the connection was cut, the server is busy, the name could not be looked up. */
-export class Interrupted extends Error {}
+export class Interrupted extends Error {
+  /** The server asks for a pause of this long, milliseconds. */
+  readonly afterMs: number;
+
+  constructor(message: string, options: ErrorOptions & { readonly afterMs?: number } = {}) {
+    super(message, options);
+    this.afterMs = options.afterMs ?? 0;
+  }
+}
 
 export interface SourceRequest {
   readonly headers: Readonly<Record<string, string>>;
+  /** The header of that name. Goes to the origin of the first address and no other. */
+  readonly authorization?: string | undefined;
   /** What the project allows. */
   readonly sources: ImageSources;
   /** Without a byte for this long the connection is given up, milliseconds. */
   readonly stallMs: number;
   readonly signal: AbortSignal;
+}
+
+/** An answer, and the address that gave it at the end of all redirects. */
+export interface SourceAnswer {
+  readonly response: IncomingMessage;
+  readonly url: URL;
 }
 
 const redirectsMost = 5;
@@ -32,12 +48,12 @@ const redirects = new Set([301, 302, 303, 307, 308]);
  * that no name can change its mind in between. Knows no proxy. The caller reads the body or destroys it.
  * @throws BerthError forbidden, invalid, unavailable for good; Interrupted
  */
-export async function sourceGet(first: URL, request: SourceRequest): Promise<IncomingMessage> {
+export async function sourceGet(first: URL, request: SourceRequest): Promise<SourceAnswer> {
   let url = first;
   for (let hops = 0; ; hops += 1) {
-    const response = await hop(url, request);
+    const response = await hop(url, request, url.origin === first.origin ? request.authorization : undefined);
     const { location } = response.headers;
-    if (!redirects.has(response.statusCode ?? 0) || location === undefined) return response;
+    if (!redirects.has(response.statusCode ?? 0) || location === undefined) return { response, url };
     response.destroy();
     url = redirectTarget(url, location, request.sources);
     if (hops + 1 >= redirectsMost)
@@ -64,7 +80,11 @@ function redirectTarget(from: URL, location: string, sources: ImageSources): URL
   return to;
 }
 
-function hop(url: URL, { headers, sources, stallMs, signal }: SourceRequest): Promise<IncomingMessage> {
+function hop(
+  url: URL,
+  { headers, sources, stallMs, signal }: SourceRequest,
+  authorization: string | undefined,
+): Promise<IncomingMessage> {
   const literal = literalAddress(url);
   if (literal !== null && !mayConnect(literal, sources))
     return Promise.reject(privateRefused(literal, literal));
@@ -73,7 +93,12 @@ function hop(url: URL, { headers, sources, stallMs, signal }: SourceRequest): Pr
     const request = send(url, {
       // A connection of its own: none that somebody else's rules opened, and none that a proxy of the environment gets.
       agent: false,
-      headers: { ...headers, 'accept-encoding': 'identity', 'user-agent': 'berth' },
+      headers: {
+        ...headers,
+        ...(authorization === undefined ? {} : { authorization }),
+        'accept-encoding': 'identity',
+        'user-agent': 'berth',
+      },
       lookup: lookupAllowed(sources),
       timeout: stallMs,
       signal,

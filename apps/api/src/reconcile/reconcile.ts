@@ -1,6 +1,6 @@
 import type { HostId } from '@berth/model';
 import type { BlobCollector } from '../images/blob-collector.js';
-import type { UrlImports } from '../images/url-imports.js';
+import type { RemoteImports } from '../images/remote-imports.js';
 import type { LoopLog } from '../scheduling/loop.js';
 import type { Clock, EventStore, ReconcileStore, TerminalTicketStore } from '../store/store.js';
 
@@ -19,7 +19,7 @@ export interface ReconcileDeps {
   readonly silentAfterMs: number;
   /** Lifecycle and observation events are kept this long, ms; audit for ever. */
   readonly eventsKeptMs: number;
-  readonly imports: Pick<UrlImports, 'takeUp'>;
+  readonly imports: Pick<RemoteImports, 'takeUp'>;
   readonly unused: Pick<BlobCollector, 'collect'>;
   readonly wake: { scheduler(): void; dispatch(hostId: HostId): void; operations(): void };
 }

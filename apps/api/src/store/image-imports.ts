@@ -9,7 +9,7 @@ import { nameTaken } from './refusals.js';
 import type { ImageImportDraft, ImageImportRow } from './rows.js';
 
 /*
- * Imports by URL. The operation says how one stands; the row beside it has what the download needs, and who does it:
+ * Imports from an address or a registry. The operation says how one stands; the row beside it has what the download needs, and who does it:
  *
  *   begun by a process (holder) -> its operation ends
  *      | that process died
@@ -23,6 +23,7 @@ interface Row {
   image_id: string;
   name: string;
   kind: ImageKind;
+  transport: ImageImportRow['transport'];
   envelope: string;
   source: string;
   sha256: string | null;
@@ -37,6 +38,7 @@ const toImport = (r: Row): ImageImportRow => ({
   imageId: r.image_id,
   name: r.name,
   kind: r.kind,
+  transport: r.transport,
   envelope: r.envelope,
   source: r.source,
   sha256: r.sha256,
@@ -56,8 +58,8 @@ export async function imageImportBegin(
     const operation = { projectId, kind: 'imageImport' as const, target, deadlineSeconds };
     const id = await operationWrite(tx, ctx, { ...operation, state: 'running' });
     await tx.changed(
-      `INSERT INTO image_imports (operation_id, kind, envelope, source, sha256, holder) VALUES ($1, $2, $3, $4, $5, $6)`,
-      [id, draft.kind, draft.envelope, source, draft.sha256, db.presence.holder],
+      `INSERT INTO image_imports (operation_id, kind, transport, envelope, source, sha256, holder) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+      [id, draft.kind, draft.transport, draft.envelope, source, draft.sha256, db.presence.holder],
     );
     await eventsWrite(tx, ctx, [
       {
@@ -90,7 +92,7 @@ export async function imageImportsClaim(db: Db): Promise<readonly ImageImportRow
     `UPDATE image_imports m SET holder = $1 FROM operations o JOIN projects p ON p.id = o.project_id
      WHERE o.id = m.operation_id AND o.state IN ('pending', 'running') AND $1::int IS NOT NULL
        AND (m.holder IS NULL OR m.holder = $1 OR ${holderGone('m.holder')})
-     RETURNING m.operation_id, o.project_id, p.name AS project, o.target_id AS image_id, o.target_name AS name, m.kind, m.envelope,
+     RETURNING m.operation_id, o.project_id, p.name AS project, o.target_id AS image_id, o.target_name AS name, m.kind, m.transport, m.envelope,
        m.source, m.sha256, o.actor, o.trace_id`,
     [db.presence.holder],
   );

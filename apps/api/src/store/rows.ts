@@ -370,9 +370,10 @@ export interface ImageImportDraft {
   readonly imageId: string;
   readonly name: string;
   readonly kind: ImageKind;
-  /** The address, sealed with the master key: it may carry a signature. */
+  readonly transport: 'url' | 'registry';
+  /** Where it is, sealed with the master key: an address may carry a signature, a reference comes with a password. */
   readonly envelope: string;
-  /** The address as events and people see it. */
+  /** Address or reference as events and people see it. */
   readonly source: string;
   /** Of the file as it is downloaded, hex; null: anything is taken. */
   readonly sha256: string | null;

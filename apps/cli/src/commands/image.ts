@@ -1,5 +1,6 @@
+import { text } from 'node:stream/consumers';
 import { Option } from 'commander';
-import { answer } from '@berth/client';
+import { answer, type Schemas } from '@berth/client';
 import { exitCodes, Failure } from '../failure.js';
 import { imageImport, kindByEnding, kindGuess, type ImageKind } from '../image-file.js';
 import { images } from '../kinds.js';
@@ -21,13 +22,38 @@ interface ImportOptions extends WaitOptions {
   readonly name: string;
   readonly kind?: ImageKind;
   readonly sha256?: string;
+  readonly username?: string;
+  readonly passwordStdin?: boolean;
 }
 
+/** How a source is written that is an image in a registry: as for skopeo and podman. */
+const registryScheme = 'docker://';
+
+/** What of the API's request says where the image is. @throws Failure for options that are not for this source */
+async function sourceOf(source: string, options: ImportOptions): Promise<RemoteSource> {
+  const { sha256, username, passwordStdin } = options;
+  if (!source.startsWith(registryScheme)) {
+    if (username !== undefined || passwordStdin !== undefined)
+      throw new Failure(`--username and --password-stdin are for ${registryScheme}`, exitCodes.usage);
+    return { kind: kindByEnding(source), url: source, ...(sha256 === undefined ? {} : { sha256 }) };
+  }
+  if (sha256 !== undefined)
+    throw new Failure('--sha256 is for files; end the reference with @sha256:…', exitCodes.usage);
+  if ((username === undefined) !== (passwordStdin === undefined))
+    throw new Failure('--username and --password-stdin go together', exitCodes.usage);
+  const reference = source.slice(registryScheme.length);
+  if (username === undefined) return { kind: 'oci', registry: { reference } };
+  const password = (await text(process.stdin)).replace(/\r?\n$/, '');
+  return { kind: 'oci', registry: { reference, username, password } };
+}
+
+type RemoteSource = Omit<Schemas['ImageImport'], 'name'>;
+
 /** Has the API download an image; waits for it, and tells how far it is. */
-async function urlImport(s: Session, url: string, options: ImportOptions): Promise<void> {
-  const { name, sha256 } = options;
-  const kind = options.kind ?? kindByEnding(url);
-  const body = { name, kind, url, ...(sha256 === undefined ? {} : { sha256 }) };
+async function remoteImport(s: Session, source: string, options: ImportOptions): Promise<void> {
+  const { name } = options;
+  const from = await sourceOf(source, options);
+  const body = { ...from, name, kind: options.kind ?? from.kind };
   const path = '/v1/projects/{project}/images/import';
   const { operation } = await answer(s.api.rest.POST(path, { params: inProject(s), body }));
   if (!options.wait) return say(s.format === 'table' ? endText(operation) : objectText(operation, s.format));
@@ -41,7 +67,9 @@ export const imageCommands: Commands = (program, session) => {
   examples(image, 'berth image ls\nberth image import --help');
   const importing = image
     .command('import <source>')
-    .description('import an OCI archive or a disk, from a file or an address (http, https)')
+    .description(
+      'import an OCI archive or a disk, from a file, an address (http, https) or a registry (docker://)',
+    )
     .requiredOption('--name <name>', 'name of the image')
     .addOption(
       new Option(
@@ -50,11 +78,15 @@ export const imageCommands: Commands = (program, session) => {
       ).choices(['oci', 'disk'] as const),
     )
     .option('--sha256 <digest>', 'of the file at an address: another one is refused')
-    .option('--no-wait', 'of an address: return when the request is recorded')
-    .option('--timeout <seconds>', 'of an address: longest wait', (t) => wholeNumber('--timeout', t), 3600)
+    .option('--username <name>', 'at a registry')
+    .option('--password-stdin', 'at a registry: the password, or a token, comes by standard input')
+    .option('--no-wait', 'not for files: return when the request is recorded')
+    .option('--timeout <seconds>', 'not for files: longest wait', (t) => wholeNumber('--timeout', t), 3600)
     .action(async (file: string, options: ImportOptions) => {
       const s = session();
-      if (/^https?:/i.test(file)) return urlImport(s, file, options);
+      if (/^https?:/i.test(file) || file.startsWith(registryScheme)) return remoteImport(s, file, options);
+      if (options.username !== undefined || options.passwordStdin !== undefined)
+        throw new Failure(`--username and --password-stdin are for ${registryScheme}`, exitCodes.usage);
       if (options.sha256 !== undefined)
         throw new Failure('--sha256 is for addresses; a file is sent as it is', exitCodes.usage);
       const kind = options.kind ?? (await kindGuess(file));
@@ -72,7 +104,9 @@ export const imageCommands: Commands = (program, session) => {
     importing,
     `berth image import disk.qcow2 --name debian
      berth image import busybox.oci.tar --name busybox2 --kind oci
-     berth image import "$IMAGE_URL" --name far --kind disk`,
+     berth image import "$IMAGE_URL" --name far --kind disk
+     berth image import docker://$REGISTRY/shop/web:1.4 --name shop-web
+     berth image import docker://$REGISTRY/shop/web:1.4 --name private --username me --password-stdin <token`,
   );
   const list = image
     .command('ls')

@@ -1,4 +1,4 @@
-import { Button, NativeSelect, TextInput } from '@mantine/core';
+import { Button, NativeSelect, PasswordInput, TextInput } from '@mantine/core';
 import { answer } from '@berth/client';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useState, type FormEvent } from 'react';
@@ -11,30 +11,45 @@ import { nameFrom } from './upload.js';
 
 type Kind = 'oci' | 'disk';
 
-/** Has the API download an image. What is under way is shown below, whoever began it, and what failed of the newest ones. */
+/** How an address is written that is an image in a registry: as for skopeo and podman, and the command line. */
+const registryScheme = 'docker://';
+
+/** Has the API download an image, from an address or a registry. What is under way is shown below, whoever began it, and what failed of the newest ones. */
 export function ImportUrl({ project }: { project: string }) {
   const client = useQueryClient();
   const [url, setUrl] = useState('');
   const [name, setName] = useState('');
   const [kind, setKind] = useState<Kind>('disk');
   const [sha256, setSha256] = useState('');
+  const [username, setUsername] = useState('');
+  const [password, setPassword] = useState('');
+  const inRegistry = url.startsWith(registryScheme);
   const imports = useQuery(importsQuery(project));
   const begin = useMutation({
     mutationFn: () =>
       answer(
         api.rest.POST('/v1/projects/{project}/images/import', {
           params: { path: { project } },
-          body: { name, kind, url, ...(sha256 === '' ? {} : { sha256: sha256.trim().toLowerCase() }) },
+          body: inRegistry
+            ? { name, kind: 'oci', registry: registryOf(url, username, password) }
+            : { name, kind, url, ...(sha256 === '' ? {} : { sha256: sha256.trim().toLowerCase() }) },
         }),
       ),
     onSuccess: () => {
-      for (const clear of [setUrl, setName, setSha256]) clear('');
+      for (const clear of [setUrl, setName, setSha256, setUsername, setPassword]) clear('');
       void client.invalidateQueries({ queryKey: ['operations', project] });
     },
   });
   const changed = (address: string): void => {
     begin.reset();
     setUrl(address);
+    if (address.startsWith(registryScheme)) {
+      const repository = address
+        .slice(registryScheme.length)
+        .replace(/@.*$/, '')
+        .replace(/:[^/]*$/, '');
+      return setName(nameFrom(repository.split('/').slice(1).at(-1) ?? ''));
+    }
     const file = address.split(/[?#]/)[0]?.split('/').at(-1) ?? '';
     setName(nameFrom(file));
     setKind(/\.(tar|tgz|tar\.gz)$/i.test(file) ? 'oci' : 'disk');
@@ -49,9 +64,9 @@ export function ImportUrl({ project }: { project: string }) {
       <form onSubmit={submit} className="upload-form">
         <TextInput
           aria-label="Address"
-          placeholder="https://…"
+          placeholder="https://… or docker://registry/repository:tag"
           value={url}
-          error={fieldSaid(fields, '/url')}
+          error={fieldSaid(fields, inRegistry ? '/registry/reference' : '/url')}
           onChange={(e) => changed(e.currentTarget.value)}
           disabled={begin.isPending}
           autoComplete="off"
@@ -68,25 +83,50 @@ export function ImportUrl({ project }: { project: string }) {
               disabled={begin.isPending}
               autoComplete="off"
             />
-            <NativeSelect
-              aria-label="Kind of the import"
-              value={kind}
-              onChange={(e) => setKind(e.currentTarget.value as Kind)}
-              data={[
-                { value: 'oci', label: 'OCI archive (container, microVM)' },
-                { value: 'disk', label: 'Disk (virtual machine)' },
-              ]}
-              disabled={begin.isPending}
-            />
-            <TextInput
-              aria-label="SHA-256"
-              placeholder="SHA-256 (optional)"
-              value={sha256}
-              error={fieldSaid(fields, '/sha256')}
-              onChange={(e) => setSha256(e.currentTarget.value)}
-              disabled={begin.isPending}
-              autoComplete="off"
-            />
+            {inRegistry ? (
+              <>
+                <TextInput
+                  aria-label="User name"
+                  placeholder="User name (optional)"
+                  value={username}
+                  error={fieldSaid(fields, '/registry/username')}
+                  onChange={(e) => setUsername(e.currentTarget.value)}
+                  disabled={begin.isPending}
+                  autoComplete="off"
+                />
+                <PasswordInput
+                  aria-label="Password"
+                  placeholder="Password or token"
+                  value={password}
+                  error={fieldSaid(fields, '/registry/password')}
+                  onChange={(e) => setPassword(e.currentTarget.value)}
+                  disabled={begin.isPending}
+                  autoComplete="off"
+                />
+              </>
+            ) : (
+              <>
+                <NativeSelect
+                  aria-label="Kind of the import"
+                  value={kind}
+                  onChange={(e) => setKind(e.currentTarget.value as Kind)}
+                  data={[
+                    { value: 'oci', label: 'OCI archive (container, microVM)' },
+                    { value: 'disk', label: 'Disk (virtual machine)' },
+                  ]}
+                  disabled={begin.isPending}
+                />
+                <TextInput
+                  aria-label="SHA-256"
+                  placeholder="SHA-256 (optional)"
+                  value={sha256}
+                  error={fieldSaid(fields, '/sha256')}
+                  onChange={(e) => setSha256(e.currentTarget.value)}
+                  disabled={begin.isPending}
+                  autoComplete="off"
+                />
+              </>
+            )}
             <Button type="submit" disabled={name === ''} loading={begin.isPending}>
               Import
             </Button>
@@ -99,6 +139,15 @@ export function ImportUrl({ project }: { project: string }) {
       ))}
     </Panel>
   );
+}
+
+function registryOf(address: string, username: string, password: string) {
+  const reference = address.slice(registryScheme.length).trim();
+  return {
+    reference,
+    ...(username === '' ? {} : { username }),
+    ...(password === '' ? {} : { password }),
+  };
 }
 
 function Import({ operation: o }: { operation: Operation }) {

@@ -2,13 +2,13 @@ import { createReadStream } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { faultPoint } from '@berth/faults';
-import { fileDigest, PartialFile, type BlobStore, type StoredBlob } from '@berth/images';
+import { fileDigest, importLayout, PartialFile, type BlobStore, type StoredBlob } from '@berth/images';
 import {
   BerthError,
   operationError,
+  type Digest,
   type HostId,
   type ImageContent,
-  type ImageKind,
   type Operation,
   type OperationId,
 } from '@berth/model';
@@ -24,27 +24,23 @@ import type {
   ProjectStore,
   RequestContext,
 } from '../store/store.js';
-import { download, type DownloadLimits } from './download.js';
-import { literalAddress, mayConnect, privateRefused, shownAddress, sourceUrl } from './image-source.js';
+import { download, type DownloadLimits, type DownloadPorts, type DownloadSource } from './download.js';
+import { literalAddress, mayConnect, privateRefused } from './image-source.js';
 import { asImportError, contentOfDisk, contentOfStream } from './image-content.js';
+import { importSource, registryBase, type RemoteImport, unsealedRegistry } from './import-source.js';
+import { RegistryClient } from './registry-client.js';
+import { pull } from './registry-pull.js';
+import { sourceGet } from './source-get.js';
 
 /*
- * Imports by URL, as a process of the API does them. Each has a directory of its own beside the blobs, in which a download
+ * Imports from an address or a registry, as a process of the API does them. Each has a directory of its own beside the blobs, in which a download
  * goes on after the process was killed:
  *
  *   begin: row + operation -> download (steps, progress) -> verify -> image + end of the operation, in one transaction
  *                               ^ claimed again by the next process, or by a look at what nobody does
  */
 
-export interface ImageUrlImport {
-  readonly name: string;
-  readonly kind: ImageKind;
-  readonly url: string;
-  /** Of the file, hex. */
-  readonly sha256?: string | undefined;
-}
-
-export interface UrlImportPorts {
+export interface RemoteImportPorts {
   readonly store: ProjectStore & ImageStore & OperationStore;
   readonly blobs: BlobStore;
   readonly masterKey: Pick<MasterKey, 'seal' | 'open'>;
@@ -57,6 +53,8 @@ export interface UrlImportPorts {
   /** Events were committed. */
   readonly ledger: () => void;
   readonly limits: DownloadLimits;
+  /** Registries that are spoken to by plain http: `host` or `host:port`. */
+  readonly insecureRegistries: readonly string[];
 }
 
 /** An import may take this long from beginning to end, seconds. */
@@ -72,32 +70,29 @@ export const defaultDownloadLimits = (maxBytes: number): DownloadLimits => ({
   backoffMs: (idle) => Math.min(30_000, 500 * 2 ** idle),
 });
 
-/** A file that is whole, and its digest where that was looked at. */
-interface Fetched {
-  readonly path: string;
-  readonly known?: StoredBlob;
-}
+/** Verifies what came whole, and makes it visible. */
+type Arrived = () => Promise<ImageContent>;
 
 /** Somebody else ended the operation: its deadline has passed. Nothing is left to say. */
 class OperationOver extends Error {}
 
-export class UrlImports {
+export class RemoteImports {
   private readonly running = new Map<OperationId, Promise<void>>();
   private readonly life = new AbortController();
   private readonly turns = new Turns(atOnce);
 
-  constructor(private readonly o: UrlImportPorts) {}
+  constructor(private readonly o: RemoteImportPorts) {}
 
   /**
    * Records an import, and begins it. @throws BerthError invalid, forbidden (an address that is plainly private), nameTaken,
    * notFound
    */
-  async begin(ctx: RequestContext, project: string, wanted: ImageUrlImport): Promise<Operation> {
-    const { store, masterKey, ids } = this.o;
+  async begin(ctx: RequestContext, project: string, wanted: RemoteImport): Promise<Operation> {
+    const { store, masterKey, ids, insecureRegistries } = this.o;
     const found = await store.projectGet(project);
     if (found === null) throw new BerthError('notFound', `there is no project "${project}"`);
-    const url = sourceUrl(wanted.url);
-    const literal = literalAddress(url);
+    const { transport, first, shown, secret } = importSource(wanted, insecureRegistries);
+    const literal = literalAddress(first);
     if (literal !== null && !mayConnect(literal, found.imageSources)) throw privateRefused(literal, literal);
     const imageId = ids.uuid();
     const operation = await store.imageImportBegin(ctx, {
@@ -105,8 +100,9 @@ export class UrlImports {
       imageId,
       name: wanted.name,
       kind: wanted.kind,
-      envelope: masterKey.seal(url.href, purpose(imageId)),
-      source: shownAddress(url),
+      transport,
+      envelope: masterKey.seal(secret, purpose(imageId)),
+      source: shown,
       sha256: wanted.sha256 ?? null,
       deadlineSeconds,
     });
@@ -177,13 +173,15 @@ export class UrlImports {
 
   private async imported(one: ImageImportRow, dir: string): Promise<void> {
     const { store } = this.o;
-    const file = await this.fetched(one, dir);
+    const secret = this.o.masterKey.open(one.envelope, purpose(one.imageId));
+    const arrived =
+      one.transport === 'url' ? await this.downloaded(one, secret, dir) : await this.pulled(one, secret, dir);
     await faultPoint('api.import.downloaded', one.name);
     await this.step(one, 'verify', 99);
     // From before its blobs are visible until its row is: between the two nothing on record uses them.
     const hold = this.o.blobs.hold();
     try {
-      const content = await this.content(one, file);
+      const content = await arrived();
       await faultPoint('api.import.published', one.name);
       const { projectId, name, operationId, source, actor, traceId } = one;
       const image = { projectId, name, content, operationId, source };
@@ -195,43 +193,59 @@ export class UrlImports {
   }
 
   /** The whole file, of the digest that was asked for. One that was put together from parts is tried again whole. */
-  private async fetched(one: ImageImportRow, dir: string): Promise<Fetched> {
-    const { masterKey, limits } = this.o;
-    const url = new URL(masterKey.open(one.envelope, purpose(one.imageId)));
+  private async downloaded(one: ImageImportRow, secret: string, dir: string): Promise<Arrived> {
+    const url = new URL(secret);
     for (let whole = false; ; whole = true) {
       const file = await PartialFile.open(dir);
       const resumed = file.bytes > 0;
       let cut = false;
-      const ports = {
-        clock: this.o.clock,
-        pause: this.o.pause,
-        limits,
-        sources: () => this.sources(one.project),
-        progress: (bytes: number, of: number | null) => this.progress(one, bytes, of),
-        waits: (why: string) => {
-          cut = true;
-          return this.step(one, 'retry', 0, why);
-        },
-      };
+      const ports = this.ports(one, () => (cut = true));
       try {
-        await download(url, file, ports, this.life.signal);
+        await download(urlSource(url, ports.limits), file, ports, this.life.signal);
       } finally {
         await file.close();
       }
       const { path } = file;
-      if (one.sha256 === null) return { path };
+      if (one.sha256 === null) return () => this.contentOfFile(one, path);
       const known = await fileDigest(path);
-      if (known.digest === `sha256:${one.sha256}`) return { path, known };
+      if (known.digest === `sha256:${one.sha256}`) return () => this.contentOfFile(one, path, known);
       await rm(dir, { recursive: true, force: true });
       if (whole || !(resumed || cut)) throw otherDigest(known.digest, one.sha256);
     }
   }
 
-  private async content(one: ImageImportRow, { path, known }: Fetched): Promise<ImageContent> {
+  private async contentOfFile(one: ImageImportRow, path: string, known?: StoredBlob): Promise<ImageContent> {
     const { blobs, limits } = this.o;
     const deps = { blobs, maxBytes: limits.maxBytes };
     if (one.kind === 'oci') return contentOfStream(deps, 'oci', createReadStream(path));
     return contentOfDisk(blobs, (staging) => staging.adopt(path, known));
+  }
+
+  private async pulled(one: ImageImportRow, secret: string, dir: string): Promise<Arrived> {
+    const { blobs, limits, insecureRegistries } = this.o;
+    const { reference, credentials } = unsealedRegistry(secret);
+    const base = registryBase(reference, insecureRegistries);
+    const client = new RegistryClient({ reference, credentials, base, stallMs: limits.stallMs });
+    const resolved = (digest: Digest): Promise<void> => this.step(one, 'resolve', 0, digest);
+    const ports = { ...this.ports(one), resolved };
+    const files = await pull(client, reference.wanted, dir, ports, this.life.signal);
+    const { maxBytes } = limits;
+    return () => importLayout(files, blobs, { totalBytes: maxBytes, blobBytes: maxBytes });
+  }
+
+  private ports(one: ImageImportRow, cut: () => void = () => undefined): DownloadPorts {
+    const { clock, pause, limits } = this.o;
+    return {
+      clock,
+      pause,
+      limits,
+      sources: () => this.sources(one.project),
+      progress: (bytes, of) => this.progress(one, bytes, of),
+      waits: (why) => {
+        cut();
+        return this.step(one, 'retry', 0, why);
+      },
+    };
   }
 
   private async sources(project: string) {
@@ -269,6 +283,11 @@ export class UrlImports {
     }
   }
 }
+
+const urlSource = (url: URL, { stallMs }: DownloadLimits): DownloadSource => ({
+  get: async (headers, sources, signal) =>
+    (await sourceGet(url, { headers, sources, stallMs, signal })).response,
+});
 
 const purpose = (imageId: string): string => `image import ${imageId}`;
 

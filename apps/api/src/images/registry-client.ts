@@ -1,0 +1,168 @@
+import type { IncomingMessage } from 'node:http';
+import type { RegistryReference } from '@berth/images';
+import { BerthError, type ImageSources } from '@berth/model';
+import { Turns } from '../ledger/turns.js';
+import { arriving } from './arriving.js';
+import { asInterrupted, refusal } from './download.js';
+import { urlFault } from './image-source.js';
+import {
+  basicAuthorization,
+  type Challenge,
+  challengesOf,
+  type RegistryCredentials,
+  tokenOf,
+} from './registry-auth.js';
+import { sourceGet } from './source-get.js';
+
+export interface RegistryAccess {
+  readonly reference: RegistryReference;
+  /** Null: anonymous. */
+  readonly credentials: RegistryCredentials | null;
+  readonly base: URL;
+  /** Without a byte for this long a connection is given up, milliseconds. */
+  readonly stallMs: number;
+}
+
+/** A token server's answer is at most this long, bytes. */
+const tokenAnswerMost = 64 * 1024;
+/** Of one request, with what others got and with what itself got. */
+const triesMost = 4;
+
+/**
+ * Reads one repository of a registry (OCI distribution specification 1.1, "Pull"). Signs in when it is asked to: what it was
+ * given is sent to the registry alone and, in exchange for a token, to the token server that the registry names. Every
+ * connection is made by {@link sourceGet}, so the project's rules hold for token servers and redirects too.
+ */
+export class RegistryClient {
+  /** What got the last request through. */
+  private authorization: string | undefined;
+  /** One request signs in at a time, for all. */
+  private readonly signingIn = new Turns(1);
+
+  constructor(private readonly o: RegistryAccess) {}
+
+  /**
+   * GET below the repository. Answers that are for good are refused; a busy server's are returned. The caller reads the body
+   * or destroys it. @throws BerthError forbidden, notFound, unavailable; Interrupted
+   */
+  async get(
+    path: string,
+    headers: Readonly<Record<string, string>>,
+    sources: ImageSources,
+    signal: AbortSignal,
+  ): Promise<IncomingMessage> {
+    const { base, reference, stallMs } = this.o;
+    const target = new URL(`/v2/${reference.repository}/${path}`, base);
+    for (let signedIn = false, tries = 1; ; tries += 1) {
+      const used = this.authorization;
+      const answer = await sourceGet(target, { headers, authorization: used, sources, stallMs, signal });
+      const { response, url } = answer;
+      const asked = response.statusCode === 401 && url.origin === target.origin;
+      if (!asked || signedIn || tries >= triesMost) return this.checked(response, path);
+      response.destroy();
+      const challenges = challengesOf(response.headers['www-authenticate'] ?? '');
+      signedIn = await this.signingIn.take(async () => {
+        // Another request of this pull may have signed in meanwhile: what it got is tried first.
+        if (this.authorization !== used) return false;
+        this.authorization = await this.signIn(challenges, sources, signal);
+        return true;
+      });
+    }
+  }
+
+  private checked(response: IncomingMessage, path: string): IncomingMessage {
+    const { statusCode: status } = response;
+    if (status !== 401 && status !== 403 && status !== 404) return response;
+    response.destroy();
+    const { reference } = this.o;
+    if (status === 404)
+      throw new BerthError(
+        'notFound',
+        `the registry has no ${path.replace(/s\//, ' ')} in ${reference.repository}`,
+        {
+          remedy: `See which tags there are, for example by skopeo list-tags docker://${reference.domain}/${reference.repository}.`,
+        },
+      );
+    throw this.refused(`answered ${status}`);
+  }
+
+  private refused(why: string): BerthError {
+    const { reference, credentials } = this.o;
+    const who = credentials === null ? 'anybody' : `user ${JSON.stringify(credentials.username)}`;
+    return new BerthError(
+      'forbidden',
+      `the registry does not let ${who} pull ${reference.repository}: it ${why}`,
+      {
+        remedy:
+          credentials === null
+            ? 'Give registry.username and registry.password (berth image import --username, --password-stdin), or see whether the name is right: many registries answer so for what they do not have.'
+            : 'See whether user name and password are right, and whether they may pull this repository.',
+      },
+    );
+  }
+
+  /** @returns the header that answers a challenge @throws BerthError forbidden; Interrupted */
+  private async signIn(
+    challenges: readonly Challenge[],
+    sources: ImageSources,
+    signal: AbortSignal,
+  ): Promise<string> {
+    const { credentials } = this.o;
+    const bearer = challenges.find(({ scheme }) => scheme === 'bearer');
+    if (bearer !== undefined) return `Bearer ${await this.token(bearer, sources, signal)}`;
+    if (!challenges.some(({ scheme }) => scheme === 'basic'))
+      throw this.refused(
+        `asks for ${challenges.map(({ scheme }) => scheme).join(', ') || 'nothing'}, and taken are Basic and Bearer`,
+      );
+    if (credentials === null) throw this.refused('asks for a user name and password');
+    return basicAuthorization(credentials);
+  }
+
+  /** A token to pull this repository, whatever else the challenge would have us ask for. */
+  private async token(
+    { params: { realm = '', service } }: Challenge,
+    sources: ImageSources,
+    signal: AbortSignal,
+  ): Promise<string> {
+    const { reference, credentials, base, stallMs } = this.o;
+    if (!URL.canParse(realm)) throw this.refused('names a token server that is no address');
+    const url = new URL(realm);
+    const fault = urlFault(url);
+    if (fault !== null) throw this.refused(`names a token server whose address ${fault[0]}`);
+    if (base.protocol === 'https:' && url.protocol === 'http:')
+      throw this.refused('names a token server without https');
+    if (service !== undefined) url.searchParams.set('service', service);
+    url.searchParams.set('scope', `repository:${reference.repository}:pull`);
+    const authorization = credentials === null ? undefined : basicAuthorization(credentials);
+    const headers = { accept: 'application/json' };
+    const { response } = await sourceGet(url, { headers, authorization, sources, stallMs, signal });
+    const { statusCode: status = 0 } = response;
+    if (status !== 200) {
+      response.destroy();
+      throw status === 401 || status === 403 || status === 400
+        ? this.refused(`has a token server that answered ${status}`)
+        : refusal(response);
+    }
+    const token = tokenOf((await bodyOf(response, tokenAnswerMost)) ?? Buffer.alloc(0));
+    if (token === null) throw this.refused('has a token server that gave no token');
+    return token;
+  }
+}
+
+/** A body whole; null when it is longer than that. @throws Interrupted */
+export async function bodyOf(response: IncomingMessage, mostBytes: number): Promise<Buffer | null> {
+  const parts: Buffer[] = [];
+  let bytes = 0;
+  try {
+    for await (const chunk of arriving(response)) {
+      bytes += chunk.length;
+      if (bytes > mostBytes) return null;
+      parts.push(chunk);
+    }
+  } catch (error) {
+    throw asInterrupted(error);
+  } finally {
+    response.destroy();
+  }
+  return Buffer.concat(parts);
+}
