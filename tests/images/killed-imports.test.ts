@@ -8,11 +8,12 @@ import { FaultBench } from '../../libs/faults/src/testing/fault-bench.js';
 import { patience, until } from '../e2e/berth.js';
 import { ApiProcess } from '../support/api-process.js';
 import { freshDatabase, startPostgres, type ThrowawayPostgres } from '../support/postgres.js';
+import { challenge, FakeRegistry, imageParts, types } from './fake-registry.js';
 import { file, SourceServer } from './source-server.js';
 
 /*
- * An import by URL goes on after a kill -9 of the API, wherever it was: the real API as a process, real Postgres, a real web
- * server.
+ * An import by URL or from a registry goes on after a kill -9 of the API, wherever it was: the real API as a process, real
+ * Postgres, a real web server.
  */
 
 let postgres: ThrowawayPostgres;
@@ -26,7 +27,10 @@ beforeAll(async () => {
   server = await SourceServer.start();
   dir = mkdtempSync(join(tmpdir(), 'berth-killed-'));
   bench = new FaultBench(join(dir, 'points'));
-  api = await ApiProcess.start(await freshDatabase(postgres.url), bench.env);
+  api = await ApiProcess.start(await freshDatabase(postgres.url), {
+    ...bench.env,
+    BERTH_INSECURE_REGISTRIES: '127.0.0.1',
+  });
   const params = { path: { project: 'default' } };
   const body = { imageSources: { privateAddresses: true } };
   await answer(api.client().rest.PATCH('/v1/projects/{project}', { params, body }));
@@ -123,6 +127,43 @@ it.each(['api.import.downloaded', 'api.import.published'])(
     await api.start();
     await succeeded(id, name, bytes);
     expect(server.ranges(`/${name}`)).toEqual([null]);
+  },
+);
+
+it.each(['api.import.downloaded', 'api.import.published'])(
+  'a pull with a password, at %s: no blob is downloaded again',
+  async (point) => {
+    const registry = await FakeRegistry.start();
+    try {
+      const name = `pull-${point.replaceAll('.', '-')}`;
+      const parts = imageParts([randomBytes(32 * KIB), randomBytes(8 * KIB)]);
+      const reference = registry.image('1', parts);
+      const username = 'me';
+      const password = 'pull-s3cret';
+      const basic = `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
+      registry.at('manifests/1', (request, response) => {
+        if (request.headers.authorization !== basic) return challenge(response, 'Basic realm="x"');
+        response.writeHead(200, { 'content-type': types.manifest }).end(parts.manifest);
+      });
+      bench.arm(point, name);
+      const body = { name, kind: 'oci' as const, registry: { reference, username, password } };
+      const params = { path: { project: 'default' } };
+      const path = '/v1/projects/{project}/images/import';
+      const { operation } = await answer(api.client().rest.POST(path, { params, body }));
+      await until('it is held there', patience(30_000), async () =>
+        bench.holder(point, name) !== null ? true : undefined,
+      );
+      expect(await api.end('SIGKILL')).toBe('SIGKILL');
+      bench.release(point, name);
+      await api.start();
+      await succeeded(operation.id, name, parts.manifest);
+      for (const blob of [parts.config, ...parts.layers]) {
+        expect(registry.server.ranges(`/v2/x/y/blobs/sha256:${digestOf(blob)}`)).toEqual([null]);
+        expect(readFileSync(join(blobs(), 'sha256', digestOf(blob)))).toEqual(blob);
+      }
+    } finally {
+      await registry.stop();
+    }
   },
 );
 
