@@ -29,6 +29,11 @@ export function hourOfUsage(instanceId: InstanceId, now: number): UsageAnswer {
           blockWriteBytes: sum(24_000),
           receivedBytes: sum(80_000),
           sentBytes: sum(310_000),
+          guest: {
+            ageMs: 5_000,
+            sizeBytes: 120 * MiB,
+            availableBytes: Math.round((80 - wave * 12) * MiB),
+          },
           receivedPackets: sum(60),
           sentPackets: sum(220),
           operations: {

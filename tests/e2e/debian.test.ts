@@ -10,6 +10,7 @@ import {
   volumeSerial,
   type GuestInfo,
   type Instance,
+  type InstanceMetrics,
   type VmDriver,
   type Volume,
 } from '@berth/model';
@@ -77,6 +78,20 @@ function exec(name: string, ...command: string[]): Promise<{ code: number; out: 
 /** Has a shell in the guest do something that must succeed. */
 async function done(name: string, line: string): Promise<void> {
   expect(await exec(name, 'sh', '-c', line)).toMatchObject({ code: 0 });
+}
+
+/** What its balloon told, by way of its host and the API, is what its own kernel says; a little later, so about. */
+async function tellsItsMemory(name: string): Promise<void> {
+  const told = await until('its balloon tells', patience(120_000), async () => {
+    const path = `${berth.instances}/${name}/metrics?window=2m&step=15s`;
+    const { guestMemoryBytes } = await berth.ok<InstanceMetrics>('GET', path);
+    return guestMemoryBytes.findLast((bytes) => bytes !== null) ?? undefined;
+  });
+  const { out } = await exec(name, 'cat', '/proc/meminfo');
+  const bytes = (key: string) => Number(new RegExp(`^${key}: +(\\d+) kB$`, 'm').exec(out)?.[1]) * 1024;
+  const size = bytes('MemTotal');
+  expect(size).toBeGreaterThan(300 * 2 ** 20);
+  expect(Math.abs(told - (size - bytes('MemAvailable')))).toBeLessThan(size / 8);
 }
 
 const identity = ({ uuid, status }: Instance): object => ({ uuid, nics: status.nics });
@@ -148,6 +163,10 @@ describe('a Debian of its own', () => {
     expect((await exec('debian', 'hostname')).out).toBe('debian\n');
     expect(await exec('debian', 'systemctl', 'is-active', 'ssh')).toMatchObject({ code: 0 });
   });
+
+  it('tells what it uses of its memory, as its own kernel does', async () => {
+    await tellsItsMemory('debian');
+  }, 240_000);
 
   it('has a disk that is plugged in, grows and goes while it runs, over a suspend and the death of its agent', async () => {
     const { id } = JSON.parse(
@@ -355,6 +374,7 @@ describe('a Debian of its own', () => {
     writeFileSync(note, 'by libvirt');
     await berth.run(['cp', note, 'debian:/srv/note']);
     expect((await exec('debian', 'cat', '/srv/note')).out).toBe('by libvirt');
+    await tellsItsMemory('debian');
   }, 600_000);
 
   it('finds its disk under the other driver as it left it, and gets another while it runs', async () => {

@@ -152,6 +152,28 @@ test('disks and nics have lines of their own, by names that their user knows and
     .toMatchObject([{ value: '0.0075' }]);
 });
 
+test("a guest's memory is told with its age, and an old word is not told as true", async () => {
+  const id = await runningInstance('guest');
+  const guest = { sizeBytes: 900, availableBytes: 300, freeBytes: 100, swapInBytes: 5, majorFaults: 6 };
+  const lines = async (ageMs: number) => {
+    measured([id], { guest: { ageMs, ...guest } });
+    const { text } = await api.call('get', '/metrics').expect(200);
+    return text.split('\n').flatMap((line) => {
+      const [, name, value] = /^berth_instance_guest_(\w+)\{.*instance="guest".*\} (\S+)$/.exec(line) ?? [];
+      return name === undefined ? [] : [`${name} ${value}`];
+    });
+  };
+  expect(await lines(2_500)).toEqual([
+    'memory_age_seconds 2.5',
+    'memory_size_bytes 900',
+    'memory_free_bytes 100',
+    'memory_available_bytes 300',
+    'swap_in_bytes_total 5',
+    'major_faults_total 6',
+  ]);
+  expect(await lines(90_000)).toEqual(['memory_age_seconds 90']);
+});
+
 test('promtool finds nothing to complain about', async () => {
   await api.call('get', '/v1/projects/alpha/instances/nobody');
   const { text } = await api.call('get', '/metrics').expect(200);

@@ -2450,6 +2450,8 @@ export interface components {
       blockWriteOperationsPerSecond: (number | null)[];
       /** @description Thousandths of a processor; null where nothing was measured */
       cpuMillis: (number | null)[];
+      /** @description What a guest says that it uses and could not give to a new program; null where it has not told lately */
+      guestMemoryBytes: (number | null)[];
       memoryBytes: (number | null)[];
       networkReceiveBytesPerSecond: (number | null)[];
       networkReceivePacketsPerSecond: (number | null)[];

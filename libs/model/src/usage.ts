@@ -29,6 +29,36 @@ export const DiskUsage = z.strictObject({
 });
 export type DiskUsage = z.infer<typeof DiskUsage>;
 
+/** What a guest says of its memory through its balloon (virtio 1.2, 5.5.6.3). What it does not tell is absent. */
+export const GuestMemory = z.strictObject({
+  /** How old its word was at the look, milliseconds: one that hangs, or stands still, says nothing new. */
+  ageMs: counter,
+  /** All that its kernel manages. */
+  sizeBytes: counter.optional(),
+  freeBytes: counter.optional(),
+  /** What it could give to new programs without swapping. */
+  availableBytes: counter.optional(),
+  /** Of files, and given back when needed. */
+  cacheBytes: counter.optional(),
+  /** Since its boot, as the following. */
+  swapInBytes: counter.optional(),
+  swapOutBytes: counter.optional(),
+  majorFaults: counter.optional(),
+  minorFaults: counter.optional(),
+});
+export type GuestMemory = z.infer<typeof GuestMemory>;
+
+/** A word older than this tells nothing of now, milliseconds. Guests are asked every 10 s, looked at every 15 s. */
+export const staleGuestMs = 60_000;
+
+/** What a guest really uses, bytes; null where it does not tell, or has not told lately. */
+export function guestUsedBytes(memory: GuestMemory | undefined): number | null {
+  if (memory === undefined || memory.ageMs > staleGuestMs) return null;
+  const { sizeBytes, availableBytes } = memory;
+  if (sizeBytes === undefined || availableBytes === undefined) return null;
+  return Math.max(0, sizeBytes - availableBytes);
+}
+
 /** What one instance has used since its run began, and uses now, as its host measured it. */
 export const Usage = z.strictObject({
   /** Processor time, microseconds. */
@@ -40,6 +70,7 @@ export const Usage = z.strictObject({
   blockWriteBytes: counter.nullable(),
   /** Of all its disks together. What a runtime cannot tell is absent here and below, and so is what an older agent does not know. */
   operations: DiskActivity.optional(),
+  guest: GuestMemory.optional(),
   /** In the newest sample of a host only. */
   disks: z.array(DiskUsage).max(300).optional(),
 });
@@ -118,6 +149,9 @@ export const InstanceMetrics = z
     blockWriteBytesPerSecond: points,
     networkReceiveBytesPerSecond: points,
     networkTransmitBytesPerSecond: points,
+    guestMemoryBytes: points.describe(
+      'What a guest says that it uses and could not give to a new program; null where it has not told lately',
+    ),
     blockReadOperationsPerSecond: points,
     blockWriteOperationsPerSecond: points,
     blockFlushesPerSecond: points,

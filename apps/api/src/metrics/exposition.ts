@@ -1,4 +1,5 @@
-import type { DiskUsage, Host, HostId, InstanceUsage, NicUsage } from '@berth/model';
+import { staleGuestMs } from '@berth/model';
+import type { DiskUsage, GuestMemory, Host, HostId, InstanceUsage, NicUsage } from '@berth/model';
 import { Counter, Gauge, Registry } from 'prom-client';
 import type { Figures, Store } from '../store/store.js';
 import type { Meters } from './meters.js';
@@ -111,7 +112,7 @@ export class Exposition {
   private instanceSheet(now: Sheet, figures: Figures, hosts: ReadonlyMap<HostId, string>): void {
     const { running, instances } = figures;
     const known = new Map(running.map((r) => [r.id, r]));
-    const own = familyOf(now, instanceColumns, instanceLabels);
+    const own = familyOf(now, [...instanceColumns, ...guestColumns], instanceLabels);
     const disks = familyOf(now, diskColumns, [...instanceLabels, 'volume']);
     const nics = familyOf(now, nicColumns, [...instanceLabels, 'network', 'mac']);
     // What a host says of others' volumes and nics makes no line.
@@ -189,6 +190,66 @@ const instanceColumns: readonly Column<InstanceUsage>[] = [
   column('counter', 'block_written_bytes_total', 'Written to disks.', (u) => u.blockWriteBytes),
   column('counter', 'network_receive_bytes_total', 'Received by the guest.', (u) => u.receivedBytes),
   column('counter', 'network_transmit_bytes_total', 'Sent by the guest.', (u) => u.sentBytes),
+];
+
+/** Of what its guest told lately only. */
+const told =
+  (of: (guest: GuestMemory) => number | undefined) =>
+  ({ guest }: InstanceUsage): number | undefined =>
+    guest === undefined || guest.ageMs > staleGuestMs ? undefined : of(guest);
+
+const guestColumns: readonly Column<InstanceUsage>[] = [
+  column('gauge', 'guest_memory_age_seconds', "Age of its guest's last word on its memory.", ({ guest }) =>
+    guest === undefined ? undefined : guest.ageMs / 1000,
+  ),
+  column(
+    'gauge',
+    'guest_memory_size_bytes',
+    'All that its guest manages.',
+    told((g) => g.sizeBytes),
+  ),
+  column(
+    'gauge',
+    'guest_memory_free_bytes',
+    'Used by nothing in its guest.',
+    told((g) => g.freeBytes),
+  ),
+  column(
+    'gauge',
+    'guest_memory_available_bytes',
+    'What its guest could give to new programs.',
+    told((g) => g.availableBytes),
+  ),
+  column(
+    'gauge',
+    'guest_memory_cache_bytes',
+    "Of files, in its guest's cache.",
+    told((g) => g.cacheBytes),
+  ),
+  column(
+    'counter',
+    'guest_swap_in_bytes_total',
+    'Read from its swap.',
+    told((g) => g.swapInBytes),
+  ),
+  column(
+    'counter',
+    'guest_swap_out_bytes_total',
+    'Written to its swap.',
+    told((g) => g.swapOutBytes),
+  ),
+  column(
+    'counter',
+    'guest_major_faults_total',
+    'That needed a disk.',
+    told((g) => g.majorFaults),
+  ),
+  column(
+    'counter',
+    'guest_minor_faults_total',
+    'That needed none.',
+    told((g) => g.minorFaults),
+  ),
 ];
 
 const seconds = (micros: number): number => micros / 1e6;

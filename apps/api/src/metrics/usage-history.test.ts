@@ -70,6 +70,15 @@ describe('the history of an instance', () => {
     expect(told.blockReadMillis.at(-2)).toBeNull();
     expect(told.blockWriteOperationsPerSecond.slice(-2)).toEqual([10, 0]);
   });
+  it("has a guest's memory as it told, and nothing where it has not told lately", () => {
+    const lab = new Lab();
+    for (const ageMs of [3_000, 61_000]) {
+      lab.look(lab.usage(1, 1, 0, { guest: { ageMs, sizeBytes: 900, availableBytes: 300 } }));
+      lab.seconds += 30;
+    }
+    lab.look();
+    expect(lab.history.instance(id(1), hour).guestMemoryBytes.slice(-3)).toEqual([600, null, null]);
+  });
   it('has nothing of what an older agent does not tell', () => {
     const lab = new Lab();
     lab.look(lab.usage(1, 1, 0));

@@ -1,4 +1,5 @@
 import type { UsageAnswer } from '@berth/link';
+import { guestUsedBytes } from '@berth/model';
 import type {
   HostId,
   HostMetrics,
@@ -90,6 +91,7 @@ export class UsageHistory {
       blockWriteBytesPerSecond: shown('writtenBytes'),
       networkReceiveBytesPerSecond: shown('receivedBytes'),
       networkTransmitBytesPerSecond: shown('sentBytes'),
+      guestMemoryBytes: shown('guestMemory'),
       blockReadOperationsPerSecond: shown('reads'),
       blockWriteOperationsPerSecond: shown('writes'),
       blockFlushesPerSecond: shown('flushes'),
@@ -188,6 +190,7 @@ const grown =
 const cells = {
   cpu: (before, now, seconds) => rate(before.cpuMicros, now.cpuMicros, seconds) / 1000,
   memory: (_before, now) => now.memoryBytes,
+  guestMemory: (_before, now) => guestUsedBytes(now.guest) ?? NaN,
   readBytes: grown((u) => u.blockReadBytes),
   writtenBytes: grown((u) => u.blockWriteBytes),
   receivedBytes: grown((u) => u.receivedBytes),

@@ -10,6 +10,9 @@ const perSecond = (n: number): string => `${bytes(n)}/s`;
 /** Not every runtime tells everything: what was never told has no graph. */
 const told = (series: readonly Series[]): boolean => series.some((s) => s.points.some((p) => p !== null));
 
+/** As its guest sees it; what its host gave it stands beside. */
+const guestMemory = (points: Series['points']): Series => ({ label: 'used in the guest', points });
+
 /** The last hour of an instance. */
 export function InstanceMetrics({ project, name }: { project: string; name: string }) {
   const { data, error } = useQuery(instanceMetricsQuery(project, name));
@@ -17,7 +20,9 @@ export function InstanceMetrics({ project, name }: { project: string; name: stri
     () =>
       data && {
         cpu: [{ label: 'cpu', points: data.cpuMillis }],
-        memory: [{ label: 'memory', points: data.memoryBytes }],
+        memory: told([guestMemory(data.guestMemoryBytes)])
+          ? [{ label: 'of the host', points: data.memoryBytes }, guestMemory(data.guestMemoryBytes)]
+          : [{ label: 'memory', points: data.memoryBytes }],
         network: [
           { label: 'in', points: data.networkReceiveBytesPerSecond },
           { label: 'out', points: data.networkTransmitBytesPerSecond },

@@ -1,11 +1,13 @@
 import type { VolumeId } from '@berth/model';
 import type { DomainRef } from '../libvirt/protocol.js';
+import { wantsPeriod } from '../machine/balloon-period.js';
 import { diskRoles } from '../machine/disk-roles.js';
 import { parsed, readMetadata, type DomainMetadata } from '../machine/metadata.js';
 
 /** What of ours is in a domain's XML. */
 export interface DomainReading extends DomainMetadata {
   readonly disks: ReadonlyMap<string, VolumeId | null>;
+  readonly wantsPeriod: boolean;
 }
 
 /**
@@ -21,7 +23,8 @@ export class DomainReader {
     if (last?.document === document) return last.reading;
     const tree = parsed(document);
     const metadata = readMetadata(tree);
-    const reading = metadata === null ? null : { ...metadata, disks: diskRoles(tree) };
+    const reading =
+      metadata === null ? null : { ...metadata, disks: diskRoles(tree), wantsPeriod: wantsPeriod(tree) };
     this.#last.set(uuid, { document, reading });
     return reading;
   }

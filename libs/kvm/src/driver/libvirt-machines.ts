@@ -51,6 +51,7 @@ import {
   type MachineListener,
   type StorageFault,
 } from './machine-driver.js';
+import { BALLOON_SECONDS, guestMemoryOfLibvirt } from './guest-memory.js';
 import { disksOfLibvirt, type MachineFigures } from './machine-figures.js';
 import type { MemoryTarget } from './memory-images.js';
 import type { KvmRuntimeOptions } from './ports.js';
@@ -86,6 +87,8 @@ export interface OwnDomain extends Machine {
   readonly ref: DomainRef;
   /** By libvirt's names of its disks, at the look. */
   readonly disks: DomainReading['disks'];
+  /** Nobody told its balloon yet how often to ask its guest. */
+  readonly wantsPeriod: boolean;
 }
 
 /** Machines through this host's libvirtd, which owns their processes. */
@@ -180,10 +183,16 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
     return { memoryBytes: boot + plugged, cpuMillis, pids: null };
   }
 
-  async figures({ ref, disks }: OwnDomain, bounds: ExecuteOptions): Promise<MachineFigures | null> {
+  async figures(
+    { ref, disks, wantsPeriod }: OwnDomain,
+    bounds: ExecuteOptions,
+  ): Promise<MachineFigures | null> {
     try {
-      const stats = await this.#client.stats(ref, StatsGroup.block, bounds);
-      return { disks: disksOfLibvirt(stats, disks) };
+      const stats = await this.#client.stats(ref, StatsGroup.block | StatsGroup.balloon, bounds);
+      // It answers, so this is no question to one that hangs. Its XML has it at the next look.
+      if (wantsPeriod) await this.#client.setMemoryStatsPeriod(ref, BALLOON_SECONDS, bounds);
+      const guest = guestMemoryOfLibvirt(stats, Date.now());
+      return { disks: disksOfLibvirt(stats, disks), guest };
     } catch (error) {
       const late = error instanceof LibvirtConnectionError && error.fault === 'timeout';
       if (late || error instanceof LibvirtError) return null;
@@ -424,7 +433,7 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
       const reading = this.#reader.read(ref, await this.#client.xml(ref));
       if (reading?.hostTag !== this.options.hostTag) return null;
       const { state, reason } = await this.#client.state(ref);
-      const { instanceId, epoch, disks } = reading;
+      const { instanceId, epoch, disks, wantsPeriod } = reading;
       const { uuid, name } = ref;
       const stalled = state === DomainState.paused && reason === PausedReason.ioError;
       const storage = stalled ? await this.#storageFault(ref) : null;
@@ -433,7 +442,8 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
       const end = off ? 'watchdog' : state === DomainState.crashed ? 'panicked' : endOf(reason);
       const power = off ? null : powerOf(state);
       const agentPort = power !== null && reading.agentPort;
-      const own = { instanceId, epoch, uuid, name, ref, disks, power, end, storage, agentPort };
+      const seen = { power, end, storage, agentPort };
+      const own = { instanceId, epoch, uuid, name, ref, disks, wantsPeriod, ...seen };
       return watchdog && !off ? { ...own, watchdog } : own;
     } catch (error) {
       if (error instanceof LibvirtError && error.isNoDomain) return null;

@@ -1,4 +1,4 @@
-import type { DiskActivity, DiskUsage, VolumeId } from '@berth/model';
+import type { DiskActivity, DiskUsage, GuestMemory, VolumeId } from '@berth/model';
 import type { TypedValue } from '../libvirt/protocol.js';
 import { ROOT_NODE } from '../qemu/machine-parts.js';
 import type { QueryBlockstatsResult } from '../qmp/schema.gen.js';
@@ -9,6 +9,8 @@ import { dataVolumeOf, isFlash } from './attached-disks.js';
 /** Figures of a machine that runs. */
 export interface MachineFigures {
   readonly disks: readonly DiskFigures[];
+  /** Null when it has no balloon, or its guest never told. */
+  readonly guest: GuestMemory | null;
 }
 
 /** `volumeId` is null for the root disk, and absent for a disk that is no volume of its user's: a seed, a kernel's root. */

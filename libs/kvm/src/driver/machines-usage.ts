@@ -27,7 +27,8 @@ async function usageOf<M extends Machine>(
   const used = pid === null ? null : await processUsage(pid);
   if (used === null) return null;
   const { instanceId, epoch } = machine;
-  return { instanceId, epoch, ...used, ...diskUsage(figures) };
+  const guest = figures?.guest ?? null;
+  return { instanceId, epoch, ...used, ...diskUsage(figures), ...(guest === null ? {} : { guest }) };
 }
 
 function diskUsage(figures: MachineFigures | null): Omit<Usage, 'cpuMicros' | 'memoryBytes'> {

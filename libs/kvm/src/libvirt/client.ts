@@ -293,6 +293,13 @@ export class LibvirtClient extends EventEmitter<ClientEvents> {
     return all[0] ?? new Map<string, TypedValue>();
   }
 
+  /** Lets the balloon of a domain that runs ask its guest so often; its definition stays as it is. */
+  async setMemoryStatsPeriod(domain: DomainRef, seconds: number, options?: CallOptions): Promise<void> {
+    const session = await this.#ready();
+    const args = domainArgs(domain).int(seconds).uint(AFFECT_LIVE);
+    await session.figures(Remote.setMemoryStatsPeriod, args, options);
+  }
+
   async info(domain: DomainRef, options?: CallOptions): Promise<DomainInfo> {
     const reply = await this.#call(Remote.getInfo, domainArgs(domain), options);
     return {

@@ -65,6 +65,7 @@ export const Remote = {
   setBlockIoTune: 252,
   diskErrors: 263,
   listAll: 273,
+  setMemoryStatsPeriod: 308,
   eventRegister: 316,
   eventDeregister: 317,
   eventLifecycle: 318,

@@ -47,6 +47,7 @@ import type { QmpClient } from '../qmp/client.js';
 import { QmpTransportError, type ExecuteOptions } from '../qmp/commands.js';
 import { AgentSocket } from './agent-socket.js';
 import { Attention } from './attention.js';
+import { Balloons } from './balloons.js';
 import { machineArguments } from './machine-arguments.js';
 import { ROOT_NODE, SERIAL_CHARDEV } from './machine-parts.js';
 import { dropNetdev, plugNic, unplugNic } from './nic-devices.js';
@@ -88,6 +89,7 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
   readonly #view: MachineView;
   /** Rotations of a log and connections to its port, one after another. */
   readonly #serialLocks = new KeyedLock();
+  readonly #balloons = new Balloons();
   #listener: MachineListener | null = null;
 
   /** @param groups begins the names of its machines' cgroups, by which they are told from another driver's */
@@ -177,7 +179,8 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
   async figures(machine: QemuMachine, bounds: ExecuteOptions): Promise<MachineFigures | null> {
     try {
       const client = await this.monitor(machine);
-      return { disks: disksOfQemu(await client.execute('query-blockstats', undefined, bounds)) };
+      const disks = disksOfQemu(await client.execute('query-blockstats', undefined, bounds));
+      return { disks, guest: await this.#balloons.read(client, bounds) };
     } catch (error) {
       if (error instanceof QmpTransportError) return null;
       throw error;
