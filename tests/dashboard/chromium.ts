@@ -55,6 +55,12 @@ export const looks: readonly Look[] = [
   { width: 1440, scheme: 'dark' },
 ];
 
+/**
+ * Answers that a page asks for and can show. And requests that the browser gives up because a link of its machine came or
+ * went, as those of instances do: the page asks again.
+ */
+const expected = /status of (401|404|400|409|422)|net::ERR_NETWORK_CHANGED/;
+
 /** A window whose script errors and refused policies are collected. */
 export async function windowOpen(
   { browser }: Chromium,
@@ -69,8 +75,7 @@ export async function windowOpen(
   const complaints: string[] = [];
   page.on('pageerror', (error) => complaints.push(String(error)));
   page.on('console', (message) => {
-    if (message.type() === 'error' && !/status of (401|404|400|409|422)/.test(message.text()))
-      complaints.push(message.text());
+    if (message.type() === 'error' && !expected.test(message.text())) complaints.push(message.text());
   });
   return { context, page, complaints };
 }
