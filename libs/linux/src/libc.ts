@@ -7,12 +7,12 @@ import { SystemError } from './errno.js';
  */
 const libc = koffi.load('libc.so.6');
 
-/** sendmsg(2), as on 64-bit Linux. */
-koffi.struct('berth_iovec', { base: 'void *', length: 'size_t' });
-koffi.struct('berth_msghdr', {
+/** sendmsg(2), as on 64-bit Linux. Without names, which a process may give only once however often it loads this. */
+const iovec = koffi.struct({ base: 'void *', length: 'size_t' });
+const msghdr = koffi.struct({
   name: 'void *',
   nameLength: 'uint32_t',
-  parts: 'berth_iovec *',
+  parts: koffi.pointer(iovec),
   partCount: 'size_t',
   control: 'void *',
   controlLength: 'size_t',
@@ -46,7 +46,9 @@ export const c = {
   bindSocket: bind('int bind(int fd, void *address, unsigned int length)'),
   setsockopt: bind('int setsockopt(int fd, int level, int name, void *value, unsigned int length)'),
   send: bind('long send(int fd, void *data, size_t length, int flags)'),
-  sendmsg: bind('long sendmsg(int fd, berth_msghdr *message, int flags)'),
+  sendmsg: libc.func('sendmsg', 'long', ['int', koffi.pointer(msghdr), 'int']) as (
+    ...args: unknown[]
+  ) => number,
   recv: bind('long recv(int fd, void *data, size_t length, int flags)'),
   ioctlPointer: bind('int ioctl(int fd, unsigned long request, void *argument)'),
   ioctlNumber: libc.func('ioctl', 'int', ['int', 'unsigned long', 'unsigned long']) as (
