@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
-import type { PartialFile } from '@berth/images';
-import { BerthError, type ImageSources } from '@berth/model';
+import { rm } from 'node:fs/promises';
+import { fileDigest, PartialFile, type StoredBlob } from '@berth/images';
+import { BerthError, type Digest, type ImageSources } from '@berth/model';
 import type { Pause } from '../dispatch/hooks.js';
 import type { Clock } from '../store/store.js';
 import { arriving } from './arriving.js';
@@ -92,7 +93,7 @@ export async function tried<T>(
  * server says so by a strong ETag or Last-Modified), else from the beginning. `file` is done when this resolves.
  * @throws BerthError badImage, forbidden, notFound, tooLarge, unsupported, unavailable; whatever the signal or a port throws
  */
-export async function download(
+async function download(
   source: DownloadSource,
   file: PartialFile,
   ports: DownloadPorts,
@@ -107,6 +108,42 @@ export async function download(
     (last, tries) => gaveUp(last, file, tries),
     () => file.bytes,
   );
+}
+
+/**
+ * Downloads into `dir`, going on with what is there, until it is whole and of the digest that is wanted. One that was put
+ * together from parts and is another is downloaded once more, whole. `other` makes the error of one that stays another.
+ * @param wanted null: anything is taken, and its digest is not looked at @throws as {@link download}; what `other` makes
+ */
+export async function downloadTo(
+  dir: string,
+  source: DownloadSource,
+  wanted: Digest | null,
+  ports: DownloadPorts,
+  signal: AbortSignal,
+  other: (found: Digest, wanted: Digest) => Error,
+): Promise<{ readonly path: string; readonly known?: StoredBlob }> {
+  for (let whole = false; ; whole = true) {
+    const file = await PartialFile.open(dir);
+    let inParts = file.bytes > 0;
+    const waits = (why: string): Promise<void> => {
+      inParts = true;
+      return ports.waits(why);
+    };
+    // Whole since an earlier process: of one among several nothing more is heard.
+    if (file.done && source.sizeBytes !== undefined) await ports.progress(file.bytes, source.sizeBytes);
+    try {
+      await download(source, file, { ...ports, waits }, signal);
+    } finally {
+      await file.close();
+    }
+    const { path } = file;
+    if (wanted === null) return { path };
+    const known = await fileDigest(path);
+    if (known.digest === wanted) return { path, known };
+    await rm(dir, { recursive: true, force: true });
+    if (whole || !inParts) throw other(known.digest, wanted);
+  }
 }
 
 function gaveUp(last: Interrupted, file: PartialFile, tries: number): BerthError {

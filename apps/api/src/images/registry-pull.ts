@@ -4,19 +4,17 @@ import { join } from 'node:path';
 import {
   defaultArchiveLimits,
   type Descriptor,
-  fileDigest,
   ImageIndex,
   ImageManifest,
   layerFault,
   type LayoutFile,
   manifestsFor,
   mediaTypes,
-  PartialFile,
 } from '@berth/images';
 import { BerthError, Digest } from '@berth/model';
 import type { z } from 'zod';
 import { Turns } from '../ledger/turns.js';
-import { download, type DownloadPorts, refusal, tried } from './download.js';
+import { downloadTo, type DownloadPorts, refusal, tried } from './download.js';
 import { bodyOf, type RegistryClient } from './registry-client.js';
 import { Interrupted } from './source-get.js';
 
@@ -192,26 +190,10 @@ async function blob(
   signal: AbortSignal,
 ): Promise<LayoutFile> {
   const get = client.get.bind(client, `blobs/${digest}`);
-  for (let whole = false; ; whole = true) {
-    const file = await PartialFile.open(dir);
-    let parts = file.bytes > 0 ? 1 : 0;
-    const waits = (why: string): Promise<void> => {
-      parts += 1;
-      return ports.waits(why);
-    };
-    // Whole since an earlier process: nothing more is heard of it.
-    if (file.done) await ports.progress(file.bytes, sizeBytes);
-    try {
-      await download({ get, sizeBytes }, file, { ...ports, waits }, signal);
-    } finally {
-      await file.close();
-    }
-    const known = await fileDigest(file.path);
-    if (known.digest === digest) return { path: layoutPath(digest), file: file.path, known };
-    await rm(dir, { recursive: true, force: true });
-    if (whole || parts === 0)
-      throw refused('badImage', `the content of ${digest} hashes to ${known.digest}`, damaged);
-  }
+  const other = (found: Digest): BerthError =>
+    refused('badImage', `the content of ${digest} hashes to ${found}`, damaged);
+  const file = await downloadTo(dir, { get, sizeBytes }, digest, ports, signal, other);
+  return { path: layoutPath(digest), file: file.path, ...(file.known && { known: file.known }) };
 }
 
 /** A manifest or index, by tag or by digest. */

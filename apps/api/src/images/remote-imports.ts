@@ -2,11 +2,11 @@ import { createReadStream } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { faultPoint } from '@berth/faults';
-import { fileDigest, importLayout, PartialFile, type BlobStore, type StoredBlob } from '@berth/images';
+import { importLayout, type BlobStore, type StoredBlob } from '@berth/images';
 import {
   BerthError,
   operationError,
-  type Digest,
+  Digest,
   type HostId,
   type ImageContent,
   type Operation,
@@ -24,7 +24,7 @@ import type {
   ProjectStore,
   RequestContext,
 } from '../store/store.js';
-import { download, type DownloadLimits, type DownloadPorts, type DownloadSource } from './download.js';
+import { downloadTo, type DownloadLimits, type DownloadPorts, type DownloadSource } from './download.js';
 import { literalAddress, mayConnect, privateRefused } from './image-source.js';
 import { asImportError, contentOfDisk, contentOfStream } from './image-content.js';
 import { importSource, registryBase, type RemoteImport, unsealedRegistry } from './import-source.js';
@@ -192,26 +192,13 @@ export class RemoteImports {
     }
   }
 
-  /** The whole file, of the digest that was asked for. One that was put together from parts is tried again whole. */
+  /** The whole file, of the digest that was asked for. */
   private async downloaded(one: ImageImportRow, secret: string, dir: string): Promise<Arrived> {
-    const url = new URL(secret);
-    for (let whole = false; ; whole = true) {
-      const file = await PartialFile.open(dir);
-      const resumed = file.bytes > 0;
-      let cut = false;
-      const ports = this.ports(one, () => (cut = true));
-      try {
-        await download(urlSource(url, ports.limits), file, ports, this.life.signal);
-      } finally {
-        await file.close();
-      }
-      const { path } = file;
-      if (one.sha256 === null) return () => this.contentOfFile(one, path);
-      const known = await fileDigest(path);
-      if (known.digest === `sha256:${one.sha256}`) return () => this.contentOfFile(one, path, known);
-      await rm(dir, { recursive: true, force: true });
-      if (whole || !(resumed || cut)) throw otherDigest(known.digest, one.sha256);
-    }
+    const source = urlSource(new URL(secret), this.o.limits);
+    const { sha256 } = one;
+    const wanted = sha256 === null ? null : Digest.parse(`sha256:${sha256}`);
+    const file = await downloadTo(dir, source, wanted, this.ports(one), this.life.signal, otherDigest);
+    return () => this.contentOfFile(one, file.path, file.known);
   }
 
   private async contentOfFile(one: ImageImportRow, path: string, known?: StoredBlob): Promise<ImageContent> {
@@ -233,7 +220,7 @@ export class RemoteImports {
     return () => importLayout(files, blobs, { totalBytes: maxBytes, blobBytes: maxBytes });
   }
 
-  private ports(one: ImageImportRow, cut: () => void = () => undefined): DownloadPorts {
+  private ports(one: ImageImportRow): DownloadPorts {
     const { clock, pause, limits } = this.o;
     return {
       clock,
@@ -241,10 +228,7 @@ export class RemoteImports {
       limits,
       sources: () => this.sources(one.project),
       progress: (bytes, of) => this.progress(one, bytes, of),
-      waits: (why) => {
-        cut();
-        return this.step(one, 'retry', 0, why);
-      },
+      waits: (why) => this.step(one, 'retry', 0, why),
     };
   }
 
@@ -294,8 +278,8 @@ const purpose = (imageId: string): string => `image import ${imageId}`;
 const isUnavailable = (error: unknown): boolean =>
   error instanceof BerthError && error.code === 'unavailable';
 
-function otherDigest(found: string, wanted: string): BerthError {
-  return new BerthError('badImage', `the file hashes to ${found}, not to sha256:${wanted}`, {
+function otherDigest(found: Digest, wanted: Digest): BerthError {
+  return new BerthError('badImage', `the file hashes to ${found}, not to ${wanted}`, {
     remedy:
       'Compare the digest with what the publisher states; the file may have changed since, or on its way.',
   });
