@@ -1,28 +1,16 @@
-import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { readFile, mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { promisify } from 'node:util';
 import type { VolumeId } from '@berth/model';
-import type { Runtime, Terminal, WorkloadHas, WorkloadSpec } from '@berth/runtime';
+import type { Runtime, WorkloadHas, WorkloadSpec } from '@berth/runtime';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { eventually, QemuHost, serialText, step, TestHost } from '../testing/host.js';
+import { eventually, QemuHost, step, TestHost } from '../testing/host.js';
+import { sampleDisk, serialSays, shellSays } from '../testing/sample-guest.js';
 import type { VmRuntime } from './vm-runtime.js';
 
 /* The sample guest: Debian's cloud kernel with virtio_mem, and a shell on its serial line. One boot for each driver. */
-const exec = promisify(execFile);
-const repository = new URL('../../../../', import.meta.url).pathname;
 let disk: Buffer;
 
 beforeAll(async () => {
-  const dir = await mkdtemp(join(tmpdir(), 'berth-grows-'));
-  const samples = join(repository, '.berth/samples');
-  await exec(join(repository, 'tools/samples/build'), [samples], { timeout: 240_000 });
-  const raw = join(dir, 'tiny.raw');
-  await exec('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', join(samples, 'tiny.qcow2'), raw]);
-  disk = await readFile(raw);
-  await rm(dir, { recursive: true });
+  disk = await sampleDisk();
 }, 300_000);
 
 describe.each(['libvirt', 'qemu'] as const)('memory of a machine under %s', (driver) => {
@@ -40,12 +28,10 @@ describe.each(['libvirt', 'qemu'] as const)('memory of a machine under %s', (dri
     spec = host.specOf(disk, { memoryMiB: 192, minMemoryMiB: 160, maxMemoryMiB: 400, rootVolume });
     await runtime.prepare(spec, step(60_000));
     await runtime.start(spec, step(60_000));
-    await says(/berth-ready/);
+    await serialSays(runtime, spec, /berth-ready/);
   }, 300_000);
   afterAll(() => host.stop(), 120_000);
 
-  const says = (line: RegExp, ms = 120_000): Promise<RegExpExecArray> =>
-    eventually(`${line}`, async () => line.exec(await serialText(runtime, spec)) ?? undefined, ms);
   const bring = (memoryMiB: number): Promise<WorkloadHas> =>
     runtime.update({ ...spec, memoryMiB }, step(30_000));
   /** What an agent comes to, that asks again until it was taken. */
@@ -59,22 +45,11 @@ describe.each(['libvirt', 'qemu'] as const)('memory of a machine under %s', (dri
       60_000,
     );
 
-  let asked = 0;
   /** Memory as the guest's kernel counts it, MiB. */
-  async function guestMiB(): Promise<number> {
-    const mark = `mem-${(asked += 1)}`;
-    const open = { scrollbackBytes: 0, readOnly: false } as never;
-    const line: Terminal = await runtime.console(spec, open, AbortSignal.timeout(120_000));
-    const asks = `echo ${mark}=$(sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo).\n`;
-    // Its shell may begin after it said that it is ready, and drops what was typed before.
-    const heard = async (): Promise<RegExpExecArray | undefined> => {
-      await line.write(Buffer.from(asks));
-      return says(new RegExp(`${mark}=(\\d+)\\.`), 5_000).catch(() => undefined);
-    };
-    const found = await eventually(mark, heard, 120_000);
-    line.close();
-    return Number(found[1]) / 1024;
-  }
+  const guestMiB = async (): Promise<number> => {
+    const command = "sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo";
+    return Number(await shellSays(runtime, spec, command, '\\d+')) / 1024;
+  };
 
   it('grows and shrinks as its guest takes it, and comes back from a suspend with what it had', async () => {
     expect((await taken(192)).sizes.memoryMiB).toBe(192);

@@ -1,30 +1,18 @@
-import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { createTap, Netlink } from '@berth/linux';
 import type { NetworkId, NicId, VolumeId } from '@berth/model';
-import type { Runtime, Terminal, WorkloadHas, WorkloadKey, WorkloadNic, WorkloadSpec } from '@berth/runtime';
+import type { Runtime, WorkloadHas, WorkloadKey, WorkloadNic, WorkloadSpec } from '@berth/runtime';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { eventually, QemuHost, serialText, step, TestHost } from '../testing/host.js';
+import { eventually, QemuHost, step, TestHost } from '../testing/host.js';
+import { sampleDisk, serialSays, shellSays } from '../testing/sample-guest.js';
 import type { NicAttacher, NicSeen } from './ports.js';
 import type { VmRuntime } from './vm-runtime.js';
 
 /* The sample guest: Debian's cloud kernel with virtio_net, and a shell on its serial line. One boot for each driver. */
-const exec = promisify(execFile);
-const repository = new URL('../../../../', import.meta.url).pathname;
 let disk: Buffer;
 
 beforeAll(async () => {
-  const dir = await mkdtemp(join(tmpdir(), 'berth-nics-'));
-  const samples = join(repository, '.berth/samples');
-  await exec(join(repository, 'tools/samples/build'), [samples], { timeout: 240_000 });
-  const raw = join(dir, 'tiny.raw');
-  await exec('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', join(samples, 'tiny.qcow2'), raw]);
-  disk = await readFile(raw);
-  await rm(dir, { recursive: true });
+  disk = await sampleDisk();
 }, 300_000);
 
 /** Where a life of the agent stands still for ever, as if it were killed there. */
@@ -117,7 +105,7 @@ describe.each(['libvirt', 'qemu'] as const)('nics of a machine under %s', (drive
     spec = host.specOf(disk, { memoryMiB: 192, rootVolume, nics: [first] });
     await runtime.prepare(spec, step(60_000));
     await runtime.start(spec, step(60_000));
-    await says(/berth-ready/);
+    await serialSays(runtime, spec, /berth-ready/);
   }, 300_000);
   afterAll(async () => {
     await runtime.stop(spec, 0, step());
@@ -126,8 +114,6 @@ describe.each(['libvirt', 'qemu'] as const)('nics of a machine under %s', (drive
     expect(network.carriers()).toEqual([]);
   }, 120_000);
 
-  const says = (line: RegExp, ms = 120_000): Promise<RegExpExecArray> =>
-    eventually(`${line}`, async () => line.exec(await serialText(runtime, spec)) ?? undefined, ms);
   const bring = (...nics: WorkloadNic[]): Promise<WorkloadHas> =>
     runtime.update({ ...spec, nics }, step(60_000));
   const ids = (...nics: WorkloadNic[]): NicId[] => nics.map(({ id }) => id).sort();
@@ -137,21 +123,11 @@ describe.each(['libvirt', 'qemu'] as const)('nics of a machine under %s', (drive
     return [...had].sort();
   };
 
-  let asked = 0;
   /** MACs of the guest's nics, as its kernel says. */
   async function guestSees(): Promise<string[]> {
-    const mark = `nics-${(asked += 1)}`;
-    const open = { scrollbackBytes: 0, readOnly: false } as never;
-    const line: Terminal = await runtime.console(spec, open, AbortSignal.timeout(120_000));
-    const asks = `echo ${mark}=$(cat /sys/class/net/*/address | tr '\\n' ,).\n`;
-    // Its shell may begin after it said that it is ready, and drops what was typed before.
-    const heard = async (): Promise<RegExpExecArray | undefined> => {
-      await line.write(Buffer.from(asks));
-      return says(new RegExp(`${mark}=([0-9a-f:,]+)\\.`), 5_000).catch(() => undefined);
-    };
-    const found = await eventually(mark, heard, 120_000);
-    line.close();
-    return (found[1] ?? '')
+    const command = "cat /sys/class/net/*/address | tr '\\n' ,";
+    const macs = await shellSays(runtime, spec, command, '[0-9a-f:,]+');
+    return macs
       .split(',')
       .filter((mac) => mac.startsWith('02:'))
       .sort();
