@@ -51,12 +51,12 @@ export class LiveNics<M extends Machine> {
       if (nic === undefined || (await this.#unplug(machine, nic, ctx))) await this.#drop(machine, nicId, ctx);
       else note(`its guest has not let go of nic ${macOf(taps, nicId)}`);
     }
+    let now = leaving.size === 0 ? has : ((await this.#look(machine, ctx)) ?? has);
     for (const nic of spec.nics) {
-      const kept = (await this.#look(machine, ctx)) ?? has;
-      if (kept.nics.some(({ nicId }) => nicId === nic.id)) continue;
-      if (!(await this.#plug(machine, spec, nic, kept, ctx))) note(`it has no slot for nic ${nic.mac}`);
+      if (now.nics.some(({ nicId }) => nicId === nic.id)) continue;
+      if (!(await this.#plug(machine, spec, nic, now, ctx))) note(`it has no slot for nic ${nic.mac}`);
+      now = (await this.#look(machine, ctx)) ?? now;
     }
-    const now = (await this.#look(machine, ctx)) ?? has;
     return { nics: now.nics.map(({ nicId }) => nicId), unsettled };
   }
 
