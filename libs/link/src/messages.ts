@@ -28,6 +28,7 @@ import {
   RestartPolicy,
   SnapshotId,
   Sizes,
+  StopGrace,
   SnapshotTaken,
   UsageSample,
   VmDriver,
@@ -100,7 +101,7 @@ export const Assignment = z.strictObject({
   revision: z.int().min(1),
   wanted: z.enum(['running', 'paused', 'suspended', 'stopped']),
   /** Seconds the guest gets to end by itself before it is forced. */
-  stopGraceSeconds: z.int().min(0).max(3600),
+  stopGraceSeconds: StopGrace,
   workload: Workload,
   /** What the epoch has room for on its host, whatever its spec asks for by now. Absent from an API of before. */
   booked: Sizes.optional(),

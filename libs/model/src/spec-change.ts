@@ -45,8 +45,8 @@ interface Changing {
   readonly labels: Readonly<Record<string, string>>;
 }
 
-/** Nics come to and leave only a VM while it runs. */
-const nicsPath = /^\/spec\/nics(\/\d+\/(network|address))?$/;
+/** What says which nics there are, and where. They come to and leave only a VM while it runs. */
+export const nicsPath = /^\/spec\/nics(\/\d+\/(network|address))?$/;
 /** An address of a nic that stays is its guest's until that starts anew. */
 const addressPath = /^\/spec\/nics\/(\d+)\/address$/;
 

@@ -188,14 +188,12 @@ export class HostNetwork {
 
   /** Deletes every nic of one epoch, and what an agent that died left half-made. Detaching what never was is no error. */
   async detach(owner: NicOwner): Promise<void> {
-    await this.detachOf(({ instanceId, epoch }) => instanceId === owner.instanceId && epoch === owner.epoch);
+    await this.detachOf(ownedBy(owner));
   }
 
   /** Deletes one nic of an epoch. One that is not there is no error. */
   async detachNic(owner: NicOwner, nicId: NicId): Promise<void> {
-    await this.detachOf(
-      (nic) => nic.nicId === nicId && nic.instanceId === owner.instanceId && nic.epoch === owner.epoch,
-    );
+    await this.detachOf(ownedBy(owner, nicId));
   }
 
   /**
@@ -203,10 +201,7 @@ export class HostNetwork {
    * for a guest that is to let go of it, and may take its time.
    */
   async silence(owner: NicOwner, nicId: NicId): Promise<void> {
-    const { instanceId, epoch } = owner;
-    const own = this.nics().filter(
-      (n) => n.nicId === nicId && n.instanceId === instanceId && n.epoch === epoch,
-    );
+    const own = this.nics().filter(ownedBy(owner, nicId));
     Netlink.with(undefined, (netlink) => {
       for (const { ifname } of own) netlink.setLink(ifname, { up: false });
     });
@@ -439,6 +434,12 @@ function identityOf(owner: NicOwner, nic: AttachedNicSpec): NicIdentity {
 function limitsIn({ leases }: HostNetworkSpec): ReadonlyMap<string, NicLimits> {
   return new Map(leases.flatMap(({ ipv4, limits }) => (limits === undefined ? [] : [[ipv4, limits]])));
 }
+
+/** Nics of an epoch, or the one of them. */
+const ownedBy =
+  ({ instanceId, epoch }: NicOwner, nicId?: NicId) =>
+  (nic: NicName): boolean =>
+    nic.instanceId === instanceId && nic.epoch === epoch && (nicId === undefined || nic.nicId === nicId);
 
 function guardedOf({ ifname, addresses }: NicInventoryEntry): GuardedNic[] {
   return addresses === null ? [] : [{ ifname, ...addresses }];

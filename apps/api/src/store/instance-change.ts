@@ -79,6 +79,9 @@ export function refuseDeleting(i: Locked): void {
 /** A placement of it has not ended. */
 export const live = (i: Locked): boolean => i.phase !== null && i.phase !== 'ended';
 
+/** Whoever has it is to hear of a change. */
+export const hostsOf = (i: Locked): readonly HostId[] => (live(i) && i.host_id !== null ? [i.host_id] : []);
+
 /** Raises the revision of the hosts' assignment lists in the same transaction as what changes them. */
 export async function assignmentsRaise(tx: Tx, hosts: readonly string[]): Promise<void> {
   if (hosts.length > 0)
@@ -206,7 +209,7 @@ async function updateWrite(tx: Tx, ctx: RequestContext, update: InstanceUpdate) 
     },
   ]);
   await stateRefresh(tx, ctx, i.id, true);
-  const hosts = live(i) && i.host_id !== null ? [i.host_id] : [];
+  const hosts = hostsOf(i);
   await assignmentsRaise(tx, hosts);
   return { i, spec, labels, operationId, hosts };
 }
@@ -342,7 +345,7 @@ export async function instanceAct(db: Db, ctx: RequestContext, act: InstanceAct)
         operationId,
       },
     ]);
-    const hosts = live(i) && i.host_id !== null ? [i.host_id] : [];
+    const hosts = hostsOf(i);
     await stateRefresh(tx, ctx, i.id, true);
     await assignmentsRaise(tx, hosts);
     return { instance: await instanceOf(tx, i.id), operation: await operationOf(tx, operationId), hosts };

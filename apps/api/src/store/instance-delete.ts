@@ -7,6 +7,7 @@ import { eventsWrite, instanceObject } from './events.js';
 import {
   assignmentsRaise,
   graceBeyond,
+  hostsOf,
   instanceForRequest,
   operationTakes,
   type Locked,
@@ -61,7 +62,7 @@ export async function instanceDelete(
     ]);
     await stateRefresh(tx, ctx, i.id, true);
     const { gone, hosts } = await deletionAdvance(tx, ctx, i.id);
-    const live = i.host_id !== null && i.phase !== 'ended' ? [i.host_id] : [];
+    const live = hostsOf(i);
     await assignmentsRaise(tx, live);
     return { operation: await operationOf(tx, operationId), gone, hosts: [...new Set([...live, ...hosts])] };
   });
@@ -71,7 +72,7 @@ export async function instanceDelete(
 async function graceChange(tx: Tx, i: Locked, graceSeconds: number | undefined): Promise<readonly HostId[]> {
   if (graceSeconds === undefined) return [];
   await tx.changed(`UPDATE instances SET stop_grace_seconds = $2 WHERE id = $1`, [i.id, graceSeconds]);
-  const hosts = i.host_id !== null && i.phase !== 'ended' ? [i.host_id] : [];
+  const hosts = hostsOf(i);
   await assignmentsRaise(tx, hosts);
   return hosts;
 }

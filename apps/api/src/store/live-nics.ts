@@ -1,5 +1,5 @@
 import type { HostId, InstanceSpec } from '@berth/model';
-import { BerthError, fieldChanges, sameValue } from '@berth/model';
+import { BerthError, fieldChanges, nicsPath, sameValue } from '@berth/model';
 import type { Tx } from './db.js';
 import type { Locked } from './instance-change.js';
 import { nicsChange } from './ipam.js';
@@ -41,7 +41,7 @@ function nicsRefused(
   { code = 'stateConflict', message, remedy }: NicsRefusal,
 ): BerthError {
   const errors = fieldChanges({ spec: i.spec, labels: {} }, { spec, labels: {} })
-    .filter(({ path }) => /^\/spec\/nics(\/\d+\/(network|address))?$/.test(path))
+    .filter(({ path }) => nicsPath.test(path))
     .map(({ path }) => ({
       path,
       code,

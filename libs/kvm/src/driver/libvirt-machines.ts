@@ -25,6 +25,7 @@ import {
 import { domainXml, nicXml, QUOTA_PERIOD, ROOT_DISK } from '../machine/domain-xml.js';
 import {
   nicDevice,
+  userAlias,
   type MachineNic,
   type MachineSpec,
   type MachineTpm,
@@ -338,7 +339,9 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
   }
 
   async nicUnplugged(domain: OwnDomain, nicId: NicId, ctx: StepContext): Promise<void> {
-    while (readNic(await this.#client.xml(domain.ref, callBounds(ctx)), `ua-${nicDevice(nicId)}`) !== null) {
+    while (
+      readNic(await this.#client.xml(domain.ref, callBounds(ctx)), userAlias(nicDevice(nicId))) !== null
+    ) {
       guard(ctx);
       await wait(CLOSING_MS, undefined, { signal: ctx.signal });
     }

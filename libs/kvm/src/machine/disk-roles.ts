@@ -1,9 +1,9 @@
 import { VolumeId } from '@berth/model';
 import { ROOT_DISK } from './domain-xml.js';
-import { volumeDevice } from './machine-spec.js';
+import { userAlias, volumeDevice } from './machine-spec.js';
 import type { DomainDocument } from './metadata.js';
 
-const ALIAS = new RegExp(`^ua-${volumeDevice('(.+)' as VolumeId)}$`);
+const ALIAS = new RegExp(`^${userAlias(volumeDevice('(.+)' as VolumeId))}$`);
 
 /**
  * Which volume of its user's stands behind each of libvirt's names of disks, by the XML of the running domain; null for the

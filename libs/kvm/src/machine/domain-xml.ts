@@ -5,6 +5,7 @@ import {
   PLUG_BLOCK_MIB,
   SCREEN_MIB,
   USB_SLOT,
+  userAlias,
   type MachineDisk,
   type MachineFirmware,
   type MachineNic,
@@ -271,6 +272,6 @@ function nicElement(spec: MachineNic): XmlElement {
     xml('model', { type: 'virtio' }),
     // No option ROM: the root disk boots, and a network ROM costs start time.
     xml('rom', { enabled: 'no' }),
-    xml('alias', { name: `ua-${nicDevice(spec.id)}` }),
+    xml('alias', { name: userAlias(nicDevice(spec.id)) }),
   );
 }

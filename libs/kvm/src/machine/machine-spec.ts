@@ -156,7 +156,10 @@ export const SCSI_CONTROLLER = 'scsi0';
 /** Numbers that the controller has. */
 export const SCSI_TARGETS = 256;
 
-/** What QEMU calls a volume's device. libvirt puts `ua-` before it: such an alias is its user's. */
+/** What libvirt calls a device that we gave this name: such an alias is its user's. */
+export const userAlias = (device: string): string => `ua-${device}`;
+
+/** What QEMU calls a volume's device; libvirt, {@link userAlias}. */
 export const volumeDevice = (volumeId: VolumeId): string => `vol-${volumeId}`;
 
 /** As many nics as an instance can have. */
@@ -169,7 +172,7 @@ const SPARE_PORTS = 2;
 export const nicPortsFor = (nics: number): number =>
   Math.min(NICS_MAX, Math.max(LEAST_PORTS, nics + SPARE_PORTS));
 
-/** What QEMU calls a nic's device. libvirt puts `ua-` before it: such an alias is its user's. */
+/** What QEMU calls a nic's device; libvirt, {@link userAlias}. */
 export const nicDevice = (nicId: NicId): string => `nic-${nicId}`;
 
 export interface MachineNic {

@@ -1,5 +1,5 @@
 import { volumeSerial, type VolumeLimits } from '@berth/model';
-import { volumeDevice, type MachineVolume } from './machine-spec.js';
+import { userAlias, volumeDevice, type MachineVolume } from './machine-spec.js';
 import { renderXml, xml, type XmlElement } from './xml.js';
 
 const LETTERS = 26;
@@ -32,7 +32,7 @@ export function volumeElement(volume: MachineVolume): XmlElement {
     ioTune(volume.limits),
     xml('serial', {}, volumeSerial(volume.volumeId)),
     volume.readOnly ? xml('readonly') : null,
-    xml('alias', { name: `ua-${volumeDevice(volume.volumeId)}` }),
+    xml('alias', { name: userAlias(volumeDevice(volume.volumeId)) }),
     xml('address', { type: 'drive', controller: 0, bus: 0, target: volume.target, unit: 0 }),
   );
 }
