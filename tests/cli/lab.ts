@@ -44,7 +44,7 @@ export class CliLab {
     await api.facetsAdd('pause', 'suspend');
     const bin = join(dir, 'bin');
     await mkdir(bin);
-    await exec(process.execPath, ['build.mjs', join(dir, 'main.js')], { cwd: join(repository, 'apps/cli') });
+    await exec(process.execPath, ['build.mjs', dir], { cwd: join(repository, 'apps/cli') });
     await writeFile(join(bin, 'berth'), `#!/bin/sh\nexec ${process.execPath} ${join(dir, 'main.js')} "$@"\n`);
     await chmod(join(bin, 'berth'), 0o755);
     await symlink(join(repository, 'examples'), join(dir, 'examples'));

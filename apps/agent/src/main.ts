@@ -1,15 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { bootId } from '@berth/linux';
+import { berthVersion } from '@berth/model';
 import { pino } from 'pino';
 import { runAgent } from './agent.js';
 import { composeHost } from './compose.js';
 import { ConfigError, readConfig } from './config.js';
 import { readMachine } from './facts.js';
 import { systemClock } from './system-clock.js';
-
-/** Version said in the first words to the API. */
-const agentVersion = '0.1.0';
 
 async function readOptional(path: string): Promise<string | null> {
   try {
@@ -20,8 +18,9 @@ async function readOptional(path: string): Promise<string | null> {
   }
 }
 
-/** `agent [config.yaml]`; the file defaults to `etc/berth/agent.yaml` below BERTH_ROOT and may be missing. */
+/** `agent [config.yaml | --version]`; the file defaults to `etc/berth/agent.yaml` below BERTH_ROOT and may be missing. */
 async function main(): Promise<void> {
+  if (process.argv[2] === '--version') return void process.stdout.write(`${berthVersion}\n`);
   const root = process.env['BERTH_ROOT'] || '/';
   const file = process.argv[2] ?? join(root, 'etc/berth/agent.yaml');
   const settings = readConfig(await readOptional(file), process.env);
@@ -40,7 +39,7 @@ async function main(): Promise<void> {
       clock: systemClock,
       log,
       bootId: await Promise.resolve(bootId()),
-      agentVersion,
+      agentVersion: berthVersion,
       machine: readMachine(),
       readToken: () => readFile(settings.tokenFile, 'utf8'),
     },
@@ -48,15 +47,12 @@ async function main(): Promise<void> {
   );
 }
 
-try {
-  await main();
-} catch (error) {
-  if (error instanceof ConfigError) process.stderr.write(`${error.message}\n`);
-  else
-    process.stderr.write(
-      `berth agent: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
-    );
-  process.exitCode = 1;
-}
-// Connections and watchers of the runtimes would keep the process alive; all that counts is on disk by now.
-process.exit();
+main()
+  .catch((error: unknown) => {
+    const known = error instanceof ConfigError;
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    process.stderr.write(known ? `${error.message}\n` : `berth agent: ${text}\n`);
+    process.exitCode = 1;
+  })
+  // Connections and watchers of the runtimes would keep the process alive; all that counts is on disk by now.
+  .finally(() => process.exit());

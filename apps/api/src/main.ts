@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import { berthVersion } from '@berth/model';
 import { pino } from 'pino';
 import { startApi } from './app.js';
 import { apiPaths, ConfigError, configLoad } from './config.js';
@@ -6,8 +7,12 @@ import { apiPaths, ConfigError, configLoad } from './config.js';
 /** How long a stop may take before the process ends anyway, ms. */
 const stopWithinMs = 8000;
 
-/** `main.js`: the API process. Ends with 2 for a bad configuration and 1 for everything else. */
+/** `main.js [--version]`: the API process. Ends with 2 for a bad configuration and 1 for everything else. */
 async function main(): Promise<void> {
+  if (process.argv[2] === '--version') {
+    process.stdout.write(`${berthVersion}\n`);
+    process.exit();
+  }
   const paths = apiPaths(process.env['BERTH_ROOT'] ?? '');
   const config = configLoad(process.env, paths.configFile);
   const logger = pino({

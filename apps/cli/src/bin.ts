@@ -5,4 +5,4 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
   process.exit(0);
 });
-process.exitCode = await cliRun(process.argv.slice(2), process.env);
+void cliRun(process.argv.slice(2), process.env).then((code) => (process.exitCode = code));

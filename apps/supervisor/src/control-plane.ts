@@ -12,7 +12,7 @@ import type { Paths } from './paths.js';
 const appMain = (app: string): string => fileURLToPath(new URL(`../../${app}/dist/main.js`, import.meta.url));
 
 /** A child that ends with the supervisor, whatever becomes of that. */
-const bound = ['--pdeathsig=TERM', '--', process.execPath, '--enable-source-maps'];
+const bound = ['--pdeathsig=TERM', '--', process.execPath];
 
 /** The API; it migrates the store itself before it listens. */
 export function apiComponent(

@@ -14,7 +14,7 @@ import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { accessOf, callerOrNull, installGate, traceIdOf } from './gate.js';
 import { IdempotencyInterceptor } from './idempotency.js';
 import { NestLogger } from './nest-logger.js';
-import { OPENAPI_TEXT } from './openapi.controller.js';
+import { OPENAPI_TEXT, type OpenApiText } from './openapi.controller.js';
 import { ProblemFilter, sendProblem } from './problem-filter.js';
 import { asBerthError } from './problems.js';
 import { routesOf } from './routes.js';
@@ -36,14 +36,16 @@ export async function createHttpApp(
   served: readonly Type[] = controllers,
 ): Promise<NestFastifyApplication> {
   const routes = routesOf(served);
-  const text = JSON.stringify(openApiDocument(routes), null, 2);
+  // Made when it is first asked for: it would be a sixth of the time of a start.
+  let text: string | undefined;
+  const openApi: OpenApiText = () => (text ??= JSON.stringify(openApiDocument(routes), null, 2));
   let terminals: TerminalDoor | null = null;
   const module: DynamicModule = {
     module: HttpModule,
     controllers: [...served],
     providers: [
       { provide: HTTP_DEPS, useValue: deps },
-      { provide: OPENAPI_TEXT, useValue: text },
+      { provide: OPENAPI_TEXT, useValue: openApi },
       // The adapter destroys every connection at the end: terminals are told before.
       { provide: TerminalDoor, useValue: { beforeApplicationShutdown: () => terminals?.close() } },
     ],

@@ -2,12 +2,14 @@ import { Controller, Get, Inject, Res } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import { Action } from './action.js';
 
-/** Nest's token for the document's text. */
+/** The document's text, made once. */
+export type OpenApiText = () => string;
+/** Nest's token for it. */
 export const OPENAPI_TEXT = Symbol('berth:openapi');
 
 @Controller('v1/openapi.json')
 export class OpenApiController {
-  constructor(@Inject(OPENAPI_TEXT) private readonly text: string) {}
+  constructor(@Inject(OPENAPI_TEXT) private readonly text: OpenApiText) {}
 
   @Get()
   @Action('public', {
@@ -15,6 +17,6 @@ export class OpenApiController {
     answers: { 200: { description: 'OpenAPI 3.1', stream: 'application/json' } },
   })
   document(@Res() reply: FastifyReply): void {
-    void reply.header('content-type', 'application/json; charset=utf-8').send(this.text);
+    void reply.header('content-type', 'application/json; charset=utf-8').send(this.text());
   }
 }

@@ -1,0 +1,4 @@
+import { program, traceSources } from './load.js';
+
+traceSources();
+program({ cached: true }).start();
