@@ -40,9 +40,9 @@ it('takes down what nothing runs on when it has done all that it was doing', asy
   const { keeper, told } = keeperOf(() => Promise.resolve());
   const { log, warnings } = logOf();
   const networks = new HostNetworks(keeper, systemClock, log);
-  networks.want(new Map([[id, spec]]), [spec]);
+  networks.want(() => new Map([[id, spec]]), [spec]);
   await expect.poll(() => told.length).toBe(1);
-  networks.want(new Map(), []);
+  networks.want(() => new Map(), []);
   await networks.close();
   expect(told).not.toContain('rest');
   await networks.rest(() => true);
@@ -55,20 +55,41 @@ it('takes a network away when a machine that is slow to do so has let go of its 
   const { keeper, told } = keeperOf(() => Promise.resolve());
   let asked = 0;
   const release = async (): Promise<{ released: boolean }> => {
-    await keeper.release(id);
+    await keeper.release(id, () => false);
     return { released: (asked += 1) > 1 };
   };
   const { log, warnings } = logOf();
   const networks = new HostNetworks({ ...keeper, release }, systemClock, log);
-  networks.want(new Map([[id, spec]]), [spec]);
+  networks.want(() => new Map([[id, spec]]), [spec]);
   await expect.poll(() => told).toEqual(['ensure']);
-  networks.want(new Map(), []);
+  networks.want(() => new Map(), []);
   await expect.poll(() => told, { timeout: 10_000 }).toEqual(['ensure', 'release', 'release']);
   // It is gone: nothing is asked again, and when it comes back it is made again.
-  networks.want(new Map([[id, spec]]), [spec]);
+  networks.want(() => new Map([[id, spec]]), [spec]);
   await expect.poll(() => told.at(-1)).toBe('ensure');
   await networks.close();
   expect(told).toEqual(['ensure', 'release', 'release', 'ensure']);
+  expect(warnings).toEqual([]);
+});
+
+it('leaves a network to a placement that came while it was about to be taken away', async () => {
+  const { keeper, told } = keeperOf(() => Promise.resolve());
+  const used = new Map<NetworkId, HostNetworkSpec>();
+  const release = async (networkId: NetworkId, isUsed: () => boolean): Promise<{ released: boolean }> => {
+    // Hired and prepared before the list that names it is taken to its end.
+    used.set(networkId, spec);
+    if (!isUsed()) await keeper.release(networkId, isUsed);
+    return { released: !isUsed() };
+  };
+  const { log, warnings } = logOf();
+  const networks = new HostNetworks({ ...keeper, release }, systemClock, log);
+  networks.want(() => new Map([[id, spec]]), [spec]);
+  await expect.poll(() => told).toEqual(['ensure']);
+  networks.want(() => used, []);
+  await expect.poll(() => used.size).toBe(1);
+  networks.want(() => used, [spec]);
+  await networks.close();
+  expect(told).toEqual(['ensure']);
   expect(warnings).toEqual([]);
 });
 

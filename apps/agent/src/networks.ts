@@ -7,8 +7,8 @@ import type { AgentLog } from './log.js';
 /** The part of libs/network the agent itself needs: leases of running networks, and their end. */
 export interface NetworkKeeper {
   ensure(spec: HostNetworkSpec): Promise<unknown>;
-  /** `released` is false, and nothing done, while a nic is on it. */
-  release(networkId: NetworkId): Promise<{ readonly released: boolean }>;
+  /** `released` is false, and nothing done, while a nic is on it, or where it is `used` by the time it would go. */
+  release(networkId: NetworkId, used: () => boolean): Promise<{ readonly released: boolean }>;
   /** Takes down nics of epochs that are over, and networks that carry no other; what is known of these is kept. */
   rest(over: (key: WorkloadKey) => boolean): Promise<unknown>;
   /** What is up now, also from before this process. */
@@ -23,6 +23,7 @@ export interface NetworkKeeper {
  */
 export class HostNetworks {
   private wanted = new Map<NetworkId, HostNetworkSpec>();
+  private used: () => ReadonlyMap<NetworkId, HostNetworkSpec> = () => this.wanted;
   /** What is up, as it was ensured; an empty text for what an earlier agent left. */
   private readonly done = new Map<NetworkId, string>();
   private inherited = false;
@@ -39,12 +40,16 @@ export class HostNetworks {
     this.loop = this.run();
   }
 
-  /** `used`: networks of placements here, as they were when accepted; `listed` has their newest form. */
-  want(used: ReadonlyMap<NetworkId, HostNetworkSpec>, listed: readonly HostNetworkSpec[]): void {
+  /**
+   * `used` tells the networks of placements here, as they were when accepted, and is asked again before one is taken away: a
+   * placement may have come meanwhile, and have been prepared. `listed` has their newest form.
+   */
+  want(used: () => ReadonlyMap<NetworkId, HostNetworkSpec>, listed: readonly HostNetworkSpec[]): void {
     this.listed = true;
+    this.used = used;
     const newest = new Map(listed.map((n) => [n.id, n]));
     this.wanted = new Map(
-      [...used].map(([id, spec]) => [id, newest.get(id) ?? this.wanted.get(id) ?? spec] as const),
+      [...used()].map(([id, spec]) => [id, newest.get(id) ?? this.wanted.get(id) ?? spec] as const),
     );
     this.wakeup.wake();
   }
@@ -101,7 +106,7 @@ export class HostNetworks {
     for (const id of this.done.keys()) {
       if (this.wanted.has(id)) continue;
       let released = false;
-      const tried = await attempt(id, async () => ({ released } = await keeper.release(id)));
+      const tried = await attempt(id, async () => ({ released } = await keeper.release(id, () => this.used().has(id))));
       // A machine may not have let go of its nic there yet.
       if (tried && released) this.done.delete(id);
       else good = false;

@@ -147,7 +147,7 @@ export class Placements {
     for (const tombstone of list.tombstones) this.bury(tombstone);
     this.snapshots.want(list.snapshots ?? []);
     this.o.unusedImages(list.imageTombstones ?? []);
-    this.o.networks.want(this.networksInUse(), list.networks);
+    this.o.networks.want(this.networksInUse, list.networks);
     return null;
   }
 
@@ -312,13 +312,13 @@ export class Placements {
     this.workers.delete(keyText(key));
     this.wakeSiblings(key);
     this.tombstones.carriedOut(key);
-    this.o.networks.want(this.networksInUse(), []);
+    this.o.networks.want(this.networksInUse, []);
   }
 
-  private networksInUse(): Map<NetworkId, HostNetworkSpec> {
+  private readonly networksInUse = (): Map<NetworkId, HostNetworkSpec> => {
     const all = [...this.workers.values()].filter((w) => w.alive || w.leftovers);
     return new Map(all.flatMap((w) => w.record.networks.map((n) => [n.id, n] as const)));
-  }
+  };
 
   /**
    * Whether an epoch is one of this host's, by the journal or the newest list. Null while that cannot be told: before the

@@ -224,6 +224,8 @@ test('nics carry their identity, attach twice is once, detach takes one epoch, r
   expect((await network.inventory()).map((n) => n.epoch)).toEqual([2]);
   expect(await network.release(spec.id)).toEqual({ released: false });
   await network.detach(second);
+  // Nor from under what is about to attach one.
+  expect(await network.release(spec.id, () => true)).toEqual({ released: false });
   expect(await network.release(spec.id)).toEqual({ released: true });
   expect(await network.release(spec.id)).toEqual({ released: true });
 });

@@ -221,11 +221,15 @@ export class HostNetwork {
 
   /**
    * Takes a network away from this host unless a nic is attached (`released: false`). Repeating it is no error. A
-   * workload between `ensure` and its attach is not seen here: the caller releases only what no assignment names, and
-   * a start ensures again (cheap) before it attaches.
+   * workload between `ensure` and its attach is not seen here: `used` tells of such, and is asked when no `ensure` is under way
+   * and none can begin before the network is gone.
    */
-  release(networkId: NetworkId): Promise<{ readonly released: boolean }> {
+  release(
+    networkId: NetworkId,
+    used: () => boolean = () => false,
+  ): Promise<{ readonly released: boolean }> {
     return this.exclusive(networkId, async () => {
+      if (used()) return { released: false };
       const released = await this.takeDown(networkId);
       if (released) await this.book.remove(networkId);
       return { released };
