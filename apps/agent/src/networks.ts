@@ -106,7 +106,10 @@ export class HostNetworks {
     for (const id of this.done.keys()) {
       if (this.wanted.has(id)) continue;
       let released = false;
-      const tried = await attempt(id, async () => ({ released } = await keeper.release(id, () => this.used().has(id))));
+      const tried = await attempt(
+        id,
+        async () => ({ released } = await keeper.release(id, () => this.used().has(id))),
+      );
       // A machine may not have let go of its nic there yet.
       if (tried && released) this.done.delete(id);
       else good = false;

@@ -224,10 +224,7 @@ export class HostNetwork {
    * workload between `ensure` and its attach is not seen here: `used` tells of such, and is asked when no `ensure` is under way
    * and none can begin before the network is gone.
    */
-  release(
-    networkId: NetworkId,
-    used: () => boolean = () => false,
-  ): Promise<{ readonly released: boolean }> {
+  release(networkId: NetworkId, used: () => boolean = () => false): Promise<{ readonly released: boolean }> {
     return this.exclusive(networkId, async () => {
       if (used()) return { released: false };
       const released = await this.takeDown(networkId);
