@@ -2,15 +2,17 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
+import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   accessFaults,
   chromiumLaunch,
-  looks,
   signIn,
   widthFaults,
   windowOpen,
+  widths,
   type Chromium,
+  type Look,
 } from './chromium.js';
 import { Stage } from './stage.js';
 
@@ -59,33 +61,41 @@ const pages: readonly (readonly [name: string, path: string, ready: string])[] =
   ['tokens', '/ui/tokens', 'td >> text=alpha-viewer'],
 ];
 
-describe.each(looks)('at $width px, $scheme', (look) => {
-  test('every page is accessible, fits its window, and no script or policy complains', async () => {
-    const { context, page, complaints } = await windowOpen(chromium, look);
-    const shoot = async (name: string): Promise<void> => {
-      // All pages once, and of some also how they look dark and narrow.
-      const plain = look.width === 1440 && look.scheme === 'light';
-      const also = look.scheme === 'dark' && ['overview', 'instances', 'instance', 'create'].includes(name);
-      if (!shooting || !(plain || also)) return;
-      const path = join(shots, `${name}-${look.width}-${look.scheme}.png`);
-      await page.screenshot({ path, animations: 'disabled' });
+describe.each(widths)('at %s px', (width) => {
+  test('every page is accessible in both schemes, fits its window, and no script or policy complains', async () => {
+    const { context, page, complaints } = await windowOpen(chromium, { width, scheme: 'light' });
+    const faults: string[] = [];
+    const look = async (name: string): Promise<void> => {
+      faults.push(...(await widthFaults(page)));
+      for (const scheme of ['dark', 'light'] as const) {
+        await page.emulateMedia({ colorScheme: scheme });
+        await page.locator(`html[data-mantine-color-scheme=${scheme}]`).waitFor();
+        faults.push(...(await accessFaults(page)));
+        await shoot(page, name, { width, scheme });
+      }
     };
     await page.goto(`${stage.base}/ui/`);
     await page.getByRole('button', { name: 'Sign in' }).waitFor();
-    const faults = await accessFaults(page);
-    await shoot('sign-in');
+    await look('sign-in');
     await signIn(page, stage.base, stage.token());
     for (const [name, path, ready] of pages) {
       await page.goto(stage.base + path);
       await page.locator(ready).first().waitFor({ state: 'visible' });
       await page.locator('[role=status][aria-label=Loading]').first().waitFor({ state: 'detached' });
-      faults.push(...(await accessFaults(page)), ...(await widthFaults(page)));
-      await shoot(name);
+      await look(name);
     }
     expect([...faults, ...complaints]).toEqual([]);
     await context.close();
   });
 });
+
+/** All pages once, and of some also how they look dark and narrow. */
+async function shoot(page: Page, name: string, { width, scheme }: Look): Promise<void> {
+  const plain = width === 1440 && scheme === 'light';
+  const also = scheme === 'dark' && ['overview', 'instances', 'instance', 'create'].includes(name);
+  if (!shooting || !(plain || also)) return;
+  await page.screenshot({ path: join(shots, `${name}-${width}-${scheme}.png`), animations: 'disabled' });
+}
 
 test('the first script is below 150 kB gzipped', () => {
   const manifest = JSON.parse(readFileSync(join(dist, '.vite/manifest.json'), 'utf8')) as Record<
