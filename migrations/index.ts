@@ -19,6 +19,7 @@ import { hostClock } from './0028-host-clock.js';
 import { liveNics } from './0029-live-nics.js';
 import { registryImports } from './0031-registry-imports.js';
 import { stopGrace } from './0032-stop-grace.js';
+import { memorySnapshots } from './0033-memory-snapshots.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
 export interface Migration {
@@ -52,4 +53,5 @@ export const migrations: readonly Migration[] = [
   liveNics,
   registryImports,
   stopGrace,
+  memorySnapshots,
 ];

@@ -565,6 +565,7 @@ CREATE TABLE public.snapshots (
     resource_version bigint DEFAULT 1 NOT NULL,
     created_at timestamp with time zone NOT NULL,
     scheduled_for timestamp with time zone,
+    memory boolean DEFAULT false NOT NULL,
     CONSTRAINT snapshots_booked_mib_check CHECK ((booked_mib >= 0)),
     CONSTRAINT snapshots_check CHECK (((state = 'ready'::text) = (operation_id IS NULL))),
     CONSTRAINT snapshots_check1 CHECK (((taken IS NOT NULL) OR (state = ANY (ARRAY['creating'::text, 'deleting'::text])))),

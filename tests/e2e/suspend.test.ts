@@ -101,6 +101,32 @@ describe('a suspended machine', () => {
     }
   }, 400_000);
 
+  it('has a snapshot with its memory, and goes on from there with its disk, its address and all it knew', async () => {
+    for (const driver of drivers) {
+      const { status: before } = await berth.get(driver);
+      await typed(driver, 'n=7; echo then-$((n * 6))', /then-42/);
+      await berth.run(['snapshot', 'create', driver, 'then', '--memory']);
+      expect(await berth.run(['snapshot', 'ls', driver])).toMatch(/then +ready +exact/);
+      await typed(driver, 'n=8; echo later-$((n * 6))', /later-48/);
+      await berth.run(['stop', driver]);
+      await berth.run(['update', driver, '--set', 'spec.vcpus=2']);
+      const other = await berth.try(['snapshot', 'revert', driver, 'then']);
+      expect(other.err).toMatch(/vcpus/);
+      await berth.run(['update', driver, '--set', 'spec.vcpus=1']);
+      await berth.run(['snapshot', 'revert', driver, 'then']);
+      const { status } = await berth.state(driver, 'running');
+      expect(status.epoch).toBeGreaterThan(before.epoch ?? 0);
+      await typed(driver, 'echo back-$((n * 6))-$kept', /back-42-/);
+      await typed(
+        driver,
+        'ping -c 1 -w 5 $(ip route | sed -n "s/.*via \\([0-9.]*\\).*/\\1/p")',
+        / 0% packet loss/,
+      );
+      expect(await berth.logs(driver), `${driver} did not boot again`).not.toContain('boots=');
+      await berth.run(['snapshot', 'rm', driver, 'then']);
+    }
+  }, 400_000);
+
   it('is discarded by a stop, and boots then', async () => {
     await berth.run(['suspend', 'qemu']);
     await berth.run(['stop', 'qemu']);

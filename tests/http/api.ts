@@ -123,6 +123,7 @@ const capabilities: Capabilities = {
     'reset',
     'guest',
     'snapshots',
+    'memorySnapshots',
     'copies',
     'clones',
     'exports',
@@ -319,8 +320,9 @@ export class Api {
       for (const t of tombstones) await this.store.tombstoneDone(hostId, session, t.id);
       done = tombstones.length === 0;
     }
-    for (const { id: orderId, state } of (await this.store.assignmentsRead(hostId))?.snapshots ?? []) {
-      const taken = state === 'creating' ? takenNow() : null;
+    for (const order of (await this.store.assignmentsRead(hostId))?.snapshots ?? []) {
+      const { id: orderId, state } = order;
+      const taken = state === 'creating' ? takenNow(order.memory) : null;
       await this.store.snapshotReport({ hostId, session, orderId, outcome: { state: 'done', taken } });
     }
     for (const { id: orderId, export: exporting } of (await this.store.assignmentsRead(hostId))?.clones ?? [])
@@ -403,12 +405,30 @@ async function seedProject(store: Store, name: string): Promise<ProjectId> {
 }
 
 /** What a host says of a snapshot that it took. */
-const takenNow = (): SnapshotTaken => ({
-  consistency: 'crash',
+const takenNow = (memory: boolean): SnapshotTaken => ({
+  consistency: memory ? 'exact' : 'crash',
   indications: ['no guest agent answered'],
   takenAt: new Date().toISOString(),
   heldMiB: 1,
+  ...(memory ? { memory: { sizeMiB: 1, stoodStillMs: 5, machine: memoryOf } } : {}),
 });
+
+/** A machine that no spec of these tests asks for. */
+const memoryOf = {
+  driver: 'libvirt',
+  accel: 'tcg',
+  vcpus: 7,
+  bootMiB: 64,
+  plugMiB: 0,
+  requestedMiB: 0,
+  cpuModel: null,
+  firmware: 'bios',
+  tpm: false,
+  hugePages: null,
+  watchdog: null,
+  usbTablet: null,
+  nics: [],
+} satisfies NonNullable<SnapshotTaken['memory']>['machine'];
 
 /** A host that joined, connected and reported what it can do. */
 export async function seedHost(

@@ -903,6 +903,16 @@ export const cases: Readonly<Record<string, RouteCase>> = {
       const again = await api.call('post', at).send({ name: made }).expect(409);
       expect(again.body.code).toBe('nameTaken');
       await copied(api, at, made);
+      const whole = name();
+      await api.call('post', at).send({ name: whole, memory: true }).expect(202);
+      await api.settle();
+      expect((await api.call('get', `${at}/${whole}`).expect(200)).body).toMatchObject({
+        consistency: 'exact',
+        memory: true,
+        memoryMiB: 1,
+        stoodStillMs: 5,
+      });
+      await api.call('delete', `${at}/${whole}`).expect(202);
       const layer = `${instances}/${await api.instance()}/snapshots`;
       const container = await api.call('post', layer).send({ name: made }).expect(422);
       expect(container.body.code).toBe('unsupported');
@@ -933,8 +943,16 @@ export const cases: Readonly<Record<string, RouteCase>> = {
     good: async (api) => {
       const machine = await started(api);
       const { at, made } = await snapshot(api, machine);
+      await api.call('post', at).send({ name: 'whole', memory: true }).expect(202);
+      await api.settle();
       await api.call('post', `${instances}/${machine}/actions/stop`).expect(202);
       await api.settle();
+      const late = await api.call('post', at).send({ name: 'late', memory: true }).expect(409);
+      expect(late.body).toMatchObject({ code: 'stateConflict', remedy: expect.stringContaining('start it') });
+      const { body: unfit } = await api.call('post', `${at}/whole/actions/revert`).expect(409);
+      expect(unfit.errors).toContainEqual(
+        expect.objectContaining({ path: '/spec/vcpus', remedy: 'set it to 7' }),
+      );
       await api.call('post', `${at}/${made}/actions/revert`).set('if-match', '"1"').expect(412);
       const { body } = await api.call('post', `${at}/${made}/actions/revert`).expect(202);
       expect(body.operation).toMatchObject({ kind: 'snapshotRevert', state: 'running' });

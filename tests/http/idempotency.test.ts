@@ -179,7 +179,7 @@ const cases: Readonly<Record<string, Case>> = {
   'POST /v1/projects/{project}/instances/{name}/snapshots': {
     path: () => `${instances}/machine/snapshots`,
     body: (n) => ({ name: n }),
-    other: (n) => ({ name: `${n}-other` }),
+    other: (n) => ({ name: n, memory: true }),
     count: `SELECT count(*)::int AS n FROM snapshots WHERE name LIKE $1 || '%'`,
     status: 202,
   },

@@ -136,6 +136,101 @@ describe('a snapshot', () => {
     expect(await usedDisk()).toBeGreaterThan(1000 - 64);
   });
 
+  describe('with memory', () => {
+    const machine = {
+      driver: 'libvirt',
+      accel: 'tcg',
+      vcpus: 1,
+      bootMiB: 64,
+      plugMiB: 0,
+      requestedMiB: 0,
+      cpuModel: null,
+      firmware: 'bios',
+      tpm: false,
+      hugePages: null,
+      watchdog: null,
+      usbTablet: true,
+    } as const;
+    const whole = (instance: string, name = 'one') =>
+      w.store.snapshotCreate(ctx, { ...at(instance, name), memory: true });
+    const nicsOf = async (instance: string) =>
+      (await w.store.instanceGet(w.projectId, instance))?.status.nics.map(({ id, mac }) => ({ id, mac })) ??
+      [];
+    const saysTaken = async (op: string, nics: { id: never; mac: string }[]) =>
+      says(op, {
+        state: 'done',
+        taken: {
+          ...taken,
+          consistency: 'exact',
+          heldMiB: 30,
+          memory: { sizeMiB: 20, stoodStillMs: 80, machine: { ...machine, nics } },
+        },
+      });
+
+    test('is asked of what runs, with room for all it may have, and what it takes is told', async () => {
+      await running('a');
+      const before = (await usedDisk()) ?? 0;
+      const { operation: op } = await whole('a');
+      expect(await orders()).toMatchObject([{ memory: true }]);
+      expect(await usedDisk()).toBe(before + 64 + 64);
+      expect(await get('a', 'one')).toMatchObject({ memory: true, memoryMiB: null, stoodStillMs: null });
+      await saysTaken(op.id, []);
+      expect(await usedDisk()).toBe(before + 30);
+      expect(await get('a', 'one')).toMatchObject({
+        consistency: 'exact',
+        memoryMiB: 20,
+        stoodStillMs: 80,
+        bookedMiB: 30,
+      });
+      await act('a', 'stop');
+      expect(await refusal(whole('a', 'two'))).toBe('stateConflict');
+    });
+
+    test('is gone back to by a machine that is the same, and starts it', async () => {
+      const { instance, epoch } = await running('a');
+      const { operation: op } = await whole('a');
+      await saysTaken(op.id, (await nicsOf('a')) as never);
+      await act('a', 'stop');
+      const exit = { reason: 'stopped', at: '2026-01-01T00:00:00.000Z' } as const;
+      await report(w, alpha, {
+        instance,
+        epoch,
+        phase: 'ended',
+        power: 'off',
+        exit,
+        revision: 2,
+        volumes: [],
+      });
+      const spec = (await w.store.instanceGet(w.projectId, 'a'))?.spec;
+      if (spec === undefined) throw new Error('it is gone');
+      const change = (more: object) =>
+        w.store.instanceUpdate(ctx, {
+          projectId: w.projectId,
+          name: 'a',
+          spec: InstanceSpec.parse({ ...spec, ...more }),
+          deadlineSeconds: 60,
+        });
+      await change({ vcpus: 2, memoryMiB: 128, watchdog: { action: 'reset' } });
+      await expect(revert('a', 'one')).rejects.toMatchObject({
+        code: 'conflict',
+        options: {
+          errors: [
+            { path: '/spec/vcpus', remedy: 'set it to 1' },
+            { path: '/spec/memoryMiB', remedy: 'set it to 64' },
+            { path: '/spec/watchdog/action', remedy: 'leave it out' },
+          ],
+        },
+      });
+      expect(await orders()).toEqual([]);
+      await change({});
+      const { operation: back } = await revert('a', 'one');
+      expect(await orders()).toMatchObject([{ state: 'reverting', memory: true }]);
+      expect(await says(back.id, { state: 'done', taken: null })).toEqual({ changed: true, freed: true });
+      expect((await w.store.instanceGet(w.projectId, 'a'))?.spec.desired).toBe('running');
+      expect((await w.store.pendingInstances(10)).map(({ name }) => name)).toEqual(['a']);
+    });
+  });
+
   test('that fails leaves nothing but its operation, and its name', async () => {
     await running('a');
     const before = await usedDisk();

@@ -101,7 +101,7 @@ export class SnapshotOrders {
   }
 
   /** @throws RuntimeError hostFault, unsupported */
-  private reach({ instanceId, snapshotId, volumes }: SnapshotOrder): {
+  private reach({ instanceId, snapshotId, volumes, memory }: SnapshotOrder): {
     facet: SnapshotFacet;
     of: SnapshotOf;
   } {
@@ -113,7 +113,7 @@ export class SnapshotOrders {
         'unsupported',
         `the runtime ${newest.runtime.name} of this host has no snapshots`,
       );
-    return { facet, of: { ...newest.key, snapshotId, volumes } };
+    return { facet, of: { ...newest.key, snapshotId, volumes, ...(memory === true ? { memory } : {}) } };
   }
 
   private async failed(one: Order, error: unknown, ctx: StepContext): Promise<void> {

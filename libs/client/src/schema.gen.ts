@@ -739,7 +739,7 @@ export interface paths {
     /** List the snapshots of an instance, the oldest first */
     get: operations['snapshotsList'];
     put?: never;
-    /** Take a snapshot of all disks of a VM, which may run; with its file systems frozen where its guest agent answers */
+    /** Take a snapshot of all disks of a VM, which may run; with its file systems frozen where its guest agent answers, or with its memory */
     post: operations['snapshotsCreate'];
     delete?: never;
     options?: never;
@@ -774,7 +774,7 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    /** Bring the disks of a stopped VM back as they were; what it wrote since is lost */
+    /** Bring the disks of a stopped VM back as they were; what it wrote since is lost. With memory it is started, and goes on from there */
     post: operations['snapshotsRevert'];
     delete?: never;
     options?: never;
@@ -3223,7 +3223,7 @@ export interface components {
     Snapshot: {
       actor: string;
       bookedMiB: number;
-      consistency: ('application' | 'filesystem' | 'crash') | null;
+      consistency: ('exact' | 'application' | 'filesystem' | 'crash') | null;
       /** Format: date-time */
       createdAt: string;
       disks: {
@@ -3237,6 +3237,8 @@ export interface components {
       id: string;
       indications: string[];
       instance: string;
+      memory: boolean;
+      memoryMiB: number | null;
       name: string;
       operationId: string | null;
       project: string;
@@ -3244,9 +3246,12 @@ export interface components {
       scheduledFor: string | null;
       /** @enum {string} */
       state: 'creating' | 'ready' | 'reverting' | 'deleting';
+      stoodStillMs: number | null;
       takenAt: string | null;
     };
     SnapshotCreate: {
+      /** @default false */
+      memory?: boolean;
       name: string;
     };
     TerminalSize: {

@@ -130,6 +130,8 @@ export const SnapshotOrder = z.strictObject({
   snapshotId: SnapshotId,
   /** Its disks, the root disk first. */
   volumes: z.array(VolumeId).min(1).max(65),
+  /** Set when its guest's memory is part of it. */
+  memory: z.literal(true).optional(),
 });
 export type SnapshotOrder = z.infer<typeof SnapshotOrder>;
 

@@ -23,6 +23,7 @@ export * from './published-port.js';
 export * from './security-group.js';
 export * from './volume.js';
 export * from './snapshot.js';
+export * from './snapshot-machine.js';
 export * from './operation.js';
 export * from './usage.js';
 export * from './key-names.js';

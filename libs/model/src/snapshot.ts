@@ -1,14 +1,22 @@
 import { z } from 'zod';
 import { Name, OperationId, SnapshotId, VolumeId } from './ids.js';
+import { SnapshotMachine } from './snapshot-machine.js';
 
 /**
- * What can be relied on in the disks of a snapshot:
+ * What can be relied on in disks as they were at a moment:
  *
  *   application  the guest had frozen its file systems through its agent: programs that take part in that are whole too
  *   filesystem   the guest had shut down, so that its file systems were closed
  *   crash        as after a power cut: file systems repair themselves, programs that write carefully lose nothing
  */
-export const Consistency = z.enum(['application', 'filesystem', 'crash']);
+export const DiskConsistency = z.enum(['application', 'filesystem', 'crash']);
+export type DiskConsistency = z.infer<typeof DiskConsistency>;
+
+/**
+ * The same of a snapshot; `exact` of one with its guest's memory: it goes on from that moment, and nothing has to be repaired. Its disks
+ * by themselves are as in `crash`.
+ */
+export const Consistency = z.enum(['exact', ...DiskConsistency.options]);
 export type Consistency = z.infer<typeof Consistency>;
 
 /**
@@ -31,7 +39,13 @@ export const SnapshotSchedule = z
   });
 export type SnapshotSchedule = z.infer<typeof SnapshotSchedule>;
 
-export const SnapshotCreate = z.strictObject({ name: Name }).meta({ id: 'SnapshotCreate' });
+export const SnapshotCreate = z
+  .strictObject({
+    name: Name,
+    /** Also the memory of its guest, which runs: a revert goes on from that moment. */
+    memory: z.boolean().default(false),
+  })
+  .meta({ id: 'SnapshotCreate' });
 export type SnapshotCreate = z.infer<typeof SnapshotCreate>;
 
 /** What a host says of a snapshot that it took. */
@@ -43,10 +57,20 @@ export const SnapshotTaken = z.strictObject({
   takenAt: z.iso.datetime(),
   /** Most room that it can hold once everything was written anew, MiB: what was allocated then. */
   heldMiB: z.int().min(0),
+  /** Where its guest's memory is part of it. */
+  memory: z
+    .strictObject({
+      /** Room of the file, MiB; a part of `heldMiB`. */
+      sizeMiB: z.int().min(0),
+      /** How long its guest stood still for it, ms. */
+      stoodStillMs: z.int().min(0),
+      machine: SnapshotMachine,
+    })
+    .optional(),
 });
 export type SnapshotTaken = z.infer<typeof SnapshotTaken>;
 
-/** The disks of an instance as they were at one moment. */
+/** The disks of an instance, and the memory of its guest where that was asked for, as they were at one moment. */
 export const Snapshot = z
   .strictObject({
     id: SnapshotId,
@@ -63,6 +87,11 @@ export const Snapshot = z
     consistency: Consistency.nullable(),
     indications: z.array(z.string()),
     takenAt: z.iso.datetime().nullable(),
+    /** Whether its guest's memory is part of it. */
+    memory: z.boolean(),
+    /** What that takes, MiB, and how long its guest stood still for it, ms; null without memory, and until it is taken. */
+    memoryMiB: z.int().nullable(),
+    stoodStillMs: z.int().nullable(),
     /** Room that is booked for it on its host, MiB. */
     bookedMiB: z.int(),
     disks: z.array(

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { DiskSource, RootDiskSource, VolumeSource } from './disk-source.js';
 import { HostId, Name, OperationId, VolumeId } from './ids.js';
 import { DiskFormat } from './image.js';
-import { Consistency } from './snapshot.js';
+import { DiskConsistency } from './snapshot.js';
 
 /** Largest disk, MiB. */
 const MAX_MIB = 64 * 1024 * 1024;
@@ -110,7 +110,7 @@ export const Volume = z
         of: Name,
         operationId: OperationId,
         /** What can be relied on in it, as of a snapshot. */
-        consistency: Consistency,
+        consistency: DiskConsistency,
         /** The file; null until its host has made it. */
         file: ExportedFile.nullable(),
         /** When it is deleted by itself; null until its host has made it. */

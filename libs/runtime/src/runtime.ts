@@ -381,6 +381,8 @@ export interface SnapshotOf extends WorkloadKey {
   readonly snapshotId: SnapshotId;
   /** Its disks, the root disk first. */
   readonly volumes: readonly VolumeId[];
+  /** With the memory of its guest, which is to go on from that moment. Only where the facet `memorySnapshots` is. */
+  readonly memory?: true | undefined;
 }
 
 /**
@@ -390,12 +392,14 @@ export interface SnapshotOf extends WorkloadKey {
 export interface SnapshotFacet {
   /**
    * Takes all its disks at one moment, whether the workload runs or not; where an agent answers in its guest, with file
-   * systems frozen meanwhile, and never longer. A repeat says what was said first.
-   * @throws RuntimeError noSpace, unsupported (a disk that can hold none), notPrepared (a disk that it does not have yet), hostFault; then nothing of it is left
+   * systems frozen meanwhile, and never longer. With memory it stands still instead, and goes on afterwards, whatever
+   * becomes of whoever asked. A repeat says what was said first.
+   * @throws RuntimeError noSpace, unsupported (a disk that can hold none), notPrepared (a disk that it does not have yet; memory of what does not run, stands still or is frozen), hostFault; then nothing of it is left
    */
   take(of: SnapshotOf, ctx: StepContext): Promise<SnapshotTaken>;
   /**
-   * Brings its disks back as they were. Disks that it does not name stay. Until it is done nothing starts from them.
+   * Brings its disks back as they were. Disks that it does not name stay. Until it is done nothing starts from them. With memory
+   * the next start goes on from there, in whatever epoch, and is refused (unsupported) where the spec asks for another machine.
    * @throws RuntimeError notPrepared when the workload runs or is suspended, noSuchSnapshot (nothing was changed), hostFault
    */
   revert(of: SnapshotOf, ctx: StepContext): Promise<void>;

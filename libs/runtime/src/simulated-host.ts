@@ -39,6 +39,8 @@ export interface HostState {
   /** Start counters on root disks, by volume id: the "guest's writes". */
   disks: Record<string, number>;
   snapshots: Record<string, { readonly disks: Record<string, number>; readonly taken: SnapshotTaken }>;
+  /** Memory that the next start from a root disk goes on with: how much its machine had, MiB. */
+  memories: Record<string, number>;
   /** Parts of epochs that no workload accounts for, as a killed agent leaves them. */
   debris: Record<string, string[]>;
 }
@@ -99,7 +101,16 @@ export class SimulatedHost {
 }
 
 function empty(): HostState {
-  return { nextPid: 1000, starts: 0, workloads: {}, highestEpoch: {}, disks: {}, snapshots: {}, debris: {} };
+  return {
+    nextPid: 1000,
+    starts: 0,
+    workloads: {},
+    highestEpoch: {},
+    disks: {},
+    snapshots: {},
+    memories: {},
+    debris: {},
+  };
 }
 
 export function observationOf(w: SimulatedWorkload): Observation {

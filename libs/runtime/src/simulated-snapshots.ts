@@ -16,7 +16,11 @@ export function simulatedSnapshots(host: SimulatedHost): SnapshotFacet {
       const lacking = of.volumes.find((id) => state.disks[id] === undefined);
       if (lacking !== undefined)
         throw new RuntimeError('notPrepared', `the machine does not have volume ${lacking} yet`);
-      const taken = takenOf(w, host.options.now());
+      if (of.memory === true && (w === undefined || w.pid === null || w.paused === true || w.frozen === true))
+        throw new RuntimeError('notPrepared', 'there is no memory to take of what does not run', {
+          remedy: 'start it first, or take its disks alone',
+        });
+      const taken = of.memory === true ? exact(w, host.options.now()) : takenOf(w, host.options.now());
       const disks = Object.fromEntries(of.volumes.map((id) => [id, state.disks[id] ?? 0]));
       state.snapshots[of.snapshotId] = { disks, taken };
       host.changed(null);
@@ -31,6 +35,12 @@ export function simulatedSnapshots(host: SimulatedHost): SnapshotFacet {
       const known = state.snapshots[of.snapshotId];
       if (known === undefined) throw new RuntimeError('noSuchSnapshot', 'there is no such snapshot');
       Object.assign(state.disks, known.disks);
+      const [root] = of.volumes;
+      if (root !== undefined) {
+        const { memory } = known.taken;
+        if (memory === undefined) delete state.memories[root];
+        else state.memories[root] = memory.machine.bootMiB;
+      }
       host.changed(null);
     },
     remove: async (of, ctx) => {
@@ -39,6 +49,32 @@ export function simulatedSnapshots(host: SimulatedHost): SnapshotFacet {
       delete state.snapshots[of.snapshotId];
       host.changed(null);
     },
+  };
+}
+
+/** Of one that stood still for it. */
+function exact(w: SimulatedWorkload | undefined, now: Date): SnapshotTaken {
+  const machine = {
+    driver: 'simulated',
+    accel: 'tcg',
+    vcpus: w?.spec.vcpus ?? 1,
+    bootMiB: w?.spec.memoryMiB ?? 1,
+    plugMiB: 0,
+    requestedMiB: 0,
+    cpuModel: null,
+    firmware: 'bios',
+    tpm: false,
+    hugePages: null,
+    watchdog: null,
+    usbTablet: null,
+    nics: (w?.spec.nics ?? []).map(({ id, mac }) => ({ id, mac })),
+  } as const;
+  return {
+    consistency: 'exact',
+    indications: ['its memory was taken with it'],
+    takenAt: now.toISOString(),
+    heldMiB: 2,
+    memory: { sizeMiB: 1, stoodStillMs: 1, machine: { ...machine, nics: [...machine.nics] } },
   };
 }
 

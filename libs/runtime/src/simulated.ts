@@ -63,7 +63,7 @@ export class SimulatedRuntime implements Runtime {
       reason: null,
       facets: [
         ...['pause', 'suspend', 'reset', 'watchdog', 'update', 'logs', 'limits', 'console', 'exec', 'guest'],
-        ...['volumes', 'nics', 'snapshots', 'copies', 'clones', 'exports'],
+        ...['volumes', 'nics', 'snapshots', 'memorySnapshots', 'copies', 'clones', 'exports'],
         ...['display', 'screenshot', 'sendKeys'],
       ],
       facts: {},
@@ -104,8 +104,21 @@ export class SimulatedRuntime implements Runtime {
       if (other !== undefined)
         throw new RuntimeError('hostFault', `epoch ${other.spec.epoch} of this instance still runs`);
       if (w.suspended === true) this.goOn(w);
+      else if (this.host.state.memories[spec.rootVolume.id] !== undefined) this.goOnFromSnapshot(w, spec);
       else this.begin(w, this.disksOf(spec));
     });
+  }
+
+  private goOnFromSnapshot(w: SimulatedWorkload, spec: WorkloadSpec): void {
+    const { memories } = this.host.state;
+    if (memories[spec.rootVolume.id] !== spec.memoryMiB)
+      throw new RuntimeError('unsupported', 'it does not fit the memory of its snapshot', {
+        remedy: `memoryMiB: set it to ${memories[spec.rootVolume.id]}`,
+      });
+    delete memories[spec.rootVolume.id];
+    w.volumes = this.disksOf(spec);
+    w.exit = null;
+    this.goOn(w);
   }
 
   private begin(w: SimulatedWorkload, volumes: readonly VolumeSeen[]): void {

@@ -59,8 +59,8 @@ function renderAssignment(row: AssignmentRow): Assignment {
 
 const verbs = { creating: 'take', reverting: 'revert', deleting: 'remove' } as const;
 
-function renderSnapshot({ state, volumes, ...order }: SnapshotOrderRow): SnapshotOrder {
-  return { ...order, verb: verbs[state], volumes: [...volumes] };
+function renderSnapshot({ state, volumes, memory, ...order }: SnapshotOrderRow): SnapshotOrder {
+  return { ...order, verb: verbs[state], volumes: [...volumes], ...(memory ? { memory } : {}) };
 }
 
 function renderTombstone(row: TombstoneRow): Tombstone[] {

@@ -30,7 +30,7 @@ export class SnapshotsController {
   @Post()
   @Action('snapshots.create', {
     summary:
-      'Take a snapshot of all disks of a VM, which may run; with its file systems frozen where its guest agent answers',
+      'Take a snapshot of all disks of a VM, which may run; with its file systems frozen where its guest agent answers, or with its memory',
     answers: asked,
   })
   async create(
@@ -42,7 +42,7 @@ export class SnapshotsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<Accepted> {
     const { instance, projectId } = await instanceOf(this.deps.store, asking.principal, project, name);
-    const target = { projectId, instance: name, name: body.name };
+    const target = { projectId, instance: name, name: body.name, memory: body.memory };
     const change = await requests.snapshotCreate(this.deps, asking.context, instance, target);
     return this.answer(asking, reply, query, change);
   }
@@ -84,7 +84,8 @@ export class SnapshotsController {
 
   @Post(':snapshot/actions/revert')
   @Action('snapshots.revert', {
-    summary: 'Bring the disks of a stopped VM back as they were; what it wrote since is lost',
+    summary:
+      'Bring the disks of a stopped VM back as they were; what it wrote since is lost. With memory it is started, and goes on from there',
     answers: asked,
     ifMatch: true,
   })

@@ -30,6 +30,12 @@ export async function snapshotCreate(
     throw new BerthError('unsupported', `Host ${host.name} takes no snapshots.`, {
       remedy: 'GET /v1/hosts shows the facets of each host; its agent may be older than this API.',
     });
+  const without = target.memory === true ? await hostWithout(deps.store, instance, 'memorySnapshots') : null;
+  if (without !== null)
+    throw new BerthError('unsupported', `Host ${without.name} takes no snapshots of memory.`, {
+      remedy:
+        'Leave memory out; GET /v1/hosts shows the facets of each host, whose agent may be older than this API.',
+    });
   return woken(deps, target.name, await deps.store.snapshotCreate(ctx, { ...target, deadlineSeconds }));
 }
 

@@ -306,48 +306,47 @@ export function graceBeyond(spec: InstanceSpec, asked?: number): number {
 const desiredBy = { pause: 'paused', resume: 'running', suspend: 'suspended' } as const;
 
 export async function instanceAct(db: Db, ctx: RequestContext, act: InstanceAct): Promise<InstanceChange> {
-  return inTx(db, async (tx) => {
-    const i = await instanceForRequest(tx, act);
-    refuseDeleting(i);
-    const { desired, newRun } = wish(i, act.verb);
-    if (act.verb === 'suspend') await refuseLeaving(tx, i);
-    if (newRun) {
-      await refuseReverting(tx, i);
-      await refuseCloned(tx, i);
-    }
-    const stops = act.verb === 'stop' || act.verb === 'restart';
-    const seconds = act.deadlineSeconds + (stops ? graceBeyond(i.spec, act.graceSeconds) : 0);
-    const operationId = await operationTakes(tx, ctx, i, act.verb, seconds);
-    const specChanged = desired !== i.desired;
-    const spec: InstanceSpec = { ...i.spec, desired };
-    const generation = i.generation + (specChanged ? 1 : 0);
-    await tx.changed(
-      `UPDATE instances SET desired = $2, spec = $3, generation = $4, run_generation = run_generation + $5, operation_id = $6,
-         stop_grace_seconds = $7 WHERE id = $1`,
-      [
-        i.id,
-        desired,
-        JSON.stringify(spec),
-        generation,
-        newRun ? 1 : 0,
-        operationId,
-        act.graceSeconds ?? null,
-      ],
-    );
-    if (specChanged)
-      await revisionWrite(tx, ctx, { id: i.id, generation, spec, labels: i.labels, operationId });
-    await eventsWrite(tx, ctx, [
-      {
-        class: 'audit',
-        type: `instance.${act.verb}`,
-        projectId: i.project_id,
-        object: instanceObject(i),
-        operationId,
-      },
-    ]);
-    const hosts = hostsOf(i);
-    await stateRefresh(tx, ctx, i.id, true);
-    await assignmentsRaise(tx, hosts);
-    return { instance: await instanceOf(tx, i.id), operation: await operationOf(tx, operationId), hosts };
-  });
+  return inTx(db, async (tx) => instanceActs(tx, ctx, await instanceForRequest(tx, act), act));
+}
+
+/** What `instanceAct` does with an instance that is locked. */
+export async function instanceActs(
+  tx: Tx,
+  ctx: RequestContext,
+  i: Locked,
+  act: Pick<InstanceAct, 'verb' | 'deadlineSeconds' | 'graceSeconds'>,
+): Promise<InstanceChange> {
+  refuseDeleting(i);
+  const { desired, newRun } = wish(i, act.verb);
+  if (act.verb === 'suspend') await refuseLeaving(tx, i);
+  if (newRun) {
+    await refuseReverting(tx, i);
+    await refuseCloned(tx, i);
+  }
+  const stops = act.verb === 'stop' || act.verb === 'restart';
+  const seconds = act.deadlineSeconds + (stops ? graceBeyond(i.spec, act.graceSeconds) : 0);
+  const operationId = await operationTakes(tx, ctx, i, act.verb, seconds);
+  const specChanged = desired !== i.desired;
+  const spec: InstanceSpec = { ...i.spec, desired };
+  const generation = i.generation + (specChanged ? 1 : 0);
+  await tx.changed(
+    `UPDATE instances SET desired = $2, spec = $3, generation = $4, run_generation = run_generation + $5, operation_id = $6,
+       stop_grace_seconds = $7 WHERE id = $1`,
+    [i.id, desired, JSON.stringify(spec), generation, newRun ? 1 : 0, operationId, act.graceSeconds ?? null],
+  );
+  if (specChanged)
+    await revisionWrite(tx, ctx, { id: i.id, generation, spec, labels: i.labels, operationId });
+  await eventsWrite(tx, ctx, [
+    {
+      class: 'audit',
+      type: `instance.${act.verb}`,
+      projectId: i.project_id,
+      object: instanceObject(i),
+      operationId,
+    },
+  ]);
+  const hosts = hostsOf(i);
+  await stateRefresh(tx, ctx, i.id, true);
+  await assignmentsRaise(tx, hosts);
+  return { instance: await instanceOf(tx, i.id), operation: await operationOf(tx, operationId), hosts };
 }

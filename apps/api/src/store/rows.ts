@@ -214,6 +214,8 @@ export interface SnapshotOrderRow {
   readonly snapshotId: SnapshotId;
   /** The root disk first. */
   readonly volumes: readonly VolumeId[];
+  /** Whether its guest's memory is part of it. */
+  readonly memory: boolean;
 }
 /** What a host says of such an order. */
 export interface SnapshotReport {

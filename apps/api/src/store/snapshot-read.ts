@@ -11,6 +11,7 @@ interface SnapshotRow {
   scheduled_for: Date | null;
   state: Snapshot['state'];
   taken: SnapshotTaken | null;
+  memory: boolean;
   booked_mib: number;
   disks: Snapshot['disks'];
   operation_id: OperationId | null;
@@ -35,6 +36,9 @@ const toSnapshot = (s: SnapshotRow): Snapshot => ({
   consistency: s.taken?.consistency ?? null,
   indications: s.taken?.indications ?? [],
   takenAt: s.taken?.takenAt ?? null,
+  memory: s.memory,
+  memoryMiB: s.taken?.memory?.sizeMiB ?? null,
+  stoodStillMs: s.taken?.memory?.stoodStillMs ?? null,
   bookedMiB: s.booked_mib,
   disks: s.disks,
   operationId: s.operation_id,

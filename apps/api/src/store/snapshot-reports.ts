@@ -3,9 +3,10 @@ import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
 import { inTx } from './db.js';
 import { eventsWrite } from './events.js';
-import { assignmentsRaise } from './instance-change.js';
+import { assignmentsRaise, instanceForRequest } from './instance-change.js';
 import { operationEnd, stepWrite } from './operations.js';
 import type { SnapshotOrderRow, SnapshotReport } from './rows.js';
+import { goOn } from './snapshot-memory.js';
 import { lateClear, lateWrite } from './snapshot-schedules.js';
 import { instanceLock } from './state.js';
 
@@ -17,6 +18,7 @@ interface Ordered {
   name: string;
   state: Snapshot['state'];
   scheduled_for: Date | null;
+  memory: boolean;
 }
 
 const untouched = { changed: false, freed: false };
@@ -37,7 +39,7 @@ export async function snapshotReport(
     );
     if (named === null || !(await instanceLock(tx, named.instance_id))) return untouched;
     const s = await tx.row<Ordered & Record<string, unknown>>(
-      `SELECT s.id, s.project_id, s.instance_id, i.name AS instance, s.name, s.state, s.scheduled_for FROM snapshots s
+      `SELECT s.id, s.project_id, s.instance_id, i.name AS instance, s.name, s.state, s.scheduled_for, s.memory FROM snapshots s
        JOIN instances i ON i.id = s.instance_id JOIN hosts h ON h.id = s.host_id AND h.session = $3
        WHERE s.operation_id = $1 AND s.host_id = $2`,
       [orderId, hostId, session],
@@ -71,7 +73,11 @@ export async function snapshotReport(
     const freed = await settle(tx, s, taken, state === 'done');
     if (state === 'done') await told(tx, ctx, s, orderId, taken);
     await assignmentsRaise(tx, [hostId]);
-    return { changed: true, freed };
+    const goesOn = state === 'done' && s.state === 'reverting' && s.memory;
+    if (goesOn)
+      await goOn(tx, ctx, await instanceForRequest(tx, { projectId: s.project_id, name: s.instance }));
+    // Who goes on waits for a place, as who waits for room does.
+    return { changed: true, freed: freed || goesOn };
   });
 }
 
@@ -115,7 +121,7 @@ function told(
 export function ordersRead(tx: Tx, hostId: HostId): Promise<readonly SnapshotOrderRow[]> {
   return tx.rows<SnapshotOrderRow & Record<string, unknown>>(
     `SELECT o.id, s.state, s.instance_id AS "instanceId", s.id AS "snapshotId",
-       (SELECT array_agg(d.volume_id ORDER BY d.index) FROM snapshot_disks d WHERE d.snapshot_id = s.id) AS volumes
+       (SELECT array_agg(d.volume_id ORDER BY d.index) FROM snapshot_disks d WHERE d.snapshot_id = s.id) AS volumes, s.memory
      FROM snapshots s JOIN operations o ON o.id = s.operation_id
      JOIN instances i ON i.id = s.instance_id AND i.deleting_since IS NULL
      WHERE s.host_id = $1 ORDER BY o.created_at, o.id`,

@@ -1,4 +1,4 @@
-import type { HostId, OperationKind, ProjectId, Snapshot, SnapshotId } from '@berth/model';
+import type { HostId, OperationKind, ProjectId, Snapshot, SnapshotId, SnapshotTaken } from '@berth/model';
 import { BerthError } from '@berth/model';
 import { diskRoom } from './capacity.js';
 import { refuseHeld } from './disk-sources.js';
@@ -13,6 +13,7 @@ import { matchVersion, nameTaken, notFound } from './refusals.js';
 import type { InstanceChange } from './rows.js';
 import { refuseRebuilding, refuseReverting, refuseUnderWay } from './snapshot-guards.js';
 import { refuseCloned } from './clone-guards.js';
+import { memoryRoom, refuseMemoryless, refuseUnfit } from './snapshot-memory.js';
 
 /*
  *   (request) creating -> ready <-> reverting
@@ -26,6 +27,8 @@ export interface SnapshotTarget {
   readonly name: string;
   readonly ifMatch?: number;
   readonly deadlineSeconds: number;
+  /** Of a new one: with the memory of its guest. */
+  readonly memory?: boolean;
 }
 
 /** Far below what QEMU takes; each one makes opening the disk a little slower. */
@@ -56,7 +59,7 @@ export async function snapshotBegin(
   tx: Tx,
   ctx: RequestContext,
   i: Locked,
-  create: Pick<SnapshotTarget, 'name' | 'deadlineSeconds'>,
+  create: Pick<SnapshotTarget, 'name' | 'deadlineSeconds' | 'memory'>,
   scheduledFor: Date | null = null,
 ): Promise<InstanceChange> {
   refuseDeleting(i);
@@ -64,15 +67,29 @@ export async function snapshotBegin(
   await refuseCloned(tx, i);
   await refuseRebuilding(tx, i);
   await refuseTooMany(tx, i);
+  const memory = create.memory === true;
+  if (memory) refuseMemoryless(i);
   const { disks, hostId } = await disksFor(tx, i);
-  const bookedMiB = disks.reduce((sum, d) => sum + d.size_mib, 0);
+  const bookedMiB = disks.reduce((sum, d) => sum + d.size_mib, memory ? memoryRoom(i) : 0);
   await diskRoom(tx, hostId, bookedMiB);
   const operationId = await begin(tx, ctx, i, 'snapshot', create);
   const id = tx.ids.uuid();
   await tx.changed(
-    `INSERT INTO snapshots (id, project_id, instance_id, host_id, name, actor, state, operation_id, booked_mib, created_at, scheduled_for)
-         VALUES ($1, $2, $3, $4, $5, $6, 'creating', $7, $8, $9, $10)`,
-    [id, i.project_id, i.id, hostId, create.name, ctx.actor, operationId, bookedMiB, tx.now, scheduledFor],
+    `INSERT INTO snapshots (id, project_id, instance_id, host_id, name, actor, state, operation_id, booked_mib, created_at, scheduled_for, memory)
+         VALUES ($1, $2, $3, $4, $5, $6, 'creating', $7, $8, $9, $10, $11)`,
+    [
+      id,
+      i.project_id,
+      i.id,
+      hostId,
+      create.name,
+      ctx.actor,
+      operationId,
+      bookedMiB,
+      tx.now,
+      scheduledFor,
+      memory,
+    ],
   );
   await tx.changed(
     `INSERT INTO snapshot_disks (snapshot_id, volume_id, index, size_mib)
@@ -106,6 +123,7 @@ export async function snapshotRevert(
           remedy: 'stop it first; what it has written since the snapshot is lost',
         },
       );
+    await refuseUnfit(tx, i, s.taken);
     return turn(tx, ctx, i, s, target, { verb: 'revert', kind: 'snapshotRevert', state: 'reverting' });
   });
 }
@@ -137,6 +155,7 @@ interface LockedSnapshot {
   host_id: HostId;
   state: Snapshot['state'];
   operation_id: string | null;
+  taken: SnapshotTaken | null;
   resource_version: number;
 }
 
@@ -147,7 +166,7 @@ async function snapshotForRequest(
 ): Promise<{ i: Locked; s: LockedSnapshot }> {
   const i = await instanceForRequest(tx, { projectId, name: instance });
   const s = await tx.row<LockedSnapshot & Record<string, unknown>>(
-    `SELECT id, name, host_id, state, operation_id, resource_version FROM snapshots WHERE instance_id = $1 AND name = $2`,
+    `SELECT id, name, host_id, state, operation_id, taken, resource_version FROM snapshots WHERE instance_id = $1 AND name = $2`,
     [i.id, name],
   );
   if (s === null) throw notFound('snapshot', name);

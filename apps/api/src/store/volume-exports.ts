@@ -1,4 +1,4 @@
-import type { Consistency, HostId, ProjectId, RootDiskSource, VolumeExport } from '@berth/model';
+import type { DiskConsistency, HostId, ProjectId, RootDiskSource, VolumeExport } from '@berth/model';
 import { BerthError } from '@berth/model';
 import { diskRoom } from './capacity.js';
 import type { RequestContext } from './context.js';
@@ -76,7 +76,7 @@ interface From {
   readonly poolId: string;
   readonly hostId: HostId;
   readonly sizeMiB: number;
-  readonly consistency: Consistency;
+  readonly consistency: DiskConsistency;
   /** Binds the new volume to what it is made of, until it is. */
   readonly order: (made: { readonly id: string; readonly operationId: string }) => Promise<unknown>;
 }
@@ -97,7 +97,7 @@ async function asItIs(tx: Tx, request: ExportRequest): Promise<From> {
 }
 
 /** Never more than is known: of one that is detached, nobody says whether its guest had unmounted it. */
-async function consistencyOf(tx: Tx, { owner, id }: CloneSource): Promise<Consistency> {
+async function consistencyOf(tx: Tx, { owner, id }: CloneSource): Promise<DiskConsistency> {
   if (owner === null) return 'crash';
   const last = await tx.row<{ reason: string | null }>(
     `SELECT p.exit->>'reason' AS reason FROM volumes v JOIN placements p ON p.instance_id = v.owner_instance_id
@@ -126,11 +126,11 @@ async function asItWas(tx: Tx, request: ExportRequest, of: RootDiskSource): Prom
     name: string;
     able: boolean;
     silent: boolean;
-    consistency: Consistency;
+    consistency: DiskConsistency;
     pool_id: string;
   }>(
     `SELECT h.name, coalesce(h.capabilities->'facets' ? 'exports', false) AS able, h.silent_since IS NOT NULL AS silent,
-       s.taken->>'consistency' AS consistency, v.pool_id
+       CASE WHEN s.memory THEN 'crash' ELSE s.taken->>'consistency' END AS consistency, v.pool_id
      FROM volumes v JOIN hosts h ON h.id = v.host_id, snapshots s WHERE v.id = $1 AND s.id = $2`,
     [v.id, source.snapshotId],
   );

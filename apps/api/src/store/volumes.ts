@@ -1,5 +1,5 @@
 import type {
-  Consistency,
+  DiskConsistency,
   HostId,
   OperationId,
   ProjectId,
@@ -41,7 +41,7 @@ interface VolumeRow {
   clone_operation_id: string | null;
   export_of: string | null;
   export_operation_id: string | null;
-  consistency: Consistency | null;
+  consistency: DiskConsistency | null;
   size_bytes: string | null;
   sha256: string | null;
   expires_at: Date | null;

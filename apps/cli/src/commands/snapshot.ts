@@ -16,6 +16,7 @@ const columns: readonly Column<Snapshot>[] = [
   { head: 'STATE', cell: (s) => s.state },
   { head: 'CONSISTENCY', cell: (s) => s.consistency },
   { head: 'DISKS', cell: (s) => s.disks.map((d) => d.volume).join(',') },
+  { head: 'MEMORY', cell: (s) => memoryText(s) },
   { head: 'BOOKED', cell: (s) => `${s.bookedMiB} MiB` },
   { head: 'AGE', cell: (s) => age(s.takenAt ?? s.createdAt, Date.now()) },
   { head: 'SCHEDULED FOR', wide: true, cell: (s) => s.scheduledFor },
@@ -29,14 +30,20 @@ export const snapshotCommands: Commands = (program, session) => {
   examples(snapshot, 'berth snapshot ls web\nberth snapshot create --help');
   const create = waiting(snapshot.command('create <instance> <name>'))
     .description('take a snapshot of all disks of an instance, which may run')
-    .action(async (name: string, ref: string, options: WaitOptions) => {
+    .option('--memory', 'with the memory of its guest, which runs: a revert goes on from that moment')
+    .action(async (name: string, ref: string, options: WaitOptions & { readonly memory?: true }) => {
       const s = session();
       const params = ofInstance(s, name);
-      await accept(s, options, [() => answer(s.api.rest.POST(all, { params, body: { name: ref } }))]);
+      const body = { name: ref, memory: options.memory === true };
+      await accept(s, options, [() => answer(s.api.rest.POST(all, { params, body }))]);
       if (options.wait && (s.format === 'table' || s.format === 'wide'))
         say(takenText(await get(s, name, ref)));
     });
-  examples(create, 'berth snapshot create web before-upgrade');
+  examples(
+    create,
+    `berth snapshot create web before-upgrade
+     berth snapshot create web as-it-is --memory`,
+  );
   const list = snapshot
     .command('ls <instance>')
     .description('list the snapshots of an instance, the oldest first')
@@ -60,7 +67,9 @@ export const snapshotCommands: Commands = (program, session) => {
     });
   examples(show, 'berth snapshot get web before-upgrade -o yaml');
   const revert = waiting(snapshot.command('revert <instance> <name>'))
-    .description('bring the disks of a stopped instance back; what it wrote since is lost')
+    .description(
+      'bring the disks of a stopped instance back; what it wrote since is lost. With memory it is started, and goes on from there',
+    )
     .action(async (name: string, ref: string, options: WaitOptions) => {
       const s = session();
       const params = ofSnapshot(s, name, ref);
@@ -127,6 +136,10 @@ const ofSnapshot = (s: Session, name: string, snapshot: string) => ({
 
 const get = (s: Session, name: string, snapshot: string): Promise<Snapshot> =>
   answer(s.api.rest.GET(one, { params: ofSnapshot(s, name, snapshot) }));
+
+/** Room of its memory; nothing without. */
+const memoryText = ({ memory, memoryMiB }: Snapshot): string | null =>
+  memoryMiB === null ? (memory ? 'yes' : null) : `${memoryMiB} MiB`;
 
 /** What can be relied on, and why. */
 function takenText({ name, consistency, indications }: Snapshot): string {

@@ -1,4 +1,4 @@
-import { Button, TextInput } from '@mantine/core';
+import { Button, Checkbox, TextInput } from '@mantine/core';
 import { answer } from '@berth/client';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useState, type FormEvent } from 'react';
@@ -18,6 +18,7 @@ const one = '/v1/projects/{project}/instances/{name}/snapshots/{snapshot}';
 
 /** What can be relied on, in words. */
 const relied: Readonly<Record<NonNullable<Snapshot['consistency']>, string>> = {
+  exact: 'with its memory',
   application: 'file systems frozen by its agent',
   filesystem: 'it had shut down',
   crash: 'as after a power cut',
@@ -111,8 +112,15 @@ function useAsk<T>({ project, name }: Instance, ask: (given: T) => Promise<unkno
 function Take({ instance }: { instance: Instance }) {
   const { project, name } = instance;
   const [wanted, setWanted] = useState('');
+  const [memory, setMemory] = useState(false);
+  const runs = instance.status.state === 'running';
   const take = useAsk(instance, (snapshot: string) =>
-    answer(api.rest.POST(all, { params: { path: { project, name } }, body: { name: snapshot } })),
+    answer(
+      api.rest.POST(all, {
+        params: { path: { project, name } },
+        body: { name: snapshot, memory: memory && runs },
+      }),
+    ),
   );
   const submit = (event: FormEvent): void => {
     event.preventDefault();
@@ -129,6 +137,17 @@ function Take({ instance }: { instance: Instance }) {
           onChange={(e) => setWanted(e.currentTarget.value)}
           autoComplete="off"
           spellCheck={false}
+        />
+        <Checkbox
+          label="With its memory"
+          title={
+            runs
+              ? 'It stands still for a moment, and a revert goes on from there'
+              : 'There is memory only while it runs'
+          }
+          checked={memory && runs}
+          disabled={!runs}
+          onChange={(e) => setMemory(e.currentTarget.checked)}
         />
         <Button type="submit" disabled={wanted === ''} loading={take.isPending}>
           Take it
@@ -161,7 +180,9 @@ function Revert({ instance, snapshot }: OfSnapshot) {
       disabled={!stopped || snapshot.state !== 'ready'}
       hint={stopped ? 'Revert' : 'Stop the instance first'}
     >
-      Its disks are brought back as they were. What it has written since is lost.
+      {snapshot.memory
+        ? 'Its disks and its memory are brought back as they were, and it goes on from there. What it has done since is lost.'
+        : 'Its disks are brought back as they were. What it has written since is lost.'}
     </SureButton>
   );
 }

@@ -34,7 +34,8 @@ import {
 import { scsiName, tuneNames, volumeXml } from '../machine/volume-xml.js';
 import type { QgaTransport } from '../qga/transport.js';
 import type { ExecuteOptions } from '../qmp/commands.js';
-import { domainName, plugDocument, readDisk, readNic } from '../machine/metadata.js';
+import { grafted, memorySnapshotXml, readDiskNames } from '../machine/memory-xml.js';
+import { domainName, parsed, plugDocument, readDisk, readMetadata, readNic } from '../machine/metadata.js';
 import type { AttachedVolume, PluggedVolume } from './attached-disks.js';
 import type { AttachedNic } from './attached-nics.js';
 import { DomainReader, type DomainReading } from './domain-reader.js';
@@ -215,6 +216,17 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
     }
   }
 
+  async copyMemory(domain: OwnDomain, { path }: MemoryTarget, ctx: StepContext): Promise<void> {
+    const disks = readDiskNames(await this.#client.xml(domain.ref, callBounds(ctx)));
+    try {
+      await this.#client.copyMemory(domain.ref, memorySnapshotXml(path, disks), callBounds(ctx));
+    } catch (error) {
+      // A call that was given up here goes on there.
+      await this.unsave(domain);
+      throw error;
+    }
+  }
+
   /** The pause waits until what was aborted is over. */
   async unsave({ ref }: OwnDomain): Promise<void> {
     await unlessGone(this.#client.abortJob(ref));
@@ -222,7 +234,11 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
   }
 
   async restore(machine: MachineSpec, account: Account, path: string, ctx: StepContext): Promise<void> {
-    await this.#launch(machine, account, () => this.#client.restore(path, callBounds(ctx)), ctx);
+    const saved = await this.#client.savedXml(path, callBounds(ctx));
+    // What belongs to an epoch is of another one by now: sockets, taps, the seed.
+    const own =
+      readMetadata(parsed(saved))?.epoch === machine.epoch ? null : grafted(saved, domainXml(machine));
+    await this.#launch(machine, account, () => this.#client.restore(path, own, callBounds(ctx)), ctx);
   }
 
   /** Defines it, so that libvirt tells of it also when it is off, and starts it. */

@@ -134,10 +134,16 @@ export interface MachineDriver<M extends Machine = Machine> {
    * fails, the guest stands still and can go on. Whoever repeats it while it is under way is refused.
    */
   save(machine: M, target: MemoryTarget, ctx: StepContext): Promise<void>;
-  /** After it no `save` is under way, not even one that an agent before us began: it was given up, or came to its end. */
+  /**
+   * Writes the memory of one that stands still to a new file, for `restore`. It goes on standing still, and can go on. When it fails
+   * nothing of it is under way.
+   */
+  copyMemory(machine: M, target: MemoryTarget, ctx: StepContext): Promise<void>;
+  /** After it no `save` or `copyMemory` is under way, not even one that an agent before us began: it was given up, or came to its end. */
   unsave(machine: M): Promise<void>;
   /**
-   * Like `launch`, with the memory in this file and the machine type it came from; the guest stands still.
+   * Like `launch`, with the memory in this file and the machine type it came from, of this epoch or an earlier one; the guest
+   * stands still. The file stays as it is.
    * @throws StartRefused when nothing runs and nothing is left.
    */
   restore(machine: MachineSpec, account: Account, path: string, ctx: StepContext): Promise<void>;

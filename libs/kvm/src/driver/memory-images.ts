@@ -28,49 +28,64 @@ export class MemoryImages {
 
   /** Where a new one is to be written: nothing is there. @throws RuntimeError noSpace when it may not fit. */
   async begin(volumeId: VolumeId, memoryMiB: number): Promise<MemoryTarget> {
-    await this.discard(volumeId);
-    const free = await this.volumes.freeMiB();
-    if (free < memoryMiB)
-      throw new RuntimeError(
-        'noSpace',
-        `its memory of ${memoryMiB} MiB needs room; the pool has ${free} MiB`,
-        {
-          remedy: 'Delete instances or images that are not needed, or stop the machine instead.',
-        },
-      );
-    return { path: this.#unfinished(volumeId), limitBytes: free * MIB };
+    const remedy = 'Delete instances or images that are not needed, or stop the machine instead.';
+    return memoryBegun(this.path(volumeId), memoryMiB, await this.volumes.freeMiB(), remedy);
   }
 
   /** The new one is whole: from now on it is the image. Repeating it is no error. False when there is none. */
-  async complete(volumeId: VolumeId): Promise<boolean> {
-    const path = this.path(volumeId);
-    const file = await open(this.#unfinished(volumeId), 'r+').catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return null;
-      throw error;
-    });
-    if (file === null) return isThere(path);
-    try {
-      await file.chown(0, 0);
-      await file.chmod(0o600);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(this.#unfinished(volumeId), path);
-    await syncDirectory(dirname(path));
-    return true;
+  complete(volumeId: VolumeId): Promise<boolean> {
+    return memoryCompleted(this.path(volumeId));
   }
 
   /** Removes what there is, whole or not. */
-  async discard(volumeId: VolumeId): Promise<void> {
-    await rm(this.path(volumeId), { force: true });
-    await rm(this.#unfinished(volumeId), { force: true });
-  }
-
-  #unfinished(volumeId: VolumeId): string {
-    return `${this.path(volumeId)}.part`;
+  discard(volumeId: VolumeId): Promise<void> {
+    return memoryDiscarded(this.path(volumeId));
   }
 }
+
+/** Where the image of this path is to be written: nothing is there. @throws RuntimeError noSpace when it may not fit. */
+export async function memoryBegun(
+  path: string,
+  memoryMiB: number,
+  freeMiB: number,
+  remedy: string,
+): Promise<MemoryTarget> {
+  await memoryDiscarded(path);
+  if (freeMiB < memoryMiB)
+    throw new RuntimeError(
+      'noSpace',
+      `its memory of ${memoryMiB} MiB needs room; the pool has ${freeMiB} MiB`,
+      { remedy },
+    );
+  return { path: unfinished(path), limitBytes: freeMiB * MIB };
+}
+
+/** The new one is whole, and on disk. Repeating it is no error. False when there is none. */
+export async function memoryCompleted(path: string): Promise<boolean> {
+  const file = await open(unfinished(path), 'r+').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return null;
+    throw error;
+  });
+  if (file === null) return isThere(path);
+  try {
+    await file.chown(0, 0);
+    await file.chmod(0o600);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(unfinished(path), path);
+  await syncDirectory(dirname(path));
+  return true;
+}
+
+/** Removes what there is, whole or not. */
+export async function memoryDiscarded(path: string): Promise<void> {
+  await rm(path, { force: true });
+  await rm(unfinished(path), { force: true });
+}
+
+const unfinished = (path: string): string => `${path}.part`;
 
 const isThere = (path: string): Promise<boolean> =>
   access(path).then(

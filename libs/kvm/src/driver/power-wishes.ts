@@ -4,6 +4,14 @@ import { adoptedRecord, type Settlement } from './settlement.js';
 import { isSuspended, isSuspending, refuseSuspended, type Suspension } from './suspension.js';
 import type { WorkloadRecord, WorkloadRecords } from './workload-record.js';
 
+/** What a guest that stands still waits for at most, whoever asks. */
+const STIR_MS = 30_000;
+
+const stirBounds = (): StepContext => ({
+  signal: AbortSignal.timeout(STIR_MS),
+  deadline: Date.now() + STIR_MS,
+});
+
 /** What is asked of a machine that is up, and changes nothing of its run. Calls come with the instance's lock held. */
 export class PowerWishes<M extends Machine> {
   constructor(
@@ -57,9 +65,24 @@ export class PowerWishes<M extends Machine> {
     if (record?.state === 'started') await this.records.write({ ...record, expiredAt: at.toISOString() });
   }
 
+  /** The instance's machine; one that was left standing still for a snapshot of its memory goes on again. */
+  async stirred(key: WorkloadKey, signal?: AbortSignal): Promise<M | null> {
+    const machine = await this.driver.find(key, signal);
+    const record = await this.records.read(key);
+    if (record?.stilled !== true || machine?.guessed === true) return machine;
+    const running = runningOf(machine);
+    if (running?.epoch === key.epoch && running.power === 'paused') {
+      await this.driver.unsave(running);
+      // Somebody may have asked for a pause since.
+      if (!record.paused) await this.driver.resume(running, stirBounds());
+    }
+    await this.records.write({ ...record, stilled: false });
+    return this.driver.find(key, signal);
+  }
+
   /** The instance's machine, once no attempt to suspend it is under way: it was given up, or came to its end before. */
   async calm(key: WorkloadKey, ctx: StepContext): Promise<M | null> {
-    const machine = await this.driver.find(key, ctx.signal);
+    const machine = await this.stirred(key, ctx.signal);
     const record = await this.records.read(key);
     const running = runningOf(machine);
     if (running?.epoch !== key.epoch || record === null || !isSuspending(record)) return machine;

@@ -239,6 +239,7 @@ export function freshRecord(spec: WorkloadSpec): WorkloadRecord {
     cpuModel: null,
     expiredAt: null,
     frozenUntil: null,
+    stilled: false,
     exit: null,
     closed: false,
     memory: null,

@@ -125,6 +125,7 @@ export function adoptedRecord(machine: Machine): WorkloadRecord {
     cpuModel: null,
     expiredAt: null,
     frozenUntil: null,
+    stilled: false,
   } as const;
   return { instanceId, epoch, uuid, ...now };
 }

@@ -15,6 +15,11 @@ const freeze: fc.Arbitrary<FreezeWitness> = fc.oneof(
 const witness: fc.Arbitrary<Witness> = fc.oneof(
   fc.record({ guest: fc.constant('off' as const), closed: fc.boolean() }),
   fc.record({ guest: fc.constant('suspended' as const) }),
+  fc.record({
+    guest: fc.constant('held' as const),
+    disks: fc.integer({ min: 1, max: 65 }),
+    stoodStillMs: fc.nat(),
+  }),
   fc.record({ guest: fc.constant('up' as const), disks: fc.integer({ min: 1, max: 65 }), freeze }),
 );
 
@@ -24,10 +29,11 @@ const heldAll = (f: FreezeWitness): boolean =>
     ? f.held
     : f.by === 'us' && f.frozen > 0 && f.inTime && f.thawed !== null && f.thawed >= f.frozen;
 
-it('says application of what was frozen to the end, filesystem of what was shut down, and crash of all else', () => {
+it('says exact of what has its memory, application of what was frozen to the end, filesystem of what was shut down, and crash of all else', () => {
   fc.assert(
     fc.property(witness, (seen) => {
       const { consistency, indications } = conclude(seen);
+      expect(consistency === 'exact').toBe(seen.guest === 'held');
       expect(consistency === 'application').toBe(seen.guest === 'up' && heldAll(seen.freeze));
       expect(consistency === 'filesystem').toBe(seen.guest === 'off' && seen.closed);
       expect(indications.length).toBeGreaterThan(0);

@@ -5,6 +5,8 @@ export type Witness =
   /** No QEMU ran. `closed`: its disks are as a guest left them that had shut down. */
   | { readonly guest: 'off'; readonly closed: boolean }
   | { readonly guest: 'suspended' }
+  /** It ran, and stood still while its disks and its memory were taken. */
+  | { readonly guest: 'held'; readonly disks: number; readonly stoodStillMs: number }
   /** It ran, or stood still. */
   | { readonly guest: 'up'; readonly disks: number; readonly freeze: FreezeWitness };
 
@@ -32,16 +34,22 @@ export function conclude(witness: Witness): Conclusion {
         'crash',
         'it was suspended: what its guest had not written yet is in its memory, and not in this',
       );
+    case 'held':
+      return say(
+        'exact',
+        taken(witness.disks),
+        `its memory was written while its guest stood still, for ${witness.stoodStillMs} ms`,
+        'its file systems were not frozen: its disks without the memory are as after a crash',
+      );
     case 'up': {
-      const together =
-        witness.disks === 1
-          ? 'QEMU took its disk between two writes'
-          : `QEMU took its ${witness.disks} disks in one transaction`;
       const { consistency, indications } = frozenConclusion(witness.freeze);
-      return say(consistency, together, ...indications);
+      return say(consistency, taken(witness.disks), ...indications);
     }
   }
 }
+
+const taken = (disks: number): string =>
+  disks === 1 ? 'QEMU took its disk between two writes' : `QEMU took its ${disks} disks in one transaction`;
 
 function frozenConclusion(freeze: FreezeWitness): Conclusion {
   switch (freeze.by) {

@@ -155,6 +155,43 @@ describe.each(['libvirt', 'qemu'] as const)('a snapshot under %s', (driver) => {
     await ends(last);
   }, 60_000);
 
+  it('with memory is whole in the next life of an agent which is killed at any step; its guest goes on, and goes back', async () => {
+    const { spec, of } = await begun();
+    const directory = join(host.dir, 'volumes', spec.rootVolume.id, 'snapshots');
+    const power = async (): Promise<unknown> =>
+      (await runtime.recover()).find(({ instanceId }) => instanceId === spec.instanceId)?.power;
+    for (const point of ['stilled', 'disks', 'memory', 'stirred', 'taken']) {
+      const one = { ...of, memory: true, snapshotId: randomUUID() as SnapshotId } as const;
+      await killedAt(`vm.snapshot.${point}`, () => runtime.snapshots.take(one, step()));
+      // Nobody has to ask for it.
+      expect(await power()).toBe('running');
+      if (point !== 'disks') expect((await runtime.snapshots.take(one, step())).consistency).toBe('exact');
+      await runtime.snapshots.remove(one, step());
+    }
+    expect(readdirSync(directory)).toEqual([]);
+    for (const file of paths(spec)) expect(tags(file)).toEqual([]);
+    const kept = { ...of, memory: true } as const;
+    const { memory } = await runtime.snapshots.take(kept, step());
+    expect(memory?.sizeMiB).toBeGreaterThan(0);
+    let last = spec;
+    for (const point of ['vm.revert.memory', 'vm.revert.suspended', 'vm.restored.recorded']) {
+      await runtime.stop(last, 0, step());
+      await runtime.snapshots.revert({ ...kept, epoch: last.epoch }, step());
+      await runtime.remove(last, step());
+      last = { ...last, epoch: last.epoch + 1 };
+      await runtime.prepare(last, step());
+      await killedAt(point, () => runtime.start(last, step()));
+      await runtime.prepare(last, step());
+      await runtime.start(last, step());
+      if ((await power()) === 'paused') await runtime.resume(last, step());
+      expect(await power()).toBe('running');
+      expect(await serialText(runtime, last)).not.toContain('boots=');
+    }
+    await runtime.stop(last, 20, step());
+    sound(spec);
+    await ends(last);
+  }, 120_000);
+
   it('is of all disks or of none, and says what it lacks room for', async () => {
     const { spec, of } = await begun();
     const lacking = { ...of, volumes: [...of.volumes, randomUUID() as VolumeId] };

@@ -6,17 +6,27 @@ import {
   type SnapshotOf,
   type StepContext,
   type WorkloadKey,
+  type WorkloadSpec,
 } from '@berth/runtime';
 import type { Freezes } from './freezes.js';
 import { runningOf, type Machine, type MachineDriver } from './machine-driver.js';
-import type { DiskVolumes } from './ports.js';
+import type { MemoryImages } from './memory-images.js';
+import type { DiskVolumes, NicAttacher } from './ports.js';
 import { refuseUsed } from './qemu-process.js';
 import type { Settlement } from './settlement.js';
 import { conclude, type FreezeWitness, type Witness } from './snapshot-conclusion.js';
 import { removeLive, takeLive } from './snapshot-disks.js';
-import { isTaken, rootOf, SnapshotRecords, type TakenRecord } from './snapshot-records.js';
+import { SnapshotMemories } from './snapshot-memory.js';
+import {
+  isTaken,
+  rootOf,
+  SnapshotRecords,
+  type SnapshotMemory,
+  type SnapshotRecord,
+  type TakenRecord,
+} from './snapshot-records.js';
 import { callBounds, guard, hostFaults } from './step-bounds.js';
-import { isSuspended } from './suspension.js';
+import { isSuspended, type SuspendedRecord } from './suspension.js';
 import { poolFaults } from './volume-disks.js';
 import type { WorkloadRecord, WorkloadRecords } from './workload-record.js';
 
@@ -28,6 +38,10 @@ interface Ports<M extends Machine> {
   readonly driver: MachineDriver<M>;
   readonly workloads: Pick<WorkloadRecords, 'read' | 'write'>;
   readonly volumes: DiskVolumes;
+  readonly images: MemoryImages;
+  readonly network: Pick<NicAttacher, 'inventory'>;
+  /** The instance's machine; one that was left standing still for its memory goes on. */
+  readonly stirred: (key: WorkloadKey) => Promise<M | null>;
   readonly settlement: Settlement<M>;
   readonly freezes: Pick<Freezes, 'freeze' | 'thaw'>;
   /** Whether the agent in its guest answers, as far as is known. */
@@ -43,10 +57,15 @@ type Freeze =
   | { readonly by: 'user'; readonly until: string }
   | Extract<FreezeWitness, { by: 'nobody' }>;
 
+/** Nothing is said of it: what is taken with memory needs no freeze. */
+const unfrozen: Freeze = { by: 'nobody', why: 'its memory was taken' };
+
 /** What the disks were taken of, and when. */
 interface Made {
   readonly at: Date;
   readonly of: Exclude<Witness, { guest: 'up' }> | Omit<Extract<Witness, { guest: 'up' }>, 'freeze'>;
+  readonly memory?: SnapshotTaken['memory'];
+  readonly record: SnapshotRecord;
 }
 
 /**
@@ -55,9 +74,11 @@ interface Made {
  */
 export class Snapshots<M extends Machine> implements SnapshotFacet {
   readonly #records: SnapshotRecords;
+  readonly #memories: SnapshotMemories<M>;
 
   constructor(private readonly o: Ports<M>) {
     this.#records = new SnapshotRecords(o.volumes);
+    this.#memories = new SnapshotMemories(this.#records, o);
   }
 
   async take(of: SnapshotOf, ctx: StepContext): Promise<SnapshotTaken> {
@@ -65,7 +86,8 @@ export class Snapshots<M extends Machine> implements SnapshotFacet {
     const known = await this.#records.read(root, of.snapshotId);
     if (isTaken(known)) return known.taken;
     await this.#refuseFull();
-    const frozen = await this.#freeze(of, ctx);
+    // A guest that goes on from its memory would find its file systems frozen, and nobody to thaw them.
+    const frozen = of.memory === true ? unfrozen : await this.#freeze(of, ctx);
     await faultPoint('vm.snapshot.frozen', of.instanceId);
     let made: Made;
     let thawed: number | null = null;
@@ -87,10 +109,10 @@ export class Snapshots<M extends Machine> implements SnapshotFacet {
       consistency,
       indications: indications.map((text) => text.slice(0, 500)),
       takenAt: made.at.toISOString(),
-      heldMiB: held.reduce((sum, mib) => sum + mib, 0),
+      heldMiB: held.reduce((sum, mib) => sum + mib, made.memory?.sizeMiB ?? 0),
+      ...(made.memory === undefined ? {} : { memory: made.memory }),
     };
-    const { snapshotId, instanceId, volumes } = of;
-    await this.#records.write({ snapshotId, instanceId, volumes: [...volumes], state: 'taken', taken });
+    await this.#records.write({ ...made.record, state: 'taken', taken });
     await faultPoint('vm.snapshot.taken', of.instanceId);
     return taken;
   }
@@ -106,6 +128,7 @@ export class Snapshots<M extends Machine> implements SnapshotFacet {
           });
         const record = await this.#whole(of);
         for (const volumeId of record.volumes) await refuseUsed(volumeId);
+        await this.#records.moveOn(rootOf(record.volumes));
         await this.#records.write({ ...record, state: 'reverting' });
         await faultPoint('vm.revert.recorded', of.instanceId);
         for (const volumeId of record.volumes) {
@@ -116,7 +139,7 @@ export class Snapshots<M extends Machine> implements SnapshotFacet {
         await this.#variables('revert', of);
         const closed = record.taken.consistency !== 'crash';
         if (workload !== null) await this.o.workloads.write({ ...workload, closed });
-        await this.#records.write({ ...record, state: 'taken' });
+        await this.#records.write({ ...record, state: record.memory === null ? 'taken' : 'pending' });
         await faultPoint('vm.reverted', of.instanceId);
       }),
     );
@@ -124,6 +147,16 @@ export class Snapshots<M extends Machine> implements SnapshotFacet {
 
   remove(of: SnapshotOf, ctx: StepContext): Promise<void> {
     return this.o.locked(of, () => hostFaults(() => this.#removeDisks(of, ctx)));
+  }
+
+  /** @see SnapshotMemories.goOn */
+  goOn(spec: WorkloadSpec, before: WorkloadRecord): Promise<SuspendedRecord | null> {
+    return this.#memories.goOn(spec, before);
+  }
+
+  /** Disks of this root are about to be written: what they were brought back to is the past. */
+  moveOn(root: VolumeId): Promise<void> {
+    return this.#records.moveOn(root);
   }
 
   /** Of disks that were brought back in part nothing starts. @throws RuntimeError hostFault */
@@ -170,25 +203,41 @@ export class Snapshots<M extends Machine> implements SnapshotFacet {
   /** Called with the lock held. @throws RuntimeError; then nothing of it is left */
   async #takeDisks(of: SnapshotOf, ctx: StepContext): Promise<Made> {
     const { driver, settlement } = this.o;
-    const machine = await driver.find(of, ctx.signal);
+    const machine = await this.o.stirred(of);
     const workload = await settlement.settle(of, machine);
     const running = runningOf(machine);
     if (running !== null && running.epoch !== of.epoch)
       throw new RuntimeError('hostFault', `epoch ${running.epoch} of this instance runs`);
     const { snapshotId, instanceId, volumes } = of;
-    await this.#records.write({
+    const memory = of.memory === true ? await this.#memoryOf(running, workload, ctx) : null;
+    const record = {
       snapshotId,
       instanceId,
       volumes: [...volumes],
       state: 'taking',
       taken: null,
-    });
+      memory,
+    } as const;
+    await this.#records.write(record);
     await faultPoint('vm.snapshot.recorded', instanceId);
     guard(ctx);
     try {
-      if (running !== null) await takeLive(await driver.monitor(running), of, callBounds(ctx));
-      else for (const volumeId of volumes) await this.#onDisk(volumeId, 'take', of);
-      await this.#variables('take', of);
+      if (running !== null) {
+        const disks = async (): Promise<void> => {
+          await takeLive(await driver.monitor(running), of, callBounds(ctx));
+          await this.#variables('take', of);
+        };
+        if (memory !== null) {
+          const made = await this.#memories.take(running, workload, of, memory, disks, ctx);
+          await faultPoint('vm.snapshot.made', instanceId);
+          const { stoodStillMs } = made.memory;
+          return { ...made, record, of: { guest: 'held', disks: volumes.length, stoodStillMs } };
+        }
+        await disks();
+      } else {
+        for (const volumeId of volumes) await this.#onDisk(volumeId, 'take', of);
+        await this.#variables('take', of);
+      }
     } catch (error) {
       // What cannot be taken away now is, when it is asked for again or given up.
       await this.#removeDisks(of, ctx).catch(() => undefined);
@@ -196,13 +245,22 @@ export class Snapshots<M extends Machine> implements SnapshotFacet {
     }
     const at = this.o.now();
     await faultPoint('vm.snapshot.made', instanceId);
-    return { at, of: running === null ? atRest(workload) : { guest: 'up', disks: volumes.length } };
+    return { at, record, of: running === null ? atRest(workload) : { guest: 'up', disks: volumes.length } };
+  }
+
+  /** @throws RuntimeError notPrepared */
+  #memoryOf(running: M | null, workload: WorkloadRecord | null, ctx: StepContext): Promise<SnapshotMemory> {
+    if (running === null)
+      throw new RuntimeError('notPrepared', 'it does not run, so there is no memory to take', {
+        remedy: 'start it first, or take its disks alone',
+      });
+    return this.#memories.memoryOf(running, workload, ctx);
   }
 
   /** Called with the lock held. */
   async #removeDisks(of: SnapshotOf, ctx: StepContext): Promise<void> {
     const root = rootOf(of.volumes);
-    const running = runningOf(await this.o.driver.find(of, ctx.signal));
+    const running = runningOf(await this.o.stirred(of));
     const closed =
       running === null
         ? of.volumes

@@ -23,6 +23,7 @@ const FACETS = [
   'limits',
   'guest',
   'snapshots',
+  'memorySnapshots',
   'copies',
   'clones',
   'exports',

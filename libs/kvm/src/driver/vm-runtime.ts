@@ -60,7 +60,7 @@ import { poolFaults } from './volume-disks.js';
 import { vncRefusal } from './vnc-support.js';
 import { Snapshots } from './snapshots.js';
 import { StorageWatch } from './storage-watch.js';
-import { isSuspended, refuseSuspended, Suspension } from './suspension.js';
+import { isSuspended, refuseSuspended, Suspension, type SuspendedRecord } from './suspension.js';
 import { WorkloadRecords, type WorkloadRecord } from './workload-record.js';
 
 /** A look that failed is repeated so late: its driver may be away for a moment, or a call took too long. */
@@ -145,6 +145,9 @@ export class VmRuntime<M extends Machine> implements Runtime {
       driver,
       workloads: this.#records,
       volumes: options.volumes,
+      images,
+      network: options.network,
+      stirred: (key) => this.#wishes.stirred(key),
       settlement: this.#settlement,
       freezes: this.guest.freezes,
       answers: (key) => this.guest.conditions(key).length > 0,
@@ -201,7 +204,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
         const running = runningOf(machine);
         if (running === null || running.epoch === spec.epoch) {
           const suspended = await this.#settlement.settle(spec, machine);
-          if (isSuspended(suspended)) return this.#suspension.restore(spec, suspended, ctx);
+          if (isSuspended(suspended)) return this.#restore(spec, suspended, ctx);
         }
         if (running?.epoch === spec.epoch) return;
         if (running !== null)
@@ -434,9 +437,17 @@ export class VmRuntime<M extends Machine> implements Runtime {
       );
   }
 
+  /** Called with the lock held. */
+  async #restore(spec: WorkloadSpec, record: SuspendedRecord, ctx: StepContext): Promise<void> {
+    await this.snapshots.moveOn(spec.rootVolume.id);
+    await this.#suspension.restore(spec, record, ctx);
+  }
+
   /** Called with the lock held, when nothing of the instance runs. */
   async #run(spec: WorkloadSpec, before: WorkloadRecord, ctx: StepContext): Promise<void> {
     await this.snapshots.refuseReverting(spec.rootVolume.id);
+    const reverted = await this.snapshots.goOn(spec, before);
+    if (reverted !== null) return this.#restore(spec, reverted, ctx);
     const account = await this.driver.account(spec.rootVolume.id);
     const accel = await accelChoice(this.#accel, spec.accel);
     const display = (await vncRefusal()) === null;
@@ -455,6 +466,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
       cpuModel: spec.cpuModel ?? null,
       expiredAt: null,
       frozenUntil: null,
+      stilled: false,
       exit: null,
       closed: false,
     };
@@ -485,6 +497,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
       const running = runningOf(machine);
       const known = await this.#settlement.settle(key, machine);
       if (isSuspended(known)) {
+        await this.snapshots.moveOn(known.memory.volumeId);
         await this.#suspension.discard(known, ctx);
         return null;
       }
@@ -506,7 +519,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
    */
   #settled(key: WorkloadKey, say?: (seen: Observation) => void): Promise<Observation | null> {
     return this.#locks.run(key.instanceId, async () => {
-      const machine = await this.driver.find(key);
+      const machine = await this.#wishes.stirred(key);
       const record = await this.#settlement.settle(key, machine);
       const known = await this.#settlement.observation(key, machine, record);
       this.guest.freezes.saw(key, record);

@@ -99,6 +99,8 @@ const WorkloadRecord = z.strictObject({
   expiredAt: z.iso.datetime().nullable().default(null),
   /** When its file systems are thawed at the latest; null when they are not frozen. */
   frozenUntil: z.iso.datetime().nullable().default(null),
+  /** It stands still for a snapshot of its memory: whoever finds it so, and is not about to take it, lets it go on. */
+  stilled: z.boolean().default(false),
   exit: ExitInfo.nullable(),
   /** Its disks are as a guest left them that had shut down. */
   closed: z.boolean().default(false),

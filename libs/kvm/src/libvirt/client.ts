@@ -60,6 +60,8 @@ const UNDEFINE = 1 | 2 | 8 | 16;
 const DESTROY_GRACEFUL = 1;
 /** Of save and restore: the guest stands still when it is back. */
 const SAVE_PAUSED = 4;
+/** Of a snapshot: libvirt does not note that there is one. */
+const SNAPSHOT_NO_METADATA = 4;
 /** Of changes: the domain as it runs, not as it is defined. */
 const AFFECT_LIVE = 1;
 /** Of resize: the size is in bytes. */
@@ -188,10 +190,26 @@ export class LibvirtClient extends EventEmitter<ClientEvents> {
     await this.#call(Remote.abortJob, domainArgs(domain), options);
   }
 
-  /** Starts the domain of a file that `save` wrote, paused. */
-  async restore(path: string, options?: CallOptions): Promise<void> {
-    // No other document than the one in the file.
-    await this.#callLong(Remote.restore, new XdrWriter().string(path).bool(false).uint(SAVE_PAUSED), options);
+  /**
+   * Writes the memory of a domain that stands still to a file like those of `save`; it stays as it is. libvirt keeps no note of it.
+   * @param document of a snapshot of the memory alone
+   */
+  async copyMemory(domain: DomainRef, document: string, options?: CallOptions): Promise<void> {
+    const args = domainArgs(domain).string(document).uint(SNAPSHOT_NO_METADATA);
+    await this.#callLong(Remote.snapshotCreate, args, options);
+  }
+
+  /** The document in a file that `save` wrote. */
+  async savedXml(path: string, options?: CallOptions): Promise<string> {
+    const reply = await this.#callLong(Remote.savedXml, new XdrWriter().string(path).uint(0), options);
+    return reply.string();
+  }
+
+  /** Starts the domain of a file that `save` wrote, paused. @param document instead of the one in the file; null for that one */
+  async restore(path: string, document: string | null, options?: CallOptions): Promise<void> {
+    const args = new XdrWriter().string(path).bool(document !== null);
+    if (document !== null) args.string(document);
+    await this.#callLong(Remote.restore, args.uint(SAVE_PAUSED), options);
   }
 
   /** Plugs a device into a domain that runs; its definition stays as it is. `document` is the device's XML. */

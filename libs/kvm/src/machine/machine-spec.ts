@@ -1,3 +1,4 @@
+import { plugSizeMiB } from '@berth/model';
 import type {
   DiskFormat,
   HugePageSize,
@@ -112,14 +113,11 @@ export interface MemoryPlug {
 
 /** What a guest can be given and asked back for: blocks of this size. */
 export const PLUG_BLOCK_MIB = 2;
-/** What Linux adds at once on x86: of a range, only whole sections of this size are used. */
-const PLUG_SECTION_MIB = 128;
 
 /** The device by which a machine grows from what it boots with. */
 export function memoryPlug(bootMiB: number, nowMiB: number, maxMiB: number): MemoryPlug | null {
   if (maxMiB <= bootMiB) return null;
-  const sizeMiB = Math.ceil((maxMiB - bootMiB) / PLUG_SECTION_MIB) * PLUG_SECTION_MIB;
-  return { sizeMiB, requestedMiB: plugRequest(bootMiB, nowMiB) };
+  return { sizeMiB: plugSizeMiB(bootMiB, maxMiB), requestedMiB: plugRequest(bootMiB, nowMiB) };
 }
 
 /** What a guest is asked to use beside what it booted with, for it to have so much: not more, and less than a block less. */

@@ -199,6 +199,11 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
     // An attempt before this one came to its end, but not to its record. QEMU moves no memory twice, unless it had it since.
     if (status === 'postmigrate') await client.execute('cont', undefined, callBounds(ctx));
     await client.execute('stop', undefined, callBounds(ctx));
+    await this.copyMemory(machine, target, ctx);
+  }
+
+  async copyMemory(machine: QemuMachine, target: MemoryTarget, ctx: StepContext): Promise<void> {
+    const client = await this.monitor(machine);
     const way = { socketPath: this.#files.memorySocket(machine), uid: machine.record.uid };
     await saveMemory(client, way, target, ctx);
   }

@@ -80,6 +80,15 @@ export const snapshotMisbehaviours: Readonly<Record<string, Twist>> = {
       take: (of, ctx) => takenBy(rt, { ...of, volumes: of.volumes.slice(0, 1) }, ctx),
     }),
   }),
+  'a snapshot with memory goes on from there as often as it is asked, in another epoch and with its disks as they were':
+    (rt) => ({
+      // Its disks alone come back.
+      snapshots: twisted(rt, { take: ({ memory: _, ...of }, ctx) => takenBy(rt, of, ctx) }),
+    }),
+  'memory is not taken of what does not run or stands still, nor brought back to another machine': (rt) => ({
+    // As it was, whatever is asked for.
+    start: (spec, ctx) => rt.start({ ...spec, memoryMiB: 32 }, ctx),
+  }),
   'what begins as a snapshot has its disks as they were, and they are its own, whatever becomes of the other ones':
     (rt, host) => ({
       prepare: async (spec, ctx) => {

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type { HostVolume, SnapshotId, VolumeId } from '@berth/model';
 import type { Runtime, SnapshotFacet, SnapshotOf, WorkloadSpec } from '../runtime.js';
 import type { Behaviour, ConformanceHarness } from './harness.js';
-import { boots, context, ended, find, gone, refused, up, upAndHeard } from './steps.js';
+import { boots, context, ended, find, gone, logText, refused, up, upAndHeard } from './steps.js';
 
 /** Disks as they were. The guests of this suite count their boots on the root disk, so that a disk tells when it is from. */
 export const snapshots: readonly Behaviour[] = [
@@ -103,6 +103,69 @@ export const snapshots: readonly Behaviour[] = [
       await rt.stop(spec, 0, context(h));
       await refused('a revert', ['noSuchSnapshot'], () => facet.revert(of, context(h)));
       await gone(h, rt, spec);
+    },
+  },
+  {
+    name: 'a snapshot with memory goes on from there as often as it is asked, in another epoch and with its disks as they were',
+    run: async (h) => {
+      const { rt, facet, spec, of: disks } = await begun(h);
+      const of = { ...disks, memory: true } as const;
+      assert.ok((await rt.probe()).facets.includes('memorySnapshots'));
+      const { pid } = (await find(rt, spec)) ?? {};
+      const taken = await facet.take(of, context(h));
+      assert.equal(taken.consistency, 'exact');
+      assert.ok(taken.memory !== undefined && taken.heldMiB >= taken.memory.sizeMiB);
+      assert.deepEqual(await facet.take(of, context(h)), taken);
+      const after = await find(rt, spec);
+      assert.deepEqual([after?.pid, after?.power], [pid, 'running'], 'its guest goes on');
+      await rt.stop(spec, 0, context(h));
+      await up(h, rt, spec);
+      assert.equal(await boots(h, rt, spec, 2), 2);
+      let last = spec;
+      for (let n = 0; n < 2; n += 1) {
+        await rt.stop(last, 0, context(h));
+        await facet.revert({ ...of, epoch: last.epoch }, context(h));
+        await rt.remove(last, context(h));
+        last = { ...last, epoch: last.epoch + 1 };
+        assert.equal((await up(h, rt, last)).power, 'running');
+        // Only a guest that runs heeds a polite stop.
+        await rt.stop(last, 20, context(h));
+        assert.equal((await ended(h, rt, last)).exit?.reason, 'stopped');
+        assert.ok(!(await logText(rt, last)).includes('boots='), 'its guest did not boot again');
+      }
+      await up(h, rt, last);
+      assert.equal(await boots(h, rt, last, 2), 2, 'it had booted once when it was taken, and boots again');
+      await facet.remove({ ...of, epoch: last.epoch }, context(h));
+      await gone(h, rt, last);
+    },
+  },
+  {
+    name: 'memory is not taken of what does not run or stands still, nor brought back to another machine',
+    run: async (h) => {
+      const { rt, facet, spec, of: disks } = await begun(h);
+      const of = { ...disks, memory: true } as const;
+      const refuses = (): Promise<void> =>
+        refused('a snapshot', ['notPrepared'], async () => void (await facet.take(of, context(h))));
+      await rt.pause?.(spec, context(h));
+      await refuses();
+      assert.equal((await find(rt, spec))?.power, 'paused');
+      await rt.resume?.(spec, context(h));
+      await facet.take(of, context(h));
+      await rt.stop(spec, 0, context(h));
+      await refused('a snapshot', ['notPrepared'], async () => {
+        await facet.take({ ...another(of), memory: true }, context(h));
+      });
+      await facet.revert(of, context(h));
+      const larger = { ...spec, memoryMiB: spec.memoryMiB * 2 };
+      await refused('a start', ['unsupported'], () => rt.start(larger, context(h)));
+      await up(h, rt, spec);
+      // What went on once boots the next time.
+      await rt.stop(spec, 0, context(h));
+      await rt.remove(spec, context(h));
+      const next = { ...spec, epoch: spec.epoch + 1 };
+      await up(h, rt, next);
+      assert.equal(await boots(h, rt, next, 2), 2);
+      await gone(h, rt, next);
     },
   },
   {
