@@ -38,6 +38,7 @@ beforeEach(async () => {
       cpuModel: null,
       expiredAt: null,
       frozenUntil: null,
+      stilled: false,
     },
   };
   await records.write(started);

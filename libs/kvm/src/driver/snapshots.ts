@@ -210,14 +210,14 @@ export class Snapshots<M extends Machine> implements SnapshotFacet {
       throw new RuntimeError('hostFault', `epoch ${running.epoch} of this instance runs`);
     const { snapshotId, instanceId, volumes } = of;
     const memory = of.memory === true ? await this.#memoryOf(running, workload, ctx) : null;
-    const record = {
+    const record: SnapshotRecord = {
       snapshotId,
       instanceId,
       volumes: [...volumes],
       state: 'taking',
       taken: null,
       memory,
-    } as const;
+    };
     await this.#records.write(record);
     await faultPoint('vm.snapshot.recorded', instanceId);
     guard(ctx);

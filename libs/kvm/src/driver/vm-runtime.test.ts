@@ -74,6 +74,7 @@ it('what was seen earlier is never said after what was seen later', async () => 
     cpuModel: null,
     expiredAt: null,
     frozenUntil: null,
+    stilled: false,
   };
   const record = { instanceId, epoch, uuid, ...never };
   await new WorkloadRecords(join(dir, 'state')).write({ ...record, state: 'started', intent: 'stop' });
