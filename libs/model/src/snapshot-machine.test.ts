@@ -2,6 +2,9 @@ import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { misfits, plugSizeMiB, type SnapshotMachine, type WantedMachine } from './snapshot-machine.js';
 
+const noNics: SnapshotMachine['nics'] = [];
+const oneNic: SnapshotMachine['nics'] = [{ id: 'a' as never, mac: '02:00:00:00:00:01' }];
+
 const had: fc.Arbitrary<SnapshotMachine> = fc
   .record({
     driver: fc.constantFrom('libvirt', 'qemu'),
@@ -16,7 +19,7 @@ const had: fc.Arbitrary<SnapshotMachine> = fc
     hugePages: fc.constantFrom(null, '2MiB' as const),
     watchdog: fc.constantFrom(null, 'reset'),
     usbTablet: fc.constantFrom(null, true, false),
-    nics: fc.constantFrom([], [{ id: 'a' as never, mac: '02:00:00:00:00:01' }]),
+    nics: fc.constantFrom(noNics, oneNic),
   })
   .map(({ used, ...machine }) => ({ ...machine, requestedMiB: machine.plugMiB === 0 ? 0 : used * 2 }));
 
