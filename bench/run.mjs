@@ -5,24 +5,27 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Berth } from './berth.mjs';
+import { burst } from './cases/burst.mjs';
 import { container } from './cases/container.mjs';
 import { density } from './cases/density.mjs';
 import { get, rate } from './cases/requests.mjs';
 import { resume } from './cases/resume.mjs';
 import { startup } from './cases/startup.mjs';
-import { vmLibvirt, vmQemu } from './cases/vm.mjs';
+import { vmLibvirt, vmMicrovm, vmQemu } from './cases/vm.mjs';
 import { endOnInterrupt } from './measure.mjs';
 import { run } from './programs.mjs';
 import { report, withResults } from './report.mjs';
 import { rootfsMake } from './rootfs.mjs';
 
-/** Each with the longest time its rounds may take: 29 minutes together. */
+/** Each with the longest time its rounds may take: 77 minutes together. */
 const cases = {
   container: [container, 300],
   'vm-libvirt': [vmLibvirt, 900],
   'vm-qemu': [vmQemu, 900],
+  'vm-microvm': [vmMicrovm, 900],
   resume: [resume, 1200],
-  density: [density, 90],
+  density: [density, 120],
+  burst: [burst, 120],
   get: [get, 60],
   rate: [rate, 60],
   startup: [startup, 60],

@@ -1,4 +1,4 @@
-// The sample as a container and as a VM by each driver: what one start takes, and what ten more cost in memory and on disk.
+// The sample as a container, as a microVM and as a VM by each driver: what one start takes, and what ten more cost in memory and on disk.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { median, now, pause } from '../measure.mjs';
@@ -14,6 +14,7 @@ export async function density({ berth, progress }) {
   const rows = [];
   for (const [what, spec] of [
     ['container (busybox)', { ...containers.spec, ...share }],
+    ['microVM (busybox)', { ...machines.spec('microvm'), ...share }],
     ['vm (tiny, qemu driver)', { ...machines.spec('qemu'), ...share }],
     ['vm (tiny, libvirt driver)', { ...machines.spec('libvirt'), ...share }],
   ]) {

@@ -2,7 +2,8 @@
 //
 // The peers get the machine that we would have started: the domain XML of one of ours with another name, disk and serial
 // file, defined and started by virsh; and the arguments of one of our QEMU processes. The image is warm, every side makes its
-// own overlay with qemu-img, and nobody has a nic: the guest would wait for an address that only our networks give.
+// own overlay with qemu-img, and nobody has a nic: the guest would wait for an address that only our networks give. A microVM
+// is such a process too, with the kernel, the root and the config disk that it has with us.
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { spawn } from 'node:child_process';
 import { dirname, join } from 'node:path';
@@ -13,7 +14,19 @@ import { parts } from './container.mjs';
 export const readyMark = 'nonce=';
 const bootLimitMs = 60_000;
 
-export const spec = (driver) => ({
+/** @param kind a driver, or `microvm` */
+export const spec = (kind) => (kind === 'microvm' ? microvm : machine(kind));
+
+const microvm = {
+  isolation: 'microvm',
+  image: 'busybox',
+  memoryMiB: 96,
+  rootDisk: { sizeMiB: 64 },
+  nics: [],
+  process: { command: ['/bin/sh', '-c', `echo ${readyMark}bench; exec sleep 1000000`] },
+};
+
+const machine = (driver) => ({
   isolation: 'vm',
   image: 'tiny',
   vcpus: 1,
@@ -24,37 +37,37 @@ export const spec = (driver) => ({
   placement: { driver },
 });
 
-export const vmLibvirt = (bench) => compared(bench, 'libvirt', virsh, 1.02);
-export const vmQemu = (bench) => compared(bench, 'qemu', bareQemu, 1.05);
+export const vmLibvirt = (bench) => compared(bench, 'libvirt', 'vm (libvirt driver)', virsh, 1.02);
+export const vmQemu = (bench) => compared(bench, 'qemu', 'vm (qemu driver)', bareQemu, 1.05);
+export const vmMicrovm = (bench) => compared(bench, 'microvm', 'microVM (busybox)', bareQemu, 1.05);
 
-async function compared(bench, driver, peerOf, aim) {
+async function compared(bench, kind, title, peerOf, aim) {
   const { dir, pairs, limitMs, progress } = bench;
   mkdirSync(join(dir, 'vm'), { recursive: true, mode: 0o711 });
-  const template = await templateOf(bench, driver);
+  const template = await templateOf(bench, kind);
   const peer = await peerOf(bench, template);
   const traces = [];
-  const ours = (round) =>
-    ourBoot(bench, driver, template, `bench-${driver}${round}`, round >= 2 ? traces : []);
+  const ours = (round) => ourBoot(bench, kind, template, `bench-${kind}${round}`, round >= 2 ? traces : []);
   const contenders = { berth: ours, [peer.name]: peer.boot };
   const times = await inTurn(contenders, { rounds: pairs, limitMs, progress });
-  const what = `vm (${driver} driver): POST to ready line`;
+  const what = `${title}: POST to ready line`;
   return {
     comparisons: [comparison(what, times.berth, times[peer.name], `${peer.name}: ${peer.what}`, aim)],
-    trace: { title: `A VM by the ${driver} driver, POST to ready line`, ...parts(traces) },
+    trace: { title: what, ...parts(traces) },
   };
 }
 
 /** One of our machines, looked at while it runs: what the peers copy. */
-async function templateOf(bench, driver) {
+async function templateOf(bench, kind) {
   const { berth, dir } = bench;
-  const name = `bench-${driver}-template`;
-  const { instance } = await berth.create(name, spec(driver));
+  const name = `bench-${kind}-template`;
+  const { instance } = await berth.create(name, spec(kind));
   const uuid = instance.uuid;
   try {
     const pid = await qemuPid(uuid);
     const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(0, -1);
     const xml =
-      driver === 'libvirt'
+      kind === 'libvirt'
         ? await run('virsh', ['-q', '-c', 'qemu:///system', 'dumpxml', '--inactive', uuid])
         : null;
     const text = xml ?? args.join(' ');
@@ -62,10 +75,11 @@ async function templateOf(bench, driver) {
       pattern.exec(text)?.[0] ?? fail(`the machine of ${name} shows no ${what}`);
     const serial = find(/\/[^'", ]*\/log\/[^'", ]+/, 'serial file');
     const disk = find(/\/[^'", ]*\/volumes\/[^'", ]*/, 'disk');
-    const seed = find(/\/[^'", ]*seed[^'", ]*/, 'seed');
+    // What its guest is told: a seed for cloud-init, or the config disk of a microVM.
+    const seed = find(/\/[^'", ]*(?:seed[^'", ]*|\.config)/, 'seed');
     // Its sockets lie side by side.
-    const runDir = dirname(find(/\/[^'",: ]*\/vnc(?=['", ])/, 'display'));
-    const keptSeed = join(dir, 'vm', `${driver}-seed.iso`);
+    const runDir = dirname(find(/\/[^'",: ]*\/(?:vnc|qmp)(?=['", ])/, 'socket'));
+    const keptSeed = join(dir, 'vm', `${kind}-seed.iso`);
     copyFileSync(seed, keptSeed);
     const info = JSON.parse(await run('qemu-img', ['info', '-U', '--output=json', disk]));
     return {
@@ -99,9 +113,9 @@ async function qemuPid(uuid) {
 }
 
 /** Milliseconds from the POST to the line. The file of another instance differs from the template's by its id only. */
-async function ourBoot({ berth }, driver, template, name, traces) {
+async function ourBoot({ berth }, kind, template, name, traces) {
   const begun = now();
-  const accepted = berth.create(name, spec(driver));
+  const accepted = berth.create(name, spec(kind));
   accepted.catch(() => undefined);
   const { instance, operation } = await accepted;
   const took = (await readyAt(template.serial.replace(template.id, instance.id))) - begun;
