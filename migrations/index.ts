@@ -20,6 +20,7 @@ import { liveNics } from './0029-live-nics.js';
 import { registryImports } from './0031-registry-imports.js';
 import { stopGrace } from './0032-stop-grace.js';
 import { memorySnapshots } from './0033-memory-snapshots.js';
+import { isoImages } from './0035-iso-images.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
 export interface Migration {
@@ -54,4 +55,5 @@ export const migrations: readonly Migration[] = [
   registryImports,
   stopGrace,
   memorySnapshots,
+  isoImages,
 ];

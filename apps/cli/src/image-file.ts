@@ -8,6 +8,9 @@ import { exitCodes, Failure } from './failure.js';
 type Image = Schemas['Image'];
 export type ImageKind = Image['kind'];
 
+/** Where the first volume descriptor of an ISO lies, bytes. */
+const isoDescriptor = 16 * 2048;
+
 /** `sha256:…` of a file's bytes. */
 export async function fileDigest(file: string): Promise<string> {
   const hash = createHash('sha256');
@@ -16,25 +19,31 @@ export async function fileDigest(file: string): Promise<string> {
 }
 
 /**
- * What a file most likely is, by its first bytes: tar or gzip is an OCI archive, anything else a disk.
+ * What a file most likely is, by what it holds: tar or gzip is an OCI archive, a volume descriptor of ISO 9660 or UDF an ISO,
+ * anything else a disk.
  * @throws Failure when it is no file that can be read
  */
 export async function kindGuess(file: string): Promise<ImageKind> {
   await fileCheck(file);
   const head = Buffer.alloc(512);
+  const descriptor = Buffer.alloc(6);
   const handle = await open(file, 'r').catch((error: Error) => cannotRead(file, error.message));
   try {
     await handle.read(head, 0, 512, 0);
+    await handle.read(descriptor, 0, 6, isoDescriptor);
   } finally {
     await handle.close();
   }
   const gzip = head[0] === 0x1f && head[1] === 0x8b;
-  return gzip || head.toString('latin1', 257, 262) === 'ustar' ? 'oci' : 'disk';
+  if (gzip || head.toString('latin1', 257, 262) === 'ustar') return 'oci';
+  return ['CD001', 'BEA01'].includes(descriptor.toString('latin1', 1)) ? 'iso' : 'disk';
 }
 
 /** What an address most likely gives, by the ending of its path: nothing of it is read here. */
 export function kindByEnding(url: string): ImageKind {
-  return /\.(tar|tgz|tar\.gz)$/i.test(url.split(/[?#]/)[0] ?? '') ? 'oci' : 'disk';
+  const path = url.split(/[?#]/)[0] ?? '';
+  if (/\.iso$/i.test(path)) return 'iso';
+  return /\.(tar|tgz|tar\.gz)$/i.test(path) ? 'oci' : 'disk';
 }
 
 /** Uploads a file as an image; `sent` is told how many of its bytes have gone. @throws Failure, ProblemError */

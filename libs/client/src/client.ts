@@ -78,7 +78,7 @@ export class BerthClient {
    */
   async imageUpload(
     project: string,
-    image: { readonly name: string; readonly kind: 'oci' | 'disk' },
+    image: { readonly name: string; readonly kind: 'oci' | 'disk' | 'iso' },
     file: Blob | ReadableStream<Uint8Array>,
     signal?: AbortSignal,
   ): Promise<Schemas['Imported']> {

@@ -84,7 +84,8 @@ function rawSize(size: number): number {
   );
 }
 
-async function refuseOthers(file: FileHandle, head: Buffer, size: number): Promise<void> {
+/** Refuses what has the magic of another format. @throws ImageError unsupported */
+export async function refuseOthers(file: FileHandle, head: Buffer, size: number): Promise<void> {
   const tail = size >= 512 ? await bytesAt(file, size - 512, 512) : Buffer.alloc(0);
   for (const [name, offset, magic] of REFUSED) {
     const found = offset < 0 ? tail : head.subarray(offset);
@@ -107,7 +108,8 @@ function otherFormat(name: string): ImageError {
   );
 }
 
-async function bytesAt(file: FileHandle, position: number, length: number): Promise<Buffer> {
+/** So many bytes of a file, or as many as there are. */
+export async function bytesAt(file: FileHandle, position: number, length: number): Promise<Buffer> {
   const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, position);
   return buffer.subarray(0, bytesRead);
 }

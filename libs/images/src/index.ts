@@ -11,6 +11,7 @@ export {
   mediaTypes,
 } from './oci-documents.js';
 export { ReferenceFault, RegistryReference } from './registry-reference.js';
+export { inspectIso, type IsoFacts } from './iso-inspect.js';
 export { inspectDisk, inspectNewDisk, type DiskFacts } from './disk-inspect.js';
 export {
   LayerStore,

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { Digest, HostId, ImageId, Name } from './ids.js';
 
-export const ImageKind = z.enum(['oci', 'disk']);
+export const ImageKind = z.enum(['oci', 'disk', 'iso']);
 export type ImageKind = z.infer<typeof ImageKind>;
 export const DiskFormat = z.enum(['qcow2', 'raw']);
 export type DiskFormat = z.infer<typeof DiskFormat>;
@@ -18,6 +18,18 @@ export const ImageSources = z
   })
   .meta({ id: 'ImageSources' });
 export type ImageSources = z.infer<typeof ImageSources>;
+
+/** The medium of a CD-ROM drive: its file is what a guest reads, byte by byte. */
+export const IsoContent = z.strictObject({
+  kind: z.literal('iso'),
+  /** Digest of the file as stored. */
+  digest: Digest,
+  sizeBytes: z.int(),
+  /** It says that a machine can be booted from it (El Torito). */
+  bootable: z.boolean(),
+  blobs: z.array(z.strictObject({ digest: Digest, sizeBytes: z.int() })),
+});
+export type IsoContent = z.infer<typeof IsoContent>;
 
 /** What a host needs to fetch and use an image; every blob is content-addressed. */
 export const ImageContent = z.discriminatedUnion('kind', [
@@ -51,6 +63,7 @@ export const ImageContent = z.discriminatedUnion('kind', [
     virtualSizeMiB: z.int(),
     blobs: z.array(z.strictObject({ digest: Digest, sizeBytes: z.int() })),
   }),
+  IsoContent,
 ]);
 export type ImageContent = z.infer<typeof ImageContent>;
 

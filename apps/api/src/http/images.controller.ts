@@ -16,7 +16,7 @@ import { listOf, Page, Wait } from './query.js';
 const ImportQuery = z.strictObject({
   name: Name.describe('Name of the new image'),
   kind: ImageKind.describe(
-    'oci: an OCI layout or docker-archive tar, may be gzipped; disk: a qcow2 or raw file',
+    'oci: an OCI layout or docker-archive tar, may be gzipped; disk: a qcow2 or raw file; iso: an ISO 9660 or UDF file, for a CD-ROM drive',
   ),
 });
 const Imported = z.strictObject({ operation: Operation, image: Image }).meta({ id: 'Imported' });

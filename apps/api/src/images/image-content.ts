@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream';
 import {
   ImageError,
   importArchive,
+  inspectIso,
   inspectNewDisk,
   type BlobStaging,
   type BlobStore,
@@ -23,23 +24,30 @@ export function contentOfStream(
   stream: Readable,
 ): Promise<ImageContent> {
   if (kind === 'oci') return importArchive(stream, blobs, { totalBytes: maxBytes, blobBytes: maxBytes });
-  return contentOfDisk(blobs, (staging) => staging.write(stream, { maxBytes }));
+  return contentOfFile(blobs, kind, (staging) => staging.write(stream, { maxBytes }));
 }
 
-/** Verifies a disk that is staged by `stage`, and makes it visible. @throws ImageError */
-export async function contentOfDisk(
+/** Verifies an image that is one file, staged by `stage`, and makes it visible. @throws ImageError */
+export async function contentOfFile(
   blobs: BlobStore,
+  kind: Exclude<ImageKind, 'oci'>,
   stage: (staging: BlobStaging) => Promise<StoredBlob>,
 ): Promise<ImageContent> {
   const staging = await blobs.stage();
   try {
     const { digest, sizeBytes } = await stage(staging);
-    const { format, virtualSizeMiB } = await inspectNewDisk(staging.path(digest) ?? blobs.path(digest));
+    const facts = await factsOf(kind, staging.path(digest) ?? blobs.path(digest));
     await staging.publish([digest]);
-    return { kind: 'disk', digest, format, sizeBytes, virtualSizeMiB, blobs: [{ digest, sizeBytes }] };
+    return { ...facts, digest, sizeBytes, blobs: [{ digest, sizeBytes }] };
   } finally {
     await staging.discard();
   }
+}
+
+async function factsOf(kind: Exclude<ImageKind, 'oci'>, path: string) {
+  if (kind === 'iso') return { kind, ...(await inspectIso(path)) } as const;
+  const { format, virtualSizeMiB } = await inspectNewDisk(path);
+  return { kind, format, virtualSizeMiB } as const;
 }
 
 const codes: Readonly<Record<ImageErrorCode, ErrorCode>> = {

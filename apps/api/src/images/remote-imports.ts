@@ -26,7 +26,7 @@ import type {
 } from '../store/store.js';
 import { downloadTo, type DownloadLimits, type DownloadPorts, type DownloadSource } from './download.js';
 import { literalAddress, mayConnect, privateRefused } from './image-source.js';
-import { asImportError, contentOfDisk, contentOfStream } from './image-content.js';
+import { asImportError, contentOfFile, contentOfStream } from './image-content.js';
 import { importSource, registryBase, type RemoteImport, unsealedRegistry } from './import-source.js';
 import { RegistryClient } from './registry-client.js';
 import { pull } from './registry-pull.js';
@@ -198,14 +198,14 @@ export class RemoteImports {
     const { sha256 } = one;
     const wanted = sha256 === null ? null : Digest.parse(`sha256:${sha256}`);
     const file = await downloadTo(dir, source, wanted, this.ports(one), this.life.signal, otherDigest);
-    return () => this.contentOfFile(one, file.path, file.known);
+    return () => this.verified(one, file.path, file.known);
   }
 
-  private async contentOfFile(one: ImageImportRow, path: string, known?: StoredBlob): Promise<ImageContent> {
+  private async verified(one: ImageImportRow, path: string, known?: StoredBlob): Promise<ImageContent> {
     const { blobs, limits } = this.o;
     const deps = { blobs, maxBytes: limits.maxBytes };
     if (one.kind === 'oci') return contentOfStream(deps, 'oci', createReadStream(path));
-    return contentOfDisk(blobs, (staging) => staging.adopt(path, known));
+    return contentOfFile(blobs, one.kind, (staging) => staging.adopt(path, known));
   }
 
   private async pulled(one: ImageImportRow, secret: string, dir: string): Promise<Arrived> {

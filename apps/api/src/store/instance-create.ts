@@ -1,4 +1,4 @@
-import type { HostId, ImageContent, InstanceCreate, InstanceSpec, ProjectId } from '@berth/model';
+import type { HostId, ImageContent, ImageKind, InstanceCreate, InstanceSpec, ProjectId } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
 import { inTx, isDuplicate } from './db.js';
@@ -16,7 +16,7 @@ import { volumesClaim } from './volume-claims.js';
 
 interface ImageRef {
   id: string;
-  kind: 'oci' | 'disk';
+  kind: ImageKind;
   digest: string;
   content: ImageContent;
 }

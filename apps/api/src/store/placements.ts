@@ -1,4 +1,4 @@
-import type { Capacity, Decision, HostId, InstanceId, InstanceSpec, ProjectId } from '@berth/model';
+import type { Capacity, Decision, HostId, ImageKind, InstanceId, InstanceSpec, ProjectId } from '@berth/model';
 import { resourcesOf, sizesOf } from '@berth/model';
 import type { Db, Tx } from './db.js';
 import { inTx, read } from './db.js';
@@ -39,7 +39,7 @@ interface PendingRow {
   project: string;
   name: string;
   spec: InstanceSpec;
-  kind: 'oci' | 'disk';
+  kind: ImageKind;
   image_digest: PendingInstance['imageDigest'];
   generation: number;
   run_generation: number;

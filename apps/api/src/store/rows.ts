@@ -155,7 +155,7 @@ export interface PendingInstance {
   readonly project: string;
   readonly name: string;
   readonly spec: InstanceSpec;
-  readonly imageKind: 'oci' | 'disk';
+  readonly imageKind: ImageKind;
   readonly imageDigest: Digest;
   /** Of the spec whose room is booked. */
   readonly generation: number;

@@ -68,14 +68,14 @@ export const imageCommands: Commands = (program, session) => {
   const importing = image
     .command('import <source>')
     .description(
-      'import an OCI archive or a disk, from a file, an address (http, https) or a registry (docker://)',
+      'import an OCI archive, a disk or an ISO, from a file, an address (http, https) or a registry (docker://)',
     )
     .requiredOption('--name <name>', 'name of the image')
     .addOption(
       new Option(
         '--kind <kind>',
         'guessed when absent: by the first bytes, of an address by its ending',
-      ).choices(['oci', 'disk'] as const),
+      ).choices(['oci', 'disk', 'iso'] as const),
     )
     .option('--sha256 <digest>', 'of the file at an address: another one is refused')
     .option('--username <name>', 'at a registry')
@@ -105,6 +105,7 @@ export const imageCommands: Commands = (program, session) => {
     `berth image import disk.qcow2 --name debian
      berth image import busybox.oci.tar --name busybox2 --kind oci
      berth image import "$IMAGE_URL" --name far --kind disk
+     berth image import installer.iso --name installer
      berth image import docker://$REGISTRY/shop/web:1.4 --name shop-web
      berth image import docker://$REGISTRY/shop/web:1.4 --name private --username me --password-stdin <token`,
   );

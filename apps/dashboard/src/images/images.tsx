@@ -14,7 +14,7 @@ import { Page, Panel } from '../parts/page.js';
 import { SureButton } from '../parts/sure-button.js';
 import { Time } from '../parts/time.js';
 import { ImportUrl } from './import-url.js';
-import { imageUpload, kindGuess, nameFrom } from './upload.js';
+import { type ImageKind, imageUpload, kindGuess, kindLabels, nameFrom } from './upload.js';
 
 export function ImagesPage() {
   const { project } = useParams({ from: '/inside/p/$project/images' });
@@ -63,19 +63,21 @@ export function ImagesPage() {
             {data.map((image) => (
               <tr key={image.id}>
                 <td className="main-cell">
-                  <Link
-                    to="/p/$project/create"
-                    params={{ project }}
-                    search={{ image: image.name }}
-                    title="Create an instance from it"
-                  >
-                    {image.name}
-                  </Link>
+                  {image.kind === 'iso' ? (
+                    image.name
+                  ) : (
+                    <Link
+                      to="/p/$project/create"
+                      params={{ project }}
+                      search={{ image: image.name }}
+                      title="Create an instance from it"
+                    >
+                      {image.name}
+                    </Link>
+                  )}
                 </td>
                 <td>
-                  {image.content.kind === 'disk'
-                    ? `disk, ${image.content.format}, ${mib(image.content.virtualSizeMiB)}`
-                    : 'oci'}
+                  {contentText(image.content)}
                 </td>
                 <td className="num nowrap">{bytes(image.sizeBytes)}</td>
                 <td className="from-l mono dim" title={image.digest}>
@@ -130,13 +132,19 @@ function Remove({ image }: { image: Image }) {
   );
 }
 
+function contentText(content: Image['content']): string {
+  if (content.kind === 'disk') return `disk, ${content.format}, ${mib(content.virtualSizeMiB)}`;
+  if (content.kind === 'iso') return content.bootable ? 'iso, bootable' : 'iso';
+  return 'oci';
+}
+
 function Upload({ project }: { project: string }) {
   const client = useQueryClient();
   const chooser = useRef<HTMLInputElement>(null);
   const stop = useRef<AbortController | null>(null);
   const [file, setFile] = useState<File | null>(null);
   const [name, setName] = useState('');
-  const [kind, setKind] = useState<'oci' | 'disk'>('oci');
+  const [kind, setKind] = useState<ImageKind>('oci');
   const [share, setShare] = useState(0);
   const upload = useMutation({
     mutationFn: (chosen: File) => {
@@ -202,11 +210,8 @@ function Upload({ project }: { project: string }) {
             <NativeSelect
               aria-label="Kind"
               value={kind}
-              onChange={(e) => setKind(e.currentTarget.value as 'oci' | 'disk')}
-              data={[
-                { value: 'oci', label: 'OCI archive (container, microVM)' },
-                { value: 'disk', label: 'Disk (virtual machine)' },
-              ]}
+              onChange={(e) => setKind(e.currentTarget.value as ImageKind)}
+              data={[...kindLabels]}
               disabled={upload.isPending}
             />
             {upload.isPending ? (

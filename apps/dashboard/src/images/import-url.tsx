@@ -7,9 +7,7 @@ import { fieldSaid, said } from '../api/problem.js';
 import { importsQuery } from '../api/queries.js';
 import { Failure } from '../parts/notices.js';
 import { Panel } from '../parts/page.js';
-import { nameFrom } from './upload.js';
-
-type Kind = 'oci' | 'disk';
+import { type ImageKind, kindLabels, nameFrom } from './upload.js';
 
 /** How an address is written that is an image in a registry: as for skopeo and podman, and the command line. */
 const registryScheme = 'docker://';
@@ -19,7 +17,7 @@ export function ImportUrl({ project }: { project: string }) {
   const client = useQueryClient();
   const [url, setUrl] = useState('');
   const [name, setName] = useState('');
-  const [kind, setKind] = useState<Kind>('disk');
+  const [kind, setKind] = useState<ImageKind>('disk');
   const [sha256, setSha256] = useState('');
   const [username, setUsername] = useState('');
   const [password, setPassword] = useState('');
@@ -52,7 +50,7 @@ export function ImportUrl({ project }: { project: string }) {
     }
     const file = address.split(/[?#]/)[0]?.split('/').at(-1) ?? '';
     setName(nameFrom(file));
-    setKind(/\.(tar|tgz|tar\.gz)$/i.test(file) ? 'oci' : 'disk');
+    setKind(/\.iso$/i.test(file) ? 'iso' : /\.(tar|tgz|tar\.gz)$/i.test(file) ? 'oci' : 'disk');
   };
   const submit = (event: FormEvent): void => {
     event.preventDefault();
@@ -109,11 +107,8 @@ export function ImportUrl({ project }: { project: string }) {
                 <NativeSelect
                   aria-label="Kind of the import"
                   value={kind}
-                  onChange={(e) => setKind(e.currentTarget.value as Kind)}
-                  data={[
-                    { value: 'oci', label: 'OCI archive (container, microVM)' },
-                    { value: 'disk', label: 'Disk (virtual machine)' },
-                  ]}
+                  onChange={(e) => setKind(e.currentTarget.value as ImageKind)}
+                  data={[...kindLabels]}
                   disabled={begin.isPending}
                 />
                 <TextInput

@@ -1,21 +1,33 @@
 import { ProblemError, UnreachableError, type Schemas } from '@berth/client';
 import { csrfValue } from '../api/client.js';
 
-/** Kind of an image by its first bytes: a qcow2 header is a disk, a tar or gzip an archive, and a raw disk has a boot sector. */
-export async function kindGuess(file: Blob): Promise<'oci' | 'disk'> {
+export type ImageKind = Schemas['Image']['kind'];
+
+/** What each kind is for. */
+export const kindLabels: readonly { readonly value: ImageKind; readonly label: string }[] = [
+  { value: 'oci', label: 'OCI archive (container, microVM)' },
+  { value: 'disk', label: 'Disk (virtual machine)' },
+  { value: 'iso', label: 'ISO (CD-ROM drive)' },
+];
+
+/** Where the first volume descriptor of an ISO lies, bytes. */
+const isoDescriptor = 16 * 2048;
+
+/** Kind of an image by what it holds: a tar or gzip is an archive, what has a volume descriptor an ISO, anything else a disk. */
+export async function kindGuess(file: Blob): Promise<ImageKind> {
   const head = new Uint8Array(await file.slice(0, 512).arrayBuffer());
-  const magic = (at: number, text: string): boolean =>
-    [...text].every((c, i) => head[at + i] === c.charCodeAt(0));
-  if (magic(0, 'QFI\xfb')) return 'disk';
-  if (magic(257, 'ustar') || (head[0] === 0x1f && head[1] === 0x8b)) return 'oci';
-  return 'disk';
+  const descriptor = new Uint8Array(await file.slice(isoDescriptor, isoDescriptor + 6).arrayBuffer());
+  const magic = (bytes: Uint8Array, at: number, text: string): boolean =>
+    [...text].every((c, i) => bytes[at + i] === c.charCodeAt(0));
+  if (magic(head, 257, 'ustar') || (head[0] === 0x1f && head[1] === 0x8b)) return 'oci';
+  return magic(descriptor, 1, 'CD001') || magic(descriptor, 1, 'BEA01') ? 'iso' : 'disk';
 }
 
 /** A name the API takes, from a file's name. Pure. */
 export function nameFrom(file: string): string {
   return file
     .toLowerCase()
-    .replace(/(\.oci|\.docker)?\.(tar|tgz|tar\.gz|qcow2|raw|img)$/, '')
+    .replace(/(\.oci|\.docker)?\.(tar|tgz|tar\.gz|qcow2|raw|img|iso)$/, '')
     .replaceAll(/[^a-z0-9]+/g, '-')
     .replace(/^[^a-z]+/, '')
     .slice(0, 63)
@@ -29,7 +41,7 @@ export function nameFrom(file: string): string {
  */
 export function imageUpload(
   project: string,
-  image: { readonly name: string; readonly kind: 'oci' | 'disk' },
+  image: { readonly name: string; readonly kind: ImageKind },
   file: Blob,
   progress: (share: number) => void,
   signal: AbortSignal,

@@ -37,7 +37,7 @@ export function InstanceCreate() {
 }
 
 function first(images: readonly Image[], asked: string | undefined): Draft {
-  const image = images.find((i) => i.name === asked) ?? images.find((i) => i.kind === 'oci') ?? images[0];
+  const image = images.find((i) => i.name === asked) ?? images.find((i) => i.kind === 'oci') ?? images.find((i) => i.kind === 'disk');
   return { ...firstDraft, isolation: image?.kind === 'disk' ? 'vm' : 'container', image: image?.name ?? '' };
 }
 
