@@ -21,6 +21,7 @@ import { registryImports } from './0031-registry-imports.js';
 import { stopGrace } from './0032-stop-grace.js';
 import { memorySnapshots } from './0033-memory-snapshots.js';
 import { isoImages } from './0035-iso-images.js';
+import { cdroms } from './0036-cdroms.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
 export interface Migration {
@@ -56,4 +57,5 @@ export const migrations: readonly Migration[] = [
   stopGrace,
   memorySnapshots,
   isoImages,
+  cdroms,
 ];

@@ -216,7 +216,7 @@ CREATE TABLE public.image_imports (
     sha256 text,
     holder integer,
     transport text DEFAULT 'url'::text NOT NULL,
-    CONSTRAINT image_imports_kind_check CHECK ((kind = ANY (ARRAY['oci'::text, 'disk'::text]))),
+    CONSTRAINT image_imports_kind_check CHECK ((kind = ANY (ARRAY['oci'::text, 'disk'::text, 'iso'::text]))),
     CONSTRAINT image_imports_sha256_check CHECK ((sha256 ~ '^[0-9a-f]{64}$'::text)),
     CONSTRAINT image_imports_transport_check CHECK ((transport = ANY (ARRAY['url'::text, 'registry'::text])))
 );
@@ -236,7 +236,7 @@ CREATE TABLE public.images (
     resource_version bigint DEFAULT 1 NOT NULL,
     created_at timestamp with time zone NOT NULL,
     CONSTRAINT images_digest_check CHECK ((digest ~ '^sha256:[0-9a-f]{64}$'::text)),
-    CONSTRAINT images_kind_check CHECK ((kind = ANY (ARRAY['oci'::text, 'disk'::text]))),
+    CONSTRAINT images_kind_check CHECK ((kind = ANY (ARRAY['oci'::text, 'disk'::text, 'iso'::text]))),
     CONSTRAINT images_size_bytes_check CHECK ((size_bytes >= 0))
 );
 
@@ -455,6 +455,7 @@ CREATE TABLE public.placements (
     volumes jsonb DEFAULT '[]'::jsonb NOT NULL,
     sizes jsonb,
     nics jsonb,
+    cdroms jsonb,
     CONSTRAINT placements_check CHECK (((phase = 'ended'::text) = (closed_at IS NOT NULL))),
     CONSTRAINT placements_check1 CHECK (((closed_by IS NULL) = (closed_at IS NULL))),
     CONSTRAINT placements_closed_by_check CHECK ((closed_by = ANY (ARRAY['report'::text, 'withdrawn'::text, 'refused'::text, 'fence'::text, 'migration'::text, 'hostRemoved'::text]))),

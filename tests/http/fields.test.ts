@@ -113,6 +113,7 @@ const vm = {
     tpm: true,
     usbTablet: false,
     cpu: { model: 'max' },
+    cdroms: [{ image: 'installer', bus: 'sata', bootFirst: false, force: false }],
   },
 };
 

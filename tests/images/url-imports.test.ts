@@ -679,6 +679,36 @@ describe('a project', () => {
   });
 });
 
+describe('an ISO', () => {
+  it('is taken whole, as one, and refused where it is none', async () => {
+    const medium = Buffer.alloc(20 * 2 * KIB);
+    medium.write('\0BEA01', 32 * KIB, 'latin1');
+    medium.write('\0NSR02', 34 * KIB, 'latin1');
+    await arrived(
+      server.at(
+        '/medium.iso',
+        file(() => medium),
+      ),
+      medium,
+      { kind: 'iso' },
+    );
+    const image = await store.imageGet(projectId, `i${ran}`);
+    expect(image?.content).toMatchObject({ kind: 'iso', bootable: false, sizeBytes: medium.length });
+  });
+
+  it('is refused where it is none', async () => {
+    const bytes = disk();
+    const error = await refused(
+      server.at(
+        '/none.iso',
+        file(() => bytes),
+      ),
+      { kind: 'iso' },
+    );
+    expect(error).toMatchObject({ code: 'badImage' });
+  });
+});
+
 describe('another process', () => {
   it('goes on with what one that ended had begun, from where it was', async () => {
     const bytes = disk();

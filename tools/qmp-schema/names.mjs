@@ -40,6 +40,10 @@ export const used = {
   block_resize: ['node-name', 'size'],
   transaction: ['actions'],
   'blockdev-snapshot-delete-internal-sync': ['device', 'name'],
+  'blockdev-open-tray': ['id', 'force'],
+  'blockdev-remove-medium': ['id'],
+  'blockdev-close-tray': ['id'],
+  'blockdev-change-medium': ['id', 'filename', 'format', 'read-only-mode'],
   block_set_io_throttle: ['id', 'bps', 'bps_rd', 'bps_wr', 'iops', 'iops_rd', 'iops_wr'],
 };
 
@@ -119,6 +123,7 @@ export const events = [
   'BALLOON_CHANGE',
   'MEMORY_DEVICE_SIZE_CHANGE',
   'VSERPORT_CHANGE',
+  'DEVICE_TRAY_MOVED',
   'NIC_RX_FILTER_CHANGED',
   'MIGRATION',
   'MIGRATION_PASS',

@@ -162,7 +162,10 @@ function unusedImages(
     stores,
     records: o.records,
     report: o.report,
-    placed: () => o.placements.imagesPlaced(),
+    placed: () => [
+      ...o.placements.imagesPlaced(),
+      ...o.placements.mediaSeen().flatMap((digest) => o.records.get(digest) ?? []),
+    ],
     awaited: () => o.images.awaited(),
     unsure: (image) =>
       o.placements.hasStrangers

@@ -1,6 +1,16 @@
 import type { Assignment } from '@berth/link';
 import { isHolding } from '@berth/model';
-import type { Condition, ExitInfo, Isolation, NicId, Power, Sizes, VolumeSeen } from '@berth/model';
+import type {
+  CdromSeen,
+  Condition,
+  ExitInfo,
+  ImageContent,
+  Isolation,
+  NicId,
+  Power,
+  Sizes,
+  VolumeSeen,
+} from '@berth/model';
 import { disksOf, sizesIn, Stopwatch } from '@berth/runtime';
 import type { Observation, WorkloadHas, WorkloadKey, WorkloadSpec } from '@berth/runtime';
 import type { PlacementRecord } from './journal.js';
@@ -9,6 +19,9 @@ import type { WorkerPorts } from './worker-ports.js';
 
 /** Between two offers of what a workload that runs did not take, milliseconds. */
 const OFFER_AGAIN_MS = 30_000;
+
+/** A drive as it is at a start. */
+const closed = (digest: CdromSeen['digest']): CdromSeen => ({ digest, trayOpen: false, locked: false });
 
 /** What is known of one placement: its record in the journal, and what the runtime said of it in this life of the agent. */
 export class PlacementFacts {
@@ -27,6 +40,8 @@ export class PlacementFacts {
   volumes: readonly VolumeSeen[] | null = null;
   /** Nics that it has, where they change while it runs; null until that is known. */
   nics: readonly NicId[] | null = null;
+  /** What is in its CD-ROM drives; null until that is known. */
+  cdroms: readonly CdromSeen[] | null = null;
   /** What it has of its host; null until that is known. */
   sizes: Sizes | null = null;
   /** When what it did not take is offered to it again, milliseconds since the epoch; null when it took all. */
@@ -64,6 +79,13 @@ export class PlacementFacts {
   /** The runtime paused it, and holds it. */
   get held(): boolean {
     return this.power === 'paused' && this.conditions.some(isHolding);
+  }
+
+  /** Images that its next step needs: what runs has its own, and only media come to it. */
+  get imagesNeeded(): readonly ImageContent[] {
+    const { image, cdroms = [] } = this.record.assignment.workload;
+    const media = cdroms.flatMap(({ image: medium }) => medium ?? []);
+    return this.power === 'running' || this.power === 'paused' ? media : [image, ...media];
   }
 
   get observedPower(): Power {
@@ -104,6 +126,7 @@ export class PlacementFacts {
       const before = this.conditions.find((b) => b.type === c.type && b.reason === c.reason);
       return { ...c, since: before?.since ?? this.now() };
     });
+    this.cdroms = seen.cdroms ?? this.cdroms;
     if (seen.exit === null) {
       this.power = seen.power;
       if (seen.power === 'running' || seen.power === 'paused') this.noteStarted(seen.power);
@@ -146,6 +169,7 @@ export class PlacementFacts {
     this.volumes = has?.volumes ?? [{ id, sizeMiB }];
     this.ports.disksKnown();
     this.nics = has?.nics ?? null;
+    this.cdroms = has?.cdroms ?? null;
     this.sizes = has?.sizes ?? null;
     const unsettled = has?.unsettled ?? [];
     this.offerAt = unsettled.length === 0 ? null : this.ports.clock.now().getTime() + OFFER_AGAIN_MS;
@@ -159,7 +183,8 @@ export class PlacementFacts {
     if (starting === null) return;
     const sizes = sizesIn(booking(starting));
     const nics = this.isolation === 'vm' ? { nics: starting.workload.nics.map(({ id }) => id) } : {};
-    this.broughtTo(starting, { volumes: disksOf(starting.workload), ...nics, sizes, unsettled: [] });
+    const cdroms = starting.workload.cdroms?.map(({ image }) => closed(image?.digest ?? null)) ?? [];
+    this.broughtTo(starting, { volumes: disksOf(starting.workload), ...nics, cdroms, sizes, unsettled: [] });
     // Beyond what it boots with it has what its guest takes: that is looked at once it had time to.
     if (sizes.memoryMiB > (sizes.minMemoryMiB ?? sizes.memoryMiB))
       this.offerAt = this.ports.clock.now().getTime() + OFFER_AGAIN_MS;
@@ -205,6 +230,7 @@ export class PlacementFacts {
     this.inEffect = null;
     this.volumes = null;
     this.nics = null;
+    this.cdroms = null;
     this.sizes = null;
     this.offerAt = null;
     this.restart = null;

@@ -37,6 +37,7 @@ export class PlacementReporter {
       revision: facts.revision,
       volumes: record.ended ? [] : facts.volumes === null ? null : [...facts.volumes],
       nics: record.ended ? [] : facts.nics === null ? null : [...facts.nics],
+      cdroms: record.ended ? [] : facts.cdroms === null ? null : [...facts.cdroms],
       sizes: record.ended ? null : facts.sizes,
       conditions: [fault, restarting, runs(facts.power) ? facts.restart : null, ...facts.conditions].filter(
         (c) => c !== null,

@@ -79,8 +79,13 @@ export class Placements {
       bootId: o.bootId,
       startSlots: new Slots(o.vmStarts),
       choice: this.choice,
-      fetchImage: (a, signal) => o.images.fetch(a.workload.image, signal),
-      imagePresent: (a) => o.images.present(a.workload.image),
+      fetchImages: async (images, signal) => {
+        for (const image of images) await o.images.fetch(image, signal);
+      },
+      imagesPresent: async (images) => {
+        for (const image of images) if (!(await o.images.present(image))) return false;
+        return true;
+      },
       bringNetworks: (networks) => o.networks.bring(networks),
       report: (body) => o.report(body),
       predecessors: (key) => this.lowerEpochs(key),
@@ -340,7 +345,15 @@ export class Placements {
 
   /** Images of all placements, whatever their state. */
   imagesPlaced(): ImageContent[] {
-    return [...this.workers.values()].map(({ record }) => record.assignment.workload.image);
+    return [...this.workers.values()].flatMap(({ record }) => {
+      const { image, cdroms = [] } = record.assignment.workload;
+      return [image, ...cdroms.flatMap(({ image: medium }) => medium ?? [])];
+    });
+  }
+
+  /** What lies in drives, whatever is asked for by now. */
+  mediaSeen(): Digest[] {
+    return [...this.workers.values()].flatMap((worker) => worker.media);
   }
 
   /** Whether something runs here that no record knows: what it uses cannot be told. */

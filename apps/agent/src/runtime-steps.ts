@@ -77,7 +77,7 @@ export class RuntimeSteps {
     const { record } = facts;
     switch (kind) {
       case 'fetchImage':
-        await this.ports.fetchImage(facts.record.assignment, ctx.signal);
+        await this.ports.fetchImages(facts.imagesNeeded, ctx.signal);
         facts.imagePresent = true;
         return;
       case 'prepare':

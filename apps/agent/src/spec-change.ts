@@ -1,6 +1,6 @@
 import type { Assignment } from '@berth/link';
 import type { Condition, KeptByRun } from '@berth/model';
-import { restartRequiredType, sizeFields } from '@berth/model';
+import { restartRequiredType, sameDrives, sizeFields } from '@berth/model';
 import type { Unsettled } from '@berth/runtime';
 
 /*
@@ -43,6 +43,7 @@ export function restartFields(assignment: Assignment, started: Workload | undefi
         ? []
         : [name],
     ),
+    ...(started === undefined || sameDrives(wanted.cdroms, started.cdroms) ? [] : ['cdroms']),
   ];
 }
 
@@ -68,8 +69,8 @@ export function restartRequired(
 }
 
 /** What of an assignment a runtime can put into effect while it runs, as text to compare. */
-export const liveText = ({ revision, workload: { volumes, rootVolume, nics } }: Assignment): string =>
-  JSON.stringify([revision, volumes.map(sourceless), sourceless(rootVolume), nics]);
+export const liveText = ({ revision, workload: { volumes, rootVolume, nics, cdroms } }: Assignment): string =>
+  JSON.stringify([revision, volumes.map(sourceless), sourceless(rootVolume), nics, cdroms]);
 
 /** What a disk began as is no wish of something that runs, and is told no more once it has been made. */
 const sourceless = <D extends { readonly source?: unknown }>({ source: _, ...disk }: D): Omit<D, 'source'> =>

@@ -229,6 +229,8 @@ describe('step', () => {
       fc.property(wanteds, observeds, (wanted, seen) => {
         const action = step(wanted, { ...seen, behind: true });
         if (action.kind === 'update') expect(['running', 'paused']).toContain(seen.power);
+        // What is to go into a drive is fetched before.
+        if (action.kind === 'update') expect(seen.imagePresent).toBe(true);
         expect(step(wanted, { ...seen, behind: false, offerAt: null }).kind).not.toBe('update');
         // What it did not take is offered again in time, not before.
         const offered = step(wanted, { ...seen, behind: false, offerAt: seen.now + 1 });

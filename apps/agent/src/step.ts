@@ -10,7 +10,7 @@ import type { ExitInfo, Power, RestartPolicy } from '@berth/model';
  *    running     -> clearPredecessors -> fetchImage -> prepare -> start -> none
  *                     ^                                             |
  *                     +------- beginRun (run + 1, after back-off) <-+ run ended, policy says restart; else end
- *                  and while it runs: update, when its spec changed
+ *                  and while it runs: fetchImage (what is to go into a drive), update, when its spec changed
  *    suspended   -> as running, then suspend -> none; from there to running again by fetchImage, prepare, start
  */
 
@@ -111,11 +111,13 @@ function powered(wanted: Wanted, seen: Observed): Action {
     return later(seen) ?? { kind: 'pause' };
   if (wanted.power === 'running' && seen.power === 'paused' && !seen.held && seen.canPause)
     return later(seen) ?? { kind: 'resume' };
-  if (seen.behind) return later(seen) ?? { kind: 'update' };
+  if (seen.behind) return updating(seen);
   if (seen.offerAt === null) return none;
-  return seen.offerAt > seen.now
-    ? { kind: 'wait', until: seen.offerAt }
-    : (later(seen) ?? { kind: 'update' });
+  return seen.offerAt > seen.now ? { kind: 'wait', until: seen.offerAt } : updating(seen);
+}
+
+function updating(seen: Observed): Action {
+  return later(seen) ?? (seen.imagePresent ? { kind: 'update' } : { kind: 'fetchImage' });
 }
 
 function starting(seen: Observed): Action {

@@ -1,5 +1,5 @@
-import type { Assignment, ReportBody } from '@berth/link';
-import type { HostNetworkSpec } from '@berth/model';
+import type { ReportBody } from '@berth/link';
+import type { HostNetworkSpec, ImageContent } from '@berth/model';
 import type { WorkloadKey } from '@berth/runtime';
 import type { Clock, Slots } from './clock.js';
 import type { Journal, PlacementRecord } from './journal.js';
@@ -25,9 +25,9 @@ export interface WorkerPorts {
   /** Limits concurrent starts of VMs: they are bound by the cores. */
   readonly startSlots: Slots;
   readonly choice: RuntimeChoice;
-  /** Resolves when every blob of the assignment's image is here. */
-  fetchImage(assignment: Assignment, signal: AbortSignal): Promise<void>;
-  imagePresent(assignment: Assignment): Promise<boolean>;
+  /** Resolves when every blob of these images is here. */
+  fetchImages(images: readonly ImageContent[], signal: AbortSignal): Promise<void>;
+  imagesPresent(images: readonly ImageContent[]): Promise<boolean>;
   /** Brings leases and published ports of a workload's networks to what was last listed. */
   bringNetworks(networks: readonly HostNetworkSpec[]): Promise<void>;
   report(body: ReportBody): void;

@@ -1,5 +1,5 @@
 import { faultPoint } from '@berth/faults';
-import type { Power, VolumeId } from '@berth/model';
+import type { Digest, Power, VolumeId } from '@berth/model';
 import { RuntimeError } from '@berth/runtime';
 import type { Observation, WorkloadKey } from '@berth/runtime';
 import { Wakeup } from './clock.js';
@@ -70,6 +70,11 @@ export class Worker implements Predecessor {
     return unknown || [...volumes, ...has].some(({ id }) => id === volumeId);
   }
 
+  /** What lies in its CD-ROM drives, as far as that is known. */
+  get media(): Digest[] {
+    return (this.facts.cdroms ?? []).flatMap(({ digest }) => digest ?? []);
+  }
+
   cleared(): void {
     this.facts.leftovers = false;
   }
@@ -94,6 +99,8 @@ export class Worker implements Predecessor {
 
   /** The record's assignment changed: look again, and give up a step that became pointless. */
   assignmentChanged(): void {
+    // It may need another one.
+    this.facts.imagePresent = false;
     this.retry.now();
     this.abandonPointless();
     this.wakeup.wake();
@@ -166,7 +173,7 @@ export class Worker implements Predecessor {
     }
     this.retry.absent(null);
     if (!facts.imagePresent && !record.ended && this.wanted().power !== 'stopped')
-      facts.imagePresent = await this.ports.imagePresent(record.assignment);
+      facts.imagePresent = await this.ports.imagesPresent(facts.imagesNeeded);
     return step(this.wanted(), this.observed());
   }
 

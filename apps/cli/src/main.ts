@@ -1,6 +1,7 @@
 import { Command, CommanderError, Option } from 'commander';
 import { BerthClient } from '@berth/client';
 import { actCommands } from './commands/act.js';
+import { cdromCommands } from './commands/cdrom.js';
 import { cloudInitCommands } from './commands/cloud-init.js';
 import { completionCommands } from './commands/completion.js';
 import { consoleCommands } from './commands/console.js';
@@ -60,6 +61,7 @@ const groups: readonly Commands[] = [
   eventsCommands,
   operationCommands,
   imageCommands,
+  cdromCommands,
   volumeCommands,
   snapshotCommands,
   networkCommands,

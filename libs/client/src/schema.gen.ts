@@ -1454,6 +1454,18 @@ export interface components {
       /** @description Refused where it is taken; a form may ask before it has one */
       name?: string;
       spec: {
+        cdroms?: {
+          /** @default false */
+          bootFirst?: boolean;
+          /**
+           * @default sata
+           * @enum {string}
+           */
+          bus?: 'sata' | 'scsi';
+          /** @default false */
+          force?: boolean;
+          image?: string;
+        }[];
         cloudInit?: {
           /** @description Public keys with which that user signs in; added to what the user data says */
           sshKeys: string[];
@@ -1966,6 +1978,17 @@ export interface components {
             kind: 'disk';
             sizeBytes: number;
             virtualSizeMiB: number;
+          }
+        | {
+            blobs: {
+              digest: string;
+              sizeBytes: number;
+            }[];
+            bootable: boolean;
+            digest: string;
+            /** @constant */
+            kind: 'iso';
+            sizeBytes: number;
           };
       /** Format: date-time */
       createdAt: string;
@@ -1978,7 +2001,7 @@ export interface components {
       /** Format: uuid */
       id: string;
       /** @enum {string} */
-      kind: 'oci' | 'disk';
+      kind: 'oci' | 'disk' | 'iso';
       name: string;
       project: string;
       resourceVersion: number;
@@ -1994,7 +2017,7 @@ export interface components {
        * @description oci, where it comes from a registry
        * @enum {string}
        */
-      kind: 'oci' | 'disk';
+      kind: 'oci' | 'disk' | 'iso';
       /** @description Name of the new image */
       name: string;
       /** @description Instead of url: an image in a registry */
@@ -2030,6 +2053,18 @@ export interface components {
       resourceVersion: number;
       runGeneration: number;
       spec: {
+        cdroms?: {
+          /** @default false */
+          bootFirst: boolean;
+          /**
+           * @default sata
+           * @enum {string}
+           */
+          bus: 'sata' | 'scsi';
+          /** @default false */
+          force: boolean;
+          image?: string;
+        }[];
         cloudInit?: {
           /** @description Public keys with which that user signs in; added to what the user data says */
           sshKeys: string[];
@@ -2182,6 +2217,12 @@ export interface components {
       };
       status: {
         appliedGeneration: number | null;
+        cdroms: {
+          digest: string | null;
+          image: string | null;
+          locked: boolean;
+          trayOpen: boolean;
+        }[];
         conditions: {
           message: string;
           reason: string;
@@ -2285,6 +2326,18 @@ export interface components {
       };
       name: string;
       spec: {
+        cdroms?: {
+          /** @default false */
+          bootFirst?: boolean;
+          /**
+           * @default sata
+           * @enum {string}
+           */
+          bus?: 'sata' | 'scsi';
+          /** @default false */
+          force?: boolean;
+          image?: string;
+        }[];
         cloudInit?: {
           /** @description Public keys with which that user signs in; added to what the user data says */
           sshKeys: string[];
@@ -2470,6 +2523,18 @@ export interface components {
         [key: string]: string;
       };
       spec: {
+        cdroms?: {
+          /** @default false */
+          bootFirst: boolean;
+          /**
+           * @default sata
+           * @enum {string}
+           */
+          bus: 'sata' | 'scsi';
+          /** @default false */
+          force: boolean;
+          image?: string;
+        }[];
         cloudInit?: {
           /** @description Public keys with which that user signs in; added to what the user data says */
           sshKeys: string[];
@@ -2627,6 +2692,18 @@ export interface components {
         [key: string]: string;
       };
       spec: {
+        cdroms?: {
+          /** @default false */
+          bootFirst?: boolean;
+          /**
+           * @default sata
+           * @enum {string}
+           */
+          bus?: 'sata' | 'scsi';
+          /** @default false */
+          force?: boolean;
+          image?: string;
+        }[];
         cloudInit?: {
           /** @description Public keys with which that user signs in; added to what the user data says */
           sshKeys: string[];
@@ -4090,8 +4167,8 @@ export interface operations {
   imagesCreate: {
     parameters: {
       query: {
-        /** @description oci: an OCI layout or docker-archive tar, may be gzipped; disk: a qcow2 or raw file */
-        kind: 'oci' | 'disk';
+        /** @description oci: an OCI layout or docker-archive tar, may be gzipped; disk: a qcow2 or raw file; iso: an ISO 9660 or UDF file, for a CD-ROM drive */
+        kind: 'oci' | 'disk' | 'iso';
         /** @description Name of the new image */
         name: string;
       };

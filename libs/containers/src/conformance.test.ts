@@ -51,6 +51,8 @@ describe('the container runtime', () => {
     },
     leftovers: (key) => Promise.resolve(lab.leftovers(key)),
     debris,
+    media: () => Promise.reject(new Error('a container has no drives')),
+    mediaOf: () => Promise.resolve([]),
     macs: (_, pid) => {
       const links = Netlink.with(`/proc/${pid}/ns/net`, (netlink) => netlink.links());
       return Promise.resolve(links.filter((l) => l.name.startsWith('eth')).map((l) => l.mac ?? ''));

@@ -40,7 +40,8 @@ export async function inspectIso(path: string): Promise<IsoFacts> {
 }
 
 const advice = 'Import an ISO 9660 or UDF image, as installers are published, whole.';
-const refused = (why: string): ImageError => new ImageError('badDisk', `the file is no ISO image: ${why}`, advice);
+const refused = (why: string): ImageError =>
+  new ImageError('badDisk', `the file is no ISO image: ${why}`, advice);
 
 /** Pure. @param descriptors the bytes from the first volume descriptor on @param size of the whole file @throws ImageError badDisk */
 export function isoFacts(descriptors: Buffer, size: number): IsoFacts {

@@ -1,6 +1,9 @@
 import {
   Capabilities,
   Capacity,
+  CdromSeen,
+  CdromSpec,
+  CDROMS_MAX,
   CloudInitSpec,
   Condition,
   CpuSpec,
@@ -15,6 +18,7 @@ import {
   HostNetworkSpec,
   HostVolume,
   ImageContent,
+  IsoContent,
   InstanceId,
   Isolation,
   Labels,
@@ -70,6 +74,11 @@ export const Workload = z.strictObject({
   nics: z
     .array(z.strictObject({ id: NicId, networkId: NetworkId, mac: z.string(), ipv4: z.string() }))
     .max(64),
+  /** Absent for a machine without any, and in what an API or a journal of before holds. Only for hosts with the facet `cdroms`. */
+  cdroms: z
+    .array(CdromSpec.omit({ image: true }).extend({ image: IsoContent.nullable() }))
+    .max(CDROMS_MAX)
+    .optional(),
   process: ProcessSpec.nullable(),
   userData: z.string().nullable(),
   /** Absent where nobody is to sign in, and in what an API or a journal of before holds. */
@@ -236,6 +245,8 @@ export const ReportBody = z.discriminatedUnion('kind', [
     volumes: z.array(VolumeSeen).max(128).nullable().default(null),
     /** Nics its machine has, where they change while it runs; null while that is not known. */
     nics: z.array(NicId).max(64).nullable().default(null),
+    /** What is in its CD-ROM drives; null while that is not known. */
+    cdroms: z.array(CdromSeen).max(CDROMS_MAX).nullable().default(null),
     /** What it has of its host; null while that is not known. */
     sizes: Sizes.nullable().default(null),
     /** Why it is not where it is wanted, and when the next attempt comes. */

@@ -18,6 +18,7 @@ export * from './guest-file.js';
 export * from './huge-pages.js';
 export * from './host.js';
 export * from './image.js';
+export * from './cdrom.js';
 export * from './network.js';
 export * from './published-port.js';
 export * from './security-group.js';

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { CDROMS_MAX, CdromSpec, CdromStatus } from './cdrom.js';
 import { CloudInitSpec } from './cloud-init.js';
 import { CpuSpec, HOST_PASSTHROUGH } from './cpu.js';
 import { RootDiskSource } from './disk-source.js';
@@ -154,6 +155,8 @@ export const InstanceSpec = z
     rootDisk: RootDisk.default({ sizeMiB: 1024, pool: 'default' }),
     /** Data volumes of the project (vm), in no order: a guest knows each by its serial number. */
     volumes: z.array(VolumeMount).max(16).default([]),
+    /** CD-ROM drives (vm). How many there are changes at the next start, what is in them also while the instance runs. */
+    cdroms: z.array(CdromSpec).max(CDROMS_MAX).optional(),
     nics: z
       .array(NicSpec)
       .max(8)
@@ -208,6 +211,8 @@ export const InstanceSpec = z
       if (s.usbTablet !== undefined)
         refuse('usbTablet', `only for isolation vm; ${one} has no display: leave it out`);
       if (s.volumes.length > 0) refuse('volumes', 'only for isolation vm; leave the list empty');
+      if (s.cdroms !== undefined && s.cdroms.length > 0)
+        refuse('cdroms', `only for isolation vm; ${one} has no drives: leave the list out`);
       if (s.snapshots !== undefined)
         refuse('snapshots', `only for isolation vm: ${one}'s layer has no snapshots; leave it out`);
       if (s.rootDisk.source !== undefined)
@@ -419,6 +424,8 @@ export const InstanceStatus = z.strictObject({
   conditions: z.array(Condition),
   nics: z.array(NicStatus),
   volumes: z.array(VolumeStatus),
+  /** What is in its CD-ROM drives, in the order of its spec at its start. */
+  cdroms: z.array(CdromStatus),
   /** The newest generation of the spec that its host has put into effect, but for what `RestartRequired` names. */
   appliedGeneration: z.int().nullable(),
   rootVolumeId: VolumeId.nullable(),

@@ -41,6 +41,27 @@ it('limits a nic while it runs', () => {
   ]);
 });
 
+it('changes what is in a drive while it runs, and drives at the next start, each by its place', () => {
+  const sata = { bus: 'sata', bootFirst: false, force: false };
+  const [a, b] = [{ image: 'a' }, { image: 'b', force: true }];
+  expect(changes({ cdroms: [a] }, { cdroms: [b, a] })).toEqual([
+    { path: '/spec/cdroms/0/force', effect: 'now', from: false, to: true },
+    { path: '/spec/cdroms/0/image', effect: 'now', from: 'a', to: 'b' },
+    { path: '/spec/cdroms/1', effect: 'nextStart', from: null, to: { ...sata, image: 'a' } },
+  ]);
+  expect(changes({ cdroms: [a, {}] }, { cdroms: [{ bus: 'scsi', bootFirst: true }] })).toMatchObject([
+    { path: '/spec/cdroms/0/bootFirst', effect: 'nextStart' },
+    { path: '/spec/cdroms/0/bus', effect: 'nextStart' },
+    { path: '/spec/cdroms/0/image', effect: 'now', from: 'a', to: null },
+    { path: '/spec/cdroms/1', effect: 'nextStart', to: null },
+  ]);
+  expect(changes({}, { cdroms: [a] })).toMatchObject([{ path: '/spec/cdroms', effect: 'nextStart' }]);
+  for (const isolation of ['microvm', 'container'])
+    expect(
+      InstanceSpec.safeParse({ isolation, image: 'web', memoryMiB: 128, cdroms: [a] }).error?.issues,
+    ).toMatchObject([{ path: ['cdroms'] }]);
+});
+
 it('lets nics come to a machine that runs and leave it, but for the address of one that stays', () => {
   const nics = [{ network: 'default' }, { network: 'back' }];
   expect(changes({ nics }, { nics: nics.slice(1) })).toMatchObject([{ path: '/spec/nics', effect: 'now' }]);

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { CdromSpec } from './cdrom.js';
 import type { InstanceSpec } from './instance.js';
 import { sizeFields, sizesNow, sizesOf } from './sizes.js';
 
@@ -50,6 +51,16 @@ export const nicsPath = /^\/spec\/nics(\/\d+\/(network|address))?$/;
 /** An address of a nic that stays is its guest's until that starts anew. */
 const addressPath = /^\/spec\/nics\/(\d+)\/address$/;
 
+/** What says which CD-ROM drives a machine has. What is in them, and by what means it is taken out, changes while it runs. */
+const drivesPath = /^\/spec\/cdroms(\/\d+(\/(bus|bootFirst))?)?$/;
+
+/** Whether both ask for the same drives, whatever is in them. */
+export function sameDrives(a: readonly Drive[] = [], b: readonly Drive[] = []): boolean {
+  const drives = (of: readonly Drive[]): unknown => of.map(({ bus, bootFirst }) => ({ bus, bootFirst }));
+  return sameValue(drives(a), drives(b));
+}
+type Drive = Pick<CdromSpec, 'bus' | 'bootFirst'>;
+
 /**
  * Every field that differs, in the order of their paths; an empty list where nothing does.
  * @param has what runs of it; when nothing does, what would run of the spec as it was
@@ -65,7 +76,10 @@ export function fieldChanges(was: Changing, wanted: Changing, has = sizesOf(was.
   const kept = [...sizes, ...keptByRun].map((field) => `/spec/${field}`);
   return differences('', was, wanted).map(({ path, from, to }) => ({
     path,
-    effect: nicKept(path) || kept.some((k) => path === k || path.startsWith(`${k}/`)) ? 'nextStart' : 'now',
+    effect:
+      nicKept(path) || drivesPath.test(path) || kept.some((k) => path === k || path.startsWith(`${k}/`))
+        ? 'nextStart'
+        : 'now',
     from,
     to,
   }));
@@ -77,7 +91,7 @@ interface Difference {
   readonly to: unknown;
 }
 
-/** Nics are told apart by their place; every other list is one value. */
+/** Nics and CD-ROM drives are told apart by their place; every other list is one value. */
 function differences(path: string, from: unknown, to: unknown): Difference[] {
   const [a, b] = [from ?? null, to ?? null];
   if (isObject(a) && isObject(b)) {
@@ -86,6 +100,10 @@ function differences(path: string, from: unknown, to: unknown): Difference[] {
   }
   if (path === '/spec/nics' && Array.isArray(a) && Array.isArray(b) && a.length === b.length)
     return a.flatMap((nic, i) => differences(`${path}/${i}`, nic, b[i]));
+  if (path === '/spec/cdroms' && Array.isArray(a) && Array.isArray(b))
+    return Array.from({ length: Math.max(a.length, b.length) }, (_, i) =>
+      differences(`${path}/${i}`, a[i], b[i]),
+    ).flat();
   return sameValue(a, b) ? [] : [{ path, from: a, to: b }];
 }
 

@@ -1,5 +1,7 @@
 import type {
   Capabilities,
+  CdromBus,
+  CdromSeen,
   CloudInitSeed,
   CloudInitSpec,
   Condition,
@@ -16,6 +18,7 @@ import type {
   HostVolume,
   ImageContent,
   InstanceId,
+  IsoContent,
   Isolation,
   KeyPress,
   NetworkId,
@@ -56,6 +59,15 @@ export interface WorkloadNic {
   readonly ipv4: string;
 }
 
+/** A CD-ROM drive, and what is to be in it. */
+export interface WorkloadCdrom {
+  readonly image: IsoContent | null;
+  readonly bus: CdromBus;
+  readonly bootFirst: boolean;
+  /** A medium is taken out of it without its guest's consent. */
+  readonly force: boolean;
+}
+
 /** All a runtime must know to run a workload; plain data, stored in the agent's journal. */
 export interface WorkloadSpec extends WorkloadKey {
   readonly project: string;
@@ -80,6 +92,8 @@ export interface WorkloadSpec extends WorkloadKey {
   };
   /** Disks beside the root disk, which outlive the instance. */
   readonly volumes: readonly HostVolume[];
+  /** CD-ROM drives of a VM; none when absent. */
+  readonly cdroms?: readonly WorkloadCdrom[] | undefined;
   readonly nics: readonly WorkloadNic[];
   readonly networks: readonly HostNetworkSpec[];
   readonly process: ProcessSpec | null;
@@ -132,6 +146,8 @@ export interface Observation extends WorkloadKey {
    * `WatchdogExpired` and reason `Paused` holds it until `resume` or `reset`.
    */
   readonly conditions?: readonly Omit<Condition, 'since'>[];
+  /** What is in its CD-ROM drives, where that was looked at. */
+  readonly cdroms?: readonly CdromSeen[];
 }
 
 /** What a workload that runs has, of what can change meanwhile. */
@@ -140,12 +156,14 @@ export interface WorkloadHas {
   readonly sizes: Sizes;
   /** Nics that it has, also those that its guest has not let go of; absent of a runtime that changes none. */
   readonly nics?: readonly NicId[];
-  /** Sizes and nics that it did not take or let go of, at least not yet: a repeat may succeed. */
+  /** What is in its CD-ROM drives; absent of a runtime that has none. */
+  readonly cdroms?: readonly CdromSeen[];
+  /** Sizes, nics and media that it did not take or let go of, at least not yet: a repeat may succeed. */
   readonly unsettled: readonly Unsettled[];
 }
 
 export interface Unsettled {
-  readonly field: SizeField | 'nics';
+  readonly field: SizeField | 'nics' | 'cdroms';
   /** `more than that is in use` */
   readonly why: string;
 }
@@ -286,9 +304,10 @@ export interface Runtime {
   /**
    * Puts into effect what can change while a workload runs or is paused: it has exactly these `volumes` then, of these
    * sizes and within these limits, its root disk has grown, and the sizes that change while it runs (model, sizes.ts)
-   * are the ones asked for, and so are the nics of a VM, or `unsettled` says why not. Nothing else is looked at. Through a nic that
+   * are the ones asked for, and so are the nics of a VM and the media in the CD-ROM drives that it was started with, or `unsettled` says why not.
+   * A medium that is the one asked for stays as it is, also where its guest has opened the tray. Nothing else is looked at. Through a nic that
    * is to go nothing passes any more, also while the guest keeps its device. A volume that was taken away is
-   * held by nobody here. @throws RuntimeError notPrepared when it does not run, noSpace, unsupported
+   * held by nobody here. @throws RuntimeError notPrepared when it does not run, noSpace, unsupported, imageMissing, badImage
    */
   readonly update?: (spec: WorkloadSpec, ctx: StepContext) => Promise<WorkloadHas>;
   /** Serial output or process output from the first byte kept; `follow` goes on until the signal fires. */

@@ -3,7 +3,9 @@ import {
   agentConnectedType,
   filesystemsFrozenType,
   watchdogExpiredType,
+  type CdromSeen,
   type Condition,
+  type Digest,
   type ExitInfo,
   type Isolation,
   type SnapshotTaken,
@@ -29,6 +31,8 @@ export interface SimulatedWorkload {
   frozen?: boolean;
   /** MACs of its nics. */
   macs?: string[];
+  /** What is in its CD-ROM drives. */
+  media?: readonly (Digest | null)[];
 }
 
 export interface HostState {
@@ -124,6 +128,7 @@ export function observationOf(w: SimulatedWorkload): Observation {
     power: suspended ? 'suspended' : !runs ? 'off' : w.paused === true ? 'paused' : 'running',
     exit: w.exit,
     pid: w.pid,
+    ...(runs && w.media !== undefined ? { cdroms: drivesSeen(w.media) } : {}),
     ...(runs && conditionsOf(w).length > 0 ? { conditions: conditionsOf(w) } : {}),
   };
 }
@@ -137,6 +142,14 @@ function conditionsOf(w: SimulatedWorkload): Omit<Condition, 'since'>[] {
     w.frozen === true ? [{ type: filesystemsFrozenType, reason: 'Frozen', message: 'frozen' }] : [];
   return [...said, ...held, ...(hasAgent(w) ? [answering] : [])];
 }
+
+/** A guest that leaves its trays closed. */
+export const drivesSeen = (media: readonly (Digest | null)[]): CdromSeen[] =>
+  media.map((digest) => ({ digest, trayOpen: false, locked: false }));
+
+/** What a spec wants in its drives. */
+export const mediaIn = ({ cdroms = [] }: Pick<WorkloadSpec, 'cdroms'>): (Digest | null)[] =>
+  cdroms.map(({ image }) => image?.digest ?? null);
 
 /** An agent is in its guest. */
 export const hasAgent = (w: SimulatedWorkload): boolean => w.spec.userData?.includes('sim:agent') === true;

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { Digest, InstanceId, NetworkId, NicId, VolumeId } from '@berth/model';
+import type { Digest, InstanceId, IsoContent, NetworkId, NicId, VolumeId } from '@berth/model';
 import { describe, expect, it } from 'vitest';
 import {
   behaviours,
@@ -53,6 +53,17 @@ function workload(kind: WorkloadKind): WorkloadSpec {
   };
 }
 
+function isoOf(letter: string): IsoContent {
+  const of = `sha256:${letter.repeat(64)}` as Digest;
+  return {
+    kind: 'iso',
+    digest: of,
+    sizeBytes: 2048,
+    bootable: false,
+    blobs: [{ digest: of, sizeBytes: 2048 }],
+  };
+}
+
 /** An honest runtime, or one that breaks the promise of this name. */
 function harness(broken?: string): ConformanceHarness {
   const host = new SimulatedHost({ now: () => new Date() });
@@ -76,6 +87,9 @@ function harness(broken?: string): ConformanceHarness {
       return Promise.resolve();
     },
     exitsWith: (code) => ['exit', String(code)],
+    media: () => Promise.resolve([isoOf('a'), isoOf('b')] as const),
+    mediaOf: (key) =>
+      Promise.resolve((host.state.workloads[keyText(key)]?.media ?? []).flatMap((digest) => digest ?? [])),
     macs: (key) => Promise.resolve(host.state.workloads[keyText(key)]?.macs ?? []),
     volumes: () => Promise.resolve(Object.keys(host.state.disks)),
     fullPool: () => runtime(true),
@@ -116,6 +130,7 @@ describe('the conformance suite', () => {
     'update',
     'volumes',
     'nics',
+    'cdroms',
     'guest',
     'display',
     'snapshots',

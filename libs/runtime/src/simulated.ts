@@ -37,7 +37,14 @@ import { pngOf, type Picture } from './png.js';
 import { SimulatedDisplay, simulatedScreen } from './simulated-display.js';
 import { SimulatedConsole, SimulatedProcess } from './simulated-terminal.js';
 import { simulatedSnapshots } from './simulated-snapshots.js';
-import { hasAgent, observationOf, type SimulatedHost, type SimulatedWorkload } from './simulated-host.js';
+import {
+  drivesSeen,
+  hasAgent,
+  mediaIn,
+  observationOf,
+  type SimulatedHost,
+  type SimulatedWorkload,
+} from './simulated-host.js';
 
 /**
  * A runtime without a hypervisor, for tests of everything above the Runtime interface. Arguments of the process steer it:
@@ -63,7 +70,7 @@ export class SimulatedRuntime implements Runtime {
       reason: null,
       facets: [
         ...['pause', 'suspend', 'reset', 'watchdog', 'update', 'logs', 'limits', 'console', 'exec', 'guest'],
-        ...['volumes', 'nics', 'snapshots', 'memorySnapshots', 'copies', 'clones', 'exports'],
+        ...['volumes', 'nics', 'cdroms', 'snapshots', 'memorySnapshots', 'copies', 'clones', 'exports'],
         ...['display', 'screenshot', 'sendKeys'],
       ],
       facts: {},
@@ -103,9 +110,10 @@ export class SimulatedRuntime implements Runtime {
       const other = this.ofInstance(spec).find((o) => o.pid !== null);
       if (other !== undefined)
         throw new RuntimeError('hostFault', `epoch ${other.spec.epoch} of this instance still runs`);
-      if (w.suspended === true) this.goOn(w);
-      else if (this.host.state.memories[spec.rootVolume.id] !== undefined) this.goOnFromSnapshot(w, spec);
-      else this.begin(w, this.disksOf(spec));
+      if (w.suspended === true) return this.goOn(w);
+      if (this.host.state.memories[spec.rootVolume.id] !== undefined) return this.goOnFromSnapshot(w, spec);
+      w.spec = { ...w.spec, cdroms: spec.cdroms };
+      this.begin(w, this.disksOf(spec));
     });
   }
 
@@ -124,6 +132,7 @@ export class SimulatedRuntime implements Runtime {
   private begin(w: SimulatedWorkload, volumes: readonly VolumeSeen[]): void {
     const { state } = this.host;
     w.volumes = volumes;
+    w.media = mediaIn(w.spec);
     state.starts += 1;
     w.pid = state.nextPid++;
     w.exit = null;
@@ -281,7 +290,13 @@ export class SimulatedRuntime implements Runtime {
       };
       w.macs = spec.nics.map(({ mac }) => mac);
       const nics = spec.nics.map(({ id }) => id);
-      has = { volumes: w.volumes, nics, sizes: sizesIn(w.spec), unsettled: [] };
+      // Drives are those of its start.
+      const asked = mediaIn(spec);
+      const media = (w.media ?? []).map((had, drive) =>
+        drive < asked.length ? (asked[drive] ?? null) : had,
+      );
+      w.media = media;
+      has = { volumes: w.volumes, nics, cdroms: drivesSeen(media), sizes: sizesIn(w.spec), unsettled: [] };
       this.host.changed(null);
     });
     return has;

@@ -156,14 +156,22 @@ export const filters: readonly Filter[] = [
   },
   {
     name: 'devices',
-    check: (h, r) =>
-      r.spec.tpm !== true || h.capabilities?.facets.includes('tpm') === true
-        ? null
-        : refuse(
-            'tpm',
-            'no tpm',
-            'it has no TPM emulator: install the package swtpm there; its agent may also be older than this API',
-          ),
+    check: (h, r) => {
+      const has = (facet: string): boolean => h.capabilities?.facets.includes(facet) === true;
+      if (r.spec.tpm === true && !has('tpm'))
+        return refuse(
+          'tpm',
+          'no tpm',
+          'it has no TPM emulator: install the package swtpm there; its agent may also be older than this API',
+        );
+      if ((r.spec.cdroms ?? []).length > 0 && !has('cdroms'))
+        return refuse(
+          'cdroms',
+          'no cdroms',
+          'it gives no machine a CD-ROM drive: its agent is older than this API',
+        );
+      return null;
+    },
   },
   {
     name: 'hugePages',

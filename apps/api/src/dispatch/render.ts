@@ -40,6 +40,7 @@ function renderAssignment(row: AssignmentRow): Assignment {
       rootVolume: row.rootVolume,
       volumes: row.volumes.map((volume) => ({ ...volume })),
       nics: row.nics.map((nic) => ({ ...nic })),
+      ...(row.cdroms.length === 0 ? {} : { cdroms: row.cdroms.map((drive) => ({ ...drive })) }),
       process: spec.process ?? null,
       userData: spec.userData ?? null,
       ...(spec.cloudInit === undefined ? {} : { cloudInit: spec.cloudInit }),

@@ -37,6 +37,7 @@ interface PlacedRow {
   volumes: HostVolume[] | null;
   sizes: Sizes | null;
   nics: AssignmentRow['nics'] | null;
+  cdroms: AssignmentRow['cdroms'] | null;
   phase: AssignmentRow['phase'];
   run: number;
 }
@@ -96,13 +97,15 @@ async function listRead(tx: Tx, hostId: HostId, offeredOnly: boolean): Promise<A
 }
 
 /**
- * Images that the host holds and that no project has any more, nor any volume there stands on: the order to remove them. One
+ * Images that the host holds and that no project has any more, nor any volume there stands on, nor lie in a drive there: the order to remove them. One
  * that is imported again is not in the next list, and what needs it then is fetched where it went meanwhile.
  */
 async function unusedRead(tx: Tx, hostId: HostId): Promise<readonly Digest[]> {
   const rows = await tx.rows<{ digest: Digest }>(
     `SELECT x.digest FROM host_images x WHERE x.host_id = $1 AND NOT EXISTS (SELECT FROM images m WHERE m.digest = x.digest)
-       AND NOT EXISTS (SELECT FROM volumes v WHERE v.host_id = $1 AND v.base_digest = x.digest) ORDER BY x.digest LIMIT 1000`,
+       AND NOT EXISTS (SELECT FROM volumes v WHERE v.host_id = $1 AND v.base_digest = x.digest)
+       AND NOT EXISTS (SELECT FROM placements p WHERE p.host_id = $1 AND p.phase <> 'ended'
+         AND p.cdroms @> jsonb_build_array(jsonb_build_object('digest', x.digest))) ORDER BY x.digest LIMIT 1000`,
     [hostId],
   );
   return rows.map((r) => r.digest);
@@ -126,7 +129,10 @@ function placedRead(
         JOIN volumes d ON d.owner_instance_id = i.id AND d.kind = 'data' AND d.name = w.name AND d.host_id = p.host_id) AS volumes,
        p.sizes,
        (SELECT jsonb_agg(jsonb_build_object('id', n.id, 'networkId', n.network_id, 'mac', n.mac, 'ipv4', host(a.address)) ORDER BY n.index)
-        FROM nics n JOIN addresses a ON a.nic_id = n.id WHERE n.instance_id = i.id AND n.leaving IS NULL) AS nics, p.phase, p.run
+        FROM nics n JOIN addresses a ON a.nic_id = n.id WHERE n.instance_id = i.id AND n.leaving IS NULL) AS nics,
+       (SELECT jsonb_agg(c.drive || jsonb_build_object('image', iso.content) ORDER BY c.n)
+        FROM jsonb_array_elements(i.spec->'cdroms') WITH ORDINALITY AS c (drive, n)
+        LEFT JOIN images iso ON iso.project_id = i.project_id AND iso.kind = 'iso' AND iso.name = c.drive->>'image') AS cdroms, p.phase, p.run
      FROM placements p JOIN instances i ON i.id = p.instance_id JOIN projects pr ON pr.id = i.project_id
      JOIN images m ON m.id = i.image_id
      JOIN volumes v ON v.owner_instance_id = i.id AND v.kind IN ('rootDisk', 'writableLayer')
@@ -214,6 +220,7 @@ function toAssignment(p: PlacedRow): AssignmentRow {
     volumes: p.volumes ?? [],
     sizes: p.sizes,
     nics: p.nics ?? [],
+    cdroms: p.cdroms ?? [],
     phase: p.phase,
     run: p.run,
   };

@@ -133,8 +133,9 @@ export async function imageDelete(
     );
     if (image === null) throw notFound('image', name);
     const users = await tx.rows<{ name: string }>(
-      `SELECT name FROM instances WHERE image_id = $1 OR rebuild_image_id = $1 ORDER BY name LIMIT 11`,
-      [image.id],
+      `SELECT name FROM instances WHERE image_id = $1 OR rebuild_image_id = $1
+         OR (project_id = $2 AND spec->'cdroms' @> $3) ORDER BY name LIMIT 11`,
+      [image.id, projectId, JSON.stringify([{ image: name }])],
     );
     if (users.length > 0)
       throw new BerthError(
@@ -143,7 +144,10 @@ export async function imageDelete(
           .slice(0, 10)
           .map((u) => u.name)
           .join(', ')}${users.length > 10 ? ' and more' : ''}`,
-        { remedy: 'delete these instances first, or rebuild them from another image' },
+        {
+          remedy:
+            'delete these instances first, rebuild them from another image, or take it out of their drives',
+        },
       );
     await tx.changed(`DELETE FROM images WHERE id = $1`, [image.id]);
     await eventsWrite(tx, ctx, [
@@ -168,6 +172,7 @@ export async function imageBlobWanted(db: Db, hostId: HostId, digest: Digest): P
   const rows = await read(
     db,
     `SELECT 1 FROM placements p JOIN instances i ON i.id = p.instance_id JOIN images m ON m.id = i.image_id
+         OR (m.project_id = i.project_id AND m.kind = 'iso' AND i.spec->'cdroms' @> jsonb_build_array(jsonb_build_object('image', m.name)))
      WHERE p.host_id = $1 AND p.phase <> 'ended' AND m.content->'blobs' @> jsonb_build_array(jsonb_build_object('digest', $2::text))
      LIMIT 1`,
     [hostId, digest],

@@ -6,6 +6,7 @@ import { sourceDisk, sourceFits, sourceHold, type SourceDisk } from './disk-sour
 import { eventsWrite, instanceObject } from './events.js';
 import { instanceOf } from './instance-read.js';
 import { nicsAllocate } from './ipam.js';
+import { mediaHold } from './live-cdroms.js';
 import { nicGroupsHold } from './nic-groups.js';
 import { operationOf, operationWrite } from './operations.js';
 import { poolNamed } from './pools.js';
@@ -86,6 +87,7 @@ async function createIn(
   if (source !== null) await sourceHold(tx, { id: rootId, sizeMiB: spec.rootDisk.sizeMiB }, source);
   await volumesClaim(tx, { id, projectId, spec, liveHost: null });
   await nicGroupsHold(tx, projectId, spec);
+  await mediaHold(tx, projectId, spec);
   await eventsWrite(tx, ctx, [
     {
       class: 'audit',
@@ -160,6 +162,7 @@ export function originForSpec(
   return inTx(db, async (tx) => {
     const image = await imageFor(tx, projectId, spec);
     const source = await rootSource(tx, projectId, spec, image);
+    await mediaHold(tx, projectId, spec);
     return { digest: image.digest, hostId: source?.hostId ?? null };
   });
 }
@@ -177,7 +180,9 @@ function imageSuits(image: ImageRef | null, spec: InstanceSpec, fields: ImageFie
     throw invalidField(
       fields.image,
       `is of kind ${image.kind}, and isolation ${spec.isolation} needs ${needs}`,
-      `use an image of kind ${needs}, or another isolation`,
+      image.kind === 'iso'
+        ? `put it into a drive (spec.cdroms), and use an image of kind ${needs} here; an empty one, to install a system`
+        : `use an image of kind ${needs}, or another isolation`,
     );
   if (image.content.kind === 'disk' && spec.rootDisk.sizeMiB < image.content.virtualSizeMiB)
     throw invalidField(

@@ -38,12 +38,13 @@ interface InstanceRow {
   nics: NicStatus[] | null;
   root_volume_id: string | null;
   applied_generation: number | null;
+  cdroms: Instance['status']['cdroms'] | null;
   volumes: { id: VolumeId; name: string; attached: boolean }[] | null;
 }
 
 const from = `
   SELECT i.*, pr.name AS project, p.epoch, p.run, p.phase, p.power, p.driver, p.exit, p.observed_at, h.id AS host_id, h.name AS host_name,
-    v.id AS root_volume_id, n.nics, p.applied_generation, d.volumes
+    v.id AS root_volume_id, n.nics, p.applied_generation, d.volumes, e.cdroms
   FROM instances i
   JOIN projects pr ON pr.id = i.project_id
   LEFT JOIN placements p ON p.instance_id = i.id AND p.epoch = i.owner_epoch
@@ -59,7 +60,13 @@ const from = `
     SELECT jsonb_agg(jsonb_build_object('id', d.id, 'name', d.name,
       'attached', p.phase IS NOT NULL AND p.phase <> 'ended' AND p.volumes @> to_jsonb(d.id::text)) ORDER BY d.name) AS volumes
     FROM volumes d WHERE d.owner_instance_id = i.id AND d.kind = 'data'
-  ) d ON true`;
+  ) d ON true
+  LEFT JOIN LATERAL (
+    SELECT jsonb_agg(s.drive || jsonb_build_object('image', (SELECT m.name FROM images m
+      WHERE m.project_id = i.project_id AND m.digest = s.drive->>'digest'
+      ORDER BY m.name = i.spec->'cdroms'->(s.n::int - 1)->>'image' DESC NULLS LAST, m.name LIMIT 1)) ORDER BY s.n) AS cdroms
+    FROM jsonb_array_elements(CASE WHEN p.phase <> 'ended' THEN p.cdroms END) WITH ORDINALITY AS s (drive, n)
+  ) e ON true`;
 
 function toInstance(r: InstanceRow): Instance {
   return {
@@ -90,6 +97,7 @@ function toInstance(r: InstanceRow): Instance {
         ...(r.snapshots_failure === null || r.spec.snapshots === undefined ? [] : [r.snapshots_failure]),
       ],
       nics: r.nics ?? [],
+      cdroms: r.cdroms ?? [],
       volumes: (r.volumes ?? []).map((v) => ({ ...v, serial: volumeSerial(v.id) })),
       appliedGeneration: r.applied_generation,
       rootVolumeId: r.root_volume_id as Instance['status']['rootVolumeId'],

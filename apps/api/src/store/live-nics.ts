@@ -58,7 +58,7 @@ interface NicsRefusal {
 }
 
 /** Whether a host says that it has a facet. */
-async function hostAble(
+export async function hostAble(
   tx: Tx,
   hostId: HostId | null,
   facet: string,

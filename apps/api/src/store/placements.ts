@@ -1,4 +1,12 @@
-import type { Capacity, Decision, HostId, ImageKind, InstanceId, InstanceSpec, ProjectId } from '@berth/model';
+import type {
+  Capacity,
+  Decision,
+  HostId,
+  ImageKind,
+  InstanceId,
+  InstanceSpec,
+  ProjectId,
+} from '@berth/model';
 import { resourcesOf, sizesOf } from '@berth/model';
 import type { Db, Tx } from './db.js';
 import { inTx, read } from './db.js';

@@ -1,5 +1,7 @@
 import type {
   Capabilities,
+  CdromSeen,
+  CdromSpec,
   Capacity,
   Desired,
   Digest,
@@ -12,6 +14,7 @@ import type {
   HostVolume,
   ImageContent,
   ImageKind,
+  IsoContent,
   Instance,
   InstanceId,
   InstanceSpec,
@@ -202,6 +205,8 @@ export interface AssignmentRow {
     readonly mac: string;
     readonly ipv4: string;
   }[];
+  /** What is to be in its CD-ROM drives. */
+  readonly cdroms: readonly (Omit<CdromSpec, 'image'> & { readonly image: IsoContent | null })[];
   /** As last reported. */
   readonly phase: Phase;
   readonly run: number;
@@ -304,6 +309,8 @@ export interface PlacementReport {
   readonly volumes?: readonly VolumeSeen[] | null;
   /** Nics that its machine has, where they change while it runs; null while that is not known. */
   readonly nics?: readonly NicId[] | null;
+  /** What is in its CD-ROM drives; null while that is not known. */
+  readonly cdroms?: readonly CdromSeen[] | null;
   /** What it has of its host; null while that is not known. */
   readonly sizes?: Sizes | null;
   readonly conditions?: readonly {

@@ -58,6 +58,7 @@ export function instanceText(i: Instance, now: number): string {
       'Address',
       `${n.ipv4} on ${n.network}, ${n.mac}${n.leaving === true ? ' (leaving: its guest has not let go of it)' : ''}`,
     ]),
+    ...status.cdroms.map((drive, n): [string, string] => [`Drive ${n}`, driveText(drive)]),
     ['Published', publishedText(i)],
     ['Limits', limitsText(i)],
     [
@@ -76,6 +77,12 @@ export function instanceText(i: Instance, now: number): string {
   const shown = lines.filter(([, value]) => value !== null && value !== '');
   const head = shown.map(([key, value]) => `${`${key}:`.padEnd(11)} ${plain(value)}\n`).join('');
   return `${head}\nSpec:\n${indented(yamlText(spec))}\nConditions:${conditionsText(i, now)}`;
+}
+
+/** `installer (sha256:…), locked by its guest` */
+function driveText({ image, digest, trayOpen, locked }: Instance['status']['cdroms'][number]): string {
+  const medium = digest === null ? 'empty' : `${image ?? 'an image that was deleted'} (${digest})`;
+  return `${medium}${trayOpen ? ', its tray is open' : ''}${locked ? ', locked by its guest' : ''}`;
 }
 
 /** `8080 of host-1 -> 80` */

@@ -76,9 +76,7 @@ export function ImagesPage() {
                     </Link>
                   )}
                 </td>
-                <td>
-                  {contentText(image.content)}
-                </td>
+                <td>{contentText(image.content)}</td>
                 <td className="num nowrap">{bytes(image.sizeBytes)}</td>
                 <td className="from-l mono dim" title={image.digest}>
                   {shortDigest(image.digest)}

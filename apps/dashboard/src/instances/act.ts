@@ -81,3 +81,37 @@ export function useDelete(where: Where) {
     onSuccess: ({ instance }) => show(client, where, instance),
   });
 }
+
+interface Medium {
+  readonly drive: number;
+  /** Name of an image; empty for an empty drive. */
+  readonly image: string;
+  readonly force: boolean;
+}
+
+/** Puts a medium into a drive of what is shown, or takes it out. @throws ProblemError preconditionFailed when its spec changed since */
+export function useMedium(where: Instance) {
+  const client = useQueryClient();
+  const { project, name, spec } = where;
+  return useMutation({
+    mutationFn: ({ drive, image, force }: Medium) => {
+      const cdroms = (spec.cdroms ?? []).map(({ image: had, ...one }, i) => {
+        if (i === drive) return { ...one, force, ...(image === '' ? {} : { image }) };
+        return { ...one, ...(had === undefined ? {} : { image: had }) };
+      });
+      return answer(
+        api.rest.PUT('/v1/projects/{project}/instances/{name}', {
+          params: {
+            path: { project, name },
+            query: {},
+            header: { 'if-match': `"${where.resourceVersion}"` },
+          },
+          body: { spec: { ...spec, cdroms } },
+        }),
+      );
+    },
+    onSuccess: (done) => {
+      if ('instance' in done) show(client, where, done.instance);
+    },
+  });
+}

@@ -37,7 +37,10 @@ export function InstanceCreate() {
 }
 
 function first(images: readonly Image[], asked: string | undefined): Draft {
-  const image = images.find((i) => i.name === asked) ?? images.find((i) => i.kind === 'oci') ?? images.find((i) => i.kind === 'disk');
+  const image =
+    images.find((i) => i.name === asked) ??
+    images.find((i) => i.kind === 'oci') ??
+    images.find((i) => i.kind === 'disk');
   return { ...firstDraft, isolation: image?.kind === 'disk' ? 'vm' : 'container', image: image?.name ?? '' };
 }
 

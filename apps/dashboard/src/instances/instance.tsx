@@ -17,6 +17,7 @@ import { eventText } from './event-text.js';
 import { Logs } from './logs.js';
 import { cpuMillisOf } from './size.js';
 import { InstanceDisplay } from './display.js';
+import { Cdroms } from './cdroms.js';
 import { Snapshots } from './snapshots.js';
 import { InstanceTerminal } from './terminal.js';
 import { stretchesOf } from './timeline.js';
@@ -134,6 +135,7 @@ function Overview({ instance }: { instance: Instance }) {
   return (
     <div className="grid">
       <Conditions instance={instance} />
+      <Cdroms instance={instance} />
       <Panel title="Status">
         <Facts
           facts={[

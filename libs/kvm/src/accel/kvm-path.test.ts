@@ -42,6 +42,7 @@ async function machine(): Promise<string[]> {
     volumes: [],
     seedPath: null,
     nics: [],
+    cdroms: [],
     nicPorts: 0,
     // Where each instruction traps, the firmware of a screen takes longer than all the rest.
     display: null,

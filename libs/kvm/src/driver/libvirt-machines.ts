@@ -24,6 +24,7 @@ import {
 } from '../libvirt/protocol.js';
 import { domainXml, nicXml, QUOTA_PERIOD, ROOT_DISK } from '../machine/domain-xml.js';
 import {
+  cdromDevice,
   nicDevice,
   userAlias,
   type MachineNic,
@@ -31,6 +32,7 @@ import {
   type MachineTpm,
   type MachineVolume,
 } from '../machine/machine-spec.js';
+import { mediumDocument } from '../machine/cdrom-xml.js';
 import { scsiName, tuneNames, volumeXml } from '../machine/volume-xml.js';
 import type { QgaTransport } from '../qga/transport.js';
 import type { ExecuteOptions } from '../qmp/commands.js';
@@ -123,6 +125,7 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
     const noticed = (ref: DomainRef): void => void changed(ref).catch(() => listener.resync());
     this.#client.on('lifecycle', ({ domain }) => noticed(domain));
     this.#client.on('agent', noticed);
+    this.#client.on('tray', noticed);
     this.#client.on('watchdog', (ref, deed) => {
       if (deed === WatchdogDeed.pause) return noticed(ref);
       void this.#own(ref).then(
@@ -361,6 +364,23 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
       guard(ctx);
       await wait(CLOSING_MS, undefined, { signal: ctx.signal });
     }
+  }
+
+  /** libvirt opens a tray only to change what is in it, and waits five seconds for its guest; QEMU itself can be asked at once. */
+  async openTray(domain: OwnDomain, drive: number, force: boolean, ctx: StepContext): Promise<void> {
+    const id = userAlias(cdromDevice(drive));
+    await this.monitor(domain).execute('blockdev-open-tray', { id, force }, callBounds(ctx));
+  }
+
+  async changeMedium(
+    { ref }: OwnDomain,
+    drive: number,
+    medium: string | null,
+    ctx: StepContext,
+  ): Promise<void> {
+    const disk = mediumDocument(await this.#client.xml(ref, callBounds(ctx)), drive, medium);
+    if (disk === null) throw new RuntimeError('hostFault', `libvirt knows of no drive ${drive}`);
+    await this.#client.updateDevice(ref, disk, callBounds(ctx));
   }
 
   /** libvirt closes what it opened. */

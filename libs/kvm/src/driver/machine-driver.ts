@@ -162,6 +162,13 @@ export interface MachineDriver<M extends Machine = Machine> {
   unplugNic(machine: M, nic: AttachedNic, ctx: StepContext): Promise<void>;
   /** The device of a nic is gone: on return QEMU has its tap open no more. */
   nicUnplugged(machine: M, nicId: NicId, ctx: StepContext): Promise<void>;
+  /**
+   * Asks for the tray of a CD-ROM drive to be opened. One that its guest has locked stays closed, unless by force, and its guest is
+   * told that somebody wants it open. One that is open is no error.
+   */
+  openTray(machine: M, drive: number, force: boolean, ctx: StepContext): Promise<void>;
+  /** Puts another medium into a drive whose tray is open, or none, and closes it. @param medium its file */
+  changeMedium(machine: M, drive: number, medium: string | null, ctx: StepContext): Promise<void>;
   /** Tells a running guest of a larger disk. @param volume null for the root disk */
   resize(machine: M, volume: PluggedVolume | null, sizeMiB: number, ctx: StepContext): Promise<void>;
   /** Sets all limits of a volume; those that are absent are lifted. */

@@ -2,6 +2,7 @@ import type { NicId } from '@berth/model';
 import { RuntimeError } from '@berth/runtime';
 import { BALLOON_DEVICE, TPM_DEVICE, USB_CONTROLLER } from '../machine/machine-spec.js';
 import { QmpError, type ExecuteOptions, type QmpExecutor } from '../qmp/commands.js';
+import { drivesOf } from './attached-cdroms.js';
 import { attachedNics } from './attached-nics.js';
 import { attachedDisks, hasDevice, hasScsi } from './attached-disks.js';
 import { firmwareOf } from './firmware.js';
@@ -42,6 +43,7 @@ export async function machineShape(
     scsi: await hasScsi(qmp, bounds),
     nics: had?.nics.map(({ nicId, port }) => savedNic(taps, nicId, port)) ?? null,
     nicPorts: had?.ports ?? 0,
+    cdroms: await drivesOf(qmp, bounds),
     volumes: disks.volumes.flatMap(({ volumeId: id, format, readOnly, target, limits }) =>
       target === null ? [] : [{ id, format, readOnly, target, limits }],
     ),

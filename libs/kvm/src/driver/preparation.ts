@@ -6,12 +6,13 @@ import { seedOf, writeSeedIso, type SeedNic } from '../cloud-init/seed.js';
 import {
   memoryPlug,
   nicPortsFor,
+  type MachineCdrom,
   type MachineNic,
   type MachineSpec,
   type MachineTpm,
   type MachineVolume,
 } from '../machine/machine-spec.js';
-import { inspectBase } from './base-image.js';
+import { inspectBase, inspectMedium } from './base-image.js';
 import { cacheMode } from './cache-mode.js';
 import { tpmSocket, vncSocket } from './epoch-files.js';
 import { needHugePages } from './huge-pages.js';
@@ -77,6 +78,8 @@ export class Preparation implements MachinePreparation {
     guard(ctx);
     await checkReachable(disk);
     await checkReachable(base);
+    for (const { image: iso } of spec.cdroms ?? [])
+      if (iso !== null) await checkReachable(await inspectMedium(this.options, iso));
     await this.logs.prepare(spec);
     if ((await this.records.read(spec)) === null) await this.records.write(freshRecord(spec));
     await faultPoint('vm.prepare.recorded', spec.instanceId);
@@ -101,6 +104,7 @@ export class Preparation implements MachinePreparation {
       hugePages: hadPages,
       nics: hadNics,
       nicPorts: hadPorts,
+      cdroms: hadDrives,
       ...shape
     }: Shape,
   ): Promise<MachineSpec> {
@@ -144,6 +148,7 @@ export class Preparation implements MachinePreparation {
       hugePages,
       scsi,
       volumes,
+      cdroms: this.#cdroms(spec, hadDrives),
       firmware,
       tpm: (hadTpm ?? spec.tpm === true) ? this.#tpm(spec) : null,
       disk: { path, base: { path: basePath, format: image.format }, cache: await cacheMode(path) },
@@ -152,6 +157,16 @@ export class Preparation implements MachinePreparation {
       nicPorts: hadPorts ?? nicPortsFor(nics.length),
       serialLog: await this.logs.prepare(spec),
     };
+  }
+
+  /** As the spec says, unless a guest that goes on has them otherwise. */
+  #cdroms(spec: WorkloadSpec, had: MachineShape['cdroms'] | undefined): MachineCdrom[] {
+    const drives =
+      had ?? (spec.cdroms ?? []).map(({ image, ...drive }) => ({ ...drive, digest: image?.digest ?? null }));
+    return drives.map(({ bus, bootFirst, digest }) => {
+      const medium = digest === null ? null : this.options.blobs.path(digest);
+      return { bus, bootFirst, medium };
+    });
   }
 
   #tpm(spec: WorkloadSpec): MachineTpm {

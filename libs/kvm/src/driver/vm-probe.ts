@@ -18,6 +18,7 @@ const FACETS = [
   'update',
   'volumes',
   'nics',
+  'cdroms',
   'logs',
   'console',
   'limits',

@@ -5,6 +5,7 @@ import { faultPoint } from '@berth/faults';
 import { bootId } from '@berth/linux';
 import { storageErrorType } from '@berth/model';
 import type {
+  CdromSeen,
   CloudInitSeed,
   ConsoleOpen,
   ExportedFile,
@@ -40,9 +41,12 @@ import { Displays } from './displays.js';
 import { GuestAgents } from './guest-agents.js';
 import { runningOf, runningOn, StartRefused, type Machine, type MachineDriver } from './machine-driver.js';
 import { MemoryImages } from './memory-images.js';
+import { attachedCdroms, cdromsSeen } from './attached-cdroms.js';
+import { LiveCdroms } from './live-cdroms.js';
 import { LiveNics } from './live-nics.js';
 import { LiveSizes } from './live-sizes.js';
 import { LiveVolumes } from './live-volumes.js';
+import { QmpTransportError } from '../qmp/commands.js';
 import { endAmong, ObservationHub } from './observation-hub.js';
 import { machinesUsage } from './machines-usage.js';
 import type { VmRuntimeOptions } from './ports.js';
@@ -65,6 +69,9 @@ import { WorkloadRecords, type WorkloadRecord } from './workload-record.js';
 
 /** A look that failed is repeated so late: its driver may be away for a moment, or a call took too long. */
 const LOOK_AGAIN_MS = 1_000;
+
+/** Longest wait for QEMU's word on what is in its drives, ms. */
+const DRIVES_MS = 2_000;
 
 /** An export is read in pieces of so many bytes. */
 const READ_BYTES = 2 ** 18;
@@ -89,6 +96,9 @@ export class VmRuntime<M extends Machine> implements Runtime {
   readonly #volumes: LiveVolumes<M>;
   readonly #sizes: LiveSizes<M>;
   readonly #nics: LiveNics<M>;
+  readonly #cdroms: LiveCdroms<M>;
+  /** Machines known to have CD-ROM drives: others are not asked what is in them. */
+  readonly #withDrives = new Set<string>();
   readonly #locks = new KeyedLock();
   readonly #hub = new ObservationHub();
   readonly #storage: StorageWatch;
@@ -113,6 +123,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
     this.#volumes = new LiveVolumes(driver, this.#preparation.disks);
     this.#sizes = new LiveSizes(driver);
     this.#nics = new LiveNics(driver, options.network);
+    this.#cdroms = new LiveCdroms(driver, options);
     this.#lines = new SerialLines(async (key) => driver.serial(await this.running(key)));
     const now = options.now ?? (() => new Date());
     const images = new MemoryImages(options.volumes);
@@ -258,6 +269,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
         this.guest.forget(key);
         this.guest.freezes.forget(key);
         this.#lines.forget(key);
+        this.#withDrives.delete(keyText(key));
       }),
     );
   }
@@ -357,8 +369,11 @@ export class VmRuntime<M extends Machine> implements Runtime {
         const sizes = await this.#sizes.update(running, spec, ctx);
         const volumes = await this.#volumes.update(running, spec, ctx);
         // Last: a guest is waited for, and nothing else is to wait for it.
-        const { nics, unsettled } = await this.#nics.update(running, spec, ctx);
-        return { ...sizes, volumes, nics, unsettled: [...sizes.unsettled, ...unsettled] };
+        const cdroms = await this.#cdroms.update(running, spec, ctx);
+        if (cdroms.cdroms.length > 0) this.#withDrives.add(keyText(spec));
+        const nics = await this.#nics.update(running, spec, ctx);
+        const unsettled = [...sizes.unsettled, ...cdroms.unsettled, ...nics.unsettled];
+        return { ...sizes, volumes, nics: nics.nics, cdroms: cdroms.cdroms, unsettled };
       }),
     );
   }
@@ -446,6 +461,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
   /** Called with the lock held, when nothing of the instance runs. */
   async #run(spec: WorkloadSpec, before: WorkloadRecord, ctx: StepContext): Promise<void> {
     await this.snapshots.refuseReverting(spec.rootVolume.id);
+    if ((spec.cdroms ?? []).length > 0) this.#withDrives.add(keyText(spec));
     const reverted = await this.snapshots.goOn(spec, before);
     if (reverted !== null) return this.#restore(spec, reverted, ctx);
     const account = await this.driver.account(spec.rootVolume.id);
@@ -526,7 +542,9 @@ export class VmRuntime<M extends Machine> implements Runtime {
       this.guest.saw(key, machine?.epoch === key.epoch && machine.agentPort);
       const agent = known === null ? [] : this.guest.conditions(key);
       const conditions = [...(known?.conditions ?? []), ...agent];
-      const seen = known === null || agent.length === 0 ? known : { ...known, conditions };
+      const told = known === null || agent.length === 0 ? known : { ...known, conditions };
+      const drives = await this.#drives(key, machine);
+      const seen = told === null || drives === null ? told : { ...told, cdroms: drives };
       this.#storage.saw(
         key,
         (seen?.conditions ?? []).some((c) => c.type === storageErrorType),
@@ -534,6 +552,19 @@ export class VmRuntime<M extends Machine> implements Runtime {
       if (seen !== null) say?.(seen);
       return seen;
     });
+  }
+
+  /** What is in its drives; null of one that has none, or gives no answer: it is asked again when something happens to it. */
+  async #drives(key: WorkloadKey, machine: M | null): Promise<CdromSeen[] | null> {
+    const running = runningOf(machine);
+    if (running === null || running.epoch !== key.epoch || !this.#withDrives.has(keyText(key))) return null;
+    try {
+      const qmp = await this.driver.monitor(running);
+      return cdromsSeen(await attachedCdroms(qmp, { timeoutMs: DRIVES_MS }));
+    } catch (error) {
+      if (error instanceof QmpTransportError) return null;
+      throw error;
+    }
   }
 
   /** Something happened to it. */

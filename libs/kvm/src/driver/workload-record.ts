@@ -2,7 +2,9 @@ import { readFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hasCode, writeFileAtomic } from '@berth/linux';
 import {
+  CdromBus,
   CloudInitSeed,
+  Digest,
   ExitInfo,
   FirmwareKind,
   HostVolume,
@@ -72,6 +74,10 @@ export const MachineShape = z.strictObject({
     .default(null),
   /** Slots for nics that it has. Those of libvirt are in its own image of the memory. */
   nicPorts: z.int().min(0).default(0),
+  /** Its CD-ROM drives and what is in them; what was suspended before machines could have any has none. */
+  cdroms: z
+    .array(z.strictObject({ bus: CdromBus, bootFirst: z.boolean(), digest: Digest.nullable() }))
+    .default([]),
   /** The volumes that are plugged in, and where. */
   volumes: z.array(HostVolume.omit({ sizeMiB: true }).extend({ target: z.int().min(0) })).default([]),
 });

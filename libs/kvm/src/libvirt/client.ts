@@ -32,6 +32,8 @@ interface ClientEvents {
   lifecycle: [Lifecycle];
   /** The agent in this domain's guest came or went. */
   agent: [DomainRef];
+  /** The tray of a CD-ROM drive of this domain was opened or closed. */
+  tray: [DomainRef];
   /** A domain's watchdog expired; the number is a value of `WatchdogDeed`. */
   watchdog: [DomainRef, number];
   /** Connected again after a loss: events may have been missed, ask for everything. */
@@ -382,6 +384,7 @@ export class LibvirtClient extends EventEmitter<ClientEvents> {
       onLifecycle: (event) => this.emit('lifecycle', event),
       onWatchdog: (domain, deed) => this.emit('watchdog', domain, deed),
       onAgent: (domain) => this.emit('agent', domain),
+      onTray: (domain) => this.emit('tray', domain),
       onClose: (error) => this.#lost(error),
     });
     if (this.#closed) {

@@ -72,6 +72,7 @@ export const Remote = {
   eventDeregister: 317,
   eventLifecycle: 318,
   eventWatchdog: 321,
+  eventTray: 328,
   domainStats: 344,
   eventAgent: 348,
   define: 350,

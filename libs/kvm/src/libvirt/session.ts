@@ -15,6 +15,7 @@ import { XdrReader, XdrWriter } from './xdr.js';
 
 const LIFECYCLE_EVENT_ID = 0;
 const WATCHDOG_EVENT_ID = 3;
+const TRAY_EVENT_ID = 10;
 const AGENT_EVENT_ID = 18;
 const AUTH_NONE = 0;
 const MAX_AUTH_TYPES = 20;
@@ -38,6 +39,8 @@ export interface SessionOptions extends Pick<
   readonly onLifecycle: (event: Lifecycle) => void;
   /** The agent in a domain's guest came or went. */
   readonly onAgent: (domain: DomainRef) => void;
+  /** The tray of a CD-ROM drive of a domain was opened or closed. */
+  readonly onTray: (domain: DomainRef) => void;
   /** A domain's watchdog expired; `deed` is a value of `WatchdogDeed`. */
   readonly onWatchdog: (domain: DomainRef, deed: number) => void;
   readonly onClose: (error: LibvirtConnectionError) => void;
@@ -70,8 +73,10 @@ export class Session {
     const onEvent = (message: Message): void => {
       const event = decodeLifecycle(message);
       if (event !== null) return options.onLifecycle(event);
-      const domain = decodeAgent(message);
+      const domain = decodeDomain(message, Remote.eventAgent);
       if (domain !== null) return options.onAgent(domain);
+      const moved = decodeDomain(message, Remote.eventTray);
+      if (moved !== null) return options.onTray(moved);
       const expired = decodeWatchdog(message);
       if (expired !== null) options.onWatchdog(expired.domain, expired.deed);
     };
@@ -84,7 +89,7 @@ export class Session {
       const guests = await openConnection(many, options.uri);
       opened.push(guests);
       session = new Session(short, long, guests, await openConnection(many, options.uri));
-      for (const event of [LIFECYCLE_EVENT_ID, WATCHDOG_EVENT_ID, AGENT_EVENT_ID])
+      for (const event of [LIFECYCLE_EVENT_ID, WATCHDOG_EVENT_ID, AGENT_EVENT_ID, TRAY_EVENT_ID])
         await session.remote(Remote.eventRegister, new XdrWriter().int(event).bool(false));
       return session;
     } catch (error) {
@@ -176,8 +181,9 @@ function decodeLifecycle(message: Message): Lifecycle | null {
   return { domain: readDomain(reader), event: reader.int(), detail: reader.int() };
 }
 
-function decodeAgent(message: Message): DomainRef | null {
-  if (message.program !== PROGRAM_REMOTE || message.procedure !== Remote.eventAgent) return null;
+/** Which domain an event is of; null when it is another event. */
+function decodeDomain(message: Message, event: number): DomainRef | null {
+  if (message.program !== PROGRAM_REMOTE || message.procedure !== event) return null;
   const reader = new XdrReader(message.payload);
   reader.int();
   return readDomain(reader);

@@ -25,6 +25,7 @@ const spec: MachineSpec = {
   volumes: [],
   seedPath: '/s/seed.iso',
   nics: [{ id: NIC_ID, mac: '52:54:00:01:02:03', tap: 'bt-1', port: 0 }],
+  cdroms: [],
   nicPorts: 4,
   display: '/r/vnc',
   watchdog: null,

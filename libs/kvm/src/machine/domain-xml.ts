@@ -1,12 +1,12 @@
 import { HOST_PASSTHROUGH, hugePageMiB, type HugePageSize, type WatchdogAction } from '@berth/model';
 import {
   AGENT_PORT,
+  bootOrder,
   nicDevice,
   PLUG_BLOCK_MIB,
   SCREEN_MIB,
   USB_SLOT,
   userAlias,
-  type MachineDisk,
   type MachineFirmware,
   type MachineNic,
   type MachineSpec,
@@ -14,6 +14,7 @@ import {
   watchdogHalts,
 } from './machine-spec.js';
 import { domainName, metadataElement } from './metadata.js';
+import { cdromElements } from './cdrom-xml.js';
 import { volumeElement } from './volume-xml.js';
 import { renderXml, xml, type XmlElement } from './xml.js';
 
@@ -147,7 +148,7 @@ function devices(spec: MachineSpec): XmlElement {
     {},
     xml('emulator', {}, '/usr/bin/qemu-system-x86_64'),
     spec.nicPorts === 0 ? null : ports(spec),
-    rootDisk(spec.disk),
+    rootDisk(spec),
     spec.seedPath === null ? null : seedDisk(spec.seedPath),
     spec.nics.map(nicElement),
     xml(
@@ -166,6 +167,7 @@ function devices(spec: MachineSpec): XmlElement {
     spec.watchdog === null ? null : watchdog(spec.watchdog),
     spec.scsi ? xml('controller', { type: 'scsi', index: 0, model: 'virtio-scsi' }) : null,
     spec.volumes.map(volumeElement),
+    cdromElements(spec.cdroms),
     spec.plug === null ? null : plugDevice(spec.plug),
     // A guest that panics ends its run. It is preserved until that is written down: else libvirt could not tell it from
     // a QEMU that ended by itself.
@@ -185,7 +187,7 @@ function ports({ nicPorts, seedPath, display: screen, scsi, plug }: MachineSpec)
   );
 }
 
-function rootDisk(disk: MachineDisk): XmlElement {
+function rootDisk({ disk, cdroms }: Pick<MachineSpec, 'disk' | 'cdroms'>): XmlElement {
   return xml(
     'disk',
     { type: 'file', device: 'disk' },
@@ -210,7 +212,7 @@ function rootDisk(disk: MachineDisk): XmlElement {
       xml('backingStore'),
     ),
     xml('target', { dev: ROOT_DISK, bus: 'virtio' }),
-    xml('boot', { order: 1 }),
+    xml('boot', { order: bootOrder(cdroms).root }),
   );
 }
 

@@ -1,5 +1,6 @@
 import { plugSizeMiB } from '@berth/model';
 import type {
+  CdromBus,
   DiskFormat,
   HugePageSize,
   InstanceId,
@@ -43,6 +44,7 @@ export interface MachineSpec {
   /** Whether it has a SCSI controller, on which volumes are plugged in also while it runs. */
   readonly scsi: boolean;
   readonly volumes: readonly MachineVolume[];
+  readonly cdroms: readonly MachineCdrom[];
   /** ISO image for cloud-init, read-only. */
   readonly seedPath: string | null;
   readonly nics: readonly MachineNic[];
@@ -151,8 +153,33 @@ export interface MachineVolume {
 /** What QEMU calls the controller; libvirt calls its first one so by itself. */
 export const SCSI_CONTROLLER = 'scsi0';
 
-/** Numbers that the controller has. */
-export const SCSI_TARGETS = 256;
+/** Numbers of the controller that are for volumes; those above are for CD-ROM drives. */
+export const SCSI_TARGETS = 252;
+
+/** A CD-ROM drive, which a machine has from its start on. Its place in the list is its number. */
+export interface MachineCdrom {
+  readonly bus: CdromBus;
+  /** Firmware looks at it before the root disk. */
+  readonly bootFirst: boolean;
+  /** File that lies in it, read as it is; null when it is empty. */
+  readonly medium: string | null;
+}
+
+/** What QEMU calls a drive; libvirt, {@link userAlias}. */
+export const cdromDevice = (drive: number): string => `cd${drive}`;
+
+/** The number of a drive on the SCSI controller. */
+export const cdromTarget = (drive: number): number => SCSI_TARGETS + drive;
+
+/** When firmware looks at each, from 1 on: at drives that come first, at the root disk, at the other drives. */
+export function bootOrder(cdroms: readonly Pick<MachineCdrom, 'bootFirst'>[]): {
+  readonly root: number;
+  readonly cdroms: readonly number[];
+} {
+  const root = cdroms.filter(({ bootFirst }) => bootFirst).length + 1;
+  let [early, late] = [1, root + 1];
+  return { root, cdroms: cdroms.map(({ bootFirst }) => (bootFirst ? early++ : late++)) };
+}
 
 /** What libvirt calls a device that we gave this name: such an alias is its user's. */
 export const userAlias = (device: string): string => `ua-${device}`;

@@ -101,6 +101,7 @@ export class MicrovmPreparation implements MachinePreparation {
       usbTablet: false,
       freePageReporting: false,
       volumes: [],
+      cdroms: [],
       seedPath: null,
       nics,
       nicPorts: 0,

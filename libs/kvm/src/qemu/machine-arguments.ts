@@ -2,6 +2,7 @@ import { HOST_PASSTHROUGH, hugePageMiB, type HugePageSize } from '@berth/model';
 import {
   AGENT_PORT,
   BALLOON_DEVICE,
+  bootOrder,
   MEMORY_BACKEND,
   PLUG_BLOCK_MIB,
   PLUG_DEVICE,
@@ -28,6 +29,7 @@ import {
 } from './machine-parts.js';
 import { option } from './options.js';
 import { nicArguments, nicPortArguments } from './nic-devices.js';
+import { cdromArguments } from './cdrom-devices.js';
 import { volumeArguments } from './volume-devices.js';
 
 /**
@@ -83,6 +85,7 @@ export function machineArguments(spec: MachineSpec, places: ProcessPlaces): stri
     ...(spec.scsi ? option('-device', 'virtio-scsi-pci', { id: SCSI_CONTROLLER }) : []),
     ...(spec.plug === null ? [] : plugDevice(spec.plug)),
     ...spec.volumes.flatMap(volumeArguments),
+    ...cdromArguments(spec.cdroms),
     ...(places.memoryDescriptor === null ? [] : ['-incoming', `fd:${places.memoryDescriptor}`]),
   ];
 }
@@ -163,7 +166,7 @@ function rootDisk(spec: MachineSpec): string[] {
     ...rootNodes(spec),
     ...option('-device', 'virtio-blk-pci', {
       drive: ROOT_NODE,
-      bootindex: 1,
+      bootindex: bootOrder(spec.cdroms).root,
       'write-cache': 'on',
       werror: 'stop',
       rerror: 'report',

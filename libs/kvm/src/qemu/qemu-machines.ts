@@ -50,6 +50,7 @@ import { Attention } from './attention.js';
 import { Balloons } from './balloons.js';
 import { machineArguments } from './machine-arguments.js';
 import { ROOT_NODE, SERIAL_CHARDEV } from './machine-parts.js';
+import { changeMedium, openTray } from './cdrom-devices.js';
 import { dropNetdev, plugNic, unplugNic } from './nic-devices.js';
 import { dropNodes, plug, throttle, unplug, volumeNode } from './volume-devices.js';
 import { endProcess, launchQemu, type QemuChild } from './process.js';
@@ -329,6 +330,19 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
 
   async nicUnplugged(machine: QemuMachine, nicId: NicId, ctx: StepContext): Promise<void> {
     await dropNetdev(await this.monitor(machine), nicId, callBounds(ctx));
+  }
+
+  async openTray(machine: QemuMachine, drive: number, force: boolean, ctx: StepContext): Promise<void> {
+    await openTray(await this.monitor(machine), drive, force, callBounds(ctx));
+  }
+
+  async changeMedium(
+    machine: QemuMachine,
+    drive: number,
+    medium: string | null,
+    ctx: StepContext,
+  ): Promise<void> {
+    await changeMedium(await this.monitor(machine), drive, medium, callBounds(ctx));
   }
 
   async resize(

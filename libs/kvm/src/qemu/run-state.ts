@@ -14,6 +14,7 @@ export const livePower: ReadonlySet<QmpEvent['event']> = new Set([
   'WATCHDOG',
   'BLOCK_IO_ERROR',
   'VSERPORT_CHANGE',
+  'DEVICE_TRAY_MOVED',
 ]);
 
 /** Why QEMU went, where somebody on the host told it to. */

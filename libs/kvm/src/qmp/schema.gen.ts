@@ -54,6 +54,10 @@ export interface QmpCommands {
     args: BlockdevSnapshotDeleteInternalSyncArguments;
     result: BlockdevSnapshotDeleteInternalSyncResult;
   };
+  'blockdev-open-tray': { args: BlockdevOpenTrayArguments | undefined; result: Record<string, never> };
+  'blockdev-remove-medium': { args: BlockdevRemoveMediumArguments; result: Record<string, never> };
+  'blockdev-close-tray': { args: BlockdevCloseTrayArguments | undefined; result: Record<string, never> };
+  'blockdev-change-medium': { args: BlockdevChangeMediumArguments; result: Record<string, never> };
   block_set_io_throttle: { args: BlockSetIoThrottleArguments; result: Record<string, never> };
   'object-add': { args: ObjectAddArguments; result: Record<string, never> };
   'object-del': { args: ObjectDelArguments; result: Record<string, never> };
@@ -124,6 +128,7 @@ export interface QmpEvents {
   BALLOON_CHANGE: BalloonChangeData;
   MEMORY_DEVICE_SIZE_CHANGE: MemoryDeviceSizeChangeData;
   VSERPORT_CHANGE: VserportChangeData;
+  DEVICE_TRAY_MOVED: DeviceTrayMovedData;
   NIC_RX_FILTER_CHANGED: NicRxFilterChangedData;
   MIGRATION: MigrationData;
   MIGRATION_PASS: MigrationPassData;
@@ -155,6 +160,7 @@ export const qmpEventNames = [
   'BALLOON_CHANGE',
   'MEMORY_DEVICE_SIZE_CHANGE',
   'VSERPORT_CHANGE',
+  'DEVICE_TRAY_MOVED',
   'NIC_RX_FILTER_CHANGED',
   'MIGRATION',
   'MIGRATION_PASS',
@@ -496,6 +502,26 @@ export interface BlockdevSnapshotDeleteInternalSyncResult {
   readonly 'vm-clock-sec': number;
   readonly 'vm-clock-nsec': number;
   readonly icount?: number;
+}
+export interface BlockdevOpenTrayArguments {
+  readonly device?: string;
+  readonly id?: string;
+  readonly force?: boolean;
+}
+export interface BlockdevRemoveMediumArguments {
+  readonly id: string;
+}
+export interface BlockdevCloseTrayArguments {
+  readonly device?: string;
+  readonly id?: string;
+}
+export interface BlockdevChangeMediumArguments {
+  readonly device?: string;
+  readonly id?: string;
+  readonly filename: string;
+  readonly format?: string;
+  readonly force?: boolean;
+  readonly 'read-only-mode'?: BlockdevChangeMediumArgumentsReadOnlyMode;
 }
 export interface BlockSetIoThrottleArguments {
   readonly device?: string;
@@ -862,6 +888,11 @@ export interface MemoryDeviceSizeChangeData {
 export interface VserportChangeData {
   readonly id: string;
   readonly open: boolean;
+}
+export interface DeviceTrayMovedData {
+  readonly device: string;
+  readonly id: string;
+  readonly 'tray-open': boolean;
 }
 export interface NicRxFilterChangedData {
   readonly name?: string;
@@ -1476,6 +1507,7 @@ export type TransactionArgumentsActions =
 export interface TransactionArgumentsProperties {
   readonly 'completion-mode'?: TransactionArgumentsPropertiesCompletionMode;
 }
+export type BlockdevChangeMediumArgumentsReadOnlyMode = 'retain' | 'read-only' | 'read-write';
 export interface ObjectAddArgumentsAuthzList {
   readonly policy?: ObjectAddArgumentsAuthzListPolicy;
   readonly rules?: readonly ObjectAddArgumentsAuthzListRules[];

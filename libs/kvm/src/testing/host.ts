@@ -13,7 +13,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { cgroupChildren, cgroupCreate, run } from '@berth/linux';
-import type { Digest, InstanceId, VolumeId } from '@berth/model';
+import type { Digest, InstanceId, IsoContent, VolumeId } from '@berth/model';
 import { type Runtime, type StepContext, type WorkloadKey, type WorkloadSpec } from '@berth/runtime';
 import { VolumePool } from '@berth/storage';
 import {
@@ -95,6 +95,36 @@ export class VmHost {
       accel: 'tcg',
       ...changes,
     };
+  }
+
+  /**
+   * An image for a drive that is here: what genisoimage makes of files.
+   * @param boot a boot sector, to which firmware gives the machine
+   */
+  async iso({
+    label,
+    files = {},
+    boot,
+  }: {
+    label: string;
+    files?: Readonly<Record<string, string>>;
+    boot?: Buffer;
+  }): Promise<IsoContent> {
+    const work = mkdtempSync(join(this.dir, 'iso-'));
+    const tree = join(work, 'tree');
+    mkdirSync(tree);
+    for (const [name, text] of Object.entries({ 'label.txt': `${label}\n`, ...files }))
+      writeFileSync(join(tree, name), text);
+    if (boot !== undefined) writeFileSync(join(tree, 'boot.img'), boot);
+    const made = join(work, 'made.iso');
+    const booting = boot === undefined ? [] : ['-b', 'boot.img', '-no-emul-boot', '-boot-load-size', '4'];
+    await run('genisoimage', ['-quiet', '-o', made, '-volid', label, '-rock', ...booting, tree]);
+    const content = readFileSync(made);
+    rmSync(work, { recursive: true });
+    const digest = `sha256:${createHash('sha256').update(content).digest('hex')}` as Digest;
+    if (!existsSync(this.blobPath(digest))) writeFileSync(this.blobPath(digest), content, { mode: 0o444 });
+    const sizeBytes = content.length;
+    return { kind: 'iso', digest, sizeBytes, bootable: boot !== undefined, blobs: [{ digest, sizeBytes }] };
   }
 
   /** Files that carry the instance on this host; volumes apart. */
@@ -265,6 +295,12 @@ function argumentText(pid: string): string {
   } catch {
     return '';
   }
+}
+
+/** Whether a file begins as an ISO 9660 image does. */
+export function isIso(path: string): boolean {
+  if (!/[0-9a-f]{64}$/.test(path)) return false;
+  return readFileSync(path).toString('latin1', 16 * 2048 + 1, 16 * 2048 + 6) === 'CD001';
 }
 
 /** Bounds of one step in tests. */

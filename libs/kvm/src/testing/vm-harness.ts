@@ -1,5 +1,14 @@
 import { randomInt, randomUUID } from 'node:crypto';
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Netlink, run } from '@berth/linux';
@@ -10,7 +19,7 @@ import type { ConformanceHarness, WorkloadKind } from '@berth/runtime/conformanc
 import { VolumePool } from '@berth/storage';
 import type { VmRuntimeOptions } from '../index.js';
 import { WRITTEN } from './boot-sector.js';
-import type { VmHost } from './host.js';
+import { isIso, type VmHost } from './host.js';
 
 /** A host that makes runtimes of one driver. */
 export interface DriverHost extends VmHost {
@@ -120,6 +129,8 @@ export function vmHarness(host: DriverHost, around: VmSurroundings): Conformance
     },
     exitsWith: () => [],
     macs: (key, pid) => macsOf(network, key, pid),
+    media: async () => [await host.iso({ label: 'FIRST' }), await host.iso({ label: 'SECOND' })] as const,
+    mediaOf: (_, pid) => Promise.resolve(mediaOf(pid)),
     volumes: () => host.volumes(),
     fullPool: () => {
       const volumes = new VolumePool({ dir: join(host.dir, 'volumes'), reserveMiB: 2 ** 30 });
@@ -140,6 +151,19 @@ export function vmHarness(host: DriverHost, around: VmSurroundings): Conformance
       };
     },
   };
+}
+
+/** Of the media that its QEMU has open: content whose file is an ISO, by its name. */
+function mediaOf(pid: number | null): string[] {
+  const open = readdirSync(`/proc/${pid}/fd`).map((fd) => {
+    try {
+      return readlinkSync(`/proc/${pid}/fd/${fd}`);
+    } catch {
+      return '';
+    }
+  });
+  const digests = open.flatMap((path) => (isIso(path) ? (/[0-9a-f]{64}$/.exec(path)?.[0] ?? []) : []));
+  return [...new Set(digests)].map((digest) => `sha256:${digest}`);
 }
 
 /** Of the taps that its QEMU has open, which the kernel tells of each descriptor (tun: `iff`). */

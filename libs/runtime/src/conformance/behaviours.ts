@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { cdroms } from './cdroms.js';
 import { changing } from './changing.js';
 import { displays } from './displays.js';
 import { ending } from './ending.js';
@@ -32,6 +33,7 @@ export const behaviours: readonly Behaviour[] = [
   ...changing,
   ...volumes,
   ...nics,
+  ...cdroms,
   ...snapshots,
   ...consoles,
   ...displays,
@@ -49,9 +51,10 @@ const ofFacet = {
   suspend: suspending,
   reset: resetting,
   watchdog: watching,
-  update: [...changing, ...volumes, ...nics],
+  update: [...changing, ...volumes, ...nics, ...cdroms],
   volumes,
   nics,
+  cdroms,
   snapshots,
   guest: guests,
   display: displays,
@@ -65,6 +68,7 @@ export const ofWholeMachines = [
   'suspend',
   'volumes',
   'nics',
+  'cdroms',
   'reset',
   'watchdog',
   'guest',
@@ -77,7 +81,7 @@ const lacking = (facet: Facet): Behaviour => ({
   run: async (h) => {
     const runtime = await h.runtime();
     // These have no member of their own.
-    if (facet !== 'watchdog' && facet !== 'volumes' && facet !== 'nics')
+    if (facet !== 'watchdog' && facet !== 'volumes' && facet !== 'nics' && facet !== 'cdroms')
       assert.equal(runtime[facet], undefined);
     assert.ok(!(await runtime.probe()).facets.includes(facet));
   },

@@ -102,6 +102,28 @@ export const changeMisbehaviours: Readonly<Record<string, Twist>> = {
       await rt.start(spec, ctx);
     },
   }),
+  'a medium is put into a drive, changed and taken out while the workload runs, twice is once, and a later life of the agent sees it':
+    (rt, host) => ({
+      update: async (spec, ctx) => {
+        const w = of(host, spec);
+        const before = w?.media;
+        const has = await updated(rt, spec, ctx);
+        // What is to be taken out stays.
+        if (w !== undefined && spec.cdroms?.every(({ image }) => image === null) === true)
+          w.media = before ?? [];
+        return has;
+      },
+    }),
+  'a drive comes with the next start, and what is suspended comes back with what was in its drives': (
+    rt,
+    host,
+  ) => ({
+    start: async (spec, ctx) => {
+      const w = of(host, spec);
+      if (w?.suspended === true) w.media = spec.cdroms?.map(({ image }) => image?.digest ?? null) ?? [];
+      await rt.start(spec, ctx);
+    },
+  }),
   'what does not run cannot be changed': (rt, host) => ({
     update: async (spec, ctx) => (runs(host, spec) ? updated(rt, spec, ctx) : nothingOf(spec)),
   }),

@@ -1,4 +1,4 @@
-import type { ExitInfo } from '@berth/model';
+import type { ExitInfo, IsoContent } from '@berth/model';
 import type { Observation, Runtime, WorkloadKey, WorkloadSpec } from '../runtime.js';
 
 /** Kinds of workload a harness can make. Each start adds one to a counter on the root disk and logs `boots=<n>`. */
@@ -35,6 +35,10 @@ export interface ConformanceHarness {
   debris(spec: WorkloadSpec): Promise<void>;
   /** MACs of the nics that a running workload has, as the host sees them. */
   macs(key: WorkloadKey, pid: number | null): Promise<readonly string[]>;
+  /** Two different images for CD-ROM drives that are on this host. */
+  media(): Promise<readonly [IsoContent, IsoContent]>;
+  /** Digests of the images in the drives of a running workload, as the host sees them. */
+  mediaOf(key: WorkloadKey, pid: number | null): Promise<readonly string[]>;
   /** Ids of volumes that exist. */
   volumes(): Promise<readonly string[]>;
   /** A runtime over the same host whose pool has no room for another volume. */
