@@ -1,5 +1,6 @@
+import { randomBytes } from 'node:crypto';
 import { rm, writeFile } from 'node:fs/promises';
-import type { InstanceId, VolumeId } from '@berth/model';
+import { ImageContent, type Digest, type InstanceId, type VolumeId } from '@berth/model';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { RuntimeError, SimulatedRuntime } from '@berth/runtime';
 import { startPostgres } from '../support/postgres.js';
@@ -55,6 +56,42 @@ describe('an instance over the link', () => {
     );
     expect(keys(host).filter((k) => k.startsWith(made.id))).toEqual([]);
     expect(host.machine.state.disks).toEqual({});
+  });
+
+  it('gets what its host lacks into a drive once that was fetched, and runs on meanwhile', async () => {
+    host.start(api.door.port, await api.joinToken());
+    const projectId = await api.project();
+    const system = { actor: 'system:test', traceId: 'test' };
+    const image = async (name: string, facts: object): Promise<Digest> => {
+      const bytes = randomBytes(4096);
+      const digest = api.blobs.add(bytes);
+      const blobs = [{ digest, sizeBytes: bytes.length }];
+      const content = ImageContent.parse({ digest, sizeBytes: bytes.length, blobs, ...facts });
+      await api.store.imageInsert(system, { projectId, name, content });
+      return digest;
+    };
+    await image('disk', { kind: 'disk', format: 'raw', virtualSizeMiB: 1 });
+    await api.create('vm', { isolation: 'vm', image: 'disk', cdroms: [{}] });
+    const vm = await api.untilState('vm', 'running');
+    if (vm === null) throw new Error('it is missing');
+    expect(vm.status.cdroms).toMatchObject([{ image: null, digest: null }]);
+    const digest = await image('installer', { kind: 'iso', bootable: true });
+    const cdroms = [{ bus: 'sata', bootFirst: false, force: false, image: 'installer' } as const];
+    const update = { projectId, name: 'vm', spec: { ...vm.spec, cdroms }, deadlineSeconds: 60 };
+    const { hosts, operation } = await api.store.instanceUpdate(system, update);
+    for (const id of hosts) api.door.wake(id);
+    const inside = await until(
+      () => api.get('vm'),
+      (now) => now?.status.cdroms[0]?.image === 'installer',
+      'it is in its drive',
+    );
+    expect(inside?.status).toMatchObject({ epoch: 1, run: 1, cdroms: [{ digest, trayOpen: false }] });
+    expect(host.blobs.held.has(digest)).toBe(true);
+    await until(
+      () => api.store.operationGet(projectId, operation.id),
+      (done) => done?.state === 'succeeded',
+      'the change is done',
+    );
   });
 
   it('gets the newest time of grace that is asked for, also while it is being stopped', async () => {
