@@ -39,7 +39,7 @@ const failure = (work: Promise<unknown>) =>
     () => null,
     (e: unknown) => e as BerthError,
   );
-const vm = { isolation: 'vm', image: 'debian', rootDisk: { sizeMiB: 64 }, nics: [] } as const;
+const vm = { isolation: 'vm', image: 'debian', rootDisk: { sizeMiB: 64 } } as const;
 const machine = (name: string, ...images: (string | undefined)[]) =>
   create(w, name, { ...vm, cdroms: images.map((image) => (image === undefined ? {} : { image })) });
 const drives = (name: string, ...images: string[]) =>
