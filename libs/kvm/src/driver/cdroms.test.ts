@@ -121,7 +121,10 @@ describe.each(['qemu', 'libvirt'] as const)('CD-ROM drives under %s', (name) => 
         if (seen.instanceId === spec.instanceId && seen.cdroms?.[0]?.trayOpen === true) return seen.cdroms;
       return undefined;
     })();
-    await shell('echo 1 >/proc/sys/dev/cdrom/autoeject; mount -o ro /dev/sr0 /srv && umount /srv; echo done', 'done');
+    await shell(
+      'echo 1 >/proc/sys/dev/cdrom/autoeject; mount -o ro /dev/sr0 /srv && umount /srv; echo done',
+      'done',
+    );
     expect(await opened).toEqual([{ digest: first.digest, trayOpen: true, locked: false }]);
     expect((await update(holding(scsi(first)))).cdroms).toMatchObject([{ trayOpen: true }]);
     expect((await update(holding(scsi(null)))).cdroms).toMatchObject([{ digest: null }]);
