@@ -243,6 +243,7 @@ test('what a machine is to be given is in the spec that the form makes', async (
   await page.goto(`${stage.base}/ui/p/alpha/create`);
   await page.getByLabel('Name', { exact: true }).fill('modern');
   await page.getByText('Virtual machine', { exact: true }).click();
+  await page.getByLabel('Virtual processors it can get').fill('2');
   await page.getByLabel('Memory it can grow to, MiB').fill('64');
   await page.getByLabel('Processor model').fill('Nehalem');
   await page.getByLabel('Firmware').selectOption('UEFI with secure boot');
@@ -256,7 +257,7 @@ test('what a machine is to be given is in the spec that the form makes', async (
   const spec = page.locator('pre', { hasText: 'isolation' }).first();
   await spec.waitFor();
   const text = (await spec.innerText()).replace(/[\s"',]+/g, ' ');
-  for (const part of ['maxMemoryMiB: 512', 'model: Nehalem', 'secureBoot: true', 'tpm: true'])
+  for (const part of ['maxMemoryMiB: 512', 'maxVcpus: 2', 'model: Nehalem', 'secureBoot: true', 'tpm: true'])
     expect(text.replace(/ :/g, ':')).toContain(part);
   const shop = await stage.api.call('get', '/v1/projects/alpha/instances/modern').expect(200);
   expect(shop.body).toMatchObject({
@@ -264,6 +265,7 @@ test('what a machine is to be given is in the spec that the form makes', async (
       cpu: { model: 'Nehalem' },
       firmware: { type: 'uefi', secureBoot: true },
       maxMemoryMiB: 512,
+      maxVcpus: 2,
       tpm: true,
     },
   });

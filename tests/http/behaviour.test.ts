@@ -177,8 +177,8 @@ describe('?dryRun', () => {
     });
   });
 
-  test('tells what of the memory of a machine that runs changes at once', async () => {
-    const sizes = { memoryMiB: 64, maxMemoryMiB: 256 };
+  test('tells what of the memory and the processors of a machine that runs changes at once', async () => {
+    const sizes = { memoryMiB: 64, maxMemoryMiB: 256, vcpus: 1, maxVcpus: 3 };
     const path = `${instances}/${await api.instance('alpha', { isolation: 'vm', image: 'disk', ...sizes })}`;
     await api.settle();
     const { spec: machine } = (await api.call('get', path).expect(200)).body as { spec: object };
@@ -188,6 +188,11 @@ describe('?dryRun', () => {
     };
     expect(await effects({ memoryMiB: 256 })).toEqual([['/spec/memoryMiB', 'now']]);
     expect(await effects({ memoryMiB: 63 })).toEqual([['/spec/memoryMiB', 'nextStart']]);
+    expect(await effects({ vcpus: 3 })).toEqual([['/spec/vcpus', 'now']]);
+    expect(await effects({ vcpus: 4, maxVcpus: 4 })).toEqual([
+      ['/spec/maxVcpus', 'nextStart'],
+      ['/spec/vcpus', 'nextStart'],
+    ]);
     expect(await effects({ memoryMiB: 300, maxMemoryMiB: 300 })).toEqual([
       ['/spec/maxMemoryMiB', 'nextStart'],
       ['/spec/memoryMiB', 'nextStart'],

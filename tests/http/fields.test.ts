@@ -105,6 +105,7 @@ const vm = {
     isolation: 'vm',
     image: 'disk',
     vcpus: 1,
+    maxVcpus: 2,
     maxMemoryMiB: 128,
     userData: '#cloud-config',
     cloudInit: { user: 'dev', sshKeys: [key] },
@@ -133,7 +134,7 @@ function baseFor(path: readonly (string | number)[]): unknown {
   if (path[1] === 'volumes') return withVolume;
   if (path[1] === 'nics') return withPorts;
   const onlyVm = [
-    ...['vcpus', 'maxMemoryMiB', 'userData', 'cloudInit', 'watchdog', 'firmware', 'tpm', 'cpu'],
+    ...['vcpus', 'maxVcpus', 'maxMemoryMiB', 'userData', 'cloudInit', 'watchdog', 'firmware', 'tpm', 'cpu'],
     ...['usbTablet', 'hugePages'],
   ];
   return onlyVm.includes(String(path[1])) ? vm : container;

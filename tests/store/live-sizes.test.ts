@@ -69,6 +69,22 @@ describe('room of what runs', () => {
     expect(await used()).toEqual({ cpuMillis: 2000, memoryMiB: 100 });
   });
 
+  test('of a machine follows its processors, up to the maximum of its epoch and not below what it began with', async () => {
+    const made = await runs({ ...vm, maxVcpus: 4 });
+    expect(await used()).toMatchObject({ cpuMillis: 2000 });
+    const range = { minVcpus: 2, maxVcpus: 4 };
+    await change({ vcpus: 4 });
+    expect((await listed()).sizes).toEqual({ vcpus: 4, cpuMillis: null, memoryMiB: 100, ...range });
+    expect(await used()).toMatchObject({ cpuMillis: 4000 });
+    await change({ vcpus: 1 });
+    expect((await listed()).sizes).toMatchObject({ vcpus: 4 });
+    await change({ vcpus: 2 });
+    expect(await used()).toMatchObject({ cpuMillis: 4000 });
+    // Its guest has let go of one.
+    await says(made, 4, { vcpus: 3, cpuMillis: null, memoryMiB: 100, ...range });
+    expect(await used()).toMatchObject({ cpuMillis: 3000 });
+  });
+
   test('of a machine follows its memory, up to the maximum of its epoch and not below what it began with', async () => {
     const made = await runs({ ...vm, maxMemoryMiB: 400 });
     expect(await used()).toMatchObject({ memoryMiB: 100 });

@@ -19,6 +19,7 @@ export const used = {
   'query-block': [],
   'query-blockstats': ['query-nodes'],
   'query-cpus-fast': [],
+  'query-hotpluggable-cpus': [],
   'qom-get': ['path', 'property'],
   'qom-set': ['path', 'property', 'value'],
   'query-memory-devices': [],
@@ -52,7 +53,6 @@ export const soon = [
   // hotplug
   'object-add',
   'object-del',
-  'query-hotpluggable-cpus',
   'query-pci',
   'closefd',
   // disks, their copies and snapshots

@@ -186,7 +186,8 @@ export class PlacementFacts {
     const cdroms = starting.workload.cdroms?.map(({ image }) => closed(image?.digest ?? null)) ?? [];
     this.broughtTo(starting, { volumes: disksOf(starting.workload), ...nics, cdroms, sizes, unsettled: [] });
     // Beyond what it boots with it has what its guest takes: that is looked at once it had time to.
-    if (sizes.memoryMiB > (sizes.minMemoryMiB ?? sizes.memoryMiB))
+    const { memoryMiB, minMemoryMiB = memoryMiB, vcpus, minVcpus = vcpus } = sizes;
+    if (memoryMiB > minMemoryMiB || vcpus > minVcpus)
       this.offerAt = this.ports.clock.now().getTime() + OFFER_AGAIN_MS;
   }
 

@@ -25,11 +25,16 @@ const kept = {
   driver: 'placement.driver',
 } as const satisfies Partial<Record<keyof Workload, KeptByRun | `${KeptByRun}.${string}`>>;
 
+const unbounded = {
+  maxVcpus: undefined,
+  minVcpus: undefined,
+  maxMemoryMiB: undefined,
+  minMemoryMiB: undefined,
+};
+
 /** What an epoch is to run with: its workload, with the sizes that it is to have. */
 export function booking({ workload, booked: room }: Assignment): Workload {
-  return room === undefined
-    ? workload
-    : { ...workload, maxMemoryMiB: undefined, minMemoryMiB: undefined, ...room };
+  return room === undefined ? workload : { ...workload, ...unbounded, ...room };
 }
 
 /** Fields of the spec that take effect at the next start. @param started what the run was started with, where that is known */

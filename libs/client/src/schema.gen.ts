@@ -1493,6 +1493,7 @@ export interface components {
         /** @enum {string} */
         isolation: 'vm' | 'microvm' | 'container';
         maxMemoryMiB?: number;
+        maxVcpus?: number;
         memoryMiB: number;
         /**
          * @default [
@@ -2092,6 +2093,7 @@ export interface components {
         /** @enum {string} */
         isolation: 'vm' | 'microvm' | 'container';
         maxMemoryMiB?: number;
+        maxVcpus?: number;
         memoryMiB: number;
         /**
          * @default [
@@ -2365,6 +2367,7 @@ export interface components {
         /** @enum {string} */
         isolation: 'vm' | 'microvm' | 'container';
         maxMemoryMiB?: number;
+        maxVcpus?: number;
         memoryMiB: number;
         /**
          * @default [
@@ -2562,6 +2565,7 @@ export interface components {
         /** @enum {string} */
         isolation: 'vm' | 'microvm' | 'container';
         maxMemoryMiB?: number;
+        maxVcpus?: number;
         memoryMiB: number;
         /**
          * @default [
@@ -2731,6 +2735,7 @@ export interface components {
         /** @enum {string} */
         isolation: 'vm' | 'microvm' | 'container';
         maxMemoryMiB?: number;
+        maxVcpus?: number;
         memoryMiB: number;
         /**
          * @default [

@@ -57,6 +57,10 @@ export const Workload = z.strictObject({
   isolation: Isolation,
   image: ImageContent,
   vcpus: z.int().min(1),
+  /** Absent where there come no more while it runs, and in what an API or a journal of before holds. */
+  maxVcpus: z.int().min(1).optional(),
+  /** As in `Sizes`; only in what is booked. */
+  minVcpus: z.int().min(1).optional(),
   cpuMillis: z.int().min(1).nullable(),
   memoryMiB: z.int().min(1),
   /** Absent where it does not grow while it runs, and in what an API or a journal of before holds. */

@@ -132,6 +132,11 @@ export const InstanceSpec = z
     image: Name,
     /** Virtual processors (vm, microvm). */
     vcpus: z.int().min(1).max(256).optional(),
+    /**
+     * Up to so many `vcpus` of a vm there can be while it runs, and down again to what it began with; absent: it keeps those. A change
+     * takes effect at the next start.
+     */
+    maxVcpus: z.int().min(1).max(256).optional(),
     /** CPU share and cap in thousandths of a processor; for VMs a cap on all vCPUs together. */
     cpuMillis: z.int().min(10).max(256_000).optional(),
     memoryMiB: z
@@ -247,6 +252,10 @@ export const InstanceSpec = z
         if (s.placement[field] !== 'any')
           refuse('placement', `${field} is only for isolation vm and microvm; leave it out`);
     }
+    if (s.maxVcpus !== undefined && s.isolation !== 'vm')
+      refuse('maxVcpus', 'only for isolation vm; leave it out');
+    if (s.maxVcpus !== undefined && s.maxVcpus < (s.vcpus ?? 1))
+      refuse('maxVcpus', `must be at least vcpus, ${s.vcpus ?? 1}`);
     if (s.maxMemoryMiB !== undefined && s.isolation !== 'vm')
       refuse('maxMemoryMiB', "only for isolation vm; leave it out: a container's memory grows without it");
     if (s.maxMemoryMiB !== undefined && s.maxMemoryMiB < s.memoryMiB)

@@ -115,6 +115,9 @@ describe('an instance spec', () => {
       InstanceSpec.safeParse(spec).error?.issues[0]?.code;
     expect(path({ ...base, colour: 'red' })).toBe('unrecognized_keys');
     expect(path({ ...base, vcpus: 2 })).toBe('vcpus');
+    expect(path({ ...base, maxVcpus: 2 })).toBe('maxVcpus');
+    expect(path({ ...base, isolation: 'vm', vcpus: 3, maxVcpus: 2 })).toBe('maxVcpus');
+    expect(path({ ...base, isolation: 'vm', vcpus: 2, maxVcpus: 2 })).toBeUndefined();
     expect(path({ ...base, maxMemoryMiB: 128 })).toBe('maxMemoryMiB');
     expect(path({ ...base, isolation: 'vm', maxMemoryMiB: 63 })).toBe('maxMemoryMiB');
     expect(path({ ...base, isolation: 'vm', maxMemoryMiB: 64 })).toBeUndefined();

@@ -5,6 +5,10 @@ import type { InstanceSpec, Isolation } from './instance.js';
 export const Sizes = z.strictObject({
   /** Virtual processors; 1 of a container, which has none. */
   vcpus: z.int().min(1),
+  /** Up to so many a VM gets while it runs. Absent where it keeps those it began with. */
+  maxVcpus: z.int().min(1).optional(),
+  /** Down to so many it gives them back: what each run of the epoch boots with. There with `maxVcpus`. */
+  minVcpus: z.int().min(1).optional(),
   /** CPU cap in thousandths of a processor, or null for none. */
   cpuMillis: z.int().min(1).nullable(),
   memoryMiB: z.int().min(1),
@@ -15,14 +19,18 @@ export const Sizes = z.strictObject({
 });
 export type Sizes = z.infer<typeof Sizes>;
 /** Sizes that a spec has fields for. */
-export const sizeFields = ['vcpus', 'cpuMillis', 'memoryMiB', 'maxMemoryMiB'] as const;
+export const sizeFields = ['vcpus', 'maxVcpus', 'cpuMillis', 'memoryMiB', 'maxMemoryMiB'] as const;
 export type SizeField = (typeof sizeFields)[number];
 
-type Sized = Pick<InstanceSpec, 'isolation' | 'vcpus' | 'cpuMillis' | 'memoryMiB' | 'maxMemoryMiB'>;
+type Sized = Pick<
+  InstanceSpec,
+  'isolation' | 'vcpus' | 'maxVcpus' | 'cpuMillis' | 'memoryMiB' | 'maxMemoryMiB'
+>;
 
 /** What an epoch has that is placed with this spec. */
-export const sizesOf = ({ vcpus, cpuMillis, memoryMiB, maxMemoryMiB }: Sized): Sizes => ({
-  vcpus: vcpus ?? 1,
+export const sizesOf = ({ vcpus = 1, maxVcpus, cpuMillis, memoryMiB, maxMemoryMiB }: Sized): Sizes => ({
+  vcpus,
+  ...(maxVcpus === undefined ? {} : { maxVcpus, minVcpus: vcpus }),
   cpuMillis: cpuMillis ?? null,
   memoryMiB,
   ...(maxMemoryMiB === undefined ? {} : { maxMemoryMiB, minMemoryMiB: memoryMiB }),
@@ -35,13 +43,22 @@ const isLiveMemory = (isolation: Isolation, has: Sizes, memoryMiB: number): bool
     memoryMiB >= (has.minMemoryMiB ?? has.memoryMiB) &&
     memoryMiB <= has.maxMemoryMiB);
 
+/** Whether an epoch that has `has` can get so many virtual processors while it runs. */
+const isLiveVcpus = (has: Sizes, vcpus: number): boolean =>
+  has.maxVcpus !== undefined && vcpus >= (has.minVcpus ?? has.vcpus) && vcpus <= has.maxVcpus;
+
 /**
- * What an epoch that has `has` is to have of a changed spec, without a restart: the cap, and memory within its bounds. The
- * rest stays as it was placed.
+ * What an epoch that has `has` is to have of a changed spec, without a restart: the cap, and memory and virtual processors
+ * within their bounds. The rest stays as it was placed.
  */
 export function sizesNow(has: Sizes, spec: Sized): Sizes {
-  const { cpuMillis, memoryMiB } = sizesOf(spec);
-  return { ...has, cpuMillis, ...(isLiveMemory(spec.isolation, has, memoryMiB) ? { memoryMiB } : {}) };
+  const { vcpus, cpuMillis, memoryMiB } = sizesOf(spec);
+  return {
+    ...has,
+    ...(isLiveVcpus(has, vcpus) ? { vcpus } : {}),
+    cpuMillis,
+    ...(isLiveMemory(spec.isolation, has, memoryMiB) ? { memoryMiB } : {}),
+  };
 }
 
 /** What sizes book on a host: vCPUs count whole unless capped; a container without a cap books 100 thousandths. */

@@ -120,6 +120,23 @@ it('changes the memory of a machine within what it began with and its maximum, w
   ]);
 });
 
+it('changes the processors of a machine within those it began with and its maximum', () => {
+  const has = { vcpus: 3, minVcpus: 2, maxVcpus: 4, cpuMillis: null, memoryMiB: 64 };
+  const effect = (vcpus: number, max = 4) =>
+    fieldChanges(
+      { spec: spec({ vcpus: 3, maxVcpus: 4, memoryMiB: 64 }), labels: {} },
+      { spec: spec({ vcpus, maxVcpus: max, memoryMiB: 64 }), labels: {} },
+      has,
+    ).map((c) => [c.path, c.effect]);
+  expect(effect(4)).toEqual([['/spec/vcpus', 'now']]);
+  expect(effect(2)).toEqual([['/spec/vcpus', 'now']]);
+  expect(effect(1)).toEqual([['/spec/vcpus', 'nextStart']]);
+  expect(effect(6, 8)).toEqual([
+    ['/spec/maxVcpus', 'nextStart'],
+    ['/spec/vcpus', 'nextStart'],
+  ]);
+});
+
 it('says now of exactly the sizes that an epoch is to have at once', () => {
   const some = fc.record({
     isolation: fc.constantFrom('vm' as const, 'container' as const),
@@ -127,15 +144,20 @@ it('says now of exactly the sizes that an epoch is to have at once', () => {
     memoryMiB: fc.integer({ min: 4, max: 64 }),
     vcpus: fc.integer({ min: 1, max: 4 }),
     moreMiB: fc.option(fc.integer({ min: 0, max: 64 }), { nil: undefined }),
+    moreVcpus: fc.option(fc.integer({ min: 0, max: 4 }), { nil: undefined }),
   });
   fc.assert(
     fc.property(some, some, ({ isolation, ...was }, { isolation: _, ...wanted }) => {
-      const of = ({ vcpus, moreMiB, ...rest }: typeof was) =>
+      const of = ({ vcpus, moreMiB, moreVcpus, ...rest }: typeof was) =>
         spec({
           isolation,
           ...rest,
           ...(isolation === 'vm'
-            ? { vcpus, maxMemoryMiB: moreMiB === undefined ? undefined : rest.memoryMiB + moreMiB }
+            ? {
+                vcpus,
+                maxVcpus: moreVcpus === undefined ? undefined : vcpus + moreVcpus,
+                maxMemoryMiB: moreMiB === undefined ? undefined : rest.memoryMiB + moreMiB,
+              }
             : {}),
         });
       const [before, after] = [of(was), of(wanted)];

@@ -78,6 +78,9 @@ export interface WorkloadSpec extends WorkloadKey {
   readonly isolation: Isolation;
   readonly image: ImageContent;
   readonly vcpus: number;
+  /** Of a VM: it can have up to so many while it runs, and boots with the lesser of them; absent where it keeps those it has. */
+  readonly maxVcpus?: number | undefined;
+  readonly minVcpus?: number | undefined;
   /** CPU cap in thousandths of a processor, or null for no cap. */
   readonly cpuMillis: number | null;
   readonly memoryMiB: number;
@@ -169,13 +172,18 @@ export interface Unsettled {
 }
 
 /** The sizes that a spec asks for. */
-export const sizesIn = ({ vcpus, cpuMillis, memoryMiB, maxMemoryMiB, minMemoryMiB }: Sizes): Sizes => ({
-  vcpus,
-  cpuMillis,
-  memoryMiB,
-  ...(maxMemoryMiB === undefined ? {} : { maxMemoryMiB }),
-  ...(minMemoryMiB === undefined ? {} : { minMemoryMiB }),
-});
+export const sizesIn = (has: Sizes): Sizes => {
+  const { vcpus, maxVcpus, minVcpus, cpuMillis, memoryMiB, maxMemoryMiB, minMemoryMiB } = has;
+  return {
+    vcpus,
+    ...(maxVcpus === undefined ? {} : { maxVcpus }),
+    ...(minVcpus === undefined ? {} : { minVcpus }),
+    cpuMillis,
+    memoryMiB,
+    ...(maxMemoryMiB === undefined ? {} : { maxMemoryMiB }),
+    ...(minMemoryMiB === undefined ? {} : { minMemoryMiB }),
+  };
+};
 
 /** What a runtime finds of one epoch on the host. */
 export interface Held extends WorkloadKey {

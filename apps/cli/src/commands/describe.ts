@@ -35,7 +35,9 @@ export function instanceText(i: Instance, now: number): string {
   const { spec, status } = i;
   const since = status.observedAt === null ? '' : `, seen ${age(status.observedAt, now)} ago`;
   const cpu = [
-    spec.vcpus === undefined ? null : `${spec.vcpus} vCPUs`,
+    spec.vcpus === undefined
+      ? null
+      : `${spec.vcpus} vCPUs${spec.maxVcpus === undefined ? '' : ` of at most ${spec.maxVcpus}`}`,
     spec.cpuMillis === undefined ? null : `${spec.cpuMillis} thousandths of a cpu`,
   ].filter((part) => part !== null);
   const size = [

@@ -145,6 +145,10 @@ function Form({
               : number('cpuMillis', 'Processor, thousandths', '/spec/cpuMillis', {
                   placeholder: '100: a tenth of one',
                 })}
+            {draft.isolation === 'vm' &&
+              number('maxVcpus', 'Virtual processors it can get', '/spec/maxVcpus', {
+                placeholder: 'as it starts',
+              })}
             {number('memoryMiB', 'Memory, MiB', '/spec/memoryMiB')}
             {draft.isolation === 'vm' &&
               number('maxMemoryMiB', 'Memory it can grow to, MiB', '/spec/maxMemoryMiB', {

@@ -8,6 +8,8 @@ export interface Draft {
   readonly isolation: 'container' | 'microvm' | 'vm';
   readonly image: string;
   readonly vcpus: string;
+  /** Of a VM; empty: it keeps those it starts with. */
+  readonly maxVcpus: string;
   readonly firmware: 'bios' | 'uefi' | 'secureBoot';
   readonly tpm: boolean;
   /** Of a VM; empty: its host's choice. */
@@ -35,6 +37,7 @@ export const firstDraft: Draft = {
   isolation: 'container',
   image: '',
   vcpus: '1',
+  maxVcpus: '',
   firmware: 'bios',
   tpm: false,
   cpuModel: '',
@@ -69,6 +72,7 @@ export function specOf(draft: Draft): SpecInput {
     isolation: draft.isolation,
     image: draft.image,
     ...(container ? {} : { vcpus: numberOf(draft.vcpus) }),
+    ...(!oci && draft.maxVcpus !== '' && { maxVcpus: numberOf(draft.maxVcpus) }),
     ...(container && draft.cpuMillis !== '' && { cpuMillis: numberOf(draft.cpuMillis) }),
     memoryMiB: numberOf(draft.memoryMiB),
     ...(!oci && draft.maxMemoryMiB !== '' && { maxMemoryMiB: numberOf(draft.maxMemoryMiB) }),

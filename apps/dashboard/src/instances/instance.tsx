@@ -221,7 +221,7 @@ function Overview({ instance }: { instance: Instance }) {
                 </span>
               </span>,
             ],
-            ['Size', `${cpus(cpuMillisOf(spec))}, ${memoryOf(spec)}, ${mib(spec.rootDisk.sizeMiB)} disk`],
+            ['Size', `${processorsOf(spec)}, ${memoryOf(spec)}, ${mib(spec.rootDisk.sizeMiB)} disk`],
             ['Wanted', spec.desired],
             [
               'When it ends',
@@ -251,6 +251,8 @@ function Overview({ instance }: { instance: Instance }) {
   );
 }
 
+const processorsOf = (spec: Instance['spec']): string =>
+  `${cpus(cpuMillisOf(spec))}${spec.maxVcpus === undefined ? '' : ` (at most ${spec.maxVcpus})`}`;
 /** Hosts are for those who may see the cluster; others see their name. */
 const memoryOf = ({ memoryMiB, maxMemoryMiB }: Instance['spec']): string =>
   `${mib(memoryMiB)} memory${maxMemoryMiB === undefined ? '' : ` (at most ${mib(maxMemoryMiB)})`}`;

@@ -34,6 +34,7 @@ async function machine(): Promise<string[]> {
     accel: 'kvm',
     machineType: 'q35',
     vcpus: 1,
+    vcpuPlug: null,
     cpuMillis: null,
     memoryMiB: 32,
     plug: null,

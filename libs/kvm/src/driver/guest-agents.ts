@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import {
   agentConnectedType,
   type Condition,
@@ -43,6 +44,9 @@ interface Guest {
 const FIRST_WAIT_MS = 1_000;
 const LONGEST_WAIT_MS = 60_000;
 const SHUTDOWN_MS = 2_000;
+/** So long a guest has to see the processors that it was given, and the time between two looks. */
+const ONLINE_MS = 5_000;
+const SEES_MS = 100;
 /** A guest writes all that it has not written yet before it freezes. */
 const FREEZE_MS = 20_000;
 /** Questions to one agent that wait for each other; it takes one at a time. */
@@ -148,6 +152,22 @@ export class GuestAgents implements GuestFacet {
 
   thaw(key: WorkloadKey, signal: AbortSignal): Promise<number> {
     return this.freezes.thaw(key, signal);
+  }
+
+  /**
+   * Has a guest use the processors that it was just given, so many in all: many use them only when they are told. Without an agent,
+   * or where some are not seen in a few seconds, that is up to the guest.
+   */
+  async processorsCame(key: WorkloadKey, vcpus: number, signal: AbortSignal): Promise<void> {
+    if (this.conditions(key).length === 0) return;
+    const end = performance.now() + ONLINE_MS;
+    try {
+      const agent = await this.#agent(key);
+      while ((await agent.bringOnline({ signal, timeoutMs: ONLINE_MS })) < vcpus && performance.now() < end)
+        await wait(SEES_MS, undefined, { signal });
+    } catch {
+      // It has them: whether it uses them is its own matter.
+    }
   }
 
   /** A way to ask the guest to end: at first by its agent, if that answers, and by the power button whenever it does not. */

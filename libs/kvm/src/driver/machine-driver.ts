@@ -175,6 +175,11 @@ export interface MachineDriver<M extends Machine = Machine> {
   throttle(machine: M, volume: PluggedVolume, limits: VolumeLimits, ctx: StepContext): Promise<void>;
   /** Caps the processor time of a machine that runs, vCPUs and emulator together; null lifts the cap. */
   cap(machine: M, cpuMillis: number | null, ctx: StepContext): Promise<void>;
+  /**
+   * Gives a machine that runs so many virtual processors, of the places that it has (`VcpuPlug`). Those that are too many its guest
+   * is asked to let go of, and goes on with until it does.
+   */
+  plugVcpus(machine: M, vcpus: number, ctx: StepContext): Promise<void>;
   /** Asks the guest of a machine that runs to use so much of the memory that it can be given (`MemoryPlug`). */
   plugMemory(machine: M, requestedMiB: number, ctx: StepContext): Promise<void>;
   /** Ends it without asking the guest. One that is off already is no error. */

@@ -9,13 +9,14 @@ import { firmwareOf } from './firmware.js';
 import { hugePagesOf } from './huge-pages.js';
 import { plugOf } from './memory-plug.js';
 import type { NicSeen } from './ports.js';
+import { vcpuPlugOf, vcpusSeen } from './vcpu-plug.js';
 import { MachineShape } from './workload-record.js';
 
 const MIB = 2 ** 20;
 
 /**
  * What a QEMU that is to take over this one's memory must have in common with it (QEMU QMP reference: `query-kvm`,
- * `query-cpus-fast`, `query-memory-size-summary`, and type and flash of `/machine`). @param taps those of its epoch on this host @throws RuntimeError hostFault
+ * `query-hotpluggable-cpus`, `query-memory-size-summary`, and type and flash of `/machine`). @param taps those of its epoch on this host @throws RuntimeError hostFault
  */
 export async function machineShape(
   qmp: QmpExecutor,
@@ -23,7 +24,7 @@ export async function machineShape(
   bounds: ExecuteOptions,
 ): Promise<MachineShape> {
   const kvm = await qmp.execute('query-kvm', undefined, bounds);
-  const cpus = await qmp.execute('query-cpus-fast', undefined, bounds);
+  const processors = await vcpusSeen(qmp, bounds);
   const memory = await qmp.execute('query-memory-size-summary', undefined, bounds);
   const type = await qmp.execute('qom-get', { path: '/machine', property: 'type' }, bounds);
   const disks = await attachedDisks(qmp, bounds);
@@ -31,7 +32,8 @@ export async function machineShape(
   const shape = MachineShape.safeParse({
     accel: kvm.enabled ? 'kvm' : 'tcg',
     machineType: String(type).replace(/-machine$/, ''),
-    vcpus: cpus.length,
+    vcpus: processors.boot,
+    vcpuPlug: vcpuPlugOf(processors),
     memoryMiB: memory['base-memory'] / MIB,
     plug: await plugOf(qmp, bounds),
     display: await hasDisplay(qmp, bounds),

@@ -126,6 +126,8 @@ export class Preparation implements MachinePreparation {
     const firmware = await machineFirmware(kind, spec.rootVolume.id, this.options.volumes);
     await faultPoint('vm.volumes.ready', spec.instanceId);
     const bootMiB = spec.minMemoryMiB ?? spec.memoryMiB;
+    const bootVcpus = spec.minVcpus ?? spec.vcpus;
+    const mostOf = spec.maxVcpus ?? bootVcpus;
     const hugePages = hadPages === undefined ? (spec.hugePages ?? null) : hadPages;
     if (hugePages !== null) await needHugePages(hugePages, shape.memoryMiB ?? bootMiB);
     return {
@@ -137,7 +139,8 @@ export class Preparation implements MachinePreparation {
       display: display ? vncSocket(this.options.runDir, spec) : null,
       cpuMillis: spec.cpuMillis,
       machineType: hadType ?? (await machineTypeOf(spec.rootVolume.id, this.options.volumes)),
-      vcpus: spec.vcpus,
+      vcpus: bootVcpus,
+      vcpuPlug: mostOf > bootVcpus ? { most: mostOf, plugged: 0 } : null,
       memoryMiB: bootMiB,
       plug: memoryPlug(bootMiB, spec.memoryMiB, spec.maxMemoryMiB ?? bootMiB),
       watchdog: spec.watchdog ?? null,

@@ -149,11 +149,12 @@ export class SnapshotMemories<M extends Machine> {
 
 /** What a user can know of it. */
 export function machineOf(memory: SnapshotMemory): SnapshotMachine {
-  const { driver, accel, vcpus, memoryMiB, plug, cpuModel, firmware, tpm, hugePages, watchdog } = memory;
+  const { driver, accel, vcpus, vcpuPlug, memoryMiB, plug } = memory;
+  const { cpuModel, firmware, tpm, hugePages, watchdog } = memory;
   return {
     driver,
     accel,
-    vcpus,
+    vcpus: vcpus + (vcpuPlug?.plugged ?? 0),
     bootMiB: memoryMiB,
     plugMiB: plug?.sizeMiB ?? 0,
     requestedMiB: plug?.requestedMiB ?? 0,

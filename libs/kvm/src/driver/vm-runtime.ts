@@ -121,7 +121,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
     this.#logs = new SerialLogs(options.logDir);
     this.#preparation = prepares(this.#records, this.#logs);
     this.#volumes = new LiveVolumes(driver, this.#preparation.disks);
-    this.#sizes = new LiveSizes(driver);
+    this.#sizes = new LiveSizes(driver, (...came) => this.guest.processorsCame(...came));
     this.#nics = new LiveNics(driver, options.network);
     this.#cdroms = new LiveCdroms(driver, options);
     this.#lines = new SerialLines(async (key) => driver.serial(await this.running(key)));

@@ -37,7 +37,13 @@ export const MachineShape = z.strictObject({
   accel: z.enum(['kvm', 'tcg']),
   /** With its version, as its QEMU calls it: `pc-q35-7.2`. */
   machineType: z.string().regex(/^[a-z0-9][a-z0-9.-]{0,63}$/),
+  /** What its guest booted with. */
   vcpus: z.int().min(1),
+  /** What was suspended before there were places for more has none. */
+  vcpuPlug: z
+    .strictObject({ most: z.int().min(1), plugged: z.int().min(0) })
+    .nullable()
+    .default(null),
   /** What its guest booted with. */
   memoryMiB: z.int().min(1),
   /** What was suspended before machines could grow cannot. */

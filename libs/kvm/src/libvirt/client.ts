@@ -224,6 +224,11 @@ export class LibvirtClient extends EventEmitter<ClientEvents> {
     await this.#callLong(Remote.updateDevice, domainArgs(domain).string(document).uint(AFFECT_LIVE), options);
   }
 
+  /** Gives a domain that runs so many virtual processors; of those that are too many each is waited for some seconds. */
+  async setVcpus(domain: DomainRef, vcpus: number, options?: CallOptions): Promise<void> {
+    await this.#callLong(Remote.setVcpus, domainArgs(domain).uint(vcpus).uint(AFFECT_LIVE), options);
+  }
+
   /** Begins to unplug a device, and waits a few seconds for it. */
   async detachDevice(domain: DomainRef, document: string, options?: CallOptions): Promise<void> {
     await this.#callLong(Remote.detachDevice, domainArgs(domain).string(document).uint(AFFECT_LIVE), options);

@@ -22,6 +22,11 @@ export class LibvirtError extends Error {
     return this.code === ErrorCode.noDomain;
   }
 
+  /** Something that was begun was not over in the time that the daemon gives it; it may still come. */
+  get isTimeout(): boolean {
+    return this.code === ErrorCode.operationTimeout;
+  }
+
   /** The domain is in a state in which the call makes no sense, for example not running. */
   get isInvalidOperation(): boolean {
     return this.code === ErrorCode.operationInvalid;

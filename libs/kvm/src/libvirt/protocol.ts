@@ -55,6 +55,7 @@ export const Remote = {
   updateDevice: 174,
   snapshotCreate: 185,
   create: 196,
+  setVcpus: 199,
   getState: 212,
   setScheduler: 219,
   undefine: 231,

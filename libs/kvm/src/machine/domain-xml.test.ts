@@ -17,6 +17,7 @@ const spec: MachineSpec = {
   accel: 'tcg',
   machineType: 'q35',
   vcpus: 2,
+  vcpuPlug: null,
   cpuMillis: 1500,
   memoryMiB: 64,
   plug: null,
@@ -147,6 +148,19 @@ describe('the domain document', () => {
     expect(again).toContain('<size unit="MiB">256</size>');
     expect(again).toContain('<requested unit="MiB">8</requested>');
     expect(plugDocument(domainXml(spec), 8)).toBeNull();
+  });
+
+  it('has places for more processors only when told, in one socket', () => {
+    expect(domainXml(spec)).not.toMatch(/current=|topology/);
+    const text = domainXml({
+      ...spec,
+      vcpus: 2,
+      vcpuPlug: { most: 5, plugged: 1 },
+      plug: { sizeMiB: 256, requestedMiB: 0 },
+    });
+    expect(text).toContain('<vcpu placement="static" current="3">5</vcpu>');
+    expect(text).toContain('<topology sockets="1" dies="1" cores="5" threads="1"/>');
+    expect(text).toContain('<cell id="0" cpus="0-4" memory="64" unit="MiB"/>');
   });
 
   it('carries instance, epoch and host, and a foreign document carries nothing', () => {

@@ -2,6 +2,7 @@ import { HOST_PASSTHROUGH, hugePageMiB, type HugePageSize, type WatchdogAction }
 import {
   AGENT_PORT,
   bootOrder,
+  mostVcpus,
   nicDevice,
   PLUG_BLOCK_MIB,
   SCREEN_MIB,
@@ -42,7 +43,7 @@ export function domainXml(spec: MachineSpec): string {
       xml('metadata', {}, metadataElement(spec)),
       memory(spec),
       spec.hugePages === null ? null : hugePages(spec.hugePages),
-      xml('vcpu', { placement: 'static' }, String(spec.vcpus)),
+      vcpus(spec),
       cpuTune(spec.cpuMillis),
       xml(
         'os',
@@ -75,6 +76,18 @@ function secureBoot(spec: MachineFirmware | null): XmlElement | null {
   return spec?.secureBoot === true ? xml('smm', { state: 'on' }) : null;
 }
 
+/** All that there may be, and how many of them there are. */
+function vcpus({ vcpus: boot, vcpuPlug: plug }: MachineSpec): XmlElement {
+  if (plug === null) return xml('vcpu', { placement: 'static' }, String(boot));
+  return xml('vcpu', { placement: 'static', current: boot + plug.plugged }, String(plug.most));
+}
+
+/** Stated where it can have more: the places are the same under both drivers then. */
+function topology(spec: MachineSpec): XmlElement | null {
+  if (spec.vcpuPlug === null) return null;
+  return xml('topology', { sockets: 1, dies: 1, cores: mostVcpus(spec), threads: 1 });
+}
+
 function cpuTune(cpuMillis: number | null): XmlElement | null {
   if (cpuMillis === null) return null;
   return xml(
@@ -90,12 +103,19 @@ function cpu(spec: MachineSpec): XmlElement {
   const { accel, cpuModel } = spec;
   const model = cpuModel ?? (accel === 'kvm' ? HOST_PASSTHROUGH : 'qemu64');
   if (model === HOST_PASSTHROUGH)
-    return xml('cpu', { mode: 'host-passthrough', check: 'none', migratable: 'on' }, numa(spec));
-  if (model === 'max') return xml('cpu', { mode: 'maximum', check: 'none', migratable: 'on' }, numa(spec));
+    return xml(
+      'cpu',
+      { mode: 'host-passthrough', check: 'none', migratable: 'on' },
+      topology(spec),
+      numa(spec),
+    );
+  if (model === 'max')
+    return xml('cpu', { mode: 'maximum', check: 'none', migratable: 'on' }, topology(spec), numa(spec));
   return xml(
     'cpu',
     { mode: 'custom', match: 'exact', check: 'none' },
     xml('model', { fallback: 'forbid' }, model),
+    topology(spec),
     numa(spec),
   );
 }
@@ -121,9 +141,11 @@ function hugePages(size: HugePageSize): XmlElement {
 }
 
 /** libvirt plugs memory only where it is said which node has what it boots with. */
-function numa({ vcpus, memoryMiB, plug }: MachineSpec): XmlElement | null {
+function numa(spec: MachineSpec): XmlElement | null {
+  const { memoryMiB, plug } = spec;
   if (plug === null) return null;
-  const cpus = vcpus === 1 ? '0' : `0-${vcpus - 1}`;
+  const last = mostVcpus(spec) - 1;
+  const cpus = last === 0 ? '0' : `0-${last}`;
   return xml('numa', {}, xml('cell', { id: 0, cpus, memory: memoryMiB, unit: 'MiB' }));
 }
 

@@ -27,7 +27,10 @@ export interface MachineSpec {
   readonly machineType: string;
   /** What processor the guest sees: `host-passthrough`, `max` or a name of QEMU's; null for what suits the acceleration. */
   readonly cpuModel: string | null;
+  /** What its guest boots with. */
   readonly vcpus: number;
+  /** Virtual processors that it can be given beside while it runs; null for a machine that keeps those it boots with. */
+  readonly vcpuPlug: VcpuPlug | null;
   /** Cap of all vCPUs and the emulator together, in thousandths of a processor; null for none. */
   readonly cpuMillis: number | null;
   /** What its guest boots with. */
@@ -125,6 +128,21 @@ export function memoryPlug(bootMiB: number, nowMiB: number, maxMiB: number): Mem
 /** What a guest is asked to use beside what it booted with, for it to have so much: not more, and less than a block less. */
 export const plugRequest = (bootMiB: number, nowMiB: number): number =>
   Math.max(0, Math.floor((nowMiB - bootMiB) / PLUG_BLOCK_MIB) * PLUG_BLOCK_MIB);
+
+/** Places for virtual processors beyond those that a machine boots with. They are taken from the lowest on and left from the highest. */
+export interface VcpuPlug {
+  /** With those that it boots with. */
+  readonly most: number;
+  /** How many are plugged in beside them: none of a machine that boots. */
+  readonly plugged: number;
+}
+
+/** The virtual processors that a machine may ever have. */
+export const mostVcpus = ({ vcpus, vcpuPlug }: Pick<MachineSpec, 'vcpus' | 'vcpuPlug'>): number =>
+  vcpuPlug?.most ?? vcpus;
+
+/** What QEMU and libvirt call a virtual processor that was plugged in, by its place. */
+export const vcpuDevice = (place: number): string => `vcpu${place}`;
 
 /** What QEMU calls the device. libvirt chooses another name. */
 export const PLUG_DEVICE = 'plug';

@@ -89,6 +89,7 @@ export class MicrovmPreparation implements MachinePreparation {
       accel,
       machineType: MACHINE_TYPE,
       vcpus: spec.vcpus,
+      vcpuPlug: null,
       cpuMillis: spec.cpuMillis,
       memoryMiB: spec.memoryMiB,
       plug: null,

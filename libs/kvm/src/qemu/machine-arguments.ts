@@ -11,6 +11,7 @@ import {
   TPM_DEVICE,
   USB_CONTROLLER,
   USB_SLOT,
+  vcpuDevice,
   watchdogHalts,
   type MachineFirmware,
   type MachineSpec,
@@ -57,7 +58,7 @@ export function machineArguments(spec: MachineSpec, places: ProcessPlaces): stri
       ...flashProperties(spec.firmware),
     }),
     ...option('-cpu', cpu(spec)),
-    ...option('-smp', null, { cpus: spec.vcpus }),
+    ...processors(spec),
     ...memory(spec),
     ...['-uuid', spec.uuid],
     ...option('-rtc', null, { base: 'utc' }),
@@ -94,6 +95,23 @@ export function machineArguments(spec: MachineSpec, places: ProcessPlaces): stri
 function cpu({ cpuModel, accel }: MachineSpec): string {
   if (cpuModel === HOST_PASSTHROUGH) return 'host';
   return cpuModel ?? (accel === 'kvm' ? 'host' : 'qemu64');
+}
+
+/** QEMU's type of one processor of a machine. */
+const vcpuType = (spec: MachineSpec): string => `${cpu(spec)}-x86_64-cpu`;
+
+/** Those that were plugged in are stated one by one, as their guest knows them. */
+function processors(spec: MachineSpec): string[] {
+  const { vcpus, vcpuPlug: plug } = spec;
+  if (plug === null) return option('-smp', null, { cpus: vcpus });
+  return [
+    ...option('-smp', null, { cpus: vcpus, maxcpus: plug.most, sockets: 1, cores: plug.most, threads: 1 }),
+    ...Array.from({ length: plug.plugged }, (_, i) => vcpus + i).flatMap((place) =>
+      option('-device', vcpuType(spec), {
+        ...{ id: vcpuDevice(place), 'socket-id': 0, 'core-id': place, 'thread-id': 0 },
+      }),
+    ),
+  ];
 }
 
 /** What stands behind the memory that can be plugged. */

@@ -29,6 +29,7 @@ const spec: MachineSpec = {
   accel: 'tcg',
   machineType: 'q35',
   vcpus: 2,
+  vcpuPlug: null,
   cpuMillis: 1500,
   memoryMiB: 64,
   plug: null,
@@ -143,6 +144,19 @@ describe("a machine's arguments", () => {
     expect(text).toMatch(
       /-device virtio-mem-pci,id=plug,memdev=plug-memory,requested-size=32M,block-size=2M(?!.*-pci)/,
     );
+  });
+
+  it('have places for more processors only when told, and those that were plugged in one by one', () => {
+    expect(machineArguments(spec, places).join(' ')).not.toMatch(/maxcpus|x86_64-cpu/);
+    const machine = { ...spec, vcpus: 2, vcpuPlug: { most: 5, plugged: 2 } };
+    const text = machineArguments(machine, places).join(' ');
+    expect(text).toContain(
+      '-smp cpus=2,maxcpus=5,sockets=1,cores=5,threads=1 ' +
+        '-device qemu64-x86_64-cpu,id=vcpu2,socket-id=0,core-id=2,thread-id=0 ' +
+        '-device qemu64-x86_64-cpu,id=vcpu3,socket-id=0,core-id=3,thread-id=0 ',
+    );
+    const host = machineArguments({ ...machine, accel: 'kvm' }, places).join(' ');
+    expect(host).toContain('-device host-x86_64-cpu,id=vcpu2,');
   });
 
   it('have each nic in a port, beyond what QEMU gives away, and as before in none where there are none', () => {

@@ -37,6 +37,7 @@ import type { Account } from '../driver/qemu-account.js';
 import { serialInput, type SerialPort, serialSwap } from '../driver/serial-input.js';
 import { callBounds, guard } from '../driver/step-bounds.js';
 import {
+  mostVcpus,
   PLUG_DEVICE,
   type MachineNic,
   type MachineSpec,
@@ -52,6 +53,7 @@ import { machineArguments } from './machine-arguments.js';
 import { ROOT_NODE, SERIAL_CHARDEV } from './machine-parts.js';
 import { changeMedium, openTray } from './cdrom-devices.js';
 import { dropNetdev, plugNic, unplugNic } from './nic-devices.js';
+import { plugVcpus } from './vcpu-devices.js';
 import { dropNodes, plug, throttle, unplug, volumeNode } from './volume-devices.js';
 import { endProcess, launchQemu, type QemuChild } from './process.js';
 import { QmpSessions } from './qmp-sessions.js';
@@ -235,7 +237,7 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
       await at('recorded');
       await cgroupCreate(this.#cgroup(spec), {
         cpuMillis: spec.cpuMillis,
-        pids: spec.vcpus + MAX_OTHER_THREADS,
+        pids: mostVcpus(spec) + MAX_OTHER_THREADS,
       });
       if (spec.tpm !== null) await startTpm(spec.tpm, account, this.#cgroup(spec));
       await at('cgroup.made');
@@ -367,6 +369,10 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
 
   async cap(machine: QemuMachine, cpuMillis: number | null): Promise<void> {
     await cgroupLimit(this.#cgroup(machine), { cpuMillis });
+  }
+
+  async plugVcpus(machine: QemuMachine, vcpus: number, ctx: StepContext): Promise<void> {
+    await plugVcpus(await this.monitor(machine), vcpus, callBounds(ctx));
   }
 
   async plugMemory(machine: QemuMachine, requestedMiB: number, ctx: StepContext): Promise<void> {

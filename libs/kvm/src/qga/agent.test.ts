@@ -105,6 +105,22 @@ it.each([
   expect(await (await agentOf({ 'guest-exec-status': status })).execStatus(1)).toMatchObject({ code });
 });
 
+it('brings the processors online that are not, and asks for nothing where all are', async () => {
+  let asked: unknown = null;
+  const vcpu = (id: number, online: boolean) => ({ 'logical-id': id, online, 'can-offline': id > 0 });
+  const table = (...vcpus: object[]) => ({
+    'guest-get-vcpus': vcpus,
+    'guest-set-vcpus': (args: unknown) => {
+      asked = args;
+      return 1;
+    },
+  });
+  expect(await (await agentOf(table(vcpu(0, true), vcpu(1, true)))).bringOnline()).toBe(2);
+  expect(asked).toBeNull();
+  expect(await (await agentOf(table(vcpu(0, true), vcpu(1, false), vcpu(2, true)))).bringOnline()).toBe(3);
+  expect(asked).toEqual({ vcpus: [{ 'logical-id': 1, online: true }] });
+});
+
 it('takes the silence after a shutdown for a yes', async () => {
   await (await agentOf({ 'guest-shutdown': null })).shutdown({ timeoutMs: 10 });
 });

@@ -37,6 +37,8 @@ const Interfaces = z
   )
   .max(64);
 
+const Vcpus = z.array(z.object({ 'logical-id': z.int().min(0), online: z.boolean() })).max(4096);
+
 const base64 = z.base64();
 const ExecStatus = z.object({
   exited: z.boolean(),
@@ -131,6 +133,19 @@ export class QgaAgent {
       errorOutput: Buffer.from(seen['err-data'] ?? '', 'base64'),
       truncated: seen['out-truncated'] === true || seen['err-truncated'] === true,
     };
+  }
+
+  /** Has the guest use all processors that it sees. Says how many it uses then. */
+  async bringOnline(options?: QgaOptions): Promise<number> {
+    const all = await this.#ask('guest-get-vcpus', Vcpus, undefined, options);
+    const vcpus = all
+      .filter(({ online }) => !online)
+      .map((vcpu) => ({ 'logical-id': vcpu['logical-id'], online: true }));
+    const used = all.length - vcpus.length;
+    // It answers how many of them it took, from the first on.
+    return vcpus.length === 0
+      ? used
+      : used + (await this.#ask('guest-set-vcpus', z.int().min(0), { vcpus }, options));
   }
 
   /** Asks the system to shut down. An agent that does so gives no answer, so that its silence is none either. */

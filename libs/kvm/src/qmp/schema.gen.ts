@@ -24,6 +24,7 @@ export interface QmpCommands {
     result: readonly QueryBlockstatsResult[];
   };
   'query-cpus-fast': { args: undefined; result: readonly QueryCpusFastResult[] };
+  'query-hotpluggable-cpus': { args: undefined; result: readonly QueryHotpluggableCpusResult[] };
   'qom-get': { args: QomGetArguments; result: unknown };
   'qom-set': { args: QomSetArguments; result: Record<string, never> };
   'query-memory-devices': { args: undefined; result: readonly QueryMemoryDevicesResult[] };
@@ -61,7 +62,6 @@ export interface QmpCommands {
   block_set_io_throttle: { args: BlockSetIoThrottleArguments; result: Record<string, never> };
   'object-add': { args: ObjectAddArguments; result: Record<string, never> };
   'object-del': { args: ObjectDelArguments; result: Record<string, never> };
-  'query-hotpluggable-cpus': { args: undefined; result: readonly QueryHotpluggableCpusResult[] };
   'query-pci': { args: undefined; result: readonly QueryPciResult[] };
   closefd: { args: ClosefdArguments; result: Record<string, never> };
   'blockdev-backup': { args: BlockdevBackupArguments; result: Record<string, never> };
@@ -267,6 +267,12 @@ export type QueryCpusFastResult = {
         | 'xtensaeb';
     }
 );
+export interface QueryHotpluggableCpusResult {
+  readonly type: string;
+  readonly 'vcpus-count': number;
+  readonly props: QueryCpusFastResultProps;
+  readonly 'qom-path'?: string;
+}
 export interface QomGetArguments {
   readonly path: string;
   readonly property: string;
@@ -593,12 +599,6 @@ export type ObjectAddArguments = { readonly id: string } & (
 );
 export interface ObjectDelArguments {
   readonly id: string;
-}
-export interface QueryHotpluggableCpusResult {
-  readonly type: string;
-  readonly 'vcpus-count': number;
-  readonly props: QueryCpusFastResultProps;
-  readonly 'qom-path'?: string;
 }
 export interface QueryPciResult {
   readonly bus: number;
