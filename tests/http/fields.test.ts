@@ -114,7 +114,7 @@ const vm = {
     tpm: true,
     usbTablet: false,
     cpu: { model: 'max' },
-    cdroms: [{ image: 'installer', bus: 'sata', bootFirst: false, force: false }],
+    cdroms: [{ bus: 'sata', bootFirst: false, force: false }],
   },
 };
 
@@ -135,7 +135,7 @@ function baseFor(path: readonly (string | number)[]): unknown {
   if (path[1] === 'nics') return withPorts;
   const onlyVm = [
     ...['vcpus', 'maxVcpus', 'maxMemoryMiB', 'userData', 'cloudInit', 'watchdog', 'firmware', 'tpm', 'cpu'],
-    ...['usbTablet', 'hugePages'],
+    ...['usbTablet', 'hugePages', 'cdroms'],
   ];
   return onlyVm.includes(String(path[1])) ? vm : container;
 }
@@ -176,6 +176,7 @@ test('the bodies that the fields are broken in are good ones', async () => {
     '/spec/cpu/model',
     '/spec/usbTablet',
     '/spec/hugePages',
+    '/spec/cdroms/0/image',
     '/spec/process/env',
     '/spec/restart/policy',
     '/spec/volumes/0/name',
