@@ -117,6 +117,23 @@ describe('berth console --vnc', () => {
   });
 });
 
+describe('of several displays', () => {
+  test('each is served and saved by its number', async () => {
+    await lab.api.displaysGive();
+    const spec = { ...machine, displays: 2, placement: { driver: 'qemu' } };
+    await lab.api.call('post', `${instances}?wait=10`).send({ name: 'wall', spec }).expect(202);
+    const [running, at] = await served('berth console wall --vnc --head 1');
+    await (await Viewer.connect(at)).saidBack(Buffer.from('x'));
+    expect(guest().open).toEqual({ kind: 'display', head: 1 });
+    running.interrupt();
+    await running.ended;
+    expect((await lab.run('berth screenshot wall second.png --head 1')).code).toBe(0);
+    expect((await readFile(join(lab.dir, 'second.png'))).readUInt32BE(16)).toBe(4);
+    for (const line of ['berth screenshot wall x.png --head 2', 'berth console wall --vnc --head 2'])
+      expect(await lab.run(line)).toMatchObject({ code: 5, err: expect.stringContaining('Ask for 0 to 1') });
+  });
+});
+
 describe('berth screenshot and send-keys', () => {
   test('save a picture, or hand it on', async () => {
     expect(await lab.run('berth screenshot vm seen.png')).toMatchObject({
@@ -141,6 +158,8 @@ test.each([
   ['berth console box --vnc', 5, 'is a container and has no display'],
   ['berth console nobody --vnc', 4, 'nobody'],
   ['berth console vm --listen 5901', 2, 'Add --vnc'],
+  ['berth console vm --head 1', 2, 'Add --vnc'],
+  ['berth screenshot vm x.png --head one', 2, '--head'],
   ['berth console vm --vnc --listen 0x10', 2, 'neither a port nor a path'],
   ['berth console vm --vnc --listen /no/such/dir/s', 1, 'cannot listen at /no/such/dir/s'],
   ['berth screenshot box x.png', 5, 'is a container and has no display'],

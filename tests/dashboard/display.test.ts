@@ -116,6 +116,30 @@ test('a screenshot is saved as a file, also by who may only look, and a refusal 
   await context.close();
 });
 
+test('of several screens one is chosen, to look at and to save', async () => {
+  const name = await stage.wall();
+  const { context, page, complaints } = await windowOpen(chromium, { width: 400, scheme: 'light' });
+  await signIn(page, stage.base, await stage.code());
+  await page.goto(displayOf(name));
+  await page.getByRole('button', { name: 'Open the display' }).click();
+  const connected = page.getByRole('status').getByText('connected', { exact: true });
+  await connected.waitFor();
+  expect(guest().open).toMatchObject({ kind: 'display', head: 0 });
+  const first = guest();
+  await page.getByRole('radiogroup', { name: `Screens of ${name}` }).getByText('Screen 2').click();
+  await expect.poll(() => first.closed, { timeout: 15_000 }).toBe(true);
+  await expect.poll(() => guest().open, { timeout: 15_000 }).toMatchObject({ head: 1 });
+  await connected.waitFor();
+  const saved = page.waitForEvent('download');
+  await page.getByRole('button', { name: 'Save a screenshot' }).click();
+  const download = await saved;
+  expect(download.suggestedFilename()).toBe(`${name}-2.png`);
+  // The stage's second screen is twice as wide as its first.
+  expect((await readFile(await download.path())).readUInt32BE(16)).toBe(4);
+  expect([...(await accessFaults(page)), ...(await widthFaults(page)), ...complaints]).toEqual([]);
+  await context.close();
+});
+
 test('a display that is refused says why, and a container has none', async () => {
   const { context, page } = await windowOpen(chromium, { width: 400, scheme: 'dark' });
   await signIn(page, stage.base, await stage.code());

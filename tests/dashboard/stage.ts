@@ -73,6 +73,18 @@ export class Stage {
     api.usage.take(api.host.id, hourOfUsage((body as { id: InstanceId }).id, Date.now()));
   }
 
+  /** A machine with two screens, which runs. */
+  async wall(): Promise<string> {
+    const { api } = this;
+    await api.displaysGive();
+    const name = await api.instance('alpha', {
+      ...{ isolation: 'vm', image: 'disk', vcpus: 1, memoryMiB: 64, rootDisk: { sizeMiB: 64 } },
+      ...{ displays: 2, placement: { driver: 'qemu' } },
+    });
+    await api.settle();
+    return name;
+  }
+
   stop(): Promise<void> {
     return this.api.stop();
   }

@@ -341,6 +341,14 @@ export class Api {
     await this.hostSays(({ facets }) => ({ facets: [...new Set([...facets, ...more])] }));
   }
 
+  /** The host says that its own QEMUs have several displays. */
+  async displaysGive(): Promise<void> {
+    await this.hostSays(({ facets, isolation }) => ({
+      facets: [...new Set([...facets, 'displays'])],
+      isolation: { ...isolation, vm: { ok: true, drivers: ['libvirt', 'qemu'] } },
+    }));
+  }
+
   /** The host says which processors it can give. */
   async cpuModelsSet(cpuModels: CpuModels): Promise<void> {
     await this.hostSays(() => ({ cpuModels }));

@@ -150,6 +150,38 @@ describe('what is asked of a display', () => {
     await store.hostCapabilitiesSet(host.id, host.session, capabilities, capacity);
   });
 
+  test('one of several is asked for by its number, and one that the machine does not have is refused', async () => {
+    await api.displaysGive();
+    const spec = { isolation: 'vm', image: 'disk', displays: 2, placement: { driver: 'qemu' } } as const;
+    const name = await api.instance('alpha', spec);
+    await api.settle();
+    const width = async (query: string): Promise<number> => {
+      const answer = api.call('get', at(name, `screenshot${query}`)).responseType('arraybuffer');
+      return ((await answer.expect(200)).body as Buffer).readUInt32BE(16);
+    };
+    expect([await width(''), await width('?head=0'), await width('?head=1')]).toEqual([2, 2, 4]);
+    const ask = (head: unknown) => api.call('post', at(name, 'display')).send({ head });
+    await ask(1).expect(201);
+    for (const [answer, path] of [
+      [await ask(2).expect(422), '/head'],
+      [await api.call('get', at(name, 'screenshot?head=2')).expect(422), 'query/head'],
+    ] as const)
+      expect(answer.body).toMatchObject({
+        code: 'unsupported',
+        detail: expect.stringContaining('has 2 displays') as string,
+        remedy: expect.stringContaining('0 to 1') as string,
+        errors: [{ path }],
+      });
+    for (const head of [-1, 4, 0.5, '1']) await ask(head).expect(400);
+    for (const head of ['-1', '4', '1e0', '0x1', '', '0.0', 'a'])
+      expect((await api.call('get', at(name, `screenshot?head=${head}`)).expect(400)).body).toMatchObject({
+        errors: [{ path: 'query/head' }],
+      });
+    await api.call('post', at(await vm(), 'display')).send({ head: 1 }).expect(422);
+    await api.call('delete', `/v1/projects/alpha/instances/${name}`).expect(202);
+    await api.settle();
+  });
+
   test('keys go to the host in their order; the audit counts them and names none', async () => {
     const name = await vm();
     const presses = [['h'], ['shift', 'u'], ['7'], ['ret']];

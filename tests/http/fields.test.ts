@@ -113,6 +113,8 @@ const vm = {
     firmware: { type: 'uefi', secureBoot: true },
     tpm: true,
     usbTablet: false,
+    displays: 2,
+    placement: { ...container.spec.placement, driver: 'qemu' },
     cpu: { model: 'max' },
     cdroms: [{ bus: 'sata', bootFirst: false, force: false }],
   },
@@ -135,7 +137,7 @@ function baseFor(path: readonly (string | number)[]): unknown {
   if (path[1] === 'nics') return withPorts;
   const onlyVm = [
     ...['vcpus', 'maxVcpus', 'maxMemoryMiB', 'userData', 'cloudInit', 'watchdog', 'firmware', 'tpm', 'cpu'],
-    ...['usbTablet', 'hugePages', 'cdroms'],
+    ...['usbTablet', 'displays', 'hugePages', 'cdroms'],
   ];
   return onlyVm.includes(String(path[1])) ? vm : container;
 }
@@ -175,6 +177,7 @@ test('the bodies that the fields are broken in are good ones', async () => {
     '/spec/firmware/type',
     '/spec/cpu/model',
     '/spec/usbTablet',
+    '/spec/displays',
     '/spec/hugePages',
     '/spec/cdroms/0/image',
     '/spec/process/env',

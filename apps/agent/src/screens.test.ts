@@ -19,7 +19,7 @@ function placed(runtime: Partial<Runtime>): Pick<Placements, 'newest'> {
 
 test('a picture and keys are refused as the runtime refuses them, with its remedy', async () => {
   const none = new Screens(placed({}));
-  expect(await none.screenshot(id, signal)).toMatchObject({ status: 501, body: { code: 'unsupported' } });
+  expect(await none.screenshot(id, 0, signal)).toMatchObject({ status: 501, body: { code: 'unsupported' } });
   expect(await none.sendKeys(id, { presses: [['a']] }, signal)).toMatchObject({ status: 501 });
   const paused = new Screens(
     placed({
@@ -36,11 +36,11 @@ test('a picture and keys are refused as the runtime refuses them, with its remed
 test('so many pictures are taken at a time, and more when one is done', async () => {
   const done: ((png: Uint8Array) => void)[] = [];
   const screens = new Screens(placed({ screenshot: () => new Promise((resolve) => done.push(resolve)) }));
-  const taking = Array.from({ length: 8 }, () => screens.screenshot(id, signal));
-  expect(await screens.screenshot(id, signal)).toMatchObject({ status: 429, body: { code: 'rateLimited' } });
+  const taking = Array.from({ length: 8 }, () => screens.screenshot(id, 0, signal));
+  expect(await screens.screenshot(id, 0, signal)).toMatchObject({ status: 429, body: { code: 'rateLimited' } });
   done[0]?.(Buffer.from('png'));
   expect(await taking[0]).toMatchObject({ status: 200 });
-  const next = screens.screenshot(id, signal);
+  const next = screens.screenshot(id, 0, signal);
   for (const each of done) each(Buffer.alloc(1));
   await vi.waitFor(() => expect(done.length).toBe(9));
   done[8]?.(Buffer.alloc(1));

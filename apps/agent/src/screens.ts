@@ -13,7 +13,8 @@ export class Screens {
 
   constructor(private readonly placements: Pick<Placements, 'newest'>) {}
 
-  async screenshot(instanceId: InstanceId, signal: AbortSignal): Promise<LinkAnswer> {
+  /** @param head which of its screens, counted from 0 */
+  async screenshot(instanceId: InstanceId, head: number, signal: AbortSignal): Promise<LinkAnswer> {
     const newest = this.placements.newest(instanceId);
     if ('refusal' in newest) return newest.refusal;
     if (this.taking >= picturesAtOnce)
@@ -25,7 +26,7 @@ export class Screens {
     try {
       const { runtime, key } = newest;
       if (runtime.screenshot === undefined) throw lacking(runtime.name, 'screenshots');
-      const png = await runtime.screenshot(key, signal);
+      const png = await runtime.screenshot(key, signal, head);
       return { status: 200, body: once(png) };
     } catch (error) {
       return refusalOf(error);

@@ -12,7 +12,7 @@ import {
   serveLink,
 } from '@berth/link';
 import type { Hello, LinkAnswer, LinkRequest, Refusal } from '@berth/link';
-import { Digest, InstanceId, SendKeys, VolumeId } from '@berth/model';
+import { Digest, Head, InstanceId, SendKeys, VolumeId } from '@berth/model';
 import type { HostId } from '@berth/model';
 import type { Clock } from './clock.js';
 import { GuestFiles } from './guest-files.js';
@@ -122,7 +122,11 @@ class AgentSession {
       case 'GET exports':
         return this.exports.read(parsePart(VolumeId, tail), request);
       case 'GET screenshots':
-        return this.screens.screenshot(parsePart(InstanceId, tail), request.signal);
+        return this.screens.screenshot(
+          parsePart(InstanceId, tail),
+          parsePart({ parse: (text) => Head.parse(Number(text)) }, request.query.get('head') ?? '0'),
+          request.signal,
+        );
       case 'POST keys':
         return this.screens.sendKeys(
           parsePart(InstanceId, tail),

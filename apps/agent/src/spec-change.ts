@@ -18,6 +18,7 @@ const kept = {
   firmware: 'firmware',
   tpm: 'tpm',
   usbTablet: 'usbTablet',
+  displays: 'displays',
   hugePages: 'hugePages',
   cpuModel: 'cpu.model',
   watchdog: 'watchdog',

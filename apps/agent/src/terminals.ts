@@ -19,7 +19,8 @@ const viewersAtOnce = 16;
  */
 export class Terminals {
   private open = 0;
-  private readonly viewers = new Map<InstanceId, number>();
+  /** By instance and head. */
+  private readonly viewers = new Map<string, number>();
 
   constructor(
     private readonly placements: Pick<Placements, 'newest'>,
@@ -39,7 +40,7 @@ export class Terminals {
     const frames = terminalFrames(request.stream as AsyncIterable<Buffer>);
     try {
       const wanted = await openingOf(frames);
-      if (wanted.kind === 'display' && !this.lookedAt(instanceId, request))
+      if (wanted.kind === 'display' && !this.lookedAt(`${instanceId} ${wanted.head ?? 0}`, request))
         return {
           status: 429,
           body: { code: 'rateLimited', message: `${viewersAtOnce} viewers look at this display` },
@@ -53,14 +54,14 @@ export class Terminals {
   }
 
   /** Counts a viewer until its request is over. False when there are enough. */
-  private lookedAt(instanceId: InstanceId, { stream }: LinkRequest): boolean {
-    const now = this.viewers.get(instanceId) ?? 0;
+  private lookedAt(display: string, { stream }: LinkRequest): boolean {
+    const now = this.viewers.get(display) ?? 0;
     if (now >= viewersAtOnce) return false;
-    this.viewers.set(instanceId, now + 1);
+    this.viewers.set(display, now + 1);
     const leave = (): void => {
-      const left = (this.viewers.get(instanceId) ?? 1) - 1;
-      if (left > 0) this.viewers.set(instanceId, left);
-      else this.viewers.delete(instanceId);
+      const left = (this.viewers.get(display) ?? 1) - 1;
+      if (left > 0) this.viewers.set(display, left);
+      else this.viewers.delete(display);
     };
     if (stream.destroyed) leave();
     else stream.once('close', leave);
@@ -75,7 +76,8 @@ export class Terminals {
   ): Promise<Terminal> {
     if (wanted.kind === 'console' && runtime.console !== undefined)
       return runtime.console(key, wanted, signal);
-    if (wanted.kind === 'display' && runtime.display !== undefined) return runtime.display(key, signal);
+    if (wanted.kind === 'display' && runtime.display !== undefined)
+      return runtime.display(key, signal, wanted.head ?? 0);
     if (wanted.kind === 'exec' && runtime.exec !== undefined) return runtime.exec(key, wanted, signal);
     if (wanted.kind === 'exec' && runtime.guest !== undefined) return runtime.guest.exec(key, wanted, signal);
     throw new RuntimeError('unsupported', `the runtime ${runtime.name} of this host has no ${wanted.kind}`);

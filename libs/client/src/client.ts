@@ -174,10 +174,13 @@ export class BerthClient {
   async screenshot(of: {
     readonly project: string;
     readonly instance: string;
+    /** Which of its screens, counted from 0; the first when absent. */
+    readonly head?: number;
     readonly signal?: AbortSignal;
   }): Promise<Uint8Array<ArrayBuffer>> {
-    const { project, instance: name, signal } = of;
-    const init = { params: { path: { project, name } }, ...(signal === undefined ? {} : { signal }) };
+    const { project, instance: name, head, signal } = of;
+    const query = head === undefined ? {} : { query: { head } };
+    const init = { params: { path: { project, name }, ...query }, ...(signal === undefined ? {} : { signal }) };
     const path = '/v1/projects/{project}/instances/{name}/screenshot';
     const bytes = await answer(this.rest.GET(path, { ...init, parseAs: 'arrayBuffer' }));
     return new Uint8Array(bytes);

@@ -1481,6 +1481,7 @@ export interface components {
          * @enum {string}
          */
         desired?: 'running' | 'stopped' | 'paused' | 'suspended';
+        displays?: number;
         firmware?: {
           /** @default false */
           secureBoot?: boolean;
@@ -1618,7 +1619,10 @@ export interface components {
         };
       };
     };
-    DisplayOpen: Record<string, never>;
+    DisplayOpen: {
+      /** @description Which of its screens, counted from 0, the first; 0 when absent */
+      head?: number;
+    };
     Event: {
       actor: string;
       /** Format: date-time */
@@ -2081,6 +2085,7 @@ export interface components {
          * @enum {string}
          */
         desired: 'running' | 'stopped' | 'paused' | 'suspended';
+        displays?: number;
         firmware?: {
           /** @default false */
           secureBoot: boolean;
@@ -2355,6 +2360,7 @@ export interface components {
          * @enum {string}
          */
         desired?: 'running' | 'stopped' | 'paused' | 'suspended';
+        displays?: number;
         firmware?: {
           /** @default false */
           secureBoot?: boolean;
@@ -2553,6 +2559,7 @@ export interface components {
          * @enum {string}
          */
         desired: 'running' | 'stopped' | 'paused' | 'suspended';
+        displays?: number;
         firmware?: {
           /** @default false */
           secureBoot: boolean;
@@ -2723,6 +2730,7 @@ export interface components {
          * @enum {string}
          */
         desired?: 'running' | 'stopped' | 'paused' | 'suspended';
+        displays?: number;
         firmware?: {
           /** @default false */
           secureBoot?: boolean;
@@ -5079,7 +5087,10 @@ export interface operations {
   };
   screensScreenshot: {
     parameters: {
-      query?: never;
+      query?: {
+        /** @description Which of its screens, counted from 0, the first; 0 when absent */
+        head?: number;
+      };
       header?: never;
       path: {
         name: string;

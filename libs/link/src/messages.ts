@@ -10,6 +10,7 @@ import {
   Digest,
   DiskFormat,
   DiskSource,
+  displaysMost,
   ExitInfo,
   ExportedFile,
   FirmwareSpec,
@@ -95,6 +96,8 @@ export const Workload = z.strictObject({
   hugePages: HugePageSize.optional(),
   /** Absent for a machine with one, and in what an API or a journal of before holds. */
   usbTablet: z.literal(false).optional(),
+  /** Absent for one, and in what an API or a journal of before holds. Only for hosts with its facet. */
+  displays: z.int().min(2).max(displaysMost).optional(),
   /** Absent for its host's choice, and in what an API or a journal of before holds. Only for hosts that list it. */
   cpuModel: CpuSpec.shape.model.optional(),
   /** Absent where the machine has none, and in what an API or a journal of before holds. */

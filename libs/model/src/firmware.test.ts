@@ -32,6 +32,19 @@ it('secure boot needs UEFI, UEFI needs memory, and a container has no firmware',
     expect(refusals({ ...vm, memoryMiB: 96, isolation, usbTablet: false })).toEqual([
       ['usbTablet', expect.stringContaining('no display')],
     ]);
+  for (const isolation of ['container', 'microvm'])
+    expect(refusals({ ...vm, memoryMiB: 96, isolation, displays: 1 })).toEqual([
+      ['displays', expect.stringContaining('no display')],
+    ]);
+  for (const driver of ['any', 'libvirt'])
+    expect(refusals({ ...vm, displays: 2, placement: { driver } })).toEqual([
+      ['displays', expect.stringContaining('placement.driver qemu')],
+    ]);
+  expect(refusals({ ...vm, displays: 4, placement: { driver: 'qemu' } })).toEqual([]);
+  expect(refusals({ ...vm, displays: 1 })).toEqual([]);
+  expect(refusals({ ...vm, displays: 5, placement: { driver: 'qemu' } }).map(([path]) => path)).toEqual([
+    'displays',
+  ]);
   expect(refusals({ ...vm, isolation: 'container', tpm: true })).toEqual([
     ['tpm', expect.stringContaining('isolation vm')],
   ]);

@@ -9,6 +9,7 @@ export * from './stop-grace.js';
 export * from './state.js';
 export * from './error-codes.js';
 export * from './disk-source.js';
+export * from './displays.js';
 export * from './errors.js';
 export * from './firmware.js';
 export * from './cpu.js';

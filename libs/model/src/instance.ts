@@ -3,6 +3,7 @@ import { CDROMS_MAX, CdromSpec, CdromStatus } from './cdrom.js';
 import { CloudInitSpec } from './cloud-init.js';
 import { CpuSpec, HOST_PASSTHROUGH } from './cpu.js';
 import { RootDiskSource } from './disk-source.js';
+import { displaysMost } from './displays.js';
 import { FirmwareSpec, UEFI_LEAST_MIB } from './firmware.js';
 import { HugePageSize, hugePageMiB } from './huge-pages.js';
 import {
@@ -182,6 +183,11 @@ export const InstanceSpec = z
      * the next start.
      */
     usbTablet: z.boolean().optional(),
+    /**
+     * How many screens it has (vm), each a graphics card and a VNC server of its own; 1 when absent. More than one need
+     * `placement.driver: qemu`. A change takes effect at the next start.
+     */
+    displays: z.int().min(1).max(displaysMost).optional(),
     /** A watchdog device (i6300esb) for the guest to arm (vm). A change takes effect at the next start. */
     watchdog: z.strictObject({ action: WatchdogAction }).optional(),
     /** Snapshots by schedule (vm). A change takes effect at once. */
@@ -215,6 +221,8 @@ export const InstanceSpec = z
         refuse('hugePages', `only for isolation vm; ${one} has its host's pages: leave it out`);
       if (s.usbTablet !== undefined)
         refuse('usbTablet', `only for isolation vm; ${one} has no display: leave it out`);
+      if (s.displays !== undefined)
+        refuse('displays', `only for isolation vm; ${one} has no display: leave it out`);
       if (s.volumes.length > 0) refuse('volumes', 'only for isolation vm; leave the list empty');
       if (s.cdroms !== undefined && s.cdroms.length > 0)
         refuse('cdroms', `only for isolation vm; ${one} has no drives: leave the list out`);
@@ -297,6 +305,11 @@ export const InstanceSpec = z
         path: ['cpu', 'model'],
         message: 'only with placement.accel kvm: emulated, there is nothing to pass through; use max',
       });
+    if (s.isolation === 'vm' && (s.displays ?? 1) > 1 && s.placement.driver !== 'qemu')
+      refuse(
+        'displays',
+        'more than one only with placement.driver qemu: libvirt gives a machine one VNC server, which shows one screen',
+      );
     if (s.firmware?.type === 'uefi' && s.memoryMiB < UEFI_LEAST_MIB)
       refuse('memoryMiB', `UEFI firmware needs ${UEFI_LEAST_MIB} MiB at least`);
     if (s.isolation === 'vm' && s.process !== undefined)

@@ -35,6 +35,7 @@ export const keptByRun = [
   'firmware',
   'tpm',
   'usbTablet',
+  'displays',
   'hugePages',
   'watchdog',
   'placement',

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { Head } from './displays.js';
 import { Problem } from './errors.js';
 import { ExitInfo, ProcessSpec } from './instance.js';
 
@@ -34,7 +35,11 @@ export const ConsoleOpen = z
   .meta({ id: 'ConsoleOpen' });
 export type ConsoleOpen = z.infer<typeof ConsoleOpen>;
 
-export const DisplayOpen = z.strictObject({}).meta({ id: 'DisplayOpen' });
+export const DisplayOpen = z
+  .strictObject({
+    head: Head.optional().describe('Which of its screens, counted from 0, the first; 0 when absent'),
+  })
+  .meta({ id: 'DisplayOpen' });
 export type DisplayOpen = z.infer<typeof DisplayOpen>;
 
 const { env, user, workdir } = ProcessSpec.shape;

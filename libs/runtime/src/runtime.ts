@@ -113,6 +113,8 @@ export interface WorkloadSpec extends WorkloadKey {
   readonly hugePages?: HugePageSize | undefined;
   /** Whether it has a USB controller with a tablet, where it has a display; it does when absent. */
   readonly usbTablet?: false | undefined;
+  /** How many screens it has, where it has a display; one when absent. */
+  readonly displays?: number | undefined;
   /** What its watchdog does; absent for a machine without one. */
   readonly watchdog?: WatchdogAction | undefined;
   readonly restart: RestartPolicy;
@@ -327,12 +329,12 @@ export interface Runtime {
   readonly console?: (key: WorkloadKey, open: ConsoleOpen, signal: AbortSignal) => Promise<Terminal>;
   /**
    * Screen, keyboard and pointer: the bytes of RFB (RFC 6143) both ways, all of them `output`; security type None, since
-   * whoever comes here was let in. Any number at once, all see the same. @throws RuntimeError notPrepared when it does
-   * not run, unsupported when it was started without a display
+   * whoever comes here was let in. Any number at once, all see the same. @param head which of its screens, counted from 0; the
+   * first when absent @throws RuntimeError notPrepared when it does not run, unsupported when it was started without that screen
    */
-  readonly display?: (key: WorkloadKey, signal: AbortSignal) => Promise<Terminal>;
-  /** What is on the screen, as a PNG file; also while it is paused. @throws RuntimeError as `display` */
-  readonly screenshot?: (key: WorkloadKey, signal: AbortSignal) => Promise<Uint8Array>;
+  readonly display?: (key: WorkloadKey, signal: AbortSignal, head?: number) => Promise<Terminal>;
+  /** What is on the screen, as a PNG file; also while it is paused. @param head as of `display` @throws RuntimeError as `display` */
+  readonly screenshot?: (key: WorkloadKey, signal: AbortSignal, head?: number) => Promise<Uint8Array>;
   /**
    * Presses keys, one combination after another, and lets them go; resolves when the last one has been.
    * @throws RuntimeError as `display`, and notPrepared while it is paused

@@ -115,6 +115,18 @@ describe('each filter refuses with what it needs and what there is', () => {
     ],
     ['devices', host(), request({ isolation: 'vm', tpm: true }), { need: 'tpm', have: 'no tpm' }],
     [
+      'devices',
+      host({
+        capabilities: {
+          ...capabilities,
+          isolation: { vm: { ok: true, drivers: ['qemu'] } },
+          facets: ['display', 'tpm'],
+        },
+      }),
+      request({ isolation: 'vm', tpm: true, displays: 2, placement: { driver: 'qemu' } }),
+      { need: 'several displays', have: 'one display' },
+    ],
+    [
       'hugePages',
       host({ capabilities: { ...capabilities, hugePages: { '2MiB': 64, '1GiB': 0 } } }),
       request({ isolation: 'vm', hugePages: '2MiB', memoryMiB: 66 }),

@@ -1,9 +1,11 @@
 import {
   type AccelVerdict,
+  displaysOf,
   type FilterName,
   firmwareFacet,
   firmwareKind,
   HOST_PASSTHROUGH,
+  type InstanceSpec,
   portRefusal,
   portsOf,
   portText,
@@ -56,6 +58,39 @@ function room(
     },
   };
 }
+
+/** Devices that not every host has, by their facets. */
+const devices: readonly {
+  readonly facet: string;
+  readonly need: string;
+  readonly have: string;
+  readonly wanted: (spec: InstanceSpec) => boolean;
+  readonly message: string;
+}[] = [
+  {
+    facet: 'tpm',
+    need: 'tpm',
+    have: 'no tpm',
+    wanted: (spec) => spec.tpm === true,
+    message:
+      'it has no TPM emulator: install the package swtpm there; its agent may also be older than this API',
+  },
+  {
+    facet: 'cdroms',
+    need: 'cdroms',
+    have: 'no cdroms',
+    wanted: (spec) => (spec.cdroms ?? []).length > 0,
+    message: 'it gives no machine a CD-ROM drive: its agent is older than this API',
+  },
+  {
+    facet: 'displays',
+    need: 'several displays',
+    have: 'one display',
+    wanted: (spec) => displaysOf(spec) > 1,
+    message:
+      'its machines have one display at most: its QEMU has no VNC or no bochs-display, or its agent is older than this API',
+  },
+];
 
 /** What a host has left. A host without known capacity has nothing. */
 export function freeOf(h: HostSnapshot): { cpuMillis: number; memoryMiB: number; diskMiB: number } {
@@ -157,20 +192,10 @@ export const filters: readonly Filter[] = [
   {
     name: 'devices',
     check: (h, r) => {
-      const has = (facet: string): boolean => h.capabilities?.facets.includes(facet) === true;
-      if (r.spec.tpm === true && !has('tpm'))
-        return refuse(
-          'tpm',
-          'no tpm',
-          'it has no TPM emulator: install the package swtpm there; its agent may also be older than this API',
-        );
-      if ((r.spec.cdroms ?? []).length > 0 && !has('cdroms'))
-        return refuse(
-          'cdroms',
-          'no cdroms',
-          'it gives no machine a CD-ROM drive: its agent is older than this API',
-        );
-      return null;
+      const missing = devices.find(
+        ({ facet, wanted }) => wanted(r.spec) && h.capabilities?.facets.includes(facet) !== true,
+      );
+      return missing === undefined ? null : refuse(missing.need, missing.have, missing.message);
     },
   },
   {

@@ -165,9 +165,14 @@ export class AgentsDoor {
   }
 
   /** @throws BerthError as `terminal` */
-  async screenshot(hostId: HostId, instanceId: InstanceId, signal: AbortSignal): Promise<Buffer> {
+  async screenshot(
+    hostId: HostId,
+    instanceId: InstanceId,
+    head: number,
+    signal: AbortSignal,
+  ): Promise<Buffer> {
     try {
-      return await this.linkOf(hostId).screenshot(instanceId, signal);
+      return await this.linkOf(hostId).screenshot(instanceId, head, signal);
     } catch (cause) {
       throw streamFault(cause, 'screenshot');
     }

@@ -356,9 +356,9 @@ export class HostLink {
     return parseMessage(CloudInitSeed, (await this.request('GET', `/seed/${instanceId}`)).body);
   }
 
-  /** The screen of an instance's newest epoch on this host, a PNG file. @throws LinkError status */
-  async screenshot(instanceId: InstanceId, signal: AbortSignal): Promise<Buffer> {
-    const path = `/screenshots/${instanceId}`;
+  /** A screen of an instance's newest epoch on this host, a PNG file. @throws LinkError status */
+  async screenshot(instanceId: InstanceId, head: number, signal: AbortSignal): Promise<Buffer> {
+    const path = `/screenshots/${instanceId}${head === 0 ? '' : `?head=${head}`}`;
     return readBody(await sendForStream(this.h2, { method: 'GET', path, signal }), linkLimits.bodyBytes);
   }
 

@@ -47,14 +47,15 @@ export async function hostSeed(door: Door, instance: Instance): Promise<CloudIni
 export function hostTerminals(door: Door & Pick<AgentsDoor, 'screenshot' | 'sendKeys'>): {
   refuseAway(instance: Instance): void;
   open(instance: Instance, open: TerminalOpen, signal: AbortSignal): Promise<HostTerminal>;
-  screenshot(instance: Instance, signal: AbortSignal): Promise<Uint8Array>;
+  screenshot(instance: Instance, head: number, signal: AbortSignal): Promise<Uint8Array>;
   sendKeys(instance: Instance, keys: SendKeys, signal: AbortSignal): Promise<void>;
 } {
   return {
     refuseAway: (instance) => void hostOf(door, instance),
     open: async (instance, open, signal) =>
       door.terminal(hostOf(door, instance).id, instance.id, open, signal),
-    screenshot: async (instance, signal) => door.screenshot(hostOf(door, instance).id, instance.id, signal),
+    screenshot: async (instance, head, signal) =>
+      door.screenshot(hostOf(door, instance).id, instance.id, head, signal),
     sendKeys: async (instance, keys, signal) =>
       door.sendKeys(hostOf(door, instance).id, instance.id, keys, signal),
   };

@@ -1,6 +1,6 @@
 import { protocol } from '@berth/link';
 import type { Assignment, AssignmentList as ListMessage, SnapshotOrder, Tombstone } from '@berth/link';
-import { sizesOf, stopGraceOf } from '@berth/model';
+import { displaysOf, sizesOf, stopGraceOf } from '@berth/model';
 import type { AssignmentList, AssignmentRow, SnapshotOrderRow, TombstoneRow } from '../store/store.js';
 
 /** The store's list as the link carries it. */
@@ -49,6 +49,7 @@ function renderAssignment(row: AssignmentRow): Assignment {
       ...(spec.tpm === true ? { tpm: true } : {}),
       ...(spec.hugePages === undefined ? {} : { hugePages: spec.hugePages }),
       ...(spec.usbTablet === false ? { usbTablet: false } : {}),
+      ...(displaysOf(spec) > 1 ? { displays: displaysOf(spec) } : {}),
       ...(spec.watchdog === undefined ? {} : { watchdog: spec.watchdog.action }),
       restart: spec.restart,
       accel: spec.placement.accel,

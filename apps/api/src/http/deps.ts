@@ -132,8 +132,8 @@ export interface Terminals {
   refuseAway(instance: Instance): void;
   /** Ends with the signal. @throws BerthError unavailable, stateConflict (does not run), unsupported, rateLimited */
   open(instance: Instance, open: TerminalOpen, signal: AbortSignal): Promise<OpenTerminal>;
-  /** The screen as a PNG file. @throws BerthError as `open` */
-  screenshot(instance: Instance, signal: AbortSignal): Promise<Uint8Array>;
+  /** One of its screens, counted from 0, as a PNG file. @throws BerthError as `open` */
+  screenshot(instance: Instance, head: number, signal: AbortSignal): Promise<Uint8Array>;
   /** Resolves when they have been pressed. @throws BerthError as `open` */
   sendKeys(instance: Instance, keys: SendKeys, signal: AbortSignal): Promise<void>;
 }

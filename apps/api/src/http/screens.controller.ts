@@ -1,5 +1,5 @@
-import { BerthError, SendKeys, type Instance, type ProjectId } from '@berth/model';
-import { Body, Controller, Get, Inject, Param, Post, Res } from '@nestjs/common';
+import { BerthError, displaysMost, SendKeys, type Instance, type ProjectId } from '@berth/model';
+import { Body, Controller, Get, Inject, Param, Post, Query, Res } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
 import { Action } from './action.js';
@@ -7,7 +7,14 @@ import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
 import { answering } from './idempotency.js';
 import { instanceOf } from './project-scope.js';
-import { refuseTerminal, refuseWithoutDisplay } from './terminals.controller.js';
+import { wholeNumber } from './query.js';
+import { refuseHead, refuseTerminal, refuseWithoutDisplay } from './terminals.controller.js';
+
+const ScreenshotQuery = z.strictObject({
+  head: wholeNumber(0, displaysMost - 1)
+    .optional()
+    .describe('Which of its screens, counted from 0, the first; 0 when absent'),
+});
 
 const KeysSent = z
   .strictObject({ presses: z.int().describe('How many combinations were pressed') })
@@ -28,10 +35,12 @@ export class ScreensController {
     @Asking() asking: Caller,
     @Param('project') project: string,
     @Param('name') name: string,
+    @Query({ schema: ScreenshotQuery }) { head = 0 }: z.infer<typeof ScreenshotQuery>,
     @Res() reply: FastifyReply,
   ): Promise<void> {
     const { instance } = await this.displayed(asking, project, name);
-    const png = await this.deps.terminals.screenshot(instance, asking.gone);
+    refuseHead(instance, head, 'query/head');
+    const png = await this.deps.terminals.screenshot(instance, head, asking.gone);
     await reply
       .header('content-type', 'image/png')
       .header('cache-control', 'no-store')

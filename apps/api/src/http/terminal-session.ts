@@ -270,7 +270,7 @@ export class TerminalSession {
 /** The command is told; values of variables may be secrets. */
 function shownInAudit(opens: TerminalTicketTaken['opens']): object {
   if (opens.kind === 'console') return { readOnly: opens.readOnly };
-  if (opens.kind === 'display') return {};
+  if (opens.kind === 'display') return opens.head === undefined ? {} : { head: opens.head };
   const { command, tty, user, workdir, env } = opens;
   return { command, tty, user: user ?? null, workdir: workdir ?? null, env: Object.keys(env ?? {}) };
 }

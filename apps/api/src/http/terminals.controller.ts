@@ -2,6 +2,7 @@ import {
   BerthError,
   ConsoleOpen,
   DisplayOpen,
+  displaysOf,
   ExecOpen,
   type Instance,
   type TerminalOpen,
@@ -60,10 +61,10 @@ export class TerminalsController {
     @Asking() asking: Caller,
     @Param('project') project: string,
     @Param('name') name: string,
-    @Body({ schema: DisplayOpen }) _body: DisplayOpen,
+    @Body({ schema: DisplayOpen }) body: DisplayOpen,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<TerminalTicket> {
-    return this.ticket(asking, project, name, { kind: 'display' }, reply);
+    return this.ticket(asking, project, name, { kind: 'display', ...body }, reply);
   }
 
   @Post('exec')
@@ -93,7 +94,10 @@ export class TerminalsController {
     const { instance } = await instanceOf(store, asking.principal, project, name);
     refuseTerminal(instance, opens);
     terminals.refuseAway(instance);
-    if (opens.kind === 'display') await refuseWithoutDisplay(store, instance);
+    if (opens.kind === 'display') {
+      await refuseWithoutDisplay(store, instance);
+      refuseHead(instance, opens.head ?? 0, '/head');
+    }
     void reply.header('cache-control', 'no-store');
     return terminalTicketMake(this.deps, asking, reply, instance.id, opens);
   }
@@ -127,6 +131,19 @@ export async function refuseWithoutDisplay(
   throw new BerthError('unsupported', `The VMs of host ${host.name} have no display.`, {
     remedy:
       'Its agent is older than displays, or its QEMU has no VNC; GET /v1/hosts shows the facets of each host.',
+  });
+}
+
+/** A screen that the instance's spec does not have. @param path of the field that says which @throws BerthError unsupported */
+export function refuseHead({ name, spec }: Instance, head: number, path: string): void {
+  const displays = displaysOf(spec);
+  if (head < displays) return;
+  const has = displays === 1 ? 'one display' : `${displays} displays`;
+  const message = `${name} has ${has}, counted from 0, and none of number ${head}.`;
+  const remedy = `Ask for ${displays === 1 ? '0' : `0 to ${displays - 1}`}, or set spec.displays and restart the instance.`;
+  throw new BerthError('unsupported', message, {
+    remedy,
+    errors: [{ path, code: 'unsupported', message, remedy }],
   });
 }
 

@@ -19,6 +19,7 @@ interface ConsoleOptions {
   readonly escape: string;
   readonly vnc: boolean;
   readonly listen?: string;
+  readonly head?: number;
 }
 
 export const consoleCommands: Commands = (program, session) => {
@@ -35,15 +36,20 @@ export const consoleCommands: Commands = (program, session) => {
       'its display instead: serves one VNC viewer of this machine at a time, until Ctrl-C',
       false,
     )
+    .option('--head <n>', 'with --vnc, which of its screens, counted from 0, the first', (t) =>
+      wholeNumber('--head', t),
+    )
     .option(
       '--listen <place>',
       'with --vnc, a port of 127.0.0.1 or the path of a unix socket; a free port when absent',
     )
-    .action(async (name: string, { escape, vnc, listen, ...options }: ConsoleOptions) => {
+    .action(async (name: string, { escape, vnc, listen, head, ...options }: ConsoleOptions) => {
       const s = session();
-      if (vnc) return display(s, name, listen);
+      if (vnc) return display(s, name, { head, listen });
       if (listen !== undefined)
         throw new Failure(`--listen is for displays\n  -> Add --vnc, or leave it out`, exitCodes.usage);
+      if (head !== undefined)
+        throw new Failure(`--head is for displays\n  -> Add --vnc, or leave it out`, exitCodes.usage);
       const key = escapeKey(escape);
       if (!isTerminal(process.stdin) || !isTerminal(process.stdout))
         throw new Failure(
@@ -66,14 +72,19 @@ export const consoleCommands: Commands = (program, session) => {
     command,
     `berth console db
      berth console db --read-only --scrollback-bytes 1024
-     berth console db --vnc`,
+     berth console db --vnc
+     berth console db --vnc --head 1`,
   );
 };
 
 /** Every viewer gets a ticket of its own. What is wrong with the instance is said before anything listens. */
-async function display(s: Session, name: string, listen: string | undefined): Promise<void> {
+async function display(
+  s: Session,
+  name: string,
+  { head, listen }: { readonly head: number | undefined; readonly listen: string | undefined },
+): Promise<void> {
   const ticket = (): Promise<URL> =>
-    s.api.terminalAddress({ project: s.project, instance: name, opens: { display: {} } });
+    s.api.terminalAddress({ project: s.project, instance: name, opens: { display: head === undefined ? {} : { head } } });
   const place = placeOf(listen);
   await ticket();
   await untilInterrupted((signal) =>

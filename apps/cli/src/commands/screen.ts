@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { answer, type Schemas } from '@berth/client';
 import { keyNames, type KeyName } from '@berth/model';
 import { exitCodes, Failure } from '../failure.js';
-import { examples, note, ofInstance, type Commands } from '../session.js';
+import { examples, note, ofInstance, wholeNumber, type Commands } from '../session.js';
 import { isTerminal } from '../terminal.js';
 
 export const screenCommands: Commands = (program, session) => {
@@ -10,14 +10,15 @@ export const screenCommands: Commands = (program, session) => {
     program
       .command('screenshot <name> <file>')
       .description('save what is on the screen of a running VM as a PNG file; - is the standard output')
-      .action(async (name: string, file: string) => {
+      .option('--head <n>', 'which of its screens, counted from 0, the first', (t) => wholeNumber('--head', t))
+      .action(async (name: string, file: string, options: { readonly head?: number }) => {
         if (file === '-' && isTerminal(process.stdout))
           throw new Failure(
             'a picture is not for a terminal\n  -> Name a file, or hand it on: berth screenshot db - | …',
             exitCodes.usage,
           );
         const s = session();
-        const png = await s.api.screenshot({ project: s.project, instance: name });
+        const png = await s.api.screenshot({ project: s.project, instance: name, ...options });
         if (file === '-') return void process.stdout.write(png);
         await writeFile(file, png).catch((cause: Error) => {
           throw new Failure(`cannot write ${file}: ${cause.message}`);
@@ -25,6 +26,7 @@ export const screenCommands: Commands = (program, session) => {
         note(`${file} shows ${name}`);
       }),
     `berth screenshot db db.png
+     berth screenshot db second.png --head 1
      berth screenshot db - | wc -c`,
   );
   examples(

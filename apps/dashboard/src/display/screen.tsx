@@ -12,6 +12,8 @@ const controls = ['ControlLeft', 'ControlRight'];
 export interface DisplayProps {
   readonly project: string;
   readonly name: string;
+  /** Which of its screens, counted from 0. */
+  readonly head: number;
   /** Another number opens another connection. */
   readonly attempt: number;
   readonly tell: (state: TerminalState) => void;
@@ -22,7 +24,7 @@ export interface DisplayProps {
 }
 
 /** The screen of one machine by VNC, scaled to its box. */
-export function Screen({ project, name, attempt, tell, keys, leave }: DisplayProps) {
+export function Screen({ project, name, head, attempt, tell, keys, leave }: DisplayProps) {
   const box = useRef<HTMLDivElement>(null);
   const left = useRef(leave);
   left.current = leave;
@@ -44,7 +46,7 @@ export function Screen({ project, name, attempt, tell, keys, leave }: DisplayPro
     target.addEventListener('keydown', pressed, { capture: true, signal: stop.signal });
     tell({ at: 'opening' });
     api
-      .terminalAddress({ project, instance: name, opens: { display: {} }, signal: stop.signal })
+      .terminalAddress({ project, instance: name, opens: { display: { head } }, signal: stop.signal })
       .then((url) => {
         if (stop.signal.aborted) return;
         rfb = connected(target, url, name, (state) => {
@@ -70,7 +72,7 @@ export function Screen({ project, name, attempt, tell, keys, leave }: DisplayPro
       rfb?.disconnect();
       target.replaceChildren();
     };
-  }, [project, name, attempt, tell, keys]);
+  }, [project, name, head, attempt, tell, keys]);
 
   return <div ref={box} className="display-screen" />;
 }

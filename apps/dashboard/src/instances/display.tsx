@@ -1,4 +1,4 @@
-import { Alert, Button } from '@mantine/core';
+import { Alert, Button, SegmentedControl } from '@mantine/core';
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { lazy, Suspense, useCallback, useRef, useState } from 'react';
 import { api, type Instance } from '../api/client.js';
@@ -14,6 +14,7 @@ const Screen = lazy(() => import('../display/screen.js').then((m) => ({ default:
 export function InstanceDisplay({ instance }: { instance: Instance }) {
   const session = useQuery(sessionQuery).data;
   const [wanted, setWanted] = useState(false);
+  const [head, setHead] = useState(0);
   const { state } = instance.status;
   if (!runs(state) && !wanted)
     return (
@@ -31,10 +32,11 @@ export function InstanceDisplay({ instance }: { instance: Instance }) {
             You are signed in as {session?.role ?? 'nobody'}, who may take pictures only.
           </p>
         </Empty>
-        <Screenshot instance={instance} />
+        <Heads instance={instance} head={head} choose={setHead} />
+        <Screenshot instance={instance} head={head} />
       </Panel>
     );
-  if (wanted) return <Session instance={instance} />;
+  if (wanted) return <Session instance={instance} head={head} choose={setHead} />;
   return (
     <Panel title="Display">
       <div className="terminal-choice">
@@ -43,14 +45,23 @@ export function InstanceDisplay({ instance }: { instance: Instance }) {
           Screen, keyboard and pointer. All who have it open see the same, and all may type.
         </p>
       </div>
-      <Screenshot instance={instance} />
+      <Heads instance={instance} head={head} choose={setHead} />
+      <Screenshot instance={instance} head={head} />
     </Panel>
   );
 }
 
 type Keys = { readonly ctrlAltDelete: () => void };
 
-function Session({ instance }: { instance: Instance }) {
+function Session({
+  instance,
+  head,
+  choose,
+}: {
+  instance: Instance;
+  head: number;
+  choose: (head: number) => void;
+}) {
   const { project, name, status } = instance;
   const [state, setState] = useState<TerminalState>({ at: 'opening' });
   const [attempt, setAttempt] = useState(1);
@@ -68,9 +79,10 @@ function Session({ instance }: { instance: Instance }) {
       <p className="flat dim small" id="display-keys">
         Keys go to the machine, Tab too. <kbd>Ctrl</kbd>+<kbd>M</kbd> leaves it for the button below.
       </p>
+      <Heads instance={instance} head={head} choose={choose} />
       <div role="group" aria-label={`Display of ${name}`} aria-describedby="display-keys">
         <Suspense fallback={<Waiting rows={8} />}>
-          <Screen {...{ project, name, attempt, leave }} tell={setState} keys={setKeys} />
+          <Screen {...{ project, name, head, attempt, leave }} tell={setState} keys={setKeys} />
         </Suspense>
       </div>
       {over && (
@@ -98,19 +110,42 @@ function Session({ instance }: { instance: Instance }) {
           Send Ctrl+Alt+Delete
         </Button>
       </div>
-      <Screenshot instance={instance} />
+      <Screenshot instance={instance} head={head} />
     </Panel>
   );
 }
 
+/** Which screen, where there are several. */
+function Heads({
+  instance: { name, spec },
+  head,
+  choose,
+}: {
+  instance: Instance;
+  head: number;
+  choose: (head: number) => void;
+}) {
+  const displays = spec.displays ?? 1;
+  if (displays === 1) return null;
+  return (
+    <SegmentedControl
+      aria-label={`Screens of ${name}`}
+      size="xs"
+      value={String(head)}
+      onChange={(value) => choose(Number(value))}
+      data={Array.from({ length: displays }, (_, i) => ({ value: String(i), label: `Screen ${i + 1}` }))}
+    />
+  );
+}
+
 /** Saves what is on the screen. */
-function Screenshot({ instance: { project, name, status } }: { instance: Instance }) {
+function Screenshot({ instance: { project, name, status }, head }: { instance: Instance; head: number }) {
   const taking = useMutation({
     mutationFn: async () => {
-      const png = await api.screenshot({ project, instance: name });
+      const png = await api.screenshot({ project, instance: name, head });
       const link = document.createElement('a');
       link.href = URL.createObjectURL(new Blob([png], { type: 'image/png' }));
-      link.download = `${name}.png`;
+      link.download = head === 0 ? `${name}.png` : `${name}-${head + 1}.png`;
       link.click();
       URL.revokeObjectURL(link.href);
     },

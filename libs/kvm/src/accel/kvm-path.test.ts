@@ -47,6 +47,7 @@ async function machine(): Promise<string[]> {
     nicPorts: 0,
     // Where each instruction traps, the firmware of a screen takes longer than all the rest.
     display: null,
+    moreDisplays: [],
     watchdog: null,
     firmware: null,
     cpuModel: null,

@@ -12,10 +12,15 @@ const CONNECT_MS = 5_000;
  * took over may put something else where its socket was: so what lies there is held first, and must be a socket of
  * QEMU's own account; a symbolic link leads nowhere.
  * @param path where QEMU listens
+ * @param head which of its screens it shows, counted from 0
  * @throws RuntimeError unsupported without a display, hostFault
  */
-export async function displaySocket(path: string, uid: number): Promise<Socket> {
+export async function displaySocket(path: string, uid: number, head: number): Promise<Socket> {
   const fd = openedIfThere(path);
+  if (fd === null && head > 0)
+    throw new RuntimeError('unsupported', `the machine was started without a display ${head}`, {
+      remedy: 'Restart the instance: it runs with fewer displays than its spec has.',
+    });
   if (fd === null)
     throw new RuntimeError('unsupported', 'the machine was started without a display', {
       remedy: 'Restart the instance: an earlier version, or a QEMU without VNC, has started it.',

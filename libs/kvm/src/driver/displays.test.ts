@@ -1,4 +1,4 @@
-import { lstatSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { lstatSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { run } from '@berth/linux';
@@ -6,8 +6,10 @@ import type { Picture, Runtime, WorkloadSpec } from '@berth/runtime';
 import { alike, pictureOf } from '@berth/runtime/conformance';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { QemuRuntime } from '../qemu/qemu-runtime.js';
+import { PAINTED, PAINTED_SIZE } from '../testing/boot-sector.js';
 import { eventually, QemuHost, serialText, step, TestHost } from '../testing/host.js';
 import type { LibvirtRuntime } from './libvirt-runtime.js';
+import { machineShape } from './machine-shape.js';
 
 type Displaying = (QemuRuntime | LibvirtRuntime) & Required<Pick<Runtime, 'logs'>>;
 
@@ -164,6 +166,86 @@ describe.each(labs)('the display under %s', (_name, make) => {
     await new Promise((resolve) => foreign.close(resolve));
     renameSync(kept, socket());
     expect((await screenshot()).width).toBeGreaterThan(0);
+  });
+});
+
+describe('several displays', () => {
+  let host: TestHost;
+  let drivers: ReturnType<TestHost['drivers']>;
+  beforeAll(async () => {
+    host = await TestHost.start();
+    drivers = host.drivers();
+  });
+  afterAll(async () => {
+    await drivers.qemu.close();
+    await host.stop();
+  });
+
+  it('show each what its card shows, take their own pointer, and come back with a machine that was suspended', async () => {
+    const { qemu } = drivers;
+    const spec = host.spec('painter', { displays: 3 });
+    const screen = async (head: number): Promise<Picture> =>
+      pictureOf(await qemu.screenshot(spec, AbortSignal.timeout(15_000), head));
+    const painted = async (): Promise<void> => {
+      for (const { head, colour } of PAINTED) {
+        const { rgb, ...size } = await screen(head);
+        expect([head, size]).toEqual([head, PAINTED_SIZE]);
+        const [red, green, blue] = [colour >> 16, (colour >> 8) & 0xff, colour & 0xff];
+        const other = rgb.findIndex((sample, i) => sample !== [red, green, blue][i % 3]);
+        expect([head, other]).toEqual([head, -1]);
+      }
+      const first = await screen(0);
+      expect([first.width, first.height]).toEqual([720, 400]);
+    };
+    await qemu.prepare(spec, step(60_000));
+    await qemu.start(spec, step(60_000));
+    await eventually('it has painted', async () =>
+      (await serialText(qemu, spec)).split('boots=1').length === 3 ? true : undefined,
+    );
+    await painted();
+    for (const head of [0, 1, 2]) {
+      const path = join(host.dir, 'run', spec.instanceId, '1', head === 0 ? 'vnc' : `vnc${head}`);
+      const { uid } = lstatSync(await host.volumePath(spec));
+      expect([head, lstatSync(path).isSocket(), lstatSync(path).uid]).toEqual([head, true, uid]);
+    }
+    const qmp = await qemu.monitor(spec);
+    const servers = await qmp.execute('query-vnc-servers');
+    expect(servers.map(({ display, server }) => [display, server.map(({ family }) => family)]).sort()).toEqual(
+      [0, 1, 2].map((head) => [`screen${head}`, ['unix']]),
+    );
+    expect((await qmp.execute('query-mice')).filter(({ absolute }) => absolute)).toHaveLength(6);
+    expect(await machineShape(qmp, [], {})).toMatchObject({ display: true, displays: 3 });
+    await expect(screen(3)).rejects.toMatchObject({
+      code: 'unsupported',
+      message: expect.stringContaining('without a display 3') as string,
+    });
+
+    await qemu.suspend(spec, step(60_000));
+    // Whatever is asked for by then: what its memory knows must be there.
+    await qemu.start({ ...spec, displays: undefined }, step(60_000));
+    await painted();
+    await qemu.stop(spec, 0, step(60_000));
+    await qemu.start({ ...spec, displays: undefined }, step(60_000));
+    await expect(screen(1)).rejects.toMatchObject({ code: 'unsupported' });
+    await qemu.stop(spec, 0, step(60_000));
+    await qemu.remove(spec, step(60_000));
+    await qemu.removeVolume(spec.rootVolume.id, step(60_000));
+  });
+
+  it('are refused by libvirt, which itself refuses a second server, and only our own driver says it can have them', async () => {
+    const { libvirt, qemu } = drivers;
+    const spec = host.spec('steady', { displays: 2 });
+    await expect(libvirt.prepare(spec, step(60_000))).rejects.toMatchObject({ code: 'unsupported' });
+    const graphics = "<graphics type='vnc'><listen type='socket' socket='/tmp/vnc'/></graphics>";
+    const file = join(host.dir, 'two.xml');
+    writeFileSync(
+      file,
+      `<domain type='qemu'><name>two</name><memory>65536</memory><os><type arch='x86_64' machine='q35'>hvm</type></os>
+       <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>${graphics}${graphics}</devices></domain>`,
+    );
+    await expect(run('virsh', ['-c', host.uri, 'define', file])).rejects.toThrow('only 1 graphics device');
+    const facets = await Promise.all([libvirt, qemu].map(async (rt) => (await rt.probe()).facets));
+    expect(facets.map((all) => all.includes('displays'))).toEqual([false, true]);
   });
 });
 

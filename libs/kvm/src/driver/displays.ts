@@ -32,8 +32,13 @@ export class Displays<M extends Machine> {
     private readonly running: (key: WorkloadKey) => Promise<M>,
   ) {}
 
-  async open(key: WorkloadKey, machineEnd: MachineEndWatch, signal: AbortSignal): Promise<Terminal> {
-    const socket = await hostFaults(async () => this.driver.display(await this.running(key)));
+  async open(
+    key: WorkloadKey,
+    head: number,
+    machineEnd: MachineEndWatch,
+    signal: AbortSignal,
+  ): Promise<Terminal> {
+    const socket = await hostFaults(async () => this.driver.display(await this.running(key), head));
     return new DisplayTerminal(socket, machineEnd, signal);
   }
 
@@ -41,10 +46,10 @@ export class Displays<M extends Machine> {
    * The screen as a viewer sees it. Not by QEMU's `screendump`: that writes a file, in a place that QEMU can reach and
    * its guest, should it ever take QEMU over, could put another one in; and libvirt's gives another format.
    */
-  screenshot(key: WorkloadKey, signal: AbortSignal): Promise<Uint8Array> {
+  screenshot(key: WorkloadKey, head: number, signal: AbortSignal): Promise<Uint8Array> {
     return this.#locks.run(`picture ${key.instanceId}`, async () => {
       signal.throwIfAborted();
-      const socket = await hostFaults(async () => this.driver.display(await this.running(key)));
+      const socket = await hostFaults(async () => this.driver.display(await this.running(key), head));
       const giveUp = (): void => void socket.destroy();
       const timer = setTimeout(giveUp, PICTURE_MS);
       signal.addEventListener('abort', giveUp, { once: true });

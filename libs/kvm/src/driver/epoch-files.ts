@@ -19,9 +19,9 @@ function epochOf(name: string): number | null {
 /** sun_path of struct sockaddr_un with its final zero: unix(7). */
 const MAX_SOCKET_PATH = 107;
 
-/** Where the QEMU of this epoch listens for VNC. */
-export function vncSocket(runDir: string, key: WorkloadKey): string {
-  return join(runDir, key.instanceId, String(key.epoch), 'vnc');
+/** Where the QEMU of this epoch listens for VNC, for viewers of its first screen or of another one. */
+export function vncSocket(runDir: string, key: WorkloadKey, head = 0): string {
+  return join(runDir, key.instanceId, String(key.epoch), head === 0 ? 'vnc' : `vnc${head}`);
 }
 
 /** Where the TPM of this epoch listens. */
@@ -33,8 +33,13 @@ export function tpmSocket(runDir: string, key: WorkloadKey): string {
  * Makes the directory of an epoch's sockets, which only its QEMU and root may enter.
  * @throws RuntimeError hostFault where the path of a socket would be too long
  */
-export async function ownEpochDirectory(runDir: string, key: WorkloadKey, account: Account): Promise<void> {
-  const socket = vncSocket(runDir, key);
+export async function ownEpochDirectory(
+  runDir: string,
+  key: WorkloadKey,
+  account: Account,
+  displays = 1,
+): Promise<void> {
+  const socket = vncSocket(runDir, key, displays - 1);
   if (Buffer.byteLength(socket) > MAX_SOCKET_PATH)
     throw new RuntimeError('hostFault', `${socket} is too long for a socket`, {
       remedy: 'choose a shorter root directory',

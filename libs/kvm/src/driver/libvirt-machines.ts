@@ -98,6 +98,8 @@ export interface OwnDomain extends Machine {
 /** Machines through this host's libvirtd, which owns their processes. */
 export class LibvirtMachines implements MachineDriver<OwnDomain> {
   readonly name = 'libvirt';
+  /** It takes one graphics device of each type (libvirt 9.0, qemu_validate.c). */
+  readonly displaysMost = 1;
   readonly #client: LibvirtClient;
   readonly #processes = new QemuProcesses();
   readonly #reader = new DomainReader();
@@ -307,8 +309,8 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
     return new LibvirtAgent(this.#client, domain.ref);
   }
 
-  async display(domain: OwnDomain): Promise<Socket> {
-    return displaySocket(vncSocket(this.options.runDir, domain), (await this.account()).uid);
+  async display(domain: OwnDomain, head: number): Promise<Socket> {
+    return displaySocket(vncSocket(this.options.runDir, domain, head), (await this.account()).uid, head);
   }
 
   press(domain: OwnDomain): Promise<void> {

@@ -89,6 +89,8 @@ export interface MachineListener {
  */
 export interface MachineDriver<M extends Machine = Machine> {
   readonly name: string;
+  /** Most screens of one of its machines. */
+  readonly displaysMost: number;
   /** Versions by program. @throws Error saying why no machine can run. */
   versions(): Promise<Record<string, string>>;
   /** From now on the listener is told. */
@@ -117,10 +119,10 @@ export interface MachineDriver<M extends Machine = Machine> {
   /** The way to the agent in the guest of a machine that runs. */
   agent(machine: M): QgaTransport;
   /**
-   * A connection to the VNC server of a machine that runs.
+   * A connection to the VNC server of a machine that runs. @param head which of its screens, counted from 0
    * @throws RuntimeError unsupported when it was started without one
    */
-  display(machine: M): Promise<Socket>;
+  display(machine: M, head: number): Promise<Socket>;
   /** Presses the power button. */
   press(machine: M): Promise<void>;
   pause(machine: M, ctx: StepContext): Promise<void>;

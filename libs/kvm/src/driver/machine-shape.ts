@@ -1,6 +1,6 @@
-import type { NicId } from '@berth/model';
+import { displaysMost, type NicId } from '@berth/model';
 import { RuntimeError } from '@berth/runtime';
-import { BALLOON_DEVICE, TPM_DEVICE, USB_CONTROLLER } from '../machine/machine-spec.js';
+import { BALLOON_DEVICE, screenDevice, TPM_DEVICE, USB_CONTROLLER } from '../machine/machine-spec.js';
 import { QmpError, type ExecuteOptions, type QmpExecutor } from '../qmp/commands.js';
 import { drivesOf } from './attached-cdroms.js';
 import { attachedNics } from './attached-nics.js';
@@ -37,6 +37,7 @@ export async function machineShape(
     memoryMiB: memory['base-memory'] / MIB,
     plug: await plugOf(qmp, bounds),
     display: await hasDisplay(qmp, bounds),
+    displays: await displays(qmp, bounds),
     firmware: await firmwareOf(qmp, bounds),
     tpm: await hasDevice(qmp, TPM_DEVICE, bounds),
     hugePages: await hugePagesOf(qmp, bounds),
@@ -65,6 +66,14 @@ async function reportsFreePages(qmp: QmpExecutor, bounds: ExecuteOptions): Promi
 function savedNic(taps: readonly NicSeen[], id: NicId, port: number | null): object {
   const link = taps.find(({ nicId }) => nicId === id);
   return { id, networkId: link?.networkId, ...link?.addresses, port };
+}
+
+/** The cards of the screens have names where there are several. */
+async function displays(qmp: QmpExecutor, bounds: ExecuteOptions): Promise<number> {
+  const devices = await qmp.execute('qom-list', { path: '/machine/peripheral' }, bounds);
+  const names = new Set(devices.map(({ name }) => name));
+  const more = Array.from({ length: displaysMost - 1 }, (_, i) => screenDevice(i + 1));
+  return 1 + more.filter((name) => names.has(name)).length;
 }
 
 /** A machine has its screen, pointer and VNC server together, or none of them. A QEMU without VNC knows no such command. */

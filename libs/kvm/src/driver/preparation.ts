@@ -62,6 +62,10 @@ export class Preparation implements MachinePreparation {
 
   check(spec: WorkloadSpec): void {
     diskImage(spec, this.driver);
+    if ((spec.displays ?? 1) > 1 && this.driver === 'libvirt')
+      throw new RuntimeError('unsupported', 'libvirt gives a machine one VNC server, which shows one screen', {
+        remedy: 'Ask for the driver qemu: placement.driver.',
+      });
   }
 
   /** A running machine has its seed open. */
@@ -105,6 +109,7 @@ export class Preparation implements MachinePreparation {
       nics: hadNics,
       nicPorts: hadPorts,
       cdroms: hadDrives,
+      displays: hadDisplays,
       ...shape
     }: Shape,
   ): Promise<MachineSpec> {
@@ -137,6 +142,7 @@ export class Preparation implements MachinePreparation {
       hostTag: this.options.hostTag,
       uuid: spec.uuid,
       display: display ? vncSocket(this.options.runDir, spec) : null,
+      moreDisplays: display ? this.#moreDisplays(spec, hadDisplays ?? spec.displays ?? 1) : [],
       cpuMillis: spec.cpuMillis,
       machineType: hadType ?? (await machineTypeOf(spec.rootVolume.id, this.options.volumes)),
       vcpus: bootVcpus,
@@ -170,6 +176,10 @@ export class Preparation implements MachinePreparation {
       const medium = digest === null ? null : this.options.blobs.path(digest);
       return { bus, bootFirst, medium };
     });
+  }
+
+  #moreDisplays(spec: WorkloadSpec, displays: number): string[] {
+    return Array.from({ length: displays - 1 }, (_, i) => vncSocket(this.options.runDir, spec, i + 1));
   }
 
   #tpm(spec: WorkloadSpec): MachineTpm {

@@ -7,7 +7,7 @@ import { firmwareKinds } from './firmware.js';
 import { hugePages } from './huge-pages.js';
 import type { MachineDriver } from './machine-driver.js';
 import { hasTpms } from '../tpm/swtpm.js';
-import { vncRefusal } from './vnc-support.js';
+import { hasScreenCards, vncRefusal } from './vnc-support.js';
 
 /** Facets of every machine, and of those with a display. */
 const FACETS = [
@@ -31,9 +31,13 @@ const FACETS = [
 ] as const;
 const DISPLAY = ['display', 'screenshot', 'sendKeys'] as const;
 
+async function severalDisplays({ displaysMost }: Pick<MachineDriver, 'displaysMost'>): Promise<string[]> {
+  return displaysMost > 1 && (await hasScreenCards()) ? ['displays'] : [];
+}
+
 /** What a driver can do here, as known now. Whether KVM is worth anything may be measured later: `later` then gives the whole answer. */
 export async function probeOf(
-  driver: Pick<MachineDriver, 'versions'>,
+  driver: Pick<MachineDriver, 'versions' | 'displaysMost'>,
   accel: Pick<AccelProbe, 'known' | 'verdict'>,
 ): Promise<RuntimeProbe> {
   const { cpu, kvm } = await accelFacts();
@@ -48,7 +52,7 @@ export async function probeOf(
   const facts = await factsWith(known ?? kvm);
   try {
     const versions = await driver.versions();
-    const display = (await vncRefusal()) === null ? DISPLAY : [];
+    const display = (await vncRefusal()) === null ? [...DISPLAY, ...(await severalDisplays(driver))] : [];
     const tpm = (await hasTpms()) ? ['tpm'] : [];
     const facets = [...FACETS, ...display, ...(await firmwareKinds()), ...tpm];
     const base = { ok: true, reason: null, facets } as const;

@@ -408,12 +408,12 @@ export class VmRuntime<M extends Machine> implements Runtime {
     });
   }
 
-  async display(key: WorkloadKey, signal: AbortSignal): Promise<Terminal> {
-    return this.#watched(key, signal, (machineEnd) => this.#displays.open(key, machineEnd, signal));
+  async display(key: WorkloadKey, signal: AbortSignal, head = 0): Promise<Terminal> {
+    return this.#watched(key, signal, (machineEnd) => this.#displays.open(key, head, machineEnd, signal));
   }
 
-  screenshot(key: WorkloadKey, signal: AbortSignal): Promise<Uint8Array> {
-    return this.#displays.screenshot(key, signal);
+  screenshot(key: WorkloadKey, signal: AbortSignal, head = 0): Promise<Uint8Array> {
+    return this.#displays.screenshot(key, head, signal);
   }
 
   sendKeys(key: WorkloadKey, presses: readonly KeyPress[], signal: AbortSignal): Promise<void> {

@@ -6,6 +6,7 @@ import {
   CloudInitSeed,
   Digest,
   ExitInfo,
+  displaysMost,
   FirmwareKind,
   HostVolume,
   HugePageSize,
@@ -53,6 +54,8 @@ export const MachineShape = z.strictObject({
     .default(null),
   /** What was suspended before there were displays has none. */
   display: z.boolean().default(false),
+  /** How many screens, of one that has any. What was suspended before there could be several has one. */
+  displays: z.int().min(1).max(displaysMost).default(1),
   /** What was suspended before there was a choice has a BIOS. */
   firmware: FirmwareKind.default('bios'),
   /** What was suspended before machines could have a TPM has none. */

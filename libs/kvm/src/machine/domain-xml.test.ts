@@ -29,6 +29,7 @@ const spec: MachineSpec = {
   cdroms: [],
   nicPorts: 4,
   display: '/r/vnc',
+  moreDisplays: [],
   watchdog: null,
   firmware: null,
   cpuModel: null,

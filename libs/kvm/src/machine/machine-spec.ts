@@ -10,6 +10,18 @@ import type {
   WatchdogAction,
 } from '@berth/model';
 
+/** The card of every screen but the first: the standard one without what PCs of old had, of which a machine has only one. */
+export const SCREEN_CARD = 'bochs-display';
+
+/** What QEMU calls the graphics card of a screen, where there are several. */
+export const screenDevice = (head: number): string => `screen${head}`;
+
+/** Slots on the root bus of a further screen's card and its tablet, where nothing comes by itself: as {@link USB_SLOT}. */
+export const screenSlots = (head: number): { readonly card: string; readonly tablet: string } => ({
+  card: `0x${(0x13 + head).toString(16)}`,
+  tablet: `0x${(0x0f + head).toString(16)}`,
+});
+
 /** Memory of a screen, MiB: enough for 2560 by 1600 pixels. */
 export const SCREEN_MIB = 16;
 
@@ -55,6 +67,8 @@ export interface MachineSpec {
   readonly nicPorts: number;
   /** Unix socket on which QEMU serves its screen, keyboard and pointer by VNC; null for a machine without them. */
   readonly display: string | null;
+  /** The same of each further screen, each with a graphics card and tablets of its own; none without `display`. */
+  readonly moreDisplays: readonly string[];
   /** Whether a machine with a display has a USB controller with a tablet, beside the tablet of virtio. */
   readonly usbTablet: boolean;
   /** Whether its balloon tells of pages that the guest has no use for, which its host then has back. */

@@ -107,6 +107,7 @@ export class MicrovmPreparation implements MachinePreparation {
       nics,
       nicPorts: 0,
       display: null,
+      moreDisplays: [],
       watchdog: null,
       serialLog: await this.logs.prepare(spec),
       direct: { kernel: boot.kernel, initrd: boot.initrd, root, config },

@@ -6,7 +6,10 @@ import {
   MEMORY_BACKEND,
   PLUG_BLOCK_MIB,
   PLUG_DEVICE,
+  SCREEN_CARD,
   SCREEN_MIB,
+  screenDevice,
+  screenSlots,
   SCSI_CONTROLLER,
   TPM_DEVICE,
   USB_CONTROLLER,
@@ -63,8 +66,8 @@ export function machineArguments(spec: MachineSpec, places: ProcessPlaces): stri
     ...['-uuid', spec.uuid],
     ...option('-rtc', null, { base: 'utc' }),
     ...['-display', 'none'],
-    ...(spec.display === null ? [] : display(spec.display)),
-    ...(spec.display === null || !spec.usbTablet ? [] : usbTablet()),
+    ...(spec.display === null ? [] : displays(spec.display, spec.moreDisplays)),
+    ...(spec.display === null || !spec.usbTablet ? [] : usbTablets(spec.moreDisplays.length)),
     ...option('-boot', null, { 'reboot-timeout': 0 }),
     '-chardev',
     qmpChardev(places.qmpSocket),
@@ -202,6 +205,35 @@ function seedDisk(path: string | null): string[] {
 }
 
 /**
+ * One server for each screen, which shows no other; without a name of its screen a server shows the one that was last chosen by keys of a
+ * viewer. What a viewer of a further screen does with the pointer goes to the tablets of that screen.
+ */
+function displays(first: string, more: readonly string[]): string[] {
+  if (more.length === 0) return display(first);
+  const server = (head: number, socket: string): string[] =>
+    option('-vnc', null, {
+      vnc: `unix:${socket}`,
+      ...(head === 0 ? {} : { id: `vnc${head}` }),
+      display: screenDevice(head),
+      share: 'ignore',
+    });
+  return [
+    ...server(0, first),
+    ...option('-device', 'VGA', { id: screenDevice(0), vgamem_mb: SCREEN_MIB }),
+    ...option('-device', 'virtio-tablet-pci'),
+    ...more.flatMap((socket, i) => {
+      const id = screenDevice(i + 1);
+      const { card, tablet } = screenSlots(i + 1);
+      return [
+        ...server(i + 1, socket),
+        ...option('-device', SCREEN_CARD, { id, addr: card, vgamem: `${SCREEN_MIB}M` }),
+        ...option('-device', 'virtio-tablet-pci', { addr: tablet, display: id }),
+      ];
+    }),
+  ];
+}
+
+/**
  * A screen that BIOS, boot loaders and kernels know without a driver, a pointer that is where the viewer's is, and the
  * keyboard of every PC. Every viewer is let in, and none can throw out another.
  */
@@ -217,11 +249,15 @@ function display(socket: string): string[] {
  * For guests that know no tablet of virtio: Windows without its drivers, installers, most firmware. QEMU gives what the pointer does to
  * the one that its guest began to use last, so that both together are one pointer.
  */
-function usbTablet(): string[] {
+function usbTablets(moreDisplays: number): string[] {
   const ports = { p2: USB_PORTS, p3: USB_PORTS };
+  const bus = `${USB_CONTROLLER}.0`;
   return [
     ...option('-device', 'qemu-xhci', { id: USB_CONTROLLER, addr: USB_SLOT, ...ports }),
-    ...option('-device', 'usb-tablet', { bus: `${USB_CONTROLLER}.0` }),
+    ...option('-device', 'usb-tablet', { bus }),
+    ...Array.from({ length: moreDisplays }, (_, i) =>
+      option('-device', 'usb-tablet', { bus, display: screenDevice(i + 1) }),
+    ).flat(),
   ];
 }
 

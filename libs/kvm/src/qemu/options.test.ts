@@ -41,6 +41,7 @@ const spec: MachineSpec = {
   cdroms: [],
   nicPorts: 4,
   display: '/r/vnc',
+  moreDisplays: [],
   watchdog: null,
   firmware: null,
   cpuModel: null,

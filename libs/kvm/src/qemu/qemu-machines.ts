@@ -15,7 +15,7 @@ import {
   run,
   signalProcess,
 } from '@berth/linux';
-import type { NicId, VolumeId, VolumeLimits } from '@berth/model';
+import { displaysMost, type NicId, type VolumeId, type VolumeLimits } from '@berth/model';
 import {
   RuntimeError,
   type EnforcedLimits,
@@ -85,6 +85,7 @@ const LOADING_MS = 10;
  */
 export class QemuMachines implements MachineDriver<QemuMachine> {
   readonly name = 'qemu';
+  readonly displaysMost = displaysMost;
   readonly #files: RunFiles;
   readonly #uids: VmUids;
   readonly #sessions: QmpSessions;
@@ -286,8 +287,8 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
     return this.#files.agentSocket(key);
   }
 
-  display(machine: QemuMachine): Promise<Socket> {
-    return displaySocket(vncSocket(this.options.runDir, machine), machine.record.uid);
+  display(machine: QemuMachine, head: number): Promise<Socket> {
+    return displaySocket(vncSocket(this.options.runDir, machine, head), machine.record.uid, head);
   }
 
   async press(machine: QemuMachine): Promise<void> {
@@ -417,7 +418,7 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
 
   /** Hands QEMU's user what it must open; the base is shared and stays root's. */
   async #giveFiles(spec: MachineSpec, { uid, gid }: Account): Promise<void> {
-    await this.#files.prepare(spec, { uid, gid });
+    await this.#files.prepare(spec, { uid, gid }, 1 + spec.moreDisplays.length);
     await chown(spec.disk.path, uid, gid);
     for (const { path } of spec.volumes) await chown(path, uid, gid);
     if (spec.firmware !== null) await chown(spec.firmware.variables, uid, gid);

@@ -75,8 +75,8 @@ export class RunFiles {
   }
 
   /** Makes the directory for QEMU. @throws RuntimeError hostFault where the socket's path would be too long. */
-  async prepare(key: WorkloadKey, account: Account): Promise<void> {
-    await ownEpochDirectory(this.dir, key, account);
+  async prepare(key: WorkloadKey, account: Account, displays: number): Promise<void> {
+    await ownEpochDirectory(this.dir, key, account, displays);
   }
 
   async read(key: WorkloadKey): Promise<ProcessRecord | null> {

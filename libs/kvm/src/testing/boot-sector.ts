@@ -136,6 +136,50 @@ const overwrite = (_at: number, text: number): number[] => [
   ...heedPowerButton,
 ];
 
+/** Ports of PCI's configuration (mechanism 1): what is asked for, and the answer. */
+const PCI = { address: 0xcf8, data: 0xcfc } as const;
+/** Screens of {@link painter}: the slot of each card on the root bus, and the colour it is filled with, 0xrrggbb. */
+export const PAINTED = [
+  { head: 1, slot: 0x14, colour: 0xff0000 },
+  { head: 2, slot: 0x15, colour: 0x0000ff },
+] as const;
+/** Size of what is painted, pixels. */
+export const PAINTED_SIZE = { width: 320, height: 200 } as const;
+/** Bochs's registers of a card, words in its third region from here on: width, height, depth, enabled with linear memory. */
+const DISPI = 0x502;
+
+const dword = (value: number): number[] => [...word(value & 0xffff), ...word(value >>> 16)];
+
+/** Fills the screens of {@link PAINTED} by their registers, as a kernel's driver would, says its line again, and is steady. */
+function painter(at: number, text: number): number[] {
+  /** A region's address, in EAX. */
+  const region = (slot: number, register: number): number[] => [
+    ...[0x66, 0xb8, ...dword(0x80000000 + slot * 0x800 + register), 0xba, ...word(PCI.address), 0x66, 0xef], // mov eax, what; mov dx, address; out dx, eax
+    ...[0xba, ...word(PCI.data), 0x66, 0xed, 0x24, 0xf0], // mov dx, data; in eax, dx; and al, 0f0h
+  ];
+  const set = (offset: number, value: number): number[] => [0x64, 0x67, 0xc7, 0x40, offset, ...word(value)]; // mov word fs:[eax + offset], value
+  const paint = ({ slot, colour }: (typeof PAINTED)[number]): number[] => [
+    ...region(slot, 0x18),
+    ...[0x66, 0x05, ...dword(DISPI)], // add eax, registers
+    ...[...set(0, PAINTED_SIZE.width), ...set(2, PAINTED_SIZE.height), ...set(4, 32), ...set(6, 0x41)],
+    ...region(slot, 0x10),
+    ...[0x66, 0x89, 0xc7, 0x66, 0xb8, ...dword(colour)], // mov edi, eax; mov eax, colour
+    ...[0x66, 0xb9, ...dword(PAINTED_SIZE.width * PAINTED_SIZE.height)], // mov ecx, pixels
+    ...[0x64, 0x67, 0x66, 0x89, 0x07, 0x66, 0x83, 0xc7, 0x04, 0x67, 0xe2, 0xf4], // again: mov fs:[edi], eax; add edi, 4; loop again
+  ];
+  /** FS reaches all of memory from here on, until a service of the BIOS is called. */
+  const flat = (table: number): number[] => [
+    ...[0xfa, 0x0f, 0x01, 0x16, ...word(table)], // cli; lgdt [table]
+    ...[0x0f, 0x20, 0xc0, 0x0c, 0x01, 0x0f, 0x22, 0xc0], // mov eax, cr0; or al, 1; mov cr0, eax
+    ...[0xbb, 0x08, 0x00, 0x8e, 0xe3], // mov bx, 8; mov fs, bx
+    ...[0x24, 0xfe, 0x0f, 0x22, 0xc0], // and al, 0feh; mov cr0, eax
+  ];
+  const body = [...PAINTED.flatMap(paint), 0xfb, ...print(text), ...sayBack]; // …; sti; …
+  const table = at + flat(0).length + body.length;
+  const entries = [...dword(0), ...dword(0), 0xff, 0xff, 0x00, 0x00, 0x00, 0x92, 0xcf, 0x00];
+  return [...flat(table), ...body, ...word(entries.length - 1), ...dword(table + 6), ...entries];
+}
+
 const endings = {
   steady: sayBack,
   talker: talk,
@@ -146,6 +190,7 @@ const endings = {
   panic,
   writer: writeMuch,
   overwriter: overwrite,
+  painter,
 } as const;
 
 /** A raw disk of 1 MiB that boots by BIOS. @param third what its third sector holds, for `overwriter` */
