@@ -19,7 +19,7 @@ export const screenDevice = (head: number): string => `screen${head}`;
 /** Slots on the root bus of a further screen's card and its tablet, where nothing comes by itself: as {@link USB_SLOT}. */
 export const screenSlots = (head: number): { readonly card: string; readonly tablet: string } => ({
   card: `0x${(0x13 + head).toString(16)}`,
-  tablet: `0x${(0x0f + head).toString(16)}`,
+  tablet: `0x${(0x18 + head).toString(16)}`,
 });
 
 /** Memory of a screen, MiB: enough for 2560 by 1600 pixels. */

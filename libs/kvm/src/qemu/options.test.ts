@@ -246,6 +246,29 @@ describe("a machine's arguments", () => {
     expect(devices({ usbTablet: true, display: null }).join(' ')).not.toContain('usb');
   });
 
+  it('have a card, a server and tablets of its own for each further screen, in no other device’s place', () => {
+    const parts = (flag: string, changes: Partial<MachineSpec>): string[] => {
+      const args = machineArguments({ ...spec, usbTablet: true, ...changes }, places);
+      return args.filter((_arg, i) => args[i - 1] === flag);
+    };
+    expect(parts('-vnc', {})).toEqual(['vnc=unix:/r/vnc,share=ignore']);
+    const two = { moreDisplays: ['/r/vnc1'] };
+    expect(parts('-vnc', two)).toEqual([
+      'vnc=unix:/r/vnc,display=screen0,share=ignore',
+      'vnc=unix:/r/vnc1,id=vnc1,display=screen1,share=ignore',
+    ]);
+    const more = [
+      'bochs-display,id=screen1,addr=0x14,vgamem=16M',
+      'virtio-tablet-pci,addr=0x19,display=screen1',
+      'usb-tablet,bus=usb.0,display=screen1',
+    ];
+    const now = parts('-device', two);
+    expect(now).toEqual(expect.arrayContaining(more));
+    expect(now.filter((device) => !more.includes(device))).toEqual(
+      parts('-device', {}).map((device) => device.replace('VGA,', 'VGA,id=screen0,')),
+    );
+  });
+
   it('reach a TPM by its socket, only when told', () => {
     expect(machineArguments(spec, places).join(' ')).not.toContain('tpm');
     const text = machineArguments({ ...spec, tpm: { socket: '/t', state: '/s' } }, places).join(' ');
