@@ -203,10 +203,10 @@ describe('several displays', () => {
       (await serialText(qemu, spec)).split('boots=1').length === 3 ? true : undefined,
     );
     await painted();
-    for (const head of [0, 1, 2]) {
-      const path = join(host.dir, 'run', spec.instanceId, '1', head === 0 ? 'vnc' : `vnc${head}`);
-      const { uid } = lstatSync(await host.volumePath(spec));
-      expect([head, lstatSync(path).isSocket(), lstatSync(path).uid]).toEqual([head, true, uid]);
+    const own = join(host.dir, 'qemu', 'run', spec.instanceId, '1');
+    for (const name of ['vnc', 'vnc1', 'vnc2']) {
+      const found = lstatSync(join(own, name));
+      expect([name, found.isSocket(), found.uid]).toEqual([name, true, lstatSync(own).uid]);
     }
     const qmp = await qemu.monitor(spec);
     const servers = await qmp.execute('query-vnc-servers');
