@@ -87,8 +87,10 @@ beforeAll(async () => {
   await writeFile(join(lab.dir, 'token'), 's3cret\n');
   await writeFile(join(lab.dir, 'banner'), 'welcome\n');
   await lab.run('qemu-img create -q -f qcow2 disk.qcow2 8M');
+  await lab.api.displaysGive();
   for (const name of ['web', 'db', 'old', 'old1', 'old2', 'hung']) {
-    const spec = { isolation: 'vm', image: 'disk', vcpus: 1, memoryMiB: 64, rootDisk: { sizeMiB: 64 } };
+    const one = { isolation: 'vm', image: 'disk', vcpus: 1, memoryMiB: 64, rootDisk: { sizeMiB: 64 } };
+    const spec = name === 'db' ? { ...one, displays: 2, placement: { driver: 'qemu' } } : one;
     const { body } = await lab.api
       .call('post', '/v1/projects/alpha/instances?wait=10')
       .send({ name, spec })

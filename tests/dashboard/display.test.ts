@@ -126,7 +126,10 @@ test('of several screens one is chosen, to look at and to save', async () => {
   await connected.waitFor();
   expect(guest().open).toMatchObject({ kind: 'display', head: 0 });
   const first = guest();
-  await page.getByRole('radiogroup', { name: `Screens of ${name}` }).getByText('Screen 2').click();
+  await page
+    .getByRole('radiogroup', { name: `Screens of ${name}` })
+    .getByText('Screen 2')
+    .click();
   await expect.poll(() => first.closed, { timeout: 15_000 }).toBe(true);
   await expect.poll(() => guest().open, { timeout: 15_000 }).toMatchObject({ head: 1 });
   await connected.waitFor();

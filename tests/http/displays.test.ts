@@ -177,7 +177,10 @@ describe('what is asked of a display', () => {
       expect((await api.call('get', at(name, `screenshot?head=${head}`)).expect(400)).body).toMatchObject({
         errors: [{ path: 'query/head' }],
       });
-    await api.call('post', at(await vm(), 'display')).send({ head: 1 }).expect(422);
+    await api
+      .call('post', at(await vm(), 'display'))
+      .send({ head: 1 })
+      .expect(422);
     await api.call('delete', `/v1/projects/alpha/instances/${name}`).expect(202);
     await api.settle();
   });

@@ -37,7 +37,10 @@ test('so many pictures are taken at a time, and more when one is done', async ()
   const done: ((png: Uint8Array) => void)[] = [];
   const screens = new Screens(placed({ screenshot: () => new Promise((resolve) => done.push(resolve)) }));
   const taking = Array.from({ length: 8 }, () => screens.screenshot(id, 0, signal));
-  expect(await screens.screenshot(id, 0, signal)).toMatchObject({ status: 429, body: { code: 'rateLimited' } });
+  expect(await screens.screenshot(id, 0, signal)).toMatchObject({
+    status: 429,
+    body: { code: 'rateLimited' },
+  });
   done[0]?.(Buffer.from('png'));
   expect(await taking[0]).toMatchObject({ status: 200 });
   const next = screens.screenshot(id, 0, signal);

@@ -180,7 +180,10 @@ export class BerthClient {
   }): Promise<Uint8Array<ArrayBuffer>> {
     const { project, instance: name, head, signal } = of;
     const query = head === undefined ? {} : { query: { head } };
-    const init = { params: { path: { project, name }, ...query }, ...(signal === undefined ? {} : { signal }) };
+    const init = {
+      params: { path: { project, name }, ...query },
+      ...(signal === undefined ? {} : { signal }),
+    };
     const path = '/v1/projects/{project}/instances/{name}/screenshot';
     const bytes = await answer(this.rest.GET(path, { ...init, parseAs: 'arrayBuffer' }));
     return new Uint8Array(bytes);

@@ -84,7 +84,11 @@ async function display(
   { head, listen }: { readonly head: number | undefined; readonly listen: string | undefined },
 ): Promise<void> {
   const ticket = (): Promise<URL> =>
-    s.api.terminalAddress({ project: s.project, instance: name, opens: { display: head === undefined ? {} : { head } } });
+    s.api.terminalAddress({
+      project: s.project,
+      instance: name,
+      opens: { display: head === undefined ? {} : { head } },
+    });
   const place = placeOf(listen);
   await ticket();
   await untilInterrupted((signal) =>

@@ -10,7 +10,9 @@ export const screenCommands: Commands = (program, session) => {
     program
       .command('screenshot <name> <file>')
       .description('save what is on the screen of a running VM as a PNG file; - is the standard output')
-      .option('--head <n>', 'which of its screens, counted from 0, the first', (t) => wholeNumber('--head', t))
+      .option('--head <n>', 'which of its screens, counted from 0, the first', (t) =>
+        wholeNumber('--head', t),
+      )
       .action(async (name: string, file: string, options: { readonly head?: number }) => {
         if (file === '-' && isTerminal(process.stdout))
           throw new Failure(

@@ -210,9 +210,9 @@ describe('several displays', () => {
     }
     const qmp = await qemu.monitor(spec);
     const servers = await qmp.execute('query-vnc-servers');
-    expect(servers.map(({ display, server }) => [display, server.map(({ family }) => family)]).sort()).toEqual(
-      [0, 1, 2].map((head) => [`screen${head}`, ['unix']]),
-    );
+    expect(
+      servers.map(({ display, server }) => [display, server.map(({ family }) => family)]).sort(),
+    ).toEqual([0, 1, 2].map((head) => [`screen${head}`, ['unix']]));
     expect((await qmp.execute('query-mice')).filter(({ absolute }) => absolute)).toHaveLength(6);
     expect(await machineShape(qmp, [], {})).toMatchObject({ display: true, displays: 3 });
     await expect(screen(3)).rejects.toMatchObject({

@@ -63,9 +63,13 @@ export class Preparation implements MachinePreparation {
   check(spec: WorkloadSpec): void {
     diskImage(spec, this.driver);
     if ((spec.displays ?? 1) > 1 && this.driver === 'libvirt')
-      throw new RuntimeError('unsupported', 'libvirt gives a machine one VNC server, which shows one screen', {
-        remedy: 'Ask for the driver qemu: placement.driver.',
-      });
+      throw new RuntimeError(
+        'unsupported',
+        'libvirt gives a machine one VNC server, which shows one screen',
+        {
+          remedy: 'Ask for the driver qemu: placement.driver.',
+        },
+      );
   }
 
   /** A running machine has its seed open. */
