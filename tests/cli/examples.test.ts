@@ -3,11 +3,12 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import type { ImageContent } from '@berth/model';
 import { format } from 'prettier';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { everyCommand, programMake } from '../../apps/cli/src/main.js';
 import { digestOf, ociTar, tarOf } from '../../libs/images/src/archive-fixture.js';
-import { diskContent, ociContent } from '../http/api.js';
+import { diskContent, digest, ociContent } from '../http/api.js';
 import { FakeRegistry, imageParts } from '../images/fake-registry.js';
 import { CliLab } from './lab.js';
 
@@ -71,6 +72,16 @@ beforeAll(async () => {
     { actor: 'system:test', traceId: '0'.repeat(32) },
     { projectId: projects.alpha, name: 'debian-13', content: diskContent },
   );
+  const medium = digest(950);
+  const drivers: ImageContent = {
+    ...{ kind: 'iso', digest: medium, sizeBytes: 2048, bootable: false },
+    blobs: [{ digest: medium, sizeBytes: 2048 }],
+  };
+  for (const name of ['drivers', 'installer'])
+    await store.imageInsert(
+      { actor: 'system:test', traceId: '0'.repeat(32) },
+      { projectId: projects.alpha, name, content: drivers },
+    );
   const layer = await tarOf([{ name: 'bin/demo', content: 'x' }]);
   await writeFile(join(lab.dir, 'busybox.oci.tar'), await ociTar({ layer, diffId: digestOf(layer) }));
   await store.projectUpdate({ actor: 'system:test', traceId: '0'.repeat(32) }, 'alpha', {
@@ -86,11 +97,14 @@ beforeAll(async () => {
   registry.image('1.4', imageParts([layer]));
   await writeFile(join(lab.dir, 'token'), 's3cret\n');
   await writeFile(join(lab.dir, 'banner'), 'welcome\n');
+  await writeFile(join(lab.dir, 'netinst.iso'), isoFile());
   await lab.run('qemu-img create -q -f qcow2 disk.qcow2 8M');
   await lab.api.displaysGive();
+  await lab.api.facetsAdd('cdroms');
   for (const name of ['web', 'db', 'old', 'old1', 'old2', 'hung']) {
     const one = { isolation: 'vm', image: 'disk', vcpus: 1, memoryMiB: 64, rootDisk: { sizeMiB: 64 } };
-    const spec = name === 'db' ? { ...one, displays: 2, placement: { driver: 'qemu' } } : one;
+    const more = { displays: 2, cdroms: [{}, {}], placement: { driver: 'qemu' } };
+    const spec = name === 'db' ? { ...one, ...more } : one;
     const { body } = await lab.api
       .call('post', '/v1/projects/alpha/instances?wait=10')
       .send({ name, spec })
@@ -176,6 +190,15 @@ describe('an example of --help', () => {
     );
   });
 });
+
+/** The descriptors of a UDF volume without files. */
+function isoFile(): Buffer {
+  const kib = 1024;
+  const medium = Buffer.alloc(40 * kib);
+  medium.write('\0BEA01', 32 * kib, 'latin1');
+  medium.write('\0NSR02', 34 * kib, 'latin1');
+  return medium;
+}
 
 /** Has an instance in a state, whatever the example before it did. */
 async function bring(name: string, state: 'running' | 'paused' | 'stopped'): Promise<void> {

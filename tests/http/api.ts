@@ -435,6 +435,9 @@ const memoryOf = {
   hugePages: null,
   watchdog: null,
   usbTablet: null,
+  displays: null,
+  cdroms: [],
+  mostVcpus: null,
   nics: [],
 } satisfies NonNullable<SnapshotTaken['memory']>['machine'];
 

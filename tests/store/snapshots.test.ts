@@ -150,6 +150,9 @@ describe('a snapshot', () => {
       hugePages: null,
       watchdog: null,
       usbTablet: true,
+      displays: 1,
+      cdroms: [] as never[],
+      mostVcpus: null,
     } as const;
     const whole = (instance: string, name = 'one') =>
       w.store.snapshotCreate(ctx, { ...at(instance, name), memory: true });

@@ -4,6 +4,8 @@ import { misfits, plugSizeMiB, type SnapshotMachine, type WantedMachine } from '
 
 const noNics: SnapshotMachine['nics'] = [];
 const oneNic: SnapshotMachine['nics'] = [{ id: 'a' as never, mac: '02:00:00:00:00:01' }];
+const noDrives: SnapshotMachine['cdroms'] = [];
+const oneDrive: SnapshotMachine['cdroms'] = [{ bus: 'sata', digest: 'sha256:a' as never }];
 
 const had: fc.Arbitrary<SnapshotMachine> = fc
   .record({
@@ -19,16 +21,25 @@ const had: fc.Arbitrary<SnapshotMachine> = fc
     hugePages: fc.constantFrom(null, '2MiB' as const),
     watchdog: fc.constantFrom(null, 'reset'),
     usbTablet: fc.constantFrom(null, true, false),
+    displays: fc.constantFrom(null, 1, 2),
+    cdroms: fc.constantFrom(noDrives, oneDrive),
+    more: fc.constantFrom(null, 1, 5),
     nics: fc.constantFrom(noNics, oneNic),
   })
-  .map(({ used, ...machine }) => ({ ...machine, requestedMiB: machine.plugMiB === 0 ? 0 : used * 2 }));
+  .map(({ used, more, ...machine }) => ({
+    ...machine,
+    mostVcpus: more === null ? null : machine.vcpus + more,
+    requestedMiB: machine.plugMiB === 0 ? 0 : used * 2,
+  }));
 
 /** A spec that asks for just that machine. */
 const same = (machine: SnapshotMachine): WantedMachine => ({
   ...machine,
   memoryMiB: machine.bootMiB + machine.requestedMiB,
   maxMemoryMiB: machine.plugMiB === 0 ? null : machine.bootMiB + machine.plugMiB,
+  maxVcpus: machine.mostVcpus,
   usbTablet: machine.usbTablet ?? true,
+  displays: machine.displays ?? 1,
 });
 
 it('finds nothing where a machine is asked for as it was, nor where any will do', () => {
@@ -44,7 +55,9 @@ it('finds nothing where a machine is asked for as it was, nor where any will do'
 it('names each field that is another by now, and doing as it says is enough', () => {
   const others: Readonly<Record<string, (m: WantedMachine) => Partial<WantedMachine>>> = {
     vcpus: (m) => ({ vcpus: m.vcpus + 1 }),
+    maxVcpus: (m) => ({ maxVcpus: m.vcpus + 9 }),
     memoryMiB: (m) => ({ memoryMiB: m.memoryMiB - 1 }),
+    cdroms: () => ({ cdroms: [{ bus: 'sata', digest: null }] }),
     maxMemoryMiB: () => ({ maxMemoryMiB: 2 ** 20 }),
     'cpu/model': () => ({ cpuModel: 'qemu64' }),
     firmware: () => ({ firmware: 'secureBoot' }),

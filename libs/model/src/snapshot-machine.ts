@@ -1,7 +1,9 @@
 import { z } from 'zod';
+import { CdromBus } from './cdrom.js';
+import { displaysMost } from './displays.js';
 import { FirmwareKind } from './firmware.js';
 import { HugePageSize } from './huge-pages.js';
-import { NicId } from './ids.js';
+import { Digest, NicId } from './ids.js';
 
 /** Of memory that can be plugged in, only whole sections of this size are used on x86 Linux, MiB. */
 const PLUG_SECTION_MIB = 128;
@@ -16,6 +18,8 @@ export const SnapshotMachine = z.strictObject({
   driver: z.string().max(32),
   accel: z.enum(['kvm', 'tcg']),
   vcpus: z.int().min(1),
+  /** With those that it could be given; null where it could be given none. */
+  mostVcpus: z.int().min(1).nullable().default(null),
   /** What its guest booted with, how much it could be given beside, and how much of that it was asked to use. */
   bootMiB: z.int().min(1),
   plugMiB: z.int().min(0),
@@ -28,6 +32,13 @@ export const SnapshotMachine = z.strictObject({
   watchdog: z.string().max(32).nullable(),
   /** Null where it had no display. */
   usbTablet: z.boolean().nullable(),
+  /** Null where it had none. */
+  displays: z.int().min(1).max(displaysMost).nullable().default(null),
+  /** With what lay in them. */
+  cdroms: z
+    .array(z.strictObject({ bus: CdromBus, digest: Digest.nullable() }))
+    .max(64)
+    .default([]),
   nics: z.array(z.strictObject({ id: NicId, mac: z.string().max(32) })).max(64),
 });
 export type SnapshotMachine = z.infer<typeof SnapshotMachine>;
@@ -35,13 +46,15 @@ export type SnapshotMachine = z.infer<typeof SnapshotMachine>;
 /** What a machine is to be by now. */
 export interface WantedMachine extends Pick<
   SnapshotMachine,
-  'vcpus' | 'cpuModel' | 'firmware' | 'tpm' | 'hugePages' | 'watchdog' | 'nics'
+  'vcpus' | 'cpuModel' | 'firmware' | 'tpm' | 'hugePages' | 'watchdog' | 'cdroms' | 'nics'
 > {
   readonly driver: string;
   readonly accel: string;
   readonly memoryMiB: number;
   readonly maxMemoryMiB: number | null;
+  readonly maxVcpus: number | null;
   readonly usbTablet: boolean;
+  readonly displays: number;
 }
 
 /** A field of a spec that does not hold for a memory. */
@@ -73,6 +86,9 @@ export function misfits(had: SnapshotMachine, wanted: WantedMachine): Misfit[] {
       say(field, was, was === null || was === false ? 'leave it out' : `set it to ${String(was)}`);
   };
   differs('vcpus', had.vcpus, wanted.vcpus);
+  // A spec whose most is what it has asks for no place more.
+  const most = wanted.maxVcpus === wanted.vcpus && had.mostVcpus === null ? null : wanted.maxVcpus;
+  differs('maxVcpus', had.mostVcpus, most);
   const hadMiB = had.bootMiB + had.requestedMiB;
   const short = wanted.memoryMiB - hadMiB;
   if (short < 0 || short >= (had.plugMiB === 0 ? 1 : PLUG_BLOCK_MIB))
@@ -91,6 +107,17 @@ export function misfits(had: SnapshotMachine, wanted: WantedMachine): Misfit[] {
   differs('hugePages', had.hugePages, wanted.hugePages);
   differs('watchdog/action', had.watchdog, wanted.watchdog);
   if (had.usbTablet !== null) differs('usbTablet', had.usbTablet, wanted.usbTablet);
+  if (had.displays !== null) differs('displays', had.displays, wanted.displays);
+  const drives = (machine: Pick<SnapshotMachine, 'cdroms'>): string =>
+    machine.cdroms.map(({ bus, digest }) => `${bus} with ${digest ?? 'nothing'} in it`).join(', ');
+  if (drives(had) !== drives(wanted))
+    say(
+      'cdroms',
+      had.cdroms.length === 0 ? null : `drives: ${drives(had)}`,
+      had.cdroms.length === 0
+        ? 'leave them out'
+        : 'give it these drives, with images of these digests in them',
+    );
   if (other(wanted.accel, had.accel)) say('placement/accel', had.accel, `set it to ${had.accel}, or to any`);
   if (other(wanted.driver, had.driver))
     say('placement/driver', `driver ${had.driver}`, `set it to ${had.driver}`);

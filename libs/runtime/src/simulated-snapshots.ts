@@ -67,6 +67,9 @@ function exact(w: SimulatedWorkload | undefined, now: Date): SnapshotTaken {
     hugePages: null,
     watchdog: null,
     usbTablet: null,
+    displays: null,
+    cdroms: [] as never[],
+    mostVcpus: null,
     nics: (w?.spec.nics ?? []).map(({ id, mac }) => ({ id, mac })),
   } as const;
   return {

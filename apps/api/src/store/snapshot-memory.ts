@@ -1,4 +1,11 @@
-import { BerthError, firmwareKind, misfits, type NicId, type SnapshotTaken } from '@berth/model';
+import {
+  BerthError,
+  firmwareKind,
+  misfits,
+  type NicId,
+  type SnapshotMachine,
+  type SnapshotTaken,
+} from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Tx } from './db.js';
 import { instanceActs, live, type Locked } from './instance-change.js';
@@ -47,12 +54,15 @@ export async function refuseUnfit(tx: Tx, i: Locked, taken: SnapshotTaken | null
     vcpus: spec.vcpus ?? 1,
     memoryMiB: spec.memoryMiB,
     maxMemoryMiB: spec.maxMemoryMiB ?? null,
+    maxVcpus: spec.maxVcpus ?? null,
     cpuModel: spec.cpu?.model ?? null,
     firmware: firmwareKind(spec.firmware),
     tpm: spec.tpm === true,
     hugePages: spec.hugePages ?? null,
     watchdog: spec.watchdog?.action ?? null,
     usbTablet: spec.usbTablet ?? true,
+    displays: spec.displays ?? 1,
+    cdroms: await drivesOf(tx, i),
     nics,
   });
   const [first] = wrong;
@@ -75,6 +85,15 @@ async function driverOf(tx: Tx, { id, spec }: Locked): Promise<string> {
     [id],
   );
   return host?.driver ?? 'any';
+}
+
+async function drivesOf(tx: Tx, { spec, project_id }: Locked): Promise<SnapshotMachine['cdroms']> {
+  return tx.rows<SnapshotMachine['cdroms'][number]>(
+    `SELECT c.drive->>'bus' AS bus, iso.content->>'digest' AS digest
+     FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS c (drive, n)
+     LEFT JOIN images iso ON iso.project_id = $2 AND iso.kind = 'iso' AND iso.name = c.drive->>'image' ORDER BY c.n`,
+    [JSON.stringify(spec.cdroms ?? []), project_id],
+  );
 }
 
 /** Its disks are as they were: it goes on. One that may not start now does when it is started. */

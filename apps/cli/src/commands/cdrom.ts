@@ -28,7 +28,7 @@ const forceOption = [
 
 export const cdromCommands: Commands = (program, session) => {
   const cdrom = program.command('cdrom').description('CD-ROM drives of a VM, and what is in them');
-  examples(cdrom, 'berth cdrom add db installer\nberth cdrom insert --help');
+  examples(cdrom, 'berth cdrom insert db drivers\nberth cdrom add --help');
   const add = waiting(cdrom.command('add <instance> [image]'))
     .description(
       'give a VM another drive, empty or with an image of kind iso in it; it comes with the next start',

@@ -105,7 +105,7 @@ export const imageCommands: Commands = (program, session) => {
     `berth image import disk.qcow2 --name debian
      berth image import busybox.oci.tar --name busybox2 --kind oci
      berth image import "$IMAGE_URL" --name far --kind disk
-     berth image import installer.iso --name installer
+     berth image import netinst.iso --name netinst
      berth image import docker://$REGISTRY/shop/web:1.4 --name shop-web
      berth image import docker://$REGISTRY/shop/web:1.4 --name private --username me --password-stdin <token`,
   );

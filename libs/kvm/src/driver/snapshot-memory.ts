@@ -150,11 +150,12 @@ export class SnapshotMemories<M extends Machine> {
 /** What a user can know of it. */
 export function machineOf(memory: SnapshotMemory): SnapshotMachine {
   const { driver, accel, vcpus, vcpuPlug, memoryMiB, plug } = memory;
-  const { cpuModel, firmware, tpm, hugePages, watchdog } = memory;
+  const { cpuModel, firmware, tpm, hugePages, watchdog, display, displays, cdroms } = memory;
   return {
     driver,
     accel,
     vcpus: vcpus + (vcpuPlug?.plugged ?? 0),
+    mostVcpus: vcpuPlug?.most ?? null,
     bootMiB: memoryMiB,
     plugMiB: plug?.sizeMiB ?? 0,
     requestedMiB: plug?.requestedMiB ?? 0,
@@ -163,7 +164,9 @@ export function machineOf(memory: SnapshotMemory): SnapshotMachine {
     tpm,
     hugePages,
     watchdog,
-    usbTablet: memory.display ? memory.usbTablet : null,
+    usbTablet: display ? memory.usbTablet : null,
+    displays: display ? displays : null,
+    cdroms: cdroms.map(({ bus, digest }) => ({ bus, digest })),
     nics: (memory.nics ?? []).map(({ id, mac }) => ({ id, mac })),
   };
 }
@@ -174,12 +177,15 @@ function wantedBy(spec: WorkloadSpec): Omit<Parameters<typeof misfits>[1], 'driv
     vcpus: spec.vcpus,
     memoryMiB: spec.memoryMiB,
     maxMemoryMiB: spec.maxMemoryMiB ?? null,
+    maxVcpus: spec.maxVcpus ?? null,
     cpuModel: spec.cpuModel ?? null,
     firmware: firmwareKind(spec.firmware),
     tpm: spec.tpm === true,
     hugePages: spec.hugePages ?? null,
     watchdog: spec.watchdog ?? null,
     usbTablet: spec.usbTablet ?? true,
+    displays: spec.displays ?? 1,
+    cdroms: (spec.cdroms ?? []).map(({ bus, image }) => ({ bus, digest: image?.digest ?? null })),
     nics: spec.nics.map(({ id, mac }) => ({ id, mac })),
   };
 }
