@@ -12,7 +12,7 @@ export function demoCommands(program: Command, session: () => Session, address: 
     .option('--timeout <seconds>', 'longest wait', (t) => wholeNumber('--timeout', t), 180)
     .action(async (options: { samples: string; timeout: number }) => {
       const s = session();
-      const examples = fileURLToPath(new URL('../../../examples', import.meta.url));
+      const examples = fileURLToPath(new URL('../../../../examples', import.meta.url));
       await demoRun(s.api, {
         address: address(),
         project: s.project,
