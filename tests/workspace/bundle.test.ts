@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -53,6 +53,16 @@ describe('a program of one file', () => {
     expect(failed.stderr).toContain(`TypeError: it fails at once`);
     expect(failed.stderr).toContain(`at fails (${join(dir, 'source.ts')}:6:9)`);
     expect(failed.stderr).toContain(`${join(dir, 'source.ts')}:9:`);
+  });
+
+  it('names them also where it was moved to after it was built', async () => {
+    const moved = `${dir}-moved`;
+    await rename(dir, moved);
+    const failed = await run(process.execPath, [join(moved, 'main.js'), 'fail']).catch(
+      (error: { stderr: string }) => error,
+    );
+    await rename(moved, dir);
+    expect(failed.stderr).toContain(`at fails (${join(moved, 'source.ts')}:6:9)`);
   });
 
   it('starts from the code that was kept, and without it where it is not of this program', async () => {

@@ -5,7 +5,9 @@ import { createRequire, SourceMap } from 'node:module';
 import { Script } from 'node:vm';
 import { fileURLToPath } from 'node:url';
 
-const file = fileURLToPath(new URL('program.cjs', import.meta.url));
+// The name that V8 knows it by is in the cache too, so it says nothing of where that was made.
+const name = 'program.cjs';
+const file = fileURLToPath(new URL(name, import.meta.url));
 /** Made at the build, by running the program once. V8 refuses one of another version or program, and compiles. */
 export const cacheFile = fileURLToPath(new URL('program.cache', import.meta.url));
 
@@ -14,7 +16,7 @@ export function program({ cached }) {
   const cachedData = cached && existsSync(cacheFile) ? readFileSync(cacheFile) : undefined;
   // esbuild writes nothing but ASCII: a string of one byte for each character.
   const script = new Script(readFileSync(file, 'latin1'), {
-    filename: file,
+    filename: name,
     cachedData,
   });
   const start = () =>
@@ -27,14 +29,14 @@ export function traceSources() {
   let map;
   const line = (frame) => {
     const text = frame.toString();
-    if (frame.getFileName() !== file) return text;
+    if (frame.getFileName() !== name) return text;
     map ??= new SourceMap(JSON.parse(readFileSync(`${file}.map`, 'utf8')));
     const [row, column] = [frame.getLineNumber(), frame.getColumnNumber()];
     const entry = map.findEntry(row - 1, column - 1);
     if (entry.originalSource === undefined) return text;
     const source = fileURLToPath(new URL(entry.originalSource, import.meta.url));
     return text.replace(
-      `${file}:${row}:${column}`,
+      `${name}:${row}:${column}`,
       `${source}:${entry.originalLine + 1}:${entry.originalColumn + 1}`,
     );
   };
