@@ -1,11 +1,11 @@
 import { z } from 'zod';
 import { CDROMS_MAX, CdromSpec, CdromStatus } from './cdrom.js';
 import { CloudInitSpec } from './cloud-init.js';
-import { CpuSpec, HOST_PASSTHROUGH } from './cpu.js';
+import { CpuSpec } from './cpu.js';
 import { RootDiskSource } from './disk-source.js';
 import { displaysMost } from './displays.js';
-import { FirmwareSpec, UEFI_LEAST_MIB } from './firmware.js';
-import { HugePageSize, hugePageMiB } from './huge-pages.js';
+import { FirmwareSpec } from './firmware.js';
+import { HugePageSize } from './huge-pages.js';
 import {
   DecisionId,
   HostId,
@@ -17,8 +17,9 @@ import {
   OperationId,
   VolumeId,
 } from './ids.js';
+import { checkInstance, noNul } from './instance-rules.js';
 import { NicLimits } from './network.js';
-import { PublishedPort, portsOf, portText } from './published-port.js';
+import { PublishedPort } from './published-port.js';
 import { bookedBy, sizesOf } from './sizes.js';
 import { SnapshotSchedule } from './snapshot.js';
 import { StopGrace } from './stop-grace.js';
@@ -58,18 +59,6 @@ export const ProcessSpec = z.strictObject({
   workdir: z.string().max(4096).startsWith('/').optional(),
 });
 export type ProcessSpec = z.infer<typeof ProcessSpec>;
-
-const noNul = (s: string): boolean => !s.includes('\0');
-
-/** Paths of the strings that hold a NUL; no program can be given one. */
-function nulIn(
-  strings: readonly string[] | Readonly<Record<string, string>> | undefined,
-  field: string,
-): (string | number)[][] {
-  return Object.entries(strings ?? {})
-    .filter(([, v]) => !noNul(v))
-    .map(([key]) => [field, Array.isArray(strings) ? Number(key) : key]);
-}
 
 export const RootDisk = z.strictObject({
   /** Size of the root disk (vm) or limit of the writable layer (container, microvm), MiB. */
@@ -119,11 +108,6 @@ export type PlacementSpec = z.infer<typeof PlacementSpec>;
 /** What a host does with a machine whose guest no longer tends its watchdog; `none` only tells of it. */
 export const WatchdogAction = z.enum(['reset', 'poweroff', 'pause', 'none']);
 export type WatchdogAction = z.infer<typeof WatchdogAction>;
-
-/** Least of a microVM, MiB: its kernel boots in so much, and leaves a small program some. */
-export const microvmMemoryMiB = 96;
-/** Least of a microVM, MiB: what its empty file system takes. */
-export const microvmDiskMiB = 16;
 
 /** What a user asks for. Defaults are filled in by parsing; unknown fields are refused. */
 export const InstanceSpec = z
@@ -201,126 +185,9 @@ export const InstanceSpec = z
     placement: PlacementSpec.default({ selector: {}, accel: 'any', driver: 'any', arch: 'x86_64' }),
     desired: Desired.default('running'),
   })
-  .superRefine((s, ctx) => {
-    const refuse = (path: string, message: string): void =>
-      ctx.addIssue({ code: 'custom', path: [path], message });
-    if (s.isolation !== 'vm') {
-      const one = s.isolation === 'container' ? 'a container' : 'a microVM';
-      if (s.userData !== undefined)
-        refuse('userData', `only for isolation vm; use process.env for ${one.slice(2)}s`);
-      if (s.cloudInit !== undefined)
-        refuse('cloudInit', `only for isolation vm; run programs in ${one} by exec`);
-      if (s.watchdog !== undefined)
-        refuse('watchdog', `only for isolation vm; ${one} that ends is started again by its restart policy`);
-      if (s.cpu !== undefined)
-        refuse('cpu', `only for isolation vm; ${one} sees the processor that its host gives: leave it out`);
-      if (s.firmware !== undefined)
-        refuse('firmware', `only for isolation vm; ${one} starts without firmware: leave it out`);
-      if (s.tpm === true) refuse('tpm', `only for isolation vm; ${one} has no TPM: leave it out`);
-      if (s.hugePages !== undefined)
-        refuse('hugePages', `only for isolation vm; ${one} has its host's pages: leave it out`);
-      if (s.usbTablet !== undefined)
-        refuse('usbTablet', `only for isolation vm; ${one} has no display: leave it out`);
-      if (s.displays !== undefined)
-        refuse('displays', `only for isolation vm; ${one} has no display: leave it out`);
-      if (s.volumes.length > 0) refuse('volumes', 'only for isolation vm; leave the list empty');
-      if (s.cdroms !== undefined && s.cdroms.length > 0)
-        refuse('cdroms', `only for isolation vm; ${one} has no drives: leave the list out`);
-      if (s.snapshots !== undefined)
-        refuse('snapshots', `only for isolation vm: ${one}'s layer has no snapshots; leave it out`);
-      if (s.rootDisk.source !== undefined)
-        ctx.addIssue({
-          code: 'custom',
-          path: ['rootDisk', 'source'],
-          message: `only for isolation vm: ${one}'s layer has no snapshots; leave it out`,
-        });
-    }
-    if (s.isolation === 'microvm') {
-      if (s.placement.driver !== 'any')
-        ctx.addIssue({
-          code: 'custom',
-          path: ['placement', 'driver'],
-          message: 'only for isolation vm: a host runs every microVM by its own QEMU; leave it out',
-        });
-      if (s.memoryMiB < microvmMemoryMiB)
-        refuse(
-          'memoryMiB',
-          `must be at least ${microvmMemoryMiB} for isolation microvm, whose kernel is in it`,
-        );
-      if (s.rootDisk.sizeMiB < microvmDiskMiB)
-        ctx.addIssue({
-          code: 'custom',
-          path: ['rootDisk', 'sizeMiB'],
-          message: `must be at least ${microvmDiskMiB} for isolation microvm, whose file system is in it`,
-        });
-    }
-    if (s.isolation === 'container') {
-      if (s.vcpus !== undefined) refuse('vcpus', 'containers have no vCPUs; use cpuMillis');
-      for (const field of ['accel', 'driver'] as const)
-        if (s.placement[field] !== 'any')
-          refuse('placement', `${field} is only for isolation vm and microvm; leave it out`);
-    }
-    if (s.maxVcpus !== undefined && s.isolation !== 'vm')
-      refuse('maxVcpus', 'only for isolation vm; leave it out');
-    if (s.maxVcpus !== undefined && s.maxVcpus < (s.vcpus ?? 1))
-      refuse('maxVcpus', `must be at least vcpus, ${s.vcpus ?? 1}`);
-    if (s.maxMemoryMiB !== undefined && s.isolation !== 'vm')
-      refuse('maxMemoryMiB', "only for isolation vm; leave it out: a container's memory grows without it");
-    if (s.maxMemoryMiB !== undefined && s.maxMemoryMiB < s.memoryMiB)
-      refuse('maxMemoryMiB', `must be at least memoryMiB, ${s.memoryMiB}`);
-    if (s.hugePages !== undefined && s.memoryMiB % hugePageMiB[s.hugePages] !== 0)
-      refuse(
-        'memoryMiB',
-        `must be a multiple of ${hugePageMiB[s.hugePages]}, which hugePages ${s.hugePages} says`,
-      );
-    if (s.hugePages !== undefined && s.maxMemoryMiB !== undefined)
-      refuse(
-        'maxMemoryMiB',
-        'cannot go with hugePages, all of which a vm has from the start on: leave one out',
-      );
-    s.nics.forEach(({ network }, i) => {
-      if (s.nics.findIndex((nic) => nic.network === network) < i)
-        ctx.addIssue({
-          code: 'custom',
-          path: ['nics', i, 'network'],
-          message: `has a nic of this instance already ("${network}"); name another network`,
-        });
-    });
-    const ports = portsOf(s);
-    ports.forEach((port, i) => {
-      if (ports.findIndex((p) => portText(p) === portText(port)) < i)
-        ctx.addIssue({
-          code: 'custom',
-          path: [...port.path, 'hostPort'],
-          message: `${portText(port)} is published by this instance already`,
-        });
-    });
-    s.volumes.forEach(({ name }, i) => {
-      if (s.volumes.findIndex((v) => v.name === name) < i)
-        ctx.addIssue({ code: 'custom', path: ['volumes', i, 'name'], message: 'is in the list already' });
-    });
-    if (s.cpu?.model === HOST_PASSTHROUGH && s.placement.accel !== 'kvm')
-      ctx.addIssue({
-        code: 'custom',
-        path: ['cpu', 'model'],
-        message: 'only with placement.accel kvm: emulated, there is nothing to pass through; use max',
-      });
-    if (s.isolation === 'vm' && (s.displays ?? 1) > 1 && s.placement.driver !== 'qemu')
-      refuse(
-        'displays',
-        'more than one only with placement.driver qemu: libvirt gives a machine one VNC server, which shows one screen',
-      );
-    if (s.firmware?.type === 'uefi' && s.memoryMiB < UEFI_LEAST_MIB)
-      refuse('memoryMiB', `UEFI firmware needs ${UEFI_LEAST_MIB} MiB at least`);
-    if (s.isolation === 'vm' && s.process !== undefined)
-      refuse('process', 'only for OCI images; use userData for isolation vm');
-    for (const path of [
-      ...nulIn(s.process?.command, 'command'),
-      ...nulIn(s.process?.args, 'args'),
-      ...nulIn(s.process?.env, 'env'),
-    ])
-      ctx.addIssue({ code: 'custom', path: ['process', ...path], message: 'must not contain NUL' });
-  });
+  .superRefine((spec, ctx) =>
+    checkInstance(spec, (path, message) => ctx.addIssue({ code: 'custom', path: [...path], message })),
+  );
 export type InstanceSpec = z.infer<typeof InstanceSpec>;
 export type InstanceSpecInput = z.input<typeof InstanceSpec>;
 

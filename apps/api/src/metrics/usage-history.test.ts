@@ -107,6 +107,12 @@ describe('the history of an instance', () => {
     expect(lab.history.instance(id(1), hour).memoryBytes.at(-1)).toBe(1024);
     expect(lab.history.cursor(host)).toBe(lab.seconds * 1000 + lab.ahead);
   });
+  it('has a look of the last moment of a step in that step, not in one that has not begun', () => {
+    const lab = new Lab();
+    lab.seconds += 29.9;
+    lab.look(lab.usage(1, 1, 0));
+    expect(lab.history.instance(id(1), hour).memoryBytes.at(-1)).toBe(1024);
+  });
   it('is filled from what the host kept while we were away', () => {
     const lab = new Lab();
     for (let ago = 3000; ago >= 0; ago -= 15)

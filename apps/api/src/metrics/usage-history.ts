@@ -61,7 +61,8 @@ export class UsageHistory {
   take(hostId: HostId, answer: UsageAnswer): void {
     const shift = this.now() * 1000 - answer.now;
     for (const sample of answer.samples) {
-      const at = Math.round((sample.at + shift) / 1000);
+      // Never after now: the frame of a window ends with the second that is.
+      const at = Math.floor((sample.at + shift) / 1000);
       this.cursors.set(hostId, sample.at);
       this.hostTake(hostId, at, sample.host);
       for (const usage of sample.instances) this.instanceTake(hostId, at, usage);
