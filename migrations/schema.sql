@@ -499,6 +499,24 @@ CREATE TABLE public.projects (
 );
 
 --
+-- Name: registry_credentials; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.registry_credentials (
+    id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    host text NOT NULL,
+    kind text NOT NULL,
+    username text,
+    envelope text NOT NULL,
+    resource_version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT registry_credentials_check CHECK (((username IS NULL) = (kind = 'identityToken'::text))),
+    CONSTRAINT registry_credentials_kind_check CHECK ((kind = ANY (ARRAY['password'::text, 'identityToken'::text])))
+);
+
+--
 -- Name: role_bindings; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -943,6 +961,20 @@ ALTER TABLE ONLY public.projects
 
 ALTER TABLE ONLY public.projects
     ADD CONSTRAINT projects_pkey PRIMARY KEY (id);
+
+--
+-- Name: registry_credentials registry_credentials_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.registry_credentials
+    ADD CONSTRAINT registry_credentials_pkey PRIMARY KEY (id);
+
+--
+-- Name: registry_credentials registry_credentials_project_id_host_key; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.registry_credentials
+    ADD CONSTRAINT registry_credentials_project_id_host_key UNIQUE (project_id, host);
 
 --
 -- Name: role_bindings role_bindings_pkey; Type: CONSTRAINT; Schema: public; Owner: -
@@ -1565,6 +1597,13 @@ ALTER TABLE ONLY public.placements
 
 ALTER TABLE ONLY public.pools
     ADD CONSTRAINT pools_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(id);
+
+--
+-- Name: registry_credentials registry_credentials_project_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.registry_credentials
+    ADD CONSTRAINT registry_credentials_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(id);
 
 --
 -- Name: role_bindings role_bindings_project_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -

@@ -27,6 +27,7 @@ const nobody = '00000000-0000-4000-8000-000000000000';
 const instances = '/v1/projects/alpha/instances';
 const images = '/v1/projects/alpha/images';
 const groups = '/v1/projects/alpha/securityGroups';
+const registries = '/v1/projects/alpha/registries';
 const networks = '/v1/projects/alpha/networks';
 const volumes = '/v1/projects/alpha/volumes';
 const snapshots = '/v1/projects/{project}/instances/{name}/snapshots';
@@ -57,6 +58,13 @@ async function group(api: Api): Promise<string> {
     .send({ rules: [rule] })
     .expect(200);
   return made;
+}
+
+/** A registry that the project signs in at. */
+async function registry(api: Api): Promise<string> {
+  const host = `${name()}.example:5000`;
+  await api.call('put', `${registries}/${host}`).send({ username: 'me', password: 's3cret' }).expect(200);
+  return host;
 }
 
 /** A volume of 16 MiB that nobody has. */
@@ -686,6 +694,49 @@ export const cases: Readonly<Record<string, RouteCase>> = {
       await api.call('put', `${groups}/${name()}`).send({ rules: [{ direction: 'ingress', group: used }] });
       return refused(api.call('delete', `${groups}/${used}`));
     },
+  },
+  'GET /v1/projects/{project}/registries': {
+    good: async (api) => {
+      const host = await registry(api);
+      const { items } = await listed(api, registries);
+      expect(items).toContainEqual(expect.objectContaining({ host, username: 'me' }));
+    },
+    bad: absent('/v1/projects/nowhere/registries'),
+  },
+  'GET /v1/projects/{project}/registries/{host}': {
+    good: async (api) => {
+      const { body, text } = await api.call('get', `${registries}/${await registry(api)}`).expect(200);
+      expect(body).toMatchObject({ kind: 'password', username: 'me', resourceVersion: 1 });
+      expect(text).not.toMatch(/s3cret|envelope/);
+    },
+    bad: absent(`${registries}/registry.nowhere`),
+  },
+  'PUT /v1/projects/{project}/registries/{host}': {
+    good: async (api) => {
+      const at = `${registries}/${await registry(api)}`;
+      await api.call('put', at).set('If-Match', '"9"').send({ identityToken: 's3cret' }).expect(412);
+      const put = await api.call('put', at).set('If-Match', '"1"').send({ identityToken: 's3cret' });
+      expect(put.body).toMatchObject({ kind: 'identityToken', username: null, resourceVersion: 2 });
+      const hub = await api
+        .call('put', `${registries}/Index.Docker.IO`)
+        .send({ username: 'me', password: 'x' });
+      expect(hub.body).toMatchObject({ host: 'docker.io' });
+      const none = await api.call('put', `${registries}/no%2Fhost`).send({ identityToken: 'x' }).expect(400);
+      expect(none.body.errors).toContainEqual(expect.objectContaining({ path: 'path/host' }));
+      const both = { identityToken: 'x', password: 'y' };
+      const no = await api.call('put', at).send(both).expect(400);
+      expect(no.body.errors).toContainEqual(expect.objectContaining({ path: '/identityToken' }));
+    },
+    bad: (api) => refused(api.call('put', `${registries}/registry.example`).send({ username: 'me' })),
+  },
+  'DELETE /v1/projects/{project}/registries/{host}': {
+    good: async (api) => {
+      const at = `${registries}/${await registry(api)}`;
+      await api.call('delete', at).set('If-Match', '"9"').expect(412);
+      await api.call('delete', at).expect(204);
+      await api.call('get', at).expect(404);
+    },
+    bad: (api) => refused(api.call('delete', `${registries}/registry.nowhere`)),
   },
   'GET /v1/projects/{project}/volumes': {
     good: async (api) => {

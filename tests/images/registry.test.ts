@@ -7,12 +7,16 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { BlobStore, fileDigest, importArchive, RegistryReference } from '@berth/images';
-import type { Digest, Image, ImageSources, Operation, ProjectId } from '@berth/model';
+import type { Digest, Image, ImageSources, Operation, ProjectId, RegistryCredentialPut } from '@berth/model';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { MasterKey } from '../../apps/api/src/dispatch/master-key.js';
 import type { DownloadLimits } from '../../apps/api/src/images/download.js';
 import type { RemoteImport } from '../../apps/api/src/images/import-source.js';
 import { RegistryClient } from '../../apps/api/src/images/registry-client.js';
+import {
+  registryCredentialKeep,
+  registryCredentialOpen,
+} from '../../apps/api/src/images/registry-credentials.js';
 import { RemoteImports } from '../../apps/api/src/images/remote-imports.js';
 import { openStore } from '../../apps/api/src/store/open.js';
 import type { Store } from '../../apps/api/src/store/store.js';
@@ -275,6 +279,43 @@ describe('from docker-registry', () => {
       ]),
     );
     expect(everything).not.toMatch(/s3cret/);
+  });
+
+  it('that the project signs in at with what it keeps: sealed, and of that project alone', async () => {
+    const reference = `${closed.domain}/shop/busybox:1`;
+    const { username, password } = registryUser;
+    const other = await store.projectCreate(ctx, { name: `q${ran}` });
+    const keep = (projectId: ProjectId, secret: RegistryCredentialPut) =>
+      registryCredentialKeep({ store, masterKey }, ctx, { projectId, host: closed.domain }, secret);
+    await keep(other.id, { username, password });
+    expect((await refused(reference)).message).toContain('does not let anybody pull shop/busybox');
+    await keep(projectId, { username, password: 'wr0ng-s3cret' });
+    expect(await refused(reference)).toMatchObject({
+      code: 'forbidden',
+      message: expect.stringContaining('user "puller"'),
+      remedy: expect.stringContaining(`berth registry login ${closed.domain}`),
+    });
+    await keep(projectId, { identityToken: 'refresh-s3cret' });
+    expect((await refused(reference)).message).toContain('what is kept is an identity token');
+    await keep(projectId, { username, password });
+    await arrived(reference);
+    // What comes with the request goes first, and nothing else is tried after it.
+    expect((await refused(reference, { username, password: 'wr0ng-s3cret' })).message).toContain('"puller"');
+    const everything = await withClient(url, async (c) => {
+      const rows = await c.query('SELECT * FROM registry_credentials');
+      // An envelope is of its project and host: none opens in another's row.
+      await c.query(
+        `UPDATE registry_credentials SET envelope = (SELECT envelope FROM registry_credentials WHERE project_id = $1) WHERE project_id = $2`,
+        [projectId, other.id],
+      );
+      return JSON.stringify([rows.rows, (await c.query('SELECT * FROM events')).rows]);
+    });
+    expect(everything).not.toMatch(/s3cret/);
+    await expect(registryCredentialOpen({ store, masterKey }, other.id, closed.domain)).rejects.toThrow(
+      'another master key',
+    );
+    await store.registryCredentialDelete(ctx, { projectId, host: closed.domain });
+    expect((await refused(reference)).message).toContain('does not let anybody');
   });
 
   it('that lacks it', async () => {
@@ -559,6 +600,62 @@ describe('bearer tokens', () => {
     expect(seen.elsewhere).toEqual(['none', 'none', 'none']);
   });
 
+  it('are given for an identity token, which goes to the token server alone, and nowhere else by a redirect', async () => {
+    const identityToken = 'refresh-s3cret';
+    const forms: { method: string; body: string; url: string }[] = [];
+    let moved = false;
+    const auth = await SourceServer.start();
+    const elsewhere = await SourceServer.start();
+    const far = elsewhere.at('/token', (request, response) => {
+      forms.push({ method: request.method ?? '', body: '', url: 'elsewhere' });
+      response.writeHead(200).end('{"access_token":"good"}');
+    });
+    const realm = auth.at('/token', (request, response) => {
+      let body = '';
+      request.on('data', (chunk: Buffer) => (body += chunk.toString()));
+      request.on('end', () => {
+        forms.push({ method: request.method ?? '', body, url: request.url ?? '' });
+        if (moved) return void response.writeHead(307, { location: far }).end();
+        response.writeHead(200).end('{"access_token":"good","refresh_token":"next"}');
+      });
+    });
+    servers.push(auth, elsewhere);
+    const guard =
+      (then: Parameters<FakeRegistry['at']>[1]): Parameters<FakeRegistry['at']>[1] =>
+      (request, response, n) =>
+        request.headers.authorization === 'Bearer good'
+          ? then(request, response, n)
+          : challenge(response, `Bearer realm="${realm}",service="r.test"`);
+    const server = await FakeRegistry.start();
+    servers.push(server);
+    for (const bytes of [image.config, ...image.layers]) server.blob(bytes, guard(file(() => bytes)));
+    const reference = server.at(
+      'manifests/guarded',
+      guard(
+        (_, response) => void response.writeHead(200, { 'content-type': types.manifest }).end(image.manifest),
+      ),
+    );
+    await registryCredentialKeep(
+      { store, masterKey },
+      ctx,
+      { projectId, host: server.domain },
+      { identityToken },
+    );
+    await arrived(reference);
+    expect(forms).toEqual([{ method: 'POST', url: '/token', body: expect.any(String) }]);
+    expect(Object.fromEntries(new URLSearchParams(forms[0]?.body))).toEqual({
+      grant_type: 'refresh_token',
+      client_id: 'berth',
+      service: 'r.test',
+      scope: 'repository:x/y:pull',
+      refresh_token: identityToken,
+    });
+    moved = true;
+    await allow({ redirects: true });
+    expect((await refused(reference)).message).toContain('redirects what is sent to it');
+    expect(forms.map((f) => f.url)).not.toContain('elsewhere');
+  });
+
   it('that expire on the way are fetched anew', async () => {
     const { reference, seen } = await guarded({ user: false, uses: 2 });
     await allow({ redirects: true });
@@ -829,7 +926,7 @@ describe('a project that reaches no private address', () => {
       };
       const reference = RegistryReference.parse(`${fake.domain}/x/y`);
       const base = new URL(`http://${fake.domain}`);
-      const client = new RegistryClient({ reference, credentials: null, base, stallMs: 1_000 });
+      const client = new RegistryClient({ reference, credentials: null, kept: false, base, stallMs: 1_000 });
       await expect(client.get(path, {}, sources, new AbortController().signal)).rejects.toMatchObject({
         code: 'forbidden',
         options: { remedy: expect.stringContaining('privateAddresses') },

@@ -204,6 +204,21 @@ function rulesText({ rules }: Schemas['SecurityGroup'], direction: 'ingress' | '
     .join(' ');
 }
 
+export const registries: Kind<Schemas['RegistryCredential']> = {
+  object: 'registryCredential',
+  list: async (api, { project }) =>
+    (await answer(api.rest.GET('/v1/projects/{project}/registries', { params: { path: { project } } })))
+      .items,
+  get: (api, project, host) =>
+    answer(api.rest.GET('/v1/projects/{project}/registries/{host}', { params: { path: { project, host } } })),
+  columns: [
+    { head: 'REGISTRY', cell: (r) => r.host },
+    { head: 'USER', cell: (r) => r.username },
+    { head: 'SECRET', cell: (r) => (r.kind === 'password' ? 'password' : 'identity token') },
+    { head: 'CHANGED', cell: (r) => age(r.updatedAt, Date.now()) },
+  ],
+};
+
 export const projects: Kind<Schemas['Project']> = {
   object: 'project',
   list: async (api) => (await answer(api.rest.GET('/v1/projects'))).items,
@@ -224,6 +239,7 @@ export const kinds = {
   networks,
   securityGroups,
   volumes,
+  registries,
   projects,
 } as const;
 export type KindName = keyof typeof kinds;

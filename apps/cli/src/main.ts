@@ -20,6 +20,7 @@ import { logsCommands } from './commands/logs.js';
 import { networkCommands } from './commands/network.js';
 import { operationCommands } from './commands/operation.js';
 import { projectCommands } from './commands/project.js';
+import { registryCommands } from './commands/registry.js';
 import { screenCommands } from './commands/screen.js';
 import { signInCommands } from './commands/sign-in.js';
 import { tokenCommands } from './commands/token.js';
@@ -61,6 +62,7 @@ const groups: readonly Commands[] = [
   eventsCommands,
   operationCommands,
   imageCommands,
+  registryCommands,
   cdromCommands,
   volumeCommands,
   snapshotCommands,

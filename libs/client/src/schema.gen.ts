@@ -818,6 +818,42 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/projects/{project}/registries': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** List the registries that the project signs in at */
+    get: operations['registriesList'];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/v1/projects/{project}/registries/{host}': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Get what the project signs in with at a registry, without the secret */
+    get: operations['registriesGet'];
+    /** Keep what the project signs in with at a registry (host[:port]), in place of what was kept */
+    put: operations['registriesPut'];
+    post?: never;
+    /** Forget what the project signs in with at a registry */
+    delete: operations['registriesDelete'];
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/projects/{project}/securityGroups': {
     parameters: {
       query?: never;
@@ -3087,11 +3123,34 @@ export interface components {
       /** @description Name of another image; its own when absent */
       image?: string;
     };
+    RegistryCredential: {
+      /** Format: date-time */
+      createdAt: string;
+      host: string;
+      /** Format: uuid */
+      id: string;
+      /** @enum {string} */
+      kind: 'password' | 'identityToken';
+      project: string;
+      resourceVersion: number;
+      /** Format: date-time */
+      updatedAt: string;
+      username: string | null;
+    };
+    RegistryCredentialPut: {
+      /** @description Instead of both: what the registry’s token server takes as an OAuth 2 refresh token. Shown to nobody again */
+      identityToken?: string;
+      /** @description Or a token that stands for one. Shown to nobody again */
+      password?: string;
+      /** @description With password */
+      username?: string;
+    };
     RegistrySource: {
       /** @description Or a token that stands for one. Kept sealed until the import is over, and shown nowhere */
       password?: string;
       /** @description host[:port]/repository, with :tag (else latest) or @sha256:digest; the digest decides */
       reference: string;
+      /** @description In place of what the project keeps for the registry */
       username?: string;
     };
     SecurityGroup: {
@@ -3690,6 +3749,7 @@ export interface operations {
           | 'joinToken'
           | 'network'
           | 'project'
+          | 'registryCredential'
           | 'roleBinding'
           | 'snapshot'
           | 'token'
@@ -5373,6 +5433,117 @@ export interface operations {
       };
       path: {
         name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Gone */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  registriesList: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description All of the project, without their secrets */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': {
+            items: components['schemas']['RegistryCredential'][];
+            /** @description Send as `cursor` for the next page; null on the last */
+            nextCursor: string | null;
+          };
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  registriesGet: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        host: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Who signs in */
+      200: {
+        headers: {
+          /** @description resourceVersion */
+          etag?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['RegistryCredential'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  registriesPut: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description ETag that was read; 412 when the object has changed since */
+        'if-match'?: string;
+      };
+      path: {
+        host: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['RegistryCredentialPut'];
+      };
+    };
+    responses: {
+      /** @description Kept sealed; not tried yet */
+      200: {
+        headers: {
+          /** @description resourceVersion */
+          etag?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['RegistryCredential'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  registriesDelete: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description ETag that was read; 412 when the object has changed since */
+        'if-match'?: string;
+      };
+      path: {
+        host: string;
         project: string;
       };
       cookie?: never;

@@ -10,7 +10,7 @@ export {
   manifestsFor,
   mediaTypes,
 } from './oci-documents.js';
-export { ReferenceFault, RegistryReference } from './registry-reference.js';
+export { ReferenceFault, registryHost, RegistryReference } from './registry-reference.js';
 export { inspectIso, type IsoFacts } from './iso-inspect.js';
 export { inspectDisk, inspectNewDisk, type DiskFacts } from './disk-inspect.js';
 export {

@@ -78,6 +78,14 @@ export class RegistryReference {
   }
 }
 
+/**
+ * A registry alone, as {@link RegistryReference.domain} names it but in lower case, as hosts have none: what is kept for a
+ * registry is found by this. @throws ReferenceFault
+ */
+export function registryHost(text: string): string {
+  return domainOf(text.toLowerCase());
+}
+
 interface Parts {
   readonly name: string;
   readonly tag: string | null;

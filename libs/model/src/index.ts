@@ -23,6 +23,7 @@ export * from './image.js';
 export * from './cdrom.js';
 export * from './network.js';
 export * from './published-port.js';
+export * from './registry.js';
 export * from './security-group.js';
 export * from './volume.js';
 export * from './snapshot.js';

@@ -91,6 +91,7 @@ export const EventObjectKind = z.enum([
   'joinToken',
   'network',
   'project',
+  'registryCredential',
   'roleBinding',
   'snapshot',
   'token',

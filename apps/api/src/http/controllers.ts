@@ -18,6 +18,7 @@ import {
 } from './operations.controller.js';
 import { ProjectsController } from './projects.controller.js';
 import { PromptsController } from './prompts.controller.js';
+import { RegistriesController } from './registries.controller.js';
 import { ScreensController } from './screens.controller.js';
 import { SecurityGroupsController } from './security-groups.controller.js';
 import { SessionController, SignInCodesController } from './session.controller.js';
@@ -40,6 +41,7 @@ export const controllers: readonly Type[] = [
   FilesController,
   SnapshotsController,
   ImagesController,
+  RegistriesController,
   NetworksController,
   SecurityGroupsController,
   VolumesController,

@@ -1,5 +1,13 @@
 import { Readable } from 'node:stream';
-import { BerthError, Image, ImageKind, Name, Operation } from '@berth/model';
+import {
+  BerthError,
+  Image,
+  ImageKind,
+  Name,
+  Operation,
+  RegistryPassword,
+  RegistryUsername,
+} from '@berth/model';
 import { Body, Controller, Delete, Get, Inject, Param, Post, Query, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
@@ -27,15 +35,10 @@ const RegistrySource = z
       .min(1)
       .max(512)
       .describe('host[:port]/repository, with :tag (else latest) or @sha256:digest; the digest decides'),
-    username: z
-      .string()
-      .regex(/^[^:\p{Cc}]{1,255}$/u, 'must not be empty, nor contain ":" or control characters')
-      .optional(),
-    password: z
-      .string()
-      .regex(/^\P{Cc}{1,16384}$/u, 'must not be empty, nor contain control characters')
-      .optional()
-      .describe('Or a token that stands for one. Kept sealed until the import is over, and shown nowhere'),
+    username: RegistryUsername.optional().describe('In place of what the project keeps for the registry'),
+    password: RegistryPassword.optional().describe(
+      'Or a token that stands for one. Kept sealed until the import is over, and shown nowhere',
+    ),
   })
   .meta({ id: 'RegistrySource' });
 const ImageImport = z

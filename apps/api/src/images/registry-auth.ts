@@ -3,11 +3,13 @@
  * authentication").
  */
 
-/** What a user signs in with at a registry. */
-export interface RegistryCredentials {
+export interface PasswordCredentials {
   readonly username: string;
   readonly password: string;
 }
+
+/** What is signed in with at a registry: a password, or what its token server takes as an OAuth 2 refresh token. */
+export type RegistryCredentials = PasswordCredentials | { readonly identityToken: string };
 
 export interface Challenge {
   /** In lower case. */
@@ -33,7 +35,7 @@ export function challengesOf(header: string): readonly Challenge[] {
   return found;
 }
 
-export const basicAuthorization = ({ username, password }: RegistryCredentials): string =>
+export const basicAuthorization = ({ username, password }: PasswordCredentials): string =>
   `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
 
 /**

@@ -12,12 +12,14 @@ import {
   type RegistryCredentials,
   tokenOf,
 } from './registry-auth.js';
-import { sourceGet } from './source-get.js';
+import { sourceGet, type SourceRequest } from './source-get.js';
 
 export interface RegistryAccess {
   readonly reference: RegistryReference;
   /** Null: anonymous. */
   readonly credentials: RegistryCredentials | null;
+  /** They are those that the project keeps, and did not come with the request. */
+  readonly kept: boolean;
   readonly base: URL;
   /** Without a byte for this long a connection is given up, milliseconds. */
   readonly stallMs: number;
@@ -88,16 +90,16 @@ export class RegistryClient {
 
   private refused(why: string): BerthError {
     const { reference, credentials } = this.o;
-    const who = credentials === null ? 'anybody' : `user ${JSON.stringify(credentials.username)}`;
+    const remedy =
+      credentials === null
+        ? `Have the project keep a user name and password (berth registry login ${reference.domain}), or give registry.username and registry.password (berth image import --username, --password-stdin); or see whether the name is right: many registries answer so for what they do not have.`
+        : this.o.kept
+          ? `What the project keeps for ${reference.domain} was sent: see whether it is right (berth registry login ${reference.domain} replaces it), and whether it may pull this repository.`
+          : 'See whether user name and password are right, and whether they may pull this repository.';
     return new BerthError(
       'forbidden',
-      `the registry does not let ${who} pull ${reference.repository}: it ${why}`,
-      {
-        remedy:
-          credentials === null
-            ? 'Give registry.username and registry.password (berth image import --username, --password-stdin), or see whether the name is right: many registries answer so for what they do not have.'
-            : 'See whether user name and password are right, and whether they may pull this repository.',
-      },
+      `the registry does not let ${whoOf(credentials)} pull ${reference.repository}: it ${why}`,
+      { remedy },
     );
   }
 
@@ -115,6 +117,8 @@ export class RegistryClient {
         `asks for ${challenges.map(({ scheme }) => scheme).join(', ') || 'nothing'}, and taken are Basic and Bearer`,
       );
     if (credentials === null) throw this.refused('asks for a user name and password');
+    if ('identityToken' in credentials)
+      throw this.refused('asks for a user name and password, and what is kept is an identity token');
     return basicAuthorization(credentials);
   }
 
@@ -131,11 +135,9 @@ export class RegistryClient {
     if (fault !== null) throw this.refused(`names a token server whose address ${fault[0]}`);
     if (base.protocol === 'https:' && url.protocol === 'http:')
       throw this.refused('names a token server without https');
-    if (service !== undefined) url.searchParams.set('service', service);
-    url.searchParams.set('scope', `repository:${reference.repository}:pull`);
-    const authorization = credentials === null ? undefined : basicAuthorization(credentials);
-    const headers = { accept: 'application/json' };
-    const { response } = await sourceGet(url, { headers, authorization, sources, stallMs, signal });
+    const scope = `repository:${reference.repository}:pull`;
+    const asks = { service, scope, credentials };
+    const { response } = await sourceGet(url, { ...tokenRequest(url, asks), sources, stallMs, signal });
     const { statusCode: status = 0 } = response;
     if (status !== 200) {
       response.destroy();
@@ -147,6 +149,43 @@ export class RegistryClient {
     if (token === null) throw this.refused('has a token server that gave no token');
     return token;
   }
+}
+
+/** For people; no part of a secret. */
+function whoOf(credentials: RegistryCredentials | null): string {
+  if (credentials === null) return 'anybody';
+  return 'identityToken' in credentials
+    ? 'whom the identity token is for'
+    : `user ${JSON.stringify(credentials.username)}`;
+}
+
+/**
+ * The request for a token: a GET, anonymous or with a password (distribution's "Token Authentication Specification"), or the
+ * POST of an identity token (its "Docker Registry v2 authentication using OAuth2"). Adds to the query of `url`.
+ */
+function tokenRequest(
+  url: URL,
+  asks: {
+    readonly service: string | undefined;
+    readonly scope: string;
+    readonly credentials: RegistryCredentials | null;
+  },
+): Pick<SourceRequest, 'method' | 'body' | 'headers' | 'authorization'> {
+  const { service, scope, credentials } = asks;
+  const accept = 'application/json';
+  const wanted = { ...(service === undefined ? {} : { service }), scope };
+  if (credentials === null || !('identityToken' in credentials)) {
+    for (const [name, value] of Object.entries(wanted)) url.searchParams.set(name, value);
+    const authorization = credentials === null ? undefined : basicAuthorization(credentials);
+    return { headers: { accept }, authorization };
+  }
+  const { identityToken } = credentials;
+  const grant = { grant_type: 'refresh_token', client_id: 'berth', refresh_token: identityToken };
+  return {
+    method: 'POST',
+    headers: { accept, 'content-type': 'application/x-www-form-urlencoded' },
+    body: Buffer.from(new URLSearchParams({ ...grant, ...wanted }).toString()),
+  };
 }
 
 /** A body whole; null when it is longer than that. @throws Interrupted */

@@ -2,7 +2,13 @@ import { createReadStream } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { faultPoint } from '@berth/faults';
-import { importLayout, type BlobStore, type StoredBlob } from '@berth/images';
+import {
+  importLayout,
+  registryHost,
+  type BlobStore,
+  type RegistryReference,
+  type StoredBlob,
+} from '@berth/images';
 import {
   BerthError,
   operationError,
@@ -11,6 +17,7 @@ import {
   type ImageContent,
   type Operation,
   type OperationId,
+  type ProjectId,
 } from '@berth/model';
 import type { Pause } from '../dispatch/hooks.js';
 import type { MasterKey } from '../dispatch/master-key.js';
@@ -22,13 +29,16 @@ import type {
   ImageStore,
   OperationStore,
   ProjectStore,
+  RegistryStore,
   RequestContext,
 } from '../store/store.js';
 import { downloadTo, type DownloadLimits, type DownloadPorts, type DownloadSource } from './download.js';
 import { literalAddress, mayConnect, privateRefused } from './image-source.js';
 import { asImportError, contentOfFile, contentOfStream } from './image-content.js';
 import { importSource, registryBase, type RemoteImport, unsealedRegistry } from './import-source.js';
+import type { RegistryCredentials } from './registry-auth.js';
 import { RegistryClient } from './registry-client.js';
+import { registryCredentialOpen } from './registry-credentials.js';
 import { pull } from './registry-pull.js';
 import { sourceGet } from './source-get.js';
 
@@ -41,7 +51,7 @@ import { sourceGet } from './source-get.js';
  */
 
 export interface RemoteImportPorts {
-  readonly store: ProjectStore & ImageStore & OperationStore;
+  readonly store: ProjectStore & ImageStore & OperationStore & RegistryStore;
   readonly blobs: BlobStore;
   readonly masterKey: Pick<MasterKey, 'seal' | 'open'>;
   readonly clock: Clock;
@@ -210,14 +220,21 @@ export class RemoteImports {
 
   private async pulled(one: ImageImportRow, secret: string, dir: string): Promise<Arrived> {
     const { blobs, limits, insecureRegistries } = this.o;
-    const { reference, credentials } = unsealedRegistry(secret);
+    const { reference, credentials: own } = unsealedRegistry(secret);
     const base = registryBase(reference, insecureRegistries);
-    const client = new RegistryClient({ reference, credentials, base, stallMs: limits.stallMs });
+    const credentials = own ?? (await this.kept(one.projectId, reference));
+    const kept = own === null;
+    const client = new RegistryClient({ reference, credentials, kept, base, stallMs: limits.stallMs });
     const resolved = (digest: Digest): Promise<void> => this.step(one, 'resolve', 0, digest);
     const ports = { ...this.ports(one), resolved };
     const files = await pull(client, reference.wanted, dir, ports, this.life.signal);
     const { maxBytes } = limits;
     return () => importLayout(files, blobs, { totalBytes: maxBytes, blobBytes: maxBytes });
+  }
+
+  /** As it is now: who was given another password meanwhile pulls with that. */
+  private kept(projectId: ProjectId, { domain }: RegistryReference): Promise<RegistryCredentials | null> {
+    return this.untilStored(() => registryCredentialOpen(this.o, projectId, registryHost(domain)));
   }
 
   private ports(one: ImageImportRow): DownloadPorts {

@@ -24,6 +24,9 @@ export class Interrupted extends Error {
 }
 
 export interface SourceRequest {
+  /** GET when absent. */
+  readonly method?: 'GET' | 'POST';
+  readonly body?: Buffer;
   readonly headers: Readonly<Record<string, string>>;
   /** The header of that name. Goes to the origin of the first address and no other. */
   readonly authorization?: string | undefined;
@@ -44,7 +47,7 @@ const redirectsMost = 5;
 const redirects = new Set([301, 302, 303, 307, 308]);
 
 /**
- * GET, over as many redirects as are allowed; each hop's address is looked up here and checked before it is connected to, so
+ * GET, over as many redirects as are allowed, or a request with a body, which follows none; each hop's address is looked up here and checked before it is connected to, so
  * that no name can change its mind in between. Knows no proxy. The caller reads the body or destroys it.
  * @throws BerthError forbidden, invalid, unavailable for good; Interrupted
  */
@@ -53,6 +56,13 @@ export async function sourceGet(first: URL, request: SourceRequest): Promise<Sou
   for (let hops = 0; ; hops += 1) {
     const response = await hop(url, request, url.origin === first.origin ? request.authorization : undefined);
     const { location } = response.headers;
+    // What is sent is for the address that was named: whoever is redirected to gets nothing of it.
+    if ((request.method ?? 'GET') !== 'GET' && redirects.has(response.statusCode ?? 0)) {
+      response.destroy();
+      throw new BerthError('unavailable', 'the server redirects what is sent to it', {
+        remedy: 'Name the address that takes it itself.',
+      });
+    }
     if (!redirects.has(response.statusCode ?? 0) || location === undefined) return { response, url };
     response.destroy();
     url = redirectTarget(url, location, request.sources);
@@ -82,7 +92,7 @@ function redirectTarget(from: URL, location: string, sources: ImageSources): URL
 
 function hop(
   url: URL,
-  { headers, sources, stallMs, signal }: SourceRequest,
+  { method = 'GET', body: sent, headers, sources, stallMs, signal }: SourceRequest,
   authorization: string | undefined,
 ): Promise<IncomingMessage> {
   const literal = literalAddress(url);
@@ -91,10 +101,12 @@ function hop(
   const send = url.protocol === 'https:' ? httpsRequest : httpRequest;
   return new Promise((resolve, reject) => {
     const request = send(url, {
+      method,
       // A connection of its own: none that somebody else's rules opened, and none that a proxy of the environment gets.
       agent: false,
       headers: {
         ...headers,
+        ...(sent === undefined ? {} : { 'content-length': String(sent.length) }),
         ...(authorization === undefined ? {} : { authorization }),
         'accept-encoding': 'identity',
         'user-agent': 'berth',
@@ -120,7 +132,7 @@ function hop(
       }
       resolve(response);
     });
-    request.end();
+    request.end(sent);
   });
 }
 

@@ -38,6 +38,7 @@ import { cloneReport, volumeClone } from './volume-clones.js';
 import { exportsExpire, volumeExport } from './volume-exports.js';
 import { snapshotCreate, snapshotDelete, snapshotRevert } from './snapshots.js';
 import * as terminalTickets from './terminal-tickets.js';
+import * as registryCredentials from './registry-credentials.js';
 import * as securityGroups from './security-groups.js';
 import * as volumes from './volumes.js';
 import type { Store } from './store.js';
@@ -126,6 +127,7 @@ function bind(db: Db): Omit<Store, 'close'> {
     ...bindAll(db, projects),
     ...bindAll(db, { networkList, networkGet, networkCreate, networkDelete }),
     ...bindAll(db, { securityGroupList, securityGroupGet, securityGroupPut, securityGroupDelete }),
+    ...bindAll(db, registryCredentials),
     ...bindAll(db, {
       volumeList,
       volumeGet,

@@ -22,6 +22,7 @@ import type {
   OperationId,
   Project,
   ProjectId,
+  RegistryCredential,
   Snapshot,
   SecurityGroup,
   SecurityRule,
@@ -87,6 +88,27 @@ export interface SecurityGroupStore {
   securityGroupDelete(
     ctx: RequestContext,
     target: { projectId: ProjectId; name: string; ifMatch?: number },
+  ): Promise<void>;
+}
+
+/** What projects sign in with at registries. A host is as references name it, see {@link registryHost}. */
+export interface RegistryStore {
+  registryCredentialList(projectId: ProjectId): Promise<readonly RegistryCredential[]>;
+  registryCredentialGet(projectId: ProjectId, host: string): Promise<RegistryCredential | null>;
+  /** The sealed secret; null where the project keeps none for the host. */
+  registryCredentialEnvelope(projectId: ProjectId, host: string): Promise<string | null>;
+  /** Keeps it, in place of what was kept. @throws preconditionFailed, notFound (`ifMatch` of none) */
+  registryCredentialPut(
+    ctx: RequestContext,
+    put: { projectId: ProjectId; host: string; ifMatch?: number } & Pick<
+      RegistryCredential,
+      'kind' | 'username'
+    > & { envelope: string },
+  ): Promise<RegistryCredential>;
+  /** @throws notFound, preconditionFailed */
+  registryCredentialDelete(
+    ctx: RequestContext,
+    target: { projectId: ProjectId; host: string; ifMatch?: number },
   ): Promise<void>;
 }
 
@@ -477,6 +499,7 @@ export interface Store
     ProjectStore,
     NetworkStore,
     SecurityGroupStore,
+    RegistryStore,
     VolumeStore,
     SnapshotStore,
     AccessStore,

@@ -1,4 +1,3 @@
-import { text } from 'node:stream/consumers';
 import { Option } from 'commander';
 import { answer, type Schemas } from '@berth/client';
 import { exitCodes, Failure } from '../failure.js';
@@ -16,6 +15,7 @@ import {
   type Commands,
   type Session,
 } from '../session.js';
+import { secretFromStdin } from '../stdin-secret.js';
 import { transferProgress } from '../transfer-progress.js';
 
 interface ImportOptions extends WaitOptions {
@@ -43,7 +43,7 @@ async function sourceOf(source: string, options: ImportOptions): Promise<RemoteS
     throw new Failure('--username and --password-stdin go together', exitCodes.usage);
   const reference = source.slice(registryScheme.length);
   if (username === undefined) return { kind: 'oci', registry: { reference } };
-  const password = (await text(process.stdin)).replace(/\r?\n$/, '');
+  const password = await secretFromStdin();
   return { kind: 'oci', registry: { reference, username, password } };
 }
 

@@ -7,6 +7,7 @@ export type Image = Schemas['Image'];
 export type Operation = Schemas['Operation'];
 export type Snapshot = Schemas['Snapshot'];
 export type Volume = Schemas['Volume'];
+export type Registry = Schemas['RegistryCredential'];
 export type Session = Schemas['Session'];
 export type Event = EventPage['items'][number];
 export type Decision = Schemas['Decision'];

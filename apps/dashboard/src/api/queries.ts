@@ -94,6 +94,14 @@ export const eventsQuery = (objectId: string) =>
     queryFn: async () => (await api.eventList({ objectId, limit: 1000 })).items,
   });
 
+export const registriesQuery = (project: string) =>
+  queryOptions({
+    queryKey: ['registries', project],
+    queryFn: async () =>
+      (await answer(api.rest.GET('/v1/projects/{project}/registries', { params: { path: { project } } })))
+        .items,
+  });
+
 export const imagesQuery = (project: string) =>
   queryOptions({
     queryKey: ['images', project],

@@ -19,6 +19,8 @@ export function staleKeys(event: Event): Key[] {
       return [['volumes', project], ...operations];
     case 'image':
       return [['images', project], ...operations];
+    case 'registryCredential':
+      return [['registries', project]];
     case 'host':
       // What a host does shows on its instances too; their own events follow.
       return [['hosts'], ['preview']];

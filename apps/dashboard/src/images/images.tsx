@@ -14,6 +14,7 @@ import { Page, Panel } from '../parts/page.js';
 import { SureButton } from '../parts/sure-button.js';
 import { Time } from '../parts/time.js';
 import { ImportUrl } from './import-url.js';
+import { Registries } from './registries.js';
 import { type ImageKind, imageUpload, kindGuess, kindLabels, nameFrom } from './upload.js';
 
 export function ImagesPage() {
@@ -101,6 +102,7 @@ export function ImagesPage() {
           </tbody>
         </table>
       )}
+      {operator && <Registries project={project} />}
     </Page>
   );
 }
