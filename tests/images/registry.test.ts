@@ -298,9 +298,9 @@ describe('from docker-registry', () => {
     await keep(projectId, { identityToken: 'refresh-s3cret' });
     expect((await refused(reference)).message).toContain('what is kept is an identity token');
     await keep(projectId, { username, password });
-    await arrived(reference);
     // What comes with the request goes first, and nothing else is tried after it.
     expect((await refused(reference, { username, password: 'wr0ng-s3cret' })).message).toContain('"puller"');
+    await arrived(reference);
     const everything = await withClient(url, async (c) => {
       const rows = await c.query('SELECT * FROM registry_credentials');
       // An envelope is of its project and host: none opens in another's row.
@@ -315,6 +315,8 @@ describe('from docker-registry', () => {
       'another master key',
     );
     await store.registryCredentialDelete(ctx, { projectId, host: closed.domain });
+    await end();
+    begin();
     expect((await refused(reference)).message).toContain('does not let anybody');
   });
 
@@ -650,6 +652,8 @@ describe('bearer tokens', () => {
       scope: 'repository:x/y:pull',
       refresh_token: identityToken,
     });
+    await end();
+    begin();
     moved = true;
     await allow({ redirects: true });
     expect((await refused(reference)).message).toContain('redirects what is sent to it');
