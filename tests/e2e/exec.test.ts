@@ -76,3 +76,46 @@ it('-it is a terminal of the size of this one', async () => {
   // What comes from inside is shown as it is.
   expect(out).not.toContain('\r\r');
 });
+
+it('its probes tell whether it is ready, whatever its security groups, and end it when it is not well', async () => {
+  // Nobody may connect to it.
+  await berth.ok('PUT', '/v1/projects/default/securityGroups/closed', {
+    rules: [{ direction: 'ingress', protocol: 'tcp', ports: { first: 1, last: 1 } }],
+  });
+  const serve = 'rm -f /sick; mkdir -p /www; echo yes > /www/up; exec httpd -f -p 8080 -h /www';
+  await berth.create('probed', {
+    isolation: 'container',
+    image: 'busybox',
+    memoryMiB: 64,
+    rootDisk: { sizeMiB: 16 },
+    nics: [{ network: 'default', securityGroups: ['closed'] }],
+    process: { command: ['sh', '-c', serve] },
+    restart: { policy: 'onFailure' },
+    stopGraceSeconds: 0,
+    probes: {
+      startup: { tcp: { port: 8080 }, intervalSeconds: 1, failureThreshold: 100 },
+      readiness: { http: { port: 8080, path: '/ready' }, intervalSeconds: 1, failureThreshold: 1 },
+      liveness: {
+        exec: { command: ['sh', '-c', 'echo unwell; test ! -e /sick'] },
+        intervalSeconds: 1,
+        failureThreshold: 2,
+        timeoutSeconds: 60,
+      },
+    },
+  });
+  const seen = async () => (await berth.instance('probed')).status;
+  const types = async (): Promise<string[]> => (await seen()).conditions.map((c) => c.type).sort();
+  const soon = { timeout: 60_000, interval: 200 };
+  await expect.poll(types, soon).toEqual(['Healthy', 'NotReady']);
+  expect((await run('$NODE $BERTH exec probed -- touch /www/ready')).code).toBe(0);
+  await expect.poll(types, soon).toEqual(['Healthy', 'Ready']);
+  expect((await run('$NODE $BERTH exec probed -- touch /sick')).code).toBe(0);
+  await expect.poll(async () => (await seen()).run, soon).toBe(2);
+  await expect.poll(types, soon).toEqual(['Healthy', 'Ready']);
+  const { lastExit, state } = await seen();
+  expect(lastExit).toMatchObject({
+    reason: 'unhealthy',
+    message: 'its liveness probe failed: exits with 1: unwell',
+  });
+  expect(state).toBe('running');
+});

@@ -6,7 +6,7 @@ import { parse } from 'yaml';
 const example = (name: string) => readFileSync(new URL(`../../examples/${name}`, import.meta.url), 'utf8');
 
 describe('examples', () => {
-  it.each(['vm.yaml', 'container.yaml'])('%s is a request that the model accepts', (name) => {
+  it.each(['vm.yaml', 'container.yaml', 'probes.yaml'])('%s is a request that the model accepts', (name) => {
     const body = InstanceCreate.parse(parse(example(name)));
     expect(body.spec.memoryMiB).toBeLessThanOrEqual(192);
   });

@@ -1,7 +1,7 @@
 import { availableParallelism, release, totalmem } from 'node:os';
 import type { ReportBody } from '@berth/link';
 import { detectCgroups } from '@berth/linux';
-import { Isolation } from '@berth/model';
+import { Isolation, probesFacet } from '@berth/model';
 import type { Capabilities, Capacity, PortOffer } from '@berth/model';
 import type { AgentSettings } from './config.js';
 import type { Runtimes } from './runtimes.js';
@@ -70,7 +70,7 @@ export function capabilitiesOf(
     ...(models === undefined ? {} : { cpuModels: models }),
     ...(hugePages === undefined ? {} : { hugePages }),
     ...(publishedPorts === null ? {} : { publishedPorts }),
-    facets: [...new Set(probes.flatMap(({ probe }) => probe?.facets ?? []))].sort(),
+    facets: [...new Set([probesFacet, ...probes.flatMap(({ probe }) => probe?.facets ?? [])])].sort(),
     tenantBoundary: facts.some((f) => f.tenantBoundary === true),
     versions: Object.assign({}, ...facts.map((f) => f.versions ?? {})) as Record<string, string>,
   };

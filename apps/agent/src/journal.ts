@@ -2,7 +2,7 @@ import { mkdir, readFile, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Assignment, Workload } from '@berth/link';
 import { writeFileAtomic } from '@berth/linux';
-import { ExitInfo, HostNetworkSpec, InstanceId } from '@berth/model';
+import { Condition, ExitInfo, HostNetworkSpec, InstanceId } from '@berth/model';
 import type { InstanceId as InstanceIdType } from '@berth/model';
 import { z } from 'zod';
 
@@ -29,6 +29,16 @@ export const PlacementRecord = z.strictObject({
   /** How the run before it ended. */
   lastExit: ExitInfo.nullable(),
   ended: z.boolean(),
+  /** What its probes say of the current run; absent before they said anything. */
+  health: z
+    .strictObject({
+      /** Its start-up probe was answered well. */
+      started: z.boolean(),
+      conditions: z.array(Condition),
+    })
+    .optional(),
+  /** Its probes say that the current run is to be ended, and started again as its restart policy has it; absent otherwise. */
+  unhealthy: z.strictObject({ message: z.string(), at: z.iso.datetime() }).optional(),
   /** Name of the runtime that has it; null before one was chosen, absent in records of before there was a choice. */
   runtime: z.string().nullable().optional(),
 });

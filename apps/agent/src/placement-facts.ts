@@ -88,6 +88,11 @@ export class PlacementFacts {
     return this.power === 'running' || this.power === 'paused' ? media : [image, ...media];
   }
 
+  /** What its probes say of it while it is up. */
+  get health(): readonly Condition[] {
+    return this.power === 'running' || this.power === 'paused' ? (this.record.health?.conditions ?? []) : [];
+  }
+
   get observedPower(): Power {
     return this.power ?? 'off';
   }
@@ -198,11 +203,24 @@ export class PlacementFacts {
     this.prepared = false;
   }
 
+  /** It was ended because its probes said so; where the runtime has not told of that, it is told now. */
+  endedUnhealthy(): void {
+    this.power = 'off';
+    if (this.record.exit === null) this.exited({ reason: 'stopped', at: this.now() }, true);
+  }
+
   private exited(exit: ExitInfo, assumed: boolean): void {
-    this.record.exit = exit;
+    this.record.exit = this.judged(exit);
     this.exitAssumed = assumed;
     this.prepared = false;
     this.onExit?.();
+  }
+
+  /** An end that its probes asked for, whoever tells of it. */
+  private judged(exit: ExitInfo): ExitInfo {
+    const { unhealthy, assignment } = this.record;
+    if (unhealthy === undefined || exit.reason === 'hostBoot' || assignment.wanted === 'stopped') return exit;
+    return { ...exit, reason: 'unhealthy', message: unhealthy.message };
   }
 
   /**
@@ -228,6 +246,8 @@ export class PlacementFacts {
     record.started = null;
     record.run = run;
     record.restarts = restarts;
+    delete record.health;
+    delete record.unhealthy;
     this.inEffect = null;
     this.volumes = null;
     this.nics = null;

@@ -39,9 +39,13 @@ export class PlacementReporter {
       nics: record.ended ? [] : facts.nics === null ? null : [...facts.nics],
       cdroms: record.ended ? [] : facts.cdroms === null ? null : [...facts.cdroms],
       sizes: record.ended ? null : facts.sizes,
-      conditions: [fault, restarting, runs(facts.power) ? facts.restart : null, ...facts.conditions].filter(
-        (c) => c !== null,
-      ),
+      conditions: [
+        fault,
+        restarting,
+        runs(facts.power) ? facts.restart : null,
+        ...facts.health,
+        ...facts.conditions,
+      ].filter((c) => c !== null),
     };
     const text = JSON.stringify(body);
     if (text === this.said) return;

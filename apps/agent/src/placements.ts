@@ -12,6 +12,7 @@ import type { Runtimes } from './runtimes.js';
 import { RuntimeChoice } from './runtime-choice.js';
 import { CloneOrders } from './clone-orders.js';
 import { SnapshotOrders } from './snapshot-orders.js';
+import { probesAtOnce } from './placement-health.js';
 import { Tombstones } from './tombstones.js';
 import { Worker } from './worker.js';
 import type { WorkerPorts } from './worker-ports.js';
@@ -78,6 +79,7 @@ export class Placements {
       log: o.log,
       bootId: o.bootId,
       startSlots: new Slots(o.vmStarts),
+      probeSlots: new Slots(probesAtOnce),
       choice: this.choice,
       fetchImages: async (images, signal) => {
         for (const image of images) await o.images.fetch(image, signal);

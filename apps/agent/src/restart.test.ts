@@ -1,109 +1,20 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { type AssignmentList, protocol } from '@berth/link';
-import type { InstanceId, RestartPolicy } from '@berth/model';
-import { SimulatedHost, SimulatedRuntime } from '@berth/runtime';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { HostNetworks } from './networks.js';
-import { ImageFetch } from './image-fetch.js';
-import { Journal } from './journal.js';
-import { Placements } from './placements.js';
-import { Runtimes } from './runtimes.js';
-import { TestClock } from './testing/test-clock.js';
+import type { SimulatedHost } from '@berth/runtime';
+import { instanceId, PlacementsLab } from './testing/placements-lab.js';
+import type { TestClock } from './testing/test-clock.js';
 
-/*
- * Restarts after crashes with no API about: the list came once, in the agent's first life. Time is the test's own; the
- * journal is real and on disk.
- */
-const log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
-const instanceId = '00000000-0000-4000-8000-0000000000aa' as InstanceId;
-const digest = `sha256:${'a'.repeat(64)}`;
-const restart: RestartPolicy = { policy: 'onFailure', backoffSeconds: 10, maxBackoffSeconds: 60 };
-
-let dir: string;
+/* Restarts after crashes with no API about: the list came once, in the agent's first life. */
+let lab: PlacementsLab;
 let clock: TestClock;
 let host: SimulatedHost;
-let placements: Placements;
-let parts: { close(): Promise<void> }[];
 beforeEach(async () => {
-  dir = await mkdtemp(join(tmpdir(), 'berth-restart-'));
-  clock = new TestClock();
-  host = new SimulatedHost({ now: clock.now });
-  await begin();
-  expect(await placements.apply(list())).toBeNull();
+  lab = await PlacementsLab.with({});
+  ({ clock, host } = lab);
   await started(1);
 });
-afterEach(async () => {
-  await end();
-  await rm(dir, { recursive: true });
-});
-
-async function begin(): Promise<void> {
-  const { journal } = await Journal.open(dir, clock.now);
-  const report = (): void => undefined;
-  const runtimes = new Runtimes([new SimulatedRuntime(host)], clock, log);
-  const images = new ImageFetch(
-    {
-      has: () => Promise.resolve(true),
-      rely: () => undefined,
-      put: () => Promise.resolve(),
-      open: () => Promise.reject(new Error('it holds nothing')),
-    },
-    report,
-    { keep: () => Promise.resolve() },
-  );
-  const networks = new HostNetworks(null, clock, log);
-  const common = { clock, log, journal, images, runtimes, networks, report };
-  placements = new Placements({ ...common, bootId: 'b1', vmStarts: 2, unusedImages: () => undefined });
-  placements.start();
-  parts = [placements, networks, runtimes, journal];
-}
-async function end(): Promise<void> {
-  for (const part of parts) await part.close();
-}
-
-function list(): AssignmentList {
-  const workload = {
-    instanceId,
-    epoch: 1,
-    project: 'p',
-    name: 'web',
-    uuid: instanceId,
-    isolation: 'container',
-    image: {
-      kind: 'oci',
-      digest,
-      configDigest: digest,
-      layers: [],
-      process: { entrypoint: [], cmd: [], env: [], user: '', workdir: '/' },
-      arch: 'amd64',
-      blobs: [],
-    },
-    vcpus: 1,
-    cpuMillis: null,
-    memoryMiB: 16,
-    rootVolume: { id: instanceId, sizeMiB: 1 },
-    volumes: [],
-    nics: [],
-    process: null,
-    userData: null,
-    restart,
-    accel: 'any',
-    driver: 'any',
-  };
-  const assignment = { instanceId, epoch: 1, revision: 1, wanted: 'running', stopGraceSeconds: 1, workload };
-  return {
-    protocol,
-    hostId: '00000000-0000-4000-8000-000000000001',
-    storeIncarnation: 'one',
-    session: 1,
-    assignmentRev: 1,
-    assignments: [assignment],
-    networks: [],
-    tombstones: [],
-  } as unknown as AssignmentList;
-}
+afterEach(() => lab.close());
+const begin = (): Promise<void> => lab.begin();
+const end = (): Promise<void> => lab.end();
 
 const started = (times: number): Promise<void> => expect.poll(() => host.state.starts).toBe(times);
 const crash = (): void => host.end({ instanceId, epoch: 1 }, { reason: 'exited', code: 1 });

@@ -17,6 +17,8 @@ const limitsMs: Partial<Record<RuntimeAction, number>> = {
 const otherMs = 60_000;
 /** The same where disks may have to be made of snapshots first. */
 const copyMs = 4 * 3_600_000;
+/** They ask the guest to end, with a time of grace. */
+export const ends: ReadonlySet<Action['kind']> = new Set(['stop', 'endUnhealthy']);
 const makesDisks: ReadonlySet<RuntimeAction> = new Set(['prepare', 'start', 'update']);
 
 /** How long a runtime may take to tell how a stopped run ended, milliseconds. */
@@ -46,7 +48,7 @@ export class RuntimeSteps {
   /** `pointless` may abandon the step before its first act. @throws RuntimeError, or whatever kept the step from its end */
   async perform(kind: RuntimeAction, pointless: () => void): Promise<void> {
     const { clock } = this.ports;
-    this.grace = kind === 'stop' ? this.facts.record.assignment.stopGraceSeconds : null;
+    this.grace = ends.has(kind) ? this.facts.record.assignment.stopGraceSeconds : null;
     const allowed = this.limitMs(kind) + (this.grace ?? 0) * 1000;
     const abort = new AbortController();
     const timer = new AbortController();
@@ -106,6 +108,10 @@ export class RuntimeSteps {
         await this.runtime().stop(facts.key, this.grace ?? 0, ctx);
         facts.power = 'off';
         return facts.exitSeen(exitWordMs);
+      case 'endUnhealthy':
+        await this.runtime().stop(facts.key, this.grace ?? 0, ctx);
+        await facts.exitSeen(exitWordMs);
+        return facts.endedUnhealthy();
       case 'remove':
         for (const runtime of ports.choice.holders(record)) await runtime.remove(facts.key, ctx);
         facts.power = 'off';

@@ -50,6 +50,7 @@ const observeds: fc.Arbitrary<Observed> = fc
     canSuspend: fc.boolean(),
     held: fc.boolean(),
     behind: fc.boolean(),
+    unhealthy: fc.constant(false),
     offerAt: fc.option(fc.integer({ min: start, max: start + 20_000 })),
   })
   .map((o) => ({
@@ -79,7 +80,14 @@ function obey(seen: Observed, action: Action): Observed {
     case 'prepare':
       return { ...seen, prepared: true };
     case 'beginRun':
-      return { ...seen, run: action.run, restarts: action.restarts, exit: null, prepared: false };
+      return {
+        ...seen,
+        run: action.run,
+        restarts: action.restarts,
+        exit: null,
+        prepared: false,
+        unhealthy: false,
+      };
     case 'start':
       // One that goes on has what it had before.
       return { ...seen, power: 'running', behind: seen.power === 'suspended' };
@@ -93,6 +101,8 @@ function obey(seen: Observed, action: Action): Observed {
       return { ...seen, power: 'suspended', held: false, prepared: false };
     case 'stop':
       return { ...seen, power: 'off', exit: exit('stopped') };
+    case 'endUnhealthy':
+      return { ...seen, power: 'off', exit: exit('unhealthy') };
     case 'end':
       return { ...seen, ended: true, exit: action.exit === null ? seen.exit : exit(action.exit.reason) };
     case 'remove':
@@ -273,5 +283,28 @@ describe('step', () => {
     expect(restartsAfter(never, { reason: 'guestShutdown', at })).toBe(false);
     expect(restartsAfter({ ...never, policy: 'onFailure' }, { reason: 'exited', code: 0, at })).toBe(false);
     expect(restartsAfter({ ...never, policy: 'onFailure' }, { reason: 'exited', code: 3, at })).toBe(true);
+  });
+});
+
+describe('an unhealthy run', () => {
+  it('is ended where it is to be up, and only then; what follows is what follows any other end', () => {
+    fc.assert(
+      fc.property(
+        wanteds,
+        observeds,
+        fc.constantFrom('running' as const, 'paused' as const),
+        (wanted, some, power) => {
+          const seen: Observed = { ...some, power, exit: null, held: false, unhealthy: true, retryAt: null };
+          const action = step(wanted, seen);
+          const toBeUp = !wanted.removed && wanted.power !== 'stopped' && wanted.epoch >= seen.highestEpoch;
+          expect(action.kind === 'endUnhealthy').toBe(toBeUp && !seen.ended);
+          if (action.kind !== 'endUnhealthy') return;
+          const after = obey(seen, action);
+          const next = step(wanted, after);
+          if (after.fatal !== null || wanted.restart.policy === 'never') expect(next.kind).toBe('end');
+          else expect(['wait', 'beginRun']).toContain(next.kind);
+        },
+      ),
+    );
   });
 });

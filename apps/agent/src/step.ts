@@ -11,6 +11,7 @@ import type { ExitInfo, Power, RestartPolicy } from '@berth/model';
  *                     ^                                             |
  *                     +------- beginRun (run + 1, after back-off) <-+ run ended, policy says restart; else end
  *                  and while it runs: fetchImage (what is to go into a drive), update, when its spec changed
+ *                  and when its probes say so: endUnhealthy, and as after any other end
  *    suspended   -> as running, then suspend -> none; from there to running again by fetchImage, prepare, start
  */
 
@@ -52,6 +53,8 @@ export interface Observed {
   readonly held: boolean;
   /** Something of its spec is not in effect, and may be put into effect while it runs. */
   readonly behind: boolean;
+  /** Its probes say that it is to be ended, and started again. */
+  readonly unhealthy: boolean;
   /** When what its workload did not take of that is offered to it again; null when it took all. */
   readonly offerAt: number | null;
 }
@@ -70,6 +73,7 @@ export type Action =
   | { readonly kind: 'update' }
   | { readonly kind: 'suspend' }
   | { readonly kind: 'stop' }
+  | { readonly kind: 'endUnhealthy' }
   | { readonly kind: 'end'; readonly exit: Omit<ExitInfo, 'at'> | null }
   | { readonly kind: 'remove' };
 
@@ -105,6 +109,7 @@ function stopping(seen: Observed): Action {
 
 function powered(wanted: Wanted, seen: Observed): Action {
   if (seen.power === 'suspended') return wanted.power === 'suspended' ? none : starting(seen);
+  if (seen.unhealthy) return later(seen) ?? { kind: 'endUnhealthy' };
   if (wanted.power === 'suspended') return seen.canSuspend ? (later(seen) ?? { kind: 'suspend' }) : none;
   // A pause is told to the runtime also while it holds the workload: it must not let it go on then.
   if (wanted.power === 'paused' && (seen.power === 'running' || seen.held) && seen.canPause)

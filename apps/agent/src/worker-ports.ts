@@ -24,6 +24,8 @@ export interface WorkerPorts {
   readonly bootId: string;
   /** Limits concurrent starts of VMs: they are bound by the cores. */
   readonly startSlots: Slots;
+  /** Limits how many probes are asked at a time. */
+  readonly probeSlots: Slots;
   readonly choice: RuntimeChoice;
   /** Resolves when every blob of these images is here. */
   fetchImages(images: readonly ImageContent[], signal: AbortSignal): Promise<void>;

@@ -6,8 +6,10 @@ import { Wakeup } from './clock.js';
 import type { PlacementRecord } from './journal.js';
 import { PlacementFacts } from './placement-facts.js';
 import { PlacementReporter } from './placement-reporter.js';
+import { PlacementHealth } from './placement-health.js';
 import { failureOf, Retry } from './retry.js';
-import { RuntimeSteps } from './runtime-steps.js';
+import { ends, RuntimeSteps } from './runtime-steps.js';
+import type { ProbeTarget } from './probe-check.js';
 import { runs, step } from './step.js';
 import type { Action, Observed, Wanted } from './step.js';
 import type { Predecessor, WorkerPorts } from './worker-ports.js';
@@ -21,6 +23,7 @@ export class Worker implements Predecessor {
   private readonly steps: RuntimeSteps;
   private readonly retry: Retry;
   private readonly reporter: PlacementReporter;
+  private readonly health: PlacementHealth;
   private tombstone = false;
   private action: Action['kind'] = 'none';
   private readonly wakeup = new Wakeup();
@@ -35,6 +38,7 @@ export class Worker implements Predecessor {
     this.steps = new RuntimeSteps(this.facts, ports);
     this.retry = new Retry(ports.clock);
     this.reporter = new PlacementReporter(ports);
+    this.health = new PlacementHealth(record, ports, () => this.wakeup.wake());
   }
 
   get key(): WorkloadKey {
@@ -95,6 +99,7 @@ export class Worker implements Predecessor {
     this.steps.abandon(reason);
     this.wakeup.wake();
     await this.loop;
+    await this.health.close();
   }
 
   /** The record's assignment changed: look again, and give up a step that became pointless. */
@@ -137,6 +142,7 @@ export class Worker implements Predecessor {
     while (!this.life.signal.aborted) {
       const action = await this.next();
       this.action = action.kind;
+      this.health.follow(this.asked(action.kind));
       // Bookkeeping takes no time and its outcome is said.
       if (!['end', 'refuse', 'beginRun'].includes(action.kind)) this.say();
       if (action.kind === 'none' || action.kind === 'wait') {
@@ -177,6 +183,16 @@ export class Worker implements Predecessor {
     return step(this.wanted(), this.observed());
   }
 
+  /** Whom its probes ask; null while there is nobody to be asked. */
+  private asked(action: Action['kind']): ProbeTarget | null {
+    const { record, facts } = this;
+    const idle = ['none', 'wait', 'update', 'fetchImage'].includes(action);
+    if (!idle || facts.power !== 'running' || record.unhealthy !== undefined || this.pointless()) return null;
+    const runtime = this.ports.choice.of(record);
+    if ('absent' in runtime) return null;
+    return { key: this.key, runtime, address: record.assignment.workload.nics[0]?.ipv4 ?? null };
+  }
+
   private wanted(): Wanted {
     const { assignment } = this.record;
     return {
@@ -206,6 +222,7 @@ export class Worker implements Predecessor {
       fatal: retry.fatal,
       held: facts.held,
       behind: facts.behind,
+      unhealthy: record.unhealthy !== undefined,
       offerAt: facts.offerAt,
       canSuspend: !('absent' in runtime) && runtime.suspend !== undefined,
       canPause: !('absent' in runtime) && runtime.pause !== undefined && runtime.resume !== undefined,
@@ -238,7 +255,7 @@ export class Worker implements Predecessor {
     if (upward && this.pointless())
       this.steps.abandon(new RuntimeError('deadline', 'it is no longer wanted'));
     // It begins anew, with the other.
-    if (this.action === 'stop' && this.steps.otherGrace)
+    if (ends.has(this.action) && this.steps.otherGrace)
       this.steps.abandon(new RuntimeError('deadline', 'it is given another time of grace'));
   }
 
@@ -249,7 +266,7 @@ export class Worker implements Predecessor {
       if (kind === 'start' && this.record.exit === null) facts.noteStarted('running');
       return;
     }
-    if (kind === 'stop' && this.steps.otherGrace) return;
+    if (ends.has(kind) && this.steps.otherGrace) return;
     const { code } = failureOf(error);
     this.ports.log.warn({ ...this.key, action: kind, code, err: error }, 'a step failed');
     if (code === 'imageMissing') facts.imagePresent = false;

@@ -1588,6 +1588,71 @@ export interface components {
             [key: string]: string;
           };
         };
+        probes?: {
+          liveness?: {
+            exec?: {
+              command: string[];
+            };
+            /** @default 3 */
+            failureThreshold?: number;
+            http?: {
+              /** @default / */
+              path?: string & (unknown & unknown);
+              port: number;
+            };
+            /** @default 10 */
+            intervalSeconds?: number;
+            /** @default 0 */
+            startPeriodSeconds?: number;
+            tcp?: {
+              port: number;
+            };
+            /** @default 5 */
+            timeoutSeconds?: number;
+          };
+          readiness?: {
+            exec?: {
+              command: string[];
+            };
+            /** @default 3 */
+            failureThreshold?: number;
+            http?: {
+              /** @default / */
+              path?: string & (unknown & unknown);
+              port: number;
+            };
+            /** @default 10 */
+            intervalSeconds?: number;
+            /** @default 1 */
+            successThreshold?: number;
+            tcp?: {
+              port: number;
+            };
+            /** @default 5 */
+            timeoutSeconds?: number;
+          };
+          startup?: {
+            exec?: {
+              command: string[];
+            };
+            /** @default 3 */
+            failureThreshold?: number;
+            http?: {
+              /** @default / */
+              path?: string & (unknown & unknown);
+              port: number;
+            };
+            /** @default 10 */
+            intervalSeconds?: number;
+            /** @default 0 */
+            startPeriodSeconds?: number;
+            tcp?: {
+              port: number;
+            };
+            /** @default 5 */
+            timeoutSeconds?: number;
+          };
+        };
         process?: {
           args?: string[];
           command?: string[];
@@ -2192,6 +2257,71 @@ export interface components {
             [key: string]: string;
           };
         };
+        probes?: {
+          liveness?: {
+            exec?: {
+              command: string[];
+            };
+            /** @default 3 */
+            failureThreshold: number;
+            http?: {
+              /** @default / */
+              path: string & (unknown & unknown);
+              port: number;
+            };
+            /** @default 10 */
+            intervalSeconds: number;
+            /** @default 0 */
+            startPeriodSeconds: number;
+            tcp?: {
+              port: number;
+            };
+            /** @default 5 */
+            timeoutSeconds: number;
+          };
+          readiness?: {
+            exec?: {
+              command: string[];
+            };
+            /** @default 3 */
+            failureThreshold: number;
+            http?: {
+              /** @default / */
+              path: string & (unknown & unknown);
+              port: number;
+            };
+            /** @default 10 */
+            intervalSeconds: number;
+            /** @default 1 */
+            successThreshold: number;
+            tcp?: {
+              port: number;
+            };
+            /** @default 5 */
+            timeoutSeconds: number;
+          };
+          startup?: {
+            exec?: {
+              command: string[];
+            };
+            /** @default 3 */
+            failureThreshold: number;
+            http?: {
+              /** @default / */
+              path: string & (unknown & unknown);
+              port: number;
+            };
+            /** @default 10 */
+            intervalSeconds: number;
+            /** @default 0 */
+            startPeriodSeconds: number;
+            tcp?: {
+              port: number;
+            };
+            /** @default 5 */
+            timeoutSeconds: number;
+          };
+        };
         process?: {
           args?: string[];
           command?: string[];
@@ -2297,6 +2427,7 @@ export interface components {
             | 'guestCrash'
             | 'hypervisorCrash'
             | 'watchdog'
+            | 'unhealthy'
             | 'stopped'
             | 'killed'
             | 'startFailed'
@@ -2465,6 +2596,71 @@ export interface components {
           /** @default {} */
           selector?: {
             [key: string]: string;
+          };
+        };
+        probes?: {
+          liveness?: {
+            exec?: {
+              command: string[];
+            };
+            /** @default 3 */
+            failureThreshold?: number;
+            http?: {
+              /** @default / */
+              path?: string & (unknown & unknown);
+              port: number;
+            };
+            /** @default 10 */
+            intervalSeconds?: number;
+            /** @default 0 */
+            startPeriodSeconds?: number;
+            tcp?: {
+              port: number;
+            };
+            /** @default 5 */
+            timeoutSeconds?: number;
+          };
+          readiness?: {
+            exec?: {
+              command: string[];
+            };
+            /** @default 3 */
+            failureThreshold?: number;
+            http?: {
+              /** @default / */
+              path?: string & (unknown & unknown);
+              port: number;
+            };
+            /** @default 10 */
+            intervalSeconds?: number;
+            /** @default 1 */
+            successThreshold?: number;
+            tcp?: {
+              port: number;
+            };
+            /** @default 5 */
+            timeoutSeconds?: number;
+          };
+          startup?: {
+            exec?: {
+              command: string[];
+            };
+            /** @default 3 */
+            failureThreshold?: number;
+            http?: {
+              /** @default / */
+              path?: string & (unknown & unknown);
+              port: number;
+            };
+            /** @default 10 */
+            intervalSeconds?: number;
+            /** @default 0 */
+            startPeriodSeconds?: number;
+            tcp?: {
+              port: number;
+            };
+            /** @default 5 */
+            timeoutSeconds?: number;
           };
         };
         process?: {
@@ -2666,6 +2862,71 @@ export interface components {
             [key: string]: string;
           };
         };
+        probes?: {
+          liveness?: {
+            exec?: {
+              command: string[];
+            };
+            /** @default 3 */
+            failureThreshold: number;
+            http?: {
+              /** @default / */
+              path: string & (unknown & unknown);
+              port: number;
+            };
+            /** @default 10 */
+            intervalSeconds: number;
+            /** @default 0 */
+            startPeriodSeconds: number;
+            tcp?: {
+              port: number;
+            };
+            /** @default 5 */
+            timeoutSeconds: number;
+          };
+          readiness?: {
+            exec?: {
+              command: string[];
+            };
+            /** @default 3 */
+            failureThreshold: number;
+            http?: {
+              /** @default / */
+              path: string & (unknown & unknown);
+              port: number;
+            };
+            /** @default 10 */
+            intervalSeconds: number;
+            /** @default 1 */
+            successThreshold: number;
+            tcp?: {
+              port: number;
+            };
+            /** @default 5 */
+            timeoutSeconds: number;
+          };
+          startup?: {
+            exec?: {
+              command: string[];
+            };
+            /** @default 3 */
+            failureThreshold: number;
+            http?: {
+              /** @default / */
+              path: string & (unknown & unknown);
+              port: number;
+            };
+            /** @default 10 */
+            intervalSeconds: number;
+            /** @default 0 */
+            startPeriodSeconds: number;
+            tcp?: {
+              port: number;
+            };
+            /** @default 5 */
+            timeoutSeconds: number;
+          };
+        };
         process?: {
           args?: string[];
           command?: string[];
@@ -2835,6 +3096,71 @@ export interface components {
           /** @default {} */
           selector?: {
             [key: string]: string;
+          };
+        };
+        probes?: {
+          liveness?: {
+            exec?: {
+              command: string[];
+            };
+            /** @default 3 */
+            failureThreshold?: number;
+            http?: {
+              /** @default / */
+              path?: string & (unknown & unknown);
+              port: number;
+            };
+            /** @default 10 */
+            intervalSeconds?: number;
+            /** @default 0 */
+            startPeriodSeconds?: number;
+            tcp?: {
+              port: number;
+            };
+            /** @default 5 */
+            timeoutSeconds?: number;
+          };
+          readiness?: {
+            exec?: {
+              command: string[];
+            };
+            /** @default 3 */
+            failureThreshold?: number;
+            http?: {
+              /** @default / */
+              path?: string & (unknown & unknown);
+              port: number;
+            };
+            /** @default 10 */
+            intervalSeconds?: number;
+            /** @default 1 */
+            successThreshold?: number;
+            tcp?: {
+              port: number;
+            };
+            /** @default 5 */
+            timeoutSeconds?: number;
+          };
+          startup?: {
+            exec?: {
+              command: string[];
+            };
+            /** @default 3 */
+            failureThreshold?: number;
+            http?: {
+              /** @default / */
+              path?: string & (unknown & unknown);
+              port: number;
+            };
+            /** @default 10 */
+            intervalSeconds?: number;
+            /** @default 0 */
+            startPeriodSeconds?: number;
+            tcp?: {
+              port: number;
+            };
+            /** @default 5 */
+            timeoutSeconds?: number;
           };
         };
         process?: {

@@ -29,6 +29,7 @@ import {
   OperationId,
   Phase,
   Power,
+  ProbesSpec,
   ProcessSpec,
   RestartPolicy,
   SnapshotId,
@@ -102,6 +103,8 @@ export const Workload = z.strictObject({
   cpuModel: CpuSpec.shape.model.optional(),
   /** Absent where the machine has none, and in what an API or a journal of before holds. */
   watchdog: WatchdogAction.optional(),
+  /** Absent where nothing is asked, and in what an API or a journal of before holds. Only for hosts with its facet. */
+  probes: ProbesSpec.optional(),
   restart: RestartPolicy,
   accel: z.enum(['any', 'kvm', 'tcg']),
   /** Which runtime of the isolation is to make it. Absent in what an API or a journal of before holds. */

@@ -21,6 +21,15 @@ export const filesystemsFrozenType = 'FilesystemsFrozen';
 /** Type of the condition of an instance whose last snapshot by schedule was not taken, until one is. */
 export const snapshotsLateType = 'SnapshotsLate';
 
+/**
+ * Types of the conditions of a workload whose probes answer for it: `Healthy` or `Unhealthy` by its liveness or start-up probe, `Ready` or
+ * `NotReady` by its readiness probe. Until the first answer that counts none of them is there.
+ */
+export const healthyType = 'Healthy';
+export const unhealthyType = 'Unhealthy';
+export const readyType = 'Ready';
+export const notReadyType = 'NotReady';
+
 type Said = { readonly type: string; readonly reason: string };
 
 /** Whether it says that a watchdog paused a machine, which is held until somebody lets it go on. */
@@ -35,5 +44,12 @@ export function isHolding(said: Said): boolean {
 
 /** The conditions that keep it from its work. */
 export function troublesOf<C extends { readonly type: string }>(conditions: readonly C[]): C[] {
-  return conditions.filter((c) => c.type !== agentConnectedType);
+  return conditions.filter((c) => !isGoodNews(c));
+}
+
+const good: ReadonlySet<string> = new Set([agentConnectedType, healthyType, readyType]);
+
+/** Whether a condition says that something is as it should be. */
+export function isGoodNews({ type }: { readonly type: string }): boolean {
+  return good.has(type);
 }

@@ -16,6 +16,7 @@ export * from './firmware.js';
 export * from './cpu.js';
 export * from './cpu-baseline.js';
 export * from './guest.js';
+export * from './health.js';
 export * from './guest-file.js';
 export * from './huge-pages.js';
 export * from './host.js';

@@ -1,5 +1,6 @@
 import { HOST_PASSTHROUGH } from './cpu.js';
 import { UEFI_LEAST_MIB } from './firmware.js';
+import { checkProbes } from './health.js';
 import { hugePageMiB } from './huge-pages.js';
 import type { InstanceSpec } from './instance.js';
 import { portsOf, portText } from './published-port.js';
@@ -154,7 +155,17 @@ const processes: Rule = (s, refuse) => {
   }
 };
 
-const rules: readonly Rule[] = [onlyOfVms, microvms, containers, sizes, nics, volumes, shape, processes];
+const rules: readonly Rule[] = [
+  onlyOfVms,
+  microvms,
+  containers,
+  sizes,
+  nics,
+  volumes,
+  shape,
+  processes,
+  checkProbes,
+];
 
 /** Tells of everything in a spec that does not go together, by field. */
 export function checkInstance(spec: InstanceSpec, refuse: Refuse): void {

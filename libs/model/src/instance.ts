@@ -5,6 +5,7 @@ import { CpuSpec } from './cpu.js';
 import { RootDiskSource } from './disk-source.js';
 import { displaysMost } from './displays.js';
 import { FirmwareSpec } from './firmware.js';
+import { ProbesSpec } from './health.js';
 import { HugePageSize } from './huge-pages.js';
 import {
   DecisionId,
@@ -181,6 +182,8 @@ export const InstanceSpec = z
      * it at once. 30 for a VM, which shuts its system down, and 10 for others when absent. A change takes effect at the next stop.
      */
     stopGraceSeconds: StopGrace.optional(),
+    /** What its host asks it while it runs, to know how it is. A change takes effect at once, and asks anew. */
+    probes: ProbesSpec.optional(),
     restart: RestartPolicy.default({ policy: 'never', backoffSeconds: 1, maxBackoffSeconds: 300 }),
     placement: PlacementSpec.default({ selector: {}, accel: 'any', driver: 'any', arch: 'x86_64' }),
     desired: Desired.default('running'),
@@ -246,6 +249,8 @@ export const ExitInfo = z.strictObject({
     'guestCrash',
     'hypervisorCrash',
     'watchdog',
+    /** Its liveness or start-up probe failed, and its host ended it. */
+    'unhealthy',
     'stopped',
     'killed',
     'startFailed',

@@ -68,7 +68,7 @@ export class SimulatedConsole extends SimulatedTerminal {
   }
 }
 
-/** A process of a container that has four programs. */
+/** A process of a container that has five programs; `sleep` ends with its terminal only. */
 export class SimulatedProcess extends SimulatedTerminal {
   constructor(
     private readonly open: ExecOpen,
@@ -82,7 +82,7 @@ export class SimulatedProcess extends SimulatedTerminal {
   private async begin(): Promise<void> {
     const [program = '', ...args] = this.open.command;
     if (program === 'exit') return this.end({ reason: 'exited', code: Number(args[0]) });
-    if (program === 'cat') return;
+    if (program === 'cat' || program === 'sleep') return;
     if (program === 'size') return this.resize(this.open.size ?? { columns: 80, rows: 24 });
     if (program !== 'echo') return this.end({ reason: 'failed', message: `${program}: not found` });
     await this.say(`${args.join(' ')}\n`);
@@ -96,7 +96,7 @@ export class SimulatedProcess extends SimulatedTerminal {
   }
 
   override endInput(): void {
-    this.end({ reason: 'exited', code: 0 });
+    if (this.open.command[0] !== 'sleep') this.end({ reason: 'exited', code: 0 });
   }
 
   override resize(size: TerminalSize): void {

@@ -9,6 +9,7 @@ import {
   portRefusal,
   portsOf,
   portText,
+  probesFacet,
 } from '@berth/model';
 import type { HostSnapshot, PlacementRequest } from './snapshot.js';
 
@@ -81,6 +82,13 @@ const devices: readonly {
     have: 'no cdroms',
     wanted: (spec) => (spec.cdroms ?? []).length > 0,
     message: 'it gives no machine a CD-ROM drive: its agent is older than this API',
+  },
+  {
+    facet: probesFacet,
+    need: 'probes',
+    have: 'no probes',
+    wanted: (spec) => Object.keys(spec.probes ?? {}).length > 0,
+    message: 'it asks no probes: its agent is older than this API',
   },
   {
     facet: 'displays',

@@ -51,6 +51,7 @@ function renderAssignment(row: AssignmentRow): Assignment {
       ...(spec.usbTablet === false ? { usbTablet: false } : {}),
       ...(displaysOf(spec) > 1 ? { displays: displaysOf(spec) } : {}),
       ...(spec.watchdog === undefined ? {} : { watchdog: spec.watchdog.action }),
+      ...(spec.probes === undefined ? {} : { probes: spec.probes }),
       restart: spec.restart,
       accel: spec.placement.accel,
       driver: spec.placement.driver,

@@ -163,6 +163,7 @@ export function isFailure(exit: ExitInfo): boolean {
     case 'guestCrash':
     case 'hypervisorCrash':
     case 'watchdog':
+    case 'unhealthy':
     case 'lost':
     case 'signalled':
       return true;

@@ -1,4 +1,4 @@
-import { agentConnectedType } from '@berth/model';
+import { isGoodNews } from '@berth/model';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router';
 import { ProblemError } from '@berth/client';
@@ -302,7 +302,7 @@ function Conditions({ instance: { status, name, project } }: { instance: Instanc
       <ul className="troubles">
         {status.conditions.map((c) => (
           <li key={c.type}>
-            <State state={c.type} tone={c.type === agentConnectedType ? 'good' : 'odd'} />
+            <State state={c.type} tone={isGoodNews(c) ? 'good' : 'odd'} />
             <div>
               {c.message}{' '}
               <span className="dim">
