@@ -103,7 +103,7 @@ it('its probes tell whether it is ready, whatever its security groups, and end i
       },
     },
   });
-  const seen = async () => (await berth.instance('probed')).status;
+  const seen = async () => (await berth.get('probed')).status;
   const types = async (): Promise<string[]> => (await seen()).conditions.map((c) => c.type).sort();
   const soon = { timeout: 60_000, interval: 200 };
   await expect.poll(types, soon).toEqual(['Healthy', 'NotReady']);

@@ -79,6 +79,7 @@ function wrongFor(schema: Schema): unknown[] {
   return wrong;
 }
 
+const well = { exec: { command: ['true'] } };
 const container = {
   name: 'web',
   labels: { tier: 'front' },
@@ -91,12 +92,13 @@ const container = {
     volumes: [],
     nics: [{ network: 'default' }],
     process: { command: ['sh'], args: ['-c', 'true'], env: { A: 'b' }, user: '0:0', workdir: '/' },
+    probes: { startup: well, readiness: well, liveness: well },
     restart: { policy: 'never', backoffSeconds: 1, maxBackoffSeconds: 300 },
     placement: { selector: { zone: 'a' }, accel: 'any', driver: 'any', arch: 'x86_64' },
     desired: 'running',
   },
 };
-const { process: _, cpuMillis: __, ...machine } = container.spec;
+const { process: _, cpuMillis: __, probes: ___, ...machine } = container.spec;
 const key = `ssh-ed25519 ${'A'.repeat(68)} dev@laptop`;
 const vm = {
   ...container,

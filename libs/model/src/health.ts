@@ -17,11 +17,15 @@ const question = {
   exec: z
     .strictObject({
       command: z
-        .array(z.string().max(4096))
+        .array(
+          z
+            .string()
+            .max(4096)
+            .refine((word) => !word.includes('\0'), 'must not contain NUL'),
+        )
         .min(1)
         .max(64)
-        .refine((c) => c[0] !== '', 'must begin with a program')
-        .refine((c) => c.every((word) => !word.includes('\0')), 'must not contain NUL'),
+        .refine((c) => c[0] !== '', 'must begin with a program'),
     })
     .optional(),
   /** A GET of its first nic's address; good when it is answered with 200 to 399. Redirects are not followed. */
