@@ -34,18 +34,24 @@ function cli(args: readonly string[], input = ''): Promise<{ code: number; out: 
   });
 }
 
+const readiness = {
+  exec: { command: ['sh', '-c', 'test "$NONCE" = n1'] },
+  intervalSeconds: 1,
+  timeoutSeconds: 60,
+};
+
 /** The example under another name; nothing but `isolation` tells one from the other. */
 const bodyOf = (isolation: string): string => {
   const body = parse(example) as { name: string; spec: { isolation: string; process: { env: object } } };
   return stringify({
     ...body,
     name: `as-${isolation}`,
-    spec: { ...body.spec, isolation, process: { env: { NONCE: 'n1' } } },
+    spec: { ...body.spec, isolation, process: { env: { NONCE: 'n1' } }, probes: { readiness } },
   });
 };
 
 it.each(['container', 'microvm'])(
-  'runs, logs, lets programs in, and ends with its code, as a %s',
+  'runs, logs, is ready by its probe, lets programs in, and ends with its code, as a %s',
   async (isolation) => {
     const name = `as-${isolation}`;
     expect(await cli(['create', '-f', '-'], bodyOf(isolation))).toMatchObject({ code: 0 });
@@ -53,6 +59,9 @@ it.each(['container', 'microvm'])(
     await expect
       .poll(async () => (await cli(['logs', name])).out, { timeout: 60_000 })
       .toMatch(new RegExp(`ready hostname=${name} nonce=n1 ip=10\\.[0-9.]+ boots=1`));
+    await expect
+      .poll(async () => (await berth.get(name)).status.conditions.map((c) => c.type), { timeout: 60_000 })
+      .toEqual(['Ready']);
     const said = await cli([
       'exec',
       name,
