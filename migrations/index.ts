@@ -22,6 +22,7 @@ import { stopGrace } from './0032-stop-grace.js';
 import { memorySnapshots } from './0033-memory-snapshots.js';
 import { isoImages } from './0035-iso-images.js';
 import { cdroms } from './0036-cdroms.js';
+import { vsockCids } from './0037-vsock-cids.js';
 import { registryCredentials } from './0040-registry-credentials.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
@@ -59,5 +60,6 @@ export const migrations: readonly Migration[] = [
   memorySnapshots,
   isoImages,
   cdroms,
+  vsockCids,
   registryCredentials,
 ];

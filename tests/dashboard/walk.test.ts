@@ -248,6 +248,7 @@ test('what a machine is to be given is in the spec that the form makes', async (
   await page.getByLabel('Processor model').fill('Nehalem');
   await page.getByLabel('Firmware').selectOption('UEFI with secure boot');
   await page.getByLabel('TPM 2.0').check();
+  await page.getByLabel('Sockets between it and its host').check();
   await page.getByRole('button', { name: 'Create modern' }).click();
   // Said at its field, with all that was filled in kept.
   await page.getByText('must be at least memoryMiB').first().waitFor();
@@ -257,7 +258,14 @@ test('what a machine is to be given is in the spec that the form makes', async (
   const spec = page.locator('pre', { hasText: 'isolation' }).first();
   await spec.waitFor();
   const text = (await spec.innerText()).replace(/[\s"',]+/g, ' ');
-  for (const part of ['maxMemoryMiB: 512', 'maxVcpus: 2', 'model: Nehalem', 'secureBoot: true', 'tpm: true'])
+  for (const part of [
+    'maxMemoryMiB: 512',
+    'maxVcpus: 2',
+    'model: Nehalem',
+    'secureBoot: true',
+    'tpm: true',
+    'vsock: true',
+  ])
     expect(text.replace(/ :/g, ':')).toContain(part);
   const shop = await stage.api.call('get', '/v1/projects/alpha/instances/modern').expect(200);
   expect(shop.body).toMatchObject({
@@ -267,6 +275,7 @@ test('what a machine is to be given is in the spec that the form makes', async (
       maxMemoryMiB: 512,
       maxVcpus: 2,
       tpm: true,
+      vsock: true,
     },
   });
   expect(complaints).toEqual([]);

@@ -433,6 +433,7 @@ const memoryOf = {
   firmware: 'bios',
   tpm: false,
   hugePages: null,
+  vsock: false,
   watchdog: null,
   usbTablet: null,
   displays: null,

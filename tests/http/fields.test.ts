@@ -116,6 +116,7 @@ const vm = {
     tpm: true,
     usbTablet: false,
     displays: 2,
+    vsock: true,
     placement: { ...container.spec.placement, driver: 'qemu' },
     cpu: { model: 'max' },
     cdroms: [{ bus: 'sata', bootFirst: false, force: false }],
@@ -139,7 +140,7 @@ function baseFor(path: readonly (string | number)[]): unknown {
   if (path[1] === 'nics') return withPorts;
   const onlyVm = [
     ...['vcpus', 'maxVcpus', 'maxMemoryMiB', 'userData', 'cloudInit', 'watchdog', 'firmware', 'tpm', 'cpu'],
-    ...['usbTablet', 'displays', 'hugePages', 'cdroms'],
+    ...['usbTablet', 'displays', 'hugePages', 'cdroms', 'vsock'],
   ];
   return onlyVm.includes(String(path[1])) ? vm : container;
 }
@@ -180,6 +181,7 @@ test('the bodies that the fields are broken in are good ones', async () => {
     '/spec/cpu/model',
     '/spec/usbTablet',
     '/spec/displays',
+    '/spec/vsock',
     '/spec/hugePages',
     '/spec/cdroms/0/image',
     '/spec/process/env',

@@ -37,6 +37,19 @@ test('so does a TPM', async () => {
   expect((await preview()).body.decision.outcome).toBe('placed');
 });
 
+test('so does a vsock device', async () => {
+  const spec = { isolation: 'vm', image: 'disk', memoryMiB: 64, vsock: true };
+  const preview = () =>
+    api.call('post', '/v1/projects/alpha/decisions/preview').send({ name: 'plugged', spec }).expect(200);
+  expect((await preview()).body.decision).toMatchObject({
+    outcome: 'unplaced',
+    rejected: [{ filter: 'devices', need: 'vsock', bestHave: 'no vsock' }],
+    verdicts: [{ failed: { message: expect.stringContaining('modprobe vhost_vsock') } }],
+  });
+  await api.facetsAdd('vsock');
+  expect((await preview()).body.decision.outcome).toBe('placed');
+});
+
 test('so do huge pages, of which the host must have reserved enough', async () => {
   const spec = { isolation: 'vm', image: 'disk', memoryMiB: 64, hugePages: '2MiB' };
   const preview = () =>

@@ -66,6 +66,20 @@ test.each<[string, Partial<PlacementReport>, string]>([
   expect(await everything()).toBe(before);
 });
 
+test('a context id is told as long as its host says it, up to the largest, and by no placement that ended', async () => {
+  const told = async () => (await w.store.instanceGet(w.projectId, 'a'))?.status.vsockCid;
+  let { seq } = base;
+  const says = async (change: Partial<PlacementReport>) => {
+    await w.store.reportApply({ ...base, ...change, seq: (seq += 1) });
+    return told();
+  };
+  expect(await told()).toBeNull();
+  expect(await says({ vsockCid: 0xffff_fffe })).toBe(0xffff_fffe);
+  expect(await says({ vsockCid: null })).toBeNull();
+  expect(await says({ vsockCid: 65_540 })).toBe(65_540);
+  expect(await says({ vsockCid: 65_540, phase: 'ended', power: 'off' })).toBeNull();
+});
+
 test('the session before the newest is stale, however high its seq', async () => {
   await openSession(w.store, host.id, 'alpha');
   const before = await everything();

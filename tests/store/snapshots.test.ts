@@ -148,6 +148,7 @@ describe('a snapshot', () => {
       firmware: 'bios',
       tpm: false,
       hugePages: null,
+      vsock: false,
       watchdog: null,
       usbTablet: true,
       displays: 1,

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { createContainerRuntime } from '@berth/containers';
 import { BlobStore, LayerStore, RootStore } from '@berth/images';
-import { AccelProbe, createKvmRuntime, createMicrovmRuntime, createQemuRuntime } from '@berth/kvm';
+import { AccelProbe, createKvmRuntime, createMicrovmRuntime, createQemuRuntime, VsockCids } from '@berth/kvm';
 import { listeningPorts, machineUsage, temporariesRemove } from '@berth/linux';
 import type { PortOffer } from '@berth/model';
 import { HostNetwork } from '@berth/network';
@@ -47,7 +47,8 @@ export async function composeHost(settings: AgentSettings): Promise<HostParts> {
     );
   }
   const accel = new AccelProbe(join(stateDir, 'accel.json'));
-  const machines = { blobs, volumes, network, hostTag, accel };
+  const vsock = new VsockCids(join(stateDir, 'vsock-cids.json'));
+  const machines = { blobs, volumes, network, hostTag, accel, vsock };
   // In the order of preference where an instance names no driver.
   if (settings.runtimes.includes('libvirt'))
     runtimes.push(createKvmRuntime({ ...machines, libvirtSocket: settings.libvirtSocket, ...dirs('kvm') }));

@@ -51,6 +51,17 @@ describe('what a new agent makes of a runtime that remembers only the run before
   });
 });
 
+it('the context id of a machine is what its runtime said last', () => {
+  const facts = factsOf(null);
+  const seen = { phase: 'running', power: 'running', exit: null } as Observation;
+  facts.record.started = { at: '2026-01-01T00:00:02.000Z', bootId: 'this-boot' } as never;
+  expect(facts.vsockCid).toBeNull();
+  facts.saw({ ...seen, vsockCid: 65_540 }, true);
+  expect(facts.vsockCid).toBe(65_540);
+  facts.saw(seen, true);
+  expect(facts.vsockCid).toBeNull();
+});
+
 describe('the nics of a machine, as they are told', () => {
   const [one, other] = ['n1', 'n2'] as unknown as [NicId, NicId];
   function machine(...ids: NicId[]): PlacementRecord['assignment'] {

@@ -42,6 +42,8 @@ export class PlacementFacts {
   nics: readonly NicId[] | null = null;
   /** What is in its CD-ROM drives; null until that is known. */
   cdroms: readonly CdromSeen[] | null = null;
+  /** Context id of its vsock device; null while the runtime tells of none. */
+  vsockCid: number | null = null;
   /** What it has of its host; null until that is known. */
   sizes: Sizes | null = null;
   /** When what it did not take is offered to it again, milliseconds since the epoch; null when it took all. */
@@ -132,6 +134,7 @@ export class PlacementFacts {
       return { ...c, since: before?.since ?? this.now() };
     });
     this.cdroms = seen.cdroms ?? this.cdroms;
+    this.vsockCid = seen.vsockCid ?? null;
     if (seen.exit === null) {
       this.power = seen.power;
       if (seen.power === 'running' || seen.power === 'paused') this.noteStarted(seen.power);

@@ -38,6 +38,7 @@ export class PlacementReporter {
       volumes: record.ended ? [] : facts.volumes === null ? null : [...facts.volumes],
       nics: record.ended ? [] : facts.nics === null ? null : [...facts.nics],
       cdroms: record.ended ? [] : facts.cdroms === null ? null : [...facts.cdroms],
+      vsockCid: record.ended ? null : facts.vsockCid,
       sizes: record.ended ? null : facts.sizes,
       conditions: [
         fault,

@@ -19,6 +19,7 @@ const kept = {
   tpm: 'tpm',
   usbTablet: 'usbTablet',
   displays: 'displays',
+  vsock: 'vsock',
   hugePages: 'hugePages',
   cpuModel: 'cpu.model',
   watchdog: 'watchdog',

@@ -1714,6 +1714,7 @@ export interface components {
           /** @default false */
           readOnly?: boolean;
         }[];
+        vsock?: boolean;
         watchdog?: {
           /** @enum {string} */
           action: 'reset' | 'poweroff' | 'pause' | 'none';
@@ -2383,6 +2384,7 @@ export interface components {
           /** @default false */
           readOnly: boolean;
         }[];
+        vsock?: boolean;
         watchdog?: {
           /** @enum {string} */
           action: 'reset' | 'poweroff' | 'pause' | 'none';
@@ -2487,6 +2489,7 @@ export interface components {
           name: string;
           serial: string;
         }[];
+        vsockCid: number | null;
       };
       /** Format: date-time */
       updatedAt: string;
@@ -2724,6 +2727,7 @@ export interface components {
           /** @default false */
           readOnly?: boolean;
         }[];
+        vsock?: boolean;
         watchdog?: {
           /** @enum {string} */
           action: 'reset' | 'poweroff' | 'pause' | 'none';
@@ -2988,6 +2992,7 @@ export interface components {
           /** @default false */
           readOnly: boolean;
         }[];
+        vsock?: boolean;
         watchdog?: {
           /** @enum {string} */
           action: 'reset' | 'poweroff' | 'pause' | 'none';
@@ -3224,6 +3229,7 @@ export interface components {
           /** @default false */
           readOnly?: boolean;
         }[];
+        vsock?: boolean;
         watchdog?: {
           /** @enum {string} */
           action: 'reset' | 'poweroff' | 'pause' | 'none';

@@ -40,6 +40,7 @@ import {
   VmDriver,
   VolumeId,
   VolumeSeen,
+  VsockCid,
   WatchdogAction,
 } from '@berth/model';
 import { z } from 'zod';
@@ -99,6 +100,8 @@ export const Workload = z.strictObject({
   usbTablet: z.literal(false).optional(),
   /** Absent for one, and in what an API or a journal of before holds. Only for hosts with its facet. */
   displays: z.int().min(2).max(displaysMost).optional(),
+  /** Absent for a machine without one, and in what an API or a journal of before holds. Only for hosts with its facet. */
+  vsock: z.literal(true).optional(),
   /** Absent for its host's choice, and in what an API or a journal of before holds. Only for hosts that list it. */
   cpuModel: CpuSpec.shape.model.optional(),
   /** Absent where the machine has none, and in what an API or a journal of before holds. */
@@ -257,6 +260,8 @@ export const ReportBody = z.discriminatedUnion('kind', [
     nics: z.array(NicId).max(64).nullable().default(null),
     /** What is in its CD-ROM drives; null while that is not known. */
     cdroms: z.array(CdromSeen).max(CDROMS_MAX).nullable().default(null),
+    /** Context id of its vsock device; null while it has none, and in what an agent of before says. */
+    vsockCid: VsockCid.nullable().default(null),
     /** What it has of its host; null while that is not known. */
     sizes: Sizes.nullable().default(null),
     /** Why it is not where it is wanted, and when the next attempt comes. */

@@ -13,6 +13,7 @@ export type { AddressInfo, LinkInfo, RouteInfo } from './netlink-route.js';
 export { cidrEncode, ifnameCheck, ipv4Encode, macEncode } from './netlink-codec.js';
 export { listeningPorts, portsIn } from './listening-ports.js';
 export * from './tap.js';
+export * from './vsock.js';
 export * from './send-descriptor.js';
 export * from './privileges.js';
 export { type CgroupMode, detectCgroups } from './cgroup-mounts.js';

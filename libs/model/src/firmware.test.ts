@@ -28,10 +28,14 @@ it('secure boot needs UEFI, UEFI needs memory, and a container has no firmware',
   expect(refusals({ ...huge, memoryMiB: 1024, isolation: 'microvm' })).toEqual([
     ['hugePages', expect.stringContaining('leave it out')],
   ]);
-  for (const isolation of ['container', 'microvm'])
+  for (const isolation of ['container', 'microvm']) {
+    expect(refusals({ ...vm, memoryMiB: 96, isolation, vsock: true })).toEqual([
+      ['vsock', expect.stringContaining('leave it out')],
+    ]);
     expect(refusals({ ...vm, memoryMiB: 96, isolation, usbTablet: false })).toEqual([
       ['usbTablet', expect.stringContaining('no display')],
     ]);
+  }
   for (const isolation of ['container', 'microvm'])
     expect(refusals({ ...vm, memoryMiB: 96, isolation, displays: 1 })).toEqual([
       ['displays', expect.stringContaining('no display')],

@@ -27,6 +27,7 @@ export * from './published-port.js';
 export * from './registry.js';
 export * from './security-group.js';
 export * from './volume.js';
+export * from './vsock.js';
 export * from './snapshot.js';
 export * from './snapshot-machine.js';
 export * from './operation.js';

@@ -33,6 +33,7 @@ const vmFields: readonly (readonly [path: string, asked: (s: InstanceSpec) => bo
   ['hugePages', (s) => s.hugePages !== undefined, (one) => `${one} has its host's pages: leave it out`],
   ['usbTablet', (s) => s.usbTablet !== undefined, (one) => `${one} has no display: leave it out`],
   ['displays', (s) => s.displays !== undefined, (one) => `${one} has no display: leave it out`],
+  ['vsock', (s) => s.vsock === true, (one) => `${one} is reached by exec and by its networks: leave it out`],
   ['volumes', (s) => s.volumes.length > 0, () => 'leave the list empty'],
   [
     'cdroms',

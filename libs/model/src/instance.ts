@@ -25,6 +25,7 @@ import { bookedBy, sizesOf } from './sizes.js';
 import { SnapshotSchedule } from './snapshot.js';
 import { StopGrace } from './stop-grace.js';
 import { VolumeMount } from './volume.js';
+import { VsockCid } from './vsock.js';
 
 export const Isolation = z.enum(['vm', 'microvm', 'container']);
 export type Isolation = z.infer<typeof Isolation>;
@@ -173,6 +174,11 @@ export const InstanceSpec = z
      * `placement.driver: qemu`. A change takes effect at the next start.
      */
     displays: z.int().min(1).max(displaysMost).optional(),
+    /**
+     * A socket device (vm, virtio-vsock): programs of its host and of its guest reach each other by AF_VSOCK, without any network. Its
+     * host gives it a context id, which the status tells. A change takes effect at the next start.
+     */
+    vsock: z.boolean().optional(),
     /** A watchdog device (i6300esb) for the guest to arm (vm). A change takes effect at the next start. */
     watchdog: z.strictObject({ action: WatchdogAction }).optional(),
     /** Snapshots by schedule (vm). A change takes effect at once. */
@@ -320,6 +326,8 @@ export const InstanceStatus = z.strictObject({
   volumes: z.array(VolumeStatus),
   /** What is in its CD-ROM drives, in the order of its spec at its start. */
   cdroms: z.array(CdromStatus),
+  /** Context id of its vsock device on its host, the same while it is there; null for a machine without one, and before its first start. */
+  vsockCid: VsockCid.nullable(),
   /** The newest generation of the spec that its host has put into effect, but for what `RestartRequired` names. */
   appliedGeneration: z.int().nullable(),
   rootVolumeId: VolumeId.nullable(),

@@ -29,6 +29,7 @@ export const SnapshotMachine = z.strictObject({
   firmware: FirmwareKind,
   tpm: z.boolean(),
   hugePages: HugePageSize.nullable(),
+  vsock: z.boolean().default(false),
   watchdog: z.string().max(32).nullable(),
   /** Null where it had no display. */
   usbTablet: z.boolean().nullable(),
@@ -46,7 +47,7 @@ export type SnapshotMachine = z.infer<typeof SnapshotMachine>;
 /** What a machine is to be by now. */
 export interface WantedMachine extends Pick<
   SnapshotMachine,
-  'vcpus' | 'cpuModel' | 'firmware' | 'tpm' | 'hugePages' | 'watchdog' | 'cdroms' | 'nics'
+  'vcpus' | 'cpuModel' | 'firmware' | 'tpm' | 'hugePages' | 'vsock' | 'watchdog' | 'cdroms' | 'nics'
 > {
   readonly driver: string;
   readonly accel: string;
@@ -105,6 +106,7 @@ export function misfits(had: SnapshotMachine, wanted: WantedMachine): Misfit[] {
     say('firmware', `firmware ${had.firmware}`, 'set it as it was when the snapshot was taken');
   differs('tpm', had.tpm, wanted.tpm);
   differs('hugePages', had.hugePages, wanted.hugePages);
+  differs('vsock', had.vsock, wanted.vsock);
   differs('watchdog/action', had.watchdog, wanted.watchdog);
   if (had.usbTablet !== null) differs('usbTablet', had.usbTablet, wanted.usbTablet);
   if (had.displays !== null) differs('displays', had.displays, wanted.displays);

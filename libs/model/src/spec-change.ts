@@ -36,6 +36,7 @@ export const keptByRun = [
   'tpm',
   'usbTablet',
   'displays',
+  'vsock',
   'hugePages',
   'watchdog',
   'placement',

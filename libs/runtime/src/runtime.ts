@@ -115,6 +115,8 @@ export interface WorkloadSpec extends WorkloadKey {
   readonly usbTablet?: false | undefined;
   /** How many screens it has, where it has a display; one when absent. */
   readonly displays?: number | undefined;
+  /** Whether it has a vsock device. */
+  readonly vsock?: true | undefined;
   /** What its watchdog does; absent for a machine without one. */
   readonly watchdog?: WatchdogAction | undefined;
   readonly restart: RestartPolicy;
@@ -153,6 +155,8 @@ export interface Observation extends WorkloadKey {
   readonly conditions?: readonly Omit<Condition, 'since'>[];
   /** What is in its CD-ROM drives, where that was looked at. */
   readonly cdroms?: readonly CdromSeen[];
+  /** Context id of its vsock device; absent where it has none. */
+  readonly vsockCid?: number;
 }
 
 /** What a workload that runs has, of what can change meanwhile. */

@@ -33,6 +33,8 @@ export interface SimulatedWorkload {
   macs?: string[];
   /** What is in its CD-ROM drives. */
   media?: readonly (Digest | null)[];
+  /** Context id of its vsock device, from its first start on. */
+  vsockCid?: number;
 }
 
 export interface HostState {
@@ -129,6 +131,7 @@ export function observationOf(w: SimulatedWorkload): Observation {
     exit: w.exit,
     pid: w.pid,
     ...(runs && w.media !== undefined ? { cdroms: drivesSeen(w.media) } : {}),
+    ...(w.vsockCid === undefined ? {} : { vsockCid: w.vsockCid }),
     ...(runs && conditionsOf(w).length > 0 ? { conditions: conditionsOf(w) } : {}),
   };
 }
@@ -141,6 +144,14 @@ function conditionsOf(w: SimulatedWorkload): Omit<Condition, 'since'>[] {
   const held =
     w.frozen === true ? [{ type: filesystemsFrozenType, reason: 'Frozen', message: 'frozen' }] : [];
   return [...said, ...held, ...(hasAgent(w) ? [answering] : [])];
+}
+
+/** The least that no other has. */
+export function freeCid(others: readonly Pick<SimulatedWorkload, 'vsockCid'>[]): number {
+  const taken = new Set(others.map(({ vsockCid }) => vsockCid));
+  let cid = 3;
+  while (taken.has(cid)) cid += 1;
+  return cid;
 }
 
 /** A guest that leaves its trays closed. */

@@ -65,6 +65,7 @@ function exact(w: SimulatedWorkload | undefined, now: Date): SnapshotTaken {
     firmware: 'bios',
     tpm: false,
     hugePages: null,
+    vsock: w?.spec.vsock === true,
     watchdog: null,
     usbTablet: null,
     displays: null,

@@ -39,6 +39,7 @@ import { SimulatedConsole, SimulatedProcess } from './simulated-terminal.js';
 import { simulatedSnapshots } from './simulated-snapshots.js';
 import {
   drivesSeen,
+  freeCid,
   hasAgent,
   mediaIn,
   observationOf,
@@ -71,7 +72,7 @@ export class SimulatedRuntime implements Runtime {
       facets: [
         ...['pause', 'suspend', 'reset', 'watchdog', 'update', 'logs', 'limits', 'console', 'exec', 'guest'],
         ...['volumes', 'nics', 'cdroms', 'snapshots', 'memorySnapshots', 'copies', 'clones', 'exports'],
-        ...['display', 'screenshot', 'sendKeys', 'displays'],
+        ...['display', 'screenshot', 'sendKeys', 'displays', 'vsock'],
       ],
       facts: {},
     });
@@ -133,6 +134,7 @@ export class SimulatedRuntime implements Runtime {
     const { state } = this.host;
     w.volumes = volumes;
     w.media = mediaIn(w.spec);
+    if (w.spec.vsock === true) w.vsockCid ??= freeCid(Object.values(state.workloads));
     state.starts += 1;
     w.pid = state.nextPid++;
     w.exit = null;

@@ -91,6 +91,14 @@ const devices: readonly {
     message: 'it asks no probes: its agent is older than this API',
   },
   {
+    facet: 'vsock',
+    need: 'vsock',
+    have: 'no vsock',
+    wanted: (spec) => spec.vsock === true,
+    message:
+      'it gives no machine a vsock device: load the kernel module vhost_vsock there (modprobe vhost_vsock), and look at its doctor; its agent may also be older than this API',
+  },
+  {
     facet: 'displays',
     need: 'several displays',
     have: 'one display',

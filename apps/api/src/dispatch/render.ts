@@ -50,6 +50,7 @@ function renderAssignment(row: AssignmentRow): Assignment {
       ...(spec.hugePages === undefined ? {} : { hugePages: spec.hugePages }),
       ...(spec.usbTablet === false ? { usbTablet: false } : {}),
       ...(displaysOf(spec) > 1 ? { displays: displaysOf(spec) } : {}),
+      ...(spec.vsock === true ? { vsock: true } : {}),
       ...(spec.watchdog === undefined ? {} : { watchdog: spec.watchdog.action }),
       ...(spec.probes === undefined ? {} : { probes: spec.probes }),
       restart: spec.restart,

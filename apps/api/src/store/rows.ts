@@ -311,6 +311,8 @@ export interface PlacementReport {
   readonly nics?: readonly NicId[] | null;
   /** What is in its CD-ROM drives; null while that is not known. */
   readonly cdroms?: readonly CdromSeen[] | null;
+  /** Context id of its vsock device; null while it has none. */
+  readonly vsockCid?: number | null;
   /** What it has of its host; null while that is not known. */
   readonly sizes?: Sizes | null;
   readonly conditions?: readonly {

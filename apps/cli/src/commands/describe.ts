@@ -61,6 +61,7 @@ export function instanceText(i: Instance, now: number): string {
       `${n.ipv4} on ${n.network}, ${n.mac}${n.leaving === true ? ' (leaving: its guest has not let go of it)' : ''}`,
     ]),
     ...status.cdroms.map((drive, n): [string, string] => [`Drive ${n}`, driveText(drive)]),
+    ['vsock', status.vsockCid === null ? null : `context id ${status.vsockCid} on its host`],
     ['Published', publishedText(i)],
     ['Limits', limitsText(i)],
     [

@@ -75,7 +75,12 @@ function Form({
   // What the API says of the spec while it is typed, and of the whole when it was sent.
   const problem = said(create.error ?? preview.error);
   const error = (pointer: string) => fieldSaid(problem.fields, pointer);
-  const field = (key: Exclude<keyof Draft, 'tpm'>, label: string, pointer: string, more: object = {}) => (
+  const field = (
+    key: Exclude<keyof Draft, 'tpm' | 'vsock'>,
+    label: string,
+    pointer: string,
+    more: object = {},
+  ) => (
     <TextInput
       label={label}
       value={draft[key]}
@@ -225,6 +230,12 @@ function Form({
                   checked={draft.tpm}
                   error={error('/spec/tpm')}
                   onChange={(e) => change({ tpm: e.currentTarget.checked })}
+                />
+                <Checkbox
+                  label="Sockets between it and its host (vsock)"
+                  checked={draft.vsock}
+                  error={error('/spec/vsock')}
+                  onChange={(e) => change({ vsock: e.currentTarget.checked })}
                 />
                 <Textarea
                   label="cloud-init user data"

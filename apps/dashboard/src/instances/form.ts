@@ -12,6 +12,7 @@ export interface Draft {
   readonly maxVcpus: string;
   readonly firmware: 'bios' | 'uefi' | 'secureBoot';
   readonly tpm: boolean;
+  readonly vsock: boolean;
   /** Of a VM; empty: its host's choice. */
   readonly cpuModel: string;
   readonly cpuMillis: string;
@@ -40,6 +41,7 @@ export const firstDraft: Draft = {
   maxVcpus: '',
   firmware: 'bios',
   tpm: false,
+  vsock: false,
   cpuModel: '',
   cpuMillis: '',
   memoryMiB: '128',
@@ -89,6 +91,7 @@ export function specOf(draft: Draft): SpecInput {
       }),
     ...(!oci && draft.cpuModel.trim() !== '' && { cpu: { model: draft.cpuModel.trim() } }),
     ...(!oci && draft.tpm && { tpm: true }),
+    ...(!oci && draft.vsock && { vsock: true }),
     ...(!oci && draft.userData !== '' && { userData: draft.userData }),
     ...(draft.selector.trim() !== '' && { placement: { selector: pairsOf(draft.selector, ',') } }),
   } as SpecInput;

@@ -158,6 +158,9 @@ function Overview({ instance }: { instance: Instance }) {
                 </span>
               )),
             ],
+            ...(status.vsockCid === null
+              ? []
+              : [['vsock', <span className="mono">context id {status.vsockCid}</span>] as const]),
             ...(status.nics.some((n) => n.ports.length > 0)
               ? [
                   [

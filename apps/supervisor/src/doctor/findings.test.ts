@@ -60,7 +60,7 @@ describe('the doctor', () => {
     ['nftables', { kernel: { nftables: 'no' } }, 'fail'],
     ['masquerading', { kernel: { masquerade: 'no' } }, 'fail'],
     ['vhost-net', { kernel: { vhostNet: false } }, 'note'],
-    ['vhost-vsock', { kernel: { vhostVsock: false } }, 'note'],
+    ['vhost-vsock', { kernel: { vhostVsock: 'ENOENT' } }, 'note'],
     ['huge pages', { kernel: { hugePages: 0 } }, 'note'],
     ['apparmor', { kernel: { appArmor: 'off' } }, 'note'],
     ['project quota', { kernel: { projectQuota: false } }, 'note'],

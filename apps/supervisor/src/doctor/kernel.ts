@@ -19,7 +19,8 @@ export interface KernelFindings {
   /** How many user namespaces there may be: one for each container. */
   readonly userNamespacesMax: number | null;
   readonly vhostNet: boolean;
-  readonly vhostVsock: boolean;
+  /** Null when machines can have vsock devices, else why not. */
+  readonly vhostVsock: string | null;
   readonly hugePages: number;
   readonly appArmor: 'enforces' | 'off' | 'notInKernel';
   /** Whether the file system of the volumes counts by project (quota). */
@@ -137,13 +138,14 @@ function optional(f: KernelFindings): Check[] {
       'not there: packets of virtual machines pass through QEMU, at a part of the speed',
       'modprobe vhost_net',
     ),
-    present(
-      'vhost-vsock',
-      f.vhostVsock,
-      'note',
-      'not there: no vsock for virtual machines; Berth gives them none yet',
-      'modprobe vhost_vsock',
-    ),
+    f.vhostVsock === null
+      ? ok('vhost-vsock', 'works')
+      : bad(
+          'note',
+          'vhost-vsock',
+          `${f.vhostVsock}: a virtual machine with vsock finds no place here`,
+          'modprobe vhost_vsock, of a kernel with CONFIG_VHOST_VSOCK; in a container pass /dev/vhost-vsock',
+        ),
     f.hugePages > 0
       ? ok('huge pages', `${f.hugePages} reserved`)
       : bad(

@@ -53,6 +53,7 @@ async function machine(): Promise<string[]> {
     cpuModel: null,
     tpm: null,
     hugePages: null,
+    vsockCid: null,
     usbTablet: false,
     freePageReporting: false,
     serialLog,
@@ -63,6 +64,7 @@ async function machine(): Promise<string[]> {
     exitFile: join(dir, 'exit'),
     tapDescriptors: [],
     memoryDescriptor: null,
+    vsockDescriptor: null,
   });
 }
 

@@ -37,7 +37,15 @@ import { scsiName, tuneNames, volumeXml } from '../machine/volume-xml.js';
 import type { QgaTransport } from '../qga/transport.js';
 import type { ExecuteOptions } from '../qmp/commands.js';
 import { grafted, memorySnapshotXml, readDiskNames } from '../machine/memory-xml.js';
-import { domainName, parsed, plugDocument, readDisk, readMetadata, readNic } from '../machine/metadata.js';
+import {
+  domainName,
+  parsed,
+  plugDocument,
+  readCid,
+  readDisk,
+  readMetadata,
+  readNic,
+} from '../machine/metadata.js';
 import type { AttachedVolume, PluggedVolume } from './attached-disks.js';
 import type { AttachedNic } from './attached-nics.js';
 import { DomainReader, type DomainReading } from './domain-reader.js';
@@ -240,9 +248,10 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
 
   async restore(machine: MachineSpec, account: Account, path: string, ctx: StepContext): Promise<void> {
     const saved = await this.#client.savedXml(path, callBounds(ctx));
-    // What belongs to an epoch is of another one by now: sockets, taps, the seed.
-    const own =
-      readMetadata(parsed(saved))?.epoch === machine.epoch ? null : grafted(saved, domainXml(machine));
+    // What belongs to an epoch is of another one by now: sockets, taps, the seed. Or its context id is another's.
+    const document = parsed(saved);
+    const same = readMetadata(document)?.epoch === machine.epoch && readCid(document) === machine.vsockCid;
+    const own = same ? null : grafted(saved, domainXml(machine));
     await this.#launch(machine, account, () => this.#client.restore(path, own, callBounds(ctx)), ctx);
   }
 

@@ -1,6 +1,12 @@
 import { displaysMost, type NicId } from '@berth/model';
 import { RuntimeError } from '@berth/runtime';
-import { BALLOON_DEVICE, screenDevice, TPM_DEVICE, USB_CONTROLLER } from '../machine/machine-spec.js';
+import {
+  BALLOON_DEVICE,
+  screenDevice,
+  TPM_DEVICE,
+  USB_CONTROLLER,
+  VSOCK_DEVICE,
+} from '../machine/machine-spec.js';
 import { QmpError, type ExecuteOptions, type QmpExecutor } from '../qmp/commands.js';
 import { drivesOf } from './attached-cdroms.js';
 import { attachedNics } from './attached-nics.js';
@@ -42,6 +48,7 @@ export async function machineShape(
     tpm: await hasDevice(qmp, TPM_DEVICE, bounds),
     hugePages: await hugePagesOf(qmp, bounds),
     usbTablet: await hasDevice(qmp, USB_CONTROLLER, bounds),
+    vsock: await hasDevice(qmp, VSOCK_DEVICE, bounds),
     freePageReporting: await reportsFreePages(qmp, bounds),
     scsi: await hasScsi(qmp, bounds),
     nics: had?.nics.map(({ nicId, port }) => savedNic(taps, nicId, port)) ?? null,

@@ -1,6 +1,13 @@
 import { faultPoint } from '@berth/faults';
 import { firmwareKind, type CloudInitSeed, type ImageContent } from '@berth/model';
-import { RuntimeError, type StepContext, timed, type WorkloadNic, type WorkloadSpec } from '@berth/runtime';
+import {
+  RuntimeError,
+  type StepContext,
+  timed,
+  type WorkloadKey,
+  type WorkloadNic,
+  type WorkloadSpec,
+} from '@berth/runtime';
 import { CloudConfigError } from '../cloud-init/login.js';
 import { seedOf, writeSeedIso, type SeedNic } from '../cloud-init/seed.js';
 import {
@@ -24,6 +31,7 @@ import { checkReachable, type Account } from './qemu-account.js';
 import type { SerialLogs } from './serial-log.js';
 import { guard } from './step-bounds.js';
 import { poolFaults, sourceIn, VolumeDisks } from './volume-disks.js';
+import type { VsockCids } from './vsock-cids.js';
 import type { MachineShape, WorkloadRecord, WorkloadRecords } from './workload-record.js';
 
 type DiskImage = Extract<ImageContent, { kind: 'disk' }>;
@@ -56,6 +64,7 @@ export class Preparation implements MachinePreparation {
     private readonly records: WorkloadRecords,
     private readonly logs: SerialLogs,
     private readonly driver: string,
+    private readonly vsock: VsockCids,
   ) {
     this.disks = new VolumeDisks(options.volumes);
   }
@@ -114,6 +123,7 @@ export class Preparation implements MachinePreparation {
       nicPorts: hadPorts,
       cdroms: hadDrives,
       displays: hadDisplays,
+      vsock: hadVsock,
       ...shape
     }: Shape,
   ): Promise<MachineSpec> {
@@ -164,6 +174,7 @@ export class Preparation implements MachinePreparation {
       cdroms: this.#cdroms(spec, hadDrives),
       firmware,
       tpm: (hadTpm ?? spec.tpm === true) ? this.#tpm(spec) : null,
+      vsockCid: await this.#vsockCid(spec, hadVsock ?? spec.vsock === true),
       disk: { path, base: { path: basePath, format: image.format }, cache: await cacheMode(path) },
       seedPath: this.records.seedPath(spec),
       nics,
@@ -184,6 +195,12 @@ export class Preparation implements MachinePreparation {
 
   #moreDisplays(spec: WorkloadSpec, displays: number): string[] {
     return Array.from({ length: displays - 1 }, (_, i) => vncSocket(this.options.runDir, spec, i + 1));
+  }
+
+  async #vsockCid(key: WorkloadKey, has: boolean): Promise<number | null> {
+    if (has) return this.vsock.ensure(key);
+    await this.vsock.release(key);
+    return null;
   }
 
   #tpm(spec: WorkloadSpec): MachineTpm {

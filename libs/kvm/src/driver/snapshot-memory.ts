@@ -150,7 +150,7 @@ export class SnapshotMemories<M extends Machine> {
 /** What a user can know of it. */
 export function machineOf(memory: SnapshotMemory): SnapshotMachine {
   const { driver, accel, vcpus, vcpuPlug, memoryMiB, plug } = memory;
-  const { cpuModel, firmware, tpm, hugePages, watchdog, display, displays, cdroms } = memory;
+  const { cpuModel, firmware, tpm, hugePages, vsock, watchdog, display, displays, cdroms } = memory;
   return {
     driver,
     accel,
@@ -163,6 +163,7 @@ export function machineOf(memory: SnapshotMemory): SnapshotMachine {
     firmware,
     tpm,
     hugePages,
+    vsock,
     watchdog,
     usbTablet: display ? memory.usbTablet : null,
     displays: display ? displays : null,
@@ -182,6 +183,7 @@ function wantedBy(spec: WorkloadSpec): Omit<Parameters<typeof misfits>[1], 'driv
     firmware: firmwareKind(spec.firmware),
     tpm: spec.tpm === true,
     hugePages: spec.hugePages ?? null,
+    vsock: spec.vsock === true,
     watchdog: spec.watchdog ?? null,
     usbTablet: spec.usbTablet ?? true,
     displays: spec.displays ?? 1,

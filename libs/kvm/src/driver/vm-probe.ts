@@ -8,6 +8,7 @@ import { hugePages } from './huge-pages.js';
 import type { MachineDriver } from './machine-driver.js';
 import { hasTpms } from '../tpm/swtpm.js';
 import { hasScreenCards, vncRefusal } from './vnc-support.js';
+import type { VsockCids } from './vsock-cids.js';
 
 /** Facets of every machine, and of those with a display. */
 const FACETS = [
@@ -39,6 +40,7 @@ async function severalDisplays({ displaysMost }: Pick<MachineDriver, 'displaysMo
 export async function probeOf(
   driver: Pick<MachineDriver, 'versions' | 'displaysMost'>,
   accel: Pick<AccelProbe, 'known' | 'verdict'>,
+  vsock: Pick<VsockCids, 'able'>,
 ): Promise<RuntimeProbe> {
   const { cpu, kvm } = await accelFacts();
   const factsWith = async (verdict: AccelVerdict): Promise<RuntimeProbe['facts']> => ({
@@ -54,7 +56,8 @@ export async function probeOf(
     const versions = await driver.versions();
     const display = (await vncRefusal()) === null ? [...DISPLAY, ...(await severalDisplays(driver))] : [];
     const tpm = (await hasTpms()) ? ['tpm'] : [];
-    const facets = [...FACETS, ...display, ...(await firmwareKinds()), ...tpm];
+    const sockets = (await vsock.able()) ? ['vsock'] : [];
+    const facets = [...FACETS, ...display, ...(await firmwareKinds()), ...tpm, ...sockets];
     const base = { ok: true, reason: null, facets } as const;
     const now: RuntimeProbe = { ...base, facts: { ...facts, versions } };
     if (known !== null) return now;

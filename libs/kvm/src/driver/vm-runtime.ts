@@ -62,6 +62,7 @@ import { guard, hostFaults } from './step-bounds.js';
 import { probeOf } from './vm-probe.js';
 import { poolFaults } from './volume-disks.js';
 import { vncRefusal } from './vnc-support.js';
+import { VsockCids } from './vsock-cids.js';
 import { Snapshots } from './snapshots.js';
 import { StorageWatch } from './storage-watch.js';
 import { isSuspended, refuseSuspended, Suspension, type SuspendedRecord } from './suspension.js';
@@ -87,6 +88,7 @@ type TerminalArguments = Parameters<typeof watchedTerminal> extends [unknown, ..
 export class VmRuntime<M extends Machine> implements Runtime {
   readonly isolations: readonly Isolation[] = ['vm'];
   readonly #accel: AccelProbe;
+  readonly #vsock: VsockCids;
   readonly #records: WorkloadRecords;
   readonly #logs: SerialLogs;
   readonly #preparation: MachinePreparation;
@@ -113,13 +115,17 @@ export class VmRuntime<M extends Machine> implements Runtime {
   constructor(
     protected readonly driver: MachineDriver<M>,
     protected readonly options: VmRuntimeOptions,
-    prepares: (records: WorkloadRecords, logs: SerialLogs) => MachinePreparation = (records, logs) =>
-      new Preparation(options, records, logs, driver.name),
+    prepares: (records: WorkloadRecords, logs: SerialLogs, vsock: VsockCids) => MachinePreparation = (
+      records,
+      logs,
+      vsock,
+    ) => new Preparation(options, records, logs, driver.name, vsock),
   ) {
     this.#accel = options.accel ?? new AccelProbe(join(options.stateDir, 'accel.json'));
+    this.#vsock = options.vsock ?? new VsockCids(join(options.stateDir, 'vsock-cids.json'));
     this.#records = new WorkloadRecords(options.stateDir);
     this.#logs = new SerialLogs(options.logDir);
-    this.#preparation = prepares(this.#records, this.#logs);
+    this.#preparation = prepares(this.#records, this.#logs, this.#vsock);
     this.#volumes = new LiveVolumes(driver, this.#preparation.disks);
     this.#sizes = new LiveSizes(driver, (...came) => this.guest.processorsCame(...came));
     this.#nics = new LiveNics(driver, options.network);
@@ -194,7 +200,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
   }
 
   probe(): Promise<RuntimeProbe> {
-    return probeOf(this.driver, this.#accel);
+    return probeOf(this.driver, this.#accel, this.#vsock);
   }
 
   async prepare(spec: WorkloadSpec, ctx: StepContext): Promise<void> {
@@ -264,6 +270,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
         await this.#logs.remove(key);
         await faultPoint('vm.log.removed', key.instanceId);
         await this.#suspension.removed(key);
+        await this.#vsock.release(key);
         await this.#records.remove(key);
         this.#storage.forget(key);
         this.guest.forget(key);
@@ -544,7 +551,15 @@ export class VmRuntime<M extends Machine> implements Runtime {
       const conditions = [...(known?.conditions ?? []), ...agent];
       const told = known === null || agent.length === 0 ? known : { ...known, conditions };
       const drives = await this.#drives(key, machine);
-      const seen = told === null || drives === null ? told : { ...told, cdroms: drives };
+      const cid = await this.#vsock.of(key);
+      const seen =
+        told === null
+          ? null
+          : {
+              ...told,
+              ...(drives === null ? {} : { cdroms: drives }),
+              ...(cid === null ? {} : { vsockCid: cid }),
+            };
       this.#storage.saw(
         key,
         (seen?.conditions ?? []).some((c) => c.type === storageErrorType),

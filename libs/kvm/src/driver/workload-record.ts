@@ -64,6 +64,8 @@ export const MachineShape = z.strictObject({
   hugePages: HugePageSize.nullable().default(null),
   /** What was suspended before there was a USB tablet has none. */
   usbTablet: z.boolean().default(false),
+  /** What was suspended before machines could have a vsock device has none. */
+  vsock: z.boolean().default(false),
   /** What was suspended before balloons told of free pages has one that does not. */
   freePageReporting: z.boolean().default(false),
   /** What was suspended before machines could have volumes has no controller for them. */

@@ -4,7 +4,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { domainXml } from './domain-xml.js';
 import type { MachineSpec } from './machine-spec.js';
-import { domainName, parsed, plugDocument, readMetadata, readNic } from './metadata.js';
+import { grafted } from './memory-xml.js';
+import { domainName, parsed, plugDocument, readCid, readMetadata, readNic } from './metadata.js';
 import { renderXml, xml, XmlError } from './xml.js';
 
 const NIC_ID = '11111111-2222-4333-8444-555555555555' as NicId;
@@ -35,6 +36,7 @@ const spec: MachineSpec = {
   cpuModel: null,
   tpm: null,
   hugePages: null,
+  vsockCid: null,
   usbTablet: false,
   freePageReporting: false,
   serialLog: '/l/1.log',
@@ -235,6 +237,21 @@ describe('the domain document', () => {
     const source = external?.getElementsByTagName('source').item(0);
     expect(source?.getAttribute('path')).toBe(socket);
     expect(source?.getAttribute('mode')).toBe('connect');
+  });
+
+  it('has a vsock device only when told, with the id that it was given, in no port of its own', () => {
+    const ports = (text: string): number => text.split('model="pcie-root-port"').length;
+    const before = domainXml(spec);
+    expect(before).not.toContain('vsock');
+    expect(readCid(parsed(before))).toBeNull();
+    const now = domainXml({ ...spec, vsockCid: 65_540 });
+    expect(now).toMatch(
+      /<vsock model="virtio">\s*<cid auto="no" address="65540"\/>\s*<address [^>]*bus="0x00" slot="0x1c"/,
+    );
+    expect(ports(now)).toBe(ports(before));
+    // A memory of an earlier epoch goes on with the id of this one.
+    const other = domainXml({ ...spec, epoch: 4, vsockCid: 65_541 });
+    expect(readCid(parsed(grafted(now, other)))).toBe(65_541);
   });
 
   it('has the processor that was asked for, and libvirt changes nothing about it', () => {

@@ -8,6 +8,7 @@ import {
   SCREEN_MIB,
   USB_SLOT,
   userAlias,
+  VSOCK_SLOT,
   type MachineFirmware,
   type MachineNic,
   type MachineSpec,
@@ -187,6 +188,7 @@ function devices(spec: MachineSpec): XmlElement {
     spec.display === null ? xml('video', {}, xml('model', { type: 'none' })) : display(spec.display),
     spec.tpm === null ? null : tpm(spec.tpm.socket),
     spec.watchdog === null ? null : watchdog(spec.watchdog),
+    spec.vsockCid === null ? null : vsock(spec.vsockCid),
     spec.scsi ? xml('controller', { type: 'scsi', index: 0, model: 'virtio-scsi' }) : null,
     spec.volumes.map(volumeElement),
     cdromElements(spec.cdroms),
@@ -256,6 +258,12 @@ function tpm(socket: string): XmlElement {
 function balloon(freePageReporting: boolean): XmlElement {
   const reporting = freePageReporting ? { freePageReporting: 'on' } : {};
   return xml('memballoon', { model: 'virtio', autodeflate: 'on', ...reporting });
+}
+
+/** libvirt opens the kernel's device itself, as the account of QEMU may not. */
+function vsock(cid: number): XmlElement {
+  const address = { type: 'pci', domain: '0x0000', bus: '0x00', slot: VSOCK_SLOT, function: '0x0' };
+  return xml('vsock', { model: 'virtio' }, xml('cid', { auto: 'no', address: cid }), xml('address', address));
 }
 
 /** As `usbTablet` of the machine's arguments. */

@@ -71,6 +71,8 @@ export interface MachineSpec {
   readonly moreDisplays: readonly string[];
   /** Whether a machine with a display has a USB controller with a tablet, beside the tablet of virtio. */
   readonly usbTablet: boolean;
+  /** Context id of its vsock device; null for a machine without one. */
+  readonly vsockCid: number | null;
   /** Whether its balloon tells of pages that the guest has no use for, which its host then has back. */
   readonly freePageReporting: boolean;
   /** What becomes of a machine whose guest lets its watchdog expire; null for one without a watchdog. */
@@ -121,6 +123,15 @@ export const USB_CONTROLLER = 'usb';
 
 /** Its slot on the root bus under both drivers, where nothing comes by itself: so no other device's place depends on it. */
 export const USB_SLOT = '0x17';
+
+/** QEMU's device, whose other side is the kernel: it has the context ids of all guests of its host. */
+export const VSOCK_DEVICE_TYPE = 'vhost-vsock-pci';
+
+/** What QEMU calls the vsock device; libvirt calls it so by itself. */
+export const VSOCK_DEVICE = 'vsock0';
+
+/** Its slot on the root bus, as {@link USB_SLOT}. */
+export const VSOCK_SLOT = '0x1c';
 
 /** A virtio-mem device: a range of addresses, of which its guest uses as much as it is asked to (virtio 1.2, 5.15). */
 export interface MemoryPlug {

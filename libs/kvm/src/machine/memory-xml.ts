@@ -30,7 +30,7 @@ export function memorySnapshotXml(path: string, disks: readonly string[]): strin
 
 /**
  * The document of a saved domain with what belongs to another run of it: the epoch in its metadata, taps, and paths of seed, log and
- * sockets. All else is what the guest sees, and stays as it was. @param fresh the document of that run
+ * sockets, the context id. All else is what the guest sees, and stays as it was. @param fresh the document of that run
  */
 export function grafted(saved: string, fresh: string): string {
   const [to, from] = [parsed(saved), parsed(fresh)];
@@ -42,6 +42,7 @@ export function grafted(saved: string, fresh: string): string {
   graft(to, from, 'serial', ['target', 'port'], ['source', 'path']);
   graft(to, from, 'console', ['target', 'port'], ['source', 'path'], 'serial');
   graft(to, from, 'tpm', null, ['source', 'path']);
+  graft(to, from, 'vsock', null, ['cid', 'address']);
   graft(to, from, 'graphics', null, ['listen', 'socket']);
   for (const graphics of elements(to, 'graphics')) {
     // libvirt says it twice, and wants both alike.

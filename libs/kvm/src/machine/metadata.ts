@@ -63,6 +63,13 @@ export function plugDocument(domainXml: string, requestedMiB: number): string | 
   return null;
 }
 
+/** The context id of its vsock device; null without one. */
+export function readCid(document: DomainDocument): number | null {
+  const vsock = document.getElementsByTagName('vsock').item(0);
+  const cid = vsock?.getElementsByTagName('cid').item(0)?.getAttribute('address');
+  return cid === null || cid === undefined ? null : Number(cid);
+}
+
 /** What we wrote into a domain's XML, and what of its guest stands there; null when the domain is not ours or the element is not whole. */
 export function readMetadata(document: DomainDocument): DomainMetadata | null {
   const element = document.getElementsByTagNameNS(METADATA_NAMESPACE, 'placement').item(0);

@@ -99,6 +99,7 @@ export class MicrovmPreparation implements MachinePreparation {
       cpuModel: null,
       tpm: null,
       hugePages: null,
+      vsockCid: null,
       usbTablet: false,
       freePageReporting: false,
       volumes: [],

@@ -15,6 +15,9 @@ import {
   USB_CONTROLLER,
   USB_SLOT,
   vcpuDevice,
+  VSOCK_DEVICE,
+  VSOCK_DEVICE_TYPE,
+  VSOCK_SLOT,
   watchdogHalts,
   type MachineFirmware,
   type MachineSpec,
@@ -85,6 +88,7 @@ export function machineArguments(spec: MachineSpec, places: ProcessPlaces): stri
     ...option('-device', 'pvpanic'),
     ...(spec.watchdog === null ? [] : option('-device', 'i6300esb')),
     ...(spec.tpm === null ? [] : tpm(spec.tpm.socket)),
+    ...(spec.vsockCid === null ? [] : vsock(spec.vsockCid, places.vsockDescriptor)),
     // Last, so that no other device's place depends on it.
     ...(spec.scsi ? option('-device', 'virtio-scsi-pci', { id: SCSI_CONTROLLER }) : []),
     ...(spec.plug === null ? [] : plugDevice(spec.plug)),
@@ -283,6 +287,17 @@ function tpm(socket: string): string[] {
     ...option('-tpmdev', 'emulator', { id: 'tpm', chardev: 'tpm' }),
     ...option('-device', 'tpm-crb', { id: TPM_DEVICE, tpmdev: 'tpm' }),
   ];
+}
+
+/** The kernel's device is opened for it: its account may not. */
+function vsock(cid: number, descriptor: number | null): string[] {
+  if (descriptor === null) throw new Error('no descriptor of a vsock device');
+  return option('-device', VSOCK_DEVICE_TYPE, {
+    id: VSOCK_DEVICE,
+    addr: VSOCK_SLOT,
+    'guest-cid': cid,
+    vhostfd: descriptor,
+  });
 }
 
 function agent(socket: string): string[] {

@@ -15,6 +15,8 @@ export interface ProcessPlaces {
   readonly tapDescriptors: readonly number[];
   /** Descriptor of a file with the memory of an earlier QEMU; null for a machine that boots. */
   readonly memoryDescriptor: number | null;
+  /** Descriptor of the kernel's device with the context id of the machine; null for one without vsock. */
+  readonly vsockDescriptor: number | null;
 }
 
 /** The argument by which a process of ours is known: no two have the same socket. */

@@ -47,6 +47,7 @@ const spec: MachineSpec = {
   cpuModel: null,
   tpm: null,
   hugePages: null,
+  vsockCid: null,
   usbTablet: false,
   freePageReporting: false,
   serialLog: '/l/1.log',
@@ -57,6 +58,7 @@ const places = {
   exitFile: '/run/exit',
   tapDescriptors: [3],
   memoryDescriptor: null,
+  vsockDescriptor: null,
 };
 
 describe('an option of QEMU', () => {
@@ -275,6 +277,20 @@ describe("a machine's arguments", () => {
     expect(text).toContain('-chardev socket,id=tpm,path=/t -tpmdev emulator,id=tpm,chardev=tpm');
     expect(text).toContain('-device tpm-crb,id=tpm0,tpmdev=tpm');
     expect(text).not.toContain('/s ');
+  });
+
+  it('have a vsock device by a descriptor only when told, in no other device’s place', () => {
+    const devices = (changes: Partial<MachineSpec>, vsockDescriptor: number | null): string[] => {
+      const args = machineArguments({ ...spec, ...changes }, { ...places, vsockDescriptor });
+      return args.filter((_arg, i) => args[i - 1] === '-device');
+    };
+    const before = devices({}, null);
+    expect(before.join(' ')).not.toContain('vsock');
+    const device = 'vhost-vsock-pci,id=vsock0,addr=0x1c,guest-cid=65540,vhostfd=4';
+    const now = devices({ vsockCid: 65_540 }, 4);
+    expect(now.filter((one) => one !== device)).toEqual(before);
+    expect(now).toContain(device);
+    expect(() => devices({ vsockCid: 65_540 }, null)).toThrow(/no descriptor/);
   });
 
   it('have the processor that was asked for, under either acceleration', () => {

@@ -6,6 +6,7 @@ import {
   hasCode,
   isAlive,
   openTap,
+  openVsock,
   processIdentity,
   signalProcess,
   type ProcessIdentity,
@@ -30,14 +31,18 @@ const KILL_MS = 10_000;
  * Starts QEMU in a session of its own, as `uid` with no capability, no other group than `groups` and no way to gain
  * more; it outlives this process. It stands still, at its very beginning, until SIGCONT. Its error output is a pipe: after
  * our end QEMU's words go nowhere, and cost nothing.
- * @param inherited names of taps, then paths of files to read, which become descriptors 3, 4, …
+ * @param inherited names of taps, then paths of files to read, then a vsock device with this context id, which become descriptors 3, 4, …
  * @throws Error when it cannot be started.
  */
 export async function launchQemu(
   program: string,
   args: readonly string[],
   who: { readonly uid: number; readonly groups: readonly number[] },
-  inherited: { readonly taps: readonly string[]; readonly files: readonly string[] },
+  inherited: {
+    readonly taps: readonly string[];
+    readonly files: readonly string[];
+    readonly vsockCid: number | null;
+  },
 ): Promise<QemuChild> {
   const identity = [`--reuid=${who.uid}`, `--regid=${who.uid}`];
   const groups = who.groups.length === 0 ? '--clear-groups' : `--groups=${who.groups.join(',')}`;
@@ -47,6 +52,7 @@ export async function launchQemu(
   try {
     for (const tap of inherited.taps) descriptors.push(openTap(tap));
     for (const path of inherited.files) descriptors.push(openSync(path, 'r'));
+    if (inherited.vsockCid !== null) descriptors.push(openVsock(inherited.vsockCid));
     child = spawn('setpriv', [...identity, groups, ...weak, '--', program, ...args], {
       detached: true,
       cwd: '/',

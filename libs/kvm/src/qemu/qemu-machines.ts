@@ -432,16 +432,22 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
   }
 
   async #spawn(spec: MachineSpec, { uid }: Account, memory: string | null): Promise<QemuChild> {
+    const memoryAt = 3 + spec.nics.length;
     const places = {
       qmpSocket: this.#files.socketPath(spec),
       agentSocket: this.#files.agentSocket(spec),
       exitFile: this.#files.exitPath(spec),
       tapDescriptors: spec.nics.map((_nic, i) => 3 + i),
-      memoryDescriptor: memory === null ? null : 3 + spec.nics.length,
+      memoryDescriptor: memory === null ? null : memoryAt,
+      vsockDescriptor: spec.vsockCid === null ? null : memoryAt + (memory === null ? 0 : 1),
     };
     const groups = spec.accel === 'kvm' ? [(await stat('/dev/kvm')).gid] : [];
     const args = machineArguments(spec, places);
-    const inherited = { taps: spec.nics.map((nic) => nic.tap), files: memory === null ? [] : [memory] };
+    const inherited = {
+      taps: spec.nics.map((nic) => nic.tap),
+      files: memory === null ? [] : [memory],
+      vsockCid: spec.vsockCid,
+    };
     return launchQemu(PROGRAM, args, { uid, groups }, inherited).catch((cause: Error) => {
       throw new StartRefused(this.name, cause.message, cause);
     });

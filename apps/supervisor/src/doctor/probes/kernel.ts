@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import { join } from 'node:path';
-import { idmappedMount, mounts, run, umountAll, userNamespaceCreate } from '@berth/linux';
+import { idmappedMount, mounts, run, umountAll, userNamespaceCreate, vsockRefusal } from '@berth/linux';
 import type { Paths } from '../../paths.js';
 import type { KernelFindings } from '../kernel.js';
 import { attempt, existing, read, readNumber } from './attempt.js';
@@ -37,7 +37,7 @@ function facts() {
     seccompActions: read('/proc/sys/kernel/seccomp/actions_avail')?.trim().split(' ') ?? null,
     userNamespacesMax: readNumber('/proc/sys/user/max_user_namespaces'),
     vhostNet: existsSync('/dev/vhost-net'),
-    vhostVsock: existsSync('/dev/vhost-vsock'),
+    vhostVsock: vsockRefusal(),
     hugePages: readNumber('/proc/sys/vm/nr_hugepages') ?? 0,
     appArmor:
       appArmor === undefined
