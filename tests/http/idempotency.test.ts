@@ -37,7 +37,7 @@ interface Case {
 }
 
 const instances = '/v1/projects/default/instances';
-const container = { isolation: 'container', image: 'base', memoryMiB: 16, rootDisk: { sizeMiB: 10 } };
+const container = { isolation: 'container', image: 'base', memoryMiB: 16, rootDisk: { sizeMiB: 16 } };
 const noTickets = (instance: string) => async (): Promise<undefined> =>
   void (await query('DELETE FROM tickets_made WHERE instance = $1', [instance]));
 const ticketsOf = (instance: string): string =>

@@ -156,7 +156,7 @@ export function body(name: string, spec: Partial<InstanceSpecInput> = {}): Insta
       isolation: 'container',
       image: 'busybox',
       memoryMiB: 16,
-      rootDisk: { sizeMiB: 10 },
+      rootDisk: { sizeMiB: 16 },
       ...spec,
     }),
   };

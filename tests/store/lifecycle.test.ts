@@ -87,7 +87,7 @@ describe('create', () => {
       '/spec/rootDisk/sizeMiB',
     ],
     ['an unknown network', { nics: [{ network: 'nowhere' }] }, '/spec/nics/0/network'],
-    ['an unknown pool', { rootDisk: { sizeMiB: 10, pool: 'nowhere' } }, '/spec/rootDisk/pool'],
+    ['an unknown pool', { rootDisk: { sizeMiB: 16, pool: 'nowhere' } }, '/spec/rootDisk/pool'],
   ])('%s is refused with its field, and nothing is left', async (_what, spec, path) => {
     const error = await create(w, 'a', spec as never).then(
       () => null,
@@ -139,7 +139,7 @@ describe('the way from pending to running and back', () => {
     });
     const [op] = (await w.store.operationList({ projectId: w.projectId, targetId: id })).items;
     expect(op).toMatchObject({ kind: 'create', state: 'succeeded', progress: 100 });
-    expect((await w.store.hostGet('alpha'))?.used).toEqual({ cpuMillis: 100, memoryMiB: 16, diskMiB: 10 });
+    expect((await w.store.hostGet('alpha'))?.used).toEqual({ cpuMillis: 100, memoryMiB: 16, diskMiB: 16 });
   });
 
   test('stop frees cpu and memory and keeps the disk; start makes a new epoch where the volume is', async () => {
@@ -156,7 +156,7 @@ describe('the way from pending to running and back', () => {
     });
     expect(ended).toMatchObject({ outcome: 'applied', state: 'stopped', freed: true });
     expect(await operation(stop.operation.id)).toMatchObject({ state: 'succeeded' });
-    expect((await w.store.hostGet('alpha'))?.used).toEqual({ cpuMillis: 0, memoryMiB: 0, diskMiB: 10 });
+    expect((await w.store.hostGet('alpha'))?.used).toEqual({ cpuMillis: 0, memoryMiB: 0, diskMiB: 16 });
 
     const other = await joinHost(w, 'beta');
     await act('start');

@@ -103,6 +103,20 @@ describe('room of what runs', () => {
     expect(await used()).toMatchObject({ memoryMiB: 180 });
   });
 
+  test('of the disk of a container grows while it runs, is booked, and is never less', async () => {
+    const made = await runs({ ...container, rootDisk: { sizeMiB: 64 } });
+    const disk = async () => (await w.store.hostGet('alpha'))?.used.diskMiB;
+    const size = (sizeMiB: number) => change({ rootDisk: { sizeMiB, pool: 'default' } });
+    expect(await disk()).toBe(64);
+    await size(512);
+    expect(await disk()).toBe(512);
+    expect(await listed()).toMatchObject({ rootVolume: { sizeMiB: 512 } });
+    await report(w, alpha, { instance: made, epoch: 1, phase: 'running', revision: 2, sizes: null });
+    await expect(size(511)).rejects.toThrow(/must be at least 512/);
+    expect(await refusal(size(1001))).toBe('noRoom');
+    expect(await disk()).toBe(512);
+  });
+
   test('is refused where its host has none, and nothing has changed then', async () => {
     await runs(container);
     await runs(container, 'b');

@@ -192,7 +192,7 @@ describe('a set-uid program', () => {
       run('setpriv', ['--reuid=65534', '--regid=65534', '--clear-groups', '--', ...command]);
     chmodSync(lab.root, 0o755);
     const rootfs = join(lab.root, 'run', 'oci', 'roots', `${spec.instanceId}.${spec.epoch}`, 'rootfs');
-    const upper = join(lab.root, 'volumes', spec.rootVolume.id, 'upper');
+    const upper = join(lab.root, 'volumes', spec.rootVolume.id, 'layer', 'upper');
     expect(statSync(join(rootfs, 'bin/suid')).mode & 0o6000).toBe(0o6000);
     for (const path of [join(rootfs, 'bin/suid'), upper])
       await expect(asNobody('test', '-e', path)).rejects.toMatchObject({ exitCode: 1 });

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { OciContent } from '@berth/images';
-import { cgroupUsage, run } from '@berth/linux';
+import { cgroupUsage, isCapable, run } from '@berth/linux';
 import type { WorkloadSpec } from '@berth/runtime';
 import { ContainerLab, cgroupsNamed, context } from './testing/container-lab.js';
 import { perlLayer } from './testing/hostile-image.js';
@@ -34,6 +34,10 @@ async function runs(script: string, change: Partial<WorkloadSpec> = {}): Promise
   return spec;
 }
 
+/** What a shell script in the namespaces of a process prints. */
+const inside = async (pid: number, script: string): Promise<string> =>
+  (await run('nsenter', ['-t', String(pid), '-a', '--', '/bin/sh', '-c', script])).stdout;
+
 /** A neighbour that answers: what it is asked to run, it runs. */
 class Neighbour {
   constructor(
@@ -46,16 +50,7 @@ class Neighbour {
     return new Neighbour(spec, (await find(runtime, spec))?.pid ?? 0);
   }
   async answers(): Promise<void> {
-    const { stdout } = await run('nsenter', [
-      '-t',
-      String(this.pid),
-      '-a',
-      '--',
-      '/bin/sh',
-      '-c',
-      'sleep 0; hostname',
-    ]);
-    expect(stdout.trim()).toBe(this.spec.name);
+    expect(await inside(this.pid, 'sleep 0; hostname')).toBe(`${this.spec.name}\n`);
     expect(await find(runtime, this.spec)).toMatchObject({ phase: 'running', pid: this.pid });
   }
 }
@@ -103,14 +98,42 @@ describe('a container that takes all it can get', () => {
     },
   );
 
-  it('has no limit on its disk yet: what it writes counts on the pool’s file system', async () => {
-    const spec = await runs('busybox dd if=/dev/zero of=/fill bs=1M count=80; echo ended $?', {
-      memoryMiB: 64,
-    });
-    expect(spec.rootVolume.sizeMiB).toBe(64);
-    expect(await logUntil(runtime, spec, 'ended')).toContain('ended 0');
-    const file = join(lab.root, 'volumes', spec.rootVolume.id, 'upper', 'fill');
-    expect(statSync(file).size).toBe(80 * 2 ** 20);
+  it('fills its own disk and nothing else', async () => {
+    const write = (name: string) =>
+      `busybox dd if=/dev/zero of=/${name} bs=1M count=8 conv=fsync 2>&1; echo ended $?`;
+    const neighbour = await Neighbour.start();
+    const rootVolume = { ...lab.spec('').rootVolume, sizeMiB: 64 };
+    const hog = await runs(
+      `test -e /fill || busybox dd if=/dev/zero of=/fill bs=1M count=256 2>&1; ${write('more')}; sleep 60`,
+      {
+        rootVolume,
+      },
+    );
+    const log = await logUntil(runtime, hog, 'ended');
+    expect(log).toContain('No space left on device');
+    expect(log).toContain('ended 1');
+    const used = statSync(join(lab.root, 'volumes', rootVolume.id, 'layer.ext4')).blocks * 512;
+    expect(used).toBeLessThanOrEqual(64 * 2 ** 20);
+    expect(await inside(neighbour.pid, write('fill'))).toContain('ended 0');
+
+    // Larger, at once where the kernel lets us, else from the next start on; its files are those it had.
+    const larger = { ...hog, rootVolume: { ...rootVolume, sizeMiB: 128 } };
+    const has = await runtime.update?.(larger, context());
+    expect(has?.volumes).toEqual([isCapable('sys_resource') ? larger.rootVolume : rootVolume]);
+    expect(has?.unsettled.map(({ field }) => field)).toEqual(
+      isCapable('sys_resource') ? [] : ['rootDisk.sizeMiB'],
+    );
+    await runtime.stop(hog, 0, context());
+    await runtime.start(larger, context());
+    expect(await logUntil(runtime, hog, 'ended 0')).toContain('No space left on device');
+  });
+
+  it('cannot have more files than its disk has room for', async () => {
+    const make = 'i=0; while echo > /many-$i; do i=$((i+1)); done 2>/dev/null; echo made $i';
+    const rootVolume = { ...lab.spec('').rootVolume, sizeMiB: 16 };
+    const spec = await runs(make, { rootVolume, cpuMillis: null });
+    await untilEnded(runtime, spec);
+    expect(Number(/made (\d+)/.exec(await logText(runtime, spec))?.[1])).toBeLessThan(2048);
   });
 });
 

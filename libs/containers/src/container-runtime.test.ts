@@ -35,7 +35,7 @@ describe('a container on this host', () => {
     const [first, host, count] = (map ?? '').trim().split(/\s+/).map(Number) as [number, number, number];
     expect([first, count]).toEqual([0, 65_536]);
     expect(host).toBeGreaterThanOrEqual(0x1000_0000);
-    expect(statSync(join(lab.root, 'volumes', spec.rootVolume.id, 'upper')).uid).toBe(host);
+    expect(statSync(join(lab.root, 'volumes', spec.rootVolume.id, 'layer', 'upper')).uid).toBe(host);
     for (const kind of ['mnt', 'pid', 'net', 'ipc', 'uts', 'user', 'cgroup'])
       expect(readlinkSync(`/proc/${pid}/ns/${kind}`), kind).not.toBe(readlinkSync(`/proc/self/ns/${kind}`));
     expect(await runtime.limits?.(spec)).toEqual({

@@ -9,7 +9,6 @@ import {
   type LogOptions,
   type Observation,
   type Runtime,
-  disksOf,
   processPlan,
   RuntimeError,
   type RuntimeProbe,
@@ -17,6 +16,7 @@ import {
   type Stopwatch,
   stopSignal,
   timed,
+  type Unsettled,
   type Terminal,
   type WorkloadHas,
   type WorkloadKey,
@@ -101,7 +101,7 @@ class ContainerRuntime implements Runtime {
         if (known === null || !this.use.runs.alive(known)) await this.realise(spec, layers, ctx.watch);
       } catch (error) {
         if (known === null) {
-          await this.parts.release(spec);
+          await this.parts.release(spec, spec.rootVolume.id);
           await this.records.remove(spec);
         }
         throw error;
@@ -134,10 +134,10 @@ class ContainerRuntime implements Runtime {
   stop(key: WorkloadKey, graceSeconds: number, ctx: StepContext): Promise<void> {
     return this.alone(key, async () => {
       const record = await this.records.read(key);
-      if (record === null) return this.endUnknown(key);
+      if (record === null) return this.endUnknown(key, null);
       const ended = await this.use.runs.end(record, graceSeconds, ctx);
       await this.use.runs.monitorGone(ended);
-      await this.endUnknown(key); // also what an interrupted start left, which the record does not tell of
+      await this.endUnknown(key, record.volumeId); // also what an interrupted start left, which the record does not tell of
       await faultPoint('oci.stopped', key.instanceId);
       this.publish(ended);
     });
@@ -148,7 +148,7 @@ class ContainerRuntime implements Runtime {
       const id = workloadId(key);
       const record = await this.records.read(key);
       if (record !== null) await this.use.runs.monitorGone(await this.use.runs.end(record, 0, ctx));
-      await this.endUnknown(key);
+      await this.endUnknown(key, record?.volumeId ?? null);
       await faultPoint('oci.cleared', key.instanceId);
       await this.parts.releaseNetworks(record?.networkIds ?? []);
       await faultPoint('oci.networks.released', key.instanceId);
@@ -170,7 +170,7 @@ class ContainerRuntime implements Runtime {
           throw new RuntimeError('hostFault', `volume ${volumeId} is in use by ${workloadId(record)}`, {
             remedy: 'stop it first',
           });
-        await this.parts.release(record);
+        await this.parts.release(record, volumeId);
       });
     }
     await this.options.volumes.remove(volumeId);
@@ -222,9 +222,11 @@ class ContainerRuntime implements Runtime {
       const record = await this.records.read(spec);
       if (record === null || !this.use.runs.alive(record))
         throw new RuntimeError('notPrepared', `${workloadId(spec)} does not run`);
-      const has = await liveSizes(this.parts.paths(spec).cgroup, spec);
+      const { sizeMiB } = await this.parts.writableLayer(spec);
+      const { sizes, unsettled } = await liveSizes(this.parts.paths(spec).cgroup, spec);
       await faultPoint('oci.sizes.changed', spec.instanceId);
-      return { volumes: disksOf(spec), ...has };
+      const volumes = [{ id: spec.rootVolume.id, sizeMiB: Math.min(sizeMiB, spec.rootVolume.sizeMiB) }];
+      return { volumes, sizes, unsettled: [...unsettled, ...layerUnsettled(spec, sizeMiB)] };
     });
 
   readonly logs = (key: WorkloadKey, options: LogOptions, signal: AbortSignal): AsyncIterable<Uint8Array> =>
@@ -318,7 +320,7 @@ class ContainerRuntime implements Runtime {
           remedy: 'stop it first',
         });
       await this.use.runs.monitorGone(settled);
-      await this.endUnknown(other);
+      await this.endUnknown(other, other.volumeId);
     }
   }
 
@@ -356,12 +358,12 @@ class ContainerRuntime implements Runtime {
   }
 
   /** Ends and clears whatever stands on the host under this key, with or without a record. */
-  private async endUnknown(key: WorkloadKey): Promise<void> {
+  private async endUnknown(key: WorkloadKey, volumeId: VolumeId | null): Promise<void> {
     await this.use.launcher.delete(workloadId(key));
     const { cgroup, monitorCgroup } = this.parts.paths(key);
     await cgroupKill(cgroup);
     await cgroupKill(monitorCgroup);
-    await this.parts.release(key);
+    await this.parts.release(key, volumeId);
   }
 
   private freeze(key: WorkloadKey, frozen: boolean, ctx: StepContext): Promise<void> {
@@ -419,6 +421,17 @@ class ContainerRuntime implements Runtime {
     });
   }
 }
+
+/** A layer of another size than asked for is one that cannot grow while it is in use. */
+const layerUnsettled = ({ rootVolume }: WorkloadSpec, sizeMiB: number): readonly Unsettled[] =>
+  sizeMiB >= rootVolume.sizeMiB
+    ? []
+    : [
+        {
+          field: 'rootDisk.sizeMiB',
+          why: 'without CAP_SYS_RESOURCE its host enlarges only what is not in use',
+        },
+      ];
 
 function ociImage(spec: WorkloadSpec): OciImage {
   if (spec.image.kind === 'oci') return spec.image;

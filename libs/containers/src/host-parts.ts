@@ -2,7 +2,7 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { faultPoint } from '@berth/faults';
-import type { ExecOpen, ImageContent, NetworkId } from '@berth/model';
+import type { ExecOpen, ImageContent, NetworkId, VolumeId } from '@berth/model';
 import { Netlink, cgroupRemove, hasCode, writeFileAtomic } from '@berth/linux';
 import {
   processPlan,
@@ -30,7 +30,7 @@ import {
   seccompProfileRead,
   seccompRender,
 } from './isolation/seccomp.js';
-import type { ContainerRuntimeOptions } from './ports.js';
+import type { ContainerRuntimeOptions, WritableLayer } from './ports.js';
 import { volumeFault } from './room-faults.js';
 import { workloadId } from './workload-record.js';
 
@@ -137,12 +137,11 @@ export class HostParts {
     }
   }
 
-  /** The volume that keeps what the guest writes, made at the first call. @throws RuntimeError noSpace, hostFault */
-  async writableLayer(
-    spec: Pick<WorkloadSpec, 'rootVolume'>,
-  ): Promise<{ readonly upper: string; readonly work: string }> {
+  /** The volume that keeps what the guest writes, made at the first call, and as large as the spec says. @throws RuntimeError noSpace, hostFault */
+  async writableLayer(spec: Pick<WorkloadSpec, 'rootVolume'>): Promise<WritableLayer> {
     try {
-      return await this.options.volumes.ensureLayerDir({ volumeId: spec.rootVolume.id });
+      const { id, sizeMiB } = spec.rootVolume;
+      return await this.options.volumes.ensureLayer({ volumeId: id, sizeMiB });
     } catch (error) {
       throw volumeFault(error);
     }
@@ -205,13 +204,17 @@ export class HostParts {
     return execProcess(await read<OciConfig>('config.json'), user, open);
   }
 
-  /** Takes away what `realise` and `bundleWrite` made; no process may be left. Repeating it is no error. */
-  async release(key: WorkloadKey): Promise<void> {
+  /**
+   * Takes away what `realise` and `bundleWrite` made; no process may be left. Repeating it is no error.
+   * @param volumeId its writable layer, or null where no record tells: that is closed when it is removed
+   */
+  async release(key: WorkloadKey, volumeId: VolumeId | null): Promise<void> {
     const paths = this.paths(key);
     await this.options.network.detach({ instanceId: key.instanceId, epoch: key.epoch });
     await faultPoint('oci.nics.detached', key.instanceId);
     rootfsUnmount(paths.rootfs);
     await faultPoint('oci.root.unmounted', key.instanceId);
+    if (volumeId !== null) await this.options.volumes.closeLayer(volumeId);
     namespacesRemove(paths.namespaces);
     rmSync(paths.bundle, { recursive: true, force: true });
     scratchClear(paths.scratch);

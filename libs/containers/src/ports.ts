@@ -19,11 +19,17 @@ export interface LayerSource {
   ): Promise<string>;
 }
 
+export interface WritableLayer {
+  readonly upper: string;
+  readonly work: string;
+  readonly sizeMiB: number;
+}
+
 /** Writable layers, named by volume id. */
 export interface LayerVolumes {
-  ensureLayerDir(request: {
-    readonly volumeId: VolumeId;
-  }): Promise<{ readonly upper: string; readonly work: string }>;
+  /** Mounted when it returns, and at least so large, or as large as it can be while it is in use. */
+  ensureLayer(request: { readonly volumeId: VolumeId; readonly sizeMiB: number }): Promise<WritableLayer>;
+  closeLayer(volumeId: VolumeId): Promise<void>;
   remove(volumeId: VolumeId): Promise<unknown>;
 }
 

@@ -2,7 +2,9 @@ import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs
 import { basename, join } from 'node:path';
 import { faultPoint } from '@berth/faults';
 import { CommandError, detectCgroups, namesIn, run } from '@berth/linux';
+import type { VolumeId } from '@berth/model';
 import type { RuntimeProbe } from '@berth/runtime';
+import { layerClose, layerMake, layerOpen } from '@berth/storage';
 import { namespacesEnsure, namespacesRemove } from './isolation/namespaces.js';
 import { passable, rootfsMount, rootfsUnmount, scratchClear } from './isolation/rootfs.js';
 import { SECCOMP_PROFILE, seccompProfileRead } from './isolation/seccomp.js';
@@ -13,10 +15,14 @@ import type { ContainerRuntimeOptions } from './ports.js';
 /** Outside of every range that is given to a container. */
 const PROBE_BASE = 0x0fff_0000;
 
+const PROBE_MIB = 16;
+/** Of no volume. */
+const PROBE_VOLUME = '00000000-0000-4000-8000-000000000000' as VolumeId;
+
 /** Of the names of what a probe makes. */
 const PREFIX = '.probe-';
 
-/** Measures what containers need here: programs, cgroups, seccomp profile, and one real idmapped overlay mount. */
+/** Measures what containers need here: programs, cgroups, seccomp profile, and one real idmapped overlay mount on a writable layer of its own. */
 export async function probe(
   options: ContainerRuntimeOptions,
   facets: readonly string[],
@@ -71,12 +77,10 @@ async function tryOverlay(options: ContainerRuntimeOptions): Promise<void> {
   const traces: Traces = { state, mountPoint: join(roots, basename(state)) };
   try {
     mkdirSync(traces.mountPoint, { mode: 0o700 });
-    const [layer, upper, work] = ['layer', 'upper', 'work'].map((name) => join(state, name)) as [
-      string,
-      string,
-      string,
-    ];
-    for (const directory of [layer, upper, work]) mkdirSync(directory);
+    const [layer, volume] = [join(state, 'layer'), volumeOf(traces)];
+    for (const directory of [layer, volume]) mkdirSync(directory);
+    await layerMake(volume, PROBE_MIB);
+    const { upper, work } = await layerOpen(PROBE_VOLUME, volume, PROBE_MIB);
     writeFileSync(join(layer, 'file'), 'probe');
     const namespaces = namespacesOf(traces);
     await namespacesEnsure(namespaces, PROBE_BASE);
@@ -93,10 +97,12 @@ async function tryOverlay(options: ContainerRuntimeOptions): Promise<void> {
   }
 }
 
+const volumeOf = ({ state }: Traces): string => join(state, 'volume');
 const scratchOf = ({ state }: Traces): string => join(state, 'scratch');
 
 function sweep(traces: Traces): void {
   rootfsUnmount(targetOf(traces));
+  layerClose(volumeOf(traces));
   scratchClear(scratchOf(traces));
   namespacesRemove(namespacesOf(traces));
   rmSync(traces.state, { recursive: true, force: true });

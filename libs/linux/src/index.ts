@@ -12,6 +12,7 @@ export type { QueueInfo, Side, TokenBucket } from './netlink-traffic.js';
 export type { AddressInfo, LinkInfo, RouteInfo } from './netlink-route.js';
 export { cidrEncode, ifnameCheck, ipv4Encode, macEncode } from './netlink-codec.js';
 export { listeningPorts, portsIn } from './listening-ports.js';
+export * from './loop-device.js';
 export * from './tap.js';
 export * from './vsock.js';
 export * from './send-descriptor.js';

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { c, check } from './libc.js';
 
@@ -12,6 +13,13 @@ export const CAPABILITIES = [
   'checkpoint_restore',
 ] as const;
 export type Capability = (typeof CAPABILITIES)[number];
+
+/** Whether this thread has a capability (proc_pid_status(5), CapEff). */
+export function isCapable(capability: Capability): boolean {
+  const effective =
+    /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/thread-self/status', 'utf8'))?.[1] ?? '0';
+  return ((BigInt(`0x${effective}`) >> BigInt(CAPABILITIES.indexOf(capability))) & 1n) === 1n;
+}
 
 const PR_SET_PDEATHSIG = 1;
 const PR_SET_KEEPCAPS = 8;

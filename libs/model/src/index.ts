@@ -1,7 +1,7 @@
 export * from './version.js';
 export * from './ids.js';
 export * from './instance.js';
-export { microvmDiskMiB, microvmMemoryMiB } from './instance-rules.js';
+export { layerDiskMiB, microvmMemoryMiB } from './instance-rules.js';
 export * from './conditions.js';
 export * from './cloud-init.js';
 export * from './sizes.js';

@@ -11,8 +11,8 @@ type Rule = (spec: InstanceSpec, refuse: Refuse) => void;
 
 /** Least of a microVM, MiB: its kernel boots in so much, and leaves a small program some. */
 export const microvmMemoryMiB = 96;
-/** Least of a microVM, MiB: what its empty file system takes. */
-export const microvmDiskMiB = 16;
+/** Least of a microVM or a container, MiB: what its empty file system takes. */
+export const layerDiskMiB = 16;
 
 export const noNul = (s: string): boolean => !s.includes('\0');
 
@@ -73,10 +73,14 @@ const microvms: Rule = (s, refuse) => {
       ['memoryMiB'],
       `must be at least ${microvmMemoryMiB} for isolation microvm, whose kernel is in it`,
     );
-  if (s.rootDisk.sizeMiB < microvmDiskMiB)
+};
+
+/** What is written to an OCI image is on a file system of its own. */
+const layers: Rule = (s, refuse) => {
+  if (s.isolation !== 'vm' && s.rootDisk.sizeMiB < layerDiskMiB)
     refuse(
       ['rootDisk', 'sizeMiB'],
-      `must be at least ${microvmDiskMiB} for isolation microvm, whose file system is in it`,
+      `must be at least ${layerDiskMiB} for isolation ${s.isolation}, whose file system is in it`,
     );
 };
 
@@ -159,6 +163,7 @@ const processes: Rule = (s, refuse) => {
 const rules: readonly Rule[] = [
   onlyOfVms,
   microvms,
+  layers,
   containers,
   sizes,
   nics,

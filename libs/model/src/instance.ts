@@ -63,7 +63,7 @@ export const ProcessSpec = z.strictObject({
 export type ProcessSpec = z.infer<typeof ProcessSpec>;
 
 export const RootDisk = z.strictObject({
-  /** Size of the root disk (vm) or limit of the writable layer (container, microvm), MiB. */
+  /** Size of the root disk (vm) or limit of the writable layer (container, microvm), MiB. It grows while the instance runs (vm, container), and never shrinks. */
   sizeMiB: z
     .int()
     .min(1)

@@ -167,12 +167,12 @@ export interface WorkloadHas {
   readonly nics?: readonly NicId[];
   /** What is in its CD-ROM drives; absent of a runtime that has none. */
   readonly cdroms?: readonly CdromSeen[];
-  /** Sizes, nics and media that it did not take or let go of, at least not yet: a repeat may succeed. */
+  /** Sizes, also that of its disk, nics and media that it did not take or let go of, at least not yet: a repeat may succeed. */
   readonly unsettled: readonly Unsettled[];
 }
 
 export interface Unsettled {
-  readonly field: SizeField | 'nics' | 'cdroms';
+  readonly field: SizeField | 'rootDisk.sizeMiB' | 'nics' | 'cdroms';
   /** `more than that is in use` */
   readonly why: string;
 }

@@ -4,7 +4,7 @@ import {
   type HostId,
   InstanceSpec,
   type InstanceId,
-  microvmDiskMiB,
+  layerDiskMiB,
   microvmMemoryMiB,
   resourcesOf,
 } from '@berth/model';
@@ -267,7 +267,7 @@ const anyRequest: fc.Arbitrary<PlacementRequest> = fc
     memoryMiB: fc.integer({ min: microvmMemoryMiB, max: 16_384 }),
     cpuMillis: fc.integer({ min: 10, max: 8000 }),
     zone: fc.option(fc.constantFrom('a', 'b')),
-    sizeMiB: fc.integer({ min: microvmDiskMiB, max: 100_000 }),
+    sizeMiB: fc.integer({ min: layerDiskMiB, max: 100_000 }),
   })
   .map((r) =>
     request({

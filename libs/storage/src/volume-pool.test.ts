@@ -1,17 +1,22 @@
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import {
+  closeSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
+  statfsSync,
   statSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { isCapable } from '@berth/linux';
 import { VolumeId } from '@berth/model';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { VolumePool } from './volume-pool.js';
@@ -27,7 +32,11 @@ beforeEach(() => {
   base = { path: join(dir, 'base.qcow2'), format: 'qcow2' };
   execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', base.path, '20M']);
 });
-afterEach(() => rmSync(dir, { recursive: true, force: true }));
+afterEach(async () => {
+  for (const name of existsSync(join(dir, 'volumes')) ? readdirSync(join(dir, 'volumes')) : [])
+    if (VolumeId.safeParse(name).success) await pool.closeLayer(name as VolumeId);
+  rmSync(dir, { recursive: true, force: true });
+});
 
 interface QemuInfo {
   readonly 'virtual-size': number;
@@ -57,7 +66,7 @@ describe('VolumePool', () => {
     writeFileSync(other, Buffer.alloc(2 ** 20));
     await pool.ensureOverlayDisk({ volumeId: id(), base, sizeMiB: 64 });
     await pool.ensureOverlayDisk({ volumeId: id(), base, sizeMiB: 64 });
-    await pool.ensureLayerDir({ volumeId: id() });
+    await pool.ensureLayer({ volumeId: id(), sizeMiB: 16 });
     const last = id();
     await pool.ensureOverlayDisk({ volumeId: last, base: { path: other, format: 'raw' }, sizeMiB: 64 });
     expect(await pool.bases()).toEqual(new Set([base.path, other]));
@@ -151,7 +160,9 @@ describe('VolumePool', () => {
     await pool.ensureOverlayDisk(request);
     const full = new VolumePool({ dir: join(dir, 'volumes'), reserveMiB: 2 ** 40 });
     expect(await full.freeMiB()).toBe(0);
-    await expect(full.ensureLayerDir({ volumeId: id() })).rejects.toMatchObject({ code: 'noSpace' });
+    await expect(full.ensureLayer({ volumeId: id(), sizeMiB: 16 })).rejects.toMatchObject({
+      code: 'noSpace',
+    });
     await expect(full.ensureOverlayDisk({ ...request, volumeId: id() })).rejects.toMatchObject({
       code: 'noSpace',
     });
@@ -160,9 +171,9 @@ describe('VolumePool', () => {
 
   it('makes the writable layer of a container, closed to everyone but root, and keeps what it holds', async () => {
     const volumeId = id();
-    const layer = await pool.ensureLayerDir({ volumeId });
+    const layer = await pool.ensureLayer({ volumeId, sizeMiB: 16 });
     writeFileSync(join(layer.upper, 'kept'), 'yes');
-    expect(await pool.ensureLayerDir({ volumeId })).toEqual(layer);
+    expect(await pool.ensureLayer({ volumeId, sizeMiB: 16 })).toEqual(layer);
     expect(readFileSync(join(layer.upper, 'kept'), 'utf8')).toBe('yes');
     expect(statSync(layer.upper).mode & 0o777).toBe(0o755);
     expect(statSync(join(dir, 'volumes', volumeId)).mode & 0o077).toBe(0);
@@ -173,11 +184,116 @@ describe('VolumePool', () => {
     const options = `lowerdir=${lower},upperdir=${layer.upper},workdir=${layer.work}`;
     execFileSync('mount', ['-t', 'overlay', 'overlay', '-o', options, merged]);
     execFileSync('umount', [merged]);
+    await pool.closeLayer(volumeId);
+    expect(existsSync(layer.upper)).toBe(false);
+    expect((await pool.ensureLayer({ volumeId, sizeMiB: 16 })).upper).toBe(layer.upper);
+    expect(readFileSync(join(layer.upper, 'kept'), 'utf8')).toBe('yes');
+  });
+
+  it('lets a layer hold so much and no more, takes nothing for what is not written, and gives back what is deleted', async () => {
+    const volumeId = id();
+    const { upper } = await pool.ensureLayer({ volumeId, sizeMiB: 1024 });
+    const bytes = async (): Promise<number> => (await pool.stat(volumeId))?.bytes ?? 0;
+    expect(await bytes()).toBeLessThan(2 ** 20);
+    expect(statfsSync(upper).blocks * 4096).toBeGreaterThan(0.95 * 2 ** 30);
+    writeFileSync(join(upper, 'big'), Buffer.alloc(16 * 2 ** 20, 1), { flush: true });
+    expect(await bytes()).toBeGreaterThan(16 * 2 ** 20);
+    rmSync(join(upper, 'big'));
+    execFileSync('sync', ['-f', upper]);
+    await expect.poll(bytes, { timeout: 10_000 }).toBeLessThan(4 * 2 ** 20);
+
+    const small = (await pool.ensureLayer({ volumeId: id(), sizeMiB: 16 })).upper;
+    const fill = (): void => writeFileSync(join(small, 'fill'), Buffer.alloc(16 * 2 ** 20, 1));
+    expect(fill).toThrow(/ENOSPC/);
+    writeFileSync(join(upper, 'elsewhere'), Buffer.alloc(2 ** 20));
+  });
+
+  const sizeOf = (path: string): number => Math.round((statfsSync(path).blocks * 4096) / 2 ** 20);
+
+  it('makes a layer larger when it is opened, never smaller, and finishes what was cut short', async () => {
+    const volumeId = id();
+    const opened = async (sizeMiB: number): Promise<number> => {
+      await pool.closeLayer(volumeId);
+      const layer = await pool.ensureLayer({ volumeId, sizeMiB });
+      expect(sizeOf(layer.upper)).toBeGreaterThan(layer.sizeMiB * 0.9);
+      return layer.sizeMiB;
+    };
+    expect(await opened(64)).toBe(64);
+    const { upper } = await pool.ensureLayer({ volumeId, sizeMiB: 64 });
+    writeFileSync(join(upper, 'kept'), 'yes');
+    expect(await opened(1024)).toBe(1024);
+    writeFileSync(join(upper, 'big'), Buffer.alloc(70 * 2 ** 20));
+    expect(await opened(64)).toBe(1024);
+    await pool.closeLayer(volumeId);
+    // Ended between the file and the file system.
+    execFileSync('truncate', ['-s', '3G', join(dir, 'volumes', volumeId, 'layer.ext4')]);
+    expect(await opened(3072)).toBe(3072);
+    expect(readFileSync(join(upper, 'kept'), 'utf8')).toBe('yes');
+    await pool.closeLayer(volumeId);
+    execFileSync('e2fsck', ['-fn', join(dir, 'volumes', volumeId, 'layer.ext4')], { stdio: 'ignore' });
+  });
+
+  it('makes a layer larger while it is in use, where the kernel lets this process, and says so where not', async () => {
+    const volumeId = id();
+    const { upper } = await pool.ensureLayer({ volumeId, sizeMiB: 32 });
+    const file = openSync(join(upper, 'open'), 'w');
+    const mayGrow = isCapable('sys_resource');
+    const grown = await pool.ensureLayer({ volumeId, sizeMiB: 256 });
+    expect(grown.sizeMiB).toBe(mayGrow ? 256 : 32);
+    const write = (): number => writeSync(file, Buffer.alloc(64 * 2 ** 20));
+    expect(write()).toEqual(mayGrow ? 64 * 2 ** 20 : expect.any(Number));
+    expect(sizeOf(upper) > 200).toBe(mayGrow);
+    // A mount that goes on unseen is in use too: the file below it stays as it is.
+    await pool.closeLayer(volumeId);
+    expect((await pool.ensureLayer({ volumeId, sizeMiB: 256 })).sizeMiB).toBe(mayGrow ? 256 : 32);
+    closeSync(file);
+    await pool.closeLayer(volumeId);
+    await expect
+      .poll(async () => {
+        await pool.closeLayer(volumeId);
+        return (await pool.ensureLayer({ volumeId, sizeMiB: 256 })).sizeMiB;
+      })
+      .toBe(256);
+  });
+
+  it('never puts a layer behind two devices, also where a mount of it goes on unseen', async () => {
+    const volumeId = id();
+    const { upper } = await pool.ensureLayer({ volumeId, sizeMiB: 16 });
+    const inUse = openSync(join(upper, 'open'), 'w');
+    await pool.closeLayer(volumeId); // as with a container that is still on its way out
+    const again = (await pool.ensureLayer({ volumeId, sizeMiB: 16 })).upper;
+    writeFileSync(inUse, 'seen by both');
+    expect(readFileSync(join(again, 'open'), 'utf8')).toBe('seen by both');
+    const behind = readdirSync('/sys/block')
+      .map((name) => join('/sys/block', name, 'loop/backing_file'))
+      .filter((path) => existsSync(path) && readFileSync(path, 'utf8').includes(volumeId));
+    expect(behind).toHaveLength(1);
+    closeSync(inUse);
+  });
+
+  it('unmounts a layer before it removes it', async () => {
+    const volumeId = id();
+    const { upper } = await pool.ensureLayer({ volumeId, sizeMiB: 16 });
+    await pool.remove(volumeId);
+    expect(existsSync(upper)).toBe(false);
+    expect(readdirSync(join(dir, 'volumes'))).toEqual([]);
+    await pool.closeLayer(volumeId);
+  });
+
+  it('keeps the directories of a layer that an earlier version made without a limit', async () => {
+    const volumeId = id();
+    const directory = join(dir, 'volumes', volumeId);
+    for (const name of ['upper', 'work']) mkdirSync(join(directory, name), { recursive: true });
+    writeFileSync(join(directory, 'volume.json'), JSON.stringify({ kind: 'layer', volumeId }));
+    const layer = await pool.ensureLayer({ volumeId, sizeMiB: 16 });
+    expect(layer).toEqual({ upper: join(directory, 'upper'), work: join(directory, 'work'), sizeMiB: 16 });
+    await pool.closeLayer(volumeId);
+    expect(existsSync(layer.upper)).toBe(true);
   });
 
   it('does not turn a disk into a layer or a layer into a disk', async () => {
     const volumeId = id();
-    await pool.ensureLayerDir({ volumeId });
+    await pool.ensureLayer({ volumeId, sizeMiB: 16 });
     await expect(pool.ensureOverlayDisk({ volumeId, base, sizeMiB: 32 })).rejects.toMatchObject({
       code: 'kindMismatch',
     });
@@ -187,8 +303,8 @@ describe('VolumePool', () => {
     const disk = id();
     const layer = id();
     await pool.ensureOverlayDisk({ volumeId: disk, base, sizeMiB: 32 });
-    const { upper } = await pool.ensureLayerDir({ volumeId: layer });
-    writeFileSync(join(upper, 'big'), Buffer.alloc(2 ** 20, 1));
+    const { upper } = await pool.ensureLayer({ volumeId: layer, sizeMiB: 16 });
+    writeFileSync(join(upper, 'big'), Buffer.alloc(2 ** 20, 1), { flush: true });
     const found = new Map((await pool.list()).map((usage) => [usage.volumeId, usage]));
     expect([...found.keys()].sort()).toEqual([disk, layer].sort());
     expect(found.get(layer)?.bytes).toBeGreaterThanOrEqual(2 ** 20);
@@ -201,7 +317,7 @@ describe('VolumePool', () => {
 
   it('sweeps what a crash left, and takes no id that could be a path', async () => {
     const volumeId = id();
-    await pool.ensureLayerDir({ volumeId });
+    await pool.ensureLayer({ volumeId, sizeMiB: 16 });
     mkdirSync(join(dir, 'volumes', '.work-0123'));
     await pool.clean();
     expect(readdirSync(join(dir, 'volumes'))).toEqual([volumeId]);

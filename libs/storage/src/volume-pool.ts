@@ -12,6 +12,7 @@ import { copySnapshot, type CopyRequest } from './disk-copy.js';
 import { removeSnapshot, hasSnapshot, revertToSnapshot, takeSnapshot } from './disk-snapshots.js';
 import { copyVariables, ensureVariables } from './firmware-files.js';
 import { createOverlay, createQcow2, createRaw, diskSizeMiB, growQcow2, growRaw } from './disk-files.js';
+import { layerClose, layerAt, type Layer, layerMake, layerOpen } from './layer-disk.js';
 import { StorageError } from './storage-error.js';
 
 /** `disk`: a root disk on an image; `layer`: a container's writable layer; `data`: a disk of its own; `export`: a file to be read. */
@@ -76,7 +77,7 @@ const VolumeFacts = z.discriminatedUnion('kind', [
     base: z.strictObject({ path: z.string(), format: DiskFormatSchema }),
     sizeMiB: z.int(),
   }),
-  z.strictObject({ kind: z.literal('layer'), volumeId: VolumeId }),
+  z.strictObject({ kind: z.literal('layer'), volumeId: VolumeId, fileSystem: z.literal('ext4').optional() }),
   z.strictObject({ kind: z.literal('data'), volumeId: VolumeId, format: DiskFormatSchema }),
   z.strictObject({
     kind: z.literal('export'),
@@ -98,7 +99,7 @@ const MIB = 2 ** 20;
 
 /**
  * Volumes of one host, one directory per volume id: `volume.json` and either `disk.qcow2` (an overlay on a base
- * image; with `memory` beside it while its machine is suspended, `firmware`, `tpm`, `machine-type` and `snapshots`), `upper` and `work` (a container's writable layer),
+ * image; with `memory` beside it while its machine is suspended, `firmware`, `tpm`, `machine-type` and `snapshots`), `layer.ext4` (a container's writable layer, see layer-disk.ts),
  * `data.qcow2` or `data.raw` (a disk that stands on nothing), or `export.qcow2` or `export.raw` (a file that only the agent reads). A volume appears by rename when it is whole. Files are
  * named by volume id only; no name of a user comes near a path or a command.
  */
@@ -289,32 +290,32 @@ export class VolumePool {
   }
 
   /**
-   * Upper and work directories for overlayfs, made on first call; both on one file system. Closed to everyone but root
-   * by the directory above them: set-uid programs may lie there.
+   * Upper and work directories for overlayfs, made on first call: on a file system of their own of this size, which is all that a
+   * container can write. It is mounted when this returns, and grows if it is smaller, also while it is in use
+   * where this process has CAP_SYS_RESOURCE; it never shrinks.
+   * Closed to everyone but root by the directory above them: set-uid programs may lie there.
    * @throws StorageError noSpace, kindMismatch, hostFault
    */
-  ensureLayerDir(request: {
-    readonly volumeId: VolumeId;
-  }): Promise<{ readonly upper: string; readonly work: string }> {
+  ensureLayer(request: { readonly volumeId: VolumeId; readonly sizeMiB: number }): Promise<Layer> {
     const volumeId = VolumeId.parse(request.volumeId);
+    const directory = join(this.dir, volumeId);
     return this.inTurn(volumeId, async () => {
       const facts = await this.facts(volumeId);
       if (facts !== null && facts.kind !== 'layer') throw kindMismatch(volumeId, facts.kind);
       if (facts === null) {
         await this.spaceCheck();
-        await this.make({ kind: 'layer', volumeId }, 0o700, async (directory) => {
-          // The upper directory's mode is that of the container's `/`.
-          for (const [name, mode] of [
-            ['upper', 0o755],
-            ['work', 0o700],
-          ] as const) {
-            await mkdir(join(directory, name));
-            await chmod(join(directory, name), mode);
-          }
-        });
-      }
-      return { upper: join(this.dir, volumeId, 'upper'), work: join(this.dir, volumeId, 'work') };
+        await this.make({ kind: 'layer', volumeId, fileSystem: 'ext4' }, 0o700, (work) =>
+          layerMake(work, request.sizeMiB),
+        );
+      } else if (facts.fileSystem === undefined) return layerAt(directory, request.sizeMiB); // of a version that set no limit
+      return layerOpen(volumeId, directory, request.sizeMiB);
     });
+  }
+
+  /** Nothing here uses a layer any more: it is unmounted. Of what is not here, or no layer, it is no error. */
+  closeLayer(volumeId: VolumeId): Promise<void> {
+    const id = VolumeId.parse(volumeId);
+    return this.inTurn(id, () => Promise.resolve(layerClose(join(this.dir, id))));
   }
 
   /** Where the memory of a machine that is suspended lies: with its disk, and it goes with it. */
@@ -449,6 +450,7 @@ export class VolumePool {
     const id = VolumeId.parse(volumeId);
     return this.inTurn(id, async () => {
       const grave = this.temporary();
+      layerClose(join(this.dir, id)); // or its content would go, and its mount point not
       try {
         await rename(join(this.dir, id), grave);
       } catch (e) {
@@ -625,17 +627,17 @@ async function baseCheck(path: string): Promise<void> {
     );
 }
 
-/** Allocated bytes of a tree; links are not followed. What vanishes meanwhile counts nothing. */
-async function allocatedBytes(path: string): Promise<number> {
+/** Allocated bytes of a tree; links are not followed, nor is what is mounted in it. What vanishes meanwhile counts nothing. */
+async function allocatedBytes(path: string, device?: number): Promise<number> {
   const found = await lstat(path).catch((e: unknown) => {
     if (isAbsent(e)) return null;
     throw e;
   });
-  if (found === null) return 0;
+  if (found === null || (device !== undefined && found.dev !== device)) return 0;
   let bytes = found.blocks * 512;
   if (!found.isDirectory()) return bytes;
   const names = await readdir(path).catch(() => []);
-  for (const name of names) bytes += await allocatedBytes(join(path, name));
+  for (const name of names) bytes += await allocatedBytes(join(path, name), found.dev);
   return bytes;
 }
 

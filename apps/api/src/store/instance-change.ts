@@ -241,7 +241,7 @@ async function rootDiskGrow(tx: Tx, i: Locked, spec: InstanceSpec): Promise<void
     );
   if (spec.rootDisk.pool !== pool)
     throw invalidField('/spec/rootDisk/pool', 'cannot change after creation', 'create another instance');
-  if (spec.isolation !== 'vm')
+  if (spec.isolation === 'microvm')
     throw invalidField('/spec/rootDisk', 'cannot change after creation', 'create another instance');
   if (spec.rootDisk.sizeMiB < sizeMiB)
     throw invalidField(
@@ -250,14 +250,14 @@ async function rootDiskGrow(tx: Tx, i: Locked, spec: InstanceSpec): Promise<void
       'a disk only grows; create another instance with a smaller one',
     );
   const root = await tx.row<{ host_id: HostId | null }>(
-    `SELECT host_id FROM volumes WHERE owner_instance_id = $1 AND kind = 'rootDisk' FOR UPDATE`,
+    `SELECT host_id FROM volumes WHERE owner_instance_id = $1 AND kind IN ('rootDisk', 'writableLayer') FOR UPDATE`,
     [i.id],
   );
   if (root !== null && root.host_id !== null)
     await diskRoom(tx, root.host_id, spec.rootDisk.sizeMiB - sizeMiB);
   await tx.changed(
     `UPDATE volumes SET size_mib = $2, resource_version = resource_version + 1
-     WHERE owner_instance_id = $1 AND kind = 'rootDisk'`,
+     WHERE owner_instance_id = $1 AND kind IN ('rootDisk', 'writableLayer')`,
     [i.id, spec.rootDisk.sizeMiB],
   );
 }

@@ -10,6 +10,7 @@ export interface KernelFindings {
   readonly overlayfs: string | null;
   readonly idmappedMounts: string | null;
   readonly userNamespaces: string | null;
+  readonly loopDevices: string | null;
   readonly links: string | null;
   readonly tun: string | null;
   readonly nftables: string | null;
@@ -23,8 +24,8 @@ export interface KernelFindings {
   readonly vhostVsock: string | null;
   readonly hugePages: number;
   readonly appArmor: 'enforces' | 'off' | 'notInKernel';
-  /** Whether the file system of the volumes counts by project (quota). */
-  readonly projectQuota: boolean;
+  /** Whether what is mounted may be made larger (CAP_SYS_RESOURCE). */
+  readonly growsMounted: boolean;
 }
 
 const CONTROLLERS = {
@@ -94,6 +95,12 @@ function containerChecks(f: KernelFindings): Check[] {
       'fail',
       'needs Linux 5.19 or newer and a file system that supports them (ext4, xfs, btrfs)',
     ),
+    works(
+      'loop devices',
+      f.loopDevices,
+      'fail',
+      'each container writes to a file system in a file: modprobe loop; in a container pass /dev/loop-control and the loop devices',
+    ),
     present(
       'seccomp',
       answers,
@@ -156,11 +163,11 @@ function optional(f: KernelFindings): Check[] {
         ),
     apparmor,
     present(
-      'project quota',
-      f.projectQuota,
+      'growing mounts',
+      f.growsMounted,
       'note',
-      'not on for the volumes: a limit on a container’s disk needs it; Berth sets none yet',
-      'mount the file system of the volumes with prjquota (xfs, or ext4 made with -O quota,project)',
+      'not allowed here: the disk of a container grows at its next start, not while it runs',
+      'give the agent CAP_SYS_RESOURCE',
     ),
   ];
 }

@@ -1,8 +1,17 @@
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import { join } from 'node:path';
-import { idmappedMount, mounts, run, umountAll, userNamespaceCreate, vsockRefusal } from '@berth/linux';
+import {
+  idmappedMount,
+  isCapable,
+  loopAttach,
+  mounts,
+  run,
+  umountAll,
+  userNamespaceCreate,
+  vsockRefusal,
+} from '@berth/linux';
 import type { Paths } from '../../paths.js';
 import type { KernelFindings } from '../kernel.js';
 import { attempt, existing, read, readNumber } from './attempt.js';
@@ -10,20 +19,22 @@ import { attempt, existing, read, readNumber } from './attempt.js';
 export async function kernelFindings(paths: Paths): Promise<KernelFindings> {
   const trial = await mkdtemp(join(existing(paths.state), '.berth-doctor-'));
   try {
-    const [overlayfs, userNamespaces, idmappedMounts, links, tun, nftables, masquerade] = await Promise.all([
-      attempt(() => overlayTry(trial)),
-      attempt(() => run('unshare', ['--user', '--map-root-user', 'true'])),
-      attempt(() => idmapTry(trial)),
-      attempt(linksTry),
-      attempt(tunTry),
-      attempt(() => nftTry({ add: { table: { family: 'inet', name: 'berth_doctor' } } })),
-      attempt(masqueradeTry),
-    ]);
+    const [overlayfs, loopDevices, userNamespaces, idmappedMounts, links, tun, nftables, masquerade] =
+      await Promise.all([
+        attempt(() => overlayTry(trial)),
+        attempt(() => loopTry(trial)),
+        attempt(() => run('unshare', ['--user', '--map-root-user', 'true'])),
+        attempt(() => idmapTry(trial)),
+        attempt(linksTry),
+        attempt(tunTry),
+        attempt(() => nftTry({ add: { table: { family: 'inet', name: 'berth_doctor' } } })),
+        attempt(masqueradeTry),
+      ]);
     return {
-      ...{ overlayfs, userNamespaces, idmappedMounts, links, tun, nftables, masquerade },
+      ...{ overlayfs, loopDevices, userNamespaces, idmappedMounts, links, tun, nftables, masquerade },
       ...cgroupFacts(),
       ...facts(),
-      projectQuota: projectQuota(existing(paths.state)),
+      growsMounted: isCapable('sys_resource'),
     };
   } finally {
     await rm(trial, { recursive: true, force: true });
@@ -64,13 +75,6 @@ function cgroupFacts(): Pick<KernelFindings, 'cgroup' | 'controllers' | 'swapAcc
   };
 }
 
-function projectQuota(dir: string): boolean {
-  const over = mounts()
-    .filter((m) => `${dir}/`.startsWith(m.target === '/' ? '/' : `${m.target}/`))
-    .at(-1);
-  return over?.superOptions.some((option) => option === 'prjquota' || option === 'pquota') === true;
-}
-
 async function overlayTry(dir: string): Promise<void> {
   for (const d of ['lower', 'upper', 'work', 'merged'])
     await mkdir(join(dir, 'overlay', d), { recursive: true });
@@ -78,6 +82,13 @@ async function overlayTry(dir: string): Promise<void> {
   const options = `lowerdir=${at('lower')},upperdir=${at('upper')},workdir=${at('work')}`;
   // In a mount namespace that ends with the command, so nothing stays mounted.
   await run('unshare', ['--mount', 'mount', '-t', 'overlay', '-o', options, 'overlay', at('merged')]);
+}
+
+async function loopTry(dir: string): Promise<void> {
+  const file = join(dir, 'loop');
+  await writeFile(file, '');
+  await truncate(file, 2 ** 20);
+  loopAttach(file, 'berth-doctor').close();
 }
 
 const TRIAL_ID = 0x0ffe_0000;

@@ -24,11 +24,11 @@ export const debian12: Findings = {
     ...{ kernel: '6.1.0-44-amd64', cgroup: 'v2' as const },
     controllers: ['cpuset', 'cpu', 'io', 'memory', 'hugetlb', 'pids', 'rdma', 'misc'],
     swapAccounting: true,
-    ...{ overlayfs: null, idmappedMounts: null, userNamespaces: null },
+    ...{ overlayfs: null, idmappedMounts: null, userNamespaces: null, loopDevices: null },
     ...{ links: null, tun: null, nftables: null, masquerade: null },
     seccompActions: ['kill_process', 'kill_thread', 'trap', 'errno', 'user_notif', 'trace', 'log', 'allow'],
     ...{ userNamespacesMax: 255_000, vhostNet: true, vhostVsock: null, hugePages: 512 },
-    ...{ appArmor: 'enforces' as const, projectQuota: true },
+    ...{ appArmor: 'enforces' as const, growsMounted: true },
   },
   forwarding: {
     ...{ ipForward: true, bridgeNfCall: false, bridgePrefix: 'bb', bridges: [], uplink: 'enp1s0' },
