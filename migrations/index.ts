@@ -23,6 +23,7 @@ import { memorySnapshots } from './0033-memory-snapshots.js';
 import { isoImages } from './0035-iso-images.js';
 import { cdroms } from './0036-cdroms.js';
 import { vsockCids } from './0037-vsock-cids.js';
+import { numaHostNodes } from './0038-numa-host-nodes.js';
 import { registryCredentials } from './0040-registry-credentials.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
@@ -61,5 +62,6 @@ export const migrations: readonly Migration[] = [
   isoImages,
   cdroms,
   vsockCids,
+  numaHostNodes,
   registryCredentials,
 ];

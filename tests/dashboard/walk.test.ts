@@ -249,6 +249,8 @@ test('what a machine is to be given is in the spec that the form makes', async (
   await page.getByLabel('Firmware').selectOption('UEFI with secure boot');
   await page.getByLabel('TPM 2.0').check();
   await page.getByLabel('Sockets between it and its host').check();
+  await page.getByLabel('NUMA nodes', { exact: true }).fill('1');
+  await page.getByLabel('Bound to NUMA nodes of its host').check();
   await page.getByRole('button', { name: 'Create modern' }).click();
   // Said at its field, with all that was filled in kept.
   await page.getByText('must be at least memoryMiB').first().waitFor();
@@ -265,6 +267,7 @@ test('what a machine is to be given is in the spec that the form makes', async (
     'secureBoot: true',
     'tpm: true',
     'vsock: true',
+    'placement: bind',
   ])
     expect(text.replace(/ :/g, ':')).toContain(part);
   const shop = await stage.api.call('get', '/v1/projects/alpha/instances/modern').expect(200);
@@ -276,6 +279,7 @@ test('what a machine is to be given is in the spec that the form makes', async (
       maxVcpus: 2,
       tpm: true,
       vsock: true,
+      numa: { nodes: 1, placement: 'bind' },
     },
   });
   expect(complaints).toEqual([]);

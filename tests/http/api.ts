@@ -11,6 +11,7 @@ import type {
   Capabilities,
   CloudInitSeed,
   CpuModels,
+  HostNumaNode,
   HugePages,
   Digest,
   GuestInfo,
@@ -359,6 +360,11 @@ export class Api {
     await this.hostSays(() => ({ hugePages }));
   }
 
+  /** The host says which nodes it has. */
+  async numaSet(numa: HostNumaNode[]): Promise<void> {
+    await this.hostSays(() => ({ numa }));
+  }
+
   private async hostSays(change: (known: Capabilities) => Partial<Capabilities>): Promise<void> {
     const { capabilities: known, capacity } = (await this.store.hostGet(this.host.name)) ?? {};
     if (!known || !capacity) throw new Error('the host said nothing of itself');
@@ -434,6 +440,7 @@ const memoryOf = {
   tpm: false,
   hugePages: null,
   vsock: false,
+  numaNodes: 1,
   watchdog: null,
   usbTablet: null,
   displays: null,

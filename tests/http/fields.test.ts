@@ -117,6 +117,7 @@ const vm = {
     usbTablet: false,
     displays: 2,
     vsock: true,
+    numa: { nodes: 1, placement: 'bind' },
     placement: { ...container.spec.placement, driver: 'qemu' },
     cpu: { model: 'max' },
     cdroms: [{ bus: 'sata', bootFirst: false, force: false }],
@@ -140,7 +141,7 @@ function baseFor(path: readonly (string | number)[]): unknown {
   if (path[1] === 'nics') return withPorts;
   const onlyVm = [
     ...['vcpus', 'maxVcpus', 'maxMemoryMiB', 'userData', 'cloudInit', 'watchdog', 'firmware', 'tpm', 'cpu'],
-    ...['usbTablet', 'displays', 'hugePages', 'cdroms', 'vsock'],
+    ...['usbTablet', 'displays', 'hugePages', 'cdroms', 'vsock', 'numa'],
   ];
   return onlyVm.includes(String(path[1])) ? vm : container;
 }
@@ -182,6 +183,8 @@ test('the bodies that the fields are broken in are good ones', async () => {
     '/spec/usbTablet',
     '/spec/displays',
     '/spec/vsock',
+    '/spec/numa/nodes',
+    '/spec/numa/placement',
     '/spec/hugePages',
     '/spec/cdroms/0/image',
     '/spec/process/env',

@@ -50,6 +50,26 @@ test('so does a vsock device', async () => {
   expect((await preview()).body.decision.outcome).toBe('placed');
 });
 
+test('so do nodes: a host must have room for each in one of its own', async () => {
+  const spec = {
+    ...{ isolation: 'vm', image: 'disk', vcpus: 2, memoryMiB: 64 },
+    numa: { nodes: 2, placement: 'bind' },
+  };
+  const preview = () =>
+    api.call('post', '/v1/projects/alpha/decisions/preview').send({ name: 'near', spec }).expect(200);
+  expect((await preview()).body.decision.rejected).toMatchObject([{ filter: 'devices', need: 'numa' }]);
+  await api.facetsAdd('numa');
+  const node = (id: number, memoryMiB: number) => ({ id, cpus: [id], memoryMiB, distances: [10, 20] });
+  await api.numaSet([node(0, 1024), node(1, 16)]);
+  expect((await preview()).body.decision).toMatchObject({
+    outcome: 'unplaced',
+    rejected: [{ filter: 'numa', need: '2 × 32 MiB, 1 cpus, each in one node' }],
+    verdicts: [{ failed: { message: expect.stringContaining('room for 1 of 2') } }],
+  });
+  await api.numaSet([node(0, 1024), node(1, 64)]);
+  expect((await preview()).body.decision.outcome).toBe('placed');
+});
+
 test('so do huge pages, of which the host must have reserved enough', async () => {
   const spec = { isolation: 'vm', image: 'disk', memoryMiB: 64, hugePages: '2MiB' };
   const preview = () =>

@@ -66,6 +66,15 @@ test.each<[string, Partial<PlacementReport>, string]>([
   expect(await everything()).toBe(before);
 });
 
+test('nodes of its host are told as long as its host says them, and by no placement that ended', async () => {
+  const told = async () => (await w.store.instanceGet(w.projectId, 'a'))?.status.numaHostNodes;
+  expect(await told()).toBeNull();
+  await w.store.reportApply({ ...base, seq: base.seq + 1, numaHostNodes: [1, 0] });
+  expect(await told()).toEqual([1, 0]);
+  await w.store.reportApply({ ...base, seq: base.seq + 2, numaHostNodes: [1], phase: 'ended', power: 'off' });
+  expect(await told()).toBeNull();
+});
+
 test('a context id is told as long as its host says it, up to the largest, and by no placement that ended', async () => {
   const told = async () => (await w.store.instanceGet(w.projectId, 'a'))?.status.vsockCid;
   let { seq } = base;

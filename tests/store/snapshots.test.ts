@@ -149,6 +149,7 @@ describe('a snapshot', () => {
       tpm: false,
       hugePages: null,
       vsock: false,
+      numaNodes: 1,
       watchdog: null,
       usbTablet: true,
       displays: 1,

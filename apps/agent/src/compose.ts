@@ -3,7 +3,13 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { createContainerRuntime } from '@berth/containers';
 import { BlobStore, LayerStore, RootStore } from '@berth/images';
-import { AccelProbe, createKvmRuntime, createMicrovmRuntime, createQemuRuntime, VsockCids } from '@berth/kvm';
+import {
+  AccelProbe,
+  createKvmRuntime,
+  createMicrovmRuntime,
+  createQemuRuntime,
+  HostChoices,
+} from '@berth/kvm';
 import { listeningPorts, machineUsage, temporariesRemove } from '@berth/linux';
 import type { PortOffer } from '@berth/model';
 import { HostNetwork } from '@berth/network';
@@ -47,8 +53,7 @@ export async function composeHost(settings: AgentSettings): Promise<HostParts> {
     );
   }
   const accel = new AccelProbe(join(stateDir, 'accel.json'));
-  const vsock = new VsockCids(join(stateDir, 'vsock-cids.json'));
-  const machines = { blobs, volumes, network, hostTag, accel, vsock };
+  const machines = { blobs, volumes, network, hostTag, accel, choices: new HostChoices(stateDir) };
   // In the order of preference where an instance names no driver.
   if (settings.runtimes.includes('libvirt'))
     runtimes.push(createKvmRuntime({ ...machines, libvirtSocket: settings.libvirtSocket, ...dirs('kvm') }));

@@ -60,6 +60,7 @@ export function capabilitiesOf(
   const facts = probes.map(({ probe }) => probe?.facts ?? {});
   const models = facts.find((f) => f.cpuModels)?.cpuModels;
   const hugePages = facts.find((f) => f.hugePages)?.hugePages;
+  const numa = facts.find((f) => f.numa)?.numa;
   const absent = { verdict: 'absent', reason: 'no runtime for virtual machines answered' } as const;
   return {
     ...machine,
@@ -69,6 +70,7 @@ export function capabilitiesOf(
     cpu: facts.find((f) => f.cpu)?.cpu ?? unknownCpu,
     ...(models === undefined ? {} : { cpuModels: models }),
     ...(hugePages === undefined ? {} : { hugePages }),
+    ...(numa === undefined ? {} : { numa }),
     ...(publishedPorts === null ? {} : { publishedPorts }),
     facets: [...new Set([probesFacet, ...probes.flatMap(({ probe }) => probe?.facets ?? [])])].sort(),
     tenantBoundary: facts.some((f) => f.tenantBoundary === true),

@@ -44,6 +44,8 @@ export class PlacementFacts {
   cdroms: readonly CdromSeen[] | null = null;
   /** Context id of its vsock device; null while the runtime tells of none. */
   vsockCid: number | null = null;
+  /** The same of nodes of its host. */
+  numaHostNodes: readonly number[] | null = null;
   /** What it has of its host; null until that is known. */
   sizes: Sizes | null = null;
   /** When what it did not take is offered to it again, milliseconds since the epoch; null when it took all. */
@@ -135,6 +137,7 @@ export class PlacementFacts {
     });
     this.cdroms = seen.cdroms ?? this.cdroms;
     this.vsockCid = seen.vsockCid ?? null;
+    this.numaHostNodes = seen.numaHostNodes ?? null;
     if (seen.exit === null) {
       this.power = seen.power;
       if (seen.power === 'running' || seen.power === 'paused') this.noteStarted(seen.power);

@@ -39,6 +39,7 @@ export class PlacementReporter {
       nics: record.ended ? [] : facts.nics === null ? null : [...facts.nics],
       cdroms: record.ended ? [] : facts.cdroms === null ? null : [...facts.cdroms],
       vsockCid: record.ended ? null : facts.vsockCid,
+      numaHostNodes: record.ended || facts.numaHostNodes === null ? null : [...facts.numaHostNodes],
       sizes: record.ended ? null : facts.sizes,
       conditions: [
         fault,

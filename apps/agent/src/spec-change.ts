@@ -20,6 +20,7 @@ const kept = {
   usbTablet: 'usbTablet',
   displays: 'displays',
   vsock: 'vsock',
+  numa: 'numa',
   hugePages: 'hugePages',
   cpuModel: 'cpu.model',
   watchdog: 'watchdog',

@@ -1119,6 +1119,12 @@ export interface components {
       };
       kernel: string;
       memoryMiB: number;
+      numa?: {
+        cpus: number[];
+        distances: number[];
+        id: number;
+        memoryMiB: number;
+      }[];
       publishedPorts?: {
         first: number;
         held: string[];
@@ -1187,6 +1193,7 @@ export interface components {
             | 'firmware'
             | 'devices'
             | 'hugePages'
+            | 'numa'
             | 'cpuModel'
             | 'labels'
             | 'volume'
@@ -1232,6 +1239,7 @@ export interface components {
             | 'firmware'
             | 'devices'
             | 'hugePages'
+            | 'numa'
             | 'cpuModel'
             | 'labels'
             | 'volume'
@@ -1272,6 +1280,7 @@ export interface components {
           | 'firmware'
           | 'devices'
           | 'hugePages'
+          | 'numa'
           | 'cpuModel'
           | 'labels'
           | 'volume'
@@ -1301,6 +1310,7 @@ export interface components {
                 | 'firmware'
                 | 'devices'
                 | 'hugePages'
+                | 'numa'
                 | 'cpuModel'
                 | 'labels'
                 | 'volume'
@@ -1345,6 +1355,7 @@ export interface components {
               | 'firmware'
               | 'devices'
               | 'hugePages'
+              | 'numa'
               | 'cpuModel'
               | 'labels'
               | 'volume'
@@ -1386,6 +1397,7 @@ export interface components {
               | 'firmware'
               | 'devices'
               | 'hugePages'
+              | 'numa'
               | 'cpuModel'
               | 'labels'
               | 'volume'
@@ -1426,6 +1438,7 @@ export interface components {
             | 'firmware'
             | 'devices'
             | 'hugePages'
+            | 'numa'
             | 'cpuModel'
             | 'labels'
             | 'volume'
@@ -1455,6 +1468,7 @@ export interface components {
                   | 'firmware'
                   | 'devices'
                   | 'hugePages'
+                  | 'numa'
                   | 'cpuModel'
                   | 'labels'
                   | 'volume'
@@ -1559,6 +1573,15 @@ export interface components {
           }[];
           securityGroups?: string[];
         }[];
+        numa?: {
+          /** @default 1 */
+          nodes?: number;
+          /**
+           * @default any
+           * @enum {string}
+           */
+          placement?: 'any' | 'bind';
+        };
         /**
          * @default {
          *       "selector": {},
@@ -1784,6 +1807,7 @@ export interface components {
               | 'firmware'
               | 'devices'
               | 'hugePages'
+              | 'numa'
               | 'cpuModel'
               | 'labels'
               | 'volume'
@@ -1827,6 +1851,7 @@ export interface components {
               | 'firmware'
               | 'devices'
               | 'hugePages'
+              | 'numa'
               | 'cpuModel'
               | 'labels'
               | 'volume'
@@ -1867,6 +1892,7 @@ export interface components {
             | 'firmware'
             | 'devices'
             | 'hugePages'
+            | 'numa'
             | 'cpuModel'
             | 'labels'
             | 'volume'
@@ -1896,6 +1922,7 @@ export interface components {
                   | 'firmware'
                   | 'devices'
                   | 'hugePages'
+                  | 'numa'
                   | 'cpuModel'
                   | 'labels'
                   | 'volume'
@@ -1936,6 +1963,7 @@ export interface components {
             | 'firmware'
             | 'devices'
             | 'hugePages'
+            | 'numa'
             | 'cpuModel'
             | 'labels'
             | 'volume'
@@ -2229,6 +2257,15 @@ export interface components {
           }[];
           securityGroups?: string[];
         }[];
+        numa?: {
+          /** @default 1 */
+          nodes: number;
+          /**
+           * @default any
+           * @enum {string}
+           */
+          placement: 'any' | 'bind';
+        };
         /**
          * @default {
          *       "selector": {},
@@ -2457,6 +2494,7 @@ export interface components {
             protocol: 'tcp' | 'udp';
           }[];
         }[];
+        numaHostNodes: number[] | null;
         observedAt: string | null;
         operationId: string | null;
         phase: ('assigned' | 'preparing' | 'starting' | 'running' | 'stopping' | 'ended') | null;
@@ -2572,6 +2610,15 @@ export interface components {
           }[];
           securityGroups?: string[];
         }[];
+        numa?: {
+          /** @default 1 */
+          nodes?: number;
+          /**
+           * @default any
+           * @enum {string}
+           */
+          placement?: 'any' | 'bind';
+        };
         /**
          * @default {
          *       "selector": {},
@@ -2837,6 +2884,15 @@ export interface components {
           }[];
           securityGroups?: string[];
         }[];
+        numa?: {
+          /** @default 1 */
+          nodes: number;
+          /**
+           * @default any
+           * @enum {string}
+           */
+          placement: 'any' | 'bind';
+        };
         /**
          * @default {
          *       "selector": {},
@@ -3074,6 +3130,15 @@ export interface components {
           }[];
           securityGroups?: string[];
         }[];
+        numa?: {
+          /** @default 1 */
+          nodes?: number;
+          /**
+           * @default any
+           * @enum {string}
+           */
+          placement?: 'any' | 'bind';
+        };
         /**
          * @default {
          *       "selector": {},

@@ -29,7 +29,7 @@ export type {
   VmRuntimeOptions,
 } from './driver/ports.js';
 export { AccelProbe } from './accel/accel-probe.js';
-export { VsockCids } from './driver/vsock-cids.js';
+export { HostChoices } from './driver/host-choices.js';
 export { accelFacts, type AccelFacts } from './accel/host-facts.js';
 export { LibvirtClient, type LibvirtClientOptions } from './libvirt/client.js';
 export { LibvirtConnectionError, LibvirtError } from './libvirt/errors.js';

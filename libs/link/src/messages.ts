@@ -26,6 +26,8 @@ import {
   Name,
   NetworkId,
   NicId,
+  numaNodesMost,
+  NumaSpec,
   OperationId,
   Phase,
   Power,
@@ -96,6 +98,8 @@ export const Workload = z.strictObject({
   tpm: z.literal(true).optional(),
   /** Absent for ordinary ones, and in what an API or a journal of before holds. Only for hosts that say how many they have. */
   hugePages: HugePageSize.optional(),
+  /** Absent for one node that may be anywhere, and in what an API or a journal of before holds. Only for hosts with its facet. */
+  numa: NumaSpec.optional(),
   /** Absent for a machine with one, and in what an API or a journal of before holds. */
   usbTablet: z.literal(false).optional(),
   /** Absent for one, and in what an API or a journal of before holds. Only for hosts with its facet. */
@@ -262,6 +266,8 @@ export const ReportBody = z.discriminatedUnion('kind', [
     cdroms: z.array(CdromSeen).max(CDROMS_MAX).nullable().default(null),
     /** Context id of its vsock device; null while it has none, and in what an agent of before says. */
     vsockCid: VsockCid.nullable().default(null),
+    /** Nodes of its host that its own are bound to; null while it is bound to none, and in what an agent of before says. */
+    numaHostNodes: z.array(z.int().min(0)).max(numaNodesMost).nullable().default(null),
     /** What it has of its host; null while that is not known. */
     sizes: Sizes.nullable().default(null),
     /** Why it is not where it is wanted, and when the next attempt comes. */

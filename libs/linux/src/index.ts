@@ -14,6 +14,7 @@ export { cidrEncode, ifnameCheck, ipv4Encode, macEncode } from './netlink-codec.
 export { listeningPorts, portsIn } from './listening-ports.js';
 export * from './loop-device.js';
 export * from './tap.js';
+export { listRead, nodeHugePages, numaNodes, type NumaNode, setAffinity } from './numa.js';
 export * from './vsock.js';
 export * from './send-descriptor.js';
 export * from './privileges.js';

@@ -57,6 +57,7 @@ export const c = {
   /** With a number as argument, such as F_DUPFD_CLOEXEC takes it. */
   fcntl: libc.func('fcntl', 'int', ['int', 'int', 'long']) as (...args: unknown[]) => number,
   mknod: bind('int mknod(const char *path, unsigned int mode, unsigned long device)'),
+  schedSetaffinity: bind('int sched_setaffinity(int pid, size_t size, void *mask)'),
   mkfifo: bind('int mkfifo(const char *path, unsigned int mode)'),
   memfdCreate: bind('int memfd_create(const char *name, unsigned int flags)'),
   openTree: libc.func('syscall', 'long', ['long', 'int', 'str', 'unsigned int']) as (

@@ -28,7 +28,28 @@ it('secure boot needs UEFI, UEFI needs memory, and a container has no firmware',
   expect(refusals({ ...huge, memoryMiB: 1024, isolation: 'microvm' })).toEqual([
     ['hugePages', expect.stringContaining('leave it out')],
   ]);
+  const two = { ...vm, vcpus: 2, memoryMiB: 1024, numa: { nodes: 2 } };
+  expect(refusals(two)).toEqual([]);
+  expect(refusals({ ...two, vcpus: 3, memoryMiB: 1025 })).toEqual([
+    ['vcpus', expect.stringContaining('multiple of 2, for the 2 nodes of numa.nodes')],
+    ['memoryMiB', expect.stringContaining('multiple of 2')],
+  ]);
+  expect(refusals({ ...two, memoryMiB: 1026, hugePages: '2MiB' })).toEqual([
+    ['memoryMiB', expect.stringContaining('multiple of 4')],
+  ]);
+  expect(refusals({ ...two, maxVcpus: 4, maxMemoryMiB: 2048 })).toEqual([
+    ['maxVcpus', expect.stringContaining('leave one out')],
+    ['maxMemoryMiB', expect.stringContaining('leave one out')],
+  ]);
+  expect(refusals({ ...two, numa: { placement: 'bind' }, maxVcpus: 4, maxMemoryMiB: 2048 })).toEqual([]);
+  expect(refusals({ ...two, numa: { nodes: 9, placement: 'near' } }).map(([path]) => path)).toEqual([
+    'numa.nodes',
+    'numa.placement',
+  ]);
   for (const isolation of ['container', 'microvm']) {
+    expect(refusals({ ...vm, memoryMiB: 96, isolation, numa: {} })).toEqual([
+      ['numa', expect.stringContaining('leave it out')],
+    ]);
     expect(refusals({ ...vm, memoryMiB: 96, isolation, vsock: true })).toEqual([
       ['vsock', expect.stringContaining('leave it out')],
     ]);

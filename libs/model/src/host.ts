@@ -3,6 +3,7 @@ import { CpuModels } from './cpu.js';
 import { HugePages } from './huge-pages.js';
 import { HostId, Labels, Name } from './ids.js';
 import { Isolation } from './instance.js';
+import { HostNumaNode } from './numa.js';
 import { PortOffer } from './published-port.js';
 
 export const Arch = z.enum(['x86_64', 'aarch64']);
@@ -44,6 +45,8 @@ export const Capabilities = z
     cpuModels: CpuModels.optional(),
     /** Absent from an agent of before, and where there are no virtual machines. */
     hugePages: HugePages.optional(),
+    /** Its nodes of memory and processors. Absent from an agent of before, and where there are no virtual machines; empty where its kernel knows of none. */
+    numa: z.array(HostNumaNode).optional(),
     /** Ports that it publishes for instances; absent where it publishes none. */
     publishedPorts: PortOffer.optional(),
     /** Optional abilities of the runtimes (pause, logs, exec …). */

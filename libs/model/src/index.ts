@@ -23,6 +23,7 @@ export * from './host.js';
 export * from './image.js';
 export * from './cdrom.js';
 export * from './network.js';
+export * from './numa.js';
 export * from './published-port.js';
 export * from './registry.js';
 export * from './security-group.js';

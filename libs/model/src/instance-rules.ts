@@ -31,6 +31,7 @@ const vmFields: readonly (readonly [path: string, asked: (s: InstanceSpec) => bo
   ['firmware', (s) => s.firmware !== undefined, (one) => `${one} starts without firmware: leave it out`],
   ['tpm', (s) => s.tpm === true, (one) => `${one} has no TPM: leave it out`],
   ['hugePages', (s) => s.hugePages !== undefined, (one) => `${one} has its host's pages: leave it out`],
+  ['numa', (s) => s.numa !== undefined, (one) => `${one} has no nodes of its own: leave it out`],
   ['usbTablet', (s) => s.usbTablet !== undefined, (one) => `${one} has no display: leave it out`],
   ['displays', (s) => s.displays !== undefined, (one) => `${one} has no display: leave it out`],
   ['vsock', (s) => s.vsock === true, (one) => `${one} is reached by exec and by its networks: leave it out`],
@@ -110,6 +111,20 @@ const sizes: Rule = (s, refuse) => {
     );
 };
 
+/** Every node of a vm is like the others: what comes while it runs would be of one of them. */
+const numa: Rule = (s, refuse) => {
+  const nodes = s.numa?.nodes ?? 1;
+  if (nodes === 1) return;
+  const multiple = (what: string, value: number, of: number): void => {
+    if (value % of !== 0) refuse([what], `must be a multiple of ${of}, for the ${nodes} nodes of numa.nodes`);
+  };
+  multiple('vcpus', s.vcpus ?? 1, nodes);
+  multiple('memoryMiB', s.memoryMiB, nodes * (s.hugePages === undefined ? 1 : hugePageMiB[s.hugePages]));
+  for (const field of ['maxVcpus', 'maxMemoryMiB'] as const)
+    if (s[field] !== undefined)
+      refuse([field], 'cannot go with several numa.nodes, of which each has an equal part: leave one out');
+};
+
 const nics: Rule = (s, refuse) => {
   s.nics.forEach(({ network }, i) => {
     if (s.nics.findIndex((nic) => nic.network === network) < i)
@@ -166,6 +181,7 @@ const rules: readonly Rule[] = [
   layers,
   containers,
   sizes,
+  numa,
   nics,
   volumes,
   shape,

@@ -20,6 +20,7 @@ import {
 } from './ids.js';
 import { checkInstance, noNul } from './instance-rules.js';
 import { NicLimits } from './network.js';
+import { NumaSpec } from './numa.js';
 import { PublishedPort } from './published-port.js';
 import { bookedBy, sizesOf } from './sizes.js';
 import { SnapshotSchedule } from './snapshot.js';
@@ -144,6 +145,8 @@ export const InstanceSpec = z
      * while it runs. A change takes effect at the next start.
      */
     hugePages: HugePageSize.optional(),
+    /** Nodes of memory and processors (vm), of its guest and of its host. A change takes effect at the next start. */
+    numa: NumaSpec.optional(),
     rootDisk: RootDisk.default({ sizeMiB: 1024, pool: 'default' }),
     /** Data volumes of the project (vm), in no order: a guest knows each by its serial number. */
     volumes: z.array(VolumeMount).max(16).default([]),
@@ -328,6 +331,8 @@ export const InstanceStatus = z.strictObject({
   cdroms: z.array(CdromStatus),
   /** Context id of its vsock device on its host, the same while it is there; null for a machine without one, and before its first start. */
   vsockCid: VsockCid.nullable(),
+  /** Nodes of its host that its own are bound to, in their order; null for a machine that is bound to none. */
+  numaHostNodes: z.array(z.int().min(0)).nullable(),
   /** The newest generation of the spec that its host has put into effect, but for what `RestartRequired` names. */
   appliedGeneration: z.int().nullable(),
   rootVolumeId: VolumeId.nullable(),

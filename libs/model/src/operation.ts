@@ -129,6 +129,7 @@ export const FilterName = z.enum([
   'firmware',
   'devices',
   'hugePages',
+  'numa',
   'cpuModel',
   'labels',
   'volume',

@@ -20,6 +20,7 @@ const had: fc.Arbitrary<SnapshotMachine> = fc
     tpm: fc.boolean(),
     hugePages: fc.constantFrom(null, '2MiB' as const),
     vsock: fc.boolean(),
+    numaNodes: fc.integer({ min: 1, max: 8 }),
     watchdog: fc.constantFrom(null, 'reset'),
     usbTablet: fc.constantFrom(null, true, false),
     displays: fc.constantFrom(null, 1, 2),
@@ -65,6 +66,7 @@ it('names each field that is another by now, and doing as it says is enough', ()
     tpm: (m) => ({ tpm: !m.tpm }),
     hugePages: () => ({ hugePages: '1GiB' }),
     vsock: (m) => ({ vsock: !m.vsock }),
+    'numa/nodes': (m) => ({ numaNodes: m.numaNodes === 1 ? 2 : 1 }),
     'watchdog/action': () => ({ watchdog: 'pause' }),
     'placement/accel': (m) => ({ accel: m.accel === 'kvm' ? 'tcg' : 'kvm' }),
     'placement/driver': (m) => ({ driver: m.driver === 'qemu' ? 'libvirt' : 'qemu' }),
@@ -91,6 +93,7 @@ function keysOf(field: string, spec: WantedMachine): [string, unknown][] {
   const names: Readonly<Record<string, keyof WantedMachine>> = {
     'cpu/model': 'cpuModel',
     'watchdog/action': 'watchdog',
+    'numa/nodes': 'numaNodes',
     'placement/accel': 'accel',
     'placement/driver': 'driver',
   };

@@ -4,6 +4,7 @@ import { displaysMost } from './displays.js';
 import { FirmwareKind } from './firmware.js';
 import { HugePageSize } from './huge-pages.js';
 import { Digest, NicId } from './ids.js';
+import { numaNodesMost } from './numa.js';
 
 /** Of memory that can be plugged in, only whole sections of this size are used on x86 Linux, MiB. */
 const PLUG_SECTION_MIB = 128;
@@ -29,6 +30,8 @@ export const SnapshotMachine = z.strictObject({
   firmware: FirmwareKind,
   tpm: z.boolean(),
   hugePages: HugePageSize.nullable(),
+  /** Nodes of memory and processors. */
+  numaNodes: z.int().min(1).max(numaNodesMost).default(1),
   vsock: z.boolean().default(false),
   watchdog: z.string().max(32).nullable(),
   /** Null where it had no display. */
@@ -47,7 +50,16 @@ export type SnapshotMachine = z.infer<typeof SnapshotMachine>;
 /** What a machine is to be by now. */
 export interface WantedMachine extends Pick<
   SnapshotMachine,
-  'vcpus' | 'cpuModel' | 'firmware' | 'tpm' | 'hugePages' | 'vsock' | 'watchdog' | 'cdroms' | 'nics'
+  | 'vcpus'
+  | 'cpuModel'
+  | 'firmware'
+  | 'tpm'
+  | 'hugePages'
+  | 'numaNodes'
+  | 'vsock'
+  | 'watchdog'
+  | 'cdroms'
+  | 'nics'
 > {
   readonly driver: string;
   readonly accel: string;
@@ -106,6 +118,7 @@ export function misfits(had: SnapshotMachine, wanted: WantedMachine): Misfit[] {
     say('firmware', `firmware ${had.firmware}`, 'set it as it was when the snapshot was taken');
   differs('tpm', had.tpm, wanted.tpm);
   differs('hugePages', had.hugePages, wanted.hugePages);
+  differs('numa/nodes', had.numaNodes, wanted.numaNodes);
   differs('vsock', had.vsock, wanted.vsock);
   differs('watchdog/action', had.watchdog, wanted.watchdog);
   if (had.usbTablet !== null) differs('usbTablet', had.usbTablet, wanted.usbTablet);

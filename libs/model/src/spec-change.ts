@@ -37,6 +37,7 @@ export const keptByRun = [
   'usbTablet',
   'displays',
   'vsock',
+  'numa',
   'hugePages',
   'watchdog',
   'placement',

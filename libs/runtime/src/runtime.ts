@@ -23,6 +23,7 @@ import type {
   KeyPress,
   NetworkId,
   NicId,
+  NumaSpec,
   Phase,
   Power,
   ProcessSpec,
@@ -111,6 +112,8 @@ export interface WorkloadSpec extends WorkloadKey {
   readonly tpm?: true | undefined;
   /** Its memory is in huge pages of this size; in ordinary ones when absent. */
   readonly hugePages?: HugePageSize | undefined;
+  /** Its nodes of memory and processors; one that may be anywhere when absent. */
+  readonly numa?: NumaSpec | undefined;
   /** Whether it has a USB controller with a tablet, where it has a display; it does when absent. */
   readonly usbTablet?: false | undefined;
   /** How many screens it has, where it has a display; one when absent. */
@@ -157,6 +160,8 @@ export interface Observation extends WorkloadKey {
   readonly cdroms?: readonly CdromSeen[];
   /** Context id of its vsock device; absent where it has none. */
   readonly vsockCid?: number;
+  /** Nodes of its host that its own are bound to; absent where it is bound to none. */
+  readonly numaHostNodes?: readonly number[];
 }
 
 /** What a workload that runs has, of what can change meanwhile. */
@@ -453,7 +458,10 @@ export interface RuntimeProbe {
   readonly facets: readonly string[];
   /** Facts for the host's capabilities; each runtime fills what it knows. */
   readonly facts: Partial<
-    Pick<Capabilities, 'accel' | 'cpu' | 'cpuModels' | 'hugePages' | 'versions' | 'cgroup' | 'tenantBoundary'>
+    Pick<
+      Capabilities,
+      'accel' | 'cpu' | 'cpuModels' | 'hugePages' | 'numa' | 'versions' | 'cgroup' | 'tenantBoundary'
+    >
   >;
   /** A fuller answer, where a measurement takes longer than anybody should wait. */
   readonly later?: Promise<RuntimeProbe>;

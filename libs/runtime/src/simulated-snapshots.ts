@@ -65,6 +65,7 @@ function exact(w: SimulatedWorkload | undefined, now: Date): SnapshotTaken {
     firmware: 'bios',
     tpm: false,
     hugePages: null,
+    numaNodes: w?.spec.numa?.nodes ?? 1,
     vsock: w?.spec.vsock === true,
     watchdog: null,
     usbTablet: null,

@@ -72,7 +72,7 @@ export class SimulatedRuntime implements Runtime {
       facets: [
         ...['pause', 'suspend', 'reset', 'watchdog', 'update', 'logs', 'limits', 'console', 'exec', 'guest'],
         ...['volumes', 'nics', 'cdroms', 'snapshots', 'memorySnapshots', 'copies', 'clones', 'exports'],
-        ...['display', 'screenshot', 'sendKeys', 'displays', 'vsock'],
+        ...['display', 'screenshot', 'sendKeys', 'displays', 'vsock', 'numa'],
       ],
       facts: {},
     });

@@ -133,6 +133,30 @@ describe('each filter refuses with what it needs and what there is', () => {
       { need: '66 MiB in pages of 2MiB', have: '64 MiB' },
     ],
     [
+      'numa',
+      host({
+        capabilities: {
+          ...capabilities,
+          facets: ['numa'],
+          numa: [
+            { id: 0, cpus: [0, 1], memoryMiB: 1024, distances: [10, 20] },
+            { id: 1, cpus: [], memoryMiB: 4096, distances: [20, 10] },
+          ],
+        },
+      }),
+      request({ isolation: 'vm', vcpus: 2, memoryMiB: 1000, numa: { nodes: 1, placement: 'bind' } }),
+      {
+        need: '1 × 1000 MiB, 2 cpus, each in one node',
+        have: 'node 0: 960 MiB, 2 cpus; node 1: 3840 MiB, 0 cpus',
+      },
+    ],
+    [
+      'numa',
+      host({ capabilities: { ...capabilities, facets: ['numa'] } }),
+      request({ isolation: 'vm', numa: { nodes: 1, placement: 'bind' } }),
+      { need: '1 × 64 MiB, 1 cpus, each in one node', have: 'no nodes' },
+    ],
+    [
       'cpuModel',
       host({ capabilities: { ...capabilities, cpuModels: { tcg: ['Conroe', 'Nehalem'], kvm: ['EPYC'] } } }),
       request({ isolation: 'vm', cpu: { model: 'EPYC' } }),

@@ -1,11 +1,14 @@
 import {
   type AccelVerdict,
+  bindableMiB,
   displaysOf,
   type FilterName,
   firmwareFacet,
   firmwareKind,
   HOST_PASSTHROUGH,
   type InstanceSpec,
+  numaNeed,
+  numaRoom,
   portRefusal,
   portsOf,
   portText,
@@ -89,6 +92,13 @@ const devices: readonly {
     have: 'no probes',
     wanted: (spec) => Object.keys(spec.probes ?? {}).length > 0,
     message: 'it asks no probes: its agent is older than this API',
+  },
+  {
+    facet: 'numa',
+    need: 'numa',
+    have: 'no numa',
+    wanted: (spec) => spec.numa !== undefined,
+    message: 'it divides no machine into nodes: its agent is older than this API',
   },
   {
     facet: 'vsock',
@@ -227,6 +237,30 @@ export const filters: readonly Filter[] = [
         `${have} MiB`,
         `has ${have} MiB reserved in pages of ${size}: reserve more there, in /sys/kernel/mm/hugepages`,
         have / memoryMiB,
+      );
+    },
+  },
+  {
+    name: 'numa',
+    check: (h, r) => {
+      const need = numaNeed(r.spec);
+      if (need === null) return null;
+      // All that they have: which of it is left is seen at the start, and says so.
+      const rooms = (h.capabilities?.numa ?? []).map((node) => {
+        return { ...node, room: numaRoom(need, node, bindableMiB(node.memoryMiB)) };
+      });
+      const room = rooms.reduce((sum, node) => sum + node.room, 0);
+      if (room >= need.nodes) return null;
+      const has = rooms.map(
+        (node) => `node ${node.id}: ${bindableMiB(node.memoryMiB)} MiB, ${node.cpus.length} cpus`,
+      );
+      return refuse(
+        `${need.nodes} × ${need.memoryMiB} MiB, ${need.vcpus} cpus, each in one node`,
+        has.join('; ') || 'no nodes',
+        has.length === 0
+          ? 'it tells of no NUMA nodes: its kernel knows of none'
+          : `its nodes have room for ${room} of ${need.nodes} such nodes: divide the instance into more by numa.nodes, or set numa.placement to any`,
+        room / need.nodes,
       );
     },
   },

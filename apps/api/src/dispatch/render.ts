@@ -48,6 +48,7 @@ function renderAssignment(row: AssignmentRow): Assignment {
       ...(spec.cpu === undefined ? {} : { cpuModel: spec.cpu.model }),
       ...(spec.tpm === true ? { tpm: true } : {}),
       ...(spec.hugePages === undefined ? {} : { hugePages: spec.hugePages }),
+      ...(spec.numa === undefined ? {} : { numa: spec.numa }),
       ...(spec.usbTablet === false ? { usbTablet: false } : {}),
       ...(displaysOf(spec) > 1 ? { displays: displaysOf(spec) } : {}),
       ...(spec.vsock === true ? { vsock: true } : {}),

@@ -313,6 +313,8 @@ export interface PlacementReport {
   readonly cdroms?: readonly CdromSeen[] | null;
   /** Context id of its vsock device; null while it has none. */
   readonly vsockCid?: number | null;
+  /** Nodes of its host that its own are bound to; null while it is bound to none. */
+  readonly numaHostNodes?: readonly number[] | null;
   /** What it has of its host; null while that is not known. */
   readonly sizes?: Sizes | null;
   readonly conditions?: readonly {

@@ -59,6 +59,7 @@ export async function refuseUnfit(tx: Tx, i: Locked, taken: SnapshotTaken | null
     firmware: firmwareKind(spec.firmware),
     tpm: spec.tpm === true,
     hugePages: spec.hugePages ?? null,
+    numaNodes: spec.numa?.nodes ?? 1,
     vsock: spec.vsock === true,
     watchdog: spec.watchdog?.action ?? null,
     usbTablet: spec.usbTablet ?? true,

@@ -61,6 +61,7 @@ export function instanceText(i: Instance, now: number): string {
       `${n.ipv4} on ${n.network}, ${n.mac}${n.leaving === true ? ' (leaving: its guest has not let go of it)' : ''}`,
     ]),
     ...status.cdroms.map((drive, n): [string, string] => [`Drive ${n}`, driveText(drive)]),
+    ['NUMA', numaText(i)],
     ['vsock', status.vsockCid === null ? null : `context id ${status.vsockCid} on its host`],
     ['Published', publishedText(i)],
     ['Limits', limitsText(i)],
@@ -86,6 +87,15 @@ export function instanceText(i: Instance, now: number): string {
 function driveText({ image, digest, trayOpen, locked }: Instance['status']['cdroms'][number]): string {
   const medium = digest === null ? 'empty' : `${image ?? 'an image that was deleted'} (${digest})`;
   return `${medium}${trayOpen ? ', its tray is open' : ''}${locked ? ', locked by its guest' : ''}`;
+}
+
+/** `2 nodes, on nodes 0, 1 of its host` */
+function numaText({ spec, status }: Instance): string | null {
+  if (spec.numa === undefined) return null;
+  const { nodes } = spec.numa;
+  const where =
+    status.numaHostNodes === null ? '' : `, on nodes ${status.numaHostNodes.join(', ')} of its host`;
+  return `${nodes} node${nodes === 1 ? '' : 's'}${where}`;
 }
 
 /** `8080 of host-1 -> 80` */

@@ -116,6 +116,14 @@ function Details({ host }: { host: Host }) {
                     'Boundary between tenants',
                     can.tenantBoundary ? 'hardware virtualisation' : 'none: machines are emulated here',
                   ],
+                  [
+                    'NUMA nodes',
+                    (can.numa ?? []).map((n) => (
+                      <span className="chip" key={n.id}>
+                        {n.id}: {n.cpus.length} processors, {mib(n.memoryMiB)}
+                      </span>
+                    )),
+                  ],
                   ['Kernel', `${can.kernel}, cgroup ${can.cgroup}`],
                   [
                     'Abilities',

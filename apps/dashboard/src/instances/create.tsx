@@ -76,7 +76,7 @@ function Form({
   const problem = said(create.error ?? preview.error);
   const error = (pointer: string) => fieldSaid(problem.fields, pointer);
   const field = (
-    key: Exclude<keyof Draft, 'tpm' | 'vsock'>,
+    key: Exclude<keyof Draft, 'tpm' | 'vsock' | 'numaBound'>,
     label: string,
     pointer: string,
     more: object = {},
@@ -159,6 +159,8 @@ function Form({
               number('maxMemoryMiB', 'Memory it can grow to, MiB', '/spec/maxMemoryMiB', {
                 placeholder: 'as it starts',
               })}
+            {draft.isolation === 'vm' &&
+              number('numaNodes', 'NUMA nodes', '/spec/numa/nodes', { placeholder: 'none of its own' })}
             {number(
               'diskMiB',
               draft.isolation === 'vm' ? 'Root disk, MiB' : 'Writable layer, MiB',
@@ -236,6 +238,12 @@ function Form({
                   checked={draft.vsock}
                   error={error('/spec/vsock')}
                   onChange={(e) => change({ vsock: e.currentTarget.checked })}
+                />
+                <Checkbox
+                  label="Bound to NUMA nodes of its host"
+                  checked={draft.numaBound}
+                  error={error('/spec/numa/placement')}
+                  onChange={(e) => change({ numaBound: e.currentTarget.checked })}
                 />
                 <Textarea
                   label="cloud-init user data"

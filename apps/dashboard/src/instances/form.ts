@@ -13,6 +13,9 @@ export interface Draft {
   readonly firmware: 'bios' | 'uefi' | 'secureBoot';
   readonly tpm: boolean;
   readonly vsock: boolean;
+  /** Of a VM; empty: its guest sees none. */
+  readonly numaNodes: string;
+  readonly numaBound: boolean;
   /** Of a VM; empty: its host's choice. */
   readonly cpuModel: string;
   readonly cpuMillis: string;
@@ -42,6 +45,8 @@ export const firstDraft: Draft = {
   firmware: 'bios',
   tpm: false,
   vsock: false,
+  numaNodes: '',
+  numaBound: false,
   cpuModel: '',
   cpuMillis: '',
   memoryMiB: '128',
@@ -92,6 +97,13 @@ export function specOf(draft: Draft): SpecInput {
     ...(!oci && draft.cpuModel.trim() !== '' && { cpu: { model: draft.cpuModel.trim() } }),
     ...(!oci && draft.tpm && { tpm: true }),
     ...(!oci && draft.vsock && { vsock: true }),
+    ...(!oci &&
+      (draft.numaNodes !== '' || draft.numaBound) && {
+        numa: {
+          ...(draft.numaNodes !== '' && { nodes: numberOf(draft.numaNodes) }),
+          ...(draft.numaBound && { placement: 'bind' }),
+        },
+      }),
     ...(!oci && draft.userData !== '' && { userData: draft.userData }),
     ...(draft.selector.trim() !== '' && { placement: { selector: pairsOf(draft.selector, ',') } }),
   } as SpecInput;

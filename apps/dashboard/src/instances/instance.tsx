@@ -158,6 +158,9 @@ function Overview({ instance }: { instance: Instance }) {
                 </span>
               )),
             ],
+            ...(status.numaHostNodes === null
+              ? []
+              : [['NUMA', `bound to ${status.numaHostNodes.join(', ')} of its host`] as const]),
             ...(status.vsockCid === null
               ? []
               : [['vsock', <span className="mono">context id {status.vsockCid}</span>] as const]),

@@ -62,6 +62,7 @@ describe('the doctor', () => {
     ['vhost-net', { kernel: { vhostNet: false } }, 'note'],
     ['vhost-vsock', { kernel: { vhostVsock: 'ENOENT' } }, 'note'],
     ['huge pages', { kernel: { hugePages: 0 } }, 'note'],
+    ['numa', { kernel: { numaNodes: 0 } }, 'note'],
     ['apparmor', { kernel: { appArmor: 'off' } }, 'note'],
     ['growing mounts', { kernel: { growsMounted: false } }, 'note'],
     ['loop devices', { kernel: { loopDevices: 'ENODEV' } }, 'fail'],

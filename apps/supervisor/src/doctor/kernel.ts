@@ -23,6 +23,8 @@ export interface KernelFindings {
   /** Null when machines can have vsock devices, else why not. */
   readonly vhostVsock: string | null;
   readonly hugePages: number;
+  /** Nodes of memory and processors that the kernel tells of. */
+  readonly numaNodes: number;
   readonly appArmor: 'enforces' | 'off' | 'notInKernel';
   /** Whether what is mounted may be made larger (CAP_SYS_RESOURCE). */
   readonly growsMounted: boolean;
@@ -160,6 +162,14 @@ function optional(f: KernelFindings): Check[] {
           'huge pages',
           'none reserved: a virtual machine with hugePages finds no place here, and large ones pay for small pages',
           'sysctl -w vm.nr_hugepages=N',
+        ),
+    f.numaNodes > 0
+      ? ok('numa', f.numaNodes === 1 ? 'one node' : `${f.numaNodes} nodes`)
+      : bad(
+          'note',
+          'numa',
+          'the kernel tells of no node: a virtual machine with numa.placement bind finds no place here',
+          'use a kernel with CONFIG_NUMA; in a container pass /sys',
         ),
     apparmor,
     present(

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { run } from '@berth/linux';
 import type { InstanceId } from '@berth/model';
 import { afterAll, expect, it, vi } from 'vitest';
-import type { MachineSpec } from '../machine/machine-spec.js';
+import { undivided, type MachineSpec } from '../machine/machine-spec.js';
 import { machineArguments } from '../qemu/machine-arguments.js';
 import { QmpClient } from '../qmp/client.js';
 import { bootDisk } from '../testing/boot-sector.js';
@@ -54,6 +54,7 @@ async function machine(): Promise<string[]> {
     tpm: null,
     hugePages: null,
     vsockCid: null,
+    numa: undivided,
     usbTablet: false,
     freePageReporting: false,
     serialLog,

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HugePageSize, hugePageMiB, type HugePages } from '@berth/model';
 import { RuntimeError } from '@berth/runtime';
-import { MEMORY_BACKEND } from '../machine/machine-spec.js';
+import { MEMORY_BACKEND, nodeMemory } from '../machine/machine-spec.js';
 import type { ExecuteOptions, QmpExecutor } from '../qmp/commands.js';
 
 /* Huge pages of a host: pools that its administrator fills (Linux, Documentation/admin-guide/mm/hugetlbpage.rst). */
@@ -32,9 +32,10 @@ async function pagesMiB(size: HugePageSize, of: 'nr' | 'free', pools: string): P
 
 /** What a machine that runs has its memory in, by QEMU's own word (QOM). @throws QmpError */
 export async function hugePagesOf(qmp: QmpExecutor, bounds: ExecuteOptions): Promise<HugePageSize | null> {
-  const path = `/objects/${MEMORY_BACKEND}`;
   const objects = await qmp.execute('qom-list', { path: '/objects' }, bounds);
-  if (!objects.some(({ name }) => name === MEMORY_BACKEND)) return null;
+  const memory = [MEMORY_BACKEND, nodeMemory(0)].find((one) => objects.some(({ name }) => name === one));
+  if (memory === undefined) return null;
+  const path = `/objects/${memory}`;
   const properties = await qmp.execute('qom-list', { path }, bounds);
   if (!properties.some(({ name }) => name === 'hugetlb')) return null;
   if ((await qmp.execute('qom-get', { path, property: 'hugetlb' }, bounds)) !== true) return null;

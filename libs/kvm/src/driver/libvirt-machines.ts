@@ -251,7 +251,7 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
     // What belongs to an epoch is of another one by now: sockets, taps, the seed. Or its context id is another's.
     const document = parsed(saved);
     const same = readMetadata(document)?.epoch === machine.epoch && readCid(document) === machine.vsockCid;
-    const own = same ? null : grafted(saved, domainXml(machine));
+    const own = same && machine.numa.hosts === null ? null : grafted(saved, domainXml(machine));
     await this.#launch(machine, account, () => this.#client.restore(path, own, callBounds(ctx)), ctx);
   }
 

@@ -14,6 +14,7 @@ import { attachedDisks, hasDevice, hasScsi } from './attached-disks.js';
 import { firmwareOf } from './firmware.js';
 import { hugePagesOf } from './huge-pages.js';
 import { plugOf } from './memory-plug.js';
+import { numaNodesOf } from './numa-nodes.js';
 import type { NicSeen } from './ports.js';
 import { vcpuPlugOf, vcpusSeen } from './vcpu-plug.js';
 import { MachineShape } from './workload-record.js';
@@ -48,6 +49,7 @@ export async function machineShape(
     tpm: await hasDevice(qmp, TPM_DEVICE, bounds),
     hugePages: await hugePagesOf(qmp, bounds),
     usbTablet: await hasDevice(qmp, USB_CONTROLLER, bounds),
+    numaNodes: await numaNodesOf(qmp, bounds),
     vsock: await hasDevice(qmp, VSOCK_DEVICE, bounds),
     freePageReporting: await reportsFreePages(qmp, bounds),
     scsi: await hasScsi(qmp, bounds),

@@ -1,5 +1,5 @@
 import type { AccelProbe } from '../accel/accel-probe.js';
-import type { VsockCids } from './vsock-cids.js';
+import type { HostChoices } from './host-choices.js';
 import type {
   DiskFormat,
   Digest,
@@ -129,8 +129,8 @@ export interface VmRuntimeOptions {
   readonly hostTag: string;
   /** Whether KVM is worth anything: one for all drivers of a host. One of its own by default. */
   readonly accel?: AccelProbe;
-  /** Context ids of machines with a vsock device: one for all drivers of a host. One of its own by default. */
-  readonly vsock?: VsockCids;
+  /** What the host chooses for its machines: one for all drivers of a host. One of its own by default. */
+  readonly choices?: HostChoices;
   /** Checks that a file is a disk of the expected format; defaults to the header parser of the images room. */
   readonly inspectDisk?: (path: string) => Promise<{ format: DiskFormat; virtualSizeMiB: number }>;
   /** Clock for the times of exits; the system's by default. */

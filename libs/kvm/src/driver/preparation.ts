@@ -1,5 +1,5 @@
 import { faultPoint } from '@berth/faults';
-import { firmwareKind, type CloudInitSeed, type ImageContent } from '@berth/model';
+import { firmwareKind, hugePageMiB, type CloudInitSeed, type ImageContent } from '@berth/model';
 import {
   RuntimeError,
   type StepContext,
@@ -12,9 +12,11 @@ import { CloudConfigError } from '../cloud-init/login.js';
 import { seedOf, writeSeedIso, type SeedNic } from '../cloud-init/seed.js';
 import {
   memoryPlug,
+  mostVcpus,
   nicPortsFor,
   type MachineCdrom,
   type MachineNic,
+  type MachineNuma,
   type MachineSpec,
   type MachineTpm,
   type MachineVolume,
@@ -22,6 +24,7 @@ import {
 import { inspectBase, inspectMedium } from './base-image.js';
 import { cacheMode } from './cache-mode.js';
 import { tpmSocket, vncSocket } from './epoch-files.js';
+import type { HostChoices } from './host-choices.js';
 import { needHugePages } from './huge-pages.js';
 import { machineFirmware } from './firmware.js';
 import { tapsOf } from './live-nics.js';
@@ -31,7 +34,6 @@ import { checkReachable, type Account } from './qemu-account.js';
 import type { SerialLogs } from './serial-log.js';
 import { guard } from './step-bounds.js';
 import { poolFaults, sourceIn, VolumeDisks } from './volume-disks.js';
-import type { VsockCids } from './vsock-cids.js';
 import type { MachineShape, WorkloadRecord, WorkloadRecords } from './workload-record.js';
 
 type DiskImage = Extract<ImageContent, { kind: 'disk' }>;
@@ -64,7 +66,7 @@ export class Preparation implements MachinePreparation {
     private readonly records: WorkloadRecords,
     private readonly logs: SerialLogs,
     private readonly driver: string,
-    private readonly vsock: VsockCids,
+    private readonly choices: HostChoices,
   ) {
     this.disks = new VolumeDisks(options.volumes);
   }
@@ -124,6 +126,7 @@ export class Preparation implements MachinePreparation {
       cdroms: hadDrives,
       displays: hadDisplays,
       vsock: hadVsock,
+      numaNodes: hadNodes,
       ...shape
     }: Shape,
   ): Promise<MachineSpec> {
@@ -149,7 +152,7 @@ export class Preparation implements MachinePreparation {
     const mostOf = spec.maxVcpus ?? bootVcpus;
     const hugePages = hadPages === undefined ? (spec.hugePages ?? null) : hadPages;
     if (hugePages !== null) await needHugePages(hugePages, shape.memoryMiB ?? bootMiB);
-    return {
+    const machine = {
       instanceId: spec.instanceId,
       epoch: spec.epoch,
       title: `${spec.project}/${spec.name}`,
@@ -181,6 +184,7 @@ export class Preparation implements MachinePreparation {
       nicPorts: hadPorts ?? nicPortsFor(nics.length),
       serialLog: await this.logs.prepare(spec),
     };
+    return { ...machine, numa: await this.#numa(spec, hadNodes ?? spec.numa?.nodes ?? 1, machine) };
   }
 
   /** As the spec says, unless a guest that goes on has them otherwise. */
@@ -197,9 +201,38 @@ export class Preparation implements MachinePreparation {
     return Array.from({ length: displays - 1 }, (_, i) => vncSocket(this.options.runDir, spec, i + 1));
   }
 
+  /** What it boots with is that of its epoch, which another division of its spec need not fit. @throws RuntimeError unsupported, hostFault */
+  async #numa(
+    spec: WorkloadSpec,
+    nodes: number,
+    machine: Pick<MachineSpec, 'vcpus' | 'vcpuPlug' | 'memoryMiB' | 'plug' | 'hugePages'>,
+  ): Promise<MachineNuma> {
+    const { vcpuPlug, memoryMiB, plug, hugePages } = machine;
+    const vcpus = mostVcpus(machine);
+    const whole = nodes * (hugePages === null ? 1 : hugePageMiB[hugePages]);
+    if (vcpus % nodes !== 0 || memoryMiB % whole !== 0 || (nodes > 1 && (vcpuPlug ?? plug) !== null))
+      throw new RuntimeError(
+        'unsupported',
+        `${vcpus} vCPUs and ${memoryMiB} MiB make no ${nodes} equal nodes`,
+        {
+          remedy: 'restart the instance, which then has the sizes that its spec asks for',
+        },
+      );
+    if (spec.numa?.placement !== 'bind') {
+      await this.choices.numa.release(spec);
+      return { nodes, hosts: null };
+    }
+    const need = {
+      nodes,
+      memoryMiB: (memoryMiB + (plug?.sizeMiB ?? 0)) / nodes,
+      vcpus: vcpus / nodes,
+    };
+    return { nodes, hosts: await this.choices.numa.ensure(spec, need, hugePages) };
+  }
+
   async #vsockCid(key: WorkloadKey, has: boolean): Promise<number | null> {
-    if (has) return this.vsock.ensure(key);
-    await this.vsock.release(key);
+    if (has) return this.choices.vsock.ensure(key);
+    await this.choices.vsock.release(key);
     return null;
   }
 

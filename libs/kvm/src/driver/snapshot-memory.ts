@@ -150,7 +150,8 @@ export class SnapshotMemories<M extends Machine> {
 /** What a user can know of it. */
 export function machineOf(memory: SnapshotMemory): SnapshotMachine {
   const { driver, accel, vcpus, vcpuPlug, memoryMiB, plug } = memory;
-  const { cpuModel, firmware, tpm, hugePages, vsock, watchdog, display, displays, cdroms } = memory;
+  const { cpuModel, firmware, tpm, hugePages, numaNodes, vsock, watchdog, display, displays, cdroms } =
+    memory;
   return {
     driver,
     accel,
@@ -163,6 +164,7 @@ export function machineOf(memory: SnapshotMemory): SnapshotMachine {
     firmware,
     tpm,
     hugePages,
+    numaNodes,
     vsock,
     watchdog,
     usbTablet: display ? memory.usbTablet : null,
@@ -183,6 +185,7 @@ function wantedBy(spec: WorkloadSpec): Omit<Parameters<typeof misfits>[1], 'driv
     firmware: firmwareKind(spec.firmware),
     tpm: spec.tpm === true,
     hugePages: spec.hugePages ?? null,
+    numaNodes: spec.numa?.nodes ?? 1,
     vsock: spec.vsock === true,
     watchdog: spec.watchdog ?? null,
     usbTablet: spec.usbTablet ?? true,

@@ -4,11 +4,11 @@ import type { AccelProbe } from '../accel/accel-probe.js';
 import { cpuModels } from '../accel/cpu-models.js';
 import { accelFacts, isTenantBoundary } from '../accel/host-facts.js';
 import { firmwareKinds } from './firmware.js';
+import type { HostChoices } from './host-choices.js';
 import { hugePages } from './huge-pages.js';
 import type { MachineDriver } from './machine-driver.js';
 import { hasTpms } from '../tpm/swtpm.js';
 import { hasScreenCards, vncRefusal } from './vnc-support.js';
-import type { VsockCids } from './vsock-cids.js';
 
 /** Facets of every machine, and of those with a display. */
 const FACETS = [
@@ -29,6 +29,7 @@ const FACETS = [
   'copies',
   'clones',
   'exports',
+  'numa',
 ] as const;
 const DISPLAY = ['display', 'screenshot', 'sendKeys'] as const;
 
@@ -40,13 +41,14 @@ async function severalDisplays({ displaysMost }: Pick<MachineDriver, 'displaysMo
 export async function probeOf(
   driver: Pick<MachineDriver, 'versions' | 'displaysMost'>,
   accel: Pick<AccelProbe, 'known' | 'verdict'>,
-  vsock: Pick<VsockCids, 'able'>,
+  choices: HostChoices,
 ): Promise<RuntimeProbe> {
   const { cpu, kvm } = await accelFacts();
   const factsWith = async (verdict: AccelVerdict): Promise<RuntimeProbe['facts']> => ({
     cpu,
     cpuModels: await cpuModels(verdict.verdict === 'usable'),
     hugePages: await hugePages(),
+    numa: choices.numa.nodes(),
     accel: { kvm: verdict, tcg: true },
     tenantBoundary: isTenantBoundary(verdict),
   });
@@ -56,7 +58,7 @@ export async function probeOf(
     const versions = await driver.versions();
     const display = (await vncRefusal()) === null ? [...DISPLAY, ...(await severalDisplays(driver))] : [];
     const tpm = (await hasTpms()) ? ['tpm'] : [];
-    const sockets = (await vsock.able()) ? ['vsock'] : [];
+    const sockets = (await choices.vsock.able()) ? ['vsock'] : [];
     const facets = [...FACETS, ...display, ...(await firmwareKinds()), ...tpm, ...sockets];
     const base = { ok: true, reason: null, facets } as const;
     const now: RuntimeProbe = { ...base, facts: { ...facts, versions } };

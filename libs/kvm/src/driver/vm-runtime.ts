@@ -40,6 +40,7 @@ import { ConsoleTerminal } from './console-terminal.js';
 import { Displays } from './displays.js';
 import { GuestAgents } from './guest-agents.js';
 import { runningOf, runningOn, StartRefused, type Machine, type MachineDriver } from './machine-driver.js';
+import { HostChoices } from './host-choices.js';
 import { MemoryImages } from './memory-images.js';
 import { attachedCdroms, cdromsSeen } from './attached-cdroms.js';
 import { LiveCdroms } from './live-cdroms.js';
@@ -62,7 +63,6 @@ import { guard, hostFaults } from './step-bounds.js';
 import { probeOf } from './vm-probe.js';
 import { poolFaults } from './volume-disks.js';
 import { vncRefusal } from './vnc-support.js';
-import { VsockCids } from './vsock-cids.js';
 import { Snapshots } from './snapshots.js';
 import { StorageWatch } from './storage-watch.js';
 import { isSuspended, refuseSuspended, Suspension, type SuspendedRecord } from './suspension.js';
@@ -88,7 +88,7 @@ type TerminalArguments = Parameters<typeof watchedTerminal> extends [unknown, ..
 export class VmRuntime<M extends Machine> implements Runtime {
   readonly isolations: readonly Isolation[] = ['vm'];
   readonly #accel: AccelProbe;
-  readonly #vsock: VsockCids;
+  readonly #choices: HostChoices;
   readonly #records: WorkloadRecords;
   readonly #logs: SerialLogs;
   readonly #preparation: MachinePreparation;
@@ -115,17 +115,17 @@ export class VmRuntime<M extends Machine> implements Runtime {
   constructor(
     protected readonly driver: MachineDriver<M>,
     protected readonly options: VmRuntimeOptions,
-    prepares: (records: WorkloadRecords, logs: SerialLogs, vsock: VsockCids) => MachinePreparation = (
+    prepares: (records: WorkloadRecords, logs: SerialLogs, choices: HostChoices) => MachinePreparation = (
       records,
       logs,
-      vsock,
-    ) => new Preparation(options, records, logs, driver.name, vsock),
+      choices,
+    ) => new Preparation(options, records, logs, driver.name, choices),
   ) {
     this.#accel = options.accel ?? new AccelProbe(join(options.stateDir, 'accel.json'));
-    this.#vsock = options.vsock ?? new VsockCids(join(options.stateDir, 'vsock-cids.json'));
+    this.#choices = options.choices ?? new HostChoices(options.stateDir);
     this.#records = new WorkloadRecords(options.stateDir);
     this.#logs = new SerialLogs(options.logDir);
-    this.#preparation = prepares(this.#records, this.#logs, this.#vsock);
+    this.#preparation = prepares(this.#records, this.#logs, this.#choices);
     this.#volumes = new LiveVolumes(driver, this.#preparation.disks);
     this.#sizes = new LiveSizes(driver, (...came) => this.guest.processorsCame(...came));
     this.#nics = new LiveNics(driver, options.network);
@@ -200,7 +200,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
   }
 
   probe(): Promise<RuntimeProbe> {
-    return probeOf(this.driver, this.#accel, this.#vsock);
+    return probeOf(this.driver, this.#accel, this.#choices);
   }
 
   async prepare(spec: WorkloadSpec, ctx: StepContext): Promise<void> {
@@ -270,7 +270,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
         await this.#logs.remove(key);
         await faultPoint('vm.log.removed', key.instanceId);
         await this.#suspension.removed(key);
-        await this.#vsock.release(key);
+        await this.#choices.release(key);
         await this.#records.remove(key);
         this.#storage.forget(key);
         this.guest.forget(key);
@@ -551,15 +551,8 @@ export class VmRuntime<M extends Machine> implements Runtime {
       const conditions = [...(known?.conditions ?? []), ...agent];
       const told = known === null || agent.length === 0 ? known : { ...known, conditions };
       const drives = await this.#drives(key, machine);
-      const cid = await this.#vsock.of(key);
-      const seen =
-        told === null
-          ? null
-          : {
-              ...told,
-              ...(drives === null ? {} : { cdroms: drives }),
-              ...(cid === null ? {} : { vsockCid: cid }),
-            };
+      const chosen = { ...(await this.#choices.of(key)), ...(drives === null ? {} : { cdroms: drives }) };
+      const seen = told === null ? null : { ...told, ...chosen };
       this.#storage.saw(
         key,
         (seen?.conditions ?? []).some((c) => c.type === storageErrorType),

@@ -1,18 +1,13 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readFile, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { hasCode, isVsockFree, run, vsockRefusal, writeFileAtomic } from '@berth/linux';
+import { isVsockFree, run, vsockRefusal } from '@berth/linux';
 import { VsockCid } from '@berth/model';
 import { keyText, RuntimeError, type WorkloadKey } from '@berth/runtime';
-import { z } from 'zod';
 import { VSOCK_DEVICE_TYPE } from '../machine/machine-spec.js';
+import { EpochValues } from './epoch-values.js';
 
 /** Beyond what others give away who begin at the least, as libvirt does. */
 const FIRST = 0x0001_0000;
 const COUNT = 0x0100_0000;
-
-const CidsFile = z.strictObject({ version: z.literal(1), cids: z.record(z.string(), VsockCid) });
-type Cids = z.infer<typeof CidsFile>['cids'];
 
 /** The device of a host by which its machines have theirs. */
 export interface VsockHost {
@@ -30,14 +25,14 @@ const kernel: VsockHost = { refusal: () => vsockRefusal(), isFree: (cid) => isVs
  * gone does not reach the next one by it, and agents that share a machine seldom meet. One for all drivers of a host.
  */
 export class VsockCids {
-  #queue: Promise<unknown> = Promise.resolve();
-  /** What the file holds; null before it was read. */
-  #cids: Cids | null = null;
+  readonly #cids: EpochValues<number>;
 
   constructor(
-    private readonly path: string,
+    path: string,
     private readonly host: VsockHost = kernel,
-  ) {}
+  ) {
+    this.#cids = new EpochValues(path, VsockCid, 'machines with vsock get other ids');
+  }
 
   /** Whether machines can have one here: the kernel's side, and QEMU's. */
   async able(): Promise<boolean> {
@@ -48,62 +43,27 @@ export class VsockCids {
    * Of a machine of which nothing runs: what its epoch has, unless somebody else took that meanwhile.
    * @throws RuntimeError hostFault where the host has no vsock @throws Error when the file is damaged
    */
-  ensure(key: WorkloadKey): Promise<number> {
-    return this.#alone(async () => {
-      const no = this.host.refusal();
-      if (no !== null)
-        throw new RuntimeError('hostFault', `this host gives no machine a vsock device: ${no}`, {
-          remedy: 'load its kernel module there: modprobe vhost_vsock',
-        });
-      const cids = await this.#read();
-      const { [keyText(key)]: known, ...others } = cids;
+  async ensure(key: WorkloadKey): Promise<number> {
+    const no = this.host.refusal();
+    if (no !== null)
+      throw new RuntimeError('hostFault', `this host gives no machine a vsock device: ${no}`, {
+        remedy: 'load its kernel module there: modprobe vhost_vsock',
+      });
+    return this.#cids.choose(key, (known, others) => {
       if (known !== undefined && this.host.isFree(known)) return known;
-      const taken = new Set(Object.values(others));
-      const cid = freeCid(keyText(key), (one) => !taken.has(one) && this.host.isFree(one));
-      await this.#write({ ...others, [keyText(key)]: cid });
-      return cid;
+      const taken = new Set(others);
+      return freeCid(keyText(key), (one) => !taken.has(one) && this.host.isFree(one));
     });
   }
 
   /** Null for an epoch without one. */
   of(key: WorkloadKey): Promise<number | null> {
-    return this.#alone(async () => (await this.#read())[keyText(key)] ?? null);
+    return this.#cids.of(key);
   }
 
   /** Gives it back. Releasing what never was is no error. */
   release(key: WorkloadKey): Promise<void> {
-    return this.#alone(async () => {
-      const { [keyText(key)]: known, ...rest } = await this.#read();
-      if (known !== undefined) await this.#write(rest);
-    });
-  }
-
-  #alone<T>(work: () => Promise<T>): Promise<T> {
-    const next = this.#queue.then(work, work);
-    this.#queue = next.catch(() => undefined);
-    return next;
-  }
-
-  async #read(): Promise<Cids> {
-    if (this.#cids !== null) return this.#cids;
-    try {
-      return (this.#cids = CidsFile.parse(JSON.parse(await readFile(this.path, 'utf8'))).cids);
-    } catch (cause) {
-      if (hasCode(cause, 'ENOENT')) return (this.#cids = {});
-      throw new Error(`${this.path} cannot be read; remove it, and machines with vsock get other ids`, {
-        cause,
-      });
-    }
-  }
-
-  async #write(cids: Cids): Promise<void> {
-    this.#cids = null;
-    if (Object.keys(cids).length === 0) await rm(this.path, { force: true });
-    else {
-      await mkdir(dirname(this.path), { recursive: true, mode: 0o711 });
-      await writeFileAtomic(this.path, JSON.stringify({ version: 1, cids }), { mode: 0o600 });
-    }
-    this.#cids = cids;
+    return this.#cids.release(key);
   }
 }
 

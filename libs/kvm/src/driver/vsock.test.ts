@@ -14,6 +14,7 @@ import { QemuHost, step, TestHost } from '../testing/host.js';
 import { machineShape } from './machine-shape.js';
 import { MachineShape } from './workload-record.js';
 import { Preparation } from './preparation.js';
+import { HostChoices } from './host-choices.js';
 import { VsockCids, type VsockHost } from './vsock-cids.js';
 
 const key = (n: number) => ({
@@ -99,7 +100,7 @@ describe('context ids of a host', () => {
       remedy: expect.stringContaining('modprobe vhost_vsock') as string,
     });
     host.no = null;
-    writeFileSync(file, '{"version":1,"cids":{"a":2}}');
+    writeFileSync(file, '{"version":1,"values":{"a":2}}');
     await expect(new VsockCids(file, host).ensure(key(1))).rejects.toThrow('cannot be read');
   });
 });
@@ -112,14 +113,14 @@ describe('a machine with a vsock device', () => {
   afterAll(() => host.stop());
   const able = vsockRefusal() === null;
   /** Ids are given as on any host; what then fails is the start, for the device alone. */
-  const given = () => new VsockCids(join(host.dir, `${randomUUID()}.json`), new OtherVsocks());
+  const given = () => new HostChoices(join(host.dir, randomUUID()), { vsock: new OtherVsocks() });
 
   /** What the driver would be given. */
-  async function machineOf(vsock: VsockCids, had?: Partial<MachineShape>): Promise<MachineSpec> {
+  async function machineOf(choices: HostChoices, had?: Partial<MachineShape>): Promise<MachineSpec> {
     const spec = host.spec('steady', had === undefined ? { vsock: true } : {});
     const records = { seedPath: () => '/seed' } as never;
     const logs = { prepare: () => Promise.resolve('/log') } as never;
-    const parts = new Preparation(host.parts(), records, logs, 'libvirt', vsock);
+    const parts = new Preparation(host.parts(), records, logs, 'libvirt', choices);
     const shape = { accel: 'tcg', display: false, scsi: true, ...had } as const;
     const machine = await parts.machine(spec, { uid: 0, gid: 0 }, AbortSignal.timeout(10_000), shape);
     await host.parts().volumes.remove(spec.rootVolume.id);
@@ -149,8 +150,9 @@ describe('a machine with a vsock device', () => {
 
   it('starts by a QEMU of our own but for the kernel’s side of it', async () => {
     const lone = new QemuHost();
-    const vsock = given();
-    const runtime = lone.runtime({ vsock });
+    const choices = given();
+    const { vsock } = choices;
+    const runtime = lone.runtime({ choices });
     const spec = lone.spec('steady', { vsock: true });
     await runtime.prepare(spec, step(60_000));
     const started = runtime.start(spec, step(60_000));
@@ -166,8 +168,9 @@ describe('a machine with a vsock device', () => {
   });
 
   it('is what libvirt validates, and starts but for the kernel’s side of it', async () => {
-    const vsock = given();
-    const machine = await machineOf(vsock);
+    const choices = given();
+    const { vsock } = choices;
+    const machine = await machineOf(choices);
     const file = join(host.dir, 'vsock.xml');
     writeFileSync(file, domainXml(machine).replace(/<name>[^<]*/, '<name>sockets'));
     const virsh = async (...args: string[]): Promise<string> =>
@@ -177,7 +180,7 @@ describe('a machine with a vsock device', () => {
       `<cid auto='no' address='${machine.vsockCid}'/>`,
     );
     await virsh('undefine', 'sockets');
-    const runtime = host.runtime({ vsock });
+    const runtime = host.runtime({ choices });
     const spec = host.spec('steady', { vsock: true });
     await runtime.prepare(spec, step(60_000));
     const started = runtime.start(spec, step(60_000));
@@ -193,9 +196,9 @@ describe('a machine with a vsock device', () => {
   });
 
   it('has one after its suspension if it had one before, whatever its spec asks for by then', async () => {
-    const vsock = given();
-    expect((await machineOf(vsock, { vsock: true })).vsockCid).toBeGreaterThan(2);
-    expect((await machineOf(vsock, MachineShapeOfBefore)).vsockCid).toBeNull();
+    const choices = given();
+    expect((await machineOf(choices, { vsock: true })).vsockCid).toBeGreaterThan(2);
+    expect((await machineOf(choices, MachineShapeOfBefore)).vsockCid).toBeNull();
   });
 
   it('is offered where the kernel and QEMU have it', async () => {

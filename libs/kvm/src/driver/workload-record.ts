@@ -13,6 +13,7 @@ import {
   InstanceId,
   NetworkId,
   NicId,
+  numaNodesMost,
   VolumeId,
   WatchdogAction,
 } from '@berth/model';
@@ -64,6 +65,8 @@ export const MachineShape = z.strictObject({
   hugePages: HugePageSize.nullable().default(null),
   /** What was suspended before there was a USB tablet has none. */
   usbTablet: z.boolean().default(false),
+  /** What was suspended before machines could have several nodes has one. */
+  numaNodes: z.int().min(1).max(numaNodesMost).default(1),
   /** What was suspended before machines could have a vsock device has none. */
   vsock: z.boolean().default(false),
   /** What was suspended before balloons told of free pages has one that does not. */

@@ -3,7 +3,7 @@ import type { InstanceId, NicId } from '@berth/model';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { domainXml } from './domain-xml.js';
-import type { MachineSpec } from './machine-spec.js';
+import { undivided, type MachineSpec } from './machine-spec.js';
 import { grafted } from './memory-xml.js';
 import { domainName, parsed, plugDocument, readCid, readMetadata, readNic } from './metadata.js';
 import { renderXml, xml, XmlError } from './xml.js';
@@ -37,6 +37,7 @@ const spec: MachineSpec = {
   tpm: null,
   hugePages: null,
   vsockCid: null,
+  numa: undivided,
   usbTablet: false,
   freePageReporting: false,
   serialLog: '/l/1.log',
@@ -237,6 +238,37 @@ describe('the domain document', () => {
     const source = external?.getElementsByTagName('source').item(0);
     expect(source?.getAttribute('path')).toBe(socket);
     expect(source?.getAttribute('mode')).toBe('connect');
+  });
+
+  it('has nodes only when told, and where they are on the host goes with a run', () => {
+    const flat = (changes: Partial<MachineSpec>): string =>
+      domainXml({ ...spec, ...changes }).replace(/>\s*\n\s*</g, '><');
+    expect(flat({})).not.toMatch(/numa|cpuset|topology|vcpupin/);
+    const on = (...ids: number[]) => ids.map((id) => ({ id, cpus: [2 * id, 2 * id + 1] }));
+    const two = flat({ numa: { nodes: 2, hosts: on(3, 1) } });
+    expect(two).toContain('<vcpu placement="static" cpuset="2-3,6-7">2</vcpu>');
+    expect(two).toContain(
+      '<cputune><vcpupin vcpu="0" cpuset="6-7"/><vcpupin vcpu="1" cpuset="2-3"/><global_period>',
+    );
+    expect(two).toContain(
+      '<numatune><memory mode="strict" nodeset="1,3"/><memnode cellid="0" mode="strict" nodeset="3"/>' +
+        '<memnode cellid="1" mode="strict" nodeset="1"/></numatune>',
+    );
+    expect(two).toContain('<topology sockets="2" dies="1" cores="1" threads="1"/>');
+    expect(two).toContain('<cell id="1" cpus="1" memory="32" unit="MiB"/>');
+    const one = flat({ numa: { nodes: 1, hosts: on(1) } });
+    expect(one).toContain('<numatune><memory mode="strict" nodeset="1"/></numatune>');
+    expect(one).not.toMatch(/<cell|vcpupin|topology/);
+
+    const moved = grafted(two, flat({ epoch: 4, numa: { nodes: 2, hosts: on(0, 2) } }));
+    expect(moved).toContain('cpuset="0-1,4-5"');
+    expect(moved).toMatch(/<vcpupin vcpu="0" cpuset="0-1"\/><vcpupin vcpu="1" cpuset="4-5"\/>/);
+    expect(moved).toContain('nodeset="0,2"');
+    expect(moved).not.toMatch(/nodeset="1|nodeset="3|cpuset="6/);
+    expect(moved).toContain('<global_quota>150000</global_quota>');
+    const free = grafted(two, flat({ epoch: 4, numa: { nodes: 2, hosts: null } }));
+    expect(free).not.toMatch(/numatune|cpuset|vcpupin/);
+    expect(free).toContain('<cell id="1"');
   });
 
   it('has a vsock device only when told, with the id that it was given, in no port of its own', () => {

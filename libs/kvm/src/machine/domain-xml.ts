@@ -2,7 +2,6 @@ import { HOST_PASSTHROUGH, hugePageMiB, type HugePageSize, type WatchdogAction }
 import {
   AGENT_PORT,
   bootOrder,
-  mostVcpus,
   nicDevice,
   PLUG_BLOCK_MIB,
   SCREEN_MIB,
@@ -17,6 +16,7 @@ import {
 } from './machine-spec.js';
 import { domainName, metadataElement } from './metadata.js';
 import { cdromElements } from './cdrom-xml.js';
+import { affinity, cells, memoryTuning, pins, plugNode, topology } from './numa-xml.js';
 import { volumeElement } from './volume-xml.js';
 import { renderXml, xml, type XmlElement } from './xml.js';
 
@@ -45,7 +45,8 @@ export function domainXml(spec: MachineSpec): string {
       memory(spec),
       spec.hugePages === null ? null : hugePages(spec.hugePages),
       vcpus(spec),
-      cpuTune(spec.cpuMillis),
+      cpuTune(spec),
+      memoryTuning(spec),
       xml(
         'os',
         {},
@@ -78,25 +79,23 @@ function secureBoot(spec: MachineFirmware | null): XmlElement | null {
 }
 
 /** All that there may be, and how many of them there are. */
-function vcpus({ vcpus: boot, vcpuPlug: plug }: MachineSpec): XmlElement {
-  if (plug === null) return xml('vcpu', { placement: 'static' }, String(boot));
-  return xml('vcpu', { placement: 'static', current: boot + plug.plugged }, String(plug.most));
+function vcpus({ vcpus: boot, vcpuPlug: plug, numa }: MachineSpec): XmlElement {
+  const cpuset = affinity(numa);
+  const where = { placement: 'static', ...(cpuset === null ? {} : { cpuset }) };
+  if (plug === null) return xml('vcpu', where, String(boot));
+  return xml('vcpu', { ...where, current: boot + plug.plugged }, String(plug.most));
 }
 
-/** Stated where it can have more: the places are the same under both drivers then. */
-function topology(spec: MachineSpec): XmlElement | null {
-  if (spec.vcpuPlug === null) return null;
-  return xml('topology', { sockets: 1, dies: 1, cores: mostVcpus(spec), threads: 1 });
-}
-
-function cpuTune(cpuMillis: number | null): XmlElement | null {
-  if (cpuMillis === null) return null;
-  return xml(
-    'cputune',
-    {},
-    xml('global_period', {}, String(QUOTA_PERIOD)),
-    xml('global_quota', {}, String((cpuMillis * QUOTA_PERIOD) / 1000)),
-  );
+function cpuTune(spec: MachineSpec): XmlElement | null {
+  const { cpuMillis } = spec;
+  const quota = cpuMillis === null ? null : (cpuMillis * QUOTA_PERIOD) / 1000;
+  const parts = [
+    ...pins(spec),
+    ...(quota === null
+      ? []
+      : [xml('global_period', {}, String(QUOTA_PERIOD)), xml('global_quota', {}, String(quota))]),
+  ];
+  return parts.length === 0 ? null : xml('cputune', {}, parts);
 }
 
 /** Under KVM the guest sees the host's processor; emulated, the model that starts and runs fastest here. */
@@ -108,16 +107,16 @@ function cpu(spec: MachineSpec): XmlElement {
       'cpu',
       { mode: 'host-passthrough', check: 'none', migratable: 'on' },
       topology(spec),
-      numa(spec),
+      cells(spec),
     );
   if (model === 'max')
-    return xml('cpu', { mode: 'maximum', check: 'none', migratable: 'on' }, topology(spec), numa(spec));
+    return xml('cpu', { mode: 'maximum', check: 'none', migratable: 'on' }, topology(spec), cells(spec));
   return xml(
     'cpu',
     { mode: 'custom', match: 'exact', check: 'none' },
     xml('model', { fallback: 'forbid' }, model),
     topology(spec),
-    numa(spec),
+    cells(spec),
   );
 }
 
@@ -141,15 +140,6 @@ function hugePages(size: HugePageSize): XmlElement {
   );
 }
 
-/** libvirt plugs memory only where it is said which node has what it boots with. */
-function numa(spec: MachineSpec): XmlElement | null {
-  const { memoryMiB, plug } = spec;
-  if (plug === null) return null;
-  const last = mostVcpus(spec) - 1;
-  const cpus = last === 0 ? '0' : `0-${last}`;
-  return xml('numa', {}, xml('cell', { id: 0, cpus, memory: memoryMiB, unit: 'MiB' }));
-}
-
 function plugDevice({ sizeMiB, requestedMiB }: MemoryPlug): XmlElement {
   return xml(
     'memory',
@@ -158,7 +148,7 @@ function plugDevice({ sizeMiB, requestedMiB }: MemoryPlug): XmlElement {
       'target',
       {},
       xml('size', { unit: 'MiB' }, String(sizeMiB)),
-      xml('node', {}, '0'),
+      plugNode(),
       xml('block', { unit: 'MiB' }, String(PLUG_BLOCK_MIB)),
       xml('requested', { unit: 'MiB' }, String(requestedMiB)),
     ),

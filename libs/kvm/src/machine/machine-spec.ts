@@ -49,6 +49,8 @@ export interface MachineSpec {
   readonly memoryMiB: number;
   /** What its memory is in, all of it from the start on; null for ordinary pages. */
   readonly hugePages: HugePageSize | null;
+  /** How its memory and processors are divided, and where they are. */
+  readonly numa: MachineNuma;
   /** UEFI firmware; null for a BIOS. */
   readonly firmware: MachineFirmware | null;
   /** A TPM 2.0; null for a machine without one. */
@@ -123,6 +125,28 @@ export const USB_CONTROLLER = 'usb';
 
 /** Its slot on the root bus under both drivers, where nothing comes by itself: so no other device's place depends on it. */
 export const USB_SLOT = '0x17';
+
+/** Nodes of a machine, each with an equal part of its memory, and of its processors in a socket of its own. */
+export interface MachineNuma {
+  readonly nodes: number;
+  /** The node of its host that each is bound to, in their order; null for one that may be anywhere. */
+  readonly hosts: readonly HostNode[] | null;
+}
+
+/** A node of the host, by its number, and its processors. */
+export interface HostNode {
+  readonly id: number;
+  readonly cpus: readonly number[];
+}
+
+/** One node that may be anywhere. */
+export const undivided: MachineNuma = { nodes: 1, hosts: null };
+
+/** What QEMU calls the memory of a node of several; libvirt calls it so always. */
+export const nodeMemory = (node: number): string => `ram-node${node}`;
+
+/** The node of memory that can be plugged: of a machine that can get some, there is one. */
+export const PLUG_NODE = 0;
 
 /** QEMU's device, whose other side is the kernel: it has the context ids of all guests of its host. */
 export const VSOCK_DEVICE_TYPE = 'vhost-vsock-pci';

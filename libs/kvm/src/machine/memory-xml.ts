@@ -1,5 +1,6 @@
 import { XMLSerializer } from '@xmldom/xmldom';
 import { METADATA_NAMESPACE, parsed, type DomainDocument } from './metadata.js';
+import { graftBinding } from './numa-xml.js';
 import { renderXml, xml } from './xml.js';
 
 /* Documents for the memory of a domain by itself, apart from the run that it came from. */
@@ -30,7 +31,7 @@ export function memorySnapshotXml(path: string, disks: readonly string[]): strin
 
 /**
  * The document of a saved domain with what belongs to another run of it: the epoch in its metadata, taps, and paths of seed, log and
- * sockets, the context id. All else is what the guest sees, and stays as it was. @param fresh the document of that run
+ * sockets, the context id, nodes of the host. All else is what the guest sees, and stays as it was. @param fresh the document of that run
  */
 export function grafted(saved: string, fresh: string): string {
   const [to, from] = [parsed(saved), parsed(fresh)];
@@ -42,6 +43,7 @@ export function grafted(saved: string, fresh: string): string {
   graft(to, from, 'serial', ['target', 'port'], ['source', 'path']);
   graft(to, from, 'console', ['target', 'port'], ['source', 'path'], 'serial');
   graft(to, from, 'tpm', null, ['source', 'path']);
+  graftBinding(to, from);
   graft(to, from, 'vsock', null, ['cid', 'address']);
   graft(to, from, 'graphics', null, ['listen', 'socket']);
   for (const graphics of elements(to, 'graphics')) {

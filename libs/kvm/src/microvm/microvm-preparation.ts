@@ -11,7 +11,7 @@ import { guard } from '../driver/step-bounds.js';
 import { poolFaults, VolumeDisks } from '../driver/volume-disks.js';
 import type { WorkloadRecords } from '../driver/workload-record.js';
 import { configDisk } from '../guest/guest-fields.js';
-import type { MachineSpec } from '../machine/machine-spec.js';
+import { undivided, type MachineSpec } from '../machine/machine-spec.js';
 import type { BootFiles, BootFilesStore } from './boot-files.js';
 import { guestConfig, type OciImage } from './guest-config.js';
 import type { MicrovmRuntimeOptions } from './ports.js';
@@ -100,6 +100,7 @@ export class MicrovmPreparation implements MachinePreparation {
       tpm: null,
       hugePages: null,
       vsockCid: null,
+      numa: undivided,
       usbTablet: false,
       freePageReporting: false,
       volumes: [],

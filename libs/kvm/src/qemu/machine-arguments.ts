@@ -1,11 +1,13 @@
-import { HOST_PASSTHROUGH, hugePageMiB, type HugePageSize } from '@berth/model';
+import { HOST_PASSTHROUGH, hugePageMiB } from '@berth/model';
 import {
   AGENT_PORT,
   BALLOON_DEVICE,
   bootOrder,
   MEMORY_BACKEND,
+  nodeMemory,
   PLUG_BLOCK_MIB,
   PLUG_DEVICE,
+  PLUG_NODE,
   SCREEN_CARD,
   SCREEN_MIB,
   screenDevice,
@@ -35,6 +37,7 @@ import {
   type ProcessPlaces,
 } from './machine-parts.js';
 import { option } from './options.js';
+import { boundTo, numaArguments } from './numa-arguments.js';
 import { nicArguments, nicPortArguments } from './nic-devices.js';
 import { cdromArguments } from './cdrom-devices.js';
 import { volumeArguments } from './volume-devices.js';
@@ -60,7 +63,7 @@ export function machineArguments(spec: MachineSpec, places: ProcessPlaces): stri
       usb: false,
       vmport: false,
       'dump-guest-core': false,
-      'memory-backend': spec.hugePages === null ? null : MEMORY_BACKEND,
+      'memory-backend': hasOneBackend(spec) ? MEMORY_BACKEND : null,
       ...flashProperties(spec.firmware),
     }),
     ...option('-cpu', cpu(spec)),
@@ -110,6 +113,9 @@ const vcpuType = (spec: MachineSpec): string => `${cpu(spec)}-x86_64-cpu`;
 /** Those that were plugged in are stated one by one, as their guest knows them. */
 function processors(spec: MachineSpec): string[] {
   const { vcpus, vcpuPlug: plug } = spec;
+  const { nodes } = spec.numa;
+  if (nodes > 1)
+    return option('-smp', null, { cpus: vcpus, sockets: nodes, cores: vcpus / nodes, threads: 1 });
   if (plug === null) return option('-smp', null, { cpus: vcpus });
   return [
     ...option('-smp', null, { cpus: vcpus, maxcpus: plug.most, sockets: 1, cores: plug.most, threads: 1 }),
@@ -124,30 +130,45 @@ function processors(spec: MachineSpec): string[] {
 /** What stands behind the memory that can be plugged. */
 const PLUG_MEMORY = 'plug-memory';
 
-function memory({ memoryMiB, plug, hugePages: pages }: MachineSpec): string[] {
-  const size = `${memoryMiB}M`;
-  if (pages !== null) return [...option('-m', null, { size }), ...hugePages(pages, size)];
-  if (plug === null) return option('-m', null, { size });
+function memory(spec: MachineSpec): string[] {
+  const { memoryMiB, plug, numa } = spec;
+  const nodes = Array.from({ length: numa.nodes }, (_, node) => node);
   return [
-    ...option('-m', null, { size, maxmem: `${memoryMiB + plug.sizeMiB}M` }),
-    // What no guest uses takes nothing of the host.
-    ...option('-object', 'memory-backend-ram', { id: PLUG_MEMORY, size: `${plug.sizeMiB}M`, reserve: false }),
+    ...option('-m', null, {
+      size: `${memoryMiB}M`,
+      maxmem: plug === null ? null : `${memoryMiB + plug.sizeMiB}M`,
+    }),
+    ...(numa.nodes > 1
+      ? nodes.flatMap((node) => backend(spec, nodeMemory(node), node, memoryMiB / numa.nodes))
+      : []),
+    ...(hasOneBackend(spec) ? backend(spec, MEMORY_BACKEND, 0, memoryMiB) : []),
+    ...numaArguments(spec),
+    ...(plug === null
+      ? []
+      : // What no guest uses takes nothing of the host.
+        option('-object', 'memory-backend-ram', {
+          id: PLUG_MEMORY,
+          size: `${plug.sizeMiB}M`,
+          reserve: false,
+          ...boundTo(numa, PLUG_NODE),
+        })),
   ];
 }
 
+/** Whether what it boots with is told as a whole. */
+const hasOneBackend = ({ numa, hugePages }: MachineSpec): boolean =>
+  numa.nodes === 1 && (numa.hosts !== null || hugePages !== null);
+
 /**
- * No file system of huge pages need be mounted, nor any of its files be QEMU's. They are taken before the guest runs: later it would be
- * killed for one that is not there.
+ * Memory of a node. No file system of huge pages need be mounted, nor any of its files be QEMU's. They are taken before the guest runs: later
+ * it would be killed for one that is not there.
  */
-function hugePages(pages: HugePageSize, size: string): string[] {
-  return option('-object', 'memory-backend-memfd', {
-    id: MEMORY_BACKEND,
-    size,
-    hugetlb: true,
-    hugetlbsize: `${hugePageMiB[pages]}M`,
-    share: true,
-    prealloc: true,
-  });
+function backend({ numa, hugePages }: MachineSpec, id: string, node: number, sizeMiB: number): string[] {
+  const is = { id, size: `${sizeMiB}M` };
+  const where = boundTo(numa, node);
+  if (hugePages === null) return option('-object', 'memory-backend-ram', { ...is, ...where });
+  const pages = { hugetlb: true, hugetlbsize: `${hugePageMiB[hugePages]}M`, share: true, prealloc: true };
+  return option('-object', 'memory-backend-memfd', { ...is, ...pages, ...where });
 }
 
 function plugDevice({ requestedMiB }: MemoryPlug): string[] {

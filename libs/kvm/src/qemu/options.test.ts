@@ -1,7 +1,10 @@
 import type { InstanceId, NicId } from '@berth/model';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { MachineSpec } from '../machine/machine-spec.js';
+import { undivided, type MachineSpec } from '../machine/machine-spec.js';
+import { listRead } from '@berth/linux';
+import { domainXml } from '../machine/domain-xml.js';
+import { listText } from '../machine/numa-xml.js';
 import { machineArguments } from './machine-arguments.js';
 import { option, OptionError } from './options.js';
 
@@ -48,6 +51,7 @@ const spec: MachineSpec = {
   tpm: null,
   hugePages: null,
   vsockCid: null,
+  numa: undivided,
   usbTablet: false,
   freePageReporting: false,
   serialLog: '/l/1.log',
@@ -277,6 +281,61 @@ describe("a machine's arguments", () => {
     expect(text).toContain('-chardev socket,id=tpm,path=/t -tpmdev emulator,id=tpm,chardev=tpm');
     expect(text).toContain('-device tpm-crb,id=tpm0,tpmdev=tpm');
     expect(text).not.toContain('/s ');
+  });
+
+  it('have nodes only when told: sockets and memory of their own, bound to nodes of the host', () => {
+    const text = (changes: Partial<MachineSpec>): string =>
+      machineArguments({ ...spec, ...changes }, places).join(' ');
+    expect(text({})).not.toMatch(/numa|host-nodes|sockets|memory-backend/);
+    const hosts = [
+      { id: 3, cpus: [0] },
+      { id: 1, cpus: [1] },
+    ];
+    expect(text({ numa: { nodes: 2, hosts } })).toContain(
+      '-smp cpus=2,sockets=2,cores=1,threads=1 -m size=64M ' +
+        '-object memory-backend-ram,id=ram-node0,size=32M,host-nodes=3,policy=bind ' +
+        '-object memory-backend-ram,id=ram-node1,size=32M,host-nodes=1,policy=bind ' +
+        '-numa node,nodeid=0,memdev=ram-node0 -numa cpu,node-id=0,socket-id=0 ' +
+        '-numa node,nodeid=1,memdev=ram-node1 -numa cpu,node-id=1,socket-id=1 ',
+    );
+    expect(text({ numa: { nodes: 2, hosts: null }, hugePages: '2MiB' })).toContain(
+      'memory-backend-memfd,id=ram-node1,size=32M,hugetlb=on,hugetlbsize=2M,share=on,prealloc=on ',
+    );
+    expect(text({ numa: { nodes: 2, hosts: null } })).not.toMatch(/memory-backend=|host-nodes/);
+    const one = { numa: { nodes: 1, hosts: hosts.slice(1) }, plug: { sizeMiB: 256, requestedMiB: 0 } };
+    expect(text(one)).toMatch(/-machine \S*,memory-backend=pc\.ram/);
+    expect(text(one)).toContain('memory-backend-ram,id=pc.ram,size=64M,host-nodes=1,policy=bind ');
+    expect(text(one)).toContain('id=plug-memory,size=256M,reserve=off,host-nodes=1,policy=bind ');
+    expect(text(one)).not.toContain('-numa');
+  });
+
+  it('divide a machine among its nodes without a rest, whatever its sizes', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 8 }),
+        fc.integer({ min: 1, max: 8 }),
+        fc.integer({ min: 4, max: 512 }),
+        (nodes, each, mib) => {
+          const machine = { ...spec, vcpus: nodes * each, memoryMiB: nodes * mib };
+          const args = machineArguments({ ...machine, numa: { nodes, hosts: null } }, places).join(' ');
+          const sizes = [...args.matchAll(/id=ram-node\d,size=(\d+)M/g)].map(([, size]) => Number(size));
+          expect(sizes).toEqual(nodes === 1 ? [] : Array.from({ length: nodes }, () => mib));
+          const text = domainXml({ ...machine, numa: { nodes, hosts: null } });
+          const cells = [...text.matchAll(/<cell id="\d" cpus="([-\d]+)" memory="(\d+)"/g)];
+          const cpus = cells.flatMap(([, list = '']) => listRead(list));
+          expect(cpus).toEqual(nodes === 1 ? [] : Array.from({ length: nodes * each }, (_, cpu) => cpu));
+          expect(cells.map(([, , memory]) => Number(memory))).toEqual(sizes);
+        },
+      ),
+    );
+  });
+
+  it('list processors as the kernel reads them', () => {
+    fc.assert(
+      fc.property(fc.uniqueArray(fc.integer({ min: 0, max: 300 })), (cpus) => {
+        expect(listRead(listText(cpus))).toEqual([...cpus].sort((a, b) => a - b));
+      }),
+    );
   });
 
   it('have a vsock device by a descriptor only when told, in no other device’s place', () => {

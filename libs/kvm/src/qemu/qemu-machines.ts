@@ -53,6 +53,7 @@ import { machineArguments } from './machine-arguments.js';
 import { ROOT_NODE, SERIAL_CHARDEV } from './machine-parts.js';
 import { changeMedium, openTray } from './cdrom-devices.js';
 import { dropNetdev, plugNic, unplugNic } from './nic-devices.js';
+import { bindProcess, bindVcpus } from './numa-arguments.js';
 import { plugVcpus } from './vcpu-devices.js';
 import { dropNodes, plug, throttle, unplug, volumeNode } from './volume-devices.js';
 import { endProcess, launchQemu, type QemuChild } from './process.js';
@@ -250,6 +251,7 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
         if (!hasCode(error, 'ESRCH')) throw error;
       });
       await at('confined');
+      bindProcess(spec.numa, child.identity.pid);
       signalProcess(child.identity, 'SIGCONT');
       await this.#files.write({ ...record, process: child.identity });
       await at('pid.recorded');
@@ -258,6 +260,7 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
       // Limits are no options of a device, so they are set before its guest runs.
       for (const { volumeId, limits } of spec.volumes)
         if (Object.keys(limits).length > 0) await throttle(client, volumeId, limits, callBounds(ctx));
+      await bindVcpus(spec.numa, client, callBounds(ctx));
       await go(client, child);
       await at('continued');
     } catch (error) {

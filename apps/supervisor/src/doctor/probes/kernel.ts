@@ -7,6 +7,7 @@ import {
   isCapable,
   loopAttach,
   mounts,
+  numaNodes,
   run,
   umountAll,
   userNamespaceCreate,
@@ -49,6 +50,7 @@ function facts() {
     userNamespacesMax: readNumber('/proc/sys/user/max_user_namespaces'),
     vhostNet: existsSync('/dev/vhost-net'),
     vhostVsock: vsockRefusal(),
+    numaNodes: numaNodes().length,
     hugePages: readNumber('/proc/sys/vm/nr_hugepages') ?? 0,
     appArmor:
       appArmor === undefined
