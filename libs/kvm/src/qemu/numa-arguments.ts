@@ -1,4 +1,4 @@
-import { setAffinity } from '@berth/linux';
+import { hasCode, setAffinity } from '@berth/linux';
 import { allCpus } from '../machine/numa-xml.js';
 import { nodeMemory, type MachineNuma, type MachineSpec } from '../machine/machine-spec.js';
 import type { ExecuteOptions, QmpExecutor } from '../qmp/commands.js';
@@ -23,7 +23,13 @@ export function numaArguments({ numa }: Pick<MachineSpec, 'numa'>): string[] {
 
 /** Has a QEMU that has only begun run near its memory, and every thread that it begins. @throws SystemError */
 export function bindProcess({ hosts }: MachineNuma, pid: number): void {
-  if (hosts !== null) setAffinity(pid, allCpus(hosts));
+  if (hosts === null) return;
+  try {
+    setAffinity(pid, allCpus(hosts));
+  } catch (error) {
+    // It ended already; why is what the greeting finds out.
+    if (!hasCode(error, 'ESRCH')) throw error;
+  }
 }
 
 /** The same of each virtual processor of a machine with several nodes, before its guest runs. @throws QmpError, SystemError */
