@@ -184,8 +184,10 @@ export class HostParts {
       seccomp: seccompRender(profile, machine(), CONTAINER_CAPABILITIES),
       bounds: hostBounds(),
     });
-    await writeFileAtomic(join(paths.bundle, ACCOUNTS), JSON.stringify(accounts));
-    await writeFileAtomic(join(paths.bundle, 'config.json'), JSON.stringify(config, null, 1));
+    await writeFileAtomic(join(paths.bundle, ACCOUNTS), JSON.stringify(accounts), { durable: false });
+    await writeFileAtomic(join(paths.bundle, 'config.json'), JSON.stringify(config, null, 1), {
+      durable: false,
+    });
   }
 
   /**

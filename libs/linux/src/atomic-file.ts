@@ -5,20 +5,23 @@ import { basename, dirname, join } from 'node:path';
 /**
  * Writes a whole file so that a reader (also after a power cut) sees the old or the new content: temporary file beside
  * it, fsync, rename, fsync of the directory. `mode` is set exactly, whatever the umask. Default mode 0600.
+ *
+ * `durable: false` is for what is made anew after a boot: nothing waits for the disk, so that a reader sees the old or the
+ * new content whatever is killed, and after a power cut anything.
  */
 export async function writeFileAtomic(
   path: string,
   data: string | Uint8Array,
-  options: { readonly mode?: number } = {},
+  options: { readonly mode?: number; readonly durable?: boolean } = {},
 ): Promise<void> {
-  const mode = options.mode ?? 0o600;
+  const { mode = 0o600, durable = true } = options;
   const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
   try {
     const file = await open(temporary, 'wx', mode);
     try {
       await file.chmod(mode);
       await file.writeFile(data);
-      await file.sync();
+      if (durable) await file.sync();
     } finally {
       await file.close();
     }
@@ -27,7 +30,7 @@ export async function writeFileAtomic(
     await rm(temporary, { force: true });
     throw error;
   }
-  await syncDirectory(dirname(path));
+  if (durable) await syncDirectory(dirname(path));
 }
 
 /** The file for which this name was a temporary one of `writeFileAtomic` (a kill leaves it behind), or null. */

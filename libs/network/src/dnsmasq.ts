@@ -38,6 +38,9 @@ export interface DnsmasqWanted extends Omit<DnsmasqSettings, 'hostsFile' | 'leas
   readonly leases: readonly Lease[];
 }
 
+/** Its files are made anew after a boot. */
+const readable = { mode: 0o644, durable: false } as const;
+
 /**
  * One network's dnsmasq. It runs on its own (own session, no pipe to us), so it survives the agent, which finds it again
  * by pid, start time and boot id.
@@ -68,15 +71,15 @@ export class Dnsmasq {
     await mkdir(this.dir, { recursive: true, mode: 0o755 });
     await chmod(this.dir, 0o755); // whatever the umask
     const hosts = dnsmasqHosts(wanted.leases, { name: serial, address: wanted.gateway });
-    await writeFileAtomic(files.hostsFile, hosts, { mode: 0o644 });
-    await writeFileAtomic(files.leasesFile, leases, { mode: 0o644 });
+    await writeFileAtomic(files.hostsFile, hosts, readable);
+    await writeFileAtomic(files.leasesFile, leases, readable);
     let identity: ProcessIdentity;
     if (running) {
       identity = record.identity;
       signalProcess(identity, 'SIGHUP');
     } else {
       await this.stop();
-      await writeFileAtomic(this.configFile, config, { mode: 0o644 });
+      await writeFileAtomic(this.configFile, config, readable);
       identity = await this.start();
     }
     const next = { identity, config: configHash, bridgeIndex: wanted.bridgeIndex };
@@ -166,7 +169,7 @@ export class Dnsmasq {
   }
 
   private keep(record: DnsmasqRecord): Promise<void> {
-    return writeFileAtomic(this.recordFile, JSON.stringify(record));
+    return writeFileAtomic(this.recordFile, JSON.stringify(record), { durable: false });
   }
 }
 

@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { CommandError, run, type CgroupMode } from '@berth/linux';
 import type { LaunchStatus } from './launcher.js';
 
@@ -42,7 +44,9 @@ export class OciCommand {
     ];
   }
 
+  /** Costs no process where there is nothing: runc and crun keep a directory of the container's name while it is there. */
   async delete(id: string): Promise<void> {
+    if (!existsSync(join(this.root, id))) return;
     await this.run('delete', '--force', id).catch(unless(/does not exist/i));
   }
 

@@ -121,7 +121,10 @@ export class MicrovmPreparation implements MachinePreparation {
     const network = spec.nics[0]?.networkId;
     const resolver = network === undefined ? null : await this.options.network.resolver(network);
     const path = this.records.configPath(spec);
-    await writeFileAtomic(path, configDisk(guestConfig(spec, image, resolver)), { mode: 0o600 });
+    await writeFileAtomic(path, configDisk(guestConfig(spec, image, resolver)), {
+      mode: 0o600,
+      durable: false, // it is of one run
+    });
     await chmod(path, 0o600);
     return path;
   }
