@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
-import type { Decision, Host, Instance, Operation } from '@berth/model';
+import type { Decision, Host, ImageKind, Instance, Operation } from '@berth/model';
 
 const exec = promisify(execFile);
 const repository = new URL('../../', import.meta.url).pathname;
@@ -130,7 +130,7 @@ export class Berth {
     return this.ok('GET', `${this.instances}/${name}`);
   }
   /** Uploads a sample image under a name. */
-  async image(name: string, kind: 'oci' | 'disk', file: string): Promise<void> {
+  async image(name: string, kind: ImageKind, file: string): Promise<void> {
     const token = readFileSync(join(this.root, 'etc/berth/admin-token'), 'utf8').trim();
     const answer = await fetch(`${this.base}/v1/projects/default/images?name=${name}&kind=${kind}`, {
       method: 'POST',

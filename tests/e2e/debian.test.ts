@@ -1,37 +1,36 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
-  agentConnectedType,
   filesystemsFrozenType,
   restartRequiredType,
   volumeSerial,
-  type GuestInfo,
+  type Condition,
   type Instance,
-  type InstanceMetrics,
   type VmDriver,
   type Volume,
 } from '@berth/model';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Victims } from '../kills/victims.js';
 import { Berth, output, patience, until } from './berth.js';
+import { bootMs, guestsOf } from './guests.js';
 
 /*
  * A Debian with systemd, cloud-init, a guest agent and sshd, as a user has it: the same disk under one driver and then the
- * other, one boot each. An emulated processor takes most of a minute for a boot.
+ * other, one boot each.
  */
 const disk = join(
   process.env['BERTH_SAMPLES'] ?? fileURLToPath(new URL('../../.berth/samples', import.meta.url)),
   'debian.qcow2',
 );
-const bootMs = patience(300_000);
 const userData = '#cloud-config\nwrite_files: [{ path: /etc/greeting, content: hello from its user data }]\n';
 let berth: Berth;
 let dir: string;
 let keyFile: string;
 let publicKey: string;
+const { answering, guest, exec, done, tellsItsMemory } = guestsOf(() => berth);
 
 beforeAll(async () => {
   if (!existsSync(disk)) throw new Error(`${disk} is missing: tools/samples/build --debian .berth/samples`);
@@ -50,49 +49,19 @@ afterAll(async () => {
 const machine = (driver: VmDriver): object => ({
   isolation: 'vm',
   image: 'debian',
-  vcpus: 2,
+  vcpus: 1,
+  maxVcpus: 2,
   memoryMiB: 512,
   maxMemoryMiB: 768,
+  // The kernel of this Debian has no SATA.
+  cdroms: [{ bus: 'scsi' }],
   rootDisk: { sizeMiB: 2048 },
   placement: { driver },
 });
 
-/** The instance once the agent in its guest answers. */
-async function answering(name: string): Promise<Instance> {
-  return until(`the agent in ${name} answers`, bootMs, async () => {
-    // On a machine that emulates two processors the database may be late, and the API say so.
-    const instance = await berth.get(name).catch(() => undefined);
-    return instance?.status.conditions.some((c) => c.type === agentConnectedType) ? instance : undefined;
-  }).catch(async (error: Error) => {
-    throw new Error(`${error.message}\n${(await berth.logs(name)).slice(-4_000)}`);
-  });
-}
-
-const guest = (name: string): Promise<GuestInfo> => berth.ok('GET', `${berth.instances}/${name}/guest`);
-
-/** What a program in the guest printed, and how it ended. */
-function exec(name: string, ...command: string[]): Promise<{ code: number; out: string; err: string }> {
-  return berth.try(['exec', name, '--', ...command]);
-}
-
-/** Has a shell in the guest do something that must succeed. */
-async function done(name: string, line: string): Promise<void> {
-  expect(await exec(name, 'sh', '-c', line)).toMatchObject({ code: 0 });
-}
-
-/** What its balloon told, by way of its host and the API, is what its own kernel says; a little later, so about. */
-async function tellsItsMemory(name: string): Promise<void> {
-  const told = await until('its balloon tells', patience(120_000), async () => {
-    const path = `${berth.instances}/${name}/metrics?window=2m&step=15s`;
-    const { guestMemoryBytes } = await berth.ok<InstanceMetrics>('GET', path);
-    return guestMemoryBytes.findLast((bytes) => bytes !== null) ?? undefined;
-  });
-  const { out } = await exec(name, 'cat', '/proc/meminfo');
-  const bytes = (key: string) => Number(new RegExp(`^${key}: +(\\d+) kB$`, 'm').exec(out)?.[1]) * 1024;
-  const size = bytes('MemTotal');
-  expect(size).toBeGreaterThan(300 * 2 ** 20);
-  expect(Math.abs(told - (size - bytes('MemAvailable')))).toBeLessThan(size / 8);
-}
+/** What its machine has not got yet of its spec. */
+const pending = async (): Promise<Condition | undefined> =>
+  (await berth.get('debian')).status.conditions.find((c) => c.type === restartRequiredType);
 
 const identity = ({ uuid, status }: Instance): object => ({ uuid, nics: status.nics });
 
@@ -280,15 +249,49 @@ describe('a Debian of its own', () => {
     await until(
       'nothing is left to do',
       patience(60_000),
-      async () =>
-        (await berth.get('debian')).status.conditions.every((c) => c.type !== restartRequiredType) ||
-        undefined,
+      async () => (await pending()) === undefined || undefined,
     );
     await resize(512);
     await until('its guest has given it back', patience(60_000), async () =>
       (await total()) < before + 50 ? true : undefined,
     );
   }, 300_000);
+
+  it('gets a processor while it runs, which its agent brings online', async () => {
+    const { spec } = await berth.get('debian');
+    await berth.ok('PUT', `${berth.instances}/debian`, { spec: { ...spec, vcpus: 2 } });
+    await until('its guest works on both', patience(90_000), async () =>
+      (await exec('debian', 'nproc')).out === '2\n' ? true : undefined,
+    );
+    await until(
+      'nothing is left to do',
+      patience(60_000),
+      async () => (await pending()) === undefined || undefined,
+    );
+  }, 240_000);
+
+  it('reads what is put into its drive, and has it no more when it is taken out', async () => {
+    const tools = join(dir, 'tools');
+    mkdirSync(tools);
+    writeFileSync(join(tools, 'random'), randomBytes(1_000_000));
+    const sum = createHash('sha256')
+      .update(readFileSync(join(tools, 'random')))
+      .digest('hex');
+    await output('genisoimage', '-quiet', '-r', '-V', 'TOOLS', '-o', `${tools}.iso`, tools);
+    await berth.image('tools', 'iso', `${tools}.iso`);
+    await berth.run(['cdrom', 'insert', 'debian', 'tools']);
+    await done('debian', 'mount -o ro /dev/sr0 /mnt');
+    expect((await exec('debian', 'sha256sum', '/mnt/random')).out).toContain(sum);
+
+    await done('debian', 'umount /mnt');
+    await berth.run(['cdrom', 'eject', 'debian']);
+    await until('the drive is empty', patience(60_000), async () => {
+      const [drive] = (await berth.get('debian')).status.cdroms;
+      return drive?.image === null && (await pending()) === undefined ? true : undefined;
+    });
+    expect((await exec('debian', 'mount', '-o', 'ro', '/dev/sr0', '/mnt')).code).not.toBe(0);
+    await berth.run(['image', 'rm', 'tools']);
+  }, 360_000);
 
   it('takes files and gives them, byte for byte, with their permissions', async () => {
     const file = join(dir, 'whole.bin');
@@ -327,6 +330,29 @@ describe('a Debian of its own', () => {
     );
     await until('it says so', patience(30_000), async () => !(await frozen()) || undefined);
   }, 300_000);
+
+  it('goes back to an instant with its memory: it was never booted since', async () => {
+    const bootId = async (): Promise<string> =>
+      (await exec('debian', 'cat', '/proc/sys/kernel/random/boot_id')).out;
+    const sleeper = 'sleep 100000 >/dev/null 2>&1 & echo $! >/run/sleeper';
+    await done('debian', `echo then >/run/instant; echo then >/srv/instant; ${sleeper}`);
+    const boot = await bootId();
+    const said = await berth.run(['snapshot', 'create', 'debian', 'instant', '--memory']);
+    expect(said).toMatch(/instant: exact/);
+    await done('debian', 'echo later | tee /run/instant /srv/instant; sync; kill $(cat /run/sleeper)');
+    await berth.run(['stop', 'debian', '--force']);
+    await berth.state('debian', 'stopped');
+    await berth.run(['snapshot', 'revert', 'debian', 'instant']);
+    await berth.state('debian', 'running', patience(120_000));
+    await answering('debian');
+    expect(await exec('debian', 'cat', '/run/instant', '/srv/instant')).toMatchObject({
+      out: 'then\nthen\n',
+    });
+    expect(await bootId()).toBe(boot);
+    await done('debian', 'kill -0 $(cat /run/sleeper)');
+    expect((await exec('debian', 'nproc')).out).toBe('2\n');
+    await berth.run(['snapshot', 'rm', 'debian', 'instant']);
+  }, 600_000);
 
   it('is taken as it is while it runs, with its file systems frozen by its agent', async () => {
     // Nothing is flushed here: that is what freezing is for.

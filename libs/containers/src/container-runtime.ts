@@ -312,8 +312,8 @@ class ContainerRuntime implements Runtime {
 
   /** Two mounts must never share a writable layer, and two epochs never an address. */
   private async releaseOlder(spec: WorkloadSpec): Promise<void> {
-    for (const other of await this.records.list()) {
-      if (other.instanceId !== spec.instanceId || other.epoch === spec.epoch) continue;
+    for (const other of await this.records.list(spec.instanceId)) {
+      if (other.epoch === spec.epoch) continue;
       const settled = await this.use.runs.settle(other);
       if (this.use.runs.alive(settled))
         throw new RuntimeError('hostFault', `epoch ${other.epoch} of this instance still runs`, {

@@ -67,10 +67,12 @@ export class RecordStore {
     await removeDurably(this.workloads, this.file(key));
   }
 
-  async list(): Promise<WorkloadRecord[]> {
+  /** Of every workload, or of every epoch of one. */
+  async list(of?: InstanceId): Promise<WorkloadRecord[]> {
     const found: WorkloadRecord[] = [];
     for (const name of await names(this.workloads)) {
       const key = name.endsWith('.json') ? workloadKey(name.slice(0, -'.json'.length)) : null;
+      if (of !== undefined && key?.instanceId !== of) continue;
       const record = key === null ? null : await this.read(key);
       if (record !== null) found.push(record);
     }
