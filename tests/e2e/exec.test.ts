@@ -77,6 +77,35 @@ it('-it is a terminal of the size of this one', async () => {
   expect(out).not.toContain('\r\r');
 });
 
+it('is secured as its spec says, also who is put into it, and a change of that waits for the next start', async () => {
+  await berth.create('tight', {
+    isolation: 'container',
+    image: 'busybox',
+    memoryMiB: 64,
+    rootDisk: { sizeMiB: 16 },
+    process: { command: ['sleep', '1000000'] },
+    security: {
+      readOnlyRoot: true,
+      tmpfs: [{ path: '/scratch', sizeMiB: 1 }],
+      rlimits: { nofile: { soft: 77, hard: 99 } },
+      capabilities: { drop: ['ALL'] },
+    },
+  });
+  await berth.state('tight', 'running');
+  const look =
+    "ulimit -n; touch /x || touch /scratch/x && echo kept; grep CapEff /proc/self/status | tr -d '\\t'";
+  const said = await run(`$NODE $BERTH exec tight -- sh -c "${look}"`);
+  expect(said).toMatchObject({ code: 0, out: '77\nkept\nCapEff:0000000000000000\n' });
+  expect((await run('$NODE $BERTH describe instance tight')).out).toMatch(
+    /Security: +read-only root, -ALL, \/scratch/,
+  );
+  expect((await run('$NODE $BERTH update tight --set spec.security.readOnlyRoot=false')).code).toBe(0);
+  await expect
+    .poll(async () => (await berth.get('tight')).status.conditions.map((c) => c.message), { timeout: 30_000 })
+    .toContainEqual(expect.stringContaining('takes effect at the next start: security'));
+  await berth.delete('tight');
+});
+
 it('its probes tell whether it is ready, whatever its security groups, and end it when it is not well', async () => {
   // Nobody may connect to it.
   await berth.ok('PUT', '/v1/projects/default/securityGroups/closed', {

@@ -80,6 +80,14 @@ function wrongFor(schema: Schema): unknown[] {
 }
 
 const well = { exec: { command: ['true'] } };
+const security = {
+  capabilities: { add: ['NET_RAW'], drop: ['CHOWN'] },
+  seccomp: 'strict',
+  readOnlyRoot: true,
+  tmpfs: [{ path: '/run', sizeMiB: 8, mode: '0755' }],
+  rlimits: { nofile: { soft: 64, hard: 128 } },
+  sysctls: { 'net.core.somaxconn': '1024' },
+};
 const container = {
   name: 'web',
   labels: { tier: 'front' },
@@ -93,12 +101,13 @@ const container = {
     nics: [{ network: 'default' }],
     process: { command: ['sh'], args: ['-c', 'true'], env: { A: 'b' }, user: '0:0', workdir: '/' },
     probes: { startup: well, readiness: well, liveness: well },
+    security,
     restart: { policy: 'never', backoffSeconds: 1, maxBackoffSeconds: 300 },
     placement: { selector: { zone: 'a' }, accel: 'any', driver: 'any', arch: 'x86_64' },
     desired: 'running',
   },
 };
-const { process: _, cpuMillis: __, probes: ___, ...machine } = container.spec;
+const { process: _, cpuMillis: __, probes: ___, security: ____, ...machine } = container.spec;
 const key = `ssh-ed25519 ${'A'.repeat(68)} dev@laptop`;
 const vm = {
   ...container,
@@ -188,6 +197,10 @@ test('the bodies that the fields are broken in are good ones', async () => {
     '/spec/hugePages',
     '/spec/cdroms/0/image',
     '/spec/process/env',
+    '/spec/security/capabilities/add/0',
+    '/spec/security/rlimits/nofile/soft',
+    '/spec/security/tmpfs/0/mode',
+    '/spec/security/sysctls',
     '/spec/restart/policy',
     '/spec/volumes/0/name',
     '/spec/nics/0/ports/0/hostPort',

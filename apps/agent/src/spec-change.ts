@@ -24,6 +24,7 @@ const kept = {
   hugePages: 'hugePages',
   cpuModel: 'cpu.model',
   watchdog: 'watchdog',
+  security: 'security',
   accel: 'placement.accel',
   driver: 'placement.driver',
 } as const satisfies Partial<Record<keyof Workload, KeptByRun | `${KeptByRun}.${string}`>>;

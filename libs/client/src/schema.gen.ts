@@ -1720,6 +1720,153 @@ export interface components {
             snapshot: string;
           };
         };
+        security?: {
+          capabilities?: {
+            /** @default [] */
+            add?: (
+              | 'CHOWN'
+              | 'DAC_OVERRIDE'
+              | 'FOWNER'
+              | 'FSETID'
+              | 'KILL'
+              | 'NET_BIND_SERVICE'
+              | 'SETFCAP'
+              | 'SETGID'
+              | 'SETPCAP'
+              | 'SETUID'
+              | 'SYS_CHROOT'
+              | 'DAC_READ_SEARCH'
+              | 'IPC_OWNER'
+              | 'NET_ADMIN'
+              | 'NET_RAW'
+              | 'SYS_PTRACE'
+              | 'AUDIT_CONTROL'
+              | 'AUDIT_READ'
+              | 'AUDIT_WRITE'
+              | 'BLOCK_SUSPEND'
+              | 'BPF'
+              | 'CHECKPOINT_RESTORE'
+              | 'IPC_LOCK'
+              | 'LEASE'
+              | 'LINUX_IMMUTABLE'
+              | 'MAC_ADMIN'
+              | 'MAC_OVERRIDE'
+              | 'MKNOD'
+              | 'NET_BROADCAST'
+              | 'PERFMON'
+              | 'SYSLOG'
+              | 'SYS_ADMIN'
+              | 'SYS_BOOT'
+              | 'SYS_MODULE'
+              | 'SYS_NICE'
+              | 'SYS_PACCT'
+              | 'SYS_RAWIO'
+              | 'SYS_RESOURCE'
+              | 'SYS_TIME'
+              | 'SYS_TTY_CONFIG'
+              | 'WAKE_ALARM'
+            )[];
+            /** @default [] */
+            drop?: (
+              | 'ALL'
+              | 'CHOWN'
+              | 'DAC_OVERRIDE'
+              | 'FOWNER'
+              | 'FSETID'
+              | 'KILL'
+              | 'NET_BIND_SERVICE'
+              | 'SETFCAP'
+              | 'SETGID'
+              | 'SETPCAP'
+              | 'SETUID'
+              | 'SYS_CHROOT'
+              | 'DAC_READ_SEARCH'
+              | 'IPC_OWNER'
+              | 'NET_ADMIN'
+              | 'NET_RAW'
+              | 'SYS_PTRACE'
+              | 'AUDIT_CONTROL'
+              | 'AUDIT_READ'
+              | 'AUDIT_WRITE'
+              | 'BLOCK_SUSPEND'
+              | 'BPF'
+              | 'CHECKPOINT_RESTORE'
+              | 'IPC_LOCK'
+              | 'LEASE'
+              | 'LINUX_IMMUTABLE'
+              | 'MAC_ADMIN'
+              | 'MAC_OVERRIDE'
+              | 'MKNOD'
+              | 'NET_BROADCAST'
+              | 'PERFMON'
+              | 'SYSLOG'
+              | 'SYS_ADMIN'
+              | 'SYS_BOOT'
+              | 'SYS_MODULE'
+              | 'SYS_NICE'
+              | 'SYS_PACCT'
+              | 'SYS_RAWIO'
+              | 'SYS_RESOURCE'
+              | 'SYS_TIME'
+              | 'SYS_TTY_CONFIG'
+              | 'WAKE_ALARM'
+            )[];
+          };
+          readOnlyRoot?: boolean;
+          rlimits?: {
+            core?: {
+              hard: number;
+              soft: number;
+            };
+            cpu?: {
+              hard: number;
+              soft: number;
+            };
+            data?: {
+              hard: number;
+              soft: number;
+            };
+            fsize?: {
+              hard: number;
+              soft: number;
+            };
+            memlock?: {
+              hard: number;
+              soft: number;
+            };
+            msgqueue?: {
+              hard: number;
+              soft: number;
+            };
+            nofile?: {
+              hard: number;
+              soft: number;
+            };
+            nproc?: {
+              hard: number;
+              soft: number;
+            };
+            sigpending?: {
+              hard: number;
+              soft: number;
+            };
+            stack?: {
+              hard: number;
+              soft: number;
+            };
+          };
+          /** @enum {string} */
+          seccomp?: 'default' | 'strict';
+          sysctls?: {
+            [key: string]: string;
+          };
+          tmpfs?: {
+            /** @default 1777 */
+            mode?: string;
+            path: string;
+            sizeMiB: number;
+          }[];
+        };
         snapshots?: {
           everyMinutes: number;
           keep: number;
@@ -2404,6 +2551,153 @@ export interface components {
             snapshot: string;
           };
         };
+        security?: {
+          capabilities?: {
+            /** @default [] */
+            add: (
+              | 'CHOWN'
+              | 'DAC_OVERRIDE'
+              | 'FOWNER'
+              | 'FSETID'
+              | 'KILL'
+              | 'NET_BIND_SERVICE'
+              | 'SETFCAP'
+              | 'SETGID'
+              | 'SETPCAP'
+              | 'SETUID'
+              | 'SYS_CHROOT'
+              | 'DAC_READ_SEARCH'
+              | 'IPC_OWNER'
+              | 'NET_ADMIN'
+              | 'NET_RAW'
+              | 'SYS_PTRACE'
+              | 'AUDIT_CONTROL'
+              | 'AUDIT_READ'
+              | 'AUDIT_WRITE'
+              | 'BLOCK_SUSPEND'
+              | 'BPF'
+              | 'CHECKPOINT_RESTORE'
+              | 'IPC_LOCK'
+              | 'LEASE'
+              | 'LINUX_IMMUTABLE'
+              | 'MAC_ADMIN'
+              | 'MAC_OVERRIDE'
+              | 'MKNOD'
+              | 'NET_BROADCAST'
+              | 'PERFMON'
+              | 'SYSLOG'
+              | 'SYS_ADMIN'
+              | 'SYS_BOOT'
+              | 'SYS_MODULE'
+              | 'SYS_NICE'
+              | 'SYS_PACCT'
+              | 'SYS_RAWIO'
+              | 'SYS_RESOURCE'
+              | 'SYS_TIME'
+              | 'SYS_TTY_CONFIG'
+              | 'WAKE_ALARM'
+            )[];
+            /** @default [] */
+            drop: (
+              | 'ALL'
+              | 'CHOWN'
+              | 'DAC_OVERRIDE'
+              | 'FOWNER'
+              | 'FSETID'
+              | 'KILL'
+              | 'NET_BIND_SERVICE'
+              | 'SETFCAP'
+              | 'SETGID'
+              | 'SETPCAP'
+              | 'SETUID'
+              | 'SYS_CHROOT'
+              | 'DAC_READ_SEARCH'
+              | 'IPC_OWNER'
+              | 'NET_ADMIN'
+              | 'NET_RAW'
+              | 'SYS_PTRACE'
+              | 'AUDIT_CONTROL'
+              | 'AUDIT_READ'
+              | 'AUDIT_WRITE'
+              | 'BLOCK_SUSPEND'
+              | 'BPF'
+              | 'CHECKPOINT_RESTORE'
+              | 'IPC_LOCK'
+              | 'LEASE'
+              | 'LINUX_IMMUTABLE'
+              | 'MAC_ADMIN'
+              | 'MAC_OVERRIDE'
+              | 'MKNOD'
+              | 'NET_BROADCAST'
+              | 'PERFMON'
+              | 'SYSLOG'
+              | 'SYS_ADMIN'
+              | 'SYS_BOOT'
+              | 'SYS_MODULE'
+              | 'SYS_NICE'
+              | 'SYS_PACCT'
+              | 'SYS_RAWIO'
+              | 'SYS_RESOURCE'
+              | 'SYS_TIME'
+              | 'SYS_TTY_CONFIG'
+              | 'WAKE_ALARM'
+            )[];
+          };
+          readOnlyRoot?: boolean;
+          rlimits?: {
+            core?: {
+              hard: number;
+              soft: number;
+            };
+            cpu?: {
+              hard: number;
+              soft: number;
+            };
+            data?: {
+              hard: number;
+              soft: number;
+            };
+            fsize?: {
+              hard: number;
+              soft: number;
+            };
+            memlock?: {
+              hard: number;
+              soft: number;
+            };
+            msgqueue?: {
+              hard: number;
+              soft: number;
+            };
+            nofile?: {
+              hard: number;
+              soft: number;
+            };
+            nproc?: {
+              hard: number;
+              soft: number;
+            };
+            sigpending?: {
+              hard: number;
+              soft: number;
+            };
+            stack?: {
+              hard: number;
+              soft: number;
+            };
+          };
+          /** @enum {string} */
+          seccomp?: 'default' | 'strict';
+          sysctls?: {
+            [key: string]: string;
+          };
+          tmpfs?: {
+            /** @default 1777 */
+            mode: string;
+            path: string;
+            sizeMiB: number;
+          }[];
+        };
         snapshots?: {
           everyMinutes: number;
           keep: number;
@@ -2757,6 +3051,153 @@ export interface components {
             snapshot: string;
           };
         };
+        security?: {
+          capabilities?: {
+            /** @default [] */
+            add?: (
+              | 'CHOWN'
+              | 'DAC_OVERRIDE'
+              | 'FOWNER'
+              | 'FSETID'
+              | 'KILL'
+              | 'NET_BIND_SERVICE'
+              | 'SETFCAP'
+              | 'SETGID'
+              | 'SETPCAP'
+              | 'SETUID'
+              | 'SYS_CHROOT'
+              | 'DAC_READ_SEARCH'
+              | 'IPC_OWNER'
+              | 'NET_ADMIN'
+              | 'NET_RAW'
+              | 'SYS_PTRACE'
+              | 'AUDIT_CONTROL'
+              | 'AUDIT_READ'
+              | 'AUDIT_WRITE'
+              | 'BLOCK_SUSPEND'
+              | 'BPF'
+              | 'CHECKPOINT_RESTORE'
+              | 'IPC_LOCK'
+              | 'LEASE'
+              | 'LINUX_IMMUTABLE'
+              | 'MAC_ADMIN'
+              | 'MAC_OVERRIDE'
+              | 'MKNOD'
+              | 'NET_BROADCAST'
+              | 'PERFMON'
+              | 'SYSLOG'
+              | 'SYS_ADMIN'
+              | 'SYS_BOOT'
+              | 'SYS_MODULE'
+              | 'SYS_NICE'
+              | 'SYS_PACCT'
+              | 'SYS_RAWIO'
+              | 'SYS_RESOURCE'
+              | 'SYS_TIME'
+              | 'SYS_TTY_CONFIG'
+              | 'WAKE_ALARM'
+            )[];
+            /** @default [] */
+            drop?: (
+              | 'ALL'
+              | 'CHOWN'
+              | 'DAC_OVERRIDE'
+              | 'FOWNER'
+              | 'FSETID'
+              | 'KILL'
+              | 'NET_BIND_SERVICE'
+              | 'SETFCAP'
+              | 'SETGID'
+              | 'SETPCAP'
+              | 'SETUID'
+              | 'SYS_CHROOT'
+              | 'DAC_READ_SEARCH'
+              | 'IPC_OWNER'
+              | 'NET_ADMIN'
+              | 'NET_RAW'
+              | 'SYS_PTRACE'
+              | 'AUDIT_CONTROL'
+              | 'AUDIT_READ'
+              | 'AUDIT_WRITE'
+              | 'BLOCK_SUSPEND'
+              | 'BPF'
+              | 'CHECKPOINT_RESTORE'
+              | 'IPC_LOCK'
+              | 'LEASE'
+              | 'LINUX_IMMUTABLE'
+              | 'MAC_ADMIN'
+              | 'MAC_OVERRIDE'
+              | 'MKNOD'
+              | 'NET_BROADCAST'
+              | 'PERFMON'
+              | 'SYSLOG'
+              | 'SYS_ADMIN'
+              | 'SYS_BOOT'
+              | 'SYS_MODULE'
+              | 'SYS_NICE'
+              | 'SYS_PACCT'
+              | 'SYS_RAWIO'
+              | 'SYS_RESOURCE'
+              | 'SYS_TIME'
+              | 'SYS_TTY_CONFIG'
+              | 'WAKE_ALARM'
+            )[];
+          };
+          readOnlyRoot?: boolean;
+          rlimits?: {
+            core?: {
+              hard: number;
+              soft: number;
+            };
+            cpu?: {
+              hard: number;
+              soft: number;
+            };
+            data?: {
+              hard: number;
+              soft: number;
+            };
+            fsize?: {
+              hard: number;
+              soft: number;
+            };
+            memlock?: {
+              hard: number;
+              soft: number;
+            };
+            msgqueue?: {
+              hard: number;
+              soft: number;
+            };
+            nofile?: {
+              hard: number;
+              soft: number;
+            };
+            nproc?: {
+              hard: number;
+              soft: number;
+            };
+            sigpending?: {
+              hard: number;
+              soft: number;
+            };
+            stack?: {
+              hard: number;
+              soft: number;
+            };
+          };
+          /** @enum {string} */
+          seccomp?: 'default' | 'strict';
+          sysctls?: {
+            [key: string]: string;
+          };
+          tmpfs?: {
+            /** @default 1777 */
+            mode?: string;
+            path: string;
+            sizeMiB: number;
+          }[];
+        };
         snapshots?: {
           everyMinutes: number;
           keep: number;
@@ -3031,6 +3472,153 @@ export interface components {
             snapshot: string;
           };
         };
+        security?: {
+          capabilities?: {
+            /** @default [] */
+            add: (
+              | 'CHOWN'
+              | 'DAC_OVERRIDE'
+              | 'FOWNER'
+              | 'FSETID'
+              | 'KILL'
+              | 'NET_BIND_SERVICE'
+              | 'SETFCAP'
+              | 'SETGID'
+              | 'SETPCAP'
+              | 'SETUID'
+              | 'SYS_CHROOT'
+              | 'DAC_READ_SEARCH'
+              | 'IPC_OWNER'
+              | 'NET_ADMIN'
+              | 'NET_RAW'
+              | 'SYS_PTRACE'
+              | 'AUDIT_CONTROL'
+              | 'AUDIT_READ'
+              | 'AUDIT_WRITE'
+              | 'BLOCK_SUSPEND'
+              | 'BPF'
+              | 'CHECKPOINT_RESTORE'
+              | 'IPC_LOCK'
+              | 'LEASE'
+              | 'LINUX_IMMUTABLE'
+              | 'MAC_ADMIN'
+              | 'MAC_OVERRIDE'
+              | 'MKNOD'
+              | 'NET_BROADCAST'
+              | 'PERFMON'
+              | 'SYSLOG'
+              | 'SYS_ADMIN'
+              | 'SYS_BOOT'
+              | 'SYS_MODULE'
+              | 'SYS_NICE'
+              | 'SYS_PACCT'
+              | 'SYS_RAWIO'
+              | 'SYS_RESOURCE'
+              | 'SYS_TIME'
+              | 'SYS_TTY_CONFIG'
+              | 'WAKE_ALARM'
+            )[];
+            /** @default [] */
+            drop: (
+              | 'ALL'
+              | 'CHOWN'
+              | 'DAC_OVERRIDE'
+              | 'FOWNER'
+              | 'FSETID'
+              | 'KILL'
+              | 'NET_BIND_SERVICE'
+              | 'SETFCAP'
+              | 'SETGID'
+              | 'SETPCAP'
+              | 'SETUID'
+              | 'SYS_CHROOT'
+              | 'DAC_READ_SEARCH'
+              | 'IPC_OWNER'
+              | 'NET_ADMIN'
+              | 'NET_RAW'
+              | 'SYS_PTRACE'
+              | 'AUDIT_CONTROL'
+              | 'AUDIT_READ'
+              | 'AUDIT_WRITE'
+              | 'BLOCK_SUSPEND'
+              | 'BPF'
+              | 'CHECKPOINT_RESTORE'
+              | 'IPC_LOCK'
+              | 'LEASE'
+              | 'LINUX_IMMUTABLE'
+              | 'MAC_ADMIN'
+              | 'MAC_OVERRIDE'
+              | 'MKNOD'
+              | 'NET_BROADCAST'
+              | 'PERFMON'
+              | 'SYSLOG'
+              | 'SYS_ADMIN'
+              | 'SYS_BOOT'
+              | 'SYS_MODULE'
+              | 'SYS_NICE'
+              | 'SYS_PACCT'
+              | 'SYS_RAWIO'
+              | 'SYS_RESOURCE'
+              | 'SYS_TIME'
+              | 'SYS_TTY_CONFIG'
+              | 'WAKE_ALARM'
+            )[];
+          };
+          readOnlyRoot?: boolean;
+          rlimits?: {
+            core?: {
+              hard: number;
+              soft: number;
+            };
+            cpu?: {
+              hard: number;
+              soft: number;
+            };
+            data?: {
+              hard: number;
+              soft: number;
+            };
+            fsize?: {
+              hard: number;
+              soft: number;
+            };
+            memlock?: {
+              hard: number;
+              soft: number;
+            };
+            msgqueue?: {
+              hard: number;
+              soft: number;
+            };
+            nofile?: {
+              hard: number;
+              soft: number;
+            };
+            nproc?: {
+              hard: number;
+              soft: number;
+            };
+            sigpending?: {
+              hard: number;
+              soft: number;
+            };
+            stack?: {
+              hard: number;
+              soft: number;
+            };
+          };
+          /** @enum {string} */
+          seccomp?: 'default' | 'strict';
+          sysctls?: {
+            [key: string]: string;
+          };
+          tmpfs?: {
+            /** @default 1777 */
+            mode: string;
+            path: string;
+            sizeMiB: number;
+          }[];
+        };
         snapshots?: {
           everyMinutes: number;
           keep: number;
@@ -3276,6 +3864,153 @@ export interface components {
             instance: string;
             snapshot: string;
           };
+        };
+        security?: {
+          capabilities?: {
+            /** @default [] */
+            add?: (
+              | 'CHOWN'
+              | 'DAC_OVERRIDE'
+              | 'FOWNER'
+              | 'FSETID'
+              | 'KILL'
+              | 'NET_BIND_SERVICE'
+              | 'SETFCAP'
+              | 'SETGID'
+              | 'SETPCAP'
+              | 'SETUID'
+              | 'SYS_CHROOT'
+              | 'DAC_READ_SEARCH'
+              | 'IPC_OWNER'
+              | 'NET_ADMIN'
+              | 'NET_RAW'
+              | 'SYS_PTRACE'
+              | 'AUDIT_CONTROL'
+              | 'AUDIT_READ'
+              | 'AUDIT_WRITE'
+              | 'BLOCK_SUSPEND'
+              | 'BPF'
+              | 'CHECKPOINT_RESTORE'
+              | 'IPC_LOCK'
+              | 'LEASE'
+              | 'LINUX_IMMUTABLE'
+              | 'MAC_ADMIN'
+              | 'MAC_OVERRIDE'
+              | 'MKNOD'
+              | 'NET_BROADCAST'
+              | 'PERFMON'
+              | 'SYSLOG'
+              | 'SYS_ADMIN'
+              | 'SYS_BOOT'
+              | 'SYS_MODULE'
+              | 'SYS_NICE'
+              | 'SYS_PACCT'
+              | 'SYS_RAWIO'
+              | 'SYS_RESOURCE'
+              | 'SYS_TIME'
+              | 'SYS_TTY_CONFIG'
+              | 'WAKE_ALARM'
+            )[];
+            /** @default [] */
+            drop?: (
+              | 'ALL'
+              | 'CHOWN'
+              | 'DAC_OVERRIDE'
+              | 'FOWNER'
+              | 'FSETID'
+              | 'KILL'
+              | 'NET_BIND_SERVICE'
+              | 'SETFCAP'
+              | 'SETGID'
+              | 'SETPCAP'
+              | 'SETUID'
+              | 'SYS_CHROOT'
+              | 'DAC_READ_SEARCH'
+              | 'IPC_OWNER'
+              | 'NET_ADMIN'
+              | 'NET_RAW'
+              | 'SYS_PTRACE'
+              | 'AUDIT_CONTROL'
+              | 'AUDIT_READ'
+              | 'AUDIT_WRITE'
+              | 'BLOCK_SUSPEND'
+              | 'BPF'
+              | 'CHECKPOINT_RESTORE'
+              | 'IPC_LOCK'
+              | 'LEASE'
+              | 'LINUX_IMMUTABLE'
+              | 'MAC_ADMIN'
+              | 'MAC_OVERRIDE'
+              | 'MKNOD'
+              | 'NET_BROADCAST'
+              | 'PERFMON'
+              | 'SYSLOG'
+              | 'SYS_ADMIN'
+              | 'SYS_BOOT'
+              | 'SYS_MODULE'
+              | 'SYS_NICE'
+              | 'SYS_PACCT'
+              | 'SYS_RAWIO'
+              | 'SYS_RESOURCE'
+              | 'SYS_TIME'
+              | 'SYS_TTY_CONFIG'
+              | 'WAKE_ALARM'
+            )[];
+          };
+          readOnlyRoot?: boolean;
+          rlimits?: {
+            core?: {
+              hard: number;
+              soft: number;
+            };
+            cpu?: {
+              hard: number;
+              soft: number;
+            };
+            data?: {
+              hard: number;
+              soft: number;
+            };
+            fsize?: {
+              hard: number;
+              soft: number;
+            };
+            memlock?: {
+              hard: number;
+              soft: number;
+            };
+            msgqueue?: {
+              hard: number;
+              soft: number;
+            };
+            nofile?: {
+              hard: number;
+              soft: number;
+            };
+            nproc?: {
+              hard: number;
+              soft: number;
+            };
+            sigpending?: {
+              hard: number;
+              soft: number;
+            };
+            stack?: {
+              hard: number;
+              soft: number;
+            };
+          };
+          /** @enum {string} */
+          seccomp?: 'default' | 'strict';
+          sysctls?: {
+            [key: string]: string;
+          };
+          tmpfs?: {
+            /** @default 1777 */
+            mode?: string;
+            path: string;
+            sizeMiB: number;
+          }[];
         };
         snapshots?: {
           everyMinutes: number;

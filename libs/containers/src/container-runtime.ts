@@ -1,7 +1,7 @@
 import { rmSync, watch } from 'node:fs';
 import { join } from 'node:path';
 import { faultPoint } from '@berth/faults';
-import type { ExecOpen, ExitInfo, Usage, VolumeId } from '@berth/model';
+import { type ExecOpen, type ExitInfo, securityFacet, type Usage, type VolumeId } from '@berth/model';
 import { cgroupBlockBytes, cgroupKill, cgroupLimits, cgroupUsage, hasCode } from '@berth/linux';
 import {
   type EnforcedLimits,
@@ -79,7 +79,9 @@ class ContainerRuntime implements Runtime {
   }
 
   probe(): Promise<RuntimeProbe> {
-    return this.locks.run('probe', () => probe(this.options, ['pause', 'update', 'logs', 'exec', 'limits']));
+    return this.locks.run('probe', () =>
+      probe(this.options, ['pause', 'update', 'logs', 'exec', 'limits', securityFacet]),
+    );
   }
 
   prepare(spec: WorkloadSpec, ctx: StepContext): Promise<void> {

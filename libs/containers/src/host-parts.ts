@@ -2,7 +2,7 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { faultPoint } from '@berth/faults';
-import type { ExecOpen, ImageContent, NetworkId, VolumeId } from '@berth/model';
+import type { ContainerSecurity, ExecOpen, ImageContent, NetworkId, VolumeId } from '@berth/model';
 import { Netlink, cgroupRemove, hasCode, writeFileAtomic } from '@berth/linux';
 import {
   processPlan,
@@ -22,14 +22,9 @@ import { type AccountFiles, userResolve } from './bundle/user.js';
 import { type ExecProcess, execProcess } from './exec/exec-plan.js';
 import { swapAccounting } from './isolation/cgroup-trees.js';
 import { type NamespacePaths, namespacesEnsure, namespacesRemove } from './isolation/namespaces.js';
-import { CONTAINER_CAPABILITIES, hostBounds } from './isolation/privileges.js';
+import { hostBounds } from './isolation/privileges.js';
 import { rootfsMount, rootfsUnmount, scratchClear } from './isolation/rootfs.js';
-import {
-  type SeccompMachine,
-  SECCOMP_PROFILE,
-  seccompProfileRead,
-  seccompRender,
-} from './isolation/seccomp.js';
+import { type SeccompMachine, SECCOMP_PROFILE, seccompProfileRead, seccompFor } from './isolation/seccomp.js';
 import type { ContainerRuntimeOptions, WritableLayer } from './ports.js';
 import { volumeFault } from './room-faults.js';
 import { workloadId } from './workload-record.js';
@@ -151,8 +146,9 @@ export class HostParts {
   async bundleWrite(spec: WorkloadSpec, image: OciImage, base: number): Promise<void> {
     const paths = this.paths(spec);
     const plan = processPlan(image.process, spec.process, spec.name);
+    const { security = {} } = spec;
     const { user, accounts } = inImage(() => {
-      guestRootCheck(paths.rootfs, IDENTITY_FILES, plan.cwd);
+      guestRootCheck(paths.rootfs, { files: IDENTITY_FILES, directories: tmpfsPaths(security) }, plan.cwd);
       const passwd = guestFileRead(paths.rootfs, '/etc/passwd');
       const group = guestFileRead(paths.rootfs, '/etc/group');
       return { user: userResolve(plan.user, { passwd, group }), accounts: { passwd, group } };
@@ -181,8 +177,9 @@ export class HostParts {
         addresses: spec.nics.map((nic) => nic.ipv4),
         resolver: network === undefined ? null : await this.options.network.resolver(network),
       }),
-      seccomp: seccompRender(profile, machine(), CONTAINER_CAPABILITIES),
+      seccomp: seccompFor(profile, machine(), security),
       bounds: hostBounds(),
+      security,
     });
     await writeFileAtomic(join(paths.bundle, ACCOUNTS), JSON.stringify(accounts), { durable: false });
     await writeFileAtomic(join(paths.bundle, 'config.json'), JSON.stringify(config, null, 1), {
@@ -225,6 +222,10 @@ export class HostParts {
     await cgroupRemove(paths.monitorCgroup);
   }
 }
+
+/** Where something in memory is mounted over the image; `/dev` is not the image's. */
+const tmpfsPaths = ({ tmpfs = [] }: ContainerSecurity): string[] =>
+  tmpfs.map(({ path }) => path).filter((path) => !path.startsWith('/dev/'));
 
 /** Looks into the root file system; what is wrong there is the image's fault, or that of a guest that changed it. */
 function inImage<T>(look: () => T): T {

@@ -179,6 +179,12 @@ export class Runs {
 function launchFault(error: unknown, signal: AbortSignal): unknown {
   if (signal.aborted) return new RuntimeError('deadline', 'the start took too long', { cause: error });
   if (!(error instanceof LaunchError)) return error;
+  if (/sysctl/i.test(error.reason))
+    return new RuntimeError('unsupported', error.message, {
+      cause: error,
+      remedy:
+        'check security.sysctls: this host’s kernel does not take one of the values, or does not know its name',
+    });
   const guest =
     /executable file not found|no such file or directory|permission denied|exec format error|chdir to cwd/i;
   return new RuntimeError(guest.test(error.reason) ? 'badImage' : 'hostFault', error.message, {

@@ -31,6 +31,7 @@ import {
   OperationId,
   Phase,
   Power,
+  ContainerSecurity,
   ProbesSpec,
   ProcessSpec,
   RestartPolicy,
@@ -112,6 +113,8 @@ export const Workload = z.strictObject({
   watchdog: WatchdogAction.optional(),
   /** Absent where nothing is asked, and in what an API or a journal of before holds. Only for hosts with its facet. */
   probes: ProbesSpec.optional(),
+  /** Absent for the defaults, and in what an API or a journal of before holds. Only for hosts with its facet. */
+  security: ContainerSecurity.optional(),
   restart: RestartPolicy,
   accel: z.enum(['any', 'kvm', 'tcg']),
   /** Which runtime of the isolation is to make it. Absent in what an API or a journal of before holds. */

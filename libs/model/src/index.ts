@@ -29,6 +29,7 @@ export * from './registry.js';
 export * from './security-group.js';
 export * from './volume.js';
 export * from './vsock.js';
+export * from './container-security.js';
 export * from './snapshot.js';
 export * from './snapshot-machine.js';
 export * from './operation.js';

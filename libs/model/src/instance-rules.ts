@@ -1,5 +1,6 @@
 import { HOST_PASSTHROUGH } from './cpu.js';
 import { UEFI_LEAST_MIB } from './firmware.js';
+import { checkSecurity } from './container-security.js';
 import { checkProbes } from './health.js';
 import { hugePageMiB } from './huge-pages.js';
 import type { InstanceSpec } from './instance.js';
@@ -187,6 +188,7 @@ const rules: readonly Rule[] = [
   shape,
   processes,
   checkProbes,
+  checkSecurity,
 ];
 
 /** Tells of everything in a spec that does not go together, by field. */

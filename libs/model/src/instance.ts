@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { CDROMS_MAX, CdromSpec, CdromStatus } from './cdrom.js';
 import { CloudInitSpec } from './cloud-init.js';
+import { ContainerSecurity } from './container-security.js';
 import { CpuSpec } from './cpu.js';
 import { RootDiskSource } from './disk-source.js';
 import { displaysMost } from './displays.js';
@@ -193,6 +194,8 @@ export const InstanceSpec = z
     stopGraceSeconds: StopGrace.optional(),
     /** What its host asks it while it runs, to know how it is. A change takes effect at once, and asks anew. */
     probes: ProbesSpec.optional(),
+    /** What it is given and what is taken from it (container). A change takes effect at the next start. */
+    security: ContainerSecurity.optional(),
     restart: RestartPolicy.default({ policy: 'never', backoffSeconds: 1, maxBackoffSeconds: 300 }),
     placement: PlacementSpec.default({ selector: {}, accel: 'any', driver: 'any', arch: 'x86_64' }),
     desired: Desired.default('running'),

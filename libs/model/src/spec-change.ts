@@ -38,6 +38,7 @@ export const keptByRun = [
   'displays',
   'vsock',
   'numa',
+  'security',
   'hugePages',
   'watchdog',
   'placement',

@@ -6,6 +6,7 @@ import type {
   CloudInitSpec,
   Condition,
   ConsoleOpen,
+  ContainerSecurity,
   DiskFormat,
   DiskSource,
   ExecOpen,
@@ -122,6 +123,8 @@ export interface WorkloadSpec extends WorkloadKey {
   readonly vsock?: true | undefined;
   /** What its watchdog does; absent for a machine without one. */
   readonly watchdog?: WatchdogAction | undefined;
+  /** What a container is given and what is taken from it; the defaults when absent. */
+  readonly security?: ContainerSecurity | undefined;
   readonly restart: RestartPolicy;
   readonly accel: 'any' | 'kvm' | 'tcg';
 }

@@ -13,6 +13,7 @@ import {
   portsOf,
   portText,
   probesFacet,
+  securityFacet,
 } from '@berth/model';
 import type { HostSnapshot, PlacementRequest } from './snapshot.js';
 
@@ -99,6 +100,13 @@ const devices: readonly {
     have: 'no numa',
     wanted: (spec) => spec.numa !== undefined,
     message: 'it divides no machine into nodes: its agent is older than this API',
+  },
+  {
+    facet: securityFacet,
+    need: 'security',
+    have: 'no security',
+    wanted: (spec) => spec.security !== undefined,
+    message: 'its containers take no security: its agent is older than this API',
   },
   {
     facet: 'vsock',

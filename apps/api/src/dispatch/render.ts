@@ -54,6 +54,7 @@ function renderAssignment(row: AssignmentRow): Assignment {
       ...(spec.vsock === true ? { vsock: true } : {}),
       ...(spec.watchdog === undefined ? {} : { watchdog: spec.watchdog.action }),
       ...(spec.probes === undefined ? {} : { probes: spec.probes }),
+      ...(spec.security === undefined ? {} : { security: spec.security }),
       restart: spec.restart,
       accel: spec.placement.accel,
       driver: spec.placement.driver,

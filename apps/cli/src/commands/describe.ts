@@ -30,6 +30,22 @@ export const describeCommands: Commands = (program, session) => {
   );
 };
 
+/** What differs from the defaults, in few words. */
+function securityText(security: Instance['spec']['security']): string | null {
+  if (security === undefined) return null;
+  const { capabilities, seccomp, readOnlyRoot, tmpfs = [], rlimits = {}, sysctls = {} } = security;
+  const words = [
+    readOnlyRoot === true ? 'read-only root' : null,
+    seccomp === 'strict' ? 'strict seccomp' : null,
+    ...(capabilities?.drop ?? []).map((name) => `-${name}`),
+    ...(capabilities?.add ?? []).map((name) => `+${name}`),
+    ...tmpfs.map(({ path, sizeMiB }) => `${path} in memory (${sizeMiB} MiB)`),
+    ...Object.keys(rlimits),
+    ...Object.keys(sysctls),
+  ].filter((word) => word !== null);
+  return words.length === 0 ? null : words.join(', ');
+}
+
 /** What was asked for and what is seen, for people. */
 export function instanceText(i: Instance, now: number): string {
   const { spec, status } = i;
@@ -56,6 +72,7 @@ export function instanceText(i: Instance, now: number): string {
     ['Isolation', spec.isolation],
     ['Image', `${spec.image} (${i.imageDigest})`],
     ['Size', size.join(', ')],
+    ['Security', securityText(spec.security)],
     ...status.nics.map((n): [string, string] => [
       'Address',
       `${n.ipv4} on ${n.network}, ${n.mac}${n.leaving === true ? ' (leaving: its guest has not let go of it)' : ''}`,

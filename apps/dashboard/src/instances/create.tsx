@@ -76,7 +76,7 @@ function Form({
   const problem = said(create.error ?? preview.error);
   const error = (pointer: string) => fieldSaid(problem.fields, pointer);
   const field = (
-    key: Exclude<keyof Draft, 'tpm' | 'vsock' | 'numaBound'>,
+    key: Exclude<keyof Draft, 'tpm' | 'vsock' | 'numaBound' | 'readOnlyRoot'>,
     label: string,
     pointer: string,
     more: object = {},
@@ -209,6 +209,14 @@ function Form({
                   error={error('/spec/process/env')}
                   onChange={(e) => change({ env: e.currentTarget.value })}
                 />
+                {draft.isolation === 'container' && (
+                  <Checkbox
+                    label="Read-only root"
+                    checked={draft.readOnlyRoot}
+                    error={error('/spec/security/readOnlyRoot') ?? error('/spec/security')}
+                    onChange={(e) => change({ readOnlyRoot: e.currentTarget.checked })}
+                  />
+                )}
               </>
             ) : (
               <>

@@ -16,6 +16,8 @@ export interface Draft {
   /** Of a VM; empty: its guest sees none. */
   readonly numaNodes: string;
   readonly numaBound: boolean;
+  /** Of a container. */
+  readonly readOnlyRoot: boolean;
   /** Of a VM; empty: its host's choice. */
   readonly cpuModel: string;
   readonly cpuMillis: string;
@@ -47,6 +49,7 @@ export const firstDraft: Draft = {
   vsock: false,
   numaNodes: '',
   numaBound: false,
+  readOnlyRoot: false,
   cpuModel: '',
   cpuMillis: '',
   memoryMiB: '128',
@@ -90,6 +93,7 @@ export function specOf(draft: Draft): SpecInput {
     })),
     restart: { policy: draft.restart },
     ...(oci && Object.keys(process).length > 0 && { process }),
+    ...(container && draft.readOnlyRoot && { security: { readOnlyRoot: true } }),
     ...(!oci &&
       draft.firmware !== 'bios' && {
         firmware: { type: 'uefi', secureBoot: draft.firmware === 'secureBoot' },

@@ -1,11 +1,14 @@
-import type { ProcessPlan } from '@berth/runtime';
-import type { NamespacePaths } from '../isolation/namespaces.js';
 import {
-  CONTAINER_CAPABILITIES,
-  type HostBounds,
-  MASKED_PATHS,
-  READONLY_PATHS,
-} from '../isolation/privileges.js';
+  capabilitiesOf,
+  type ContainerSecurity,
+  type Rlimit,
+  type RlimitName,
+  rlimitNames,
+  type TmpfsMount,
+} from '@berth/model';
+import { type ProcessPlan, RuntimeError } from '@berth/runtime';
+import type { NamespacePaths } from '../isolation/namespaces.js';
+import { type HostBounds, MASKED_PATHS, READONLY_PATHS } from '../isolation/privileges.js';
 import { RANGE_SIZE } from '../isolation/uid-ranges.js';
 import type { OciConfig, OciMount, OciResources, OciSeccomp, OciUser } from './oci-types.js';
 
@@ -24,6 +27,7 @@ export interface BundleRequest {
   readonly identityMounts: readonly OciMount[];
   readonly seccomp: OciSeccomp;
   readonly bounds: HostBounds;
+  readonly security: ContainerSecurity;
 }
 
 export interface ContainerLimits {
@@ -35,12 +39,15 @@ export interface ContainerLimits {
   readonly swapAccounting: boolean;
 }
 
+const SHM = '/dev/shm';
 const CPU_PERIOD_MICROS = 100_000;
 /** Share of a container without a cap: what the scheduler books for it. */
 const UNCAPPED_MILLIS = 100;
 
 /** Renders an OCI bundle's config.json (runtime-spec 1.0). Pure; nothing in it is built from text. */
 export function bundleConfig(request: BundleRequest): OciConfig {
+  const { security } = request;
+  const capabilities = capabilitiesOf(security).map((name) => `CAP_${name}`);
   const idMap = [{ containerID: 0, hostID: request.base, size: RANGE_SIZE }];
   return {
     ociVersion: '1.0.2',
@@ -51,23 +58,20 @@ export function bundleConfig(request: BundleRequest): OciConfig {
       env: request.process.env,
       cwd: request.process.cwd,
       capabilities: {
-        bounding: CONTAINER_CAPABILITIES,
-        effective: CONTAINER_CAPABILITIES,
-        permitted: CONTAINER_CAPABILITIES,
+        bounding: capabilities,
+        effective: capabilities,
+        permitted: capabilities,
         // Inheritable ones would reach programs with file capabilities in a user's hands (CVE-2022-24769).
         inheritable: [],
         ambient: [],
       },
-      rlimits: [
-        { type: 'RLIMIT_NOFILE', hard: request.bounds.files, soft: Math.min(1024, request.bounds.files) },
-        { type: 'RLIMIT_CORE', hard: 0, soft: 0 },
-      ],
+      rlimits: rlimits(security, request.bounds),
       noNewPrivileges: true,
       oomScoreAdj: request.bounds.oomScoreAdj,
     },
-    root: { path: request.rootfs, readonly: false },
+    root: { path: request.rootfs, readonly: security.readOnlyRoot === true },
     hostname: request.hostname,
-    mounts: [...kernelMounts(), ...request.identityMounts],
+    mounts: [...kernelMounts(security), ...request.identityMounts],
     annotations: { 'berth.instance': request.instanceId, 'berth.epoch': String(request.epoch) },
     linux: {
       namespaces: [
@@ -87,6 +91,7 @@ export function bundleConfig(request: BundleRequest): OciConfig {
         // Pings without NET_RAW, for every group of the container; all its ports are its own.
         'net.ipv4.ping_group_range': `0 ${RANGE_SIZE - 1}`,
         'net.ipv4.ip_unprivileged_port_start': '0',
+        ...security.sysctls,
       },
       seccomp: request.seccomp,
       maskedPaths: MASKED_PATHS,
@@ -120,7 +125,31 @@ export function resources(limits: ContainerLimits): OciResources {
   };
 }
 
-function kernelMounts(): OciMount[] {
+/** @throws RuntimeError unsupported for one that this host cannot give */
+function rlimits({ rlimits = {} }: ContainerSecurity, bounds: HostBounds): OciConfig['process']['rlimits'] {
+  const defaults = {
+    nofile: { hard: bounds.files, soft: Math.min(1024, bounds.files) },
+    core: { hard: 0, soft: 0 },
+  };
+  const wanted: Partial<Record<RlimitName, Rlimit | undefined>> = { ...defaults, ...rlimits };
+  return rlimitNames.flatMap((name) => {
+    const limit = wanted[name];
+    if (limit === undefined) return [];
+    const most = bounds.rlimits[name];
+    if (most !== undefined && limit.hard > most)
+      throw new RuntimeError(
+        'unsupported',
+        `security.rlimits.${name}.hard is ${limit.hard}; this host can give ${most}`,
+        {
+          remedy: `ask for at most ${most}, or start its agent with a higher limit or with CAP_SYS_RESOURCE`,
+        },
+      );
+    return [{ type: `RLIMIT_${name.toUpperCase()}`, ...limit }];
+  });
+}
+
+/** Where the kernel's file systems are, and those in memory that were asked for: the later lies over the earlier. */
+function kernelMounts({ tmpfs = [] }: ContainerSecurity): OciMount[] {
   const mount = (
     destination: string,
     type: string,
@@ -133,6 +162,8 @@ function kernelMounts(): OciMount[] {
     options,
   });
   const guarded = ['nosuid', 'noexec', 'nodev'];
+  const inMemory = ({ path, mode, sizeMiB }: TmpfsMount): OciMount =>
+    mount(path, 'tmpfs', 'tmpfs', [...guarded, `mode=${mode}`, `size=${sizeMiB}m`]);
   return [
     mount('/proc', 'proc', 'proc', guarded),
     mount('/dev', 'tmpfs', 'tmpfs', ['nosuid', 'strictatime', 'mode=755', 'size=65536k']),
@@ -144,9 +175,13 @@ function kernelMounts(): OciMount[] {
       'mode=0620',
       'gid=5',
     ]),
-    mount('/dev/shm', 'tmpfs', 'shm', [...guarded, 'mode=1777', 'size=65536k']),
+    ...(tmpfs.some(({ path }) => path === SHM) ? [] : [{ path: SHM, mode: '1777', sizeMiB: 64 }]).map(
+      inMemory,
+    ),
     mount('/dev/mqueue', 'mqueue', 'mqueue', guarded),
     mount('/sys', 'sysfs', 'sysfs', [...guarded, 'ro']),
     mount('/sys/fs/cgroup', 'cgroup', 'cgroup', [...guarded, 'relatime', 'ro']),
+    // Those above others first, or they would hide them.
+    ...tmpfs.toSorted((a, b) => a.path.length - b.path.length).map(inMemory),
   ];
 }

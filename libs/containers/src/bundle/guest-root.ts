@@ -9,24 +9,35 @@ const KERNEL_DIRECTORIES = ['/proc', '/sys', '/dev'];
 /**
  * Looks at the places of a root file system where something is mounted or entered at a start, before the OCI runtime
  * does. The guest must not run.
- * @param files paths that get a file of ours mounted over
+ * @param over paths that get a file of ours mounted over, and those that get a file system
  * @param cwd the working directory, normalized; it need not exist, but a link to it must not lead nowhere
  * @throws Error that names the place and what is wrong with it
  */
-export function guestRootCheck(root: string, files: readonly string[], cwd: string): void {
+export function guestRootCheck(
+  root: string,
+  over: { readonly files: readonly string[]; readonly directories: readonly string[] },
+  cwd: string,
+): void {
   for (const path of KERNEL_DIRECTORIES) {
     const seen = look(join(root, path));
     if (seen?.isSymbolicLink() === true) throw new Error(`${path} in the image is a symbolic link`);
     if (seen?.isDirectory() === false) throw new Error(`${path} in the image is no directory`);
   }
-  for (const path of files) {
-    const resolved = guestPathResolve(root, path);
-    linkCheck(path, resolved);
-    if (notBelowDirectories(root, resolved)) throw new Error(`${path} in the image lies below a file`);
-    if (look(join(root, resolved))?.isDirectory() === true)
+  for (const path of over.files)
+    if (resolvedLook(root, path)?.isDirectory() === true)
       throw new Error(`${path} in the image is a directory`);
-  }
+  for (const path of over.directories)
+    if (resolvedLook(root, path)?.isDirectory() === false)
+      throw new Error(`${path} in the image is no directory`);
   cwdCheck(root, cwd);
+}
+
+/** What stands at a path that is mounted over; nothing above it is a file, and no link leads into the kernel's directories. */
+function resolvedLook(root: string, path: string): Stats | null {
+  const resolved = guestPathResolve(root, path);
+  linkCheck(path, resolved);
+  if (notBelowDirectories(root, resolved)) throw new Error(`${path} in the image lies below a file`);
+  return look(join(root, resolved));
 }
 
 function cwdCheck(root: string, cwd: string): void {

@@ -44,7 +44,8 @@ it('10,000 commands, environments and directories come back from the OCI configu
         limits: { memoryMiB: 64, cpuMillis: null, pids: 10, swapAccounting: true },
         identityMounts: [],
         seccomp: { defaultAction: 'SCMP_ACT_ERRNO', architectures: [], syscalls: [] },
-        bounds: { files: 1024, oomScoreAdj: 0 },
+        bounds: { files: 1024, rlimits: {}, oomScoreAdj: 0 },
+        security: {},
       });
       const written = JSON.parse(JSON.stringify(config)) as typeof config;
       expect(written.process.args).toEqual([...process.entrypoint, ...process.cmd]);

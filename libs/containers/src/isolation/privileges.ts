@@ -1,19 +1,6 @@
 import { readFileSync } from 'node:fs';
-
-/** Docker's usual set without NET_RAW, AUDIT_WRITE and MKNOD. They count only inside the container's user namespace. */
-export const CONTAINER_CAPABILITIES: readonly string[] = [
-  'CAP_CHOWN',
-  'CAP_DAC_OVERRIDE',
-  'CAP_FOWNER',
-  'CAP_FSETID',
-  'CAP_KILL',
-  'CAP_NET_BIND_SERVICE',
-  'CAP_SETFCAP',
-  'CAP_SETGID',
-  'CAP_SETPCAP',
-  'CAP_SETUID',
-  'CAP_SYS_CHROOT',
-];
+import { isCapable } from '@berth/linux';
+import type { RlimitName } from '@berth/model';
 
 /** Paths of the kernel that tell about the host or act on it: covered by an empty file or directory. */
 export const MASKED_PATHS: readonly string[] = [
@@ -44,20 +31,44 @@ const WANTED_FILES = 1_048_576;
 const OOM_SCORE = 200;
 
 export interface HostBounds {
-  /** Open files a container may have: without CAP_SYS_RESOURCE no limit above our own can be set. */
+  /** Open files a container may have unless told otherwise. */
   readonly files: number;
+  /** Without CAP_SYS_RESOURCE no hard limit above our own can be set: those, by name; none where we have it, or have no limit. */
+  readonly rlimits: Readonly<Partial<Record<RlimitName, number>>>;
   readonly oomScoreAdj: number;
 }
 
+/** Lines of proc_pid_limits(5). */
+const LIMIT_LINES: Readonly<Record<RlimitName, string>> = {
+  core: 'Max core file size',
+  cpu: 'Max cpu time',
+  data: 'Max data size',
+  fsize: 'Max file size',
+  memlock: 'Max locked memory',
+  msgqueue: 'Max msgqueue size',
+  nofile: 'Max open files',
+  nproc: 'Max processes',
+  sigpending: 'Max pending signals',
+  stack: 'Max stack size',
+};
+
 /** What this process may hand out. */
 export function hostBounds(): HostBounds {
-  const line = readFileSync('/proc/self/limits', 'utf8')
-    .split('\n')
-    .find((l) => l.startsWith('Max open files'));
-  const hard = Number(line?.trim().split(/\s+/)[4] ?? 1024);
-  const own = Number(readFileSync('/proc/self/oom_score_adj', 'utf8'));
+  const own = limitsIn(readFileSync('/proc/self/limits', 'utf8'));
+  const score = Number(readFileSync('/proc/self/oom_score_adj', 'utf8'));
   return {
-    files: Math.min(WANTED_FILES, Number.isFinite(hard) ? hard : WANTED_FILES),
-    oomScoreAdj: Math.max(own, OOM_SCORE),
+    files: Math.min(WANTED_FILES, own.nofile ?? WANTED_FILES),
+    rlimits: isCapable('sys_resource') ? {} : own,
+    oomScoreAdj: Math.max(score, OOM_SCORE),
   };
+}
+
+/** Hard limits in proc_pid_limits(5); what is unlimited is left out. Pure. */
+export function limitsIn(text: string): Partial<Record<RlimitName, number>> {
+  const lines = text.split('\n');
+  const found = Object.entries(LIMIT_LINES).map(([name, begins]) => {
+    const line = lines.find((l) => l.startsWith(begins))?.slice(begins.length);
+    return [name, Number(line?.trim().split(/\s+/)[1] ?? Number.NaN)] as const;
+  });
+  return Object.fromEntries(found.filter(([, hard]) => Number.isFinite(hard)));
 }

@@ -1,9 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { OciSeccomp } from '../bundle/oci-types.js';
-import { CONTAINER_CAPABILITIES } from './privileges.js';
+import { capabilitiesOf } from '@berth/model';
 import { type SeccompProfile, SECCOMP_PROFILE, seccompProfileRead, seccompRender } from './seccomp.js';
 
+const CONTAINER_CAPABILITIES = capabilitiesOf().map((name) => `CAP_${name}`);
 const allowed = (filter: OciSeccomp, name: string) =>
   filter.syscalls.filter((rule) => rule.action === 'SCMP_ACT_ALLOW' && rule.names.includes(name));
 

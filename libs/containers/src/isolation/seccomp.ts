@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { capabilitiesOf, type ContainerSecurity } from '@berth/model';
 import type { OciSeccomp, OciSeccompArg, OciSyscallRule } from '../bundle/oci-types.js';
 
 /** Where Debian's golang-github-containers-common puts the profile that Podman and CRI-O use. */
@@ -51,6 +52,8 @@ const ENOSYS = 38;
  * answer that C libraries expect.
  */
 const FAMILIES = { unix: 1, inet: 2, inet6: 10, netlink: 16 };
+/** Frames of its own interfaces, for who has CAP_NET_RAW. */
+const PACKET = 17;
 /** CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET (sched.h). */
 const CLONE_NEW_ANY = 0x7e02_0000;
 
@@ -65,6 +68,42 @@ export async function seccompProfileRead(path: string): Promise<SeccompProfile> 
 }
 
 /**
+ * What `strict` refuses beyond the default: other processes' memory, roots and devices, what changes how a program is loaded or
+ * where its memory lies, and rings to the kernel. Servers and their runtimes do without; debuggers, package managers and
+ * 32-bit programs do not.
+ */
+const STRICT_CALLS: readonly string[] = [
+  'add_key', 'chroot', 'io_uring_enter', 'io_uring_register', 'io_uring_setup', 'kcmp', 'mbind', 'memfd_secret',
+  'migrate_pages', 'mknod', 'mknodat', 'modify_ldt', 'move_pages', 'pidfd_getfd', 'process_madvise',
+  'process_vm_readv', 'process_vm_writev', 'ptrace', 'remap_file_pages', 'request_key', 'set_mempolicy', 'userfaultfd',
+  'vmsplice',
+]; // prettier-ignore
+
+/** The filter of a container by what its spec says. Pure. */
+export function seccompFor(
+  profile: SeccompProfile,
+  machine: SeccompMachine,
+  security: ContainerSecurity,
+): OciSeccomp {
+  const filter = seccompRender(
+    profile,
+    machine,
+    capabilitiesOf(security).map((name) => `CAP_${name}`),
+  );
+  if (security.seccomp !== 'strict') return filter;
+  const refused = new Set(STRICT_CALLS);
+  const kept = filter.syscalls
+    .map((rule) => ({ ...rule, names: rule.names.filter((name) => !refused.has(name)) }))
+    .filter((rule) => rule.names.length > 0);
+  return {
+    ...filter,
+    // Only the machine's own calls: no 32-bit ones beside them.
+    architectures: filter.architectures.slice(0, 1),
+    syscalls: [...kept, { names: STRICT_CALLS, action: 'SCMP_ACT_ERRNO', errnoRet: EPERM }],
+  };
+}
+
+/**
  * The profile for one machine and one capability set as an OCI `linux.seccomp` (runtime-spec, config-linux.md,
  * "Seccomp"). What only CAP_SYS_ADMIN can use is taken out, see {@link ADMIN_CALLS}. Pure.
  */
@@ -76,7 +115,7 @@ export function seccompRender(
   const names = MACHINES[machine];
   const caps = new Set(capabilities);
   const chosen = profile.syscalls.filter((rule) => applies(rule, names.profile, caps));
-  const rules = caps.has('CAP_SYS_ADMIN') ? chosen.map(plain) : harden(chosen.map(plain));
+  const rules = caps.has('CAP_SYS_ADMIN') ? chosen.map(plain) : harden(chosen.map(plain), caps);
   const entry = profile.archMap?.find((a) => a.architecture === names.seccomp);
   return {
     defaultAction: profile.defaultAction,
@@ -103,7 +142,7 @@ function plain(rule: SeccompProfileRule): OciSyscallRule {
   };
 }
 
-function harden(rules: readonly OciSyscallRule[]): OciSyscallRule[] {
+function harden(rules: readonly OciSyscallRule[], caps: ReadonlySet<string>): OciSyscallRule[] {
   const refused = new Set<string>([...ADMIN_CALLS, 'clone', 'clone3', 'socket', 'socketcall']);
   const kept = rules
     .map((rule) => ({ ...rule, names: rule.names.filter((n) => !refused.has(n)) }))
@@ -118,14 +157,15 @@ function harden(rules: readonly OciSyscallRule[]): OciSyscallRule[] {
     },
     // Its flags are in memory, where a filter cannot look: C libraries fall back to clone at ENOSYS.
     { names: ['clone3'], action: 'SCMP_ACT_ERRNO', errnoRet: ENOSYS },
-    ...socketRules(),
+    ...socketRules(caps),
   ];
 }
 
 /** One rule for each family: libseccomp takes no second action on a call whose arguments it looks at, for x86's sake. */
-function socketRules(): OciSyscallRule[] {
+function socketRules(caps: ReadonlySet<string>): OciSyscallRule[] {
+  const families = [...Object.values(FAMILIES), ...(caps.has('CAP_NET_RAW') ? [PACKET] : [])];
   return [
-    ...Object.values(FAMILIES).map((family) => ({
+    ...families.map((family) => ({
       names: ['socket'],
       action: 'SCMP_ACT_ALLOW',
       args: [{ index: 0, value: family, valueTwo: 0, op: 'SCMP_CMP_EQ' }],
