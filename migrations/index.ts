@@ -24,6 +24,7 @@ import { isoImages } from './0035-iso-images.js';
 import { cdroms } from './0036-cdroms.js';
 import { vsockCids } from './0037-vsock-cids.js';
 import { numaHostNodes } from './0038-numa-host-nodes.js';
+import { ipv6 } from './0039-ipv6.js';
 import { registryCredentials } from './0040-registry-credentials.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
@@ -63,5 +64,6 @@ export const migrations: readonly Migration[] = [
   cdroms,
   vsockCids,
   numaHostNodes,
+  ipv6,
   registryCredentials,
 ];

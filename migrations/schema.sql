@@ -25,7 +25,9 @@ CREATE TABLE public.addresses (
     network_id uuid NOT NULL,
     address inet NOT NULL,
     nic_id uuid NOT NULL,
-    created_at timestamp with time zone NOT NULL
+    created_at timestamp with time zone NOT NULL,
+    address6 inet,
+    CONSTRAINT addresses_address6_check CHECK (((family(address6) = 6) AND (masklen(address6) = 128)))
 );
 
 --
@@ -378,7 +380,11 @@ CREATE TABLE public.networks (
     resource_version bigint DEFAULT 1 NOT NULL,
     created_at timestamp with time zone NOT NULL,
     internal boolean DEFAULT false NOT NULL,
+    cidr6 cidr,
+    gateway6 inet,
     CONSTRAINT networks_check CHECK ((gateway << (cidr)::inet)),
+    CONSTRAINT networks_cidr6_check CHECK (((family((cidr6)::inet) = 6) AND ((masklen((cidr6)::inet) >= 64) AND (masklen((cidr6)::inet) <= 112)))),
+    CONSTRAINT networks_gateway6_check CHECK ((((cidr6 IS NULL) = (gateway6 IS NULL)) AND ((gateway6 IS NULL) OR (gateway6 << (cidr6)::inet)))),
     CONSTRAINT networks_scope_check CHECK ((scope = ANY (ARRAY['host'::text, 'cluster'::text])))
 );
 
@@ -713,6 +719,13 @@ ALTER TABLE ONLY public.migrations
     ADD CONSTRAINT "PK_8c82d7f526340ab734260ea46be" PRIMARY KEY (id);
 
 --
+-- Name: addresses addresses_address6_key; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.addresses
+    ADD CONSTRAINT addresses_address6_key UNIQUE (network_id, address6);
+
+--
 -- Name: addresses addresses_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -886,6 +899,13 @@ ALTER TABLE ONLY public.meta
 
 ALTER TABLE ONLY public.networks
     ADD CONSTRAINT networks_apart EXCLUDE USING gist (cidr inet_ops WITH &&);
+
+--
+-- Name: networks networks_apart6; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.networks
+    ADD CONSTRAINT networks_apart6 EXCLUDE USING gist (cidr6 inet_ops WITH &&);
 
 --
 -- Name: networks networks_pkey; Type: CONSTRAINT; Schema: public; Owner: -

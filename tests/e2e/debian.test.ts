@@ -69,7 +69,7 @@ describe('a Debian of its own', () => {
   let first: Instance;
 
   it('boots, and its agent tells what it is and where it can be reached', async () => {
-    await berth.run(['network', 'create', 'second']);
+    await berth.run(['network', 'create', 'second', '--ipv6', 'auto']);
     await berth.create('debian', {
       ...machine('qemu'),
       nics: [{ network: 'default' }, { network: 'second' }],
@@ -82,11 +82,15 @@ describe('a Debian of its own', () => {
     expect(first.status.nics.map((n) => n.network)).toEqual(['default', 'second']);
     const said = await until('its addresses', bootMs, async () => {
       const info = await guest('debian');
-      const has = first.status.nics.every(({ mac, ipv4 }) =>
-        info.interfaces.some((one) => one.mac === mac && one.addresses.some((a) => a.address === ipv4)),
+      const has = first.status.nics.every(({ mac, ipv4, ipv6 = ipv4 }) =>
+        [ipv4, ipv6].every((given) =>
+          info.interfaces.some((one) => one.mac === mac && one.addresses.some((a) => a.address === given)),
+        ),
       );
       return has ? info : undefined;
     });
+    await done('debian', `ping -6 -c 1 -W 20 ${first.status.nics[1]?.ipv6?.replace(/[^:]+$/, '1')}`);
+    expect((await exec('debian', 'ip', '-6', 'route', 'show', 'default')).out).toBe('');
     const gateway = nic?.ipv4.replace(/\d+$/, '1');
     expect((await exec('debian', 'ip', '-4', 'route', 'show', 'default')).out).toMatch(
       new RegExp(`^default via ${gateway} dev eth0[^\n]*\n$`),
@@ -197,7 +201,7 @@ describe('a Debian of its own', () => {
     await output('qemu-img', 'check', '-q', join(berth.root, 'var/lib/berth/volumes', id, 'data.qcow2'));
   }, 600_000);
 
-  it('gets a nic while it runs, has its address by DHCP, and lets go of it', async () => {
+  it('gets a nic while it runs, has its addresses by DHCP, and lets go of it', async () => {
     // Its network was set up for the nics of its first boot.
     const later = 'network: {version: 2, ethernets: {later: {match: {driver: virtio_net}, dhcp4: true}}}';
     const file = '/etc/netplan/60-nics.yaml';
@@ -208,14 +212,16 @@ describe('a Debian of its own', () => {
       const routes = await wayOut();
       return routes.startsWith('default via') ? routes : undefined;
     });
-    await berth.run(['network', 'create', 'third']);
+    await berth.run(['network', 'create', 'third', '--ipv6', 'auto']);
     await berth.run(['network', 'attach', 'debian', 'third']);
     const nic = (await berth.get('debian')).status.nics.find((n) => n.network === 'third');
     if (nic === undefined) throw new Error('it has no nic on its third network');
     const seen = async () => (await guest('debian')).interfaces.find(({ mac }) => mac === nic.mac);
-    await until('its guest has the address', patience(90_000), async () =>
-      (await seen())?.addresses.some(({ address }) => address === nic.ipv4) === true ? true : undefined,
-    );
+    // The router says that addresses come by DHCPv6, which knows it by its MAC.
+    await until('its guest has the addresses', patience(90_000), async () => {
+      const has = (await seen())?.addresses.map(({ address }) => address) ?? [];
+      return [nic.ipv4, nic.ipv6 ?? 'none'].every((given) => has.includes(given)) || undefined;
+    });
     await done('debian', `ping -c 1 -W 20 ${nic.ipv4.replace(/\d+$/, '1')}`);
     // The way out is that of its first nic still.
     expect(await wayOut()).toBe(before);

@@ -89,3 +89,40 @@ it.each(['container', 'microvm'])(
   },
   240_000,
 );
+
+it('reach each other by name over IPv6 at once, whichever they are', async () => {
+  const made = await cli(['network', 'create', 'six', '--ipv6', 'auto']);
+  expect(made.out).toMatch(/^six: 10\.[0-9.]+\/24, fd62:6572:7468:[0-9a-f:]*\/64\n$/);
+  const names = ['container', 'microvm'].map((isolation) => `six-${isolation}`);
+  for (const name of names) {
+    const body = parse(bodyOf(name.slice('six-'.length))) as { spec: object };
+    const six = { ...body, name, spec: { ...body.spec, nics: [{ network: 'six' }] } };
+    expect(await cli(['create', '-f', '-'], stringify(six))).toMatchObject({ code: 0 });
+  }
+  const [one, two] = await Promise.all(names.map((name) => berth.state(name, 'running')));
+  const addresses = [one!, two!].map((of) => of.status.nics[0]?.ipv6 ?? 'none');
+  expect(addresses.map((a) => a.replace(/.*::/, ''))).toEqual(['2', '3']);
+  const ask = (name: string, ...command: string[]) => cli(['exec', name, '-u', '0', '--', ...command]);
+  for (const [i, name] of names.entries()) {
+    const other = 1 - i;
+    const there = addresses[other]!;
+    // Its C library finds no names by itself where it is alone: static.
+    await expect
+      .poll(async () => (await ask(name, 'nslookup', '-type=aaaa', names[other]!)).out, { timeout: 60_000 })
+      .toContain(there);
+    // Its ping knows no IPv6 without NET_RAW.
+    const get = `printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 20 ${there} 8080`;
+    const answer = async (): Promise<string> => {
+      const { out, err } = await ask(name, 'sh', '-c', get);
+      return `${out}${err}`;
+    };
+    await expect.poll(answer, { timeout: 60_000 }).toMatch(new RegExp(`200 OK[^]*hostname=${names[other]}`));
+    expect((await ask(name, 'ip', '-6', 'route', 'show', 'default')).out).toMatch(
+      /default via fd62:\S*::1 dev eth0/,
+    );
+    expect((await ask(name, 'cat', '/etc/hosts')).out).toContain(`${addresses[i]}\t${name}`);
+  }
+  expect((await cli(['describe', 'instance', names[0]!])).out).toContain(` and ${addresses[0]} on six`);
+  for (const name of names) expect(await cli(['delete', name])).toMatchObject({ code: 0 });
+  expect(await cli(['network', 'rm', 'six'])).toMatchObject({ code: 0 });
+}, 240_000);

@@ -626,6 +626,15 @@ export const cases: Readonly<Record<string, RouteCase>> = {
       await api.call('get', headers['location'] as string).expect(200, body);
       const vault = { name: name(), internal: true };
       expect((await api.call('post', networks).send(vault).expect(201)).body).toMatchObject(vault);
+      const six = { name: name(), ipv6Cidr: 'fd00:40::/64' };
+      const both = await api.call('post', networks).send(six).expect(201);
+      expect(both.body).toMatchObject({ ...six, ipv6Gateway: 'fd00:40::1' });
+      for (const ipv6Cidr of ['fd00:40::/48', 'fe80::/64', 'fd00:40::1/64', '10.0.0.0/24', 'yes'])
+        expect(
+          (await api.call('post', networks).send({ name: name(), ipv6Cidr }).expect(400)).body,
+        ).toMatchObject({
+          errors: [{ path: '/ipv6Cidr', message: expect.stringMatching(/^must .*or be auto$/) as string }],
+        });
       const taken = await api.call('post', networks).send({ name: made }).expect(409);
       expect(taken.body.code).toBe('nameTaken');
       const same = await api.call('post', networks).send({ name: name(), cidr }).expect(409);

@@ -331,6 +331,7 @@ export class Host {
         poolMiB: () => Promise.resolve(102_400),
         machineUsage: () => machineUsage(this.dir),
         publishedPorts: () => null,
+        carriesIpv6: () => true,
         readToken: () => Promise.resolve(token),
       },
       this.stop.signal,

@@ -42,6 +42,8 @@ export interface AgentParts {
   readonly poolMiB: () => Promise<number>;
   /** Ports that instances may publish here; null where there are no networks. */
   readonly publishedPorts: () => PortOffer | null;
+  /** Whether networks here may have IPv6. */
+  readonly carriesIpv6: () => boolean;
   /** What the machine has used since it booted, and uses now. */
   readonly machineUsage: () => Promise<HostUsage>;
   /** Text of the join token. */

@@ -12,7 +12,7 @@ import {
 } from '@berth/kvm';
 import { listeningPorts, machineUsage, temporariesRemove } from '@berth/linux';
 import type { PortOffer } from '@berth/model';
-import { HostNetwork } from '@berth/network';
+import { HostNetwork, ipv6Missing } from '@berth/network';
 import { SimulatedHost, SimulatedRuntime } from '@berth/runtime';
 import type { Runtime } from '@berth/runtime';
 import { VolumePool } from '@berth/storage';
@@ -22,7 +22,14 @@ import type { AgentSettings } from './config.js';
 /** The host's real parts: stores, networks and runtimes, each in its own directory below the root. */
 export type HostParts = Pick<
   AgentParts,
-  'runtimes' | 'blobs' | 'imageStores' | 'networks' | 'poolMiB' | 'machineUsage' | 'publishedPorts'
+  | 'runtimes'
+  | 'blobs'
+  | 'imageStores'
+  | 'networks'
+  | 'poolMiB'
+  | 'machineUsage'
+  | 'publishedPorts'
+  | 'carriesIpv6'
 >;
 
 /** Makes the host's parts. What an earlier agent left half-made in the stores is swept. */
@@ -75,6 +82,7 @@ export async function composeHost(settings: AgentSettings): Promise<HostParts> {
     poolMiB,
     machineUsage: () => machineUsage(stateDir),
     publishedPorts: () => portOffer(settings.publishedPorts),
+    carriesIpv6: () => ipv6Missing() === null,
   };
 }
 
@@ -116,5 +124,6 @@ function simulated(settings: AgentSettings, blobs: BlobStore): HostParts {
     poolMiB: () => Promise.resolve(102_400),
     machineUsage: () => machineUsage(settings.stateDir),
     publishedPorts: () => portOffer(settings.publishedPorts),
+    carriesIpv6: () => true,
   };
 }

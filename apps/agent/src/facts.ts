@@ -43,6 +43,7 @@ export function capabilitiesOf(
   runtimes: Runtimes,
   diskMiB: number,
   publishedPorts: PortOffer | null,
+  carriesIpv6: boolean,
 ): Capabilities {
   const probes = runtimes.probes();
   const isolation: Capabilities['isolation'] = {};
@@ -72,7 +73,13 @@ export function capabilitiesOf(
     ...(hugePages === undefined ? {} : { hugePages }),
     ...(numa === undefined ? {} : { numa }),
     ...(publishedPorts === null ? {} : { publishedPorts }),
-    facets: [...new Set([probesFacet, ...probes.flatMap(({ probe }) => probe?.facets ?? [])])].sort(),
+    facets: [
+      ...new Set([
+        probesFacet,
+        ...(carriesIpv6 ? ['ipv6'] : []),
+        ...probes.flatMap(({ probe }) => probe?.facets ?? []),
+      ]),
+    ].sort(),
     tenantBoundary: facts.some((f) => f.tenantBoundary === true),
     versions: Object.assign({}, ...facts.map((f) => f.versions ?? {})) as Record<string, string>,
   };
@@ -106,18 +113,19 @@ export class HostFacts {
       readonly poolMiB: () => Promise<number>;
       /** Null where ports cannot be published. */
       readonly publishedPorts: () => PortOffer | null;
+      readonly carriesIpv6: () => boolean;
       readonly report: (body: ReportBody) => void;
     },
   ) {}
 
   async say(always: boolean): Promise<void> {
-    const { machine, runtimes, settings, bootId, poolMiB, publishedPorts, report } = this.o;
+    const { machine, runtimes, settings, bootId, poolMiB, publishedPorts, carriesIpv6, report } = this.o;
     // Rounded down to whole GiB, so that the ordinary filling of a disk is no news.
     const diskMiB = Math.floor((await poolMiB()) / 1024) * 1024;
     const body: ReportBody = {
       kind: 'host',
       bootId,
-      capabilities: capabilitiesOf(machine, runtimes, diskMiB, publishedPorts()),
+      capabilities: capabilitiesOf(machine, runtimes, diskMiB, publishedPorts(), carriesIpv6()),
       capacity: capacityOf(machine, diskMiB, settings),
     };
     const text = JSON.stringify(body);

@@ -48,6 +48,7 @@ export async function startApi(config: ApiConfig, paths: ApiPaths, logger: Logge
     clock: systemClock,
     ids: randomIds,
     networkSupernet: config.networkSupernet,
+    networkSupernet6: config.networkSupernet6,
   });
   const meters = new Meters();
   const ledger = startLedger({

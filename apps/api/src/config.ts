@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { Ipv6Cidr } from '@berth/model';
 
 const address = z.string().refine((a) => isIP(a) !== 0, 'must be an IP address');
 const port = z.coerce.number().int().min(1).max(65_535);
@@ -56,6 +57,11 @@ export const ApiConfig = z.strictObject({
     .string()
     .regex(/^\d+\.\d+\.\d+\.\d+\/\d+$/, 'must be CIDR, for example 10.77.0.0/16')
     .default('10.77.0.0/16'),
+  /** IPv6 prefixes of project networks are /64 of this one. A site that routes between its hosts chooses its own (RFC 4193). */
+  networkSupernet6: Ipv6Cidr.refine(
+    (text) => Number(text.split('/')[1]) <= 64,
+    'must have at most 64 bits, for example fd62:6572:7468::/48',
+  ).default('fd62:6572:7468::/48'),
   /** Set once after a restore from backup: agents that obeyed the lost database obey this one. */
   adoptRestored: z
     .preprocess((v) => (v === 'true' ? true : v === 'false' ? false : v), z.boolean())

@@ -152,6 +152,7 @@ export const networks: Kind<Schemas['Network']> = {
     { head: 'SCOPE', cell: (n) => n.scope },
     { head: 'SUBNET', cell: (n) => n.cidr },
     { head: 'GATEWAY', cell: (n) => n.gateway },
+    { head: 'IPV6', cell: (n) => n.ipv6Cidr },
     { head: 'WAY OUT', cell: (n) => (n.internal ? 'none' : 'nat') },
     { head: 'AGE', cell: (n) => age(n.createdAt, Date.now()) },
   ],

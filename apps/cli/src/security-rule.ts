@@ -8,7 +8,7 @@ export function ruleOf(direction: Rule['direction'], text: string): Rule {
   const found = /^(tcp|udp|icmp|any)(?::(\d{1,5})(?:-(\d{1,5}))?)?(?:@(.+))?$/.exec(text);
   if (found === null)
     throw new Failure(
-      `"${text}" is no rule\n  -> Write protocol:ports@peer, as in tcp:80, udp:5000-5010@10.0.0.0/8, icmp or any@group:web`,
+      `"${text}" is no rule\n  -> Write protocol:ports@peer, as in tcp:80, udp:5000-5010@10.0.0.0/8, tcp:22@fd00::/8, icmp or any@group:web`,
       exitCodes.usage,
     );
   const [, protocol, first, last, peer] = found;

@@ -1197,6 +1197,7 @@ export interface components {
             | 'cpuModel'
             | 'labels'
             | 'volume'
+            | 'ipv6'
             | 'ports'
             | 'cpu'
             | 'memory'
@@ -1243,6 +1244,7 @@ export interface components {
             | 'cpuModel'
             | 'labels'
             | 'volume'
+            | 'ipv6'
             | 'ports'
             | 'cpu'
             | 'memory'
@@ -1284,6 +1286,7 @@ export interface components {
           | 'cpuModel'
           | 'labels'
           | 'volume'
+          | 'ipv6'
           | 'ports'
           | 'cpu'
           | 'memory'
@@ -1314,6 +1317,7 @@ export interface components {
                 | 'cpuModel'
                 | 'labels'
                 | 'volume'
+                | 'ipv6'
                 | 'ports'
                 | 'cpu'
                 | 'memory'
@@ -1359,6 +1363,7 @@ export interface components {
               | 'cpuModel'
               | 'labels'
               | 'volume'
+              | 'ipv6'
               | 'ports'
               | 'cpu'
               | 'memory'
@@ -1401,6 +1406,7 @@ export interface components {
               | 'cpuModel'
               | 'labels'
               | 'volume'
+              | 'ipv6'
               | 'ports'
               | 'cpu'
               | 'memory'
@@ -1442,6 +1448,7 @@ export interface components {
             | 'cpuModel'
             | 'labels'
             | 'volume'
+            | 'ipv6'
             | 'ports'
             | 'cpu'
             | 'memory'
@@ -1472,6 +1479,7 @@ export interface components {
                   | 'cpuModel'
                   | 'labels'
                   | 'volume'
+                  | 'ipv6'
                   | 'ports'
                   | 'cpu'
                   | 'memory'
@@ -1556,6 +1564,8 @@ export interface components {
         nics?: {
           /** Format: ipv4 */
           address?: string;
+          /** Format: ipv6 */
+          address6?: string;
           limits?: {
             egressMbps?: number;
             ingressMbps?: number;
@@ -1958,6 +1968,7 @@ export interface components {
               | 'cpuModel'
               | 'labels'
               | 'volume'
+              | 'ipv6'
               | 'ports'
               | 'cpu'
               | 'memory'
@@ -2002,6 +2013,7 @@ export interface components {
               | 'cpuModel'
               | 'labels'
               | 'volume'
+              | 'ipv6'
               | 'ports'
               | 'cpu'
               | 'memory'
@@ -2043,6 +2055,7 @@ export interface components {
             | 'cpuModel'
             | 'labels'
             | 'volume'
+            | 'ipv6'
             | 'ports'
             | 'cpu'
             | 'memory'
@@ -2073,6 +2086,7 @@ export interface components {
                   | 'cpuModel'
                   | 'labels'
                   | 'volume'
+                  | 'ipv6'
                   | 'ports'
                   | 'cpu'
                   | 'memory'
@@ -2114,6 +2128,7 @@ export interface components {
             | 'cpuModel'
             | 'labels'
             | 'volume'
+            | 'ipv6'
             | 'ports'
             | 'cpu'
             | 'memory'
@@ -2387,6 +2402,8 @@ export interface components {
         nics: {
           /** Format: ipv4 */
           address?: string;
+          /** Format: ipv6 */
+          address6?: string;
           limits?: {
             egressMbps?: number;
             ingressMbps?: number;
@@ -2772,6 +2789,7 @@ export interface components {
           /** Format: uuid */
           id: string;
           ipv4: string;
+          ipv6?: string;
           /** @constant */
           leaving?: true;
           mac: string;
@@ -2887,6 +2905,8 @@ export interface components {
         nics?: {
           /** Format: ipv4 */
           address?: string;
+          /** Format: ipv6 */
+          address6?: string;
           limits?: {
             egressMbps?: number;
             ingressMbps?: number;
@@ -3308,6 +3328,8 @@ export interface components {
         nics: {
           /** Format: ipv4 */
           address?: string;
+          /** Format: ipv6 */
+          address6?: string;
           limits?: {
             egressMbps?: number;
             ingressMbps?: number;
@@ -3701,6 +3723,8 @@ export interface components {
         nics?: {
           /** Format: ipv4 */
           address?: string;
+          /** Format: ipv6 */
+          address6?: string;
           limits?: {
             egressMbps?: number;
             ingressMbps?: number;
@@ -4091,6 +4115,8 @@ export interface components {
       /** Format: uuid */
       id: string;
       internal: boolean;
+      ipv6Cidr: string | null;
+      ipv6Gateway: string | null;
       name: string;
       project: string;
       resourceVersion: number;
@@ -4101,6 +4127,7 @@ export interface components {
       /** Format: cidrv4 */
       cidr?: string;
       internal?: boolean;
+      ipv6Cidr?: string;
       name: string;
     };
     Operation: {
@@ -4294,7 +4321,6 @@ export interface components {
       project: string;
       resourceVersion: number;
       rules: {
-        /** Format: cidrv4 */
         cidr?: string;
         /** @enum {string} */
         direction: 'ingress' | 'egress';
@@ -4309,7 +4335,6 @@ export interface components {
     };
     SecurityGroupPut: {
       rules: {
-        /** Format: cidrv4 */
         cidr?: string;
         /** @enum {string} */
         direction: 'ingress' | 'egress';

@@ -174,7 +174,7 @@ export class HostParts {
       },
       identityMounts: guestIdentityWrite(paths.bundle, {
         hostname: spec.name,
-        addresses: spec.nics.map((nic) => nic.ipv4),
+        addresses: spec.nics.flatMap((nic) => [nic.ipv4, ...(nic.ipv6 === undefined ? [] : [nic.ipv6])]),
         resolver: network === undefined ? null : await this.options.network.resolver(network),
       }),
       seccomp: seccompFor(profile, machine(), security),

@@ -83,6 +83,18 @@ static void nic_field(struct config *config, const char *value)
   nic->netmask = htonl(prefix == 0 ? 0 : ~0u << (32 - prefix));
 }
 
+/* `fd00::2/64 fd00::1` of the nic before it; without the last the interface is not the way out. */
+static void nic6_field(struct config *config, const char *value)
+{
+  char address[INET6_ADDRSTRLEN] = "", gateway[INET6_ADDRSTRLEN] = "::";
+  if (config->nic_count == 0) give_up("the configuration has IPv6 of no nic");
+  struct nic *nic = &config->nics[config->nic_count - 1];
+  int found = sscanf(value, "%45[0-9a-f:.]/%u %45[0-9a-f:.]", address, &nic->prefix6, gateway);
+  if (found < 2 || nic->prefix6 > 128 || inet_pton(AF_INET6, address, &nic->address6) != 1 ||
+      inet_pton(AF_INET6, gateway, &nic->gateway6) != 1)
+    give_up("the configuration has IPv6 that makes no sense: %s", value);
+}
+
 static void config_field(void *to, const char *key, char *value)
 {
   struct config *config = to;
@@ -95,6 +107,7 @@ static void config_field(void *to, const char *key, char *value)
   else if (strcmp(key, "resolv") == 0) config->resolv = value;
   else if (strcmp(key, "stop") == 0) config->stop_signal = atoi(value);
   else if (strcmp(key, "nic") == 0) nic_field(config, value);
+  else if (strcmp(key, "nicsix") == 0) nic6_field(config, value);
   /* Fields of a newer host are left alone. */
 }
 

@@ -17,6 +17,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <netinet/in.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -33,6 +34,8 @@ struct strings {
 struct nic {
   uint8_t mac[6];
   uint32_t address, netmask, gateway; /* network byte order; gateway 0: not the way out */
+  struct in6_addr address6, gateway6; /* all zeros: none; not the way out */
+  unsigned prefix6;
 };
 
 struct config {

@@ -37,6 +37,7 @@ void early_mounts(void)
 {
   must_mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, NULL);
   must_mount("sysfs", "/sys", "sysfs", 0, NULL);
+  must_mount("proc", "/proc", "proc", 0, NULL);
 }
 
 void modules_load(void)

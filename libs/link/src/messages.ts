@@ -82,7 +82,16 @@ export const Workload = z.strictObject({
   /** Absent in what an API or a journal of before holds. */
   volumes: z.array(HostVolume).max(64).default([]),
   nics: z
-    .array(z.strictObject({ id: NicId, networkId: NetworkId, mac: z.string(), ipv4: z.string() }))
+    .array(
+      z.strictObject({
+        id: NicId,
+        networkId: NetworkId,
+        mac: z.string(),
+        ipv4: z.string(),
+        /** Absent where its network has no IPv6. Only for hosts with the facet `ipv6`. */
+        ipv6: z.string().optional(),
+      }),
+    )
     .max(64),
   /** Absent for a machine without any, and in what an API or a journal of before holds. Only for hosts with the facet `cdroms`. */
   cdroms: z

@@ -10,7 +10,14 @@ export * from './netns.js';
 export { Netlink, type LinkChange, type RouteOptions, type VethOptions } from './netlink.js';
 export type { QueueInfo, Side, TokenBucket } from './netlink-traffic.js';
 export type { AddressInfo, LinkInfo, RouteInfo } from './netlink-route.js';
-export { cidrEncode, ifnameCheck, ipv4Encode, macEncode } from './netlink-codec.js';
+export {
+  cidrEncode,
+  ifnameCheck,
+  ipv4Encode,
+  ipv6Encode,
+  type IpVersion,
+  macEncode,
+} from './netlink-codec.js';
 export { listeningPorts, portsIn } from './listening-ports.js';
 export * from './loop-device.js';
 export * from './tap.js';

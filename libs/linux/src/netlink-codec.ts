@@ -1,3 +1,5 @@
+import { isIPv6, SocketAddress } from 'node:net';
+
 /** Messages of NETLINK_ROUTE (netlink(7), rtnetlink(7)) as bytes. Pure; all numbers are in host order (little endian). */
 
 export const NLMSG = { NOOP: 1, ERROR: 2, DONE: 3 } as const;
@@ -173,6 +175,48 @@ export function ipv4Encode(address: string): Buffer {
   }
   return Buffer.from(parts.map(Number));
 }
+
+/** `fd00:1::2` → sixteen bytes. @throws RangeError. */
+export function ipv6Encode(address: string): Buffer {
+  if (!isIPv6(address) || address.includes('%'))
+    throw new RangeError(`not an IPv6 address: ${JSON.stringify(address)}`);
+  // An IPv4 tail is two groups (RFC 4291, 2.2).
+  const plain = address.replace(/(\d+)\.(\d+)\.(\d+)\.(\d+)$/, (tail) => {
+    const hex = ipv4Encode(tail).toString('hex');
+    return `${hex.slice(0, 4)}:${hex.slice(4)}`;
+  });
+  const [head = '', tail] = plain.split('::');
+  const bytes = (half: string) =>
+    Buffer.from(
+      half
+        .split(':')
+        .map((group) => (group === '' ? '' : group.padStart(4, '0')))
+        .join(''),
+      'hex',
+    );
+  const [before, after] = [bytes(head), bytes(tail ?? '')];
+  return Buffer.concat([before, Buffer.alloc(16 - before.length - after.length), after]);
+}
+
+/** Sixteen bytes → text as of RFC 5952. */
+export function ipv6Decode(bytes: Uint8Array): string {
+  const groups = Buffer.from(bytes).toString('hex').match(/.{4}/g) ?? [];
+  return new SocketAddress({ family: 'ipv6', address: groups.join(':') }).address;
+}
+
+export type IpVersion = 4 | 6;
+
+/** `10.0.0.1/24` or `fd00:1::2/64`, as its bytes and the prefix length. @throws RangeError. */
+export function anyCidrEncode(cidr: string): { version: IpVersion; address: Buffer; prefix: number } {
+  if (!cidr.includes(':')) return { version: 4, ...cidrEncode(cidr) };
+  const [address = '', prefix = '', rest] = cidr.split('/');
+  if (rest !== undefined || !/^(0|[1-9][0-9]{0,2})$/.test(prefix) || Number(prefix) > 128)
+    throw new RangeError(`not an IPv6 address with prefix: ${JSON.stringify(cidr)}`);
+  return { version: 6, address: ipv6Encode(address), prefix: Number(prefix) };
+}
+
+/** AF_INET, AF_INET6 (socket.h). */
+export const FAMILY: Readonly<Record<IpVersion, number>> = { 4: 2, 6: 10 };
 
 /** `10.0.0.1/24` → four bytes and the prefix length. @throws RangeError. */
 export function cidrEncode(cidr: string): { address: Buffer; prefix: number } {

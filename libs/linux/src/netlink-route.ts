@@ -1,4 +1,4 @@
-import { attributesDecode, macDecode, textOf } from './netlink-codec.js';
+import { attributesDecode, FAMILY, ipv6Decode, type IpVersion, macDecode, textOf } from './netlink-codec.js';
 
 /** Attribute numbers of <linux/if_link.h>, <linux/if_addr.h> and <linux/rtnetlink.h>. */
 export const IFLA = {
@@ -16,6 +16,7 @@ export const IFLA = {
   BR_FORWARD_DELAY: 1,
   BR_STP_STATE: 5,
   BR_NF_CALL_IPTABLES: 36,
+  BR_NF_CALL_IP6TABLES: 37,
 } as const;
 export const IFA = { ADDRESS: 1, LOCAL: 2, BROADCAST: 4 } as const;
 export const RTA = { DST: 1, OIF: 4, GATEWAY: 5, TABLE: 15 } as const;
@@ -101,22 +102,27 @@ function linkCounters(stats: Buffer | undefined): Record<(typeof COUNTERS)[numbe
 export function addressDecode(payload: Buffer): AddressInfo {
   const attributes = attributesDecode(payload.subarray(8));
   const local = attributes.get(IFA.LOCAL) ?? attributes.get(IFA.ADDRESS) ?? Buffer.alloc(4);
-  return { linkIndex: payload.readUInt32LE(4), address: [...local].join('.'), prefix: payload[1] ?? 0 };
+  return { linkIndex: payload.readUInt32LE(4), address: addressOf(local), prefix: payload[1] ?? 0 };
 }
 
-/** struct rtmsg of an IPv4 unicast route in the main table. */
-export function routeHead(prefix: number, onLink = false): Buffer {
-  // family AF_INET, dst_len, src_len, tos, table RT_TABLE_MAIN, protocol RTPROT_STATIC, scope LINK or UNIVERSE, type UNICAST
-  return Buffer.from([2, prefix, 0, 0, 254, 4, onLink ? 253 : 0, 1, 0, 0, 0, 0]);
+function addressOf(bytes: Buffer): string {
+  return bytes.length === 16 ? ipv6Decode(bytes) : [...bytes].join('.');
+}
+
+/** struct rtmsg of a unicast route in the main table. */
+export function routeHead(version: IpVersion, prefix: number, onLink = false): Buffer {
+  // family, dst_len, src_len, tos, table RT_TABLE_MAIN, protocol RTPROT_STATIC, scope LINK or UNIVERSE, type UNICAST
+  const scope = onLink && version === 4 ? 253 : 0;
+  return Buffer.from([FAMILY[version], prefix, 0, 0, 254, 4, scope, 1, 0, 0, 0, 0]);
 }
 
 export function routeDecode(payload: Buffer): RouteInfo {
   const attributes = attributesDecode(payload.subarray(12));
-  const destination = attributes.get(RTA.DST) ?? Buffer.alloc(4);
+  const destination = attributes.get(RTA.DST) ?? Buffer.alloc(payload[0] === FAMILY[6] ? 16 : 4);
   const gateway = attributes.get(RTA.GATEWAY);
   return {
-    destination: `${[...destination].join('.')}/${payload[1] ?? 0}`,
-    via: gateway === undefined ? null : [...gateway].join('.'),
+    destination: `${addressOf(destination)}/${payload[1] ?? 0}`,
+    via: gateway === undefined ? null : addressOf(gateway),
     linkIndex: attributes.get(RTA.OIF)?.readUInt32LE() ?? null,
     table: attributes.get(RTA.TABLE)?.readUInt32LE() ?? payload[4] ?? 0,
   };

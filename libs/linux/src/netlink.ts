@@ -2,11 +2,14 @@ import { closeSync, openSync } from 'node:fs';
 import { constants } from 'node:os';
 import { hasCode, SystemError } from './errno.js';
 import {
+  anyCidrEncode,
   attr,
   type Attribute,
-  cidrEncode,
+  FAMILY,
   ifnameCheck,
   ipv4Encode,
+  ipv6Encode,
+  type IpVersion,
   linkHead,
   macEncode,
   NLM_F,
@@ -41,6 +44,8 @@ import {
 import { type NetlinkRequest, NetlinkSocket } from './netlink-socket.js';
 
 const IFF_UP = 1;
+/** The address is taken without asking for duplicates (if_addr.h). */
+const IFA_F_NODAD = 2;
 
 export interface LinkChange {
   readonly up?: boolean;
@@ -64,7 +69,7 @@ export interface VethOptions {
 }
 
 export interface RouteOptions {
-  /** `0.0.0.0/0` or another destination. */
+  /** `0.0.0.0/0`, `::/0` or another destination. */
   readonly destination: string;
   readonly via?: string;
   readonly link?: string;
@@ -117,21 +122,21 @@ export class Netlink {
   }
 
   /**
-   * A bridge without spanning tree and forward delay. `filterIpv4`: what it carries is shown to the IPv4 firewall, where the
-   * kernel can (br_netfilter). @throws SystemError EEXIST.
+   * A bridge without spanning tree and forward delay. `filter`: what it carries is shown to the firewalls of IPv4 and IPv6, where
+   * the kernel can (br_netfilter). @throws SystemError EEXIST.
    */
-  addBridge(name: string, options: { mac?: string; mtu?: number; filterIpv4?: boolean } = {}): void {
+  addBridge(name: string, options: { mac?: string; mtu?: number; filter?: boolean } = {}): void {
     const data = [
       attr.u32(IFLA.BR_FORWARD_DELAY, 0),
       attr.u32(IFLA.BR_STP_STATE, 0),
-      attr.bytes(IFLA.BR_NF_CALL_IPTABLES, Buffer.from([options.filterIpv4 === true ? 1 : 0])),
+      ...filterAttributes(options.filter === true),
     ];
     this.addLink(name, 'bridge', [...linkAttributes(options), ...linkInfo('bridge', data)]);
   }
 
   /** Changes a bridge. @throws SystemError ENODEV. */
-  setBridge(name: string, change: { readonly filterIpv4: boolean }): void {
-    const data = [attr.bytes(IFLA.BR_NF_CALL_IPTABLES, Buffer.from([change.filterIpv4 ? 1 : 0]))];
+  setBridge(name: string, change: { readonly filter: boolean }): void {
+    const data = filterAttributes(change.filter);
     this.socket.request('RTM_NEWLINK', name, {
       type: RTM.NEWLINK,
       flags: 0,
@@ -251,7 +256,10 @@ export class Netlink {
     return absentIsFalse(answered);
   }
 
-  /** Adds an IPv4 address such as `10.0.0.1/24`, with its broadcast address; one that is there already is kept. */
+  /**
+   * Adds an address such as `10.0.0.1/24`, with its broadcast address, or `fd00::1/64`, which can be used at once: nobody is asked
+   * whether it is another's. One that is there already is kept.
+   */
   addAddress(link: string, cidr: string): void {
     this.changeAddress(RTM.NEWADDR, NLM_F.CREATE | NLM_F.REPLACE, link, cidr);
   }
@@ -260,17 +268,17 @@ export class Netlink {
     this.changeAddress(RTM.DELADDR, 0, link, cidr);
   }
 
-  /** IPv4 addresses, of one link or all. */
-  addresses(link?: string): AddressInfo[] {
+  /** Addresses of one link or all. */
+  addresses(link?: string, version: IpVersion = 4): AddressInfo[] {
     const head = Buffer.alloc(8);
-    head[0] = 2; // AF_INET
+    head[0] = FAMILY[version];
     const all = this.socket.dump(RTM.GETADDR, head).map(addressDecode);
     if (link === undefined) return all;
     const { index } = this.need(link);
     return all.filter((a) => a.linkIndex === index);
   }
 
-  /** Adds or replaces an IPv4 route of the main table. */
+  /** Adds or replaces a route of the main table. */
   addRoute(route: RouteOptions): void {
     this.changeRoute(RTM.NEWROUTE, NLM_F.CREATE | NLM_F.REPLACE, route);
   }
@@ -279,10 +287,10 @@ export class Netlink {
     this.changeRoute(RTM.DELROUTE, 0, route);
   }
 
-  /** IPv4 routes of the main table. */
-  routes(): RouteInfo[] {
+  /** Routes of the main table. */
+  routes(version: IpVersion = 4): RouteInfo[] {
     return this.socket
-      .dump(RTM.GETROUTE, routeHead(0))
+      .dump(RTM.GETROUTE, routeHead(version, 0))
       .map(routeDecode)
       .filter((r) => r.table === 254);
   }
@@ -308,13 +316,14 @@ export class Netlink {
   }
 
   private changeAddress(type: number, flags: number, link: string, cidr: string): void {
-    const { address, prefix } = cidrEncode(cidr);
+    const { version, address, prefix } = anyCidrEncode(cidr);
     const head = Buffer.alloc(8); // struct ifaddrmsg
-    head[0] = 2;
+    head[0] = FAMILY[version];
     head[1] = prefix;
+    head[2] = version === 6 && type === RTM.NEWADDR ? IFA_F_NODAD : 0;
     head.writeUInt32LE(this.need(link).index, 4);
     const attributes = [attr.bytes(IFA.LOCAL, address), attr.bytes(IFA.ADDRESS, address)];
-    if (prefix < 31) {
+    if (version === 4 && prefix < 31) {
       const broadcast = Buffer.alloc(4);
       broadcast.writeUInt32BE((address.readUInt32BE() | (0xffffffff >>> prefix)) >>> 0);
       attributes.push(attr.bytes(IFA.BROADCAST, broadcast));
@@ -328,14 +337,17 @@ export class Netlink {
   }
 
   private changeRoute(type: number, flags: number, route: RouteOptions): void {
-    const { address, prefix } = cidrEncode(route.destination);
+    const { version, address, prefix } = anyCidrEncode(route.destination);
     const attributes = prefix === 0 ? [] : [attr.bytes(RTA.DST, address)];
-    if (route.via !== undefined) attributes.push(attr.bytes(RTA.GATEWAY, ipv4Encode(route.via)));
+    if (route.via !== undefined) {
+      const via = version === 6 ? ipv6Encode(route.via) : ipv4Encode(route.via);
+      attributes.push(attr.bytes(RTA.GATEWAY, via));
+    }
     if (route.link !== undefined) attributes.push(attr.u32(RTA.OIF, this.need(route.link).index));
     this.socket.request(type === RTM.NEWROUTE ? 'RTM_NEWROUTE' : 'RTM_DELROUTE', route.destination, {
       type,
       flags,
-      head: routeHead(prefix, route.via === undefined),
+      head: routeHead(version, prefix, route.via === undefined),
       attributes,
     });
   }
@@ -356,6 +368,11 @@ function linkAttributes(options: { mac?: string; mtu?: number }): Attribute[] {
   if (options.mac !== undefined) attributes.push(attr.bytes(IFLA.ADDRESS, macEncode(options.mac)));
   if (options.mtu !== undefined) attributes.push(attr.u32(IFLA.MTU, options.mtu));
   return attributes;
+}
+
+function filterAttributes(filter: boolean): Attribute[] {
+  const value = filter ? 1 : 0;
+  return [attr.u8(IFLA.BR_NF_CALL_IPTABLES, value), attr.u8(IFLA.BR_NF_CALL_IP6TABLES, value)];
 }
 
 function linkInfo(kind: string, data: readonly Attribute[]): Attribute[] {

@@ -22,6 +22,7 @@ export * from './huge-pages.js';
 export * from './host.js';
 export * from './image.js';
 export * from './cdrom.js';
+export * from './ipv6.js';
 export * from './network.js';
 export * from './numa.js';
 export * from './published-port.js';

@@ -83,6 +83,8 @@ export const NicSpec = z.strictObject({
   network: Name.default('default'),
   /** Its address; absent: the one it has, which was the lowest free one of the network. */
   address: z.ipv4().optional(),
+  /** Its IPv6 address, on a network that has IPv6; absent: the one it has, which was the lowest free one. */
+  address6: z.ipv6().optional(),
   /** Ports of its host that lead to this nic. They, the groups and the limits can change while the instance runs; network and address while it is stopped. */
   ports: z.array(PublishedPort).max(32).optional(),
   /** Security groups of the project. With none, all may be connected to; with some, what their rules allow. */
@@ -295,6 +297,8 @@ export const NicStatus = z.strictObject({
   network: Name,
   mac: z.string(),
   ipv4: z.string(),
+  /** Absent where its network has no IPv6. */
+  ipv6: z.string().optional(),
   /** Ports of its host that lead to it; none while it is on no host. */
   ports: z.array(PublishedPort),
   /** It is asked for no more, nothing passes it, and its machine has not let go of it yet. */

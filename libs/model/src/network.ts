@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { Name, NetworkId } from './ids.js';
+import { NetworkCidr6OrAuto } from './ipv6.js';
 import { HostPort } from './published-port.js';
 import { HostSecurityGroup, Ipv4Cidr } from './security-group.js';
 
@@ -47,6 +48,10 @@ export const Network = z
     /** IPv4 subnet in CIDR notation; the first address is the gateway, also DHCP and DNS server. */
     cidr: z.string(),
     gateway: z.string(),
+    /** Its IPv6 prefix, in canonical text; null: its guests have IPv4 only. */
+    ipv6Cidr: z.string().nullable(),
+    /** The first address of the prefix; null where there is none. */
+    ipv6Gateway: z.string().nullable(),
     /** Without a way out: its guests begin connections among each other only, and resolve no names but their own. */
     internal: z.boolean(),
     resourceVersion: z.int(),
@@ -61,6 +66,11 @@ export const NetworkCreate = z
     name: Name,
     /** Private, and apart from every other network. Absent: the lowest free /24 of those that the API was given. */
     cidr: NetworkCidr.optional(),
+    /**
+     * An IPv6 prefix of 64 to 112 bits, unique local or global, and apart from every other network; `auto`: the lowest free /64 of those that
+     * the API was given. Absent: IPv4 only. For its life.
+     */
+    ipv6Cidr: NetworkCidr6OrAuto.optional(),
     /** Without a way out: no NAT, no names of the world. What its guests publish is reached. Absent: false. For its life. */
     internal: z.boolean().optional(),
   })
@@ -88,6 +98,8 @@ export const HostNetworkSpec = z.strictObject({
   name: Name,
   cidr: z.string(),
   gateway: z.string(),
+  /** Its IPv6 prefix and the first address of it; absent where it has none. Only for hosts with the facet `ipv6`. */
+  ipv6: z.strictObject({ cidr: z.string(), gateway: z.string() }).optional(),
   /** Without a way out; absent where there is one. */
   internal: z.literal(true).optional(),
   /** Rises with the leases. A host ignores leases older than those it has; without it leases are only added. */
@@ -98,6 +110,8 @@ export const HostNetworkSpec = z.strictObject({
       name: Name,
       mac: z.string(),
       ipv4: z.string(),
+      /** Absent where the network has no IPv6. */
+      ipv6: z.string().optional(),
       /** Of a nic that is not the first of its instance: the guest's way out and its names are those of another network. */
       secondary: z.literal(true).optional(),
       /** Security groups it is in; absent where it is in none. */

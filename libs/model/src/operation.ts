@@ -133,6 +133,7 @@ export const FilterName = z.enum([
   'cpuModel',
   'labels',
   'volume',
+  'ipv6',
   'ports',
   'cpu',
   'memory',

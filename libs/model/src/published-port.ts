@@ -2,7 +2,7 @@ import { z } from 'zod';
 
 const port = z.int().min(1).max(65_535);
 
-/** A port of an instance's nic that its host answers for, on each of the host's IPv4 addresses. */
+/** A port of an instance's nic that its host answers for, on each of the host's addresses; on those of IPv6 where the nic has one. */
 export const PublishedPort = z.strictObject({
   protocol: z.enum(['tcp', 'udp']).default('tcp'),
   /** Port of the host. One instance of a host can have it. */
@@ -16,8 +16,10 @@ export type PublishedPort = z.infer<typeof PublishedPort>;
 export const HostPort = z.strictObject({
   ...PublishedPort.shape,
   protocol: z.enum(['tcp', 'udp']),
-  /** Address of the guest. */
+  /** Addresses of the guest. */
   ipv4: z.string(),
+  /** Absent where it has none. */
+  ipv6: z.string().optional(),
 });
 export type HostPort = z.infer<typeof HostPort>;
 

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { Name, SecurityGroupId } from './ids.js';
+import { Ipv6Cidr } from './ipv6.js';
 
 const port = z.int().min(1).max(65_535);
 
@@ -10,16 +11,24 @@ export const Ipv4Cidr = z.cidrv4().refine((text) => {
   return number % 2 ** (32 - Number(prefix)) === 0;
 }, 'must be a network in CIDR notation, with no bits beside the prefix: 10.0.0.0/8');
 
+/** `10.0.0.0/8` or `fd00::/8`. */
+const AnyCidr = z
+  .string()
+  .refine(
+    (text) => Ipv4Cidr.safeParse(text).success || Ipv6Cidr.safeParse(text).success,
+    'must be a network in CIDR notation, with no bits beside the prefix: 10.0.0.0/8 or fd00::/8',
+  );
+
 /** One kind of new connections that a security group allows. What belongs to one that was allowed always passes. */
 export const SecurityRule = z
   .strictObject({
     direction: z.enum(['ingress', 'egress']),
-    /** Absent: every protocol. */
+    /** Absent: every protocol. `icmp` is that of both IP versions. */
     protocol: z.enum(['tcp', 'udp', 'icmp']).optional(),
     /** Ports that are connected to; absent: every port. */
     ports: z.strictObject({ first: port, last: port }).optional(),
-    /** Where an ingress rule allows connections from, and an egress rule to. With neither: everywhere. */
-    cidr: Ipv4Cidr.optional(),
+    /** Where an ingress rule allows connections from, and an egress rule to: a network of IPv4 or IPv6. With neither: everywhere. */
+    cidr: AnyCidr.optional(),
     /** A group of the project: its members on the same network. */
     group: Name.optional(),
   })

@@ -51,9 +51,9 @@ interface Changing {
 }
 
 /** What says which nics there are, and where. They come to and leave only a VM while it runs. */
-export const nicsPath = /^\/spec\/nics(\/\d+\/(network|address))?$/;
+export const nicsPath = /^\/spec\/nics(\/\d+\/(network|address6?))?$/;
 /** An address of a nic that stays is its guest's until that starts anew. */
-const addressPath = /^\/spec\/nics\/(\d+)\/address$/;
+const addressPath = /^\/spec\/nics\/(\d+)\/address6?$/;
 
 /** What says which CD-ROM drives a machine has. What is in them, and by what means it is taken out, changes while it runs. */
 const drivesPath = /^\/spec\/cdroms(\/\d+(\/(bus|bootFirst))?)?$/;

@@ -1,7 +1,9 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { hasCode, ifnameCheck, Netlink } from '@berth/linux';
+import { ifnameCheck, type IpVersion, Netlink } from '@berth/linux';
+import { cidrHolds6 } from '@berth/model';
+import { ipv6Check, ipv6Disable, ipv6Enable } from './ipv6-host.js';
 import { NetworkError } from './network-error.js';
-import { addressParse, type Subnet } from './subnet.js';
+import { address6Text, addressParse, type Subnet, type Subnet6 } from './subnet.js';
 
 export interface BridgeWanted {
   readonly name: string;
@@ -10,9 +12,17 @@ export interface BridgeWanted {
   readonly mtu: number;
   readonly gateway: string;
   readonly subnet: Subnet;
+  /** Null: the bridge has no IPv6. */
+  readonly ipv6: { readonly subnet: Subnet6; readonly gateway: string } | null;
 }
 
-/** Makes or repairs a bridge with its gateway address; returns its index. Synchronous: some hundred microseconds. */
+/** The link-local address of every bridge, from which routers advertise themselves (RFC 4861, 6.1.2). */
+const ROUTER = 'fe80::1';
+
+/**
+ * Makes or repairs a bridge with its gateways' addresses; returns its index. Synchronous: some hundred microseconds.
+ * @throws NetworkError nameTaken, subnetTaken, ipv6Missing
+ */
 export function bridgeEnsure(wanted: BridgeWanted): number {
   return Netlink.with(undefined, (netlink) => {
     let link = netlink.link(wanted.name);
@@ -23,27 +33,40 @@ export function bridgeEnsure(wanted: BridgeWanted): number {
         `remove link ${wanted.name}`,
       );
     }
-    const address = { address: wanted.gateway, prefix: wanted.subnet.prefix };
-    const own = link === null ? [] : netlink.addresses(wanted.name);
-    const addressed = own.some((a) => a.address === address.address && a.prefix === address.prefix);
-    if (link !== null && link.alias !== null && link.up && addressed && link.mtu === wanted.mtu)
-      return link.index;
-    if (!addressed) subnetFree(netlink, wanted);
+    const wants = addressesOf(wanted);
+    const own = link === null ? [] : addressesOn(netlink, wanted.name);
+    const missing = wants.filter((one) => !own.includes(one));
+    const fits = missing.length === 0 && link?.mtu === wanted.mtu;
+    if (link !== null && link.alias !== null && link.up && fits) return link.index;
+    if (missing.includes(wants[0])) subnetFree(netlink, wanted);
+    if (wanted.ipv6 !== null && missing.length > 0) {
+      ipv6Check();
+      subnet6Free(netlink, wanted.name, wanted.ipv6.subnet);
+    }
     if (link === null) {
-      netlink.addBridge(wanted.name, { mac: wanted.mac, mtu: wanted.mtu, filterIpv4: true });
+      netlink.addBridge(wanted.name, { mac: wanted.mac, mtu: wanted.mtu, filter: true });
       netlink.setLink(wanted.name, { alias: wanted.alias });
     }
-    ipv6Disable(wanted.name);
-    for (const other of own) {
-      if (other.address !== address.address)
-        netlink.deleteAddress(wanted.name, `${other.address}/${other.prefix}`);
-    }
+    if (wanted.ipv6 === null) ipv6Disable(wanted.name);
+    else ipv6Enable(wanted.name, 'given');
+    for (const other of own) if (!wants.includes(other)) netlink.deleteAddress(wanted.name, other);
     netlink.setLink(wanted.name, { alias: wanted.alias, mtu: wanted.mtu, up: true });
-    netlink.addAddress(wanted.name, `${address.address}/${address.prefix}`);
+    for (const one of wants) netlink.addAddress(wanted.name, one);
     link = netlink.link(wanted.name);
     if (link === null) throw new Error(`bridge ${wanted.name} vanished while it was made`);
     return link.index;
   });
+}
+
+/** In CIDR notation; that of IPv4 first. */
+function addressesOf({ gateway, subnet, ipv6 }: BridgeWanted): [string, ...string[]] {
+  const six = ipv6 === null ? [] : [`${address6Text(ipv6.gateway)}/${ipv6.subnet.prefix}`, `${ROUTER}/64`];
+  return [`${gateway}/${subnet.prefix}`, ...six];
+}
+
+function addressesOn(netlink: Netlink, link: string): string[] {
+  const of = (version: IpVersion) => netlink.addresses(link, version);
+  return [...of(4), ...of(6)].map(({ address, prefix }) => `${address}/${prefix}`);
 }
 
 /** Two links in one subnet would take each other's traffic. @throws NetworkError subnetTaken. */
@@ -63,14 +86,18 @@ function subnetFree(netlink: Netlink, wanted: BridgeWanted): void {
   }
 }
 
-/** No IPv6 on a link of ours: nothing of the host answers guests on link-local addresses. */
-export function ipv6Disable(link: string): void {
-  try {
-    const directory = `/proc/sys/net/ipv6/conf/${link}`;
-    writeFileSync(`${directory}/disable_ipv6`, '1');
-    writeFileSync(`${directory}/accept_ra`, '0');
-  } catch (error) {
-    if (!hasCode(error, 'ENOENT')) throw error; // a kernel without IPv6
+/** The same of an IPv6 prefix. @throws NetworkError subnetTaken. */
+function subnet6Free(netlink: Netlink, bridge: string, { network, prefix }: Subnet6): void {
+  const links = netlink.links();
+  for (const other of netlink.addresses(undefined, 6)) {
+    const name = links.find((l) => l.index === other.linkIndex)?.name ?? `#${other.linkIndex}`;
+    const wider = Math.min(prefix, other.prefix);
+    if (name === bridge || !cidrHolds6(`${network}/${wider}`, other.address)) continue;
+    throw new NetworkError(
+      'subnetTaken',
+      `${network}/${prefix} overlaps ${other.address}/${other.prefix} of link ${name}`,
+      'give the project network another prefix, or the host link another address',
+    );
   }
 }
 
@@ -91,7 +118,7 @@ export function loopbackRoute(bridge: string, wanted: boolean): void {
 }
 
 /**
- * Has the kernel show what a bridge carries between neighbours to its IPv4 firewall too (br_netfilter), where security groups
+ * Has the kernel show what a bridge carries between neighbours to its firewall too (br_netfilter), where security groups
  * are. Bridges of ours are made so; one of before is changed. It says nothing of other bridges. @throws NetworkError nftFailed.
  */
 export function bridgeFilter(bridge: string): void {
@@ -101,5 +128,5 @@ export function bridgeFilter(bridge: string): void {
       'the kernel does not filter what bridges carry, so that security groups would not hold',
       'load the kernel module br_netfilter',
     );
-  Netlink.with(undefined, (netlink) => netlink.setBridge(bridge, { filterIpv4: true }));
+  Netlink.with(undefined, (netlink) => netlink.setBridge(bridge, { filter: true }));
 }

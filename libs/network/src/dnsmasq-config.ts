@@ -1,11 +1,15 @@
 import { ifnameCheck, ipv4Encode, macEncode } from '@berth/linux';
 import { Name } from '@berth/model';
-import { badSpec, type Subnet } from './subnet.js';
+import { address6Text, badSpec, type Subnet, type Subnet6 } from './subnet.js';
 
 export interface DnsmasqSettings {
   readonly bridge: string;
   readonly subnet: Subnet;
   readonly gateway: string;
+  /** Null where the network has none. */
+  readonly ipv6: { readonly subnet: Subnet6; readonly gateway: string } | null;
+  /** Whether routers are to be told of as a way out (IPv6; of IPv4 every lease says it). */
+  readonly wayOut: boolean;
   readonly domain: string;
   readonly mtu: number;
   readonly user: string;
@@ -19,6 +23,7 @@ export interface Lease {
   readonly name: string;
   readonly mac: string;
   readonly ipv4: string;
+  readonly ipv6?: string | undefined;
   /** Of a nic that is not its guest's first: no way out and no names are offered with the address. */
   readonly secondary?: true | undefined;
 }
@@ -30,6 +35,9 @@ const SECONDARY = 'secondary';
  * The configuration of one network's dnsmasq (dnsmasq(8)). It binds to the bridge's address only. Addresses are given
  * for life by the control plane, so there is no lease database: `leasefile-ro` with `dhcp-authoritative` acknowledges a
  * known MAC at any time, also after a restart, and unknown ones get no answer.
+ *
+ * IPv6 likewise: `static` makes router advertisements say that addresses come by DHCPv6 (flag M), and none is to be made up from the
+ * prefix. A client is known by its MAC, which dnsmasq looks up among its neighbours, since a DUID is not known beforehand.
  */
 export function dnsmasqConfig(s: DnsmasqSettings): string {
   const lines: readonly (readonly [string, string?])[] = [
@@ -65,14 +73,35 @@ export function dnsmasqConfig(s: DnsmasqSettings): string {
       (option) => ['dhcp-option', `tag:${SECONDARY},option:${option}`] as const,
     ),
     ['dhcp-option', `option:mtu,${integer(s.mtu)}`],
+    ...ipv6Lines(s),
   ];
   return lines.map(([key, value]) => (value === undefined ? `${key}\n` : `${key}=${word(value)}\n`)).join('');
+}
+
+/** Seconds between router advertisements that nobody asked for. */
+const RA_SECONDS = 600;
+
+function ipv6Lines(s: DnsmasqSettings): (readonly [string, string?])[] {
+  if (s.ipv6 === null) return [];
+  const { subnet, gateway } = s.ipv6;
+  const bridge = ifnameCheck(s.bridge);
+  const dns = `[${address6Text(gateway)}]`;
+  return [
+    ['dhcp-range', `${address6Text(subnet.network)},static,${prefixLength(subnet.prefix)},12h`],
+    ['enable-ra'],
+    // An advertisement is for all on a link: not only for guests of which it is the first network. So it gives way to what is stated.
+    ['ra-param', `${bridge},mtu:${integer(s.mtu)},low,${RA_SECONDS}${s.wayOut ? '' : ',0'}`],
+    ['dhcp-option', `option6:dns-server,${dns}`],
+  ];
 }
 
 /** `dhcp-hostsfile`: one line per address, read again at SIGHUP. */
 export function dnsmasqLeases(leases: readonly Lease[]): string {
   const tag = (l: Lease): string => (l.secondary === true ? `set:${SECONDARY},` : '');
-  return leases.map((l) => `${mac(l)},${tag(l)}${text(ipv4Encode(l.ipv4))},${label(l.name)}\n`).join('');
+  const six = ({ ipv6 }: Lease): string => (ipv6 === undefined ? '' : `[${address6Text(ipv6)}],`);
+  return leases
+    .map((l) => `${mac(l)},${tag(l)}${text(ipv4Encode(l.ipv4))},${six(l)}${label(l.name)}\n`)
+    .join('');
 }
 
 /**
@@ -83,12 +112,16 @@ export function dnsmasqHosts(leases: readonly Lease[], serial: { name: string; a
   if (!/^_[a-z0-9-]{1,62}$/.test(serial.name))
     throw badSpec(`not a serial name: ${JSON.stringify(serial.name)}`);
   const own = `${text(ipv4Encode(serial.address))} ${serial.name}\n`;
-  return own + leases.map((l) => `${text(ipv4Encode(l.ipv4))} ${label(l.name)}\n`).join('');
+  const addresses = ({ ipv4, ipv6 }: Lease): string[] => [
+    text(ipv4Encode(ipv4)),
+    ...(ipv6 === undefined ? [] : [address6Text(ipv6)]),
+  ];
+  return own + leases.flatMap((l) => addresses(l).map((a) => `${a} ${label(l.name)}\n`)).join('');
 }
 
 /** No blank, comment, quote or control character can stand in a value, so a value never ends its line. */
 function word(value: string): string {
-  if (!/^[A-Za-z0-9/._:,!+@=-]+$/.test(value)) {
+  if (!/^[A-Za-z0-9/._:,!+@=[\]-]+$/.test(value)) {
     throw badSpec(`cannot be written to a dnsmasq configuration: ${JSON.stringify(value)}`);
   }
   return value;
@@ -114,6 +147,12 @@ function mac(lease: Lease): string {
 
 function integer(value: number): string {
   if (!Number.isSafeInteger(value) || value < 576 || value > 65_535) throw badSpec(`not an MTU: ${value}`);
+  return String(value);
+}
+
+function prefixLength(value: number): string {
+  if (!Number.isSafeInteger(value) || value < 64 || value > 112)
+    throw badSpec(`not a prefix length: ${value}`);
   return String(value);
 }
 

@@ -4,6 +4,7 @@ import { Netlink } from '@berth/linux';
 import type { HostNetworkSpec, NetworkId, NicId, NicLimits, NicUsage, Traffic } from '@berth/model';
 import { bridgeEnsure, bridgeFilter, forwardingEnable, loopbackRoute } from './bridge.js';
 import { Dnsmasq, hostResolvFile } from './dnsmasq.js';
+import { forwarding6Enable } from './ipv6-host.js';
 import { LeaseBook, specCheck } from './lease-book.js';
 import { NetworkError } from './network-error.js';
 import {
@@ -20,14 +21,24 @@ import { nicsTogether, nicUsage } from './nic-usage.js';
 import { guardEnsure, guardLetGo, guardLetIn, guardRemove, nftEnsure, nftRemove } from './nft.js';
 import { tapAttach, vethAttach } from './nics.js';
 import { runDirCheck } from './run-dir.js';
-import { badSpec, type Subnet, subnetHolds, subnetParse } from './subnet.js';
+import {
+  badSpec,
+  type Subnet,
+  type Subnet6,
+  subnet6Holds,
+  subnet6Parse,
+  subnetHolds,
+  subnetParse,
+} from './subnet.js';
 
-/** A nic whose MAC and address the control plane gave. `ipv4` is a bare address. */
+/** A nic whose MAC and addresses the control plane gave; these are bare. */
 export interface AttachedNicSpec {
   readonly id: NicId;
   readonly networkId: NetworkId;
   readonly mac: string;
   readonly ipv4: string;
+  /** Absent where its network has no IPv6. */
+  readonly ipv6?: string | undefined;
 }
 
 export interface NicInventoryEntry extends NicIdentity {
@@ -82,6 +93,7 @@ export class HostNetwork {
     return this.exclusive(input.id, async () => {
       const spec = await this.accept(input);
       const subnet = subnetParse(spec.cidr);
+      const ipv6 = ipv6Of(spec);
       const bridge = this.names.bridge(spec.id);
       const bridgeIndex = bridgeEnsure({
         name: bridge,
@@ -90,10 +102,12 @@ export class HostNetwork {
         mtu: this.mtu,
         gateway: spec.gateway,
         subnet,
+        ipv6,
       });
       forwardingEnable();
+      if (ipv6 !== null) forwarding6Enable();
       // The rules stand before the first guest can send.
-      await this.rules(spec, subnet, bridgeIndex);
+      await this.rules(spec, { subnet, ipv6 }, bridgeIndex);
       loopbackRoute(bridge, spec.ports !== undefined && spec.ports.length > 0);
       const dir = this.dir(spec.id);
       await mkdir(dir, { recursive: true, mode: 0o755 });
@@ -103,6 +117,8 @@ export class HostNetwork {
         bridgeIndex,
         subnet,
         gateway: spec.gateway,
+        ipv6,
+        wayOut: spec.internal !== true,
         domain: networkDomain(spec),
         mtu: this.mtu,
         user: this.options.dnsUser ?? 'dnsmasq',
@@ -161,6 +177,7 @@ export class HostNetwork {
         mac: nic.mac,
         address: `${nic.ipv4}/${subnetParse(spec.cidr).prefix}`,
         gateway: defaultRoute ? spec.gateway : null,
+        ipv6: veth6(spec, nic, defaultRoute),
       };
       return { link, make: () => vethAttach(wanted) };
     });
@@ -179,7 +196,8 @@ export class HostNetwork {
       const spec = await this.known(nic);
       const identity = identityOf(owner, nic);
       const { link, make } = plan(identity, spec);
-      const letIn = guardLetIn(this.names.guard(), { ifname: link, mac: nic.mac, ipv4: nic.ipv4 });
+      const { mac, ipv4, ipv6 } = nic;
+      const letIn = guardLetIn(this.names.guard(), { ifname: link, mac, ipv4, ipv6 });
       await Promise.all([letIn, (async () => make())()]);
       if (limitsIn(spec).has(nic.ipv4)) await this.limit(spec, (one) => one.nicId === nic.id);
       return { ifname: link };
@@ -361,19 +379,28 @@ export class HostNetwork {
     }
     if (!subnetHolds(subnetParse(spec.cidr), nic.ipv4))
       throw badSpec(`${nic.ipv4} is no host address of ${spec.cidr}`);
+    const subnet6 = ipv6Of(spec)?.subnet;
+    if (nic.ipv6 !== undefined && (subnet6 === undefined || !subnet6Holds(subnet6, nic.ipv6)))
+      throw badSpec(`${nic.ipv6} is no host address of ${spec.ipv6?.cidr ?? 'a network without IPv6'}`);
     return spec;
   }
 
-  private async rules(spec: HostNetworkSpec, subnet: Subnet, bridgeIndex: number): Promise<void> {
+  private async rules(
+    spec: HostNetworkSpec,
+    subnets: { readonly subnet: Subnet; readonly ipv6: Ipv6Parts | null },
+    bridgeIndex: number,
+  ): Promise<void> {
     const { id, gateway, ports = [], groups = [] } = spec;
-    const members = spec.leases.flatMap(({ ipv4, groups: of }) =>
-      of === undefined ? [] : { ipv4, groups: of },
+    const members = spec.leases.flatMap(({ ipv4, ipv6, groups: of }) =>
+      of === undefined ? [] : { ipv4, ipv6, groups: of },
     );
-    const secondary = spec.leases.filter((lease) => lease.secondary).map(({ ipv4 }) => ipv4);
+    const secondary = spec.leases
+      .filter((lease) => lease.secondary)
+      .map(({ ipv4, ipv6 }) => ({ ipv4, ipv6 }));
     const bridge = this.names.bridge(id);
     const settings = {
       table: this.names.table(id),
-      ...{ bridge, subnet, gateway, ports, groups, members, secondary, internal: spec.internal === true },
+      ...{ bridge, ...subnets, gateway, ports, groups, members, secondary, internal: spec.internal === true },
     };
     const key = JSON.stringify([settings, [...limitsIn(spec)], bridgeIndex]);
     const seen = this.rulesSeen.get(settings.table);
@@ -425,8 +452,25 @@ async function linksDelete(names: readonly string[]): Promise<void> {
   }
 }
 
+interface Ipv6Parts {
+  readonly subnet: Subnet6;
+  readonly gateway: string;
+}
+
+/** The IPv6 of a network; null where it has none. */
+function ipv6Of({ ipv6 }: HostNetworkSpec): Ipv6Parts | null {
+  return ipv6 === undefined ? null : { subnet: subnet6Parse(ipv6.cidr), gateway: ipv6.gateway };
+}
+
+function veth6(spec: HostNetworkSpec, { ipv6 }: AttachedNicSpec, defaultRoute: boolean) {
+  const of = ipv6Of(spec);
+  if (of === null || ipv6 === undefined) return null;
+  return { address: `${ipv6}/${of.subnet.prefix}`, gateway: defaultRoute ? of.gateway : null };
+}
+
 function identityOf(owner: NicOwner, nic: AttachedNicSpec): NicIdentity {
-  const addresses = { mac: nic.mac.toLowerCase(), ipv4: nic.ipv4 };
+  const { ipv4, ipv6 } = nic;
+  const addresses = { mac: nic.mac.toLowerCase(), ipv4, ...(ipv6 === undefined ? {} : { ipv6 }) };
   const { instanceId, epoch } = owner;
   return { instanceId, epoch, nicId: nic.id, networkId: nic.networkId, addresses };
 }

@@ -1,11 +1,12 @@
-import { macEncode } from '@berth/linux';
+import { ipv6Encode, macEncode } from '@berth/linux';
+import { ipv6Number, ipv6Text } from '@berth/model';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { dnsmasqConfig, dnsmasqHosts, dnsmasqLeases, type DnsmasqSettings } from './dnsmasq-config.js';
 import { guardApply } from './nft-guard.js';
 import { groupRules } from './nft-groups.js';
 import { nftApply, nftRules, type NftSettings } from './nft-ruleset.js';
-import { subnetParse } from './subnet.js';
+import { subnet6Parse, subnetParse } from './subnet.js';
 
 /**
  * Each writer gets 10,000 strings. What it writes is read back by the reader's own rules (dnsmasq: option.c and
@@ -16,6 +17,8 @@ const settings: DnsmasqSettings = {
   bridge: 'bb0123456789abc',
   subnet: subnetParse('10.77.1.0/24'),
   gateway: '10.77.1.1',
+  ipv6: { subnet: subnet6Parse('fd77:1::/64'), gateway: 'fd77:1::1' },
+  wayOut: true,
   domain: 'default.demo.berth.internal',
   mtu: 1500,
   user: 'dnsmasq',
@@ -135,7 +138,10 @@ test('dnsmasq reads from its configuration what was asked for, and nothing else'
       if (text === null) return;
       taken++;
       const places: Record<keyof typeof fields, [string, string][]> = {
-        bridge: [['interface', value]],
+        bridge: [
+          ['interface', value],
+          ['ra-param', `${value},mtu:1500,low,600`],
+        ],
         gateway: [
           ['dhcp-option', `option:router,${value}`],
           ['dhcp-option', `option:dns-server,${value}`],
@@ -166,7 +172,9 @@ test('dnsmasq reads one lease and one host for each that was given', () => {
     name: around('web', 'db-1'),
     mac: fc.oneof(around('02:00:00:00:00:01'), fc.constant('02:00:00:00:00:0A')),
     ipv4: around('10.77.1.5'),
+    ipv6: fc.oneof(fc.constant(undefined), fc.constantFrom('fd77:1::5', 'FD77:1:0::a'), around('fd77:1::5')),
   });
+  const canonical = (text: string) => new URL(`http://[${text}]`).hostname.slice(1, -1);
   let taken = 0;
   fc.assert(
     fc.property(fc.array(lease, { minLength: 1, maxLength: 2 }), (leases) => {
@@ -180,6 +188,7 @@ test('dnsmasq reads one lease and one host for each that was given', () => {
               .toString('hex')
               .replace(/..(?!$)/g, '$&:'),
             l.ipv4,
+            ...(l.ipv6 === undefined ? [] : [`[${canonical(l.ipv6)}]`]),
             l.name,
           ]),
         );
@@ -195,7 +204,10 @@ test('dnsmasq reads one lease and one host for each that was given', () => {
       );
       expect(lines.filter((l) => l.length > 0)).toEqual([
         ['10.77.1.1', '_s'],
-        ...leases.map((l) => [l.ipv4, l.name]),
+        ...leases.flatMap((l) => [
+          [l.ipv4, l.name],
+          ...(l.ipv6 === undefined ? [] : [[canonical(l.ipv6), l.name]]),
+        ]),
       ]);
     }),
     RUNS,
@@ -213,6 +225,7 @@ test('nft reads one word for each name, in the place where it was given', () => 
     groups: [],
     members: [],
     secondary: [],
+    ipv6: settings.ipv6,
     internal: false,
   };
   const honest = { table: 'berth_0a1', bridge: 'bb01' };
@@ -247,6 +260,7 @@ test('nft reads one rule for each place of a published port, with its numbers an
     groups: [],
     members: [],
     secondary: [],
+    ipv6: settings.ipv6,
     internal: false,
   };
   const bare = nftRules(nft).length;
@@ -345,6 +359,7 @@ test('nft reads from a security group what its rules say, each text one word or 
     gateway: settings.gateway,
     ports: [],
     secondary: [],
+    ipv6: settings.ipv6,
     internal: false,
   };
   const number = fc.oneof(
@@ -385,6 +400,57 @@ test('nft reads from a security group what its rules say, each text one word or 
     RUNS,
   );
   expect(taken).toBeGreaterThan(100);
+});
+
+test('nft reads an IPv6 address in its canonical text and nothing else, wherever one is given, or it is refused', () => {
+  const honest = 'fd77:1::abcd';
+  const digits = (address: string) => `0x${ipv6Encode(address).toString('hex')}`;
+  const nic = { ifname: 'bv01', mac: '02:00:00:00:00:01', ipv4: '10.77.1.5' };
+  const port = { protocol: 'tcp' as const, hostPort: 8080, guestPort: 80, ipv4: '10.77.1.5' };
+  const rule = { direction: 'ingress' as const, protocol: 'icmp' as const };
+  const base: NftSettings = {
+    table: 'berth_x',
+    bridge: 'bb0',
+    ...{ subnet: settings.subnet, gateway: settings.gateway, ipv6: settings.ipv6, internal: false },
+    ...{ ports: [], secondary: [], members: [], groups: [] },
+  };
+  const places: readonly ((address: string) => object)[] = [
+    (ipv6) => guardApply({ table: 'berth_x', prefixes: ['bv'] }, [{ ...nic, ipv6 }], []),
+    (gateway) => nftApply({ ...base, ipv6: { subnet: settings.ipv6!.subnet, gateway } }),
+    (ipv6) => nftApply({ ...base, ports: [{ ...port, ipv6 }], secondary: [{ ipv4: '10.77.1.5', ipv6 }] }),
+    (ipv6) => ({
+      nftables: groupRules({
+        members: [{ ipv4: '10.77.1.5', ipv6, groups: ['web'] }],
+        groups: [{ name: 'web', rules: [rule, { ...rule, cidr: `${ipv6}/128` }] }],
+      }),
+    }),
+  ];
+  // The marks in comments are of the rules' content.
+  const rendered = (document: object) => JSON.stringify(document).replace(/berth [0-9a-f]{16}/g, 'mark');
+  const clean = places.map((place) => rendered(place(honest)));
+  for (const text of clean) expect(text).toContain(honest);
+  const spelled = fc.oneof(
+    around(honest, 'fd77:1:0:0::ABCD', '::ffff:1.2.3.4'),
+    fc.bigInt({ min: 0n, max: 2n ** 128n - 1n }).map(ipv6Text),
+    fc.constantFrom('FD77:0001::0A', 'fd77:1::%eth0', '::', 'fd77::1::2', '1:2:3:4:5:6:7', '10.77.1.5'),
+  );
+  let taken = 0;
+  fc.assert(
+    fc.property(fc.nat(places.length - 1), spelled, (at, address) => {
+      const text = written(() => rendered(places[at]!(address)));
+      if (text === null) return;
+      taken++;
+      const canonical = ipv6Text(ipv6Number(address));
+      const wanted = clean[at]!.replaceAll(honest, () => canonical).replaceAll(
+        digits(honest),
+        digits(canonical),
+      );
+      expect(text).toBe(wanted);
+      expect(canonical).toMatch(/^[0-9a-f:]+$/);
+    }),
+    RUNS,
+  );
+  expect(taken).toBeGreaterThan(1000);
 });
 
 /** Words that nft's scanner makes of a text; a character that none of its words may hold counts as one more. */

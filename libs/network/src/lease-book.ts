@@ -3,7 +3,17 @@ import { join } from 'node:path';
 import { hasCode, macEncode, writeFileAtomic } from '@berth/linux';
 import { HostNetworkSpec, type HostPort, NetworkId, portText } from '@berth/model';
 import type { Lease } from './dnsmasq-config.js';
-import { addressParse, badSpec, type Subnet, subnetHolds, subnetParse } from './subnet.js';
+import {
+  address6Text,
+  addressParse,
+  badSpec,
+  type Subnet,
+  type Subnet6,
+  subnet6Holds,
+  subnet6Parse,
+  subnetHolds,
+  subnetParse,
+} from './subnet.js';
 
 /** Refuses a network that no host could realise. @throws NetworkError badSpec. */
 export function specCheck(input: HostNetworkSpec): HostNetworkSpec {
@@ -14,29 +24,49 @@ export function specCheck(input: HostNetworkSpec): HostNetworkSpec {
   if (!subnetHolds(subnet, spec.gateway))
     throw badSpec(`gateway ${spec.gateway} is no host address of ${spec.cidr}`);
   const seen = new Set<string>([`address ${addressParse(spec.gateway)}`]);
+  if (spec.ipv6 !== undefined) seen.add(`address ${address6Text(spec.ipv6.gateway)}`);
   for (const lease of spec.leases) {
     if (!subnetHolds(subnet, lease.ipv4))
       throw badSpec(`${lease.name}: ${lease.ipv4} is no host address of ${spec.cidr}`);
     for (const key of leaseKeys(lease)) {
       if (seen.has(key))
-        throw badSpec(`${lease.name}: ${lease.ipv4} or ${lease.mac} or the name is given twice`);
+        throw badSpec(`${lease.name}: an address of it, ${lease.mac} or the name is given twice`);
       seen.add(key);
     }
   }
-  portsCheck(spec, subnet);
+  const subnet6 = subnet6Of(spec);
+  for (const { name, ipv6 } of spec.leases)
+    if (ipv6 !== undefined && (subnet6 === null || !subnet6Holds(subnet6, ipv6)))
+      throw badSpec(`${name}: ${ipv6} is no host address of ${spec.ipv6?.cidr ?? 'a network without IPv6'}`);
+  portsCheck(spec, subnet, subnet6);
   return spec;
 }
 
+/** The IPv6 of a network; null where it has none. @throws NetworkError badSpec */
+function subnet6Of({ ipv6 }: HostNetworkSpec): Subnet6 | null {
+  if (ipv6 === undefined) return null;
+  const subnet = subnet6Parse(ipv6.cidr);
+  if (!subnet6Holds(subnet, ipv6.gateway))
+    throw badSpec(`gateway ${ipv6.gateway} is no host address of ${ipv6.cidr}`);
+  return subnet;
+}
+
 /** @throws NetworkError badSpec */
-function portsCheck(spec: HostNetworkSpec, subnet: Subnet): void {
+function portsCheck(spec: HostNetworkSpec, subnet: Subnet, subnet6: Subnet6 | null): void {
   const seen = new Set<string>();
   for (const port of spec.ports ?? []) {
     if (!subnetHolds(subnet, port.ipv4) || addressParse(port.ipv4) === addressParse(spec.gateway))
       throw badSpec(`${portText(port)}: ${port.ipv4} is no guest's address of ${spec.cidr}`);
+    const { ipv6 } = port;
+    if (ipv6 !== undefined && (subnet6 === null || !isGuest6(subnet6, ipv6, spec)))
+      throw badSpec(`${portText(port)}: ${ipv6} is no guest's address of ${spec.ipv6?.cidr ?? spec.cidr}`);
     if (seen.has(portText(port))) throw badSpec(`${portText(port)} is published twice`);
     seen.add(portText(port));
   }
 }
+
+const isGuest6 = (subnet: Subnet6, address: string, { ipv6 }: HostNetworkSpec): boolean =>
+  subnet6Holds(subnet, address) && address6Text(address) !== address6Text(ipv6?.gateway ?? address);
 
 /**
  * The leases to serve after a spec came in. A workload's journal may hold an old spec: with a revision, older leases are
@@ -44,7 +74,8 @@ function portsCheck(spec: HostNetworkSpec, subnet: Subnet): void {
  * whatever had its name, MAC or address. Published ports and security groups go with them.
  */
 export function leasesMerge(known: HostNetworkSpec | null, incoming: HostNetworkSpec): HostNetworkSpec {
-  if (known === null || known.cidr !== incoming.cidr) return sorted(incoming);
+  if (known === null || known.cidr !== incoming.cidr || known.ipv6?.cidr !== incoming.ipv6?.cidr)
+    return sorted(incoming);
   if (incoming.revision !== undefined) {
     return (known.revision ?? -1) > incoming.revision
       ? {
@@ -89,6 +120,7 @@ function leaseKeys(lease: Lease): string[] {
       `name ${lease.name}`,
       `mac ${macEncode(lease.mac).toString('hex')}`,
       `address ${addressParse(lease.ipv4)}`,
+      ...(lease.ipv6 === undefined ? [] : [`address ${address6Text(lease.ipv6)}`]),
     ];
   } catch (error) {
     throw badSpec(`${lease.name}: ${error instanceof Error ? error.message : String(error)}`, error);

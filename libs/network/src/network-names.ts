@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { InstanceId, NetworkId, NicId } from '@berth/model';
+import { InstanceId, ipv6Text, NetworkId, NicId } from '@berth/model';
+import { ipv6Encode } from '@berth/linux';
 import type { LimitDirection } from './nic-limits.js';
 
 /** What the names of all bridges of Berth begin with; firewalls of others are told to let these through. */
@@ -18,7 +19,14 @@ export interface NicIdentity extends NicOwner {
   readonly nicId: NicId;
   readonly networkId: NetworkId;
   /** What it may send as; null for a nic that an agent of before made. */
-  readonly addresses: { readonly mac: string; readonly ipv4: string } | null;
+  readonly addresses: NicAddresses | null;
+}
+
+export interface NicAddresses {
+  readonly mac: string;
+  readonly ipv4: string;
+  /** Absent where its network has no IPv6. */
+  readonly ipv6?: string | undefined;
 }
 
 /** What names a nic of an incarnation. */
@@ -96,9 +104,9 @@ export class NetworkNames {
   }
 
   nicAlias(nic: NicIdentity): string {
-    const { addresses } = nic;
-    const sends = addresses === null ? '' : `:${addresses.mac.replaceAll(':', '')}:${addresses.ipv4}`;
-    return `berth:${this.tag}:nic:${nic.instanceId}:${nic.epoch}:${nic.nicId}:${nic.networkId}${sends}`;
+    const sends = nic.addresses === null ? [] : addressWords(nic.addresses);
+    const { instanceId, epoch, nicId, networkId } = nic;
+    return ['berth', this.tag, 'nic', instanceId, epoch, nicId, networkId, ...sends].join(':');
   }
 
   /** Reads a network's alias back; null when it is not one of this agent. */
@@ -127,11 +135,21 @@ export class NetworkNames {
   }
 }
 
-/** Reads `020000000001`, `10.0.0.2`; undefined when it is something else. */
-function addressesOf([mac, ipv4, rest]: readonly string[]): { mac: string; ipv4: string } | undefined {
-  if (!/^[0-9a-f]{12}$/.test(mac ?? '') || !/^\d+(\.\d+){3}$/.test(ipv4 ?? '') || rest !== undefined)
-    return undefined;
-  return { mac: mac?.match(/../g)?.join(':') ?? '', ipv4: ipv4 ?? '' };
+/** `020000000001`, `10.0.0.2` and, where there is IPv6, its 32 digits: colons part the words of an alias. */
+function addressWords({ mac, ipv4, ipv6 }: NicAddresses): string[] {
+  const digits = ipv6 === undefined ? [] : [ipv6Encode(ipv6).toString('hex')];
+  return [mac.replaceAll(':', ''), ipv4, ...digits];
+}
+
+/** Reads them back; undefined when it is something else. */
+function addressesOf([mac = '', ipv4 = '', ipv6, rest]: readonly string[]): NicAddresses | undefined {
+  if (!/^[0-9a-f]{12}$/.test(mac) || !/^\d+(\.\d+){3}$/.test(ipv4) || rest !== undefined) return undefined;
+  if (ipv6 !== undefined && !/^[0-9a-f]{32}$/.test(ipv6)) return undefined;
+  return {
+    mac: mac.match(/../g)?.join(':') ?? '',
+    ipv4,
+    ...(ipv6 === undefined ? {} : { ipv6: ipv6Text(BigInt(`0x${ipv6}`)) }),
+  };
 }
 
 /** First hex digits of SHA-256. */

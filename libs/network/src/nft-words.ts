@@ -17,12 +17,13 @@ export function tableCheck(name: string): string {
   return name;
 }
 
-/** Whether a listing (`nft -j list table`) shows so many rules, all with this mark. */
+/** Whether a listing (`nft -j list table`) shows so many rules in these chains, all with this mark. */
 export function nftMatches(
   listing: unknown,
-  wanted: { readonly mark: string; readonly rules: number },
+  wanted: { readonly mark: string; readonly rules: readonly { readonly chain: string }[] },
 ): boolean {
-  const entries = (listing as { nftables?: { rule?: { comment?: string } }[] }).nftables ?? [];
-  const rules = entries.flatMap((e) => (e.rule === undefined ? [] : [e.rule]));
-  return rules.length === wanted.rules && rules.every((r) => r.comment === wanted.mark);
+  const entries = (listing as { nftables?: { rule?: { chain: string; comment?: string } }[] }).nftables ?? [];
+  const chains = new Set(wanted.rules.map(({ chain }) => chain));
+  const rules = entries.flatMap((e) => (e.rule === undefined || !chains.has(e.rule.chain) ? [] : [e.rule]));
+  return rules.length === wanted.rules.length && rules.every((r) => r.comment === wanted.mark);
 }

@@ -15,7 +15,7 @@ import { nftMatches } from './nft-words.js';
 
 /** Puts a network's table in place; leaves it alone (with its counters) when it is already as wanted. */
 export async function nftEnsure(settings: NftSettings): Promise<void> {
-  const wanted = { mark: nftMark(settings), rules: nftRules(settings).length };
+  const wanted = { mark: nftMark(settings), rules: nftRules(settings) };
   if (!(await inPlace('inet', settings.table, wanted))) await nft(nftApply(settings));
 }
 
@@ -24,7 +24,7 @@ export async function guardEnsure(
   settings: GuardSettings,
   attached: () => { readonly nics: readonly GuardedNic[]; readonly unguarded: readonly string[] },
 ): Promise<void> {
-  const wanted = { mark: guardMark(settings), rules: guardRules(settings).length };
+  const wanted = { mark: guardMark(settings), rules: guardRules(settings) };
   if (await inPlace('bridge', settings.table, wanted)) return;
   const { nics, unguarded } = attached();
   await nft(guardApply(settings, nics, unguarded));
@@ -37,7 +37,7 @@ export async function guardLetIn(settings: GuardSettings, nic: GuardedNic): Prom
 
 /** Takes nics, whose links are gone, out of the guard. */
 export async function guardLetGo(settings: GuardSettings, nics: readonly GuardedNic[]): Promise<void> {
-  const wanted = { mark: guardMark(settings), rules: guardRules(settings).length };
+  const wanted = { mark: guardMark(settings), rules: guardRules(settings) };
   // Without a table there is nothing to take them out of.
   if (nics.length > 0 && (await inPlace('bridge', settings.table, wanted)))
     await nft(guardExpel(settings, nics));

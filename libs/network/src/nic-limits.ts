@@ -1,6 +1,6 @@
 import { hasCode, Netlink, type Side, type TokenBucket } from '@berth/linux';
 import type { NicLimits } from '@berth/model';
-import { ipv6Disable } from './bridge.js';
+import { ipv6Disable } from './ipv6-host.js';
 import { NetworkError } from './network-error.js';
 import type { NetworkNames, NicIdentity } from './network-names.js';
 

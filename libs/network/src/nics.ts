@@ -1,5 +1,5 @@
 import { createTap, hasCode, inNetns, type LinkInfo, Netlink } from '@berth/linux';
-import { ipv6Disable } from './bridge.js';
+import { ipv6Disable, ipv6Enable } from './ipv6-host.js';
 import { NetworkError } from './network-error.js';
 
 /** A nic to be joined to a bridge. */
@@ -20,6 +20,8 @@ export interface VethWanted extends NicWanted {
   readonly address: string;
   /** Of the default route; null where that is another nic's. */
   readonly gateway: string | null;
+  /** The same of IPv6; null where its network has none. */
+  readonly ipv6: { readonly address: string; readonly gateway: string | null } | null;
 }
 
 /**
@@ -52,13 +54,20 @@ export function vethAttach(wanted: VethWanted): void {
     }
     join(netlink, wanted);
   });
-  inNetns(wanted.netns, () => ipv6Disable(wanted.ifname));
+  const { ipv6 } = wanted;
+  inNetns(wanted.netns, () =>
+    ipv6 === null ? ipv6Disable(wanted.ifname) : ipv6Enable(wanted.ifname, 'fromMac'),
+  );
   Netlink.with(wanted.netns, (guest) => {
     guest.setLink('lo', { up: true });
     guest.addAddress(wanted.ifname, wanted.address);
     guest.setLink(wanted.ifname, { up: true });
     if (wanted.gateway !== null)
       guest.addRoute({ destination: '0.0.0.0/0', via: wanted.gateway, link: wanted.ifname });
+    if (ipv6 === null) return;
+    guest.addAddress(wanted.ifname, ipv6.address);
+    if (ipv6.gateway !== null)
+      guest.addRoute({ destination: '::/0', via: ipv6.gateway, link: wanted.ifname });
   });
 }
 

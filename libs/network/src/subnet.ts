@@ -1,4 +1,5 @@
-import { cidrEncode, ipv4Encode } from '@berth/linux';
+import { cidrEncode, ipv4Encode, ipv6Encode } from '@berth/linux';
+import { cidrHolds6, ipv6Number, ipv6Text, NetworkCidr6 } from '@berth/model';
 import { NetworkError } from './network-error.js';
 
 /** An IPv4 subnet; numbers are addresses in host order. */
@@ -40,6 +41,33 @@ export function addressText(address: number): string {
 export function subnetHolds(subnet: Subnet, address: string): boolean {
   const number = addressParse(address);
   return number > subnet.first && number < subnet.last;
+}
+
+/** An IPv6 prefix. */
+export interface Subnet6 {
+  /** `fd00:1::` */
+  readonly network: string;
+  readonly prefix: number;
+}
+
+/** Parses a network in CIDR notation, 64 to 112 bits, with no host bits set. @throws NetworkError badSpec. */
+export function subnet6Parse(cidr: string): Subnet6 {
+  if (!NetworkCidr6.safeParse(cidr).success)
+    throw badSpec(`not an IPv6 network of 64 to 112 bits without host bits: ${JSON.stringify(cidr)}`);
+  const [network = '', prefix = ''] = cidr.split('/');
+  return { network: address6Text(network), prefix: Number(prefix) };
+}
+
+/** The canonical text of an address. @throws NetworkError badSpec. */
+export function address6Text(address: string): string {
+  guard(() => ipv6Encode(address));
+  return ipv6Text(ipv6Number(address));
+}
+
+/** Whether a host may have this address: inside, and not that of every router. @throws NetworkError badSpec. */
+export function subnet6Holds(subnet: Subnet6, address: string): boolean {
+  const text = address6Text(address);
+  return text !== subnet.network && cidrHolds6(`${subnet.network}/${subnet.prefix}`, text);
 }
 
 export function badSpec(message: string, cause?: unknown): NetworkError {

@@ -9,12 +9,14 @@ import { networkDomain, NetworkNames } from './network-names.js';
 import { guardAdmit, guardApply, guardExpel } from './nft-guard.js';
 import { nftApply, nftMark, nftRules, type NftSettings } from './nft-ruleset.js';
 import { nftMatches } from './nft-words.js';
-import { addressText, subnetHolds, subnetParse } from './subnet.js';
+import { addressText, subnet6Parse, subnetHolds, subnetParse } from './subnet.js';
 
 const settings: DnsmasqSettings = {
   bridge: 'bb0123456789abc',
   subnet: subnetParse('10.77.1.0/24'),
   gateway: '10.77.1.1',
+  ipv6: { subnet: subnet6Parse('fd77:1::/64'), gateway: 'fd77:1::1' },
+  wayOut: true,
   domain: 'default.demo.berth.internal',
   mtu: 1500,
   user: 'dnsmasq',
@@ -27,13 +29,14 @@ const nft: NftSettings = {
   bridge: 'bb0',
   subnet: settings.subnet,
   gateway: settings.gateway,
+  ipv6: settings.ipv6,
   ports: [
     { protocol: 'tcp', hostPort: 8080, ipv4: '10.77.1.5', guestPort: 80 },
-    { protocol: 'udp', hostPort: 5353, ipv4: '10.77.1.6', guestPort: 53 },
+    { protocol: 'udp', hostPort: 5353, ipv4: '10.77.1.6', ipv6: 'fd77:1::6', guestPort: 53 },
   ],
-  secondary: ['10.77.1.6'],
+  secondary: [{ ipv4: '10.77.1.6', ipv6: 'fd77:1::6' }],
   internal: true,
-  members: [1, 2].map((n) => ({ ipv4: `10.77.1.${n + 4}`, groups: ['web'] })),
+  members: [1, 2].map((n) => ({ ipv4: `10.77.1.${n + 4}`, ipv6: `fd77:1::${n + 4}`, groups: ['web'] })),
   groups: [
     {
       name: 'web',
@@ -41,6 +44,8 @@ const nft: NftSettings = {
         { direction: 'ingress', protocol: 'tcp', ports: { first: 80, last: 80 }, cidr: '0.0.0.0/0' },
         { direction: 'ingress', protocol: 'udp', ports: { first: 1000, last: 2000 } },
         { direction: 'ingress', protocol: 'icmp', cidr: '10.0.0.0/8' },
+        { direction: 'ingress', protocol: 'tcp', cidr: '2001:db8::/32' },
+        { direction: 'ingress', protocol: 'icmp', cidr: '::/0' },
         { direction: 'egress', group: 'web' },
       ],
     },
@@ -157,7 +162,7 @@ const guarded = { ifname: 'bv0', mac: '02:00:00:00:00:01', ipv4: '10.77.1.5' };
 
 test('nft itself accepts the guard with a nic, and a nic that comes and goes (checked, not applied)', async () => {
   const { nftables } = guardApply(guard, [guarded], ['bt0']);
-  const more = { ...guarded, ifname: 'bv1', mac: '02:00:00:00:00:02', ipv4: '10.77.1.6' };
+  const more = { ...guarded, ifname: 'bv1', mac: '02:00:00:00:00:02', ipv4: '10.77.1.6', ipv6: 'fd77:1::6' };
   const all = [
     ...nftables,
     ...guardAdmit(guard, more).nftables,
@@ -170,7 +175,7 @@ test('a listing fits only when it has every rule with the mark of these settings
   const rules = nftApply(nft).nftables.flatMap((c) => (c.add as { rule?: unknown } | undefined)?.rule ?? []);
   const listing = (some: unknown[]) => ({ nftables: [{ metainfo: {} }, ...some.map((rule) => ({ rule }))] });
   expect(rules).toHaveLength(nftRules(nft).length);
-  const wanted = (s: NftSettings) => ({ mark: nftMark(s), rules: nftRules(s).length });
+  const wanted = (s: NftSettings) => ({ mark: nftMark(s), rules: nftRules(s) });
   expect(nftMatches(listing(rules), wanted(nft))).toBe(true);
   expect(nftMatches(listing(rules.slice(1)), wanted(nft))).toBe(false);
   expect(nftMatches(listing(rules), wanted({ ...nft, gateway: '10.77.1.2' }))).toBe(false);
@@ -182,7 +187,11 @@ test('identities come back from a link alias, and names fit an interface', () =>
   const names = new NetworkNames('/var/lib/berth');
   fc.assert(
     fc.property(fc.uuid({ version: 4 }), fc.uuid({ version: 4 }), fc.nat(), (a, b, epoch) => {
-      const addresses = { mac: '02:00:00:00:00:0a', ipv4: '10.77.1.5' };
+      const addresses = {
+        mac: '02:00:00:00:00:0a',
+        ipv4: '10.77.1.5',
+        ...(epoch % 2 === 0 ? {} : { ipv6: 'fd77:1::a:5' }),
+      };
       const nic = { instanceId: a, nicId: b, networkId: a, epoch, addresses } as unknown as Parameters<
         NetworkNames['nicAlias']
       >[0];

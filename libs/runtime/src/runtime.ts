@@ -59,6 +59,8 @@ export interface WorkloadNic {
   readonly networkId: NetworkId;
   readonly mac: string;
   readonly ipv4: string;
+  /** Absent where its network has no IPv6. */
+  readonly ipv6?: string | undefined;
 }
 
 /** A CD-ROM drive, and what is to be in it. */

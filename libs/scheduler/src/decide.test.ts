@@ -66,6 +66,7 @@ function request(
     spec: parsed,
     resources: resourcesOf(parsed),
     imageDigest: digest,
+    ipv6: false,
     volumeHost: null,
     ...over,
   };
@@ -187,6 +188,7 @@ describe('each filter refuses with what it needs and what there is', () => {
       request({}, { volumeHost: { id: randomUUID() as HostId, name: 'other' } }),
       { need: 'volume on h', have: 'volume on other' },
     ],
+    ['ipv6', host(), request({}, { ipv6: true }), { need: 'ipv6', have: 'no ipv6' }],
     [
       'ports',
       host({ ports: ['tcp/8080'] }),

@@ -313,6 +313,17 @@ export const filters: readonly Filter[] = [
           ),
   },
   {
+    name: 'ipv6',
+    check: (h, r) =>
+      !r.ipv6 || h.capabilities?.facets.includes('ipv6') === true
+        ? null
+        : refuse(
+            'ipv6',
+            'no ipv6',
+            'it carries no IPv6: run berth doctor there, which says why; its agent may also be older than this API',
+          ),
+  },
+  {
     name: 'ports',
     check: (h, r) => {
       const host = { offer: h.capabilities?.publishedPorts, taken: new Set(h.ports) };

@@ -41,6 +41,8 @@ export interface PlacementRequest {
   readonly imageDigest: string;
   /** Host that holds the instance's volumes, or null while they are nowhere. */
   readonly volumeHost: { readonly id: HostId; readonly name: string } | null;
+  /** A network of it has IPv6. */
+  readonly ipv6: boolean;
 }
 
 export interface Policy {

@@ -47,6 +47,7 @@ export async function explain(
       resources: { ...own, diskMiB: volumeHostId === null ? own.diskMiB : 0 },
       imageDigest: instance.imageDigest,
       volumeHostId,
+      ipv6: instance.status.nics.some(({ ipv6 }) => ipv6 !== undefined),
     },
     snapshot,
   );
@@ -73,13 +74,20 @@ export interface Preview {
 export async function preview(
   deps: ExplainDeps & { readonly ids: IdSource },
   spec: InstanceSpec,
-  origin: { readonly digest: string; readonly hostId: HostId | null },
+  origin: { readonly digest: string; readonly hostId: HostId | null; readonly ipv6: boolean },
 ): Promise<Preview> {
   const read = await deps.store.snapshotRead();
   const snapshot = toSnapshot(read);
   const id = deps.ids.uuid() as InstanceId;
   const request = requestOf(
-    { id, spec, resources: resourcesOf(spec), imageDigest: origin.digest, volumeHostId: origin.hostId },
+    {
+      id,
+      spec,
+      resources: resourcesOf(spec),
+      imageDigest: origin.digest,
+      volumeHostId: origin.hostId,
+      ipv6: origin.ipv6,
+    },
     snapshot,
   );
   const { instanceId: _, ...decision } = decide(snapshot, request, policyFor(deps, { id, runGeneration: 1 }));

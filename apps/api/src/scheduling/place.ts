@@ -90,7 +90,7 @@ export function toSnapshot(read: PlacementSnapshot): Snapshot {
 }
 
 export function requestOf(
-  instance: Pick<PendingInstance, 'id' | 'spec' | 'resources' | 'volumeHostId'> & {
+  instance: Pick<PendingInstance, 'id' | 'spec' | 'resources' | 'volumeHostId' | 'ipv6'> & {
     readonly imageDigest: string;
   },
   snapshot: Snapshot,
@@ -102,6 +102,7 @@ export function requestOf(
     spec: instance.spec,
     resources: instance.resources,
     imageDigest: instance.imageDigest,
+    ipv6: instance.ipv6,
     volumeHost: holder === null ? null : { id: holder, name },
   };
 }

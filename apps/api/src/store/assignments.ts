@@ -128,7 +128,8 @@ function placedRead(
         FROM jsonb_to_recordset(i.spec->'volumes') AS w (name text, "readOnly" boolean)
         JOIN volumes d ON d.owner_instance_id = i.id AND d.kind = 'data' AND d.name = w.name AND d.host_id = p.host_id) AS volumes,
        p.sizes,
-       (SELECT jsonb_agg(jsonb_build_object('id', n.id, 'networkId', n.network_id, 'mac', n.mac, 'ipv4', host(a.address)) ORDER BY n.index)
+       (SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object('id', n.id, 'networkId', n.network_id, 'mac', n.mac, 'ipv4', host(a.address),
+          'ipv6', host(a.address6))) ORDER BY n.index)
         FROM nics n JOIN addresses a ON a.nic_id = n.id WHERE n.instance_id = i.id AND n.leaving IS NULL) AS nics,
        (SELECT jsonb_agg(c.drive || jsonb_build_object('image', iso.content) ORDER BY c.n)
         FROM jsonb_array_elements(i.spec->'cdroms') WITH ORDINALITY AS c (drive, n)
@@ -153,7 +154,8 @@ async function networksRead(
 ): Promise<readonly HostNetworkSpec[]> {
   const rows = await tx.rows<HostNetworkSpec & Record<string, unknown>>(
     `SELECT w.id, pr.name AS project, w.name, w.cidr, host(w.gateway) AS gateway, CASE WHEN w.internal THEN true END AS internal,
-       coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('name', i.name, 'mac', n.mac, 'ipv4', host(a.address),
+       CASE WHEN w.cidr6 IS NOT NULL THEN jsonb_build_object('cidr', w.cidr6, 'gateway', host(w.gateway6)) END AS ipv6,
+       coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('name', i.name, 'mac', n.mac, 'ipv4', host(a.address), 'ipv6', host(a.address6),
          'secondary', CASE WHEN n.index > 0 THEN true END, 'groups', nullif(coalesce(n.leaving, i.spec->'nics'->n.index)->'securityGroups', '[]'),
          'limits', nullif(coalesce(n.leaving, i.spec->'nics'->n.index)->'limits', '{}'))) ORDER BY a.address)
          FILTER (WHERE p.phase <> 'ended'), '[]') AS leases
@@ -165,9 +167,11 @@ async function networksRead(
   );
   const ports = await portsRead(tx, hostId, offeredOnly);
   const groups = await groupsRead(tx, rows);
-  return rows.map(({ internal, ...r }) => ({
+  return rows.map(({ internal, ipv6, ...r }) => ({
     ...r,
-    ...(internal === true ? { internal } : {}), // else null, which is not absent
+    // Null is not absent.
+    ...((ipv6 ?? null) === null ? {} : { ipv6 }),
+    ...(internal === true ? { internal } : {}),
     revision,
     ...(ports.has(r.id) ? { ports: ports.get(r.id) } : {}),
     ...(groups.has(r.id) ? { groups: groups.get(r.id) } : {}),
@@ -180,8 +184,8 @@ async function portsRead(
   hostId: HostId,
   offeredOnly: boolean,
 ): Promise<ReadonlyMap<string, HostPort[]>> {
-  const rows = await tx.rows<HostPort & { network_id: string }>(
-    `SELECT n.network_id, q.protocol, q."hostPort", q."guestPort", host(a.address) AS ipv4
+  const rows = await tx.rows<Omit<HostPort, 'ipv6'> & { network_id: string; ipv6: string | null }>(
+    `SELECT n.network_id, q.protocol, q."hostPort", q."guestPort", host(a.address) AS ipv4, host(a.address6) AS ipv6
      FROM instances i JOIN placements p ON p.instance_id = i.id JOIN nics n ON n.instance_id = i.id JOIN addresses a ON a.nic_id = n.id
      CROSS JOIN LATERAL jsonb_to_recordset(i.spec->'nics'->n.index->'ports') AS q (protocol text, "hostPort" int, "guestPort" int)
      WHERE i.spec @? '$.nics[*].ports[*]' AND p.host_id = $1 AND p.phase <> 'ended' AND (NOT $2 OR p.offered_at IS NOT NULL)
@@ -189,8 +193,10 @@ async function portsRead(
     [hostId, offeredOnly],
   );
   const byNetwork = new Map<string, HostPort[]>();
-  for (const { network_id, ...port } of rows)
-    byNetwork.set(network_id, [...(byNetwork.get(network_id) ?? []), port]);
+  for (const { network_id, ipv6, ...port } of rows) {
+    const one = { ...port, ...(ipv6 === null ? {} : { ipv6 }) };
+    byNetwork.set(network_id, [...(byNetwork.get(network_id) ?? []), one]);
+  }
   return byNetwork;
 }
 

@@ -24,6 +24,7 @@ export interface StoreOptions {
   readonly url: string;
   /** Default networks of projects are /24 cuts of this. */
   readonly networkSupernet: string;
+  readonly networkSupernet6: string;
   readonly poolSize: number;
 }
 

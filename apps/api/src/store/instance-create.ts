@@ -5,7 +5,7 @@ import { inTx, isDuplicate } from './db.js';
 import { sourceDisk, sourceFits, sourceHold, type SourceDisk } from './disk-sources.js';
 import { eventsWrite, instanceObject } from './events.js';
 import { instanceOf } from './instance-read.js';
-import { nicsAllocate } from './ipam.js';
+import { ipv6Among, nicsAllocate } from './ipam.js';
 import { mediaHold } from './live-cdroms.js';
 import { nicGroupsHold } from './nic-groups.js';
 import { operationOf, operationWrite } from './operations.js';
@@ -158,12 +158,13 @@ export function originForSpec(
   db: Db,
   projectId: ProjectId,
   spec: InstanceSpec,
-): Promise<{ readonly digest: string; readonly hostId: HostId | null }> {
+): Promise<{ readonly digest: string; readonly hostId: HostId | null; readonly ipv6: boolean }> {
   return inTx(db, async (tx) => {
     const image = await imageFor(tx, projectId, spec);
     const source = await rootSource(tx, projectId, spec, image);
     await mediaHold(tx, projectId, spec);
-    return { digest: image.digest, hostId: source?.hostId ?? null };
+    const ipv6 = await ipv6Among(tx, projectId, spec);
+    return { digest: image.digest, hostId: source?.hostId ?? null, ipv6 };
   });
 }
 

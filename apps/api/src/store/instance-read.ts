@@ -57,6 +57,7 @@ const from = `
   LEFT JOIN LATERAL (
     SELECT jsonb_agg(jsonb_build_object('id', c.id, 'networkId', c.network_id, 'network', w.name, 'mac', c.mac,
       'ipv4', host(a.address), 'ports', CASE WHEN p.phase <> 'ended' THEN coalesce(i.spec->'nics'->c.index->'ports', '[]') ELSE '[]' END)
+      || CASE WHEN a.address6 IS NULL THEN '{}' ELSE jsonb_build_object('ipv6', host(a.address6)) END
       || CASE WHEN c.leaving IS NULL THEN '{}' ELSE '{"leaving": true}' END::jsonb ORDER BY c.index) AS nics
     FROM nics c JOIN networks w ON w.id = c.network_id JOIN addresses a ON a.nic_id = c.id WHERE c.instance_id = i.id
   ) n ON true

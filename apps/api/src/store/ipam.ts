@@ -1,4 +1,12 @@
-import { BerthError, guestAddresses, ipv4Number, type FieldError, type InstanceSpec } from '@berth/model';
+import {
+  BerthError,
+  type FieldError,
+  guestAddresses,
+  guestAddresses6,
+  type InstanceSpec,
+  ipv4Number,
+  ipv6Number,
+} from '@berth/model';
 import type { Tx } from './db.js';
 import { invalidField } from './refusals.js';
 
@@ -12,6 +20,7 @@ export function macOf(nicId: string): string {
 interface NicWanted {
   readonly network: string;
   readonly address?: string | undefined;
+  readonly address6?: string | undefined;
 }
 interface NicsOf {
   readonly id: string;
@@ -22,6 +31,7 @@ interface NetworkLocked {
   readonly id: string;
   readonly name: string;
   readonly cidr: string;
+  readonly cidr6: string | null;
 }
 /** One nic that is wanted, with the network that it names. */
 interface NicPlan {
@@ -47,7 +57,7 @@ export async function nicsAllocate(tx: Tx, instance: NicsOf): Promise<void> {
 export async function nicsChange(tx: Tx, instance: NicsOf, live: InstanceSpec['nics'] | null): Promise<void> {
   const plans = await nicsPlan(tx, instance);
   const all = await tx.rows<NicHad & Record<string, unknown>>(
-    `SELECT n.id, n.network_id, n.index, host(a.address) AS ipv4, n.leaving IS NOT NULL AS leaving
+    `SELECT n.id, n.network_id, n.index, host(a.address) AS ipv4, host(a.address6) AS ipv6, n.leaving IS NOT NULL AS leaving
      FROM nics n JOIN addresses a ON a.nic_id = n.id WHERE n.instance_id = $1 ORDER BY n.index`,
     [instance.id],
   );
@@ -71,10 +81,25 @@ export async function nicsChange(tx: Tx, instance: NicsOf, live: InstanceSpec['n
       continue;
     }
     await tx.changed(`UPDATE nics SET index = $2 WHERE id = $1`, [nic.id, plan.index]);
-    const { address } = plan.nic;
-    if (address === undefined || address === nic.ipv4) continue;
-    await addressFree(tx, plan, address);
-    await tx.changed(`UPDATE addresses SET address = $2::inet WHERE nic_id = $1`, [nic.id, address]);
+    await addressesMove(tx, plan, nic);
+  }
+}
+
+/** Whether a nic that stays is asked to have another address than it has. */
+function movesTo(plan: NicPlan, nic: NicHad, field: AddressField): string | null {
+  const wanted = plan.nic[field];
+  const { had, same } = addressKinds[field];
+  return wanted === undefined || same(wanted, nic[had]) ? null : wanted;
+}
+
+/** @throws invalid, conflict */
+async function addressesMove(tx: Tx, plan: NicPlan, nic: NicHad): Promise<void> {
+  for (const field of addressFields) {
+    const wanted = movesTo(plan, nic, field);
+    if (wanted === null) continue;
+    await addressFree(tx, plan, field, wanted);
+    const { column } = addressKinds[field];
+    await tx.changed(`UPDATE addresses SET ${column} = $2::inet WHERE nic_id = $1`, [nic.id, wanted]);
   }
 }
 
@@ -84,6 +109,7 @@ interface NicHad {
   readonly network_id: string;
   readonly index: number;
   readonly ipv4: string;
+  readonly ipv6: string | null;
   readonly leaving: boolean;
 }
 
@@ -116,8 +142,9 @@ function refuseLive(
         'wait until it is gone, or stop the instance',
       );
     if (nic === null) continue;
-    if (plan.nic.address !== undefined && plan.nic.address !== nic.ipv4)
-      refuse('/address', 'cannot change while it runs', 'stop the instance first');
+    for (const field of addressFields)
+      if (movesTo(plan, nic, field) !== null)
+        refuse(`/${field}`, 'cannot change while it runs', 'stop the instance first');
     if ((nic.index === 0) !== (i === 0))
       refuse(
         '',
@@ -135,7 +162,7 @@ function refuseLive(
 async function nicsPlan(tx: Tx, { projectId, nics }: NicsOf): Promise<NicPlan[]> {
   if (nics.length === 0) return [];
   const networks = await tx.rows<NetworkLocked & Record<string, unknown>>(
-    `SELECT id, name, cidr FROM networks WHERE project_id = $1 AND name = ANY ($2) ORDER BY id FOR NO KEY UPDATE`,
+    `SELECT id, name, cidr, cidr6 FROM networks WHERE project_id = $1 AND name = ANY ($2) ORDER BY id FOR NO KEY UPDATE`,
     [projectId, [...new Set(nics.map((n) => n.network))]],
   );
   return nics.map((nic, index) => {
@@ -150,22 +177,67 @@ async function nicsPlan(tx: Tx, { projectId, nics }: NicsOf): Promise<NicPlan[]>
   });
 }
 
+/** Whether nics of a spec are on networks with IPv6. */
+export async function ipv6Among(
+  tx: Pick<Tx, 'row'>,
+  projectId: string,
+  { nics }: Pick<InstanceSpec, 'nics'>,
+): Promise<boolean> {
+  const row = await tx.row<{ yes: boolean }>(
+    `SELECT EXISTS (SELECT FROM networks WHERE project_id = $1 AND name = ANY ($2) AND cidr6 IS NOT NULL) AS yes`,
+    [projectId, nics.map(({ network }) => network)],
+  );
+  return row?.yes === true;
+}
+
 const anotherAddress = 'choose another, or leave it out: the lowest free address is taken then';
 
+/** The addresses that a nic may ask for, by their field. */
+const addressKinds = {
+  address: {
+    column: 'address',
+    had: 'ipv4',
+    same: (wanted: string, has: string | null) => wanted === has,
+    range: ({ cidr }: NetworkLocked) => ({ cidr, ...guestAddresses(cidr), number: ipv4Number }),
+  },
+  address6: {
+    column: 'address6',
+    had: 'ipv6',
+    // One address has many spellings.
+    same: (wanted: string, has: string | null) => has !== null && ipv6Number(wanted) === ipv6Number(has),
+    range: ({ cidr6: cidr }: NetworkLocked) =>
+      cidr === null ? null : { cidr, ...guestAddresses6(cidr), number: ipv6Number },
+  },
+} as const;
+type AddressField = keyof typeof addressKinds;
+const addressFields = ['address', 'address6'] as const satisfies readonly AddressField[];
+
 /** @throws invalid, conflict (names who has it) */
-async function addressFree(tx: Tx, { index, network }: NicPlan, address: string): Promise<void> {
-  const path = `/spec/nics/${index}/address`;
-  const { first, last } = guestAddresses(network.cidr);
-  const number = ipv4Number(address);
-  if (number < ipv4Number(first) || number > ipv4Number(last))
+async function addressFree(
+  tx: Tx,
+  { index, network }: NicPlan,
+  field: AddressField,
+  address: string,
+): Promise<void> {
+  const path = `/spec/nics/${index}/${field}`;
+  const { column, range } = addressKinds[field];
+  const of = range(network);
+  if (of === null)
     throw invalidField(
       path,
-      `must be one of ${first} to ${last} on network "${network.name}" (${network.cidr})`,
+      `asks for IPv6, which network "${network.name}" does not have`,
+      'leave it out, or name a network that was created with ipv6Cidr',
+    );
+  const { first, last, cidr, number } = of;
+  if (number(address) < number(first) || number(address) > number(last))
+    throw invalidField(
+      path,
+      `must be one of ${first} to ${last} on network "${network.name}" (${cidr})`,
       anotherAddress,
     );
   const owner = await tx.row<{ name: string }>(
     `SELECT i.name FROM addresses a JOIN nics n ON n.id = a.nic_id JOIN instances i ON i.id = n.instance_id
-     WHERE a.network_id = $1 AND a.address = $2::inet`,
+     WHERE a.network_id = $1 AND a.${column} = $2::inet`,
     [network.id, address],
   );
   if (owner === null) return;
@@ -179,8 +251,12 @@ async function addressFree(tx: Tx, { index, network }: NicPlan, address: string)
 
 async function nicAllocate(tx: Tx, instanceId: string, plan: NicPlan): Promise<void> {
   const { network, index, nic } = plan;
-  if (nic.address !== undefined) await addressFree(tx, plan, nic.address);
+  for (const field of addressFields) {
+    const wanted = nic[field];
+    if (wanted !== undefined) await addressFree(tx, plan, field, wanted);
+  }
   const nicId = await freshNicId(tx, network.id);
+  const address6 = await address6Choose(tx, plan);
   // The first address is the gateway, the last one is broadcast.
   const taken = await tx.changed(
     `WITH free AS (
@@ -190,13 +266,30 @@ async function nicAllocate(tx: Tx, instanceId: string, plan: NicPlan): Promise<v
        LIMIT 1
      ), nic AS (
        INSERT INTO nics (id, instance_id, network_id, index, mac) SELECT $3, $4, $1, $5, $6 FROM free
-     ) INSERT INTO addresses (network_id, address, nic_id, created_at) SELECT $1, host(address)::inet, $3, $7 FROM free`,
-    [network.id, network.cidr, nicId, instanceId, index, macOf(nicId), tx.now, nic.address ?? null],
+     ) INSERT INTO addresses (network_id, address, address6, nic_id, created_at) SELECT $1, host(address)::inet, $9::inet, $3, $7 FROM free`,
+    [network.id, network.cidr, nicId, instanceId, index, macOf(nicId), tx.now, nic.address ?? null, address6],
   );
   if (taken === 0)
     throw new BerthError('unavailable', `network "${network.name}" (${network.cidr}) has no free address`, {
       remedy: 'delete instances that are not needed, or use another network',
     });
+}
+
+/**
+ * The IPv6 address of a new nic: what is asked for, or the lowest free one; null where the network has none. A prefix has more than IPv4
+ * has instances, so a free one is among as many as are taken, and one.
+ */
+async function address6Choose(tx: Tx, { network, nic }: NicPlan): Promise<string | null> {
+  if (network.cidr6 === null || nic.address6 !== undefined) return nic.address6 ?? null;
+  const free = await tx.row<{ address: string }>(
+    `SELECT host(network($2::cidr)::inet + n) AS address
+     FROM generate_series(2, 2 + (SELECT count(*) FROM addresses WHERE network_id = $1)) n
+     WHERE NOT EXISTS (SELECT FROM addresses a WHERE a.network_id = $1 AND a.address6 = host(network($2::cidr)::inet + n)::inet)
+     ORDER BY n LIMIT 1`,
+    [network.id, network.cidr6],
+  );
+  if (free === null) throw new Error(`network ${network.id} has no free IPv6 address`);
+  return free.address;
 }
 
 async function freshNicId(tx: Tx, networkId: string): Promise<string> {

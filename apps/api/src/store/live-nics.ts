@@ -2,7 +2,7 @@ import type { HostId, InstanceSpec } from '@berth/model';
 import { BerthError, fieldChanges, nicsPath, sameValue } from '@berth/model';
 import type { Tx } from './db.js';
 import type { Locked } from './instance-change.js';
-import { nicsChange } from './ipam.js';
+import { ipv6Among, nicsChange } from './ipam.js';
 
 /**
  * Nics come, go and change places while no host has the instance, and to a VM and from it also while it runs.
@@ -10,7 +10,7 @@ import { nicsChange } from './ipam.js';
  */
 export async function nicsJoin(tx: Tx, i: Locked, spec: InstanceSpec, isLive: boolean): Promise<void> {
   const places = ({ nics }: InstanceSpec): object[] =>
-    nics.map(({ network, address }) => ({ network, address }));
+    nics.map(({ network, address, address6 }) => ({ network, address, address6 }));
   if (sameValue(places(spec), places(i.spec))) return;
   if (isLive && spec.isolation !== 'vm')
     throw nicsRefused(i, spec, {
@@ -30,8 +30,21 @@ export async function nicsJoin(tx: Tx, i: Locked, spec: InstanceSpec, isLive: bo
         message: `host ${host.name} changes no nics of a machine that runs`,
         remedy: 'bring its agent to the version of this API; or stop the instance first',
       });
+    await ipv6Able(tx, i, spec);
   }
   await nicsChange(tx, { id: i.id, projectId: i.project_id, nics: spec.nics }, isLive ? i.spec.nics : null);
+}
+
+/** Whether its host carries the IPv6 of what its nics are to be on. @throws unsupported */
+async function ipv6Able(tx: Tx, i: Locked, spec: InstanceSpec): Promise<void> {
+  if (!(await ipv6Among(tx, i.project_id, spec))) return;
+  const host = await hostAble(tx, i.host_id, 'ipv6');
+  if (host.able) return;
+  throw nicsRefused(i, spec, {
+    code: 'unsupported',
+    message: `host ${host.name} carries no IPv6, which a network of these has`,
+    remedy: 'run berth doctor on it, which says why; or use networks without ipv6Cidr',
+  });
 }
 
 /** A refusal that names each field of nics that differs. */

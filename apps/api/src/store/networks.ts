@@ -1,5 +1,5 @@
 import type { Network, NetworkCreate, NetworkId, ProjectId } from '@berth/model';
-import { BerthError } from '@berth/model';
+import { BerthError, cidrHolds6, ipv6Number, ipv6Text } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
 import { inTx, isDuplicate, read } from './db.js';
@@ -14,13 +14,15 @@ interface Row {
   scope: Network['scope'];
   cidr: string;
   gateway: string;
+  cidr6: string | null;
+  gateway6: string | null;
   internal: boolean;
   resource_version: number;
   created_at: Date;
 }
 type Read = Row & Record<string, unknown>;
 
-const from = `SELECT w.id, p.name AS project, w.name, w.scope, w.cidr, host(w.gateway) AS gateway, w.internal, w.resource_version, w.created_at
+const from = `SELECT w.id, p.name AS project, w.name, w.scope, w.cidr, host(w.gateway) AS gateway, w.cidr6, host(w.gateway6) AS gateway6, w.internal, w.resource_version, w.created_at
   FROM networks w JOIN projects p ON p.id = w.project_id`;
 
 const toNetwork = (w: Row): Network => ({
@@ -30,6 +32,8 @@ const toNetwork = (w: Row): Network => ({
   scope: w.scope,
   cidr: w.cidr,
   gateway: w.gateway,
+  ipv6Cidr: w.cidr6,
+  ipv6Gateway: w.gateway6,
   internal: w.internal,
   resourceVersion: w.resource_version,
   createdAt: w.created_at.toISOString(),
@@ -60,7 +64,7 @@ export async function networkCreate(
 ): Promise<Network> {
   try {
     return await inTx(db, async (tx) => {
-      if (body.cidr !== undefined && !anyRange) await subnetOwn(tx, body.cidr);
+      if (!anyRange) await rangesOwn(tx, body);
       const id = await networkWrite(tx, { projectId, ...body });
       const row = await tx.row<Read>(`${from} WHERE w.id = $1`, [id]);
       if (row === null) throw new Error(`network ${id} is missing`);
@@ -71,7 +75,7 @@ export async function networkCreate(
           type: 'network.created',
           projectId,
           object: networkObject(made),
-          data: { cidr: made.cidr, internal: made.internal },
+          data: { cidr: made.cidr, ipv6Cidr: made.ipv6Cidr, internal: made.internal },
         },
       ]);
       await keyAnswer(tx, ctx, made);
@@ -85,72 +89,108 @@ export async function networkCreate(
 
 const subnetLock = 0x62_65_72_76;
 
+/** The two ranges of a network, by the field of the request and the column. */
+const ranges = {
+  cidr: { column: 'cidr', called: 'subnet', supernet: 'networkSupernet' },
+  ipv6Cidr: { column: 'cidr6', called: 'IPv6 prefix', supernet: 'networkSupernet6' },
+} as const;
+type Range = keyof typeof ranges;
+
 /**
- * A network with the subnet that is asked for, or the lowest free /24 of the supernet. The lock keeps two requests from choosing
- * the same one. @throws conflict (the subnet overlaps another network's), unavailable (supernet used up)
+ * A network with the ranges that are asked for, or the lowest free /24 of the supernet; and of the other one, where it is to have IPv6, the
+ * lowest free /64. The lock keeps two requests from choosing the same one.
+ * @throws conflict (one overlaps another network's), unavailable (supernet used up)
  */
 export async function networkWrite(
   tx: Tx,
   network: NetworkCreate & { readonly projectId: ProjectId },
 ): Promise<NetworkId> {
   await tx.rows('SELECT pg_advisory_xact_lock($1)', [subnetLock]);
-  const cidr = network.cidr ?? (await subnetChoose(tx));
-  if (network.cidr !== undefined) await subnetApart(tx, network.projectId, cidr);
+  const cidr = await rangeTake(tx, network.projectId, 'cidr', network.cidr ?? 'auto');
+  const { ipv6Cidr } = network;
+  const cidr6 = ipv6Cidr === undefined ? null : await rangeTake(tx, network.projectId, 'ipv6Cidr', ipv6Cidr);
   const id = tx.ids.uuid() as NetworkId;
   await tx.changed(
-    `INSERT INTO networks (id, project_id, name, scope, cidr, gateway, internal, created_at)
-     VALUES ($1, $2, $3, 'host', $4, host($4::cidr::inet + 1)::inet, $5, $6)`,
-    [id, network.projectId, network.name, cidr, network.internal ?? false, tx.now],
+    `INSERT INTO networks (id, project_id, name, scope, cidr, gateway, cidr6, gateway6, internal, created_at)
+     VALUES ($1, $2, $3, 'host', $4, host($4::cidr::inet + 1)::inet, $7, host($7::cidr::inet + 1)::inet, $5, $6)`,
+    [id, network.projectId, network.name, cidr, network.internal ?? false, tx.now, cidr6],
   );
   return id;
 }
 
-async function subnetChoose(tx: Tx): Promise<string> {
-  const { networkSupernet } = tx.options;
+async function rangeTake(tx: Tx, projectId: ProjectId, range: Range, wanted: string): Promise<string> {
+  if (wanted !== 'auto') {
+    await rangeApart(tx, projectId, range, wanted);
+    return wanted;
+  }
+  const free = range === 'cidr' ? await subnetChoose(tx) : await prefixChoose(tx);
+  if (free !== null) return free;
+  const { called, supernet } = ranges[range];
+  throw new BerthError('unavailable', `no ${called} is left in ${tx.options[supernet]}`, {
+    remedy: `delete networks that are not needed, or configure a larger ${supernet}`,
+  });
+}
+
+async function subnetChoose(tx: Tx): Promise<string | null> {
   const free = await tx.row<{ cidr: string }>(
     `SELECT cut.cidr FROM (SELECT set_masklen(network($1::inet)::inet + n * 256, 24)::cidr AS cidr
        FROM generate_series(0, (2 ^ greatest(24 - masklen($1::inet), 0))::bigint - 1) n) cut
      WHERE NOT EXISTS (SELECT FROM networks w WHERE w.cidr && cut.cidr) ORDER BY cut.cidr LIMIT 1`,
-    [networkSupernet],
+    [tx.options.networkSupernet],
   );
-  if (free === null)
-    throw new BerthError('unavailable', `no subnet is left in ${networkSupernet}`, {
-      remedy: 'delete networks that are not needed, or configure a larger network supernet',
-    });
-  return free.cidr;
+  return free?.cidr ?? null;
+}
+
+/** Postgres counts addresses in 64 bits, so /64 are counted here: each taken prefix is in one of them. */
+async function prefixChoose(tx: Tx): Promise<string | null> {
+  const { networkSupernet6 } = tx.options;
+  const rows = await tx.rows<{ cidr6: string }>(`SELECT cidr6 FROM networks WHERE cidr6 && $1::cidr`, [
+    networkSupernet6,
+  ]);
+  const taken = new Set(rows.map(({ cidr6 }) => ipv6Number(cidr6) >> 64n));
+  let free = ipv6Number(networkSupernet6) >> 64n;
+  while (taken.has(free)) free += 1n;
+  const address = ipv6Text(free << 64n);
+  return cidrHolds6(networkSupernet6, address) ? `${address}/64` : null;
 }
 
 /**
- * A bridge takes its subnet out of what its host reaches otherwise: who has a project alone gets no say in where the
+ * A bridge takes its ranges out of what its host reaches otherwise: who has a project alone gets no say in where the
  * host's packets for a server of the company go. @throws forbidden
  */
-async function subnetOwn(tx: Tx, cidr: string): Promise<void> {
-  const { networkSupernet } = tx.options;
-  const within = await tx.row<{ yes: boolean }>(`SELECT $1::cidr <<= $2::inet AS yes`, [
-    cidr,
-    networkSupernet,
-  ]);
-  if (within?.yes === true) return;
-  const remedy = `choose one in ${networkSupernet}, leave cidr out, or ask an administrator of the cluster`;
-  throw new BerthError('forbidden', `cidr ${cidr} is not in ${networkSupernet}, the range of networks`, {
-    remedy,
-    errors: [{ path: '/cidr', code: 'forbidden', message: `must be in ${networkSupernet}`, remedy }],
-  });
+async function rangesOwn(tx: Tx, body: NetworkCreate): Promise<void> {
+  for (const range of ['cidr', 'ipv6Cidr'] as const) {
+    const wanted = body[range];
+    if (wanted === undefined || wanted === 'auto') continue;
+    const supernet = tx.options[ranges[range].supernet];
+    const within = await tx.row<{ yes: boolean }>(`SELECT $1::cidr <<= $2::inet AS yes`, [wanted, supernet]);
+    if (within?.yes === true) continue;
+    const free = range === 'cidr' ? 'leave cidr out' : 'say auto';
+    const remedy = `choose one in ${supernet}, ${free}, or ask an administrator of the cluster`;
+    throw new BerthError('forbidden', `${range} ${wanted} is not in ${supernet}, the range of networks`, {
+      remedy,
+      errors: [{ path: `/${range}`, code: 'forbidden', message: `must be in ${supernet}`, remedy }],
+    });
+  }
 }
 
 /** All bridges of a host share its routing table, so no two networks of any project overlap. @throws conflict */
-async function subnetApart(tx: Tx, projectId: ProjectId, cidr: string): Promise<void> {
+async function rangeApart(tx: Tx, projectId: ProjectId, range: Range, cidr: string): Promise<void> {
+  const { column } = ranges[range];
   const other = await tx.row<{ name: string; cidr: string; own: boolean }>(
-    `SELECT name, cidr, project_id = $1 AS own FROM networks WHERE cidr && $2::cidr ORDER BY project_id = $1 DESC, cidr LIMIT 1`,
+    `SELECT name, ${column} AS cidr, project_id = $1 AS own FROM networks WHERE ${column} && $2::cidr ORDER BY project_id = $1 DESC, ${column} LIMIT 1`,
     [projectId, cidr],
   );
   if (other === null) return;
   // What another project has is not told: only that this does not go.
   const whose = other.own ? `network "${other.name}" (${other.cidr})` : 'a network of another project';
-  const remedy = 'choose another private range, or leave cidr out and a free one is chosen';
-  throw new BerthError('conflict', `cidr ${cidr} overlaps ${whose}`, {
+  const remedy =
+    range === 'cidr'
+      ? 'choose another private range, or leave cidr out and a free one is chosen'
+      : 'choose another prefix, or say auto and a free one is chosen';
+  throw new BerthError('conflict', `${range} ${cidr} overlaps ${whose}`, {
     remedy,
-    errors: [{ path: '/cidr', code: 'conflict', message: `overlaps ${whose}`, remedy }],
+    errors: [{ path: `/${range}`, code: 'conflict', message: `overlaps ${whose}`, remedy }],
   });
 }
 

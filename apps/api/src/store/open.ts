@@ -68,6 +68,7 @@ export async function openStore(options: OpenOptions): Promise<Store> {
   const storeOptions: StoreOptions = {
     url: options.url,
     networkSupernet: options.networkSupernet ?? '10.64.0.0/12',
+    networkSupernet6: options.networkSupernet6 ?? 'fd62:6572:7468::/48',
     poolSize: options.poolSize ?? 10,
   };
   const orm = new DataSource({

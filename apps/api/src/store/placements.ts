@@ -29,6 +29,7 @@ import { instanceLock, stateRefresh } from './state.js';
 const pendingFrom = `
   SELECT i.id, i.project_id, pr.name AS project, i.name, i.spec, m.kind, m.digest AS image_digest, i.generation, i.run_generation, v.host_id, v.homeless_mib, i.created_at,
     i.rebuild_image_id IS NOT NULL AS rebuilding,
+    EXISTS (SELECT FROM nics n JOIN addresses a ON a.nic_id = n.id WHERE n.instance_id = i.id AND a.address6 IS NOT NULL) AS ipv6,
     coalesce((SELECT o.created_at FROM operations o WHERE o.id = i.operation_id), i.created_at) AS waits_since
   FROM instances i JOIN projects pr ON pr.id = i.project_id JOIN images m ON m.id = coalesce(i.rebuild_image_id, i.image_id)
   CROSS JOIN LATERAL (
@@ -54,6 +55,7 @@ interface PendingRow {
   host_id: HostId | null;
   homeless_mib: number;
   rebuilding: boolean;
+  ipv6: boolean;
   created_at: Date;
   waits_since: Date;
 }
@@ -71,6 +73,7 @@ function toPending(r: PendingRow): PendingInstance {
     runGeneration: r.run_generation,
     resources: { ...resourcesOf(r.spec), diskMiB: r.homeless_mib },
     volumeHostId: r.host_id,
+    ipv6: r.ipv6,
     createdAt: r.created_at,
     waitsSince: r.waits_since,
   };

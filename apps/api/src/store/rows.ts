@@ -167,6 +167,8 @@ export interface PendingInstance {
   readonly resources: Resources;
   /** Host of its volumes; null while they are on none. A start goes only where they are. */
   readonly volumeHostId: HostId | null;
+  /** A nic of it has an IPv6 address. */
+  readonly ipv6: boolean;
   readonly createdAt: Date;
   /** When this run was asked for. */
   readonly waitsSince: Date;
@@ -204,6 +206,7 @@ export interface AssignmentRow {
     readonly networkId: NetworkId;
     readonly mac: string;
     readonly ipv4: string;
+    readonly ipv6?: string;
   }[];
   /** What is to be in its CD-ROM drives. */
   readonly cdroms: readonly (Omit<CdromSpec, 'image'> & { readonly image: IsoContent | null })[];

@@ -262,13 +262,14 @@ export interface ImageStore {
 
 export interface InstanceStore {
   /**
-   * What a new instance would stand on: the digest of its image, and the host of the snapshot that its disk begins as.
+   * What a new instance would stand on: the digest of its image, the host of the snapshot that its disk begins as, and whether a network of it
+   * has IPv6.
    * @throws invalid (unknown; its kind does not fit the isolation; disk too small), stateConflict, unsupported
    */
   originForSpec(
     projectId: ProjectId,
     spec: InstanceSpec,
-  ): Promise<{ readonly digest: string; readonly hostId: HostId | null }>;
+  ): Promise<{ readonly digest: string; readonly hostId: HostId | null; readonly ipv6: boolean }>;
   /**
    * Writes spec, revision, root volume, nics with MAC and address, operation and events.
    * @throws nameTaken, invalid (image, network, pool, snapshot unknown; image kind does not fit the isolation; disk too small),

@@ -75,7 +75,7 @@ export function instanceText(i: Instance, now: number): string {
     ['Security', securityText(spec.security)],
     ...status.nics.map((n): [string, string] => [
       'Address',
-      `${n.ipv4} on ${n.network}, ${n.mac}${n.leaving === true ? ' (leaving: its guest has not let go of it)' : ''}`,
+      `${n.ipv4}${n.ipv6 === undefined ? '' : ` and ${n.ipv6}`} on ${n.network}, ${n.mac}${n.leaving === true ? ' (leaving: its guest has not let go of it)' : ''}`,
     ]),
     ...status.cdroms.map((drive, n): [string, string] => [`Drive ${n}`, driveText(drive)]),
     ['NUMA', numaText(i)],

@@ -6,6 +6,12 @@ import { waiting, type WaitOptions } from '../operation.js';
 import { nicsChange } from '../spec-change.js';
 import { examples, inProject, say, wholeNumber, type Commands } from '../session.js';
 
+interface CreateOptions {
+  readonly cidr?: string;
+  readonly ipv6?: string;
+  readonly internal: boolean;
+}
+
 interface NicLimits {
   readonly ingress?: number;
   readonly egress?: number;
@@ -29,17 +35,25 @@ export const networkCommands: Commands = (program, session) => {
     .command('create <name>')
     .description('create a network; instances get on it by spec.nics')
     .option('--cidr <subnet>', 'private subnet, apart from all others; left out: a free /24 is chosen')
+    .option('--ipv6 <prefix>', 'IPv6 as well: a prefix of 64 to 112 bits, or auto for a free /64')
     .option('--internal', 'without a way out: its guests reach each other, and nothing else', false)
-    .action(async (name: string, { cidr, internal }: { cidr?: string; internal: boolean }) => {
+    .action(async (name: string, { cidr, ipv6, internal }: CreateOptions) => {
       const s = session();
-      const body = { name, internal, ...(cidr === undefined ? {} : { cidr }) };
+      const body = {
+        name,
+        internal,
+        ...(cidr === undefined ? {} : { cidr }),
+        ...(ipv6 === undefined ? {} : { ipv6Cidr: ipv6 }),
+      };
       const path = '/v1/projects/{project}/networks';
       const made = await answer(s.api.rest.POST(path, { params: inProject(s), body }));
-      say(
-        s.format === 'json' || s.format === 'yaml' ? objectText(made, s.format) : `${name}: ${made.cidr}\n`,
-      );
+      const ranges = [made.cidr, made.ipv6Cidr].filter((range) => range !== null).join(', ');
+      say(s.format === 'json' || s.format === 'yaml' ? objectText(made, s.format) : `${name}: ${ranges}\n`);
     });
-  examples(create, 'berth network create backend\nberth network create lab --cidr 10.70.40.0/24 --internal');
+  examples(
+    create,
+    'berth network create backend\nberth network create lab --cidr 10.70.40.0/24 --internal\nberth network create six --ipv6 auto',
+  );
   const list = network
     .command('ls')
     .description('list the networks of the project')

@@ -151,7 +151,8 @@ function Overview({ instance }: { instance: Instance }) {
               'Address',
               status.nics.map((n) => (
                 <span className="mono" key={n.id}>
-                  {n.ipv4} ({n.network}, {n.mac})
+                  {n.ipv4}
+                  {n.ipv6 === undefined ? null : <>, {n.ipv6}</>} ({n.network}, {n.mac})
                   {n.leaving === true ? (
                     <span className="dim"> leaving: its guest has not let go of it</span>
                   ) : null}

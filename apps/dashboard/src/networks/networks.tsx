@@ -56,8 +56,14 @@ export function NetworksPage() {
             {data.map((n) => (
               <tr key={n.id}>
                 <td>{n.name}</td>
-                <td className="mono">{n.cidr}</td>
-                <td className="from-s mono">{n.gateway}</td>
+                <td className="mono">
+                  {n.cidr}
+                  {n.ipv6Cidr === null ? null : <div>{n.ipv6Cidr}</div>}
+                </td>
+                <td className="from-s mono">
+                  {n.gateway}
+                  {n.ipv6Gateway === null ? null : <div>{n.ipv6Gateway}</div>}
+                </td>
                 <td className="from-s">{n.internal ? 'none' : 'NAT'}</td>
                 <td className="from-m">
                   {n.scope}: {scopes[n.scope]}
@@ -83,18 +89,25 @@ function Make({ project }: { project: string }) {
   const client = useQueryClient();
   const [name, setName] = useState('');
   const [cidr, setCidr] = useState('');
+  const [prefix, setPrefix] = useState('');
   const [internal, setInternal] = useState(false);
   const make = useMutation({
     mutationFn: () =>
       answer(
         api.rest.POST('/v1/projects/{project}/networks', {
           params: { path: { project } },
-          body: { name, internal, ...(cidr === '' ? {} : { cidr }) },
+          body: {
+            name,
+            internal,
+            ...(cidr === '' ? {} : { cidr }),
+            ...(prefix === '' ? {} : { ipv6Cidr: prefix }),
+          },
         }),
       ),
     onSuccess: () => {
       setName('');
       setCidr('');
+      setPrefix('');
       setInternal(false);
       void client.invalidateQueries({ queryKey: ['networks', project] });
     },
@@ -122,6 +135,15 @@ function Make({ project }: { project: string }) {
           value={cidr}
           error={fieldSaid(problem.fields, '/cidr')}
           onChange={(e) => setCidr(e.currentTarget.value)}
+          autoComplete="off"
+        />
+        <TextInput
+          aria-label="IPv6 prefix"
+          placeholder="IPv6 prefix: none; auto: a free one"
+          className="mono-input"
+          value={prefix}
+          error={fieldSaid(problem.fields, '/ipv6Cidr')}
+          onChange={(e) => setPrefix(e.currentTarget.value)}
           autoComplete="off"
         />
         <Checkbox

@@ -20,6 +20,10 @@ const oneDisk = (change: Partial<(typeof disks)[number]>) => ({
   machine: { disks: [{ ...disks[0]!, ...change }] },
 });
 
+const ipv6 = (change: Partial<Findings['forwarding']['ipv6']>): Change => ({
+  forwarding: { ipv6: { ...debian12.forwarding.ipv6, ...change } },
+});
+
 describe('the doctor', () => {
   it('is content with Debian 12', () => {
     expect(checksFrom(debian12).filter((c) => c.verdict !== 'ok')).toEqual([]);
@@ -70,6 +74,9 @@ describe('the doctor', () => {
     ['microVM kernel', { microvm: { boot: 'stale' } }, 'note'],
     ['microVM kernel', { microvm: { boot: 'packed' } }, 'note'],
     ['ip_forward', { forwarding: { ipForward: false } }, 'warn'],
+    ['ipv6', ipv6({ missing: { reason: 'off', remedy: 'turn it on' } }), 'note'],
+    ['ipv6', ipv6({ bridges: ['bb0'] }), 'warn'],
+    ['ipv6', ipv6({ forwards: true }), 'note'],
     ['postgres', { services: { postgres: 'none' } }, 'fail'],
     ['libvirt daemon', { services: { libvirt: 'notInstalled' } }, 'fail'],
     [

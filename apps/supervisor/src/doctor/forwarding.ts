@@ -1,4 +1,5 @@
 import { bad, ok, type Check } from './check.js';
+import { ipv6Checks, type Ipv6Findings } from './ipv6.js';
 
 /** What stands at the kernel's forward hook beside Berth's own tables. */
 export interface ForwardingFindings {
@@ -11,10 +12,11 @@ export interface ForwardingFindings {
   readonly bridges: readonly string[];
   /** The link of the default route. */
   readonly uplink: string | null;
-  /** `iptables -S` of each back end that holds rules. */
+  /** `iptables -S`, and `ip6tables -S`, of each back end that holds rules. */
   readonly iptables: readonly { readonly command: string; readonly rules: readonly string[] }[];
   /** Chains of other nftables tables at that hook that drop by default. */
   readonly nftDrops: readonly NftChain[];
+  readonly ipv6: Ipv6Findings;
 }
 
 export interface NftChain {
@@ -47,6 +49,7 @@ export function forwardingChecks(f: ForwardingFindings): Check[] {
           'Berth turns it on when the first network is made; keep it: sysctl -w net.ipv4.ip_forward=1',
         ),
     forwardCheck(f),
+    ...ipv6Checks(f.ipv6),
   ];
 }
 

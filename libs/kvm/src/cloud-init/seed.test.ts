@@ -16,6 +16,24 @@ const content = {
   nics: [nic, { mac: '52:54:00:01:02:04', address: '10.0.1.2/24', gateway: '10.0.1.1' }],
 };
 
+it('states addresses and way out of IPv6 as they were given, and listens to no router', () => {
+  const ipv6 = [1, 2].map((n) => ({ address: `fd00:${n}::2/64`, gateway: `fd00:${n}::1` }));
+  const nics = content.nics.map((one, i) => ({ ...one, ipv6: ipv6[i]! }));
+  const { ethernets } = parse(seedOf({ ...content, nics }).networkConfig) as { ethernets: object };
+  expect(ethernets).toMatchObject({
+    eth0: {
+      addresses: ['10.0.0.2/24', 'fd00:1::2/64'],
+      routes: [
+        { to: '0.0.0.0/0', via: '10.0.0.1' },
+        { to: '::/0', via: 'fd00:1::1' },
+      ],
+      'accept-ra': false,
+    },
+    eth1: { addresses: ['10.0.1.2/24', 'fd00:2::2/64'], 'accept-ra': false },
+  });
+  expect(ethernets).not.toHaveProperty('eth1.routes');
+});
+
 it('writes meta data and network as YAML and takes user data as it is', () => {
   const seed = seedOf({ ...content, hostname: 'yes' });
   expect(parse(seed.metaData)).toEqual({ 'instance-id': 'i-1', 'local-hostname': 'yes' });

@@ -12,6 +12,8 @@ export interface SeedNic {
   readonly address: string;
   /** Router and name server of its network. */
   readonly gateway: string;
+  /** The same of IPv6, where its network has that. */
+  readonly ipv6?: { readonly address: string; readonly gateway: string };
 }
 
 /** What cloud-init's NoCloud source is told. */
@@ -39,19 +41,21 @@ export function seedOf(content: SeedContent): CloudInitSeed {
 }
 
 /**
- * IPAM gave each nic its address for life, so it is stated. The name is given too: of the programs that set networks up
+ * IPAM gave each nic its addresses for life, so they are stated, and routers are not listened to: their advertisements are for all
+ * on a link, and would make of each network a way out. The name is given too: of the programs that set networks up
  * only netplan goes by MAC alone. The first nic has the way out and the names.
  */
-function ethernet({ mac, address, gateway }: SeedNic, index: number): object {
-  const first = {
-    routes: [{ to: '0.0.0.0/0', via: gateway }],
-    nameservers: { addresses: [gateway] },
-  };
+function ethernet({ mac, address, gateway, ipv6 }: SeedNic, index: number): object {
+  const routes = [
+    { to: '0.0.0.0/0', via: gateway },
+    ...(ipv6 === undefined ? [] : [{ to: '::/0', via: ipv6.gateway }]),
+  ];
   return {
     match: { macaddress: mac },
     'set-name': `eth${index}`,
-    addresses: [address],
-    ...(index === 0 ? first : {}),
+    addresses: [address, ...(ipv6 === undefined ? [] : [ipv6.address])],
+    ...(ipv6 === undefined ? {} : { 'accept-ra': false }),
+    ...(index === 0 ? { routes, nameservers: { addresses: [gateway] } } : {}),
   };
 }
 

@@ -91,7 +91,11 @@ export interface NicSeen extends WorkloadKey {
   readonly nicId: NicId;
   readonly networkId: NetworkId;
   /** Null where an agent of before named it. */
-  readonly addresses: { readonly mac: string; readonly ipv4: string } | null;
+  readonly addresses: {
+    readonly mac: string;
+    readonly ipv4: string;
+    readonly ipv6?: string | undefined;
+  } | null;
   readonly ifname: string;
   readonly kind: 'tap' | 'veth';
 }

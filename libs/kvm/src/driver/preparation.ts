@@ -300,10 +300,15 @@ function seedFor(spec: WorkloadSpec): CloudInitSeed {
   }
 }
 
-function seedNic({ networks }: WorkloadSpec, { mac, networkId, ipv4 }: WorkloadNic): SeedNic[] {
+function seedNic({ networks }: WorkloadSpec, { mac, networkId, ipv4, ipv6 }: WorkloadNic): SeedNic[] {
   const network = networks.find(({ id }) => id === networkId);
   if (network === undefined) return [];
-  return [{ mac, address: `${ipv4}/${network.cidr.split('/')[1]}`, gateway: network.gateway }];
+  const on = (address: string, { cidr, gateway }: { readonly cidr: string; readonly gateway: string }) => ({
+    address: `${address}/${cidr.split('/')[1]}`,
+    gateway,
+  });
+  const six = ipv6 === undefined || network.ipv6 === undefined ? {} : { ipv6: on(ipv6, network.ipv6) };
+  return [{ mac, ...on(ipv4, network), ...six }];
 }
 
 /** Of an epoch of which nothing was made yet. */

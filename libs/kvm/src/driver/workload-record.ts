@@ -81,6 +81,7 @@ export const MachineShape = z.strictObject({
         networkId: NetworkId,
         mac: z.string(),
         ipv4: z.string(),
+        ipv6: z.string().optional(),
         port: z.int().min(0).nullable(),
       }),
     )

@@ -31,7 +31,7 @@ export function guestConfig(
   const plan = processPlan(image.process, spec.process, spec.name);
   const files = identityFiles({
     hostname: spec.name,
-    addresses: spec.nics.map(({ ipv4 }) => ipv4),
+    addresses: spec.nics.flatMap(({ ipv4, ipv6 }) => [ipv4, ...(ipv6 === undefined ? [] : [ipv6])]),
     resolver,
   });
   return [
@@ -43,7 +43,7 @@ export function guestConfig(
     ['hosts', files['/etc/hosts']],
     ['resolv', files['/etc/resolv.conf']],
     ['stop', String(signalNumber(stopSignal(image.process)))],
-    ...spec.nics.map((nic, index) => ['nic', nicText(spec, nic, index === 0)] as const),
+    ...spec.nics.flatMap((nic, index) => nicFields(spec, nic, index === 0)),
   ];
 }
 
@@ -54,14 +54,19 @@ function signalNumber(name: string): number {
   return /^\d+$/.test(name) ? Number(name) : (SIGNALS[`SIG${name}`] ?? SIGTERM);
 }
 
-/** The first nic has the way out, as in a container. */
-function nicText(
+/** The first nic has the way out, as in a container. `nicsix` tells of the nic before it. */
+function nicFields(
   { networks }: WorkloadSpec,
-  { id, mac, networkId, ipv4 }: WorkloadSpec['nics'][number],
+  { id, mac, networkId, ipv4, ipv6 }: WorkloadSpec['nics'][number],
   isWayOut: boolean,
-): string {
+): GuestField[] {
   const network = networks.find((one) => one.id === networkId);
   if (network === undefined)
     throw new RuntimeError('hostFault', `nic ${id} is on network ${networkId}, which the spec does not hold`);
-  return `${mac} ${ipv4}/${network.cidr.split('/')[1]}${isWayOut ? ` ${network.gateway}` : ''}`;
+  const text = (address: string, of: { readonly cidr: string; readonly gateway: string }): string =>
+    `${address}/${of.cidr.split('/')[1]}${isWayOut ? ` ${of.gateway}` : ''}`;
+  const nic: GuestField = ['nic', `${mac} ${text(ipv4, network)}`];
+  return ipv6 === undefined || network.ipv6 === undefined
+    ? [nic]
+    : [nic, ['nicsix', text(ipv6, network.ipv6)]];
 }

@@ -38,11 +38,14 @@ beforeAll(() => {
     host.addVeth({ name: 'up0', peer: { name: 'eth0', netns: netnsOf('uplink') } });
     host.addAddress('up0', '192.0.2.1/30');
     host.setLink('up0', { up: true });
+    host.addAddress('up0', '2001:db8::1/64');
   });
   Netlink.with(netnsOf('uplink'), (world) => {
     world.addAddress('eth0', '192.0.2.2/30');
     world.setLink('eth0', { up: true });
     world.addRoute({ destination: '10.77.0.0/16', via: '192.0.2.1' });
+    world.addAddress('eth0', '2001:db8::2/64');
+    world.addRoute({ destination: 'fd77::/16', via: '2001:db8::1' });
   });
 });
 
@@ -118,6 +121,14 @@ export function specOf(name: string, subnet: number, names: readonly string[]): 
   });
 }
 
+/** The same with IPv6. */
+export function spec6Of(name: string, subnet: number, names: readonly string[]): HostNetworkSpec {
+  const spec = specOf(name, subnet, names);
+  const prefix = `fd77:${subnet}::`;
+  const leases = spec.leases.map((lease, i) => ({ ...lease, ipv6: `${prefix}${i + 2}` }));
+  return { ...spec, ipv6: { cidr: `${prefix}/64`, gateway: `${prefix}1` }, leases };
+}
+
 /** A container's namespace attached to a network with the address of one of its leases. */
 export async function guestOf(spec: HostNetworkSpec, name: string) {
   const lease = spec.leases.find((l) => l.name === name);
@@ -126,9 +137,10 @@ export async function guestOf(spec: HostNetworkSpec, name: string) {
   createNetns(netns);
   guests.push(netns);
   const owner = { instanceId: InstanceId.parse(randomUUID()), epoch: 1 };
-  const nic = { id: NicId.parse(randomUUID()), networkId: spec.id, mac: lease.mac, ipv4: lease.ipv4 };
+  const { mac, ipv4, ipv6 } = lease;
+  const nic = { id: NicId.parse(randomUUID()), networkId: spec.id, mac, ipv4, ipv6 };
   const { ifname } = await network.attachVeth(owner, nic, { netns, ifname: 'eth0' });
-  return { netns, owner, nic, ifname, ip: lease.ipv4 };
+  return { netns, owner, nic, ifname, ip: ipv4, ip6: ipv6 ?? '' };
 }
 
 /** Runs a program inside a namespace: a child is born where the spawning thread is. */
@@ -151,8 +163,8 @@ export const ping = async (netns: string, ip: string, seconds = 5) =>
   );
 
 /** A TCP server that answers each client with the client's address, and then with what it says until it ends. */
-export async function serve(netns: string, port = 7000): Promise<void> {
-  const script = `require('net').createServer({allowHalfOpen:true},(s)=>{s.on('error',()=>{}).write(s.remoteAddress);s.pipe(s)}).listen(${port},'0.0.0.0',()=>console.log('ready'))`;
+export async function serve(netns: string, port = 7000, host = '0.0.0.0'): Promise<void> {
+  const script = `require('net').createServer({allowHalfOpen:true},(s)=>{s.on('error',()=>{}).write(s.remoteAddress);s.pipe(s)}).listen(${port},'${host}',()=>console.log('ready'))`;
   await served(netns, script);
 }
 
@@ -211,10 +223,10 @@ export async function conversation(netns: string, ip: string, port: number) {
   };
 }
 
-export const lookup = (netns: string, server: string, name: string, patience = 5000) =>
+export const lookup = (netns: string, server: string, name: string, patience = 5000, type: 4 | 6 = 4) =>
   inside(netns, process.execPath, [
     '-e',
-    `const r=new (require('dns').promises.Resolver)({timeout:${patience},tries:1});r.setServers(['${server}']);r.resolve4('${name}').then(a=>console.log(a.join()),e=>console.log(e.code))`,
+    `const r=new (require('dns').promises.Resolver)({timeout:${patience},tries:1});r.setServers(['${server}']);r.resolve${type}('${name}').then(a=>console.log(a.join()),e=>console.log(e.code))`,
   ]);
 
 /** What comes to a UDP port, as it comes. */

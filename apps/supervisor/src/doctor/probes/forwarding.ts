@@ -1,6 +1,7 @@
 import { run } from '@berth/linux';
-import { BRIDGE_PREFIX } from '@berth/network';
+import { BRIDGE_PREFIX, ipv6Missing } from '@berth/network';
 import type { ForwardingFindings, NftChain } from '../forwarding.js';
+import type { Ipv6Findings } from '../ipv6.js';
 import { read } from './attempt.js';
 
 /** Reads the firewalls of this network namespace; loads no module and adds no table. */
@@ -12,21 +13,36 @@ export async function forwardingFindings(): Promise<ForwardingFindings> {
     linkNames(['link', 'show', 'type', 'bridge']),
     linkNames(['route', 'show', 'default']),
   ]);
+  const own = bridges.filter((name) => name.startsWith(BRIDGE_PREFIX));
   return {
     ipForward: read('/proc/sys/net/ipv4/ip_forward')?.trim() === '1',
     bridgeNfCall: nfCall !== null,
     bridgePrefix: BRIDGE_PREFIX,
-    bridges: bridges.filter((name) => name.startsWith(BRIDGE_PREFIX)),
+    bridges: own,
     uplink: uplink[0] ?? null,
     iptables,
     nftDrops,
+    ipv6: ipv6Findings(own, uplink[0] ?? null),
+  };
+}
+
+function ipv6Findings(bridges: readonly string[], uplink: string | null): Ipv6Findings {
+  const setting = (link: string, name: string): string | undefined =>
+    read(`/proc/sys/net/ipv6/conf/${link}/${name}`)?.trim();
+  return {
+    missing: ipv6Missing(),
+    forwards: setting('all', 'forwarding') === '1',
+    bridges: bridges.filter((name) => setting(name, 'disable_ipv6') === '0'),
+    deafUplink: uplink !== null && setting(uplink, 'accept_ra') === '1' ? uplink : null,
   };
 }
 
 /** Both back ends can hold rules at the same time, and a packet must pass both. */
 async function iptablesRules(): Promise<ForwardingFindings['iptables']> {
-  const legacy = (read('/proc/net/ip_tables_names') ?? '').split('\n').includes('filter');
-  const commands = ['iptables-nft', ...(legacy ? ['iptables-legacy'] : [])];
+  const commands = ['ip', 'ip6'].flatMap((ip) => {
+    const legacy = (read(`/proc/net/${ip}_tables_names`) ?? '').split('\n').includes('filter');
+    return [`${ip}tables-nft`, ...(legacy ? [`${ip}tables-legacy`] : [])];
+  });
   const listed = await Promise.all(
     commands.map(async (command) => ({ command, rules: await lines(command, ['-S']) })),
   );
@@ -52,9 +68,9 @@ async function nftForwardDrops(): Promise<NftChain[]> {
   return (
     entries
       .flatMap((e) => (e.chain === undefined ? [] : [e.chain]))
-      .filter((c) => c.hook === 'forward' && c.policy === 'drop' && ['ip', 'inet'].includes(c.family))
-      // What iptables-nft manages is read as iptables.
-      .filter((c) => !(c.family === 'ip' && c.table === 'filter' && c.name === 'FORWARD'))
+      .filter((c) => c.hook === 'forward' && c.policy === 'drop' && ['ip', 'ip6', 'inet'].includes(c.family))
+      // What iptables-nft and ip6tables-nft manage is read as iptables.
+      .filter((c) => !(c.family !== 'inet' && c.table === 'filter' && c.name === 'FORWARD'))
       .map(({ family, table, name }) => {
         const own = rules.filter((r) => r.family === family && r.table === table && r.chain === name);
         const accepted = (key: string): string[] => own.flatMap((r) => acceptedName(r.expr, key));

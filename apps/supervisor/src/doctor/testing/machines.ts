@@ -33,6 +33,7 @@ export const debian12: Findings = {
   forwarding: {
     ...{ ipForward: true, bridgeNfCall: false, bridgePrefix: 'bb', bridges: [], uplink: 'enp1s0' },
     ...{ iptables: [], nftDrops: [] },
+    ipv6: { missing: null, forwards: false, bridges: [], deafUplink: 'enp1s0' },
   },
   microvm: { dir: '/opt/berth/.berth/microvm', boot: 'ready' },
   services: { postgres: null, libvirt: 'absent', running: false, portsTaken: [] },
