@@ -79,8 +79,10 @@ describe.each([
     const own = ['--data-root', `${dir}/data`, '--exec-root', '/run/docker', '--pidfile', '/run/docker.pid'];
     const socket = ['--host', `unix://${dir}/docker.sock`, '--storage-driver', 'vfs'];
     const apart = ['--mount', '--pid', '--fork', '--mount-proc', '--kill-child=KILL', '--'];
-    const inRun = 'mount -t tmpfs none /run && exec dockerd "$@"';
-    docker = spawn('unshare', [...apart, 'sh', '-c', inRun, 'dockerd', ...own, ...socket], {
+    // It makes itself a key below /etc and directories below /opt where it has never run before. docker-registry made /etc/docker.
+    const hidden = ['/run', '/opt', '/etc/docker'].map((path) => `mount -t tmpfs none ${path}`);
+    const inside = [...hidden, 'exec dockerd "$@"'].join(' && ');
+    docker = spawn('unshare', [...apart, 'sh', '-c', inside, 'dockerd', ...own, ...socket], {
       env: { ...process.env, PATH: `${bin}:${process.env['PATH'] ?? ''}` },
       stdio: ['ignore', 'ignore', 'pipe'],
     });
