@@ -38,6 +38,7 @@ import { ObservationHub } from './observation-hub.js';
 import type { ContainerRuntimeOptions } from './ports.js';
 import { probe } from './probe.js';
 import { Runs } from './runs.js';
+import { WritableLayers } from './writable-layers.js';
 import { RecordStore, type WorkloadRecord, workloadId, workloadKey } from './workload-record.js';
 
 /** Events may be lost with a watch; identities are looked at this often, ms. */
@@ -66,6 +67,7 @@ class ContainerRuntime implements Runtime {
   private readonly locks = new KeyedLock();
   private readonly hub: ObservationHub;
   private readonly stock: Inventory;
+  readonly layers: WritableLayers;
   private launching = 0;
   private launched: { launcher: Launcher; runs: Runs } | null = null;
 
@@ -76,11 +78,21 @@ class ContainerRuntime implements Runtime {
     this.ranges = new UidRanges(join(options.stateDir, 'uid-ranges.json'));
     this.stock = new Inventory(options, this.parts.cgroupParent);
     this.hub = new ObservationHub((signal) => this.watchExits(signal));
+    this.layers = new WritableLayers({
+      parts: this.parts,
+      records: this.records,
+      ranges: this.ranges,
+      open: async (id) => (await this.parts.writableLayer({ rootVolume: { id, sizeMiB: 1 } })).upper,
+      close: (volumeId) => this.options.volumes.closeLayer(volumeId),
+      layers: (image, signal) => this.unpacked(image, signal),
+      alone: (key, work) => this.alone(key, work),
+      use: () => this.use,
+    });
   }
 
   probe(): Promise<RuntimeProbe> {
     return this.locks.run('probe', () =>
-      probe(this.options, ['pause', 'update', 'logs', 'exec', 'limits', securityFacet]),
+      probe(this.options, ['pause', 'update', 'logs', 'exec', 'limits', 'layers', securityFacet]),
     );
   }
 
@@ -89,7 +101,7 @@ class ContainerRuntime implements Runtime {
       ctx.signal.throwIfAborted();
       await this.records.epochCheck(spec);
       const image = ociImage(spec);
-      const layers = await this.layers(image, ctx.signal);
+      const layers = await this.unpacked(image, ctx.signal);
       await faultPoint('oci.layers.unpacked', spec.instanceId);
       processPlan(image.process, spec.process, spec.name); // refuses what cannot be run before anything is made
       passable(this.parts.roots);
@@ -121,7 +133,7 @@ class ContainerRuntime implements Runtime {
       if (this.use.runs.alive(record) && (await this.finishStart(record))) return;
       await this.use.runs.monitorGone(record);
       const image = ociImage(spec);
-      const base = await this.realise(spec, await this.layers(image, ctx.signal), ctx.watch);
+      const base = await this.realise(spec, await this.unpacked(image, ctx.signal), ctx.watch);
       this.launching += 1;
       try {
         await timed(ctx.watch, 'bundle', () => this.parts.bundleWrite(spec, image, base));
@@ -190,7 +202,10 @@ class ContainerRuntime implements Runtime {
     for (const record of await this.records.list()) {
       if (record.run !== null && this.use.runs.alive(record))
         await this.execs.sweep(record, record.run.init.pid);
-      seen.set(workloadId(record), this.use.runs.observation(await this.settle(record)));
+      seen.set(
+        workloadId(record),
+        this.layers.unfrozen(this.use.runs.observation(await this.settle(record))),
+      );
     }
     for (const found of await this.use.launcher.list()) {
       const key = workloadKey(found.id);
@@ -291,7 +306,7 @@ class ContainerRuntime implements Runtime {
     return this.locks.run(key.instanceId, work);
   }
 
-  private async layers(image: OciImage, signal: AbortSignal): Promise<string[]> {
+  private async unpacked(image: OciImage, signal: AbortSignal): Promise<string[]> {
     if (image.layers.length === 0) throw new RuntimeError('badImage', 'the image has no layers');
     const directories: string[] = [];
     for (const layer of image.layers) directories.push(await this.layer(layer, signal));
@@ -375,6 +390,8 @@ class ContainerRuntime implements Runtime {
       if (record === null || !this.use.runs.alive(record))
         throw new RuntimeError('notPrepared', `${workloadId(key)} does not run`);
       const id = workloadId(key);
+      // What is frozen to be read stays as it is wanted now when that is over.
+      this.layers.wanted(key);
       if (cgroupFrozen(this.parts.paths(key).cgroup) !== frozen)
         await (frozen ? this.use.launcher.pause(id) : this.use.launcher.resume(id));
       this.publish(record);
@@ -382,7 +399,7 @@ class ContainerRuntime implements Runtime {
   }
 
   private publish(record: WorkloadRecord): void {
-    this.hub.publish(this.use.runs.observation(record));
+    this.hub.publish(this.layers.unfrozen(this.use.runs.observation(record)));
   }
 
   /** Under the lock only when there is something to settle. */

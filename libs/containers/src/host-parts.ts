@@ -36,6 +36,8 @@ export interface PartPaths {
   readonly bundle: string;
   readonly rootfs: string;
   readonly scratch: string;
+  /** Trees of its image that are mounted while somebody looks at what it changed. */
+  readonly views: string;
   readonly namespaces: NamespacePaths;
   readonly cgroup: string;
   readonly monitorCgroup: string;
@@ -68,6 +70,7 @@ export class HostParts {
       bundle: join(runDir, 'bundles', id),
       rootfs: join(this.roots, id, 'rootfs'),
       scratch: join(runDir, 'scratch', id),
+      views: join(runDir, 'views', id),
       namespaces: {
         user: join(runDir, 'namespaces', `${id}.user`),
         network: join(runDir, 'namespaces', `${id}.net`),
@@ -133,7 +136,9 @@ export class HostParts {
   }
 
   /** The volume that keeps what the guest writes, made at the first call, and as large as the spec says. @throws RuntimeError noSpace, hostFault */
-  async writableLayer(spec: Pick<WorkloadSpec, 'rootVolume'>): Promise<WritableLayer> {
+  async writableLayer(spec: {
+    readonly rootVolume: Pick<WorkloadSpec['rootVolume'], 'id' | 'sizeMiB'>;
+  }): Promise<WritableLayer> {
     try {
       const { id, sizeMiB } = spec.rootVolume;
       return await this.options.volumes.ensureLayer({ volumeId: id, sizeMiB });
@@ -217,6 +222,7 @@ export class HostParts {
     namespacesRemove(paths.namespaces);
     rmSync(paths.bundle, { recursive: true, force: true });
     scratchClear(paths.scratch);
+    scratchClear(paths.views);
     rmSync(paths.execs, { recursive: true, force: true });
     await cgroupRemove(paths.cgroup);
     await cgroupRemove(paths.monitorCgroup);

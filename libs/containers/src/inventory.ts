@@ -46,7 +46,9 @@ export class Inventory {
   private places(launcher: Launcher): readonly (readonly [what: string, directory: string])[] {
     const { runDir, stateDir, logDir } = this.options;
     return [
-      ...['bundles', 'roots', 'scratch', 'namespaces'].map((name) => [name, join(runDir, name)] as const),
+      ...['bundles', 'roots', 'scratch', 'views', 'namespaces'].map(
+        (name) => [name, join(runDir, name)] as const,
+      ),
       ...launcher.directories.map((directory) => ['monitor', directory] as const),
       ['record', join(stateDir, 'workloads')],
       ['log', logDir],

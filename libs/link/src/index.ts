@@ -5,4 +5,5 @@ export * from './body.js';
 export * from './session.js';
 export * from './dial.js';
 export * from './file.js';
+export * from './layer.js';
 export * from './terminal.js';

@@ -31,3 +31,4 @@ export * from './machine-usage.js';
 export * from './clock.js';
 export * from './pty.js';
 export * from './fifo.js';
+export * from './xattr.js';

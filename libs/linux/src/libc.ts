@@ -58,6 +58,9 @@ export const c = {
   fcntl: libc.func('fcntl', 'int', ['int', 'int', 'long']) as (...args: unknown[]) => number,
   mknod: bind('int mknod(const char *path, unsigned int mode, unsigned long device)'),
   schedSetaffinity: bind('int sched_setaffinity(int pid, size_t size, void *mask)'),
+  fgetxattr: bind('long fgetxattr(int fd, const char *name, void *value, size_t size)'),
+  lgetxattr: bind('long lgetxattr(const char *path, const char *name, void *value, size_t size)'),
+  llistxattr: bind('long llistxattr(const char *path, void *list, size_t size)'),
   mkfifo: bind('int mkfifo(const char *path, unsigned int mode)'),
   memfdCreate: bind('int memfd_create(const char *name, unsigned int flags)'),
   openTree: libc.func('syscall', 'long', ['long', 'int', 'str', 'unsigned int']) as (

@@ -26,6 +26,7 @@ export * from './ipv6.js';
 export * from './network.js';
 export * from './numa.js';
 export * from './published-port.js';
+export * from './layer-changes.js';
 export * from './registry.js';
 export * from './security-group.js';
 export * from './volume.js';

@@ -22,6 +22,7 @@ import type {
   IsoContent,
   Isolation,
   KeyPress,
+  LayerChanges,
   NetworkId,
   NicId,
   NumaSpec,
@@ -364,6 +365,7 @@ export interface Runtime {
   /** What is done through an agent inside the guest. */
   readonly guest?: GuestFacet;
   readonly snapshots?: SnapshotFacet;
+  readonly layers?: LayerFacet;
   /** The limits the host really enforces. */
   readonly limits?: (key: WorkloadKey) => Promise<EnforcedLimits>;
   /** What every workload that runs has used. One that ends meanwhile is left out. */
@@ -448,6 +450,27 @@ export interface SnapshotFacet {
   revert(of: SnapshotOf, ctx: StepContext): Promise<void>;
   /** Lets go of it; its disks stay as they are. Removing what never was is no error. @throws RuntimeError hostFault */
   remove(of: SnapshotOf, ctx: StepContext): Promise<void>;
+}
+
+/** What a container changed of its image. @throws RuntimeError notPrepared where it never ran here */
+export interface LayerFacet {
+  /**
+   * One page of the changes, parents first, in the order of their bytes; also while it runs. No name that the guest chose leads
+   * out of its own files. @param image what it was made of
+   */
+  changes(
+    key: WorkloadKey,
+    image: ImageContent,
+    page: { readonly after?: string | undefined; readonly limit: number },
+    signal: AbortSignal,
+  ): Promise<LayerChanges>;
+  /**
+   * The tar of a layer (OCI image-spec) that has these changes. One that runs stands still until the last byte was read or the
+   * signal fired, and is said to run meanwhile; a fault on the way ends the bytes with that error.
+   * @throws RuntimeError notPrepared also when it is started, stopped or resumed on the way, or packed already; badImage for what a layer
+   * cannot hold, or more than `maxBytes`
+   */
+  pack(key: WorkloadKey, maxBytes: number, signal: AbortSignal): AsyncIterable<Uint8Array>;
 }
 
 /** A file of a guest. Its bytes are for one reader, end with an error where they cannot be read on, and at its signal. */

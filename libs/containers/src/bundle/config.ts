@@ -148,6 +148,9 @@ function rlimits({ rlimits = {} }: ContainerSecurity, bounds: HostBounds): OciCo
   });
 }
 
+/** Where kernel file systems are mounted in every container. */
+export const kernelMountPoints = (): string[] => kernelMounts({}).map(({ destination }) => destination);
+
 /** Where the kernel's file systems are, and those in memory that were asked for: the later lies over the earlier. */
 function kernelMounts({ tmpfs = [] }: ContainerSecurity): OciMount[] {
   const mount = (

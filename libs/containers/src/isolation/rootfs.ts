@@ -1,6 +1,17 @@
 import { chmodSync, chownSync, lstatSync, mkdirSync, rmdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { MNT, MS, hasCode, idmappedMount, mount, mounts, umount, umountAll, namesIn } from '@berth/linux';
+import {
+  MNT,
+  MS,
+  bindMount,
+  hasCode,
+  idmappedMount,
+  mount,
+  mounts,
+  umount,
+  umountAll,
+  namesIn,
+} from '@berth/linux';
 import { RuntimeError } from '@berth/runtime';
 import { type NamespacePaths, withUserNamespace } from './namespaces.js';
 
@@ -54,6 +65,45 @@ export function rootfsMount(request: RootfsRequest): void {
 }
 
 /**
+ * The merged tree of layers, unshifted, read-only and closed to everyone but root, mounted in a directory of ours until
+ * {@link layersUnmount}. Synchronous and short. @throws RuntimeError unsupported for too many layers
+ */
+export function layersMount(views: string, name: string, layers: readonly string[]): string {
+  mkdirSync(views, { recursive: true, mode: 0o700 });
+  const target = join(views, name);
+  const lowers: string[] = [];
+  mkdirSync(target, { mode: 0o700 });
+  try {
+    // By short names: mount(2) takes one page of options.
+    for (const [index, layer] of layers.entries()) {
+      const lower = `${target}.${index}`;
+      mkdirSync(lower, { mode: 0o700 });
+      lowers.unshift(lower);
+      bindMount(layer, lower);
+    }
+    const [only, ...more] = lowers;
+    // overlayfs wants two: one layer is bound there as it is.
+    if (only !== undefined && more.length === 0) bindMount(only, target, { readOnly: true });
+    else {
+      const flags = MS.RDONLY | MS.NODEV | MS.NOSUID | MS.NOEXEC;
+      mount('overlay', target, 'overlay', flags, lowerOptions(lowers));
+    }
+  } catch (error) {
+    layersUnmount(target);
+    throw error;
+  } finally {
+    for (const lower of lowers) layersUnmount(lower);
+  }
+  return target;
+}
+
+/** Unmounts what {@link layersMount} made, and removes its directory. */
+export function layersUnmount(target: string): void {
+  umountAll(target);
+  removeEmpty(target);
+}
+
+/**
  * Unmounts the layers below a scratch directory and removes it. A process that was killed between their mounts and that
  * of the root leaves them, once or several times over. Removing what never was is no error.
  */
@@ -78,10 +128,13 @@ export function rootfsUnmount(target: string): void {
 }
 
 function options(lowers: readonly string[], request: RootfsRequest): string {
+  return lowerOptions(lowers, [`upperdir=${escape(request.upper)}`, `workdir=${escape(request.work)}`]);
+}
+
+function lowerOptions(lowers: readonly string[], more: readonly string[] = []): string {
   const text = [
     `lowerdir=${lowers.map(escape).join(':')}`,
-    `upperdir=${escape(request.upper)}`,
-    `workdir=${escape(request.work)}`,
+    ...more,
     // Layers are foreign: no attribute in them may redirect to another path, or lend another file's content.
     'redirect_dir=nofollow,metacopy=off,index=off',
   ].join(',');

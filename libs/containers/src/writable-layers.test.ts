@@ -1,0 +1,150 @@
+import { Readable } from 'node:stream';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { mounts } from '@berth/linux';
+import type { LayerFacet, WorkloadSpec } from '@berth/runtime';
+import { tarEntries } from '../../images/src/tar-entries.js';
+import { ContainerLab, context } from './testing/container-lab.js';
+import { find, logUntil, untilEnded, up } from './testing/workload-steps.js';
+
+const lab = new ContainerLab();
+const runtime = lab.runtime();
+beforeAll(() => lab.open());
+afterAll(() => lab.close());
+const facet = runtime.layers as LayerFacet;
+const pack = (...args: Parameters<LayerFacet['pack']>) => facet.pack(...args) as AsyncGenerator<Uint8Array>;
+const never = new AbortController().signal;
+const most = 2 ** 30;
+
+/** Writes two files by turns as long as it runs, so that what is torn is seen. */
+const BUSY = `trap 'exit 0' TERM; mkdir /data; echo mine >/etc/motd; rm /bin/ip; chown 5:6 /data; ln -s /etc/shadow /data/link
+  i=0; while :; do i=$((i+1)); echo $i >/data/a; echo $i >/data/b; [ $i = 5 ] && echo ready; done`;
+const content = async (source: AsyncIterable<Uint8Array>) => {
+  const found = new Map<string, string>();
+  const owners: Record<string, string> = {};
+  for await (const { header, content } of tarEntries(Readable.from(source, { objectMode: false }), most)) {
+    const parts: Buffer[] = [];
+    for await (const part of content) parts.push(part);
+    found.set(header.name, header.type === 'symlink' ? header.linkname : Buffer.concat(parts).toString());
+    owners[header.name] = `${header.uid}:${header.gid}`;
+  }
+  return { found, owners };
+};
+const changes = async (spec: WorkloadSpec, limit = 1000) => {
+  const all: string[] = [];
+  let after: string | null = null;
+  do {
+    const page = await facet.changes(
+      spec,
+      spec.image,
+      { limit, ...(after === null ? {} : { after }) },
+      new AbortController().signal,
+    );
+    expect(page.items.length).toBeLessThanOrEqual(limit);
+    all.push(...page.items.map((one) => `${one.change} ${one.type} ${one.path}`));
+    after = page.next;
+  } while (after !== null);
+  return all;
+};
+const power = async (spec: WorkloadSpec) => (await find(runtime, spec))?.power;
+
+it('what a running container changed is told page by page, and nothing of it stays mounted', async () => {
+  const spec = lab.spec(BUSY);
+  await expect(facet.changes(spec, spec.image, { limit: 5 }, never)).rejects.toMatchObject({
+    code: 'notPrepared',
+  });
+  await up(runtime, spec);
+  await logUntil(runtime, spec, 'ready');
+  const all = await changes(spec);
+  expect(all).toEqual([
+    'deleted symlink /bin/ip',
+    'added directory /data',
+    'added file /data/a',
+    'added file /data/b',
+    'added symlink /data/link',
+    ...all.slice(5),
+  ]);
+  expect(all.slice(5)).toEqual(['added file /etc/motd'].filter((one) => all.includes(one)));
+  for (const limit of [1, 2, 4]) expect(await changes(spec, limit)).toEqual(all);
+  expect(mounts().filter(({ target }) => target.includes('/views/'))).toEqual([]);
+
+  // Packed while it stands still: both files are of one turn, give or take the write that was between them.
+  const source = pack(spec, most, never);
+  const first = await source.next();
+  expect(await power(spec), 'whoever packs is no one who pauses').toBe('running');
+  await expect(pack(spec, most, never).next()).rejects.toMatchObject({
+    code: 'notPrepared',
+    message: expect.stringContaining('committed already') as string,
+  });
+  const rest = async function* (): AsyncGenerator<Uint8Array> {
+    yield first.value as Uint8Array;
+    yield* source;
+  };
+  const { found, owners } = await content(rest());
+  const [a, b] = [Number(found.get('data/a')), Number(found.get('data/b'))];
+  expect(a - b === 0 || a - b === 1 || found.get('data/a') === '' || found.get('data/b') === '').toBe(true);
+  expect(found.get('bin/.wh.ip')).toBe('');
+  expect(found.get('etc/motd')).toBe('mine\n');
+  expect(found.get('data/link')).toBe('/etc/shadow');
+  expect([owners['data/'], owners['data/a']]).toEqual(['5:6', '0:0']);
+  // Where things are mounted is nothing that it changed.
+  expect(
+    [...found.keys()].filter((name) => /^(dev|proc|sys|etc\/(hosts|hostname|resolv\.conf))/.test(name)),
+  ).toEqual([]);
+
+  // It goes on, also when whoever reads goes away.
+  const goesOn = async (): Promise<void> => {
+    const turn = async () => (await content(pack(spec, most, never))).found.get('data/a');
+    const before = await turn();
+    await expect.poll(turn, { timeout: 20_000 }).not.toBe(before);
+  };
+  await goesOn();
+  const left = pack(spec, most, never);
+  await left.next();
+  await left.return(undefined);
+  await goesOn();
+
+  // Of one that was stopped the same can be had; and a stop waits for no reader.
+  const torn = pack(spec, most, never);
+  await torn.next();
+  await runtime.stop(spec, 5, context());
+  await untilEnded(runtime, spec);
+  await expect(
+    (async () => {
+      while ((await torn.next()).done !== true);
+    })(),
+  ).rejects.toMatchObject({
+    code: 'notPrepared',
+    message: expect.stringContaining('while it was committed') as string,
+  });
+  const again = await content(pack(spec, most, never));
+  expect(again.found.get('etc/motd')).toBe('mine\n');
+  expect(await changes(spec)).toEqual(all);
+  const small = async (): Promise<void> => {
+    for await (const part of pack(spec, 2048, never)) expect(part.length).toBeLessThanOrEqual(2048);
+  };
+  await expect(small()).rejects.toMatchObject({
+    code: 'badImage',
+    message: expect.stringContaining('more than 2048 bytes') as string,
+  });
+  await runtime.remove(spec, context());
+  expect(lab.leftovers(spec)).toEqual([]);
+});
+
+it('one that its user paused stays paused; one that is paused meanwhile does too', async () => {
+  const spec = lab.spec(BUSY);
+  await up(runtime, spec);
+  await logUntil(runtime, spec, 'ready');
+  await runtime.pause?.(spec, context());
+  expect((await content(pack(spec, most, never))).found.get('etc/motd')).toBe('mine\n');
+  expect(await power(spec)).toBe('paused');
+  await runtime.resume?.(spec, context());
+  const source = pack(spec, most, never);
+  const first = await source.next();
+  await runtime.pause?.(spec, context());
+  const rest = async function* (): AsyncGenerator<Uint8Array> {
+    yield first.value as Uint8Array;
+    yield* source;
+  };
+  expect((await content(rest())).found.get('etc/motd')).toBe('mine\n');
+  expect(await power(spec)).toBe('paused');
+});
