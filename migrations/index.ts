@@ -26,6 +26,7 @@ import { vsockCids } from './0037-vsock-cids.js';
 import { numaHostNodes } from './0038-numa-host-nodes.js';
 import { ipv6 } from './0039-ipv6.js';
 import { registryCredentials } from './0040-registry-credentials.js';
+import { imageCommits } from './0041-image-commits.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
 export interface Migration {
@@ -66,4 +67,5 @@ export const migrations: readonly Migration[] = [
   numaHostNodes,
   ipv6,
   registryCredentials,
+  imageCommits,
 ];

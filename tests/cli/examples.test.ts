@@ -130,11 +130,18 @@ beforeAll(async () => {
   expect(taken.body.operation.state).toBe('succeeded');
   await lab.api.call('put', '/v1/projects/alpha/securityGroups/old').send({ rules: [] }).expect(200);
   const rootDisk = { sizeMiB: 16 };
-  const cache = {
-    name: 'cache',
-    spec: { isolation: 'container', image: 'busybox', memoryMiB: 64, rootDisk },
-  };
-  await lab.api.call('post', '/v1/projects/alpha/instances?wait=10').send(cache).expect(202);
+  await lab.api
+    .call('post', '/v1/projects/alpha/images?name=shop-base&kind=oci')
+    .set('content-type', 'application/octet-stream')
+    .send(await readFile(join(lab.dir, 'busybox.oci.tar')))
+    .expect(201);
+  for (const [name, image] of [
+    ['cache', 'busybox'],
+    ['shop', 'shop-base'],
+  ]) {
+    const spec = { isolation: 'container', image, memoryMiB: 64, rootDisk };
+    await lab.api.call('post', '/v1/projects/alpha/instances?wait=10').send({ name, spec }).expect(202);
+  }
 }, 120_000);
 afterAll(async () => {
   source.closeAllConnections();

@@ -43,6 +43,7 @@ import { migrate } from '../../apps/api/src/store/migrate.js';
 import { openStore } from '../../apps/api/src/store/open.js';
 import { EchoTerminals } from './echo-terminals.js';
 import { DonePrompts } from './done-prompts.js';
+import { changedLayers } from './changed-layers.js';
 import { StoredFiles } from './stored-files.js';
 import { freshDatabase, startPostgres, withClient, type ThrowawayPostgres } from '../support/postgres.js';
 
@@ -195,6 +196,7 @@ export class Api {
       log: console,
       dispatch: () => undefined,
       ledger: () => void ledger.flush(),
+      layers: changedLayers,
       limits: { ...defaultDownloadLimits(imageMaxBytes), stallMs: 500, backoffMs: () => 20 },
       insecureRegistries: ['127.0.0.1'],
     });
@@ -224,6 +226,7 @@ export class Api {
       terminals: new EchoTerminals(),
       prompts: new DonePrompts(),
       files: new StoredFiles(),
+      layers: changedLayers,
       guest: () => Promise.resolve(guestInfo),
       seed: () => Promise.resolve(seed),
       every: (ms, task) => {

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect } from 'vitest';
+import { digestOf, ociTar, tarOf } from '../../libs/images/src/archive-fixture.js';
 import { guestInfo, seed, seedHost, type Api } from './api.js';
 import { Browser } from './browser.js';
 import { StoredFiles } from './stored-files.js';
@@ -57,6 +58,13 @@ async function group(api: Api): Promise<string> {
     .call('put', `${groups}/${made}`)
     .send({ rules: [rule] })
     .expect(200);
+  return made;
+}
+
+/** A container that runs. */
+async function contained(api: Api, image = 'oci'): Promise<string> {
+  const made = await api.instance('alpha', { image });
+  await api.settle();
   return made;
 }
 
@@ -703,6 +711,50 @@ export const cases: Readonly<Record<string, RouteCase>> = {
       await api.call('put', `${groups}/${name()}`).send({ rules: [{ direction: 'ingress', group: used }] });
       return refused(api.call('delete', `${groups}/${used}`));
     },
+  },
+  'GET /v1/projects/{project}/instances/{name}/diff': {
+    good: async (api) => {
+      const at = `${instances}/${await contained(api)}/diff`;
+      const { body } = await api.call('get', at).expect(200);
+      expect(body).toMatchObject({ items: [{ path: '/etc/motd', change: 'changed' }, {}], nextCursor: null });
+      const first = await api.call('get', `${at}?limit=1`).expect(200);
+      const second = await api.call('get', `${at}?limit=1&cursor=${first.body.nextCursor}`).expect(200);
+      expect([...first.body.items, ...second.body.items]).toEqual(body.items);
+      const machine = await api.call('get', `${instances}/${await shown(api)}/diff`).expect(422);
+      expect(machine.body.code).toBe('unsupported');
+    },
+    bad: async (api) => refused(api.call('get', `${instances}/${await api.instance()}/diff`)),
+  },
+  'POST /v1/projects/{project}/instances/{name}/actions/commit': {
+    good: async (api) => {
+      const layer = await tarOf([{ name: 'etc/motd', content: name() }]);
+      const file = await ociTar({ layer, diffId: digestOf(layer) });
+      const base = name();
+      const imported = await api
+        .call('post', `${images}?name=${base}&kind=oci`)
+        .set('content-type', 'application/octet-stream')
+        .send(file)
+        .expect(201);
+      const made = await contained(api, base);
+      const body = { image: name(), author: 'me', message: 'with a greeting' };
+      const { body: done, headers } = await api
+        .call('post', `${instances}/${made}/actions/commit?wait=20`)
+        .send(body)
+        .expect(202);
+      expect(done.operation).toMatchObject({
+        kind: 'imageCommit',
+        state: 'succeeded',
+        target: { name: body.image },
+      });
+      await api.call('get', headers['location'] as string).expect(200);
+      const { content } = imported.body.image;
+      expect(done.image.content).toMatchObject({ kind: 'oci', process: content.process });
+      expect(done.image.content.layers.slice(0, -1)).toEqual(content.layers);
+      const taken = await api.call('post', `${instances}/${made}/actions/commit`).send(body).expect(409);
+      expect(taken.body.code).toBe('nameTaken');
+    },
+    bad: async (api) =>
+      refused(api.call('post', `${instances}/${await shown(api)}/actions/commit`).send({ image: name() })),
   },
   'GET /v1/projects/{project}/registries': {
     good: async (api) => {

@@ -142,6 +142,13 @@ const cases: Readonly<Record<string, Case>> = {
     status: 201,
     before: noTickets('runner'),
   },
+  'POST /v1/projects/{project}/instances/{name}/actions/commit': {
+    path: () => `${instances}/runner/actions/commit`,
+    body: (n) => ({ image: `of-${n}` }),
+    other: (n) => ({ image: `of-${n}-other` }),
+    count: `SELECT count(*)::int AS n FROM operations WHERE kind = 'imageCommit' AND target_name LIKE 'of-' || $1 || '%'`,
+    status: 202,
+  },
   'POST /v1/projects/{project}/images': {
     path: (n) => `/v1/projects/default/images?name=${n}&kind=disk`,
     body: () => Buffer.alloc(64 * 1024, 7),

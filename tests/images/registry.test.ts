@@ -23,6 +23,7 @@ import type { Store } from '../../apps/api/src/store/store.js';
 import { systemClock, systemPause } from '../../apps/api/src/system-clock.js';
 import { busyboxArchive } from '../../libs/containers/src/testing/busybox-image.js';
 import { patience, until } from '../e2e/berth.js';
+import { changedLayers } from '../http/changed-layers.js';
 import { ctx, ids, migratedDatabase } from '../store/fixture.js';
 import { chanceOf, dice, seedOfRun } from '../support/chance.js';
 import { startPostgres, withClient, type ThrowawayPostgres } from '../support/postgres.js';
@@ -118,6 +119,7 @@ const process_ = (limits: Partial<DownloadLimits> = {}): RemoteImports => {
     log: console,
     dispatch: () => undefined,
     ledger: () => undefined,
+    layers: changedLayers,
     limits: { maxBytes, stallMs: 2_000, idleTries: 3, tries: 40, backoffMs: () => 5, ...limits },
     insecureRegistries: ['127.0.0.1', 'localhost'],
   });

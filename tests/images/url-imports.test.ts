@@ -14,6 +14,7 @@ import type { Store } from '../../apps/api/src/store/store.js';
 import { systemClock, systemPause } from '../../apps/api/src/system-clock.js';
 import { busyboxArchive } from '../../libs/containers/src/testing/busybox-image.js';
 import { patience, until } from '../e2e/berth.js';
+import { changedLayers } from '../http/changed-layers.js';
 import { ctx, ids, migratedDatabase } from '../store/fixture.js';
 import { startPostgres, withClient, type ThrowawayPostgres } from '../support/postgres.js';
 import { file, SourceServer } from './source-server.js';
@@ -70,6 +71,7 @@ const process_ = (): RemoteImports =>
     log: console,
     dispatch: () => undefined,
     ledger: () => undefined,
+    layers: changedLayers,
     limits: { maxBytes, stallMs: 300, idleTries: 3, tries: 20, backoffMs: () => 5 },
     insecureRegistries: [],
   });
@@ -730,6 +732,7 @@ describe('another process', () => {
       log: console,
       dispatch: () => undefined,
       ledger: () => undefined,
+      layers: changedLayers,
       limits: { maxBytes, stallMs: 300, idleTries: 3, tries: 20, backoffMs: () => 60_000 },
       insecureRegistries: [],
     });

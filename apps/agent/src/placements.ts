@@ -363,13 +363,14 @@ export class Placements {
     return this.strangers.size > 0;
   }
 
-  /** The newest epoch of an instance here, and who runs it; or the answer to whoever wants to reach it. */
-  newest(instanceId: string): { key: WorkloadKey; runtime: Runtime } | OutOfReach {
+  /** The newest epoch of an instance here, what it is made of and who runs it; or the answer to whoever wants to reach it. */
+  newest(instanceId: string): { key: WorkloadKey; runtime: Runtime; image: ImageContent } | OutOfReach {
     const own = [...this.workers.values()].filter((w) => w.key.instanceId === instanceId);
     const newest = own.sort((a, b) => b.key.epoch - a.key.epoch)[0];
     if (newest === undefined) return outOfReach(404, 'notFound', 'no epoch of this instance is on this host');
     const runtime = this.choice.of(newest.record);
-    if (!('absent' in runtime)) return { key: newest.key, runtime };
+    const { image } = newest.record.assignment.workload;
+    if (!('absent' in runtime)) return { key: newest.key, runtime, image };
     const why = newest.unseen ? 'its agent is still starting' : 'its runtime is away';
     return outOfReach(503, 'unavailable', `${why} (${runtime.absent})`);
   }

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { PassThrough } from 'node:stream';
 import { controlFrame, type LinkRequest } from '@berth/link';
-import type { InstanceId } from '@berth/model';
+import type { ImageContent, InstanceId } from '@berth/model';
 import { RuntimeError, type Runtime, type Terminal } from '@berth/runtime';
 import { expect, test, vi } from 'vitest';
 import type { AgentLog } from './log.js';
@@ -14,7 +14,9 @@ const signal = new AbortController().signal;
 
 function placed(runtime: Partial<Runtime>): Pick<Placements, 'newest'> {
   const key = { instanceId: id, epoch: 1 };
-  return { newest: () => ({ key, runtime: { name: 'test', ...runtime } as Runtime }) };
+  return {
+    newest: () => ({ key, runtime: { name: 'test', ...runtime } as Runtime, image: {} as ImageContent }),
+  };
 }
 
 test('a picture and keys are refused as the runtime refuses them, with its remedy', async () => {

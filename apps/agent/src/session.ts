@@ -18,6 +18,7 @@ import type { Clock } from './clock.js';
 import { GuestFiles } from './guest-files.js';
 import type { ImageFetch } from './image-fetch.js';
 import type { Journal } from './journal.js';
+import { LayerReads } from './layer-reads.js';
 import type { AgentLog } from './log.js';
 import type { Outbox } from './outbox.js';
 import type { Placements } from './placements.js';
@@ -72,11 +73,13 @@ class AgentSession {
   private readonly files: GuestFiles;
   private readonly actions: PromptActions;
   private readonly exports: VolumeExports;
+  private readonly layers: LayerReads;
 
   constructor(private readonly ports: SessionPorts) {
     this.terminals = new Terminals(ports.placements, ports.log);
     this.screens = new Screens(ports.placements);
     this.files = new GuestFiles(ports.placements);
+    this.layers = new LayerReads(ports.placements);
     this.exports = new VolumeExports(ports.runtimes);
     this.actions = new PromptActions(ports.placements, ports.clock);
   }
@@ -119,6 +122,10 @@ class AgentSession {
         return this.files.read(parsePart(InstanceId, tail), request);
       case 'PUT files':
         return this.files.write(parsePart(InstanceId, tail), request);
+      case 'GET changes':
+        return this.layers.changes(parsePart(InstanceId, tail), request);
+      case 'GET layers':
+        return this.layers.pack(parsePart(InstanceId, tail), request);
       case 'GET exports':
         return this.exports.read(parsePart(VolumeId, tail), request);
       case 'GET screenshots':

@@ -6,7 +6,7 @@ import type { ApiConfig, ApiPaths } from './config.js';
 import { AgentsDoor } from './dispatch/agents-door.js';
 import { Authority } from './dispatch/authority.js';
 import type { DispatchHooks } from './dispatch/hooks.js';
-import { hostFiles, hostPrompts } from './dispatch/host-prompts.js';
+import { hostFiles, hostLayers, hostPrompts } from './dispatch/host-prompts.js';
 import { hostGuest, hostSeed, hostTerminals } from './dispatch/host-terminals.js';
 import { MasterKey } from './dispatch/master-key.js';
 import { firstAccessEnsure } from './first-access.js';
@@ -144,6 +144,7 @@ async function startCore(
     log: logger,
     dispatch: wakeDispatch,
     ledger: numberEvents,
+    layers: hostLayers(agents),
     limits: defaultDownloadLimits(imageMaxBytes),
     insecureRegistries: config.insecureRegistries,
   });
@@ -201,6 +202,7 @@ async function startCore(
       terminals: hostTerminals(agents),
       prompts: hostPrompts(agents),
       files: hostFiles(agents),
+      layers: hostLayers(agents),
       guest: (instance) => hostGuest(agents, instance),
       seed: (instance) => hostSeed(agents, instance),
       logs: (instance, options, signal) => instanceLogs(agents, instance, options, signal),

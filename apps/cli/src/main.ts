@@ -16,6 +16,7 @@ import { getCommands } from './commands/get.js';
 import { guestCommands } from './commands/guest.js';
 import { hostCommands } from './commands/host.js';
 import { imageCommands } from './commands/image.js';
+import { layerCommands } from './commands/layer.js';
 import { logsCommands } from './commands/logs.js';
 import { networkCommands } from './commands/network.js';
 import { operationCommands } from './commands/operation.js';
@@ -61,6 +62,7 @@ const groups: readonly Commands[] = [
   cloudInitCommands,
   eventsCommands,
   operationCommands,
+  layerCommands,
   imageCommands,
   registryCommands,
   cdromCommands,

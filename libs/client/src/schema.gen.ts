@@ -422,6 +422,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/projects/{project}/instances/{name}/actions/commit': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Make an image of a container as it is: its image, and one more layer with what it changed. One that runs stands still meanwhile */
+    post: operations['layersCommit'];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/projects/{project}/instances/{name}/actions/freeze': {
     parameters: {
       query?: never;
@@ -550,6 +567,23 @@ export interface paths {
     };
     /** List the decisions of the scheduler, newest first */
     get: operations['instanceDetailsDecisions'];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/v1/projects/{project}/instances/{name}/diff': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** List the paths that a container added, changed and deleted of its image, parents first */
+    get: operations['layersDiff'];
     put?: never;
     post?: never;
     delete?: never;
@@ -2846,6 +2880,12 @@ export interface components {
       /** Format: uuid */
       uuid: string;
     };
+    InstanceCommit: {
+      author?: string;
+      /** @description Name of the new image */
+      image: string;
+      message?: string;
+    };
     InstanceCreate: {
       /** @default {} */
       labels?: {
@@ -4107,6 +4147,19 @@ export interface components {
       /** @description How many combinations were pressed */
       presses: number;
     };
+    LayerChange: {
+      /** @enum {string} */
+      change: 'added' | 'changed' | 'deleted';
+      /** @description Absolute. Control and format characters, "\", and the bytes of names that are not UTF-8 are written \xNN */
+      path: string;
+      /** @description Of a file that is there */
+      sizeBytes: number | null;
+      /**
+       * @description What is there; of what is deleted, what was
+       * @enum {string}
+       */
+      type: 'file' | 'directory' | 'symlink' | 'fifo' | 'socket' | 'device';
+    };
     Network: {
       cidr: string;
       /** Format: date-time */
@@ -4169,7 +4222,8 @@ export interface components {
         | 'snapshotDelete'
         | 'volumeClone'
         | 'volumeExport'
-        | 'imageImport';
+        | 'imageImport'
+        | 'imageCommit';
       progress: number;
       project: string;
       /** @enum {string} */
@@ -5757,6 +5811,42 @@ export interface operations {
       default: components['responses']['Problem'];
     };
   };
+  layersCommit: {
+    parameters: {
+      query?: {
+        /** @description Hold the answer until the operation is finished, at most this many seconds */
+        wait?: number;
+      };
+      header?: {
+        /** @description One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body */
+        'idempotency-key'?: string;
+      };
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['InstanceCommit'];
+      };
+    };
+    responses: {
+      /** @description Recorded; its operation tells how far it is */
+      202: {
+        headers: {
+          /** @description The operation */
+          location?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['ImageAccepted'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
   promptsFreeze: {
     parameters: {
       query?: never;
@@ -5996,6 +6086,39 @@ export interface operations {
         content: {
           'application/json': {
             items: components['schemas']['Decision'][];
+            /** @description Send as `cursor` for the next page; null on the last */
+            nextCursor: string | null;
+          };
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  layersDiff: {
+    parameters: {
+      query?: {
+        /** @description `nextCursor` of the page before */
+        cursor?: string;
+        /** @description Paths of one page; long ones make it shorter */
+        limit?: number;
+      };
+      header?: never;
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description One page, as it is now */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': {
+            items: components['schemas']['LayerChange'][];
             /** @description Send as `cursor` for the next page; null on the last */
             nextCursor: string | null;
           };

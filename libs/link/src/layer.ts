@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { LinkError } from './door.js';
 
@@ -19,33 +20,41 @@ const End = z.union([
 /** How a layer ended: its digest, or the host's refusal. */
 export type LayerEnd = z.infer<typeof End>;
 
-/** @param ended is asked once, after the last byte or with what was thrown in place of it; what it throws breaks the stream off */
+/** @param refusal how what the bytes ended with is told; what it throws breaks the stream off */
 export async function* layerAnswer(
   bytes: AsyncIterable<Uint8Array>,
-  ended: (thrown: unknown) => LayerEnd,
+  refusal: (thrown: unknown) => LayerEnd,
 ): AsyncGenerator<Uint8Array> {
-  let thrown: unknown = null;
+  const hash = createHash('sha256');
+  let end: LayerEnd;
   try {
-    for await (const chunk of bytes)
+    for await (const chunk of bytes) {
+      hash.update(chunk);
       for (let at = 0; at < chunk.length; at += partMost) {
         const part = chunk.subarray(at, at + partMost);
         yield length(part.length);
         yield part;
       }
+    }
+    end = { sha256: hash.digest('hex') };
   } catch (error) {
-    thrown = error;
+    end = refusal(error);
   }
-  const said = Buffer.from(JSON.stringify(ended(thrown)));
+  const said = Buffer.from(JSON.stringify(end));
   yield length(0);
   yield length(said.length);
   yield said;
 }
 
-/** The bytes of a layer; `ended` gets what its host said behind them. @throws LinkError malformed, closed */
+/**
+ * The bytes of a layer. It ends without an error only when they are those that its host read.
+ * @param refused what is thrown where the host says why there are no more @throws LinkError malformed, closed
+ */
 export async function* layerOfAnswer(
   stream: AsyncIterable<Uint8Array>,
-  ended: (end: LayerEnd) => void,
+  refused: (refusal: Exclude<LayerEnd, { sha256: string }>) => Error,
 ): AsyncGenerator<Uint8Array> {
+  const hash = createHash('sha256');
   const source = new Source(stream[Symbol.asyncIterator]());
   try {
     for (;;) {
@@ -55,6 +64,7 @@ export async function* layerOfAnswer(
       while (left > 0) {
         const part = await source.some(left);
         left -= part.length;
+        hash.update(part);
         yield part;
       }
     }
@@ -62,7 +72,9 @@ export async function* layerOfAnswer(
     if (said > endMost) throw new LinkError('malformed', 'the host said too much of a layer');
     const parsed = End.safeParse(JSON.parse((await source.exactly(said)).toString('utf8')));
     if (!parsed.success) throw new LinkError('malformed', 'the host did not say how the layer ended');
-    ended(parsed.data);
+    if (!('sha256' in parsed.data)) throw refused(parsed.data);
+    if (parsed.data.sha256 !== hash.digest('hex'))
+      throw new LinkError('malformed', 'the layer changed on its way from the host');
   } finally {
     await source.close();
   }

@@ -23,6 +23,7 @@ export const OperationKind = z.enum([
   'volumeClone',
   'volumeExport',
   'imageImport',
+  'imageCommit',
 ]);
 export type OperationKind = z.infer<typeof OperationKind>;
 

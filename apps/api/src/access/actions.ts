@@ -20,6 +20,8 @@ export const actions = {
   'instances.get': rule('viewer'),
   'instances.update': rule('operator'),
   'instances.act': rule('operator'),
+  'instances.diff': rule('viewer'),
+  'instances.commit': rule('operator'),
   'instances.delete': rule('operator'),
   'instances.explain': rule('viewer'),
   'instances.logs': rule('viewer'),

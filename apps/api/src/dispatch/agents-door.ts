@@ -8,17 +8,19 @@ import { LinkError, agentDoor, clientLink, joinDoor, keyFingerprint, linkLimits 
 import { BerthError } from '@berth/model';
 import type {
   CloudInitSeed,
+  Digest,
   FileTarget,
   GuestInfo,
   HostId,
   InstanceId,
+  LayerChanges,
   SendKeys,
   TerminalOpen,
   VolumeId,
 } from '@berth/model';
 import type { Clock } from '../store/store.js';
 import { HostLink } from './host-link.js';
-import type { HostFile, HostLinkPorts } from './host-link.js';
+import type { HostFile, HostLinkPorts, LayerPage } from './host-link.js';
 import { streamFault, type HostTerminal } from './host-terminal.js';
 import { serveJoinDoor } from './join-door.js';
 import type { JoinPorts } from './join-door.js';
@@ -244,6 +246,35 @@ export class AgentsDoor {
     }
   }
 
+  /** @throws BerthError unavailable (not connected here), notFound, stateConflict (never started, being rebuilt), unsupported */
+  async layerChanges(
+    hostId: HostId,
+    instanceId: InstanceId,
+    page: LayerPage,
+    signal: AbortSignal,
+  ): Promise<LayerChanges> {
+    try {
+      return await this.linkOf(hostId).layerChanges(instanceId, page, signal);
+    } catch (cause) {
+      throw streamFault(cause, 'writable layer');
+    }
+  }
+
+  /** @throws BerthError as `layerChanges`, rateLimited; so do the bytes, and badImage */
+  async layer(
+    hostId: HostId,
+    instanceId: InstanceId,
+    image: Digest,
+    maxBytes: number,
+    signal: AbortSignal,
+  ): Promise<AsyncIterable<Uint8Array>> {
+    try {
+      return faultsOf(await this.linkOf(hostId).layer(instanceId, image, maxBytes, signal));
+    } catch (cause) {
+      throw streamFault(cause, 'writable layer');
+    }
+  }
+
   private linkOf(hostId: HostId): HostLink {
     const link = this.links.get(hostId);
     if (link !== undefined) return link;
@@ -336,6 +367,15 @@ export class AgentsDoor {
     before?.close();
     this.o.hooks.ledger();
     this.o.hooks.scheduler();
+  }
+}
+
+/** What breaks a layer off, in the API's words. */
+async function* faultsOf(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    yield* bytes;
+  } catch (cause) {
+    throw streamFault(cause, 'writable layer');
   }
 }
 

@@ -15,9 +15,10 @@ import {
   sendForStream,
   UsageAnswer,
   fileOfAnswer,
+  layerOfAnswer,
 } from '@berth/link';
 import type { PromptAction } from '@berth/link';
-import { CloudInitSeed, GuestInfo } from '@berth/model';
+import { BerthError, CloudInitSeed, GuestInfo, LayerChanges } from '@berth/model';
 import { z } from 'zod';
 import type { Digest, FileTarget, HostId, InstanceId, SendKeys, TerminalOpen, VolumeId } from '@berth/model';
 import type { Clock, Store } from '../store/store.js';
@@ -54,6 +55,30 @@ const firstUsageEveryMs = 1_000;
 const fileOpenMs = 60_000;
 const fileMs = 6 * 3_600_000;
 const FileWritten = z.strictObject({ bytes: z.int().min(0) });
+
+/** Which changes are asked for. */
+export interface LayerPage {
+  /** Of which it is taken to be made; a host that has another one refuses. */
+  readonly image: Digest;
+  readonly limit: number;
+  readonly after?: string | undefined;
+}
+
+/** Why a host broke off a layer, in its words. */
+const layerRefused = ({
+  code,
+  message,
+  remedy,
+}: {
+  code: string;
+  message: string;
+  remedy?: string | undefined;
+}) =>
+  new BerthError(
+    code === 'badImage' ? 'badImage' : code === 'notPrepared' ? 'stateConflict' : 'unavailable',
+    message,
+    remedy === undefined ? {} : { remedy },
+  );
 
 /** A file as it comes from a host. */
 export type HostFile = Awaited<ReturnType<typeof fileOfAnswer>>;
@@ -377,6 +402,35 @@ export class HostLink {
   /** Bytes of an export on this host, from an offset on; `signal` ends it. @throws LinkError status */
   exportRead(volumeId: VolumeId, from: number, signal: AbortSignal): Promise<ClientHttp2Stream> {
     return sendForStream(this.h2, { method: 'GET', path: `/exports/${volumeId}?from=${from}`, signal });
+  }
+
+  /** One page of what a container on this host changed of an image. @throws LinkError status */
+  async layerChanges(
+    instanceId: InstanceId,
+    { image, limit, after }: LayerPage,
+    signal: AbortSignal,
+  ): Promise<LayerChanges> {
+    const query = new URLSearchParams({
+      image,
+      limit: String(limit),
+      ...(after === undefined ? {} : { after }),
+    });
+    const path = `/changes/${instanceId}?${query.toString()}`;
+    const stream = await sendForStream(this.h2, { method: 'GET', path, timeoutMs: fileOpenMs, signal });
+    return parseMessage(LayerChanges, await readBody(stream, linkLimits.bodyBytes));
+  }
+
+  /** The tar of the same; `signal` ends it, and the container goes on. @throws LinkError status; the bytes BerthError, LinkError */
+  async layer(
+    instanceId: InstanceId,
+    image: Digest,
+    maxBytes: number,
+    signal: AbortSignal,
+  ): Promise<AsyncIterable<Uint8Array>> {
+    const query = new URLSearchParams({ image, maxBytes: String(maxBytes) });
+    const path = `/layers/${instanceId}?${query.toString()}`;
+    const stream = await sendForStream(this.h2, { method: 'GET', path, timeoutMs: fileOpenMs, signal });
+    return layerOfAnswer(stream as AsyncIterable<Uint8Array>, layerRefused);
   }
 
   /** How many bytes were written. @throws LinkError status */

@@ -1,5 +1,5 @@
-import type { Instance } from '@berth/model';
-import type { Files, Prompts } from '../http/deps.js';
+import { Digest, type Instance } from '@berth/model';
+import type { Files, Layers, Prompts } from '../http/deps.js';
 import type { AgentsDoor } from './agents-door.js';
 import { hostOf } from './host-terminals.js';
 
@@ -21,5 +21,23 @@ export function hostFiles(
     write: async (instance, target, body, signal) =>
       door.fileWrite(hostOf(door, instance).id, instance.id, target, body, signal),
     exported: (hostId, volumeId, from, signal) => door.exportRead(hostId, volumeId, from, signal),
+  };
+}
+
+const imageOf = ({ imageDigest }: Instance): Digest => Digest.parse(imageDigest);
+
+/** What containers changed of their images, likewise. */
+export function hostLayers(door: Pick<AgentsDoor, 'connected' | 'layerChanges' | 'layer'>): Layers {
+  return {
+    refuseAway: (instance) => void hostOf(door, instance),
+    changes: async (instance, page, signal) =>
+      door.layerChanges(
+        hostOf(door, instance).id,
+        instance.id,
+        { ...page, image: imageOf(instance) },
+        signal,
+      ),
+    read: async (instance, maxBytes, signal) =>
+      door.layer(hostOf(door, instance).id, instance.id, imageOf(instance), maxBytes, signal),
   };
 }

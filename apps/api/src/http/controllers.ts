@@ -8,6 +8,7 @@ import { ImagesController } from './images.controller.js';
 import { InstanceDetailsController } from './instance-details.controller.js';
 import { InstancesController } from './instances.controller.js';
 import { JoinTokensController } from './join-tokens.controller.js';
+import { LayersController } from './layers.controller.js';
 import { MetricsController } from './metrics.controller.js';
 import { NetworksController } from './networks.controller.js';
 import { OpenApiController } from './openapi.controller.js';
@@ -35,6 +36,7 @@ export const controllers: readonly Type[] = [
   InstancesController,
   PromptsController,
   InstanceDetailsController,
+  LayersController,
   TerminalsController,
   TerminalDoorController,
   ScreensController,

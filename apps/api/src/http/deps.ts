@@ -10,6 +10,7 @@ import {
   type HostId,
   type Instance,
   type InstanceSpec,
+  type LayerChanges,
   type SendKeys,
   type TerminalOpen,
   type VolumeId,
@@ -90,7 +91,7 @@ export interface HttpDeps {
   /** The API's own store of uploaded images. */
   readonly blobs: BlobStore;
   /** Imports by URL. */
-  readonly imports: Pick<RemoteImports, 'begin'>;
+  readonly imports: Pick<RemoteImports, 'begin' | 'commit'>;
   readonly config: HttpConfig;
   /** SHA-256 of the CA certificate's DER, lower-case hex; join tokens pin it. */
   readonly caFingerprint: string;
@@ -111,6 +112,7 @@ export interface HttpDeps {
   readonly terminals: Terminals;
   readonly prompts: Prompts;
   readonly files: Files;
+  readonly layers: Layers;
   /** What the guest of a running VM says of itself. @throws BerthError stateConflict (no agent), unavailable, unsupported */
   guest(instance: Instance): Promise<GuestInfo>;
   /** What a VM's cloud-init was given. @throws BerthError stateConflict (never placed), unavailable, notFound */
@@ -144,6 +146,23 @@ export interface Prompts {
   refuseAway(instance: Instance): void;
   /** @throws BerthError unavailable, stateConflict (does not run, is paused), unsupported */
   act(instance: Instance, action: PromptAction): Promise<void>;
+}
+
+/** What containers changed of their images, on the hosts that are connected to this process. */
+export interface Layers {
+  /** @throws BerthError stateConflict, unavailable, when its host is not connected to this process */
+  refuseAway(instance: Instance): void;
+  /** One page. @throws BerthError unavailable, stateConflict (never started, being rebuilt), unsupported */
+  changes(
+    instance: Instance,
+    page: { readonly limit: number; readonly after?: string | undefined },
+    signal: AbortSignal,
+  ): Promise<LayerChanges>;
+  /**
+   * The tar of a layer, while the container stands still; both end with the signal. What breaks it off is an error.
+   * @throws BerthError as `changes`, rateLimited; the bytes also badImage
+   */
+  read(instance: Instance, maxBytes: number, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
 }
 
 /** Files of guests on the hosts that are connected to this process, by their guest agents. */

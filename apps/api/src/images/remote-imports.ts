@@ -15,18 +15,22 @@ import {
   Digest,
   type HostId,
   type ImageContent,
+  type Instance,
+  type InstanceCommit,
   type Operation,
   type OperationId,
   type ProjectId,
 } from '@berth/model';
 import type { Pause } from '../dispatch/hooks.js';
 import type { MasterKey } from '../dispatch/master-key.js';
+import type { Layers } from '../http/deps.js';
 import { Turns } from '../ledger/turns.js';
-import type { ImageImportRow } from '../store/rows.js';
+import type { ImageImportDraft, ImageImportRow } from '../store/rows.js';
 import type {
   Clock,
   IdSource,
   ImageStore,
+  InstanceStore,
   OperationStore,
   ProjectStore,
   RegistryStore,
@@ -37,13 +41,14 @@ import { literalAddress, mayConnect, privateRefused } from './image-source.js';
 import { asImportError, contentOfFile, contentOfStream } from './image-content.js';
 import { importSource, registryBase, type RemoteImport, unsealedRegistry } from './import-source.js';
 import type { RegistryCredentials } from './registry-auth.js';
+import { commitGather, CommitOrder } from './instance-commit.js';
 import { RegistryClient } from './registry-client.js';
 import { registryCredentialOpen } from './registry-credentials.js';
 import { pull } from './registry-pull.js';
 import { sourceGet } from './source-get.js';
 
 /*
- * Imports from an address or a registry, as a process of the API does them. Each has a directory of its own beside the blobs, in which a download
+ * Imports from an address or a registry, and commits of containers, as a process of the API does them. Each has a directory of its own beside the blobs, in which a download
  * goes on after the process was killed:
  *
  *   begin: row + operation -> download (steps, progress) -> verify -> image + end of the operation, in one transaction
@@ -51,7 +56,7 @@ import { sourceGet } from './source-get.js';
  */
 
 export interface RemoteImportPorts {
-  readonly store: ProjectStore & ImageStore & OperationStore & RegistryStore;
+  readonly store: ProjectStore & ImageStore & InstanceStore & OperationStore & RegistryStore;
   readonly blobs: BlobStore;
   readonly masterKey: Pick<MasterKey, 'seal' | 'open'>;
   readonly clock: Clock;
@@ -62,6 +67,8 @@ export interface RemoteImportPorts {
   readonly dispatch: (hostId: HostId) => void;
   /** Events were committed. */
   readonly ledger: () => void;
+  /** What containers changed. */
+  readonly layers: Pick<Layers, 'read'>;
   readonly limits: DownloadLimits;
   /** Registries that are spoken to by plain http: `host` or `host:port`. */
   readonly insecureRegistries: readonly string[];
@@ -105,7 +112,7 @@ export class RemoteImports {
     const literal = literalAddress(first);
     if (literal !== null && !mayConnect(literal, found.imageSources)) throw privateRefused(literal, literal);
     const imageId = ids.uuid();
-    const operation = await store.imageImportBegin(ctx, {
+    return this.record(ctx, {
       projectId: found.id,
       imageId,
       name: wanted.name,
@@ -116,6 +123,39 @@ export class RemoteImports {
       sha256: wanted.sha256 ?? null,
       deadlineSeconds,
     });
+  }
+
+  /** Records the commit of a container, and begins it; the same in all else. @throws BerthError nameTaken, notFound */
+  async commit(
+    ctx: RequestContext,
+    project: string,
+    instance: Instance,
+    { image, author, message }: InstanceCommit,
+  ): Promise<Operation> {
+    const { store, masterKey, ids } = this.o;
+    const found = await store.projectGet(project);
+    if (found === null) throw new BerthError('notFound', `there is no project "${project}"`);
+    const imageId = ids.uuid();
+    const order: CommitOrder = {
+      instanceId: instance.id,
+      ...(author === undefined ? {} : { author }),
+      ...(message === undefined ? {} : { message }),
+    };
+    return this.record(ctx, {
+      projectId: found.id,
+      imageId,
+      name: image,
+      kind: 'oci',
+      transport: 'commit',
+      envelope: masterKey.seal(JSON.stringify(order), purpose(imageId)),
+      source: `instance ${instance.name}`,
+      sha256: null,
+      deadlineSeconds,
+    });
+  }
+
+  private async record(ctx: RequestContext, draft: ImageImportDraft): Promise<Operation> {
+    const operation = await this.o.store.imageImportBegin(ctx, draft);
     void this.takeUp().catch((err: unknown) =>
       this.o.log.warn(
         { err, operation: operation.id },
@@ -184,8 +224,7 @@ export class RemoteImports {
   private async imported(one: ImageImportRow, dir: string): Promise<void> {
     const { store } = this.o;
     const secret = this.o.masterKey.open(one.envelope, purpose(one.imageId));
-    const arrived =
-      one.transport === 'url' ? await this.downloaded(one, secret, dir) : await this.pulled(one, secret, dir);
+    const arrived = await this.gathered(one, secret, dir);
     await faultPoint('api.import.downloaded', one.name);
     await this.step(one, 'verify', 99);
     // From before its blobs are visible until its row is: between the two nothing on record uses them.
@@ -200,6 +239,21 @@ export class RemoteImports {
     } finally {
       hold.release();
     }
+  }
+
+  private gathered(one: ImageImportRow, secret: string, dir: string): Promise<Arrived> {
+    if (one.transport === 'url') return this.downloaded(one, secret, dir);
+    return one.transport === 'registry' ? this.pulled(one, secret, dir) : this.committed(one, secret, dir);
+  }
+
+  private async committed(one: ImageImportRow, secret: string, dir: string): Promise<Arrived> {
+    const { store, blobs, layers, clock, limits } = this.o;
+    const { maxBytes } = limits;
+    const progress = (bytes: number): Promise<void> =>
+      this.step(one, 'read', 0, `${mib(bytes)} MiB of what it changed`);
+    const ports = { store, blobs, layers, clock, maxBytes, progress };
+    const files = await commitGather(ports, CommitOrder.parse(JSON.parse(secret)), dir, this.life.signal);
+    return () => importLayout(files, blobs, { totalBytes: maxBytes, blobBytes: maxBytes });
   }
 
   /** The whole file, of the digest that was asked for. */
@@ -256,7 +310,6 @@ export class RemoteImports {
   }
 
   private progress(one: ImageImportRow, bytes: number, of: number | null): Promise<void> {
-    const mib = (n: number): string => (n / 2 ** 20).toFixed(1);
     const message = of === null ? `${mib(bytes)} MiB` : `${mib(bytes)} of ${mib(of)} MiB`;
     return this.step(one, 'download', of === null || of === 0 ? 0 : (98 * bytes) / of, message);
   }
@@ -289,6 +342,8 @@ const urlSource = (url: URL, { stallMs }: DownloadLimits): DownloadSource => ({
   get: async (headers, sources, signal) =>
     (await sourceGet(url, { headers, sources, stallMs, signal })).response,
 });
+
+const mib = (bytes: number): string => (bytes / 2 ** 20).toFixed(1);
 
 const purpose = (imageId: string): string => `image import ${imageId}`;
 

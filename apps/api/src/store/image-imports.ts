@@ -55,7 +55,8 @@ export async function imageImportBegin(
     await refuseTaken(tx, draft);
     const target = { kind: 'image' as const, id: draft.imageId, name: draft.name };
     const { projectId, deadlineSeconds, source } = draft;
-    const operation = { projectId, kind: 'imageImport' as const, target, deadlineSeconds };
+    const kind = draft.transport === 'commit' ? ('imageCommit' as const) : ('imageImport' as const);
+    const operation = { projectId, kind, target, deadlineSeconds };
     const id = await operationWrite(tx, ctx, { ...operation, state: 'running' });
     await tx.changed(
       `INSERT INTO image_imports (operation_id, kind, transport, envelope, source, sha256, holder) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
@@ -64,7 +65,7 @@ export async function imageImportBegin(
     await eventsWrite(tx, ctx, [
       {
         class: 'audit',
-        type: 'image.imageImport',
+        type: `image.${kind}`,
         projectId,
         object: target,
         operationId: id,

@@ -1,4 +1,13 @@
-import type { Digest, HostId, Image, ImageContent, Operation, OperationId, ProjectId } from '@berth/model';
+import type {
+  Digest,
+  HostId,
+  Image,
+  ImageContent,
+  InstanceId,
+  Operation,
+  OperationId,
+  ProjectId,
+} from '@berth/model';
 import { BerthError } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
@@ -106,6 +115,15 @@ async function unlessTaken<T>(name: string, work: () => Promise<T>): Promise<T> 
 export async function imageGet(db: Db, projectId: ProjectId, name: string): Promise<Image | null> {
   const [row] = await read<Row>(db, `${from} WHERE i.project_id = $1 AND i.name = $2`, [projectId, name]);
   return row === undefined ? null : toImage(row);
+}
+
+export async function imageOfInstance(db: Db, instanceId: InstanceId): Promise<ImageContent | null> {
+  const [row] = await read<{ content: ImageContent }>(
+    db,
+    `SELECT m.content FROM instances i JOIN images m ON m.id = i.image_id WHERE i.id = $1`,
+    [instanceId],
+  );
+  return row?.content ?? null;
 }
 
 export async function imageList(db: Db, projectId: ProjectId, page: PageRequest = {}): Promise<Page<Image>> {

@@ -380,16 +380,16 @@ export interface RevisionRow {
   readonly at: Date;
 }
 
-/** An import by URL, as it is asked for. */
+/** An import as it is asked for: by URL, from a registry, or of what a container changed. */
 export interface ImageImportDraft {
   readonly projectId: ProjectId;
   readonly imageId: string;
   readonly name: string;
   readonly kind: ImageKind;
-  readonly transport: 'url' | 'registry';
-  /** Where it is, sealed with the master key: an address may carry a signature, a reference comes with a password. */
+  readonly transport: 'url' | 'registry' | 'commit';
+  /** What is needed to get it, sealed with the master key: an address may carry a signature, a reference comes with a password. */
   readonly envelope: string;
-  /** Address or reference as events and people see it. */
+  /** Address, reference or instance as events and people see it. */
   readonly source: string;
   /** Of the file as it is downloaded, hex; null: anything is taken. */
   readonly sha256: string | null;

@@ -236,7 +236,9 @@ export interface ImageStore {
       source?: string;
     },
   ): Promise<{ operation: Operation; image: Image }>;
-  /** Records an import by URL, which this process is to do, with its operation. @throws nameTaken */
+  /** What an instance is made of; null when it is gone. */
+  imageOfInstance(instanceId: InstanceId): Promise<ImageContent | null>;
+  /** Records an import, which this process is to do, with its operation. @throws nameTaken */
   imageImportBegin(ctx: RequestContext, draft: rows.ImageImportDraft): Promise<Operation>;
   /** Makes the imports under way that nobody does, or this process does already, its own. */
   imageImportsClaim(): Promise<readonly rows.ImageImportRow[]>;

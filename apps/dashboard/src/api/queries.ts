@@ -172,7 +172,7 @@ export const importsQuery = (project: string) =>
       );
       return items.filter(
         (o) =>
-          o.kind === 'imageImport' &&
+          (o.kind === 'imageImport' || o.kind === 'imageCommit') &&
           (o.finishedAt === null ||
             (o.state === 'failed' && Date.now() - Date.parse(o.finishedAt) < failedShownMs)),
       );

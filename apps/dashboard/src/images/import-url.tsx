@@ -150,7 +150,8 @@ function Import({ operation: o }: { operation: Operation }) {
   if (o.error !== null)
     return (
       <p className="flat">
-        Import of {o.target.name} failed: {o.error.message} <span className="remedy">{o.error.remedy}</span>
+        {o.kind === 'imageCommit' ? 'Commit' : 'Import'} of {o.target.name} failed: {o.error.message}{' '}
+        <span className="remedy">{o.error.remedy}</span>
       </p>
     );
   return (
