@@ -1,17 +1,12 @@
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import {
   appendFileSync,
   chmodSync,
   chownSync,
   lchownSync,
   linkSync,
-  lstatSync,
   mkdirSync,
   mkdtempSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -33,6 +28,7 @@ import { layerTar, packLimits, type PackLimits } from './layer-pack.js';
 import { LayerStore } from './layer-store.js';
 import { tarEntries } from './tar-entries.js';
 import type { TarType } from './tar-header.js';
+import { seen } from './tree-fixture.js';
 import { TAR_END, tarHeader, tarPadding } from './tar-write.js';
 import { guestAttributes } from './upper-attributes.js';
 
@@ -100,34 +96,6 @@ const makeDir = (path: string): string => {
   mkdirSync(join(merged, path));
   return owned(path);
 };
-
-/** Everything that can be seen of a tree, but where its links lie on the disk. */
-function seen(root: string, shift: number): Record<string, unknown> {
-  const found: Record<string, unknown> = {};
-  const inodes = new Map<string, string>();
-  const walk = (path: string): void => {
-    for (const name of readdirSync(join(root, path)).sort()) {
-      const at = join(path, name);
-      const s = lstatSync(join(root, at), { bigint: true });
-      const first = inodes.get(String(s.ino)) ?? at;
-      inodes.set(String(s.ino), first);
-      const content = s.isFile()
-        ? createHash('sha256')
-            .update(readFileSync(join(root, at)))
-            .digest('hex')
-        : s.isSymbolicLink()
-          ? readlinkSync(join(root, at))
-          : null;
-      // Unpacking rounds what is less than a second by Node's own reckoning.
-      const time = s.mtimeNs / 1_000_000_000n;
-      const owner = [Number(s.uid) - shift, Number(s.gid) - shift];
-      found[at] = [s.mode.toString(8), owner, s.isDirectory() ? null : s.size, time, content, first];
-      if (s.isDirectory()) walk(at);
-    }
-  };
-  walk('/');
-  return found;
-}
 
 /** The tree that comes of the image and the packed layer. */
 async function remade(tar: Buffer): Promise<Record<string, unknown>> {

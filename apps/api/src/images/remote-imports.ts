@@ -252,8 +252,23 @@ export class RemoteImports {
     const progress = (bytes: number): Promise<void> =>
       this.step(one, 'read', 0, `${mib(bytes)} MiB of what it changed`);
     const ports = { store, blobs, layers, clock, maxBytes, progress };
-    const files = await commitGather(ports, CommitOrder.parse(JSON.parse(secret)), dir, this.life.signal);
+    const order = CommitOrder.parse(JSON.parse(secret));
+    const files = await this.whileAway(one, () => commitGather(ports, order, dir, this.life.signal));
     return () => importLayout(files, blobs, { totalBytes: maxBytes, blobBytes: maxBytes });
+  }
+
+  /** A host that is away for a moment, as after a restart of it or of this process, is waited for. */
+  private async whileAway<T>(one: ImageImportRow, work: () => Promise<T>): Promise<T> {
+    const { limits, pause } = this.o;
+    for (let tries = 0; ; tries += 1)
+      try {
+        return await work();
+      } catch (error) {
+        if (!isUnavailable(error) || tries >= limits.idleTries) throw error;
+        await this.step(one, 'retry', 0, (error as BerthError).publicMessage);
+        await pause.sleep(limits.backoffMs(tries), this.life.signal);
+        this.life.signal.throwIfAborted();
+      }
   }
 
   /** The whole file, of the digest that was asked for. */
