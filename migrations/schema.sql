@@ -220,7 +220,7 @@ CREATE TABLE public.image_imports (
     transport text DEFAULT 'url'::text NOT NULL,
     CONSTRAINT image_imports_kind_check CHECK ((kind = ANY (ARRAY['oci'::text, 'disk'::text, 'iso'::text]))),
     CONSTRAINT image_imports_sha256_check CHECK ((sha256 ~ '^[0-9a-f]{64}$'::text)),
-    CONSTRAINT image_imports_transport_check CHECK ((transport = ANY (ARRAY['url'::text, 'registry'::text, 'commit'::text])))
+    CONSTRAINT image_imports_transport_check CHECK ((transport = ANY (ARRAY['url'::text, 'registry'::text, 'commit'::text, 'push'::text])))
 );
 
 --
