@@ -1,8 +1,8 @@
 import { Readable } from 'node:stream';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { tarEntries } from '@berth/images';
 import { mounts } from '@berth/linux';
 import type { LayerFacet, WorkloadSpec } from '@berth/runtime';
-import { tarEntries } from '../../images/src/tar-entries.js';
 import { ContainerLab, context } from './testing/container-lab.js';
 import { find, logUntil, untilEnded, up } from './testing/workload-steps.js';
 

@@ -22,7 +22,7 @@ export {
 } from './layer-store.js';
 export { type LayerChange, layerChanges, pathText, type UpperLayer } from './layer-changes.js';
 export { layerTar, type PackLimits, packLimits } from './layer-pack.js';
-export { ratioBytes } from './tar-entries.js';
+export { ratioBytes, tarEntries } from './tar-entries.js';
 export { RootStore, type RootRef } from './root-store.js';
 export { confined, confinedId, type Bounds } from './confine.js';
 export type { Hold } from './holds.js';
