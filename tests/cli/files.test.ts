@@ -61,14 +61,14 @@ describe('berth cp', () => {
 });
 
 test.each([
-  ['berth cp local.bin back.bin', 2, 'one of the two is in a VM'],
-  ['berth cp vm:/a vm:/b', 2, 'one of the two is in a VM'],
+  ['berth cp local.bin back.bin', 2, 'one of the two is in an instance'],
+  ['berth cp vm:/a vm:/b', 2, 'one of the two is in an instance'],
   ['berth cp vm:etc/hostname -', 2, 'no absolute path'],
   ['berth cp local.bin vm:/srv/', 2, 'Name the file itself'],
   ['berth cp folder vm:/srv/folder', 2, 'is a directory, and cp copies one file'],
   ['berth cp none.bin vm:/srv/it', 1, 'cannot read none.bin'],
   ['berth cp vm:/etc/hostname /no/such/place', 1, 'cannot write /no/such/place'],
-  ['berth cp --mode 0644 vm:/etc/hostname x', 2, '--mode is for copies into a VM'],
+  ['berth cp --mode 0644 vm:/etc/hostname x', 2, '--mode is for copies into an instance'],
   ['berth cp --mode rw local.bin vm:/srv/it', 5, 'must be octal'],
   ['berth cp vm:/etc/nothing x', 4, 'has no /etc/nothing'],
   ['berth cp box:/etc/hostname x', 5, 'berth exec'],

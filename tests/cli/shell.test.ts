@@ -162,3 +162,43 @@ test('describe tells state, conditions, decision and events of an instance', asy
   ])
     expect(out).toContain(part);
 });
+
+describe('wait', () => {
+  test('ends when all are as they are wanted, as the events tell, and not before', async () => {
+    for (const name of ['web-1', 'db']) await lab.run(`berth start ${name}`);
+    expect(await lab.run('berth wait web-1 db')).toEqual({
+      code: 0,
+      out: 'web-1: running\ndb: running\n',
+      err: '',
+    });
+    const waiting = lab.begin('berth wait web-1 db --for stopped --timeout 60');
+    await lab.run('berth stop web-1');
+    await expect.poll(() => waiting.out, { timeout: 30_000 }).toBe('web-1: stopped\n');
+    await lab.run('berth stop db');
+    expect(await waiting.ended).toMatchObject({ code: 0, out: 'web-1: stopped\ndb: stopped\n' });
+    const late = await lab.run('berth wait db --for running --timeout 1');
+    expect(late).toMatchObject({
+      code: 6,
+      err: expect.stringContaining('db is stopped and not running after 1 s'),
+    });
+    expect((await lab.run('berth wait passing --for deleted')).code).toBe(0); // it is not there
+    await lab.api.call('post', `${instances}?wait=10`).send({ name: 'passing', spec }).expect(202);
+    const going = lab.begin('berth wait passing --for deleted --timeout 60');
+    await lab.run('berth delete passing');
+    expect(await going.ended).toMatchObject({ code: 0, out: 'passing: deleted\n' });
+  }, 120_000);
+
+  test('for what only probes tell is refused where there are none', async () => {
+    await lab.api.facetsAdd('probes');
+    const well = { tcp: { port: 80 } };
+    const probed = { ...spec, probes: { readiness: well, liveness: well } };
+    await lab.api.call('post', `${instances}?wait=10`).send({ name: 'probed', spec: probed }).expect(202);
+    for (const state of ['ready', 'healthy'])
+      expect(await lab.run(`berth wait probed --for ${state}`)).toMatchObject({
+        code: 0,
+        out: `probed: ${state}\n`,
+      });
+    const none = await lab.run('berth wait web-1 --for ready');
+    expect(none).toMatchObject({ code: 2, err: expect.stringContaining('readiness probe') });
+  });
+});

@@ -106,6 +106,19 @@ it('is secured as its spec says, also who is put into it, and a change of that w
   await berth.delete('tight');
 });
 
+it('`berth cp` copies into and out of it, without a program of it', async () => {
+  const there = await run(
+    'head -c 3000000 /dev/urandom | tee >(sha256sum >&2) | $NODE $BERTH cp --mode 0751 - box:/put',
+  );
+  expect(there.code).toBe(0);
+  const [sum] = there.err.split(' ');
+  const back = await run('$NODE $BERTH cp box:/put - | sha256sum');
+  expect(back.out.split(' ')[0]).toBe(sum);
+  const seen = await run('$NODE $BERTH exec box -- sh -c \'stat -c "%u %a" /put; sha256sum </put\'');
+  expect(seen.out).toBe(`0 751\n${sum}  -\n`);
+  expect(await run('$NODE $BERTH cp box:/proc/1/environ -')).toMatchObject({ code: 5, out: '' });
+});
+
 it('its probes tell whether it is ready, whatever its security groups, and end it when it is not well', async () => {
   // Nobody may connect to it.
   await berth.ok('PUT', '/v1/projects/default/securityGroups/closed', {

@@ -74,6 +74,9 @@ it.each(['container', 'microvm'])(
     ]);
     expect(said).toMatchObject({ code: 7, err: 'bad\n' });
     expect(said.out).toMatch(new RegExp(`^n1 ${name} [0-9]+\n$`));
+    expect(await cli(['cp', '-', `${name}:/etc/greeting`], 'hello')).toMatchObject({ code: 0 });
+    expect(await cli(['exec', name, '--', 'cat', '/etc/greeting'])).toMatchObject({ code: 0, out: 'hello' });
+    expect(await cli(['cp', `${name}:/etc/greeting`, '-'])).toMatchObject({ code: 0, out: 'hello' });
     expect(await cli(['exec', name, '--', 'cat', '/proc/1/cmdline'])).toMatchObject({
       code: 0,
       out: '/bin/sh\0/bin/demo\0',

@@ -5,7 +5,7 @@ import { Readable } from 'node:stream';
 import { join } from 'node:path';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { BlobStore } from '@berth/images';
-import { agentConnectedType, watchdogExpiredType } from '@berth/model';
+import { agentConnectedType, healthyType, readyType, watchdogExpiredType } from '@berth/model';
 import { disksOf } from '@berth/runtime';
 import type {
   Capabilities,
@@ -17,6 +17,7 @@ import type {
   GuestInfo,
   HostId,
   ImageContent,
+  InstanceSpec,
   ProjectId,
   Role,
   SnapshotTaken,
@@ -70,15 +71,21 @@ export const diskContent: ImageContent = {
   blobs: [{ digest: digest(500), sizeBytes: 1000 }],
 };
 
-/** What a host reports of a machine whose user data has `sim:agent` or `sim:held`. */
-const conditionsOf = (userData: string): { type: string; reason: string; message: string }[] => [
+/** What a host reports of a machine whose user data has `sim:agent` or `sim:held`, and of what is probed, which is well. */
+const conditionsOf = ({
+  userData = '',
+  probes,
+}: Pick<InstanceSpec, 'userData' | 'probes'>): { type: string; reason: string; message: string }[] => [
   ...(userData.includes('sim:agent')
     ? [{ type: agentConnectedType, reason: 'Answers', message: 'the agent in its guest answers' }]
     : []),
   ...(userData.includes('sim:held')
     ? [{ type: watchdogExpiredType, reason: 'Paused', message: 'its watchdog paused it' }]
     : []),
+  ...(probes?.readiness === undefined ? [] : [well(readyType)]),
+  ...(probes?.liveness === undefined ? [] : [well(healthyType)]),
 ];
+const well = (type: string) => ({ type, reason: 'ProbeSucceeded', message: 'its probe is answered' });
 /** What the agent of such a machine says. */
 export const guestInfo: GuestInfo = {
   agentVersion: '7.2.0',
@@ -312,7 +319,7 @@ export class Api {
         phase: a.wanted === 'stopped' ? 'ended' : 'running',
         power: a.wanted === 'stopped' ? 'off' : a.spec.userData === '#sim:held' ? 'paused' : a.wanted,
         exit: a.wanted !== 'stopped' ? null : { reason: 'stopped', at: new Date().toISOString() },
-        conditions: a.wanted === 'stopped' ? [] : conditionsOf(a.spec.userData ?? ''),
+        conditions: a.wanted === 'stopped' ? [] : conditionsOf(a.spec),
         revision: a.generation,
         volumes: a.wanted === 'stopped' ? [] : disksOf(a),
         observedAt: new Date(),

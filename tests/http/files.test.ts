@@ -69,7 +69,7 @@ describe('a file of a guest', () => {
     },
   );
 
-  test('is copied by whoever may run programs there, not by whoever may look; never of a container, nor without an agent', async () => {
+  test('is copied by whoever may run programs there, not by whoever may look; of a container without one, of a VM never without an agent', async () => {
     await api.call('get', at(name, 'path=/etc/hostname'), 'alpha:viewer').expect(403);
     await put('path=/etc/motd', 'x', 'alpha:viewer').expect(403);
     const container = await api.instance();
@@ -77,7 +77,11 @@ describe('a file of a guest', () => {
     const ask = (instance: string) => api.call('get', at(instance, 'path=/etc/hostname'));
     expect((await ask(silent).expect(409)).body.code).toBe('stateConflict');
     await api.settle();
+    guests.held.set(`${container}:/etc/hostname`, { bytes: Buffer.from('box'), mode: '0644' });
+    // An agent of before copies none.
     expect((await ask(container).expect(422)).body.remedy).toContain('berth exec');
+    await api.facetsAdd('files');
+    await ask(container).expect(200);
     expect((await ask(silent).expect(409)).body.remedy).toContain('qemu-guest-agent');
     await api.call('put', at(name, 'path=/etc/motd')).send({ json: true }).expect(415);
   });

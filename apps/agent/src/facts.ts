@@ -37,6 +37,9 @@ const unknownCpu: Capabilities['cpu'] = {
   kvmDevice: false,
 };
 
+/** What agents of this version do, whatever runs here. */
+const agentFacets = [probesFacet, 'stopSignal'] as const;
+
 /** What this host can do, from the probes of its runtimes. */
 export function capabilitiesOf(
   machine: Machine,
@@ -75,7 +78,7 @@ export function capabilitiesOf(
     ...(publishedPorts === null ? {} : { publishedPorts }),
     facets: [
       ...new Set([
-        probesFacet,
+        ...agentFacets,
         ...(carriesIpv6 ? ['ipv6'] : []),
         ...probes.flatMap(({ probe }) => probe?.facets ?? []),
       ]),

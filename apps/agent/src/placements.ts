@@ -32,6 +32,14 @@ export interface PlacementsOptions {
   readonly unusedImages: (digests: readonly Digest[]) => void;
 }
 
+/** The newest epoch of an instance on this host. */
+export interface Newest {
+  readonly key: WorkloadKey;
+  readonly runtime: Runtime;
+  readonly image: ImageContent;
+  readonly isolation: Isolation;
+}
+
 /** Why an instance cannot be reached now, as the answer of a request. */
 export interface OutOfReach {
   readonly refusal: { readonly status: 404 | 503; readonly body: { code: string; message: string } };
@@ -364,13 +372,13 @@ export class Placements {
   }
 
   /** The newest epoch of an instance here, what it is made of and who runs it; or the answer to whoever wants to reach it. */
-  newest(instanceId: string): { key: WorkloadKey; runtime: Runtime; image: ImageContent } | OutOfReach {
+  newest(instanceId: string): Newest | OutOfReach {
     const own = [...this.workers.values()].filter((w) => w.key.instanceId === instanceId);
     const newest = own.sort((a, b) => b.key.epoch - a.key.epoch)[0];
     if (newest === undefined) return outOfReach(404, 'notFound', 'no epoch of this instance is on this host');
     const runtime = this.choice.of(newest.record);
-    const { image } = newest.record.assignment.workload;
-    if (!('absent' in runtime)) return { key: newest.key, runtime, image };
+    const { image, isolation } = newest.record.assignment.workload;
+    if (!('absent' in runtime)) return { key: newest.key, runtime, image, isolation };
     const why = newest.unseen ? 'its agent is still starting' : 'its runtime is away';
     return outOfReach(503, 'unavailable', `${why} (${runtime.absent})`);
   }

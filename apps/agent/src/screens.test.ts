@@ -14,9 +14,8 @@ const signal = new AbortController().signal;
 
 function placed(runtime: Partial<Runtime>): Pick<Placements, 'newest'> {
   const key = { instanceId: id, epoch: 1 };
-  return {
-    newest: () => ({ key, runtime: { name: 'test', ...runtime } as Runtime, image: {} as ImageContent }),
-  };
+  const made = { image: {} as ImageContent, isolation: 'vm' as const };
+  return { newest: () => ({ key, runtime: { name: 'test', ...runtime } as Runtime, ...made }) };
 }
 
 test('a picture and keys are refused as the runtime refuses them, with its remedy', async () => {

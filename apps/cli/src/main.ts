@@ -25,6 +25,7 @@ import { registryCommands } from './commands/registry.js';
 import { screenCommands } from './commands/screen.js';
 import { signInCommands } from './commands/sign-in.js';
 import { tokenCommands } from './commands/token.js';
+import { waitCommands } from './commands/wait.js';
 import { updateCommands } from './commands/update.js';
 import { snapshotCommands } from './commands/snapshot.js';
 import { publishCommands } from './commands/publish.js';
@@ -53,6 +54,7 @@ const groups: readonly Commands[] = [
   createCommands,
   updateCommands,
   actCommands,
+  waitCommands,
   logsCommands,
   consoleCommands,
   screenCommands,

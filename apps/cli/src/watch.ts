@@ -47,7 +47,7 @@ export async function watch(
 }
 
 /** Each connection begins with a look at everything: what happened before it is not told. */
-async function follow(
+export async function follow(
   s: Session,
   kind: Watched,
   name: string | undefined,
@@ -77,7 +77,7 @@ async function showOne(s: Session, kind: Watched, rows: Rows, key: string): Prom
 }
 
 /** What has to be looked at, each thing once however many events told of it. */
-class Changes {
+export class Changes {
   private everything = false;
   private readonly names = new Set<string>();
   private wake: (() => void) | null = null;

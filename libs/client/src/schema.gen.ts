@@ -650,9 +650,9 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    /** Read a file of a running VM, by its guest agent */
+    /** Read a file of a running instance; of a VM by its guest agent */
     get: operations['filesRead'];
-    /** Write a file of a running VM, by its guest agent; the body is the file, which is there when it is whole */
+    /** Write a file of a running instance, of a VM by its guest agent; the body is the file, which is there when it is whole */
     put: operations['filesWrite'];
     post?: never;
     delete?: never;
@@ -1726,6 +1726,7 @@ export interface components {
           env?: {
             [key: string]: string;
           };
+          stopSignal?: string;
           user?: string;
           /** Format: starts_with */
           workdir?: string;
@@ -2564,6 +2565,7 @@ export interface components {
           env?: {
             [key: string]: string;
           };
+          stopSignal?: string;
           user?: string;
           /** Format: starts_with */
           workdir?: string;
@@ -3073,6 +3075,7 @@ export interface components {
           env?: {
             [key: string]: string;
           };
+          stopSignal?: string;
           user?: string;
           /** Format: starts_with */
           workdir?: string;
@@ -3496,6 +3499,7 @@ export interface components {
           env?: {
             [key: string]: string;
           };
+          stopSignal?: string;
           user?: string;
           /** Format: starts_with */
           workdir?: string;
@@ -3891,6 +3895,7 @@ export interface components {
           env?: {
             [key: string]: string;
           };
+          stopSignal?: string;
           user?: string;
           /** Format: starts_with */
           workdir?: string;
@@ -6219,7 +6224,7 @@ export interface operations {
   filesRead: {
     parameters: {
       query: {
-        /** @description Absolute path in the guest */
+        /** @description Absolute path in the instance */
         path: string;
       };
       header?: never;
@@ -6250,7 +6255,7 @@ export interface operations {
       query: {
         /** @description Its permissions, octal */
         mode?: string;
-        /** @description Absolute path in the guest */
+        /** @description Absolute path in the instance */
         path: string;
       };
       header?: never;

@@ -170,6 +170,15 @@ describe('a container on this host', () => {
     expect((await find(runtime, spec))?.exit?.reason).toBe('stopped');
   });
 
+  it('is asked to end by the signal that its spec names', async () => {
+    const script = `trap 'exit 9' USR1; trap '' TERM; echo ready; while :; do sleep 60 & wait $!; done`;
+    const spec = lab.spec(script, { process: { stopSignal: 'SIGUSR1' } });
+    await up(runtime, spec);
+    await logUntil(runtime, spec, 'ready');
+    await runtime.stop(spec, 15, context());
+    expect((await find(runtime, spec))?.exit).toMatchObject({ reason: 'stopped', code: 9 });
+  });
+
   it('takes more memory and less while it runs, and keeps what it uses', async () => {
     const fill = 'dd if=/dev/zero of=/dev/shm/full bs=1M count=24 2>/dev/null; echo full';
     const spec = lab.spec(`trap 'rm /dev/shm/full; echo empty' USR1; ${fill}; ${IDLE}`, { memoryMiB: 40 });

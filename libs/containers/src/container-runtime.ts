@@ -2,9 +2,17 @@ import { rmSync, watch } from 'node:fs';
 import { join } from 'node:path';
 import { faultPoint } from '@berth/faults';
 import { type ExecOpen, type ExitInfo, securityFacet, type Usage, type VolumeId } from '@berth/model';
-import { cgroupBlockBytes, cgroupKill, cgroupLimits, cgroupUsage, hasCode } from '@berth/linux';
+import {
+  cgroupBlockBytes,
+  cgroupKill,
+  cgroupLimits,
+  cgroupUsage,
+  hasCode,
+  type ProcessIdentity,
+} from '@berth/linux';
 import {
   type EnforcedLimits,
+  type FilesFacet,
   type Held,
   type LogOptions,
   type Observation,
@@ -24,6 +32,8 @@ import {
   KeyedLock,
 } from '@berth/runtime';
 import { Execs } from './exec/execs.js';
+import { containerFileRead, containerFileWrite } from './files/container-files.js';
+import { Copies } from './files/copies.js';
 import { HostParts, type OciImage } from './host-parts.js';
 import { liveSizes } from './isolation/live-sizes.js';
 import { cgroupFrozen, cgroupRemoveEmpty } from './isolation/cgroup-trees.js';
@@ -63,6 +73,7 @@ class ContainerRuntime implements Runtime {
   private readonly parts: HostParts;
   private readonly records: RecordStore;
   private readonly execs: Execs;
+  private readonly copies = new Copies();
   private readonly ranges: UidRanges;
   private readonly locks = new KeyedLock();
   private readonly hub: ObservationHub;
@@ -92,7 +103,7 @@ class ContainerRuntime implements Runtime {
 
   probe(): Promise<RuntimeProbe> {
     return this.locks.run('probe', () =>
-      probe(this.options, ['pause', 'update', 'logs', 'exec', 'limits', 'layers', securityFacet]),
+      probe(this.options, ['pause', 'update', 'logs', 'exec', 'files', 'limits', 'layers', securityFacet]),
     );
   }
 
@@ -115,7 +126,7 @@ class ContainerRuntime implements Runtime {
         if (known === null || !this.use.runs.alive(known)) await this.realise(spec, layers, ctx.watch);
       } catch (error) {
         if (known === null) {
-          await this.parts.release(spec, spec.rootVolume.id);
+          await this.release(spec, spec.rootVolume.id);
           await this.records.remove(spec);
         }
         throw error;
@@ -184,7 +195,7 @@ class ContainerRuntime implements Runtime {
           throw new RuntimeError('hostFault', `volume ${volumeId} is in use by ${workloadId(record)}`, {
             remedy: 'stop it first',
           });
-        await this.parts.release(record, volumeId);
+        await this.release(record, volumeId);
       });
     }
     await this.options.volumes.remove(volumeId);
@@ -263,6 +274,28 @@ class ContainerRuntime implements Runtime {
       return this.execs.begin(key, open, this.use.launcher, end, signal);
     });
 
+  readonly files: FilesFacet = {
+    readFile: async (key, path, signal) => {
+      const { init } = await this.running(key);
+      // Until the last byte was read, or nobody reads any more.
+      return new Promise((resolve, reject) => {
+        this.copies
+          .run(key.instanceId, signal, async (until) => {
+            const file = await containerFileRead(init, path, until);
+            resolve(file);
+            await file.closed;
+          })
+          .catch(reject);
+      });
+    },
+    writeFile: async (key, target, bytes, signal) => {
+      const { init, base } = await this.running(key);
+      return this.copies.run(key.instanceId, signal, (until) =>
+        containerFileWrite(init, base, target, bytes, until),
+      );
+    },
+  };
+
   readonly limits = async (key: WorkloadKey): Promise<EnforcedLimits> => {
     try {
       return await cgroupLimits(this.parts.paths(key).cgroup);
@@ -277,6 +310,16 @@ class ContainerRuntime implements Runtime {
     const all = await Promise.all(running.map((record) => this.usageOf(record)));
     return all.filter((usage) => usage !== null);
   };
+
+  /** First process of a container that runs, and the host's id of its root. @throws RuntimeError notPrepared */
+  private running(key: WorkloadKey): Promise<{ readonly init: ProcessIdentity; readonly base: number }> {
+    return this.alone(key, async () => {
+      const record = await this.records.read(key);
+      if (record === null || record.run === null || !this.use.runs.alive(record))
+        throw new RuntimeError('notPrepared', `${workloadId(key)} does not run`);
+      return { init: record.run.init, base: await this.ranges.ensure(record.volumeId) };
+    });
+  }
 
   /** Null when it ended meanwhile. */
   private async usageOf({ instanceId, epoch }: WorkloadKey): Promise<(WorkloadKey & Usage) | null> {
@@ -380,6 +423,12 @@ class ContainerRuntime implements Runtime {
     const { cgroup, monitorCgroup } = this.parts.paths(key);
     await cgroupKill(cgroup);
     await cgroupKill(monitorCgroup);
+    await this.release(key, volumeId);
+  }
+
+  /** Nothing of ours holds its mounts any more. */
+  private async release(key: WorkloadKey, volumeId: VolumeId | null): Promise<void> {
+    await this.copies.end(key.instanceId);
     await this.parts.release(key, volumeId);
   }
 
@@ -466,7 +515,7 @@ function recordOf(spec: WorkloadSpec, image: OciImage): WorkloadRecord {
     epoch: spec.epoch,
     volumeId: spec.rootVolume.id,
     networkIds: spec.networks.map((network) => network.id),
-    stopSignal: stopSignal(image.process),
+    stopSignal: stopSignal(image.process, spec.process),
     run: null,
     stop: null,
     exit: null,

@@ -7,7 +7,8 @@
  *
  * machine.c  modules, disks, mounts          process.c  users, capabilities, what is executed
  * network.c  interfaces and the default way  channel.c  frames of the host, programs it runs beside the entry point
- * config.c   what the host says              init.c     the order of it all, and the loop
+ * config.c   what the host says              file.c     files between the host and here
+ * init.c     the order of it all, and the loop
  *
  * Nothing here trusts the guest's programs, and the host trusts nothing that comes from here: all that this process can
  * do wrong is done inside one machine. A fault before the entry point runs is told to the host in words and ends the machine.
@@ -61,6 +62,9 @@ struct program {
   const char *cwd, *user;
   bool tty;
   unsigned short columns, rows;
+  /* Instead of a program: a file to read, or to write with this mode. */
+  const char *get, *put;
+  mode_t mode;
 };
 
 /* init.c */
@@ -101,6 +105,10 @@ void network_up(const struct config *config);
 const char *account_of(const char *wanted, struct account *account);
 /* Becomes the program; on failure writes why to `words` and ends. Standard descriptors are set already. */
 _Noreturn void program_run(const struct program *program, const struct account *account, int words);
+
+/* file.c */
+/* Copies the file that the request names and ends; what keeps it from beginning is written to `words`. */
+_Noreturn void file_copy(const struct program *program, int words);
 
 /* channel.c */
 void channel_open(int port);

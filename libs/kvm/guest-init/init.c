@@ -130,7 +130,7 @@ static void sysctl(const char *path, const char *value)
 /* In the child, which is the first process of a pid namespace, as the entry point of a container is. */
 _Noreturn static void entry_child(const struct account *account, const int output[2], int words)
 {
-  struct program program = {config.args, config.env, config.cwd, config.user, false, 0, 0};
+  struct program program = {.args = config.args, .env = config.env, .cwd = config.cwd, .user = config.user};
   if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NOEXEC | MS_NODEV, NULL) != 0) {
     dprintf(words, "/proc cannot be mounted: %m");
     _exit(127);

@@ -15,5 +15,6 @@ afterAll(async () => {
 });
 
 describe('the VM runtime on a real libvirtd', () => {
-  for (const { name, run } of conformanceCases('exec')) it(name, () => run(vmHarness(host, around)), 90_000);
+  for (const { name, run } of conformanceCases('exec', 'files'))
+    it(name, () => run(vmHarness(host, around)), 90_000);
 });

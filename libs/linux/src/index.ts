@@ -5,6 +5,8 @@ export * from './atomic-file.js';
 export * from './process-identity.js';
 export * from './mountinfo.js';
 export * from './mounts.js';
+export * from './file-owner.js';
+export * from './openat2.js';
 export * from './user-namespace.js';
 export * from './netns.js';
 export { Netlink, type LinkChange, type RouteOptions, type VethOptions } from './netlink.js';

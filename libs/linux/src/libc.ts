@@ -27,6 +27,7 @@ export const SYS = {
   openTree: 428,
   moveMount: 429,
   pidfdOpen: 434,
+  openat2: 437,
   pidfdGetfd: 438,
   mountSetattr: 442,
 } as const;
@@ -61,6 +62,8 @@ export const c = {
   fgetxattr: bind('long fgetxattr(int fd, const char *name, void *value, size_t size)'),
   lgetxattr: bind('long lgetxattr(const char *path, const char *name, void *value, size_t size)'),
   llistxattr: bind('long llistxattr(const char *path, void *list, size_t size)'),
+  setfsuid: bind('int setfsuid(unsigned int uid)'),
+  setfsgid: bind('int setfsgid(unsigned int gid)'),
   mkfifo: bind('int mkfifo(const char *path, unsigned int mode)'),
   memfdCreate: bind('int memfd_create(const char *name, unsigned int flags)'),
   openTree: libc.func('syscall', 'long', ['long', 'int', 'str', 'unsigned int']) as (
@@ -70,6 +73,9 @@ export const c = {
     ...args: unknown[]
   ) => number,
   mountSetattr: libc.func('syscall', 'long', ['long', 'int', 'str', 'unsigned int', 'void *', 'size_t']) as (
+    ...args: unknown[]
+  ) => number,
+  openat2: libc.func('syscall', 'long', ['long', 'int', 'str', 'void *', 'size_t']) as (
     ...args: unknown[]
   ) => number,
   pidfdOpen: libc.func('syscall', 'long', ['long', 'int', 'unsigned int']) as (...args: unknown[]) => number,

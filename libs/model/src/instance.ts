@@ -61,6 +61,15 @@ export const ProcessSpec = z.strictObject({
     .regex(/^[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?$/)
     .optional(),
   workdir: z.string().max(4096).startsWith('/').optional(),
+  /** What asks it to end, in the place of the image's own signal: `TERM`, `SIGINT`, `RTMIN+3`. */
+  stopSignal: z
+    .string()
+    .max(16)
+    .regex(
+      /^(SIG)?(HUP|INT|QUIT|ABRT|KILL|USR1|USR2|ALRM|TERM|WINCH|PWR|RTMIN(\+([0-9]|[12][0-9]|30))?)$/,
+      'must be a signal that ends programs, as TERM, INT, QUIT, USR1 or RTMIN+3',
+    )
+    .optional(),
 });
 export type ProcessSpec = z.infer<typeof ProcessSpec>;
 

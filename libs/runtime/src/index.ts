@@ -11,3 +11,4 @@ export * from './png.js';
 export * from './rfb.js';
 export * from './rfb-viewer.js';
 export { ByteReader } from './byte-reader.js';
+export { piecesUntil } from './pieces-until.js';

@@ -70,9 +70,9 @@ export function workdir(path: string): string {
 
 const SIGNALS = /^(SIG)?([A-Z][A-Z0-9]*([+-][0-9]{1,2})?)$/;
 
-/** The signal that asks this image to end: a name without `SIG`, or a number; TERM where the image names none. Pure. */
-export function stopSignal(image: ImageProcess): string {
-  const asked = image.stopSignal ?? '';
+/** The signal that asks this image to end: a name without `SIG`, or a number; TERM where neither the wish nor the image names one. Pure. */
+export function stopSignal(image: ImageProcess, wanted: ProcessSpec | null): string {
+  const asked = wanted?.stopSignal ?? image.stopSignal ?? '';
   if (/^[0-9]{1,2}$/.test(asked) && Number(asked) >= 1 && Number(asked) <= 64) return asked;
   return SIGNALS.exec(asked)?.[2] ?? 'TERM';
 }

@@ -362,6 +362,8 @@ export interface Runtime {
   readonly exec?: (key: WorkloadKey, open: ExecOpen, signal: AbortSignal) => Promise<Terminal>;
   /** What its cloud-init was given for this epoch; null before it is prepared. */
   readonly seed?: (key: WorkloadKey) => Promise<CloudInitSeed | null>;
+  /** Files of a workload whose root its host can reach; those of a VM are reached by its agent alone. */
+  readonly files?: FilesFacet;
   /** What is done through an agent inside the guest. */
   readonly guest?: GuestFacet;
   readonly snapshots?: SnapshotFacet;
@@ -372,24 +374,13 @@ export interface Runtime {
   readonly usage?: () => Promise<readonly (WorkloadKey & Usage)[]>;
 }
 
-/**
- * What the agent in a guest does for us. It belongs to whoever owns the guest, so its answers are bounded and nothing
- * but what was asked depends on them. Each is refused at once while no agent answers. @throws RuntimeError notPrepared when
- * it does not run, agentAway
- */
-export interface GuestFacet {
-  /** What the guest says of itself. */
-  info(key: WorkloadKey, signal: AbortSignal): Promise<GuestInfo>;
-  /**
-   * A program in the guest, run by its agent with the agent's rights (root's). It begins when its input has ended, its
-   * output comes when it has, and both are bounded. It has no terminal. @throws RuntimeError unsupported
-   */
-  exec(key: WorkloadKey, open: ExecOpen, signal: AbortSignal): Promise<Terminal>;
-  /** @throws RuntimeError noSuchFile, fileRefused */
+/** Files of a workload that runs. @throws RuntimeError notPrepared when it does not run, or ends meanwhile */
+export interface FilesFacet {
+  /** Bytes of a regular file. @throws RuntimeError noSuchFile, fileRefused */
   readFile(key: WorkloadKey, path: string, signal: AbortSignal): Promise<GuestFile>;
   /**
-   * Replaces or makes a file; until all of it is there, what was there is. @returns how many bytes
-   * @throws RuntimeError noSuchFile (its directory), fileRefused
+   * Replaces or makes a file, which is its root's; until all of it is there, what was there is. @returns how many bytes
+   * @throws RuntimeError noSuchFile (its directory), fileRefused, noSpace
    */
   writeFile(
     key: WorkloadKey,
@@ -397,6 +388,21 @@ export interface GuestFacet {
     bytes: AsyncIterable<Uint8Array>,
     signal: AbortSignal,
   ): Promise<number>;
+}
+
+/**
+ * What the agent in a guest does for us. It belongs to whoever owns the guest, so its answers are bounded and nothing
+ * but what was asked depends on them. Each is refused at once while no agent answers. @throws RuntimeError notPrepared when
+ * it does not run, agentAway
+ */
+export interface GuestFacet extends FilesFacet {
+  /** What the guest says of itself. */
+  info(key: WorkloadKey, signal: AbortSignal): Promise<GuestInfo>;
+  /**
+   * A program in the guest, run by its agent with the agent's rights (root's). It begins when its input has ended, its
+   * output comes when it has, and both are bounded. It has no terminal. @throws RuntimeError unsupported
+   */
+  exec(key: WorkloadKey, open: ExecOpen, signal: AbortSignal): Promise<Terminal>;
   /**
    * The guest writes out all its file systems and holds what is written then, so that its disk can be copied: until
    * `thaw`, and for so many seconds at most, also when this process dies meanwhile. Condition `FilesystemsFrozen`.

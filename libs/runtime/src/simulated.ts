@@ -18,6 +18,7 @@ import {
   disksOf,
   keyText,
   type EnforcedLimits,
+  type FilesFacet,
   type GuestFacet,
   type Held,
   type LogOptions,
@@ -72,7 +73,7 @@ export class SimulatedRuntime implements Runtime {
       facets: [
         ...['pause', 'suspend', 'reset', 'watchdog', 'update', 'logs', 'limits', 'console', 'exec', 'guest'],
         ...['volumes', 'nics', 'cdroms', 'snapshots', 'memorySnapshots', 'copies', 'clones', 'exports'],
-        ...['display', 'screenshot', 'sendKeys', 'displays', 'vsock', 'numa'],
+        ...['display', 'screenshot', 'sendKeys', 'displays', 'vsock', 'numa', 'files'],
       ],
       facts: {},
     });
@@ -415,6 +416,22 @@ export class SimulatedRuntime implements Runtime {
   }
 
   /** An agent that has the programs of `exec`. */
+  readonly files: FilesFacet = {
+    readFile: async (key, path) => {
+      const held = await Promise.resolve().then(() => this.running(key).files?.[path]);
+      if (held === undefined) throw new RuntimeError('noSuchFile', `the guest has no ${path}`);
+      const bytes = Buffer.from(held, 'base64');
+      return { sizeBytes: bytes.length, bytes: Readable.from([bytes]) };
+    },
+    writeFile: async (key, { path }, bytes) => {
+      const workload = this.running(key);
+      const whole = Buffer.concat(await Readable.from(bytes).toArray());
+      workload.files = { ...workload.files, [path]: whole.toString('base64') };
+      this.host.changed(null);
+      return whole.length;
+    },
+  };
+
   readonly guest: GuestFacet = {
     info: async (key) => {
       const { spec } = this.withAgent(key);
@@ -436,18 +453,13 @@ export class SimulatedRuntime implements Runtime {
       this.withAgent(key);
       return Promise.resolve(new SimulatedProcess(open, this.endOf(key, signal), signal));
     },
-    readFile: async (key, path) => {
-      const held = await Promise.resolve(this.withAgent(key).files?.[path]);
-      if (held === undefined) throw new RuntimeError('noSuchFile', `the guest has no ${path}`);
-      const bytes = Buffer.from(held, 'base64');
-      return { sizeBytes: bytes.length, bytes: Readable.from([bytes]) };
+    readFile: async (key, ...args) => {
+      this.withAgent(key);
+      return this.files.readFile(key, ...args);
     },
-    writeFile: async (key, { path }, bytes) => {
-      const workload = this.withAgent(key);
-      const whole = Buffer.concat(await Readable.from(bytes).toArray());
-      workload.files = { ...workload.files, [path]: whole.toString('base64') };
-      this.host.changed(null);
-      return whole.length;
+    writeFile: async (key, ...args) => {
+      this.withAgent(key);
+      return this.files.writeFile(key, ...args);
     },
     freeze: (key) => this.frozen(key, true),
     thaw: (key) => this.frozen(key, false),

@@ -117,6 +117,13 @@ const devices: readonly {
       'it gives no machine a vsock device: load the kernel module vhost_vsock there (modprobe vhost_vsock), and look at its doctor; its agent may also be older than this API',
   },
   {
+    facet: 'stopSignal',
+    need: 'stop signal',
+    have: "the image's own",
+    wanted: (spec) => spec.process?.stopSignal !== undefined,
+    message: "it stops instances by their images' signals alone: its agent is older than this API",
+  },
+  {
     facet: 'displays',
     need: 'several displays',
     have: 'one display',

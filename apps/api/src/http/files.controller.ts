@@ -6,10 +6,10 @@ import { z } from 'zod';
 import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
-import { kindOf, refuseGuest, refusePaused } from './guest-refusal.js';
+import { hostWithout, kindOf, refuseGuest, refusePaused, refuseStopped } from './guest-refusal.js';
 import { instanceOf } from './project-scope.js';
 
-const ReadQuery = z.strictObject({ path: GuestPath.describe('Absolute path in the guest') });
+const ReadQuery = z.strictObject({ path: GuestPath.describe('Absolute path in the instance') });
 const WriteQuery = z.strictObject({
   ...ReadQuery.shape,
   mode: FileMode.default('0600').describe('Its permissions, octal'),
@@ -19,14 +19,14 @@ const FileWritten = z
   .meta({ id: 'FileWritten' });
 type FileWritten = z.infer<typeof FileWritten>;
 
-/** One file of a running VM, by the agent in its guest, which has root's rights there. */
+/** One file of what runs: of a VM by the agent in its guest, of all else by its host; with the rights of its root. */
 @Controller('v1/projects/:project/instances/:name/files')
 export class FilesController {
   constructor(@Inject(HTTP_DEPS) private readonly deps: HttpDeps) {}
 
   @Get()
   @Action('instances.fileRead', {
-    summary: 'Read a file of a running VM, by its guest agent',
+    summary: 'Read a file of a running instance; of a VM by its guest agent',
     answers: {
       200: {
         description: 'Its bytes; an answer that breaks off is not whole',
@@ -54,7 +54,7 @@ export class FilesController {
   @Put()
   @Action('instances.fileWrite', {
     summary:
-      'Write a file of a running VM, by its guest agent; the body is the file, which is there when it is whole',
+      'Write a file of a running instance, of a VM by its guest agent; the body is the file, which is there when it is whole',
     upload: 'application/octet-stream',
     answers: { 200: { description: 'It is there', schema: FileWritten } },
   })
@@ -94,15 +94,15 @@ export class FilesController {
     name: string,
   ): Promise<{ readonly instance: Instance; readonly projectId: ProjectId }> {
     const { instance, projectId } = await instanceOf(this.deps.store, asking.principal, project, name);
-    if (instance.spec.isolation !== 'vm')
-      throw new BerthError(
-        'unsupported',
-        `${name} is ${kindOf(instance)}: its files are copied by a program in it.`,
-        {
-          remedy: `berth exec -i ${name} -- sh -c 'cat >FILE' <FILE, and berth exec ${name} -- cat FILE`,
-        },
-      );
-    refuseGuest(instance);
+    if (instance.spec.isolation === 'vm') refuseGuest(instance);
+    else {
+      refuseStopped(instance);
+      const host = await hostWithout(this.deps.store, instance, 'files');
+      if (host !== null)
+        throw new BerthError('unsupported', `Host ${host.name} copies no files of ${kindOf(instance)}.`, {
+          remedy: `Its agent is older than this API: update it, or copy by a program: berth exec -i ${name} -- sh -c 'cat >FILE' <FILE`,
+        });
+    }
     refusePaused(instance);
     return { instance, projectId };
   }

@@ -20,18 +20,18 @@ export const cpCommands: Commands = (program, session) => {
     program
       .command('cp <from> <to>')
       .description(
-        'copy one file into or out of a running VM by its guest agent; NAME:/path is in the VM, - is the standard input or output',
+        'copy one file into or out of a running instance, of a VM by its guest agent; NAME:/path is in it, - is the standard input or output',
       )
-      .option('--mode <octal>', "permissions of the file in the VM; the local file's when absent")
+      .option('--mode <octal>', "permissions of the file in the instance; the local file's when absent")
       .action(async (from: string, to: string, options: { mode?: string }) => {
         const [source, target] = [inGuest(from), inGuest(to)];
         if ((source === null) === (target === null))
           throw new Failure(
-            'one of the two is in a VM, and one is not\n  -> Write NAME:/path for the one in the VM, and ./NAME:… for a local file with a colon',
+            'one of the two is in an instance, and one is not\n  -> Write NAME:/path for the one in the instance, and ./NAME:… for a local file with a colon',
             exitCodes.usage,
           );
         if (source !== null && options.mode !== undefined)
-          throw new Failure('--mode is for copies into a VM', exitCodes.usage);
+          throw new Failure('--mode is for copies into an instance', exitCodes.usage);
         if (target !== null) await copyIn(session(), from, target, options.mode);
         else if (source !== null) await copyOut(session(), source, to);
       }),

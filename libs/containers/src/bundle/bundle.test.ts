@@ -42,7 +42,10 @@ describe('the process of a container', () => {
     ['999', 'TERM'],
     [undefined, 'TERM'],
   ])('stops with signal %s as %s', (asked, signal) => {
-    expect(stopSignal({ ...image, ...(asked === undefined ? {} : { stopSignal: asked }) })).toBe(signal);
+    const own = { ...image, ...(asked === undefined ? {} : { stopSignal: asked }) };
+    expect(stopSignal(own, null)).toBe(signal);
+    expect(stopSignal(own, { stopSignal: 'SIGUSR1' })).toBe('USR1');
+    expect(stopSignal(own, { stopSignal: 'RTMIN+3' })).toBe('RTMIN+3');
   });
 });
 

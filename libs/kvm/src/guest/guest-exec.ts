@@ -26,14 +26,15 @@ export class GuestExec implements Terminal {
 
   constructor(
     private readonly session: GuestSession,
-    open: ExecOpen,
+    /** What is asked of the guest: its fields. */
+    asked: readonly GuestField[],
     /** How the machine's run ended, once it has. */
     workloadEnd: Promise<ExitInfo | null>,
     signal: AbortSignal,
   ) {
     this.ended = new Promise((resolve) => (this.#settle = resolve));
     this.#id = session.begin((frame) => this.#receive(frame));
-    const request = fieldsEncode(requestOf(open));
+    const request = fieldsEncode(asked);
     for (let at = 0; at < request.length; at += PAYLOAD_BYTES)
       session.send('x', this.#id, request.subarray(at, at + PAYLOAD_BYTES));
     session.send('X', this.#id);
@@ -132,7 +133,8 @@ export class GuestExec implements Terminal {
   }
 }
 
-function requestOf({ command, tty, size = usualSize, env, user, workdir }: ExecOpen): GuestField[] {
+/** What asks for a program. */
+export function execRequest({ command, tty, size = usualSize, env, user, workdir }: ExecOpen): GuestField[] {
   return [
     ...command.map((arg) => ['arg', arg] as const),
     ...(tty

@@ -42,7 +42,7 @@ export function guestConfig(
     ['hostname', spec.name],
     ['hosts', files['/etc/hosts']],
     ['resolv', files['/etc/resolv.conf']],
-    ['stop', String(signalNumber(stopSignal(image.process)))],
+    ['stop', String(signalNumber(stopSignal(image.process, spec.process)))],
     ...spec.nics.flatMap((nic, index) => nicFields(spec, nic, index === 0)),
   ];
 }

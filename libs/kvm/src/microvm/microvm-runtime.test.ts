@@ -17,8 +17,8 @@ beforeAll(async () => {
   host = new MicrovmHost(await microvmBoot());
   runtime = host.runtime();
   running = host.running(
-    `id; pwd; echo "$FROM|$HOME|$(hostname)|$$"; echo oops >&2; echo "[$ODD]"; trap 'exit 3' TERM; while :; do sleep 60 & wait $!; done`,
-    { process: { user: 'web', workdir: '/srv/web/new', env: { ODD: hostile } } },
+    `id; pwd; echo "$FROM|$HOME|$(hostname)|$$"; echo oops >&2; echo "[$ODD]"; trap '' TERM; trap 'exit 3' USR1; while :; do sleep 60 & wait $!; done`,
+    { process: { user: 'web', workdir: '/srv/web/new', stopSignal: 'SIGUSR1', env: { ODD: hostile } } },
   );
   await started(running);
 }, 300_000);

@@ -3,6 +3,7 @@ import type { ExecOpen, ExitInfo, Isolation, Usage, VolumeId } from '@berth/mode
 import {
   RuntimeError,
   type EnforcedLimits,
+  type FilesFacet,
   type Held,
   type LogOptions,
   type Observation,
@@ -17,14 +18,16 @@ import {
 import { endAmong } from '../driver/observation-hub.js';
 import { runningOn } from '../driver/machine-driver.js';
 import { VmRuntime } from '../driver/vm-runtime.js';
-import { GuestExec } from '../guest/guest-exec.js';
+import { execRequest, GuestExec } from '../guest/guest-exec.js';
+import type { GuestField } from '../guest/guest-fields.js';
 import type { QemuMachine } from '../qemu/machine-view.js';
 import { BootFilesStore } from './boot-files.js';
+import { fileRequest, microvmFileRead, microvmFileWrite } from './microvm-files.js';
 import { MicrovmMachines } from './microvm-machines.js';
 import { MicrovmPreparation } from './microvm-preparation.js';
 import type { MicrovmRuntimeOptions } from './ports.js';
 
-const FACETS = ['pause', 'logs', 'exec', 'limits'] as const;
+const FACETS = ['pause', 'logs', 'exec', 'files', 'limits'] as const;
 
 /**
  * OCI images on kernels of their own: a container's verbs over a machine's mechanics. Records, cgroups, recovery and ends are
@@ -130,7 +133,21 @@ export class MicrovmRuntime implements Runtime {
     return this.#machines.usage();
   }
 
-  async exec(key: WorkloadKey, open: ExecOpen, signal: AbortSignal): Promise<Terminal> {
+  exec(key: WorkloadKey, open: ExecOpen, signal: AbortSignal): Promise<Terminal> {
+    return this.#ask(key, execRequest(open), signal);
+  }
+
+  readonly files: FilesFacet = {
+    readFile: async (key, path, signal) =>
+      microvmFileRead(await this.#ask(key, fileRequest('get', path), signal), path, signal),
+    writeFile: async (key, { path, mode }, bytes, signal) => {
+      const exec = await this.#ask(key, [...fileRequest('put', path), ['mode', mode]], signal);
+      return microvmFileWrite(exec, path, bytes, signal);
+    },
+  };
+
+  /** Asks the guest's first process for something beside the entry point. */
+  async #ask(key: WorkloadKey, asked: readonly GuestField[], signal: AbortSignal): Promise<GuestExec> {
     const over = new AbortController();
     const until = AbortSignal.any([signal, over.signal]);
     // Watched before it is looked at: an end in between is not missed.
@@ -139,7 +156,7 @@ export class MicrovmRuntime implements Runtime {
       const machine = runningOn(key, await this.#driver.find(key));
       if (machine.power === 'paused')
         throw new RuntimeError('notPrepared', 'the instance is paused', { remedy: 'resume it first' });
-      return await this.#begin(machine, open, unless(until, ended), signal, over);
+      return await this.#begin(machine, asked, unless(until, ended), signal, over);
     } catch (error) {
       over.abort();
       throw error;
@@ -149,15 +166,15 @@ export class MicrovmRuntime implements Runtime {
   /** The conversation stays until the program is over. */
   #begin(
     machine: QemuMachine,
-    open: ExecOpen,
+    asked: readonly GuestField[],
     ended: Promise<ExitInfo | null>,
     signal: AbortSignal,
     over: AbortController,
-  ): Promise<Terminal> {
+  ): Promise<GuestExec> {
     return new Promise((resolve, reject) => {
       this.#driver.guests
         .with(machine, async (session) => {
-          const exec = new GuestExec(session, open, ended, signal);
+          const exec = new GuestExec(session, asked, ended, signal);
           resolve(exec);
           await exec.ended;
         })

@@ -14,5 +14,6 @@ afterAll(async () => {
 });
 
 describe('the VM runtime with QEMU processes of its own', () => {
-  for (const { name, run } of conformanceCases('exec')) it(name, () => run(vmHarness(host, around)), 90_000);
+  for (const { name, run } of conformanceCases('exec', 'files'))
+    it(name, () => run(vmHarness(host, around)), 90_000);
 });

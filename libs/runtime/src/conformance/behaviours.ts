@@ -4,6 +4,7 @@ import { changing } from './changing.js';
 import { displays } from './displays.js';
 import { ending } from './ending.js';
 import { epochs } from './epochs.js';
+import { files } from './files.js';
 import { guests } from './guests.js';
 import type { Behaviour } from './harness.js';
 import { living } from './living.js';
@@ -38,6 +39,7 @@ export const behaviours: readonly Behaviour[] = [
   ...consoles,
   ...displays,
   ...execs,
+  ...files,
   ...guests,
   ...ending,
   ...epochs,
@@ -48,6 +50,7 @@ export const behaviours: readonly Behaviour[] = [
 const ofFacet = {
   console: consoles,
   exec: execs,
+  files,
   suspend: suspending,
   reset: resetting,
   watchdog: watching,

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { Readable } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
 import { keyText, type Observation, type Runtime, type Terminal, type WorkloadKey } from '../runtime.js';
 import { pngOf } from '../png.js';
@@ -377,6 +378,28 @@ export const misbehaviours: Readonly<Record<string, Twist>> = {
     start: async (spec, ctx) => {
       if (!known.has(keyText(spec))) throw new Error('not prepared by me');
       await rt.start(spec, ctx);
+    },
+  }),
+  'a file that was put into a workload is read as it was written, also by another life of the agent': (
+    rt,
+  ) => ({
+    files: {
+      readFile: async (...args) => {
+        assert.ok(rt.files);
+        const { sizeBytes, bytes } = await rt.files.readFile(...args);
+        const text = Buffer.concat(await Readable.from(bytes).toArray()).toString();
+        return { sizeBytes, bytes: Readable.from([Buffer.from(text)]) };
+      },
+      writeFile: (...args) => {
+        assert.ok(rt.files);
+        return rt.files.writeFile(...args);
+      },
+    },
+  }),
+  'files of what does not run are not copied': () => ({
+    files: {
+      readFile: () => Promise.resolve({ sizeBytes: 0, bytes: Readable.from([]) }),
+      writeFile: () => Promise.resolve(0),
     },
   }),
   'what is asked of the agent in a guest that has none is refused, with the reason': () => ({
