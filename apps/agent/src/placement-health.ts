@@ -108,8 +108,12 @@ export class PlacementHealth {
     let count = uncounted(this.verdict(kind));
     let lingers = false;
     while (!signal.aborted) {
-      const answer = lingers ? stillThere : await this.once(probe, target, signal, (l) => (lingers = l));
+      // While it is committed it stands still: no answer, or a program that does not end, is not its fault then.
+      const held = (): boolean => target.runtime.layers?.holds(target.key) === true;
+      const stood = held();
+      const told = lingers ? stillThere : await this.once(probe, target, signal, (l) => (lingers = l));
       if (signal.aborted) return;
+      const answer: Answer = told.kind === 'bad' && (stood || held()) ? { kind: 'none' } : told;
       if (answer.kind !== 'none') {
         const before = count.verdict;
         count = counted(count, answer.kind === 'good', need, this.forgiven(probe));

@@ -1,10 +1,11 @@
 import { createServer as httpServer } from 'node:http';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { Readable } from 'node:stream';
 import type { Workload } from '@berth/link';
 import { ProbesSpec } from '@berth/model';
 import type { z } from 'zod';
 import { afterEach, expect, it } from 'vitest';
-import type { Runtime, Terminal } from '@berth/runtime';
+import type { LayerFacet, Runtime, Terminal } from '@berth/runtime';
 import { Slots } from './clock.js';
 import type { PlacementRecord } from './journal.js';
 import { PlacementHealth } from './placement-health.js';
@@ -22,13 +23,19 @@ afterEach(async () => {
 
 const restart = { policy: 'onFailure', backoffSeconds: 10, maxBackoffSeconds: 60 } as const;
 const nic = { id: instanceId, networkId: instanceId, mac: '52:54:00:00:00:01', ipv4: '127.0.0.1' };
-async function probed(probes: z.input<typeof ProbesSpec>, over: Partial<Workload> = {}): Promise<void> {
-  lab = await PlacementsLab.with({
-    probes: ProbesSpec.parse(probes),
-    nics: [nic] as unknown as Workload['nics'],
-    ...over,
-  });
+async function probed(
+  probes: z.input<typeof ProbesSpec>,
+  over: Partial<Workload> = {},
+  facets: Pick<Runtime, 'layers'> = {},
+): Promise<void> {
+  const nics = [nic] as unknown as Workload['nics'];
+  lab = await PlacementsLab.with({ probes: ProbesSpec.parse(probes), nics, ...over }, facets);
 }
+const noLayers: LayerFacet = {
+  changes: () => Promise.reject(new Error('nobody asks')),
+  pack: () => Readable.from([]),
+  holds: () => false,
+};
 const last = () => lab.said.at(-1);
 const conditions = (): string[] => (last()?.conditions ?? []).map((c) => c.type);
 const message = (type: string) => last()?.conditions.find((c) => c.type === type)?.message;
@@ -206,6 +213,18 @@ it('nobody is asked while it is paused', async () => {
   await lab.clock.pass(1_000_000);
   expect(conditions()).toEqual([]);
   await lab.want('running');
+  await intervals(1);
+  await expect.poll(() => last()?.exit?.reason).toBe('unhealthy');
+});
+
+it('what it does not answer while it is committed, and stands still for that, is not held against it', async () => {
+  let held = true;
+  const layers = { ...noLayers, holds: () => held };
+  await probed({ liveness: { exec: { command: ['exit', '1'] }, failureThreshold: 1 } }, {}, { layers });
+  await intervals(5);
+  expect(lab.host.state.starts).toBe(1);
+  expect(last()?.power).toBe('running');
+  held = false;
   await intervals(1);
   await expect.poll(() => last()?.exit?.reason).toBe('unhealthy');
 });

@@ -95,10 +95,13 @@ export class WritableLayers implements LayerFacet {
     }
   }
 
+  holds(key: WorkloadKey): boolean {
+    return this.reading.get(workloadId(key))?.frozen === true;
+  }
+
   /** Said of a container that stands still for us: it runs. */
   unfrozen(seen: Observation): Observation {
-    const held = this.reading.get(workloadId(seen))?.frozen === true;
-    return held && seen.power === 'paused' ? { ...seen, power: 'running' } : seen;
+    return this.holds(seen) && seen.power === 'paused' ? { ...seen, power: 'running' } : seen;
   }
 
   /** Somebody pauses or resumes it: how it stands is theirs from now on. */

@@ -477,6 +477,8 @@ export interface LayerFacet {
    * cannot hold, or more than `maxBytes`
    */
   pack(key: WorkloadKey, maxBytes: number, signal: AbortSignal): AsyncIterable<Uint8Array>;
+  /** It stands still for that: what it does not answer now says nothing of it. */
+  holds(key: WorkloadKey): boolean;
 }
 
 /** A file of a guest. Its bytes are for one reader, end with an error where they cannot be read on, and at its signal. */

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Assignment, type AssignmentList, protocol, type ReportBody, type Workload } from '@berth/link';
 import type { InstanceId } from '@berth/model';
-import { SimulatedHost, SimulatedRuntime } from '@berth/runtime';
+import { type Runtime, SimulatedHost, SimulatedRuntime } from '@berth/runtime';
 import { HostNetworks } from '../networks.js';
 import { ImageFetch } from '../image-fetch.js';
 import { Journal } from '../journal.js';
@@ -40,11 +40,16 @@ export class PlacementsLab {
   private constructor(
     private readonly dir: string,
     private readonly workload: Partial<Workload>,
+    private readonly facets: Partial<Pick<Runtime, 'layers'>>,
   ) {}
 
-  /** A container with this in its workload, which the agent was told of once. */
-  static async with(workload: Partial<Workload>): Promise<PlacementsLab> {
-    const lab = new PlacementsLab(await mkdtemp(join(tmpdir(), 'berth-placements-')), workload);
+  /** A container with this in its workload, which the agent was told of once; its runtime has these facets too. */
+  static async with(
+    workload: Partial<Workload>,
+    facets: Partial<Pick<Runtime, 'layers'>> = {},
+  ): Promise<PlacementsLab> {
+    const dir = await mkdtemp(join(tmpdir(), 'berth-placements-'));
+    const lab = new PlacementsLab(dir, workload, facets);
     await lab.begin();
     await lab.want('running');
     return lab;
@@ -63,7 +68,7 @@ export class PlacementsLab {
     const log = quiet;
     const { journal } = await Journal.open(this.dir, clock.now);
     const report = (body: ReportBody): void => void (body.kind === 'placement' && this.said.push(body));
-    const runtimes = new Runtimes([new SimulatedRuntime(this.host)], clock, log);
+    const runtimes = new Runtimes([Object.assign(new SimulatedRuntime(this.host), this.facets)], clock, log);
     const images = new ImageFetch(
       {
         has: () => Promise.resolve(true),
