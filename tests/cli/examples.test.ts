@@ -51,6 +51,9 @@ let operation = '';
 let imageUrl = '';
 let source: Server;
 let registry: FakeRegistry;
+/** A registry that takes what is pushed. */
+let sink: Server;
+let taken = '';
 beforeAll(async () => {
   lab = await CliLab.start();
   const { store, projects, host } = lab.api;
@@ -95,6 +98,12 @@ beforeAll(async () => {
   imageUrl = `http://127.0.0.1:${(source.address() as AddressInfo).port}/disk.raw`;
   registry = await FakeRegistry.start('shop/web');
   registry.image('1.4', imageParts([layer]));
+  sink = createServer((request, response) => {
+    const status = { HEAD: 404, POST: 202, PATCH: 202, PUT: 201 }[request.method ?? ''] ?? 405;
+    request.resume().on('end', () => void response.writeHead(status, { location: request.url ?? '' }).end());
+  }).listen(0, '127.0.0.1');
+  await once(sink, 'listening');
+  taken = `127.0.0.1:${(sink.address() as AddressInfo).port}`;
   await writeFile(join(lab.dir, 'token'), 's3cret\n');
   await writeFile(join(lab.dir, 'banner'), 'welcome\n');
   await writeFile(join(lab.dir, 'netinst.iso'), isoFile());
@@ -144,8 +153,10 @@ beforeAll(async () => {
   }
 }, 120_000);
 afterAll(async () => {
-  source.closeAllConnections();
-  source.close();
+  for (const server of [source, sink]) {
+    server.closeAllConnections();
+    server.close();
+  }
   await registry.stop();
   await lab.stop();
 });
@@ -166,7 +177,12 @@ describe('an example of --help', () => {
     const terminal = line.includes('--vnc') ? null : /^berth (console|exec -it) /.exec(line);
     const running =
       terminal === null
-        ? lab.begin(line, 'bash', { OPERATION: operation, IMAGE_URL: imageUrl, REGISTRY: registry.domain })
+        ? lab.begin(line, 'bash', {
+            OPERATION: operation,
+            IMAGE_URL: imageUrl,
+            REGISTRY: registry.domain,
+            REGISTRY_TO: taken,
+          })
         : lab.beginInTerminal(line);
     if (terminal !== null) {
       const [prompt, last] = terminal[1] === 'console' ? ['login: ', '\u001d'] : ['$ ', 'exit 0\r'];

@@ -756,6 +756,45 @@ export const cases: Readonly<Record<string, RouteCase>> = {
     bad: async (api) =>
       refused(api.call('post', `${instances}/${await shown(api)}/actions/commit`).send({ image: name() })),
   },
+  'POST /v1/projects/{project}/images/{name}/actions/push': {
+    good: async (api) => {
+      const layer = await tarOf([{ name: 'etc/motd', content: name() }]);
+      const made = name();
+      await api
+        .call('post', `${images}?name=${made}&kind=oci`)
+        .set('content-type', 'application/octet-stream')
+        .send(await ociTar({ layer, diffId: digestOf(layer) }))
+        .expect(201);
+      await api
+        .call('patch', '/v1/projects/alpha')
+        .send({ imageSources: { privateAddresses: true } })
+        .expect(200);
+      const server = createServer((request, response) => {
+        const { method = '', url = '' } = request;
+        const status = { HEAD: 404, POST: 202, PATCH: 202, PUT: 201 }[method] ?? 405;
+        request.resume().on('end', () => void response.writeHead(status, { location: url }).end());
+      }).listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      const reference = `127.0.0.1:${(server.address() as AddressInfo).port}/shop/web:1`;
+      const { body, headers } = await api
+        .call('post', `${images}/${made}/actions/push?wait=30`)
+        .send({ reference })
+        .expect(202);
+      server.closeAllConnections();
+      server.close();
+      expect(body.operation).toMatchObject({ kind: 'imagePush', state: 'succeeded', target: { name: made } });
+      expect(headers['location']).toBe(`/v1/operations/${body.operation.id}`);
+      const byDigest = { reference: `registry.example/a@sha256:${'0'.repeat(64)}` };
+      const no = await api.call('post', `${images}/${made}/actions/push`).send(byDigest).expect(400);
+      expect(no.body.errors).toContainEqual(expect.objectContaining({ path: '/reference' }));
+      await api
+        .call('patch', '/v1/projects/alpha')
+        .send({ imageSources: { privateAddresses: false } })
+        .expect(200);
+    },
+    bad: (api) =>
+      refused(api.call('post', `${images}/disk/actions/push`).send({ reference: 'registry.example/a:1' })),
+  },
   'GET /v1/projects/{project}/registries': {
     good: async (api) => {
       const host = await registry(api);

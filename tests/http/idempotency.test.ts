@@ -164,6 +164,13 @@ const cases: Readonly<Record<string, Case>> = {
     count: `SELECT count(*)::int AS n FROM operations WHERE kind = 'imageImport' AND target_name LIKE 'far-' || $1 || '%'`,
     status: 202,
   },
+  'POST /v1/projects/{project}/images/{name}/actions/push': {
+    path: () => '/v1/projects/default/images/base/actions/push',
+    body: (n) => ({ reference: `127.0.0.1:${silent}/x/${n.toLowerCase()}:1` }),
+    other: (n) => ({ reference: `127.0.0.1:${silent}/x/${n.toLowerCase()}:2` }),
+    count: `SELECT count(*)::int AS n FROM events WHERE type = 'image.imagePush' AND data->>'source' LIKE '%/x/' || lower($1) || ':%'`,
+    status: 202,
+  },
   'POST /v1/projects/{project}/volumes/{volume}/actions/clone': {
     path: () => '/v1/projects/default/volumes/origin/actions/clone',
     body: (n) => ({ name: n }),

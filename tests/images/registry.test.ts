@@ -932,7 +932,14 @@ describe('a project that reaches no private address', () => {
       };
       const reference = RegistryReference.parse(`${fake.domain}/x/y`);
       const base = new URL(`http://${fake.domain}`);
-      const client = new RegistryClient({ reference, credentials: null, kept: false, base, stallMs: 1_000 });
+      const client = new RegistryClient({
+        reference,
+        credentials: null,
+        kept: false,
+        access: 'pull',
+        base,
+        stallMs: 1_000,
+      });
       await expect(client.get(path, {}, sources, new AbortController().signal)).rejects.toMatchObject({
         code: 'forbidden',
         options: { remedy: expect.stringContaining('privateAddresses') },

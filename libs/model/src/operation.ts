@@ -24,6 +24,7 @@ export const OperationKind = z.enum([
   'volumeExport',
   'imageImport',
   'imageCommit',
+  'imagePush',
 ]);
 export type OperationKind = z.infer<typeof OperationKind>;
 

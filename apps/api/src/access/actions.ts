@@ -36,6 +36,7 @@ export const actions = {
   'instances.fileRead': rule('operator'),
   'instances.fileWrite': rule('operator'),
   'images.import': rule('operator'),
+  'images.push': rule('operator'),
   'images.list': rule('viewer'),
   'images.get': rule('viewer'),
   'images.delete': rule('operator'),

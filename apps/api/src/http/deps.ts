@@ -91,7 +91,7 @@ export interface HttpDeps {
   /** The API's own store of uploaded images. */
   readonly blobs: BlobStore;
   /** Imports by URL. */
-  readonly imports: Pick<RemoteImports, 'begin' | 'commit'>;
+  readonly imports: Pick<RemoteImports, 'begin' | 'commit' | 'push'>;
   readonly config: HttpConfig;
   /** SHA-256 of the CA certificate's DER, lower-case hex; join tokens pin it. */
   readonly caFingerprint: string;

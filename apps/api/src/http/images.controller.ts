@@ -41,6 +41,17 @@ const RegistrySource = z
     ),
   })
   .meta({ id: 'RegistrySource' });
+const ImagePush = z
+  .strictObject({
+    ...RegistrySource.shape,
+    reference: z.string().min(1).max(512).describe('host[:port]/repository, with :tag (else latest)'),
+  })
+  .superRefine(({ username, password }, ctx) => {
+    if ((username === undefined) === (password === undefined)) return;
+    const path = [username === undefined ? 'username' : 'password'];
+    ctx.addIssue({ code: 'custom', path, message: 'must be given too' });
+  })
+  .meta({ id: 'ImagePush' });
 const ImageImport = z
   .strictObject({
     name: Name.describe('Name of the new image'),
@@ -129,6 +140,37 @@ export class ImagesController {
   ): Promise<ImageAccepted> {
     await projectOf(this.deps.store, principal, project);
     const operation = await this.deps.imports.begin(context, project, body);
+    this.deps.wake.ledger();
+    return imageAccepted(this.deps, reply, operation, { seconds: query.wait ?? 0, gone });
+  }
+
+  @Post(':name/actions/push')
+  @Action('images.push', {
+    summary:
+      'Push an image of containers to a registry, under a tag; what the registry has already is not sent',
+    answers: {
+      202: {
+        description: 'Recorded; its operation tells how far it is',
+        schema: ImageAccepted,
+        headers: { location: 'The operation' },
+      },
+    },
+  })
+  async push(
+    @Asking() { context, gone, principal }: Caller,
+    @Param('project') project: string,
+    @Param('name') name: string,
+    @Body({ schema: ImagePush }) body: z.infer<typeof ImagePush>,
+    @Query({ schema: Wait }) query: Wait,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<ImageAccepted> {
+    const projectId = await projectOf(this.deps.store, principal, project);
+    const image = found('image', name, await this.deps.store.imageGet(projectId, addressName('image', name)));
+    if (image.kind !== 'oci')
+      throw new BerthError('unsupported', `${name} is a file, and registries have images of containers.`, {
+        remedy: 'Name an image of kind oci.',
+      });
+    const operation = await this.deps.imports.push(context, project, image, body);
     this.deps.wake.ledger();
     return imageAccepted(this.deps, reply, operation, { seconds: query.wait ?? 0, gone });
   }

@@ -13,13 +13,14 @@ export interface RemoteImport {
   readonly url?: string | undefined;
   /** Of the file at `url`, hex. */
   readonly sha256?: string | undefined;
-  readonly registry?:
-    | {
-        readonly reference: string;
-        readonly username?: string | undefined;
-        readonly password?: string | undefined;
-      }
-    | undefined;
+  readonly registry?: RegistryTarget | undefined;
+}
+
+/** An image in a registry, and who signs in there. */
+export interface RegistryTarget {
+  readonly reference: string;
+  readonly username?: string | undefined;
+  readonly password?: string | undefined;
 }
 
 /** Where content comes from, with what must not be shown: kept sealed while the import is under way. */
@@ -38,8 +39,14 @@ export function importSource({ url, registry }: RemoteImport, insecure: readonly
     const first = sourceUrl(url ?? '');
     return { transport: 'url', first, shown: shownAddress(first), secret: first.href };
   }
-  const { username, password } = registry;
-  const reference = referenceOf(registry.reference);
+  return registrySource(referenceOf(registry.reference, '/registry/reference'), registry, insecure);
+}
+
+function registrySource(
+  reference: RegistryReference,
+  { username, password }: RegistryTarget,
+  insecure: readonly string[],
+): ImportSource {
   const credentials = username === undefined || password === undefined ? null : { username, password };
   const sealed: SealedRegistry = { reference: String(reference), credentials };
   return {
@@ -48,6 +55,16 @@ export function importSource({ url, registry }: RemoteImport, insecure: readonly
     shown: String(reference),
     secret: JSON.stringify(sealed),
   };
+}
+
+/** Where an image is pushed to, likewise. @throws BerthError invalid */
+export function pushTarget(to: RegistryTarget, insecure: readonly string[]): ImportSource {
+  const reference = referenceOf(to.reference, '/reference');
+  if (reference.digest === null) return registrySource(reference, to, insecure);
+  const [message, remedy] = ['names a digest', 'Push by a tag: host/repository:tag.'];
+  throw new BerthError('invalid', `The reference ${message}.`, {
+    errors: [{ path: '/reference', code: 'invalid', message, remedy }],
+  });
 }
 
 interface SealedRegistry {
@@ -71,14 +88,14 @@ export function registryBase({ host }: RegistryReference, insecure: readonly str
   return new URL(`${plain ? 'http' : 'https'}://${host}`);
 }
 
-function referenceOf(text: string): RegistryReference {
+function referenceOf(text: string, path: string): RegistryReference {
   try {
     return RegistryReference.parse(text);
   } catch (error) {
     if (!(error instanceof ReferenceFault)) throw error;
     const { message, remedy } = error;
     throw new BerthError('invalid', `The reference ${message}.`, {
-      errors: [{ path: '/registry/reference', code: 'invalid', message, remedy }],
+      errors: [{ path, code: 'invalid', message, remedy }],
     });
   }
 }

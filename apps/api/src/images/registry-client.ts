@@ -21,9 +21,16 @@ export interface RegistryAccess {
   /** They are those that the project keeps, and did not come with the request. */
   readonly kept: boolean;
   readonly base: URL;
+  /** What is done there, and a token asked for. */
+  readonly access: 'pull' | 'push';
   /** Without a byte for this long a connection is given up, milliseconds. */
   readonly stallMs: number;
 }
+
+/** A request that sends, or asks whether something is there. */
+export type RegistryRequest = Pick<SourceRequest, 'method' | 'body' | 'length'> & {
+  readonly headers?: Readonly<Record<string, string>>;
+} & ({ readonly path: string } | { readonly at: URL });
 
 /** A token server's answer is at most this long, bytes. */
 const tokenAnswerMost = 64 * 1024;
@@ -31,7 +38,7 @@ const tokenAnswerMost = 64 * 1024;
 const triesMost = 4;
 
 /**
- * Reads one repository of a registry (OCI distribution specification 1.1, "Pull"). Signs in when it is asked to: what it was
+ * Reads, or writes, one repository of a registry (OCI distribution specification 1.1, "Pull" and "Push"). Signs in when it is asked to: what it was
  * given is sent to the registry alone and, in exchange for a token, to the token server that the registry names. Every
  * connection is made by {@link sourceGet}, so the project's rules hold for token servers and redirects too.
  */
@@ -53,14 +60,62 @@ export class RegistryClient {
     sources: ImageSources,
     signal: AbortSignal,
   ): Promise<IncomingMessage> {
-    const { base, reference, stallMs } = this.o;
-    const target = new URL(`/v2/${reference.repository}/${path}`, base);
+    const response = await this.signedIn(this.at(path), { headers }, sources, signal);
+    if (response.statusCode !== 404) return response;
+    response.destroy();
+    const { reference } = this.o;
+    throw new BerthError(
+      'notFound',
+      `the registry has no ${path.replace(/s\//, ' ')} in ${reference.repository}`,
+      {
+        remedy: `See which tags there are, for example by skopeo list-tags docker://${reference.domain}/${reference.repository}.`,
+      },
+    );
+  }
+
+  /**
+   * What is no GET, below the repository or where an upload goes on. Answers but 401 and 403 are returned; the caller reads the body
+   * or destroys it. @throws BerthError forbidden, unavailable; Interrupted
+   */
+  send(request: RegistryRequest, sources: ImageSources, signal: AbortSignal): Promise<IncomingMessage> {
+    const { method, headers = {}, body, length } = request;
+    const url = 'at' in request ? request.at : this.at(request.path);
+    return this.signedIn(url, { method, headers, body, length }, sources, signal);
+  }
+
+  /** Where the registry sends an upload on to. @throws BerthError forbidden for an address that is taken from nobody */
+  next(location: string): URL {
+    const { base } = this.o;
+    const to = location !== '' && URL.canParse(location, base.href) ? new URL(location, base) : null;
+    if (to === null) throw this.refused('does not say where an upload goes on');
+    const fault = urlFault(to);
+    if (fault !== null) throw this.refused(`has uploads go on at an address that ${fault[0]}`);
+    if (base.protocol === 'https:' && to.protocol === 'http:')
+      throw this.refused('has uploads go on without https');
+    return to;
+  }
+
+  private at(path: string): URL {
+    const { base, reference } = this.o;
+    return new URL(`/v2/${reference.repository}/${path}`, base);
+  }
+
+  private async signedIn(
+    target: URL,
+    request: Pick<SourceRequest, 'method' | 'headers' | 'body' | 'length'>,
+    sources: ImageSources,
+    signal: AbortSignal,
+  ): Promise<IncomingMessage> {
+    const { base, stallMs } = this.o;
+    // An upload may go on elsewhere, where nobody is signed in.
+    const own = target.origin === base.origin;
     for (let signedIn = false, tries = 1; ; tries += 1) {
       const used = this.authorization;
-      const answer = await sourceGet(target, { headers, authorization: used, sources, stallMs, signal });
+      const authorization = own ? used : undefined;
+      const answer = await sourceGet(target, { ...request, authorization, sources, stallMs, signal });
       const { response, url } = answer;
       const asked = response.statusCode === 401 && url.origin === target.origin;
-      if (!asked || signedIn || tries >= triesMost) return this.checked(response, path);
+      if (!asked || signedIn || !own || tries >= triesMost) return this.checked(response);
       response.destroy();
       const challenges = challengesOf(response.headers['www-authenticate'] ?? '');
       signedIn = await this.signingIn.take(async () => {
@@ -72,33 +127,24 @@ export class RegistryClient {
     }
   }
 
-  private checked(response: IncomingMessage, path: string): IncomingMessage {
+  private checked(response: IncomingMessage): IncomingMessage {
     const { statusCode: status } = response;
-    if (status !== 401 && status !== 403 && status !== 404) return response;
+    if (status !== 401 && status !== 403) return response;
     response.destroy();
-    const { reference } = this.o;
-    if (status === 404)
-      throw new BerthError(
-        'notFound',
-        `the registry has no ${path.replace(/s\//, ' ')} in ${reference.repository}`,
-        {
-          remedy: `See which tags there are, for example by skopeo list-tags docker://${reference.domain}/${reference.repository}.`,
-        },
-      );
     throw this.refused(`answered ${status}`);
   }
 
   private refused(why: string): BerthError {
-    const { reference, credentials } = this.o;
+    const { reference, credentials, access } = this.o;
     const remedy =
       credentials === null
-        ? `Have the project keep a user name and password (berth registry login ${reference.domain}), or give registry.username and registry.password (berth image import --username, --password-stdin); or see whether the name is right: many registries answer so for what they do not have.`
+        ? `Have the project keep a user name and password (berth registry login ${reference.domain}), or give registry.username and registry.password (--username, --password-stdin); or see whether the name is right: many registries answer so for what they do not have.`
         : this.o.kept
-          ? `What the project keeps for ${reference.domain} was sent: see whether it is right (berth registry login ${reference.domain} replaces it), and whether it may pull this repository.`
-          : 'See whether user name and password are right, and whether they may pull this repository.';
+          ? `What the project keeps for ${reference.domain} was sent: see whether it is right (berth registry login ${reference.domain} replaces it), and whether it may ${access} this repository.`
+          : `See whether user name and password are right, and whether they may ${access} this repository.`;
     return new BerthError(
       'forbidden',
-      `the registry does not let ${whoOf(credentials)} pull ${reference.repository}: it ${why}`,
+      `the registry does not let ${whoOf(credentials)} ${access} ${reference.repository}: it ${why}`,
       { remedy },
     );
   }
@@ -122,7 +168,7 @@ export class RegistryClient {
     return basicAuthorization(credentials);
   }
 
-  /** A token to pull this repository, whatever else the challenge would have us ask for. */
+  /** A token for this repository, whatever else the challenge would have us ask for. */
   private async token(
     { params: { realm = '', service } }: Challenge,
     sources: ImageSources,
@@ -135,7 +181,7 @@ export class RegistryClient {
     if (fault !== null) throw this.refused(`names a token server whose address ${fault[0]}`);
     if (base.protocol === 'https:' && url.protocol === 'http:')
       throw this.refused('names a token server without https');
-    const scope = `repository:${reference.repository}:pull`;
+    const scope = `repository:${reference.repository}:${this.o.access === 'push' ? 'pull,push' : 'pull'}`;
     const asks = { service, scope, credentials };
     const { response } = await sourceGet(url, { ...tokenRequest(url, asks), sources, stallMs, signal });
     const { statusCode: status = 0 } = response;

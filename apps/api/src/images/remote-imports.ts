@@ -14,6 +14,7 @@ import {
   operationError,
   Digest,
   type HostId,
+  type Image,
   type ImageContent,
   type Instance,
   type InstanceCommit,
@@ -39,12 +40,20 @@ import type {
 import { downloadTo, type DownloadLimits, type DownloadPorts, type DownloadSource } from './download.js';
 import { literalAddress, mayConnect, privateRefused } from './image-source.js';
 import { asImportError, contentOfFile, contentOfStream } from './image-content.js';
-import { importSource, registryBase, type RemoteImport, unsealedRegistry } from './import-source.js';
+import {
+  importSource,
+  pushTarget,
+  registryBase,
+  type RegistryTarget,
+  type RemoteImport,
+  unsealedRegistry,
+} from './import-source.js';
 import type { RegistryCredentials } from './registry-auth.js';
 import { commitGather, CommitOrder } from './instance-commit.js';
 import { RegistryClient } from './registry-client.js';
 import { registryCredentialOpen } from './registry-credentials.js';
 import { pull } from './registry-pull.js';
+import { push } from './registry-push.js';
 import { sourceGet } from './source-get.js';
 
 /*
@@ -154,6 +163,27 @@ export class RemoteImports {
     });
   }
 
+  /** Records a push, and begins it. @throws BerthError invalid, forbidden (an address that is plainly private), notFound, unsupported */
+  async push(ctx: RequestContext, project: string, image: Image, to: RegistryTarget): Promise<Operation> {
+    const { store, masterKey, insecureRegistries } = this.o;
+    const found = await store.projectGet(project);
+    if (found === null) throw new BerthError('notFound', `there is no project "${project}"`);
+    const { first, shown, secret } = pushTarget(to, insecureRegistries);
+    const literal = literalAddress(first);
+    if (literal !== null && !mayConnect(literal, found.imageSources)) throw privateRefused(literal, literal);
+    return this.record(ctx, {
+      projectId: found.id,
+      imageId: image.id,
+      name: image.name,
+      kind: 'oci',
+      transport: 'push',
+      envelope: masterKey.seal(secret, purpose(image.id)),
+      source: shown,
+      sha256: null,
+      deadlineSeconds,
+    });
+  }
+
   private async record(ctx: RequestContext, draft: ImageImportDraft): Promise<Operation> {
     const operation = await this.o.store.imageImportBegin(ctx, draft);
     void this.takeUp().catch((err: unknown) =>
@@ -224,6 +254,7 @@ export class RemoteImports {
   private async imported(one: ImageImportRow, dir: string): Promise<void> {
     const { store } = this.o;
     const secret = this.o.masterKey.open(one.envelope, purpose(one.imageId));
+    if (one.transport === 'push') return this.pushed(one, secret);
     const arrived = await this.gathered(one, secret, dir);
     await faultPoint('api.import.downloaded', one.name);
     await this.step(one, 'verify', 99);
@@ -293,7 +324,15 @@ export class RemoteImports {
     const base = registryBase(reference, insecureRegistries);
     const credentials = own ?? (await this.kept(one.projectId, reference));
     const kept = own === null;
-    const client = new RegistryClient({ reference, credentials, kept, base, stallMs: limits.stallMs });
+    const access = 'pull';
+    const client = new RegistryClient({
+      reference,
+      credentials,
+      kept,
+      base,
+      access,
+      stallMs: limits.stallMs,
+    });
     const resolved = (digest: Digest): Promise<void> => this.step(one, 'resolve', 0, digest);
     const ports = { ...this.ports(one), resolved };
     const files = await pull(client, reference.wanted, dir, ports, this.life.signal);
@@ -304,6 +343,37 @@ export class RemoteImports {
   /** As it is now: who was given another password meanwhile pulls with that. */
   private kept(projectId: ProjectId, { domain }: RegistryReference): Promise<RegistryCredentials | null> {
     return this.untilStored(() => registryCredentialOpen(this.o, projectId, registryHost(domain)));
+  }
+
+  /** What it needs is kept by the image itself; one that is deleted meanwhile may be sent to its end. */
+  private async pushed(one: ImageImportRow, secret: string): Promise<void> {
+    const { store, blobs, limits, insecureRegistries } = this.o;
+    const { reference, credentials: own } = unsealedRegistry(secret);
+    const image = await this.untilStored(() => store.imageGet(one.projectId, one.name));
+    if (image === null || image.id !== one.imageId || image.content.kind !== 'oci')
+      throw new BerthError('notFound', `image "${one.name}" was deleted before it was pushed`);
+    const credentials = own ?? (await this.kept(one.projectId, reference));
+    const client = new RegistryClient({
+      ...{ reference, credentials, kept: own === null, access: 'push', stallMs: limits.stallMs },
+      base: registryBase(reference, insecureRegistries),
+    });
+    const progress = (bytes: number, of: number | null): Promise<void> =>
+      this.step(
+        one,
+        'upload',
+        of === null || of === 0 ? 0 : (98 * bytes) / of,
+        `${mib(bytes)} of ${mib(of ?? 0)} MiB`,
+      );
+    await push(
+      client,
+      reference.wanted,
+      image.content,
+      blobs,
+      { ...this.ports(one), progress },
+      this.life.signal,
+    );
+    await faultPoint('api.push.done', one.name);
+    await this.untilStored(() => store.operationFinish(one.operationId, null));
   }
 
   private ports(one: ImageImportRow): DownloadPorts {

@@ -2,6 +2,7 @@ import { lookup as dnsLookup } from 'node:dns';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { LookupFunction } from 'node:net';
+import type { Readable } from 'node:stream';
 import { BerthError, type ImageSources } from '@berth/model';
 import {
   literalAddress,
@@ -25,8 +26,11 @@ export class Interrupted extends Error {
 
 export interface SourceRequest {
   /** GET when absent. */
-  readonly method?: 'GET' | 'POST';
-  readonly body?: Buffer;
+  readonly method?: 'GET' | 'HEAD' | 'POST' | 'PATCH' | 'PUT' | undefined;
+  /** Whole, or made anew for each request. */
+  readonly body?: Buffer | (() => Readable) | undefined;
+  /** Of the body, bytes; absent of one that is whole. */
+  readonly length?: number | undefined;
   readonly headers: Readonly<Record<string, string>>;
   /** The header of that name. Goes to the origin of the first address and no other. */
   readonly authorization?: string | undefined;
@@ -43,6 +47,8 @@ export interface SourceAnswer {
   readonly url: URL;
 }
 
+/** What may be redirected. */
+const reading: ReadonlySet<string> = new Set(['GET', 'HEAD']);
 const redirectsMost = 5;
 const redirects = new Set([301, 302, 303, 307, 308]);
 
@@ -57,7 +63,7 @@ export async function sourceGet(first: URL, request: SourceRequest): Promise<Sou
     const response = await hop(url, request, url.origin === first.origin ? request.authorization : undefined);
     const { location } = response.headers;
     // What is sent is for the address that was named: whoever is redirected to gets nothing of it.
-    if ((request.method ?? 'GET') !== 'GET' && redirects.has(response.statusCode ?? 0)) {
+    if (!reading.has(request.method ?? 'GET') && redirects.has(response.statusCode ?? 0)) {
       response.destroy();
       throw new BerthError('unavailable', 'the server redirects what is sent to it', {
         remedy: 'Name the address that takes it itself.',
@@ -92,7 +98,7 @@ function redirectTarget(from: URL, location: string, sources: ImageSources): URL
 
 function hop(
   url: URL,
-  { method = 'GET', body: sent, headers, sources, stallMs, signal }: SourceRequest,
+  { method = 'GET', body: sent, length, headers, sources, stallMs, signal }: SourceRequest,
   authorization: string | undefined,
 ): Promise<IncomingMessage> {
   const literal = literalAddress(url);
@@ -106,7 +112,7 @@ function hop(
       agent: false,
       headers: {
         ...headers,
-        ...(sent === undefined ? {} : { 'content-length': String(sent.length) }),
+        ...(lengthOf(sent, length) === null ? {} : { 'content-length': String(lengthOf(sent, length)) }),
         ...(authorization === undefined ? {} : { authorization }),
         'accept-encoding': 'identity',
         'user-agent': 'berth',
@@ -132,9 +138,16 @@ function hop(
       }
       resolve(response);
     });
-    request.end(sent);
+    if (typeof sent !== 'function') return void request.end(sent);
+    const source = sent();
+    source.on('error', (error) => request.destroy(error));
+    request.on('close', () => source.destroy());
+    source.pipe(request);
   });
 }
+
+const lengthOf = (sent: SourceRequest['body'], stated: number | undefined): number | null =>
+  stated ?? (Buffer.isBuffer(sent) ? sent.length : null);
 
 /** The resolver of the system, of whose answers only those that the project allows are connected to. */
 function lookupAllowed(sources: ImageSources): LookupFunction {

@@ -1,15 +1,15 @@
-import type { ImageKind, Operation, OperationId, ProjectId } from '@berth/model';
+import type { ImageKind, Operation, OperationId, OperationKind, ProjectId } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
 import { inTx, read } from './db.js';
 import { eventsWrite } from './events.js';
 import { operationOf, operationWrite } from './operations.js';
 import { holderGone } from './presence.js';
-import { nameTaken } from './refusals.js';
+import { nameTaken, notFound } from './refusals.js';
 import type { ImageImportDraft, ImageImportRow } from './rows.js';
 
 /*
- * Imports from an address or a registry. The operation says how one stands; the row beside it has what the download needs, and who does it:
+ * Imports from an address or a registry, commits, and pushes. The operation says how one stands; the row beside it has what the download needs, and who does it:
  *
  *   begun by a process (holder) -> its operation ends
  *      | that process died
@@ -52,10 +52,11 @@ export async function imageImportBegin(
   draft: ImageImportDraft,
 ): Promise<Operation> {
   return inTx(db, async (tx) => {
-    await refuseTaken(tx, draft);
+    if (draft.transport === 'push') await imageHeld(tx, draft);
+    else await refuseTaken(tx, draft);
     const target = { kind: 'image' as const, id: draft.imageId, name: draft.name };
     const { projectId, deadlineSeconds, source } = draft;
-    const kind = draft.transport === 'commit' ? ('imageCommit' as const) : ('imageImport' as const);
+    const kind = kindOf(draft);
     const operation = { projectId, kind, target, deadlineSeconds };
     const id = await operationWrite(tx, ctx, { ...operation, state: 'running' });
     await tx.changed(
@@ -74,6 +75,15 @@ export async function imageImportBegin(
     ]);
     return operationOf(tx, id);
   });
+}
+
+const kindOf = ({ transport }: ImageImportDraft): OperationKind =>
+  transport === 'commit' ? 'imageCommit' : transport === 'push' ? 'imagePush' : 'imageImport';
+
+/** The image that is to be pushed, against its removal until this is recorded. @throws notFound */
+async function imageHeld(tx: Tx, { imageId, name }: ImageImportDraft): Promise<void> {
+  if ((await tx.row(`SELECT 1 FROM images WHERE id = $1 FOR SHARE`, [imageId])) === null)
+    throw notFound('image', name);
 }
 
 /** Early, so that nobody downloads for nothing; the image's own row decides at the end. @throws nameTaken */

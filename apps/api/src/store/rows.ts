@@ -380,13 +380,13 @@ export interface RevisionRow {
   readonly at: Date;
 }
 
-/** An import as it is asked for: by URL, from a registry, or of what a container changed. */
+/** An import as it is asked for: by URL, from a registry, of what a container changed; or a push, of the image that it names. */
 export interface ImageImportDraft {
   readonly projectId: ProjectId;
   readonly imageId: string;
   readonly name: string;
   readonly kind: ImageKind;
-  readonly transport: 'url' | 'registry' | 'commit';
+  readonly transport: 'url' | 'registry' | 'commit' | 'push';
   /** What is needed to get it, sealed with the master key: an address may carry a signature, a reference comes with a password. */
   readonly envelope: string;
   /** Address, reference or instance as events and people see it. */

@@ -3,7 +3,7 @@ import { answer, type Schemas } from '@berth/client';
 import { exitCodes, Failure } from '../failure.js';
 import { imageImport, kindByEnding, kindGuess, type ImageKind } from '../image-file.js';
 import { images } from '../kinds.js';
-import { endText, operationEnd, type WaitOptions } from '../operation.js';
+import { endText, operationEnd, type WaitOptions, waiting } from '../operation.js';
 import { listText, objectText } from '../output.js';
 import {
   examples,
@@ -39,12 +39,25 @@ async function sourceOf(source: string, options: ImportOptions): Promise<RemoteS
   }
   if (sha256 !== undefined)
     throw new Failure('--sha256 is for files; end the reference with @sha256:…', exitCodes.usage);
+  return {
+    kind: 'oci',
+    registry: { reference: source.slice(registryScheme.length), ...(await signIn(options)) },
+  };
+}
+
+interface SignIn {
+  readonly username?: string;
+  readonly passwordStdin?: boolean;
+}
+
+/** Who signs in at a registry; nobody where it is not said. @throws Failure */
+async function signIn({
+  username,
+  passwordStdin,
+}: SignIn): Promise<{ username: string; password: string } | undefined> {
   if ((username === undefined) !== (passwordStdin === undefined))
     throw new Failure('--username and --password-stdin go together', exitCodes.usage);
-  const reference = source.slice(registryScheme.length);
-  if (username === undefined) return { kind: 'oci', registry: { reference } };
-  const password = await secretFromStdin();
-  return { kind: 'oci', registry: { reference, username, password } };
+  return username === undefined ? undefined : { username, password: await secretFromStdin() };
 }
 
 type RemoteSource = Omit<Schemas['ImageImport'], 'name'>;
@@ -108,6 +121,26 @@ export const imageCommands: Commands = (program, session) => {
      berth image import netinst.iso --name netinst
      berth image import docker://$REGISTRY/shop/web:1.4 --name shop-web
      berth image import docker://$REGISTRY/shop/web:1.4 --name private --username me --password-stdin <token`,
+  );
+  const push = waiting(image.command('push <name> <reference>'))
+    .description('push an image of containers to a registry (docker://host/repository:tag)')
+    .option('--username <name>', 'who signs in, in place of what the project keeps')
+    .option('--password-stdin', 'the password, or a token, comes by standard input')
+    .action(async (name: string, reference: string, options: WaitOptions & SignIn) => {
+      const s = session();
+      const to = reference.startsWith(registryScheme) ? reference.slice(registryScheme.length) : reference;
+      const body = { reference: to, ...(await signIn(options)) };
+      const path = '/v1/projects/{project}/images/{name}/actions/push';
+      const { operation } = await answer(s.api.rest.POST(path, { params: ofInstance(s, name), body }));
+      if (!options.wait)
+        return say(s.format === 'table' ? endText(operation) : objectText(operation, s.format));
+      const end = await operationEnd(s.api, operation, { seconds: options.timeout, progress: note });
+      say(s.format === 'table' ? `${name}: pushed to ${to}\n` : objectText(end, s.format));
+    });
+  examples(
+    push,
+    `berth image push shop-base docker://$REGISTRY_TO/shop/web:1.5
+     berth image push shop-base docker://$REGISTRY_TO/shop/web:1.6 --username me --password-stdin <token`,
   );
   const list = image
     .command('ls')
