@@ -53,7 +53,7 @@ let source: Server;
 let registry: FakeRegistry;
 /** A registry that takes what is pushed. */
 let sink: Server;
-let taken = '';
+let sinkDomain = '';
 beforeAll(async () => {
   lab = await CliLab.start();
   const { store, projects, host } = lab.api;
@@ -103,7 +103,7 @@ beforeAll(async () => {
     request.resume().on('end', () => void response.writeHead(status, { location: request.url ?? '' }).end());
   }).listen(0, '127.0.0.1');
   await once(sink, 'listening');
-  taken = `127.0.0.1:${(sink.address() as AddressInfo).port}`;
+  sinkDomain = `127.0.0.1:${(sink.address() as AddressInfo).port}`;
   await writeFile(join(lab.dir, 'token'), 's3cret\n');
   await writeFile(join(lab.dir, 'banner'), 'welcome\n');
   await writeFile(join(lab.dir, 'netinst.iso'), isoFile());
@@ -181,7 +181,7 @@ describe('an example of --help', () => {
             OPERATION: operation,
             IMAGE_URL: imageUrl,
             REGISTRY: registry.domain,
-            REGISTRY_TO: taken,
+            REGISTRY_TO: sinkDomain,
           })
         : lab.beginInTerminal(line);
     if (terminal !== null) {

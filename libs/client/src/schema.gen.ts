@@ -351,6 +351,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/projects/{project}/images/{name}/actions/push': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Push an image of containers to a registry, under a tag; what the registry has already is not sent */
+    post: operations['imagesPush'];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/projects/{project}/images/import': {
     parameters: {
       query?: never;
@@ -2359,6 +2376,14 @@ export interface components {
       /** @description http or https, without user name and password. What is in its query is kept sealed until the import is over, and shown nowhere */
       url?: string;
     };
+    ImagePush: {
+      /** @description Or a token that stands for one. Kept sealed until the import is over, and shown nowhere */
+      password?: string;
+      /** @description host[:port]/repository, with :tag (else latest) */
+      reference: string;
+      /** @description In place of what the project keeps for the registry */
+      username?: string;
+    };
     ImageSources: {
       /** @description Connect to loopback, private, link-local and other addresses that are not of the public Internet */
       privateAddresses: boolean;
@@ -4228,7 +4253,8 @@ export interface components {
         | 'volumeClone'
         | 'volumeExport'
         | 'imageImport'
-        | 'imageCommit';
+        | 'imageCommit'
+        | 'imagePush';
       progress: number;
       project: string;
       /** @enum {string} */
@@ -5534,6 +5560,42 @@ export interface operations {
           [name: string]: unknown;
         };
         content?: never;
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  imagesPush: {
+    parameters: {
+      query?: {
+        /** @description Hold the answer until the operation is finished, at most this many seconds */
+        wait?: number;
+      };
+      header?: {
+        /** @description One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body */
+        'idempotency-key'?: string;
+      };
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['ImagePush'];
+      };
+    };
+    responses: {
+      /** @description Recorded; its operation tells how far it is */
+      202: {
+        headers: {
+          /** @description The operation */
+          location?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['ImageAccepted'];
+        };
       };
       default: components['responses']['Problem'];
     };
