@@ -100,9 +100,13 @@ async function refuseTaken(tx: Tx, { projectId, name }: ImageImportDraft): Promi
 export async function imageImportsClaim(db: Db): Promise<readonly ImageImportRow[]> {
   const rows = await read<Row & Record<string, unknown>>(
     db,
-    `UPDATE image_imports m SET holder = $1 FROM operations o JOIN projects p ON p.id = o.project_id
-     WHERE o.id = m.operation_id AND o.state IN ('pending', 'running') AND $1::int IS NOT NULL
-       AND (m.holder IS NULL OR m.holder = $1 OR ${holderGone('m.holder')})
+    // Locked in one order, as two that begin at the same moment would wait for each other.
+    `WITH due AS (SELECT m.operation_id FROM image_imports m JOIN operations o ON o.id = m.operation_id
+       WHERE o.state IN ('pending', 'running') AND $1::int IS NOT NULL
+         AND (m.holder IS NULL OR m.holder = $1 OR ${holderGone('m.holder')})
+       ORDER BY m.operation_id FOR UPDATE OF m)
+     UPDATE image_imports m SET holder = $1 FROM due, operations o JOIN projects p ON p.id = o.project_id
+     WHERE m.operation_id = due.operation_id AND o.id = m.operation_id
      RETURNING m.operation_id, o.project_id, p.name AS project, o.target_id AS image_id, o.target_name AS name, m.kind, m.transport, m.envelope,
        m.source, m.sha256, o.actor, o.trace_id`,
     [db.presence.holder],
