@@ -64,7 +64,7 @@ function compared(times, peers) {
       times.berth,
       times[name],
       `${name}: ${what}`,
-      name === better ? 0.5 : null,
+      name === better ? 0.3 : null,
     ),
   );
 }

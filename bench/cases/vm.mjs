@@ -38,7 +38,7 @@ const machine = (driver) => ({
 });
 
 export const vmLibvirt = (bench) => compared(bench, 'libvirt', 'vm (libvirt driver)', virsh, 1.02);
-export const vmQemu = (bench) => compared(bench, 'qemu', 'vm (qemu driver)', bareQemu, 1.05);
+export const vmQemu = (bench) => compared(bench, 'qemu', 'vm (qemu driver)', bareQemu, 1.03);
 export const vmMicrovm = (bench) => compared(bench, 'microvm', 'microVM (busybox)', bareQemu, 1.05);
 
 async function compared(bench, kind, title, peerOf, aim) {

@@ -7,7 +7,7 @@ import { mkdirSync, openSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { kvmRefusal } from './kvm.mjs';
-import { machineCount, runOnMachines } from './machines.mjs';
+import { runOnMachines } from './machines.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const state = join(root, '.berth');
@@ -59,7 +59,7 @@ if (refusal !== null) {
   process.exit(1);
 }
 const projects = kvm ? ['kvm'] : ['rooms', 'whole'];
-const machines = take(args, '--machines', true) ?? machineCount();
+const machines = take(args, '--machines', true);
 const seed = take(args, '--seed', true);
 const stop = new AbortController();
 for (const [signal, code] of Object.entries({ SIGINT: 130, SIGTERM: 143, SIGHUP: 129 }))
