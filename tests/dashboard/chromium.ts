@@ -97,6 +97,15 @@ interface Violation {
 /** What axe finds against WCAG 2.2 A and AA and good practice; empty when nothing. */
 export async function accessFaults(page: Page): Promise<string[]> {
   await page.evaluate(axeSource);
+  // A colour on its way to another is of neither scheme.
+  await page.evaluate(async () => {
+    const { document, CSSTransition } = globalThis as unknown as {
+      document: { getAnimations(): { readonly finished: Promise<unknown> }[] };
+      CSSTransition: new () => object;
+    };
+    const under = document.getAnimations().filter((one) => one instanceof CSSTransition);
+    await Promise.allSettled(under.map(({ finished }) => finished));
+  });
   const violations = await page.evaluate(async () => {
     const { axe } = globalThis as unknown as { axe: { run(): Promise<{ violations: Violation[] }> } };
     return (await axe.run()).violations;
