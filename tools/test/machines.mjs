@@ -54,7 +54,8 @@ async function select(args) {
 /** Seconds that a file may take which has not run here yet: the larger rooms first. */
 function guess(path) {
   if (/^tests\/(e2e|kills)\//.test(path)) return 600;
-  if (/conformance/.test(path)) return 60;
+  if (/conformance|^tests\/(streams|dashboard|cli)\//.test(path)) return 60;
+  if (/^libs\/kvm\/src\/driver\/|^libs\/containers\/src\/attack|packets/.test(path)) return 30;
   return path.startsWith('tests/') ? 5 : 1;
 }
 
