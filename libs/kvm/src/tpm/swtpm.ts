@@ -13,11 +13,13 @@ import type { MachineTpm } from '../machine/machine-spec.js';
  */
 
 const PROGRAM = '/usr/bin/swtpm';
+/** libvirt uses none of the others for a TPM of ours, and yet takes no machine with one where they are missing. */
+const PROGRAMS = [PROGRAM, '/usr/bin/swtpm_setup', '/usr/bin/swtpm_ioctl'];
 const MAX_WORDS = 4096;
 
-/** Whether this host can give machines a TPM. */
-export function hasTpms(program = PROGRAM): Promise<boolean> {
-  return access(program, constants.X_OK).then(
+/** Whether this host can give machines a TPM, under either driver. */
+export function hasTpms(programs: readonly string[] = PROGRAMS): Promise<boolean> {
+  return Promise.all(programs.map((program) => access(program, constants.X_OK))).then(
     () => true,
     () => false,
   );
@@ -28,7 +30,7 @@ export function hasTpms(program = PROGRAM): Promise<boolean> {
  * state and nothing else of this host. @throws RuntimeError hostFault
  */
 export async function startTpm(tpm: MachineTpm, account: Account, group: string): Promise<void> {
-  if (!(await hasTpms()))
+  if (!(await hasTpms([PROGRAM])))
     throw new RuntimeError('hostFault', 'there is no TPM emulator on this host', {
       remedy: 'install the package swtpm',
     });
