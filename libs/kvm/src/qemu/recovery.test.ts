@@ -81,6 +81,8 @@ describe('which process a machine’s record means', () => {
       const [line] = (await once(parent.stdout, 'data')) as [Buffer];
       const qemu = processIdentity(Number(String(line)));
       if (qemu === null) throw new Error('QEMU did not start');
+      // As long as it is the shell it may reap it.
+      await expect.poll(() => readFileSync(`/proc/${parent.pid}/comm`, 'utf8')).toBe('sleep\n');
       signalProcess(qemu, 'SIGKILL');
       await expect.poll(() => readFileSync(`/proc/${qemu.pid}/stat`, 'utf8')).toMatch(/\) Z /);
       const spec = await endedNaming(qemu);
