@@ -1,6 +1,6 @@
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { syncDirectory, writeFileAtomic } from '@berth/linux';
+import { syncPath, writeFileAtomic } from '@berth/linux';
 import { Digest, ImageContent } from '@berth/model';
 import type { AgentLog } from './log.js';
 
@@ -43,7 +43,7 @@ export class ImageRecords {
   async remove(digest: Digest): Promise<void> {
     this.records.delete(digest);
     await rm(join(this.dir, fileOf(digest)), { force: true });
-    await syncDirectory(this.dir);
+    await syncPath(this.dir);
   }
 }
 

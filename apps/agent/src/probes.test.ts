@@ -9,7 +9,8 @@ import type { LayerFacet, Runtime, Terminal } from '@berth/runtime';
 import { Slots } from './clock.js';
 import type { PlacementRecord } from './journal.js';
 import { PlacementHealth } from './placement-health.js';
-import { instanceId, PlacementsLab, quiet } from './testing/placements-lab.js';
+import { instanceId } from './testing/assignment-list.js';
+import { PlacementsLab, quiet } from './testing/placements-lab.js';
 
 /*
  * Probes of one placement, with no API about. The workload is simulated and its programs are `exit <code>` and `sleep`, which ends with its terminal; what answers for its address is a real server on loopback.

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { SimulatedHost } from '@berth/runtime';
-import { instanceId, PlacementsLab } from './testing/placements-lab.js';
+import { instanceId } from './testing/assignment-list.js';
+import { PlacementsLab } from './testing/placements-lab.js';
 import type { TestClock } from './testing/test-clock.js';
 
 /* Restarts after crashes with no API about: the list came once, in the agent's first life. */

@@ -14,7 +14,7 @@ import {
   sendForStream,
 } from '@berth/link';
 import type { AssignmentList } from '@berth/link';
-import type { HostId, InstanceId } from '@berth/model';
+import type { HostId } from '@berth/model';
 import { type Runtime, SimulatedHost, SimulatedRuntime } from '@berth/runtime';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { HostNetworks } from './networks.js';
@@ -25,11 +25,9 @@ import { Placements } from './placements.js';
 import { Runtimes } from './runtimes.js';
 import { serveSession } from './session.js';
 import { systemClock } from './system-clock.js';
+import { assignmentList, hostId, instanceId } from './testing/assignment-list.js';
 
 const log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
-const hostId = '00000000-0000-4000-8000-000000000001' as HostId;
-const instanceId = '00000000-0000-4000-8000-0000000000aa' as InstanceId;
-const digest = `sha256:${'a'.repeat(64)}`;
 
 /** An agent without TLS: journal and queue on disk, a simulated machine that outlives it. */
 class Agent {
@@ -99,53 +97,7 @@ class Agent {
 }
 
 function list(session: number, rev: number, over: Partial<AssignmentList> = {}, epoch = 1): AssignmentList {
-  const workload = {
-    instanceId,
-    epoch,
-    project: 'p',
-    name: 'web',
-    uuid: instanceId,
-    isolation: 'container' as const,
-    image: {
-      kind: 'oci' as const,
-      digest,
-      configDigest: digest,
-      layers: [],
-      process: { entrypoint: [], cmd: [], env: [], user: '', workdir: '/' },
-      arch: 'amd64',
-      blobs: [],
-    },
-    vcpus: 1,
-    cpuMillis: null,
-    memoryMiB: 16,
-    rootVolume: { id: instanceId, sizeMiB: 1 },
-    volumes: [],
-    nics: [],
-    process: null,
-    userData: null,
-    restart: { policy: 'never' as const, backoffSeconds: 1, maxBackoffSeconds: 1 },
-    accel: 'any' as const,
-    driver: 'any' as const,
-  };
-  const assignment = {
-    instanceId,
-    epoch,
-    revision: 1,
-    wanted: 'running' as const,
-    stopGraceSeconds: 1,
-    workload,
-  };
-  return {
-    protocol,
-    hostId,
-    storeIncarnation: 'one',
-    session,
-    assignmentRev: rev,
-    assignments: [assignment],
-    networks: [],
-    tombstones: [],
-    ...over,
-  } as unknown as AssignmentList;
+  return { ...assignmentList({ rev, session, epoch }), ...over };
 }
 
 async function put(h2: ClientHttp2Session, body: object): Promise<{ status: number; code: string | null }> {

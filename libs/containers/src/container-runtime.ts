@@ -47,7 +47,7 @@ import { logRead } from './log-reader.js';
 import { ObservationHub } from './observation-hub.js';
 import type { ContainerRuntimeOptions } from './ports.js';
 import { probe } from './probe.js';
-import { Runs } from './runs.js';
+import { type LiveRecord, Runs } from './runs.js';
 import { WritableLayers } from './writable-layers.js';
 import { RecordStore, type WorkloadRecord, workloadId, workloadKey } from './workload-record.js';
 
@@ -247,9 +247,7 @@ class ContainerRuntime implements Runtime {
   readonly update = (spec: WorkloadSpec, ctx: StepContext): Promise<WorkloadHas> =>
     this.alone(spec, async () => {
       ctx.signal.throwIfAborted();
-      const record = await this.records.read(spec);
-      if (record === null || !this.use.runs.alive(record))
-        throw new RuntimeError('notPrepared', `${workloadId(spec)} does not run`);
+      await this.live(spec);
       const { sizeMiB } = await this.parts.writableLayer(spec);
       const { sizes, unsettled } = await liveSizes(this.parts.paths(spec).cgroup, spec);
       await faultPoint('oci.sizes.changed', spec.instanceId);
@@ -264,9 +262,7 @@ class ContainerRuntime implements Runtime {
     this.alone(key, async () => {
       signal.throwIfAborted();
       const id = workloadId(key);
-      const record = await this.records.read(key);
-      if (record === null || !this.use.runs.alive(record))
-        throw new RuntimeError('notPrepared', `${id} does not run`);
+      const record = await this.live(key);
       if (cgroupFrozen(this.parts.paths(key).cgroup))
         throw new RuntimeError('notPrepared', `${id} is paused`, { remedy: 'resume it first' });
       const end = async (): Promise<ExitInfo | null> =>
@@ -311,13 +307,18 @@ class ContainerRuntime implements Runtime {
     return all.filter((usage) => usage !== null);
   };
 
+  /** The record of one that runs. Callers hold its lock. @throws RuntimeError notPrepared */
+  private async live(key: WorkloadKey): Promise<LiveRecord> {
+    const record = await this.records.read(key);
+    if (record !== null && this.use.runs.alive(record)) return record;
+    throw new RuntimeError('notPrepared', `${workloadId(key)} does not run`);
+  }
+
   /** First process of a container that runs, and the host's id of its root. @throws RuntimeError notPrepared */
   private running(key: WorkloadKey): Promise<{ readonly init: ProcessIdentity; readonly base: number }> {
     return this.alone(key, async () => {
-      const record = await this.records.read(key);
-      if (record === null || record.run === null || !this.use.runs.alive(record))
-        throw new RuntimeError('notPrepared', `${workloadId(key)} does not run`);
-      return { init: record.run.init, base: await this.ranges.ensure(record.volumeId) };
+      const { run, volumeId } = await this.live(key);
+      return { init: run.init, base: await this.ranges.ensure(volumeId) };
     });
   }
 
@@ -435,9 +436,7 @@ class ContainerRuntime implements Runtime {
   private freeze(key: WorkloadKey, frozen: boolean, ctx: StepContext): Promise<void> {
     return this.alone(key, async () => {
       ctx.signal.throwIfAborted();
-      const record = await this.records.read(key);
-      if (record === null || !this.use.runs.alive(record))
-        throw new RuntimeError('notPrepared', `${workloadId(key)} does not run`);
+      const record = await this.live(key);
       const id = workloadId(key);
       // What is frozen to be read stays as it is wanted now when that is over.
       this.layers.wanted(key);

@@ -16,6 +16,9 @@ const ENDING_MS = 500;
 /** Kept of a step's time for forcing what did not heed its grace time, ms. */
 const FORCE_MS = 2000;
 
+/** Of a run that has not ended. */
+export type LiveRecord = WorkloadRecord & { readonly run: NonNullable<WorkloadRecord['run']> };
+
 /**
  * The runs of workloads: launch, watch their end, stop. Callers hold the workload's lock.
  *
@@ -29,7 +32,7 @@ export class Runs {
   ) {}
 
   /** Whether the record's run still runs, by the identity of its init. */
-  alive(record: WorkloadRecord): boolean {
+  alive(record: WorkloadRecord): record is LiveRecord {
     return record.run !== null && record.exit === null && isAlive(record.run.init);
   }
 

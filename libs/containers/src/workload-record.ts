@@ -1,13 +1,7 @@
 import { mkdir, readFile, readdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { ExitInfo, InstanceId, NetworkId, VolumeId } from '@berth/model';
-import {
-  atomicTemporaryOf,
-  hasCode,
-  syncDirectory,
-  writeFileAtomic,
-  type ProcessIdentity,
-} from '@berth/linux';
+import { atomicTemporaryOf, hasCode, syncPath, writeFileAtomic, type ProcessIdentity } from '@berth/linux';
 import { RuntimeError, type WorkloadKey } from '@berth/runtime';
 
 /** What the host remembers of one epoch. It is always read from disk: another process may have written it. */
@@ -139,7 +133,7 @@ async function readJson<T>(path: string): Promise<T | null> {
 
 async function removeDurably(directory: string, path: string): Promise<void> {
   await rm(path, { force: true });
-  await orNull(syncDirectory(directory));
+  await orNull(syncPath(directory));
 }
 
 async function orNull<T>(work: Promise<T>): Promise<T | null> {

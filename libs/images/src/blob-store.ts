@@ -4,6 +4,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { chmod, link, mkdir, open, readdir, rename, rm, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
+import { syncPath } from '@berth/linux';
 import type { Digest } from '@berth/model';
 import { Digest as DigestSchema } from '@berth/model';
 import { type Hold, Holds } from './holds.js';
@@ -245,7 +246,7 @@ export class BlobStaging {
       await rename(blob.path, this.store.path(digest));
       this.staged.delete(digest);
     }
-    await syncDirectory(join(this.store.dir, 'sha256'));
+    await syncPath(join(this.store.dir, 'sha256'));
   }
 
   async discard(): Promise<void> {
@@ -255,15 +256,6 @@ export class BlobStaging {
 
 async function writeAll(file: FileHandle, chunk: Uint8Array): Promise<void> {
   for (let at = 0; at < chunk.length;) at += (await file.write(chunk, at)).bytesWritten;
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  const dir = await open(path, 'r');
-  try {
-    await dir.sync();
-  } finally {
-    await dir.close();
-  }
 }
 
 function hexOf(digest: Digest): string {

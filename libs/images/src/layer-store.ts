@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { renameSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { run, syncDirectory, writeFileAtomic } from '@berth/linux';
+import { run, syncPath, writeFileAtomic } from '@berth/linux';
 import { Digest } from '@berth/model';
 import { z } from 'zod';
 import type { BlobStore } from './blob-store.js';
@@ -157,7 +157,7 @@ export class LayerStore {
       // syncfs(2): one call for all files. Without it a power cut could leave a visible layer with empty files.
       await run('sync', ['-f', tree], { timeoutMs: 120_000 });
       await rename(work, join(this.dir, hexOf(diffId)));
-      await syncDirectory(this.dir);
+      await syncPath(this.dir);
     } catch (e) {
       await rm(work, { recursive: true, force: true });
       throw e;

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, rmSync } from 'node:fs';
-import { chmod, chown, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CommandError, hasCode, mount, MS, mounts, MNT, run, syncDirectory, umount } from '@berth/linux';
+import { CommandError, hasCode, mount, MS, mounts, MNT, run, syncPath, umount } from '@berth/linux';
 import { Digest } from '@berth/model';
 import { confined, confinedId } from './confine.js';
 import { Holds } from './holds.js';
@@ -107,9 +107,9 @@ export class RootStore {
       const made = await this.write(work, merged(trees, join(work, 'tree')));
       await chown(made, 0, 0);
       await chmod(made, 0o444);
-      await synced(made);
+      await syncPath(made);
       await rename(made, this.path(digest));
-      await syncDirectory(this.dir);
+      await syncPath(this.dir);
     } finally {
       await this.sweep(work);
     }
@@ -171,15 +171,6 @@ function merged(trees: readonly string[], target: string): string {
   mkdirSync(target, { mode: 0o755 });
   mount('overlay', target, 'overlay', MS.RDONLY | MS.NODEV | MS.NOSUID | MS.NOEXEC, options);
   return target;
-}
-
-async function synced(path: string): Promise<void> {
-  const file = await open(path, 'r');
-  try {
-    await file.sync();
-  } finally {
-    await file.close();
-  }
 }
 
 /** overlayfs splits at `:` and `,` and takes `\` as escape. */

@@ -30,7 +30,7 @@ export async function writeFileAtomic(
     await rm(temporary, { force: true });
     throw error;
   }
-  if (durable) await syncDirectory(dirname(path));
+  if (durable) await syncPath(dirname(path));
 }
 
 /** The file for which this name was a temporary one of `writeFileAtomic` (a kill leaves it behind), or null. */
@@ -54,12 +54,12 @@ export async function temporariesRemove(dir: string): Promise<void> {
   }
 }
 
-/** Makes the names in a directory (a rename, a removal) durable. */
-export async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, 'r');
+/** Makes a file durable, or the names in a directory (a rename, a removal). */
+export async function syncPath(path: string): Promise<void> {
+  const file = await open(path, 'r');
   try {
-    await directory.sync();
+    await file.sync();
   } finally {
-    await directory.close();
+    await file.close();
   }
 }

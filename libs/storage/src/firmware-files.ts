@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { chmod, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { syncDirectory, writeFileAtomic } from '@berth/linux';
+import { syncPath, writeFileAtomic } from '@berth/linux';
 import { StorageError } from './storage-error.js';
 
 /*
@@ -46,7 +46,7 @@ export async function copyVariables(from: string, to: string): Promise<void> {
     }
     await rm(to, { recursive: true, force: true });
     if (found.length > 0) await rename(work, to);
-    await syncDirectory(dirname(to));
+    await syncPath(dirname(to));
   } catch (cause) {
     await rm(work, { recursive: true, force: true });
     if (cause instanceof StorageError) throw cause;

@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { chmod, lstat, mkdir, readdir, readFile, rename, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImageError, inspectDisk } from '@berth/images';
-import { syncDirectory, writeFileAtomic } from '@berth/linux';
+import { syncPath, writeFileAtomic } from '@berth/linux';
 import type { DiskFormat, ExportedFile } from '@berth/model';
 import { DiskFormat as DiskFormatSchema, ExportedFile as ExportedFileSchema, VolumeId } from '@berth/model';
 import { z } from 'zod';
@@ -457,7 +457,7 @@ export class VolumePool {
         if (isAbsent(e)) return;
         throw e;
       }
-      await syncDirectory(this.dir);
+      await syncPath(this.dir);
       await rm(grave, { recursive: true, force: true });
     });
   }
@@ -517,7 +517,7 @@ export class VolumePool {
       await writeFileAtomic(join(work, 'volume.json'), JSON.stringify(facts));
       await chmod(work, mode);
       await rename(work, join(this.dir, facts.volumeId));
-      await syncDirectory(this.dir);
+      await syncPath(this.dir);
     } catch (e) {
       await rm(work, { recursive: true, force: true });
       throw e;

@@ -1,14 +1,14 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Assignment, type AssignmentList, protocol, type ReportBody, type Workload } from '@berth/link';
-import type { InstanceId } from '@berth/model';
+import type { Assignment, ReportBody, Workload } from '@berth/link';
 import { type Runtime, SimulatedHost, SimulatedRuntime } from '@berth/runtime';
 import { HostNetworks } from '../networks.js';
 import { ImageFetch } from '../image-fetch.js';
 import { Journal } from '../journal.js';
 import { Placements } from '../placements.js';
 import { Runtimes } from '../runtimes.js';
+import { assignmentList } from './assignment-list.js';
 import { TestClock } from './test-clock.js';
 
 export const quiet = {
@@ -17,10 +17,7 @@ export const quiet = {
   warn: () => undefined,
   error: () => undefined,
 };
-const digest = `sha256:${'a'.repeat(64)}`;
-
-/** The one instance of a lab. */
-export const instanceId = '00000000-0000-4000-8000-0000000000aa' as InstanceId;
+const crashes = { policy: 'onFailure', backoffSeconds: 10, maxBackoffSeconds: 60 } as const;
 type PlacementReport = Extract<ReportBody, { kind: 'placement' }>;
 
 /**
@@ -58,7 +55,14 @@ export class PlacementsLab {
   /** A list comes, with this in its workload beside what was there from the beginning. */
   async want(wanted: Assignment['wanted'], workload: Partial<Workload> = {}): Promise<void> {
     this.rev += 1;
-    const refusal = await this.placements.apply(list(this.rev, wanted, { ...this.workload, ...workload }));
+    const refusal = await this.placements.apply(
+      assignmentList({
+        rev: this.rev,
+        revision: this.rev,
+        wanted,
+        workload: { restart: crashes, ...this.workload, ...workload },
+      }),
+    );
     if (refusal !== null) throw new Error(refusal.message);
   }
 
@@ -100,47 +104,4 @@ export class PlacementsLab {
     await this.end();
     await rm(this.dir, { recursive: true });
   }
-}
-
-function list(rev: number, wanted: Assignment['wanted'], over: Partial<Workload>): AssignmentList {
-  const workload = {
-    instanceId,
-    epoch: 1,
-    project: 'p',
-    name: 'web',
-    uuid: instanceId,
-    isolation: 'container',
-    image: {
-      kind: 'oci',
-      digest,
-      configDigest: digest,
-      layers: [],
-      process: { entrypoint: [], cmd: [], env: [], user: '', workdir: '/' },
-      arch: 'amd64',
-      blobs: [],
-    },
-    vcpus: 1,
-    cpuMillis: null,
-    memoryMiB: 16,
-    rootVolume: { id: instanceId, sizeMiB: 1 },
-    volumes: [],
-    nics: [],
-    process: null,
-    userData: null,
-    restart: { policy: 'onFailure', backoffSeconds: 10, maxBackoffSeconds: 60 },
-    accel: 'any',
-    driver: 'any',
-    ...over,
-  };
-  const assignment = { instanceId, epoch: 1, revision: rev, wanted, stopGraceSeconds: 1, workload };
-  return {
-    protocol,
-    hostId: '00000000-0000-4000-8000-000000000001',
-    storeIncarnation: 'one',
-    session: 1,
-    assignmentRev: rev,
-    assignments: [assignment],
-    networks: [],
-    tombstones: [],
-  } as unknown as AssignmentList;
 }

@@ -18,7 +18,7 @@ import { setEtag } from './etag.js';
 import { Asking, type Caller } from './gate.js';
 import { answering } from './idempotency.js';
 import { addressName, found, projectOf } from './project-scope.js';
-import { imageAccepted, ImageAccepted } from './operation-wait.js';
+import { imageAccepted, type ImageAccepted, imageRecorded } from './operation-wait.js';
 import { listOf, Page, Wait } from './query.js';
 
 const ImportQuery = z.strictObject({
@@ -123,13 +123,7 @@ export class ImagesController {
   @Action('images.import', {
     summary:
       'Import an image from an address or a registry; redirects and private addresses only where the project allows them',
-    answers: {
-      202: {
-        description: 'Recorded; its operation tells how far it is',
-        schema: ImageAccepted,
-        headers: { location: 'The operation' },
-      },
-    },
+    answers: imageRecorded,
   })
   async importRemote(
     @Asking() { context, gone, principal }: Caller,
@@ -148,13 +142,7 @@ export class ImagesController {
   @Action('images.push', {
     summary:
       'Push an image of containers to a registry, under a tag; what the registry has already is not sent',
-    answers: {
-      202: {
-        description: 'Recorded; its operation tells how far it is',
-        schema: ImageAccepted,
-        headers: { location: 'The operation' },
-      },
-    },
+    answers: imageRecorded,
   })
   async push(
     @Asking() { context, gone, principal }: Caller,

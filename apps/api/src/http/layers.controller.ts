@@ -6,7 +6,7 @@ import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
 import { kindOf } from './guest-refusal.js';
-import { imageAccepted, ImageAccepted } from './operation-wait.js';
+import { imageAccepted, type ImageAccepted, imageRecorded } from './operation-wait.js';
 import { instanceOf } from './project-scope.js';
 import { listOf, Wait, wholeNumber } from './query.js';
 
@@ -50,13 +50,7 @@ export class LayersController {
   @Action('instances.commit', {
     summary:
       'Make an image of a container as it is: its image, and one more layer with what it changed. One that runs stands still meanwhile',
-    answers: {
-      202: {
-        description: 'Recorded; its operation tells how far it is',
-        schema: ImageAccepted,
-        headers: { location: 'The operation' },
-      },
-    },
+    answers: imageRecorded,
   })
   async commit(
     @Asking() { context, gone, principal }: Caller,

@@ -75,6 +75,15 @@ export const ImageAccepted = z
   .meta({ id: 'ImageAccepted' });
 export type ImageAccepted = z.infer<typeof ImageAccepted>;
 
+/** What a request for an image that takes its time is answered with. */
+export const imageRecorded = {
+  202: {
+    description: 'Recorded; its operation tells how far it is',
+    schema: ImageAccepted,
+    headers: { location: 'The operation' },
+  },
+} as const;
+
 /** The same for the import of an image. */
 export async function imageAccepted(
   deps: Pick<HttpDeps, 'store' | 'ledger'>,

@@ -1,6 +1,6 @@
 import { access, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { syncDirectory } from '@berth/linux';
+import { syncPath } from '@berth/linux';
 import type { VolumeId } from '@berth/model';
 import { RuntimeError } from '@berth/runtime';
 import type { DiskVolumes } from './ports.js';
@@ -75,7 +75,7 @@ export async function memoryCompleted(path: string): Promise<boolean> {
     await file.close();
   }
   await rename(unfinished(path), path);
-  await syncDirectory(dirname(path));
+  await syncPath(dirname(path));
   return true;
 }
 

@@ -1,7 +1,7 @@
 import { link, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { faultPoint } from '@berth/faults';
-import { syncDirectory } from '@berth/linux';
+import { syncPath } from '@berth/linux';
 import { firmwareKind, misfits, type SnapshotMachine, type SnapshotTaken } from '@berth/model';
 import { RuntimeError, timed, type SnapshotOf, type StepContext, type WorkloadSpec } from '@berth/runtime';
 import { tapsOf } from './live-nics.js';
@@ -125,7 +125,7 @@ export class SnapshotMemories<M extends Machine> {
     await this.o.images.discard(volumeId);
     const image = this.o.images.path(volumeId);
     await link(this.records.memoryPath(volumeId, pending.snapshotId), image);
-    await syncDirectory(dirname(image));
+    await syncPath(dirname(image));
     await faultPoint('vm.revert.memory', spec.instanceId);
     const suspended: SuspendedRecord = {
       ...before,

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { chmod, copyFile, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { hasCode, syncDirectory } from '@berth/linux';
+import { hasCode, syncPath } from '@berth/linux';
 import { RuntimeError } from '@berth/runtime';
 
 /** What every microVM of this host boots. */
@@ -81,7 +81,7 @@ export class BootFilesStore {
     await copyFile(from, work);
     await chmod(work, 0o444);
     await rename(work, path);
-    await syncDirectory(this.dir);
+    await syncPath(this.dir);
     return path;
   }
 }
