@@ -210,8 +210,10 @@ describe('a container on this host', () => {
   });
 
   it('has every line of its log followed while its monitor begins the log anew, each with its time', async () => {
-    const small = lab.runtime({ logMaxBytes: 16 * 1024 });
-    const script = 'i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done; echo end >&2; sleep 60';
+    const small = lab.runtime({ logMaxBytes: 32 * 1024 });
+    // A file lasts longer than an agent is away from its events: it is to see each of them.
+    const script =
+      'i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); [ $((i % 100)) != 0 ] || usleep 30000; done; echo end >&2; sleep 60';
     const spec = lab.spec(script, { cpuMillis: null });
     await small.prepare(spec, context());
     const leave = AbortSignal.timeout(20_000);
