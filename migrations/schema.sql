@@ -464,6 +464,7 @@ CREATE TABLE public.placements (
     cdroms jsonb,
     vsock_cid bigint,
     numa_host_nodes jsonb,
+    uid_range jsonb,
     CONSTRAINT placements_check CHECK (((phase = 'ended'::text) = (closed_at IS NOT NULL))),
     CONSTRAINT placements_check1 CHECK (((closed_by IS NULL) = (closed_at IS NULL))),
     CONSTRAINT placements_closed_by_check CHECK ((closed_by = ANY (ARRAY['report'::text, 'withdrawn'::text, 'refused'::text, 'fence'::text, 'migration'::text, 'hostRemoved'::text]))),

@@ -82,7 +82,8 @@ function wrongFor(schema: Schema): unknown[] {
 const well = { exec: { command: ['true'] } };
 const security = {
   capabilities: { add: ['NET_RAW'], drop: ['CHOWN'] },
-  seccomp: 'strict',
+  seccomp: 'default',
+  nesting: false,
   readOnlyRoot: true,
   tmpfs: [{ path: '/run', sizeMiB: 8, mode: '0755' }],
   rlimits: { nofile: { soft: 64, hard: 128 } },
@@ -102,12 +103,27 @@ const container = {
     process: { command: ['sh'], args: ['-c', 'true'], env: { A: 'b' }, user: '0:0', workdir: '/' },
     probes: { startup: well, readiness: well, liveness: well },
     security,
+    devices: ['fuse'],
+    dns: {
+      servers: ['9.9.9.9'],
+      search: ['example.net'],
+      options: ['ndots:2'],
+      hosts: [{ address: '10.1.1.1', names: ['db'] }],
+    },
     restart: { policy: 'never', backoffSeconds: 1, maxBackoffSeconds: 300 },
     placement: { selector: { zone: 'a' }, accel: 'any', driver: 'any', arch: 'x86_64' },
     desired: 'running',
   },
 };
-const { process: _, cpuMillis: __, probes: ___, security: ____, ...machine } = container.spec;
+const {
+  process: _,
+  cpuMillis: __,
+  probes: ___,
+  security: ____,
+  devices: _____,
+  dns: ______,
+  ...machine
+} = container.spec;
 const key = `ssh-ed25519 ${'A'.repeat(68)} dev@laptop`;
 const vm = {
   ...container,
@@ -201,6 +217,10 @@ test('the bodies that the fields are broken in are good ones', async () => {
     '/spec/security/rlimits/nofile/soft',
     '/spec/security/tmpfs/0/mode',
     '/spec/security/sysctls',
+    '/spec/security/nesting',
+    '/spec/devices/0',
+    '/spec/dns/servers/0',
+    '/spec/dns/hosts/0/names/0',
     '/spec/restart/policy',
     '/spec/volumes/0/name',
     '/spec/nics/0/ports/0/hostPort',
@@ -214,7 +234,7 @@ test('the bodies that the fields are broken in are good ones', async () => {
 
 test('each field with a wrong type or out of range is refused by its pointer with a remedy, and no row changes', async () => {
   const before = await api.counts();
-  for (const { path, value } of wrongs) {
+  const refused = async ({ path, value }: (typeof wrongs)[number]): Promise<void> => {
     const body = changed(baseFor(path), path, value);
     const answer = await api.call('post', '/v1/projects/alpha/instances').send(body as object);
     const problem = Problem.parse(answer.body);
@@ -223,9 +243,11 @@ test('each field with a wrong type or out of range is refused by its pointer wit
     const named = (problem.errors ?? []).filter((e) => e.path.startsWith(pointerOf(path)));
     expect(named.length, said).toBeGreaterThan(0);
     for (const e of problem.errors ?? []) expect(e.remedy.length, said).toBeGreaterThan(5);
-  }
+  };
+  const left = [...wrongs];
+  while (left.length > 0) await Promise.all(left.splice(0, 8).map(refused));
   expect(await api.counts()).toEqual(before);
-}, 60_000);
+}, 120_000);
 
 test.each([
   ['a: [', 'cloudInit cannot be added to it'],

@@ -75,6 +75,15 @@ test('nodes of its host are told as long as its host says them, and by no placem
   expect(await told()).toBeNull();
 });
 
+test('users of its host are told once its host says them, also while it is stopped', async () => {
+  const told = async () => (await w.store.instanceGet(w.projectId, 'a'))?.status.uidRange;
+  expect(await told()).toBeNull();
+  const uidRange = { first: 0x1000_0000, count: 65_536 };
+  await w.store.reportApply({ ...base, seq: base.seq + 1, uidRange });
+  await w.store.reportApply({ ...base, seq: base.seq + 2, uidRange: null, phase: 'ended', power: 'off' });
+  expect(await told()).toEqual(uidRange);
+});
+
 test('a context id is told as long as its host says it, up to the largest, and by no placement that ended', async () => {
   const told = async () => (await w.store.instanceGet(w.projectId, 'a'))?.status.vsockCid;
   let { seq } = base;

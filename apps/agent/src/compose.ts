@@ -56,7 +56,10 @@ export async function composeHost(settings: AgentSettings): Promise<HostParts> {
   await roots.clean();
   if (settings.runtimes.includes('oci')) {
     runtimes.push(
-      createContainerRuntime({ blobs, layers, volumes, network, hostTag, ...dirs('containers') }),
+      createContainerRuntime({
+        ...{ blobs, layers, volumes, network, hostTag, devices: settings.devices },
+        ...dirs('containers'),
+      }),
     );
   }
   const accel = new AccelProbe(join(stateDir, 'accel.json'));

@@ -40,6 +40,24 @@ it('lets the environment win over the file, and puts every path below the root',
   });
 });
 
+it('takes a list of devices by name, and no path that is not below /dev', () => {
+  const devices = { fuse: '/dev/fuse', tun: '/dev/net/tun' };
+  expect(readConfig(`devices: ${JSON.stringify(devices)}\n`, {}).devices).toEqual(devices);
+  expect(readConfig(null, { BERTH_DEVICES: 'fuse=/dev/fuse,tun=/dev/net/tun' }).devices).toEqual(devices);
+  expect(readConfig(null, {}).devices).toEqual({});
+  for (const path of [
+    '/etc/passwd',
+    'dev/fuse',
+    '/dev',
+    '/dev/',
+    '/dev/../etc/passwd',
+    '/dev/a/./b',
+    '/dev//kvm',
+  ])
+    expect(() => readConfig(null, { BERTH_DEVICES: `x=${path}` }), path).toThrow(/devices/);
+  expect(() => readConfig('devices: { "a/b": /dev/fuse }\n', {})).toThrow(/devices/);
+});
+
 it('offers both VM drivers, or the ones it is told', () => {
   expect(readConfig(null, { BERTH_AGENT_RUNTIME: 'qemu,oci' }).runtimes).toEqual(['qemu', 'oci']);
   expect(readConfig(null, {}).runtimes).toEqual(['libvirt', 'qemu', 'oci', 'microvm']);

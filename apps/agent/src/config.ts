@@ -50,6 +50,16 @@ const AgentConfig = z.strictObject({
     .strictObject({ first: port.default(1024), last: port.default(32_767) })
     .refine(({ first, last }) => first <= last, 'must begin with the lower port: 1024-32767')
     .default({ first: 1024, last: 32_767 }),
+  /** Devices that containers may ask for by these names: `fuse: /dev/fuse`. Nothing that is not here can be reached. */
+  devices: z
+    .record(
+      Name,
+      z
+        .string()
+        .regex(/^\/dev(\/[A-Za-z0-9_-][A-Za-z0-9_.:-]*)+$/, 'must be the path of a device, as /dev/fuse'),
+    )
+    .refine((all) => Object.keys(all).length <= 64, 'at most 64 devices')
+    .default({}),
   /** Part of the host kept back from instances. */
   reserve: z
     .strictObject({
@@ -97,6 +107,7 @@ const variables: Readonly<Record<string, readonly string[]>> = {
   BERTH_INVENTORY_SECONDS: ['inventorySeconds'],
   BERTH_IMAGE_GRACE_SECONDS: ['imageGraceSeconds'],
   BERTH_PUBLISHED_PORTS: ['publishedPorts'],
+  BERTH_DEVICES: ['devices'],
   BERTH_CAPACITY_CPU_MILLIS: ['capacity', 'cpuMillis'],
   BERTH_CAPACITY_MEMORY_MIB: ['capacity', 'memoryMiB'],
   BERTH_CAPACITY_DISK_MIB: ['capacity', 'diskMiB'],
@@ -127,7 +138,7 @@ function rangeOf(text: string): unknown {
 const numbers = new Set(['vmStarts', 'inventorySeconds', 'imageGraceSeconds']);
 
 function valueOf(key: readonly string[], text: string): unknown {
-  if (key[0] === 'labels') return labelsOf(text);
+  if (key[0] === 'labels' || key[0] === 'devices') return labelsOf(text);
   if (key[0] === 'runtimes') return text.split(',');
   if (key[0] === 'publishedPorts') return rangeOf(text);
   if (key[0] === 'capacity' || numbers.has(key[0] ?? '')) return Number(text);

@@ -1,7 +1,7 @@
 import { availableParallelism, release, totalmem } from 'node:os';
 import type { ReportBody } from '@berth/link';
 import { detectCgroups } from '@berth/linux';
-import { Isolation, probesFacet } from '@berth/model';
+import { guestDnsFacet, Isolation, probesFacet } from '@berth/model';
 import type { Capabilities, Capacity, PortOffer } from '@berth/model';
 import type { AgentSettings } from './config.js';
 import type { Runtimes } from './runtimes.js';
@@ -38,7 +38,7 @@ const unknownCpu: Capabilities['cpu'] = {
 };
 
 /** What agents of this version do, whatever runs here. */
-const agentFacets = [probesFacet, 'stopSignal'] as const;
+const agentFacets = [probesFacet, 'stopSignal', guestDnsFacet] as const;
 
 /** What this host can do, from the probes of its runtimes. */
 export function capabilitiesOf(
@@ -64,6 +64,7 @@ export function capabilitiesOf(
   const facts = probes.map(({ probe }) => probe?.facts ?? {});
   const models = facts.find((f) => f.cpuModels)?.cpuModels;
   const hugePages = facts.find((f) => f.hugePages)?.hugePages;
+  const devices = facts.find((f) => f.devices)?.devices;
   const numa = facts.find((f) => f.numa)?.numa;
   const absent = { verdict: 'absent', reason: 'no runtime for virtual machines answered' } as const;
   return {
@@ -75,6 +76,7 @@ export function capabilitiesOf(
     ...(models === undefined ? {} : { cpuModels: models }),
     ...(hugePages === undefined ? {} : { hugePages }),
     ...(numa === undefined ? {} : { numa }),
+    ...(devices === undefined ? {} : { devices }),
     ...(publishedPorts === null ? {} : { publishedPorts }),
     facets: [
       ...new Set([

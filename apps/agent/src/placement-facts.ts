@@ -9,6 +9,7 @@ import type {
   NicId,
   Power,
   Sizes,
+  UidRange,
   VolumeSeen,
 } from '@berth/model';
 import { disksOf, sizesIn, Stopwatch } from '@berth/runtime';
@@ -46,6 +47,8 @@ export class PlacementFacts {
   vsockCid: number | null = null;
   /** The same of nodes of its host. */
   numaHostNodes: readonly number[] | null = null;
+  /** Users of its host that its own are; null while the runtime tells of none. */
+  uidRange: UidRange | null = null;
   /** What it has of its host; null until that is known. */
   sizes: Sizes | null = null;
   /** When what it did not take is offered to it again, milliseconds since the epoch; null when it took all. */
@@ -138,6 +141,7 @@ export class PlacementFacts {
     this.cdroms = seen.cdroms ?? this.cdroms;
     this.vsockCid = seen.vsockCid ?? null;
     this.numaHostNodes = seen.numaHostNodes ?? null;
+    this.uidRange = seen.uidRange ?? this.uidRange;
     if (seen.exit === null) {
       this.power = seen.power;
       if (seen.power === 'running' || seen.power === 'paused') this.noteStarted(seen.power);

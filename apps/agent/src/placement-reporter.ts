@@ -40,6 +40,7 @@ export class PlacementReporter {
       cdroms: record.ended ? [] : facts.cdroms === null ? null : [...facts.cdroms],
       vsockCid: record.ended ? null : facts.vsockCid,
       numaHostNodes: record.ended || facts.numaHostNodes === null ? null : [...facts.numaHostNodes],
+      uidRange: facts.uidRange,
       sizes: record.ended ? null : facts.sizes,
       conditions: [
         fault,

@@ -25,6 +25,8 @@ const kept = {
   cpuModel: 'cpu.model',
   watchdog: 'watchdog',
   security: 'security',
+  devices: 'devices',
+  dns: 'dns',
   accel: 'placement.accel',
   driver: 'placement.driver',
 } as const satisfies Partial<Record<keyof Workload, KeptByRun | `${KeptByRun}.${string}`>>;

@@ -1,14 +1,7 @@
 import type { Event } from '@berth/model';
 import createClient, { type Client } from 'openapi-fetch';
 import { followEvents, type FollowOptions } from './events.js';
-import {
-  followLog,
-  type FollowLogOptions,
-  type LogAnswer,
-  type LogBegin,
-  type LogForms,
-  type LogPiece,
-} from './logs.js';
+import { followLog, type FollowLogOptions, type LogAnswer, type LogPiece } from './logs.js';
 import { errorOf, errorOfBody, ProblemError, UnreachableError } from './problem.js';
 import type { components, paths } from './schema.gen.js';
 import { transport, type ClientOptions } from './transport.js';
@@ -20,10 +13,11 @@ type EventsRoute = paths['/v1/events']['get'];
 export type EventQuery = NonNullable<EventsRoute['parameters']['query']>;
 export type EventPage = EventsRoute['responses'][200]['content']['application/json'];
 
-export interface LogRequest extends LogBegin, LogForms {
+export interface LogRequest {
   readonly project: string;
   readonly instance: string;
   readonly follow?: boolean;
+  readonly tailBytes?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -112,12 +106,11 @@ export class BerthClient {
     options: FollowLogOptions,
   ): AsyncGenerator<LogPiece> {
     const params = { path: { project: of.project, name: of.instance } };
-    const { timestamps = false, format = 'text' } = options;
     const get = (signal: AbortSignal): Promise<Schemas['Instance']> =>
       answer(this.rest.GET('/v1/projects/{project}/instances/{name}', { params, signal }));
     return followLog(
       {
-        open: (from, signal) => this.logOpen({ ...of, ...from, timestamps, format, follow: true, signal }),
+        open: (from, signal) => this.logOpen({ ...of, ...from, follow: true, signal }),
         epoch: async (signal) => {
           const { epoch, phase } = (await get(signal)).status;
           return phase === null || phase === 'assigned' ? null : epoch;
@@ -134,10 +127,13 @@ export class BerthClient {
   }
 
   private async logOpen(request: LogRequest & { readonly after?: string }): Promise<LogAnswer> {
-    const { project, instance, signal, ...query } = request;
+    const { project, instance, follow, tailBytes, after, signal } = request;
     const path = `/v1/projects/${segment(project)}/instances/${segment(instance)}/logs`;
-    const asked = Object.entries(query).filter(([, value]) => value !== undefined);
-    const url = this.url(path, Object.fromEntries(asked.map(([name, value]) => [name, String(value)])));
+    const url = this.url(path, {
+      ...(follow === undefined ? {} : { follow: String(follow) }),
+      ...(tailBytes === undefined ? {} : { tailBytes: String(tailBytes) }),
+      ...(after === undefined ? {} : { after }),
+    });
     const response = await this.send(new Request(url, signal === undefined ? {} : { signal }));
     if (!response.ok) throw await errorOf(response);
     const [epoch, offset] = (response.headers.get('berth-log-start') ?? '').split('.').map(Number);

@@ -1155,6 +1155,7 @@ export interface components {
         tcg: string[];
       };
       cpus: number;
+      devices?: string[];
       diskMiB: number;
       facets: string[];
       hugePages?: {
@@ -1590,7 +1591,17 @@ export interface components {
          * @enum {string}
          */
         desired?: 'running' | 'stopped' | 'paused' | 'suspended';
+        devices?: string[];
         displays?: number;
+        dns?: {
+          hosts?: {
+            address: string;
+            names: string[];
+          }[];
+          options?: string[];
+          search?: string[];
+          servers?: string[];
+        };
         firmware?: {
           /** @default false */
           secureBoot?: boolean;
@@ -1874,6 +1885,7 @@ export interface components {
               | 'WAKE_ALARM'
             )[];
           };
+          nesting?: boolean;
           readOnlyRoot?: boolean;
           rlimits?: {
             core?: {
@@ -2437,7 +2449,17 @@ export interface components {
          * @enum {string}
          */
         desired: 'running' | 'stopped' | 'paused' | 'suspended';
+        devices?: string[];
         displays?: number;
+        dns?: {
+          hosts?: {
+            address: string;
+            names: string[];
+          }[];
+          options?: string[];
+          search?: string[];
+          servers?: string[];
+        };
         firmware?: {
           /** @default false */
           secureBoot: boolean;
@@ -2721,6 +2743,7 @@ export interface components {
               | 'WAKE_ALARM'
             )[];
           };
+          nesting?: boolean;
           readOnlyRoot?: boolean;
           rlimits?: {
             core?: {
@@ -2893,6 +2916,10 @@ export interface components {
           | 'migrating'
           | 'restoring'
           | 'deleting';
+        uidRange: {
+          count: number;
+          first: number;
+        } | null;
         volumes: {
           attached: boolean;
           /** Format: uuid */
@@ -2947,7 +2974,17 @@ export interface components {
          * @enum {string}
          */
         desired?: 'running' | 'stopped' | 'paused' | 'suspended';
+        devices?: string[];
         displays?: number;
+        dns?: {
+          hosts?: {
+            address: string;
+            names: string[];
+          }[];
+          options?: string[];
+          search?: string[];
+          servers?: string[];
+        };
         firmware?: {
           /** @default false */
           secureBoot?: boolean;
@@ -3231,6 +3268,7 @@ export interface components {
               | 'WAKE_ALARM'
             )[];
           };
+          nesting?: boolean;
           readOnlyRoot?: boolean;
           rlimits?: {
             core?: {
@@ -3371,7 +3409,17 @@ export interface components {
          * @enum {string}
          */
         desired: 'running' | 'stopped' | 'paused' | 'suspended';
+        devices?: string[];
         displays?: number;
+        dns?: {
+          hosts?: {
+            address: string;
+            names: string[];
+          }[];
+          options?: string[];
+          search?: string[];
+          servers?: string[];
+        };
         firmware?: {
           /** @default false */
           secureBoot: boolean;
@@ -3655,6 +3703,7 @@ export interface components {
               | 'WAKE_ALARM'
             )[];
           };
+          nesting?: boolean;
           readOnlyRoot?: boolean;
           rlimits?: {
             core?: {
@@ -3767,7 +3816,17 @@ export interface components {
          * @enum {string}
          */
         desired?: 'running' | 'stopped' | 'paused' | 'suspended';
+        devices?: string[];
         displays?: number;
+        dns?: {
+          hosts?: {
+            address: string;
+            names: string[];
+          }[];
+          options?: string[];
+          search?: string[];
+          servers?: string[];
+        };
         firmware?: {
           /** @default false */
           secureBoot?: boolean;
@@ -4051,6 +4110,7 @@ export interface components {
               | 'WAKE_ALARM'
             )[];
           };
+          nesting?: boolean;
           readOnlyRoot?: boolean;
           rlimits?: {
             core?: {
@@ -6407,16 +6467,8 @@ export interface operations {
         after?: string;
         /** @description Stay and send what comes */
         follow?: boolean;
-        /** @description `json`: an object for each line, `{"time", "stream", "text"}`, with `"partial": true` where the line goes on in the next object of its stream. Containers only */
-        format?: 'text' | 'json';
-        /** @description Begin with the first line that was written then or later. Containers only */
-        since?: string;
         /** @description Begin this many bytes before the end; all that is kept when absent */
         tailBytes?: number;
-        /** @description Begin this many lines before the end; with `since` or `tailBytes` too, where the latest of them does */
-        tailLines?: number;
-        /** @description Begin each line with its time (RFC 3339, UTC). Containers only */
-        timestamps?: boolean;
       };
       header?: never;
       path: {
@@ -6427,7 +6479,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Bytes as they were printed; application/x-ndjson with `format=json` */
+      /** @description Bytes as they were printed */
       200: {
         headers: {
           /** @description `true` where bytes are missing before the first: the host has dropped them */

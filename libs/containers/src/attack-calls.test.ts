@@ -162,6 +162,22 @@ describe('root in a container', () => {
     expect(reached.length, names.filter((n) => !reached.includes(n)).join(', ')).toBeGreaterThan(55);
   });
 
+  it('that may hold containers of its own reaches beyond that only what tells of the processors, and its own keys', async () => {
+    const image = await lab.imageMake({ layer: perlLayer() });
+    const command = ['/usr/bin/perl', '/attacks.pl', '/tmp', String(victim.pid)];
+    const spec = lab.spec('', { image, process: { command }, security: { nesting: true } });
+    await up(runtime, spec);
+    await untilEnded(runtime, spec);
+    const reached = [...results(await logText(runtime, spec))].filter(([, answer]) => answer === 'reached');
+    expect(reached.map(([name]) => name).sort()).toEqual([
+      'clone into a user namespace',
+      'clone3 into a user namespace',
+      'read /proc/interrupts',
+      'read /proc/keys', // of its own users: the kernel lists no others to a user namespace
+      'unshare a user namespace',
+    ]);
+  });
+
   it('changed nothing of the host, and the process it was after lives on', async () => {
     expect(watch.state()).toEqual(before);
     expect(victim.exitCode ?? victim.signalCode).toBeNull();

@@ -1,7 +1,14 @@
 import { rmSync, watch } from 'node:fs';
 import { join } from 'node:path';
 import { faultPoint } from '@berth/faults';
-import { type ExecOpen, type ExitInfo, securityFacet, type Usage, type VolumeId } from '@berth/model';
+import {
+  type ExecOpen,
+  type ExitInfo,
+  nestingFacet,
+  securityFacet,
+  type Usage,
+  type VolumeId,
+} from '@berth/model';
 import {
   cgroupBlockBytes,
   cgroupKill,
@@ -103,7 +110,17 @@ class ContainerRuntime implements Runtime {
 
   probe(): Promise<RuntimeProbe> {
     return this.locks.run('probe', () =>
-      probe(this.options, ['pause', 'update', 'logs', 'exec', 'files', 'limits', 'layers', securityFacet]),
+      probe(this.options, [
+        'pause',
+        'update',
+        'logs',
+        'exec',
+        'files',
+        'limits',
+        'layers',
+        securityFacet,
+        nestingFacet,
+      ]),
     );
   }
 
@@ -120,7 +137,11 @@ class ContainerRuntime implements Runtime {
       await this.parts.writableLayer(spec); // where there is no room for it nothing else is made
       await this.records.epochRaise(spec, spec.rootVolume.id);
       const known = await this.records.read(spec);
-      await this.records.write({ ...recordOf(spec, image), ...(known === null ? {} : runOf(known)) });
+      const uidBase = await this.ranges.ensure(spec.rootVolume.id);
+      await this.records.write({
+        ...recordOf(spec, image, uidBase),
+        ...(known === null ? {} : runOf(known)),
+      });
       await faultPoint('oci.prepare.recorded', spec.instanceId);
       try {
         if (known === null || !this.use.runs.alive(known)) await this.realise(spec, layers, ctx.watch);
@@ -507,12 +528,13 @@ function ociImage(spec: WorkloadSpec): OciImage {
   });
 }
 
-function recordOf(spec: WorkloadSpec, image: OciImage): WorkloadRecord {
+function recordOf(spec: WorkloadSpec, image: OciImage, uidBase: number): WorkloadRecord {
   return {
     version: 1,
     instanceId: spec.instanceId,
     epoch: spec.epoch,
     volumeId: spec.rootVolume.id,
+    uidBase,
     networkIds: spec.networks.map((network) => network.id),
     stopSignal: stopSignal(image.process, spec.process),
     run: null,

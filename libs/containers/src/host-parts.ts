@@ -21,6 +21,7 @@ import type { OciConfig } from './bundle/oci-types.js';
 import { type AccountFiles, userResolve } from './bundle/user.js';
 import { type ExecProcess, execProcess } from './exec/exec-plan.js';
 import { swapAccounting } from './isolation/cgroup-trees.js';
+import { devicesLend, devicesTake } from './isolation/devices.js';
 import { type NamespacePaths, namespacesEnsure, namespacesRemove } from './isolation/namespaces.js';
 import { hostBounds } from './isolation/privileges.js';
 import { rootfsMount, rootfsUnmount, scratchClear } from './isolation/rootfs.js';
@@ -38,6 +39,8 @@ export interface PartPaths {
   readonly scratch: string;
   /** Trees of its image that are mounted while somebody looks at what it changed. */
   readonly views: string;
+  /** Nodes of devices that it is lent. */
+  readonly devices: string;
   readonly namespaces: NamespacePaths;
   readonly cgroup: string;
   readonly monitorCgroup: string;
@@ -71,6 +74,7 @@ export class HostParts {
       rootfs: join(this.roots, id, 'rootfs'),
       scratch: join(runDir, 'scratch', id),
       views: join(runDir, 'views', id),
+      devices: join(runDir, 'devices', id),
       namespaces: {
         user: join(runDir, 'namespaces', `${id}.user`),
         network: join(runDir, 'namespaces', `${id}.net`),
@@ -181,7 +185,9 @@ export class HostParts {
         hostname: spec.name,
         addresses: spec.nics.flatMap((nic) => [nic.ipv4, ...(nic.ipv6 === undefined ? [] : [nic.ipv6])]),
         resolver: network === undefined ? null : await this.options.network.resolver(network),
+        dns: spec.dns,
       }),
+      devices: devicesLend(paths.devices, spec.devices ?? [], this.options.devices ?? {}, base),
       seccomp: seccompFor(profile, machine(), security),
       bounds: hostBounds(),
       security,
@@ -223,6 +229,7 @@ export class HostParts {
     rmSync(paths.bundle, { recursive: true, force: true });
     scratchClear(paths.scratch);
     scratchClear(paths.views);
+    devicesTake(paths.devices);
     rmSync(paths.execs, { recursive: true, force: true });
     await cgroupRemove(paths.cgroup);
     await cgroupRemove(paths.monitorCgroup);

@@ -66,6 +66,8 @@ export interface ContainerRuntimeOptions {
   readonly seccompProfile?: string;
   /** Bytes kept of one workload's log; it starts anew when it is full. Default 16 MiB. */
   readonly logMaxBytes?: number;
+  /** Devices of this host that containers may ask for, by name. Default: none. */
+  readonly devices?: Readonly<Record<string, string>>;
   /** Processes and threads a container may have. Default 4096. */
   readonly pidsLimit?: number;
 }

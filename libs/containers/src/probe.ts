@@ -5,6 +5,7 @@ import { CommandError, detectCgroups, namesIn, run } from '@berth/linux';
 import type { VolumeId } from '@berth/model';
 import type { RuntimeProbe } from '@berth/runtime';
 import { layerClose, layerMake, layerOpen } from '@berth/storage';
+import { devicesThere } from './isolation/devices.js';
 import { namespacesEnsure, namespacesRemove } from './isolation/namespaces.js';
 import { passable, rootfsMount, rootfsUnmount, scratchClear } from './isolation/rootfs.js';
 import { SECCOMP_PROFILE, seccompProfileRead } from './isolation/seccomp.js';
@@ -38,7 +39,12 @@ export async function probe(
     await seccompProfileRead(options.seccompProfile ?? SECCOMP_PROFILE);
     passable(options.runDir);
     await tryOverlay(options);
-    return { ok: true, reason: null, facets, facts: { cgroup, versions } };
+    return {
+      ok: true,
+      reason: null,
+      facets,
+      facts: { cgroup, versions, devices: devicesThere(options.devices ?? {}) },
+    };
   } catch (error) {
     const said = error instanceof CommandError ? error.stderr.trim() : '';
     return refused(said || (error instanceof Error ? error.message : String(error)));

@@ -5,6 +5,7 @@ import { bootId, cgroupUsage, isAlive, signalProcess } from '@berth/linux';
 import { type Observation, RuntimeError, type StepContext } from '@berth/runtime';
 import type { HostParts } from './host-parts.js';
 import { cgroupFrozen } from './isolation/cgroup-trees.js';
+import { RANGE_SIZE } from './isolation/uid-ranges.js';
 import { LaunchError, type Launcher } from './launch/launcher.js';
 import { exitInfo } from './run-exit.js';
 import { type RecordStore, type WorkloadRecord, workloadId } from './workload-record.js';
@@ -134,14 +135,18 @@ export class Runs {
 
   /** What is to be said of a record now. */
   observation(record: WorkloadRecord): Observation {
-    const { instanceId, epoch, run, exit } = record;
+    const { instanceId, epoch, run, exit, uidBase } = record;
+    const key = {
+      ...{ instanceId, epoch },
+      ...(uidBase === undefined ? {} : { uidRange: { first: uidBase, count: RANGE_SIZE } }),
+    };
     if (run !== null && exit === null) {
       const power = cgroupFrozen(this.parts.paths(record).cgroup) ? 'paused' : 'running';
-      return { instanceId, epoch, phase: 'running', power, exit: null, pid: run.init.pid };
+      return { ...key, phase: 'running', power, exit: null, pid: run.init.pid };
     }
-    if (exit === null) return { instanceId, epoch, phase: 'preparing', power: 'off', exit: null, pid: null };
+    if (exit === null) return { ...key, phase: 'preparing', power: 'off', exit: null, pid: null };
     const power = ['stopped', 'exited', 'hostBoot'].includes(exit.reason) ? 'off' : 'crashed';
-    return { instanceId, epoch, phase: 'ended', power, exit, pid: null };
+    return { ...key, phase: 'ended', power, exit, pid: null };
   }
 
   /** Waits until the monitor's process is gone, so that its cgroup can be removed. */

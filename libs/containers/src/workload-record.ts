@@ -8,6 +8,8 @@ import { RuntimeError, type WorkloadKey } from '@berth/runtime';
 export interface WorkloadRecord extends WorkloadKey {
   readonly version: 1;
   readonly volumeId: VolumeId;
+  /** First host id of its range; absent in a record of before. */
+  readonly uidBase?: number;
   readonly networkIds: readonly NetworkId[];
   /** Signal that asks the image to end. */
   readonly stopSignal: string;

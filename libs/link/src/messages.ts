@@ -7,6 +7,7 @@ import {
   CloudInitSpec,
   Condition,
   CpuSpec,
+  DevicesSpec,
   Digest,
   DiskFormat,
   DiskSource,
@@ -14,6 +15,7 @@ import {
   ExitInfo,
   ExportedFile,
   FirmwareSpec,
+  GuestDns,
   HugePageSize,
   HostId,
   HostNetworkSpec,
@@ -38,6 +40,7 @@ import {
   SnapshotId,
   Sizes,
   StopGrace,
+  UidRange,
   SnapshotTaken,
   UsageSample,
   VmDriver,
@@ -124,6 +127,10 @@ export const Workload = z.strictObject({
   probes: ProbesSpec.optional(),
   /** Absent for the defaults, and in what an API or a journal of before holds. Only for hosts with its facet. */
   security: ContainerSecurity.optional(),
+  /** Absent for none, and in what an API or a journal of before holds. Only for hosts that offer them. */
+  devices: DevicesSpec.optional(),
+  /** Absent for its network's, and in what an API or a journal of before holds. Only for hosts with its facet. */
+  dns: GuestDns.optional(),
   restart: RestartPolicy,
   accel: z.enum(['any', 'kvm', 'tcg']),
   /** Which runtime of the isolation is to make it. Absent in what an API or a journal of before holds. */
@@ -280,6 +287,8 @@ export const ReportBody = z.discriminatedUnion('kind', [
     vsockCid: VsockCid.nullable().default(null),
     /** Nodes of its host that its own are bound to; null while it is bound to none, and in what an agent of before says. */
     numaHostNodes: z.array(z.int().min(0)).max(numaNodesMost).nullable().default(null),
+    /** Users of its host that its own are; null while it has none, and in what an agent of before says. */
+    uidRange: UidRange.nullable().default(null),
     /** What it has of its host; null while that is not known. */
     sizes: Sizes.nullable().default(null),
     /** Why it is not where it is wanted, and when the next attempt comes. */

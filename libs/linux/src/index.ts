@@ -21,6 +21,7 @@ export {
   macEncode,
 } from './netlink-codec.js';
 export { listeningPorts, portsIn } from './listening-ports.js';
+export * from './device-node.js';
 export * from './loop-device.js';
 export * from './tap.js';
 export { listRead, nodeHugePages, numaNodes, type NumaNode, setAffinity } from './numa.js';

@@ -1,4 +1,5 @@
 import { closeSync, openSync, unlinkSync } from 'node:fs';
+import { deviceNodeMake } from './device-node.js';
 import { hasCode } from './errno.js';
 import { c, check } from './libc.js';
 
@@ -113,11 +114,7 @@ function deviceOpen(number: number): OpenDevice {
     } catch (error) {
       if (made) removeNode(path);
       if (made || !hasCode(error, 'ENOENT')) throw error;
-      check(
-        c.mknod(path, 0o60600, (LOOP_MAJOR << 8) | (number & 0xff) | ((number & ~0xff) << 12)),
-        'mknod',
-        path,
-      );
+      deviceNodeMake(path, { type: 'block', major: LOOP_MAJOR, minor: number }, 0o600);
       made = true;
     }
   }

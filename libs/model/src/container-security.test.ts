@@ -71,3 +71,36 @@ describe('what a container is given', () => {
       ]);
   });
 });
+
+describe('what of its host a container asks for', () => {
+  const asks = (change: object): string[] => refusals(undefined, change);
+  it('is named, and is no path', () => {
+    expect(asks({ devices: ['fuse', 'net-tun'] })).toEqual([]);
+    for (const bad of ['/dev/fuse', '../fuse', 'net/tun', '', 'Fuse'])
+      expect(asks({ devices: [bad] }).join(), bad).toContain('devices.0');
+    expect(asks({ devices: ['fuse', 'fuse'] })).toEqual(['devices.1: is in the list already']);
+  });
+  it('is only for containers, and names only for OCI images', () => {
+    const vm = { isolation: 'vm', rootDisk: { sizeMiB: 1024 } };
+    expect(asks({ ...vm, devices: ['kvm'] })[0]).toMatch(/^devices: only for isolation container/);
+    expect(asks({ ...vm, dns: { servers: ['9.9.9.9'] } })[0]).toMatch(/^dns: only for OCI images/);
+    expect(asks({ isolation: 'microvm', memoryMiB: 128, dns: { search: ['lan'] } })).toEqual([]);
+  });
+  it.each([
+    [{ servers: ['dns.example.net'] }, 'dns.servers.0: must be an IPv4 or IPv6 address'],
+    [{ servers: ['fe80::1%eth0'] }, 'dns.servers.0: must be an IPv4 or IPv6 address'],
+    [{ search: ['a b'] }, 'dns.search.0: must be a domain name'],
+    [{ search: ['-a.example'] }, 'dns.search.0: must be a domain name'],
+    [{ search: Array.from({ length: 5 }, () => `${'a'.repeat(60)}.net`) }, 'dns.search: at most 256'],
+    [{ options: ['ndots:2\nnameserver 6.6.6.6'] }, 'dns.options.0: must be an option'],
+    [{ hosts: [{ address: '10.1.1.1', names: ['db#'] }] }, 'dns.hosts.0.names.0: must be a domain name'],
+  ])('%j is refused', (dns, said) => {
+    expect(asks({ dns })).toEqual([expect.stringContaining(said)]);
+  });
+  it('holds no containers of its own under strict seccomp', () => {
+    expect(refusals({ nesting: true, seccomp: 'strict' })).toEqual([
+      expect.stringMatching(/^security\.nesting/),
+    ]);
+    expect(refusals({ nesting: true })).toEqual([]);
+  });
+});

@@ -177,6 +177,11 @@ export const ContainerSecurity = z.strictObject({
     .optional(),
   /** `strict` refuses, beyond the default, what servers do without: other processes' memory, chroot, 32-bit programs and the like. */
   seccomp: z.enum(['default', 'strict']).optional(),
+  /**
+   * It may make user namespaces of its own, and in them what their root may: mounts, and containers of its own. The kernel's code for those is
+   * open to it then, and `/proc` is not masked, or none could be mounted in them.
+   */
+  nesting: z.boolean().optional(),
   /** Nothing can be written but to volumes and `tmpfs`. */
   readOnlyRoot: z.boolean().optional(),
   tmpfs: z.array(TmpfsMount).max(16).optional(),
@@ -204,6 +209,9 @@ export type ContainerSecurity = z.infer<typeof ContainerSecurity>;
 /** Facet of hosts whose containers take `security`. */
 export const securityFacet = 'security';
 
+/** Facet of hosts whose containers may nest. */
+export const nestingFacet = 'nesting';
+
 /** What the root of a container with these may do, sorted. */
 export function capabilitiesOf({ capabilities }: ContainerSecurity = {}): ContainerCapability[] {
   const { add = [], drop = [] } = capabilities ?? {};
@@ -226,6 +234,8 @@ export function checkSecurity({ isolation, security }: Secured, refuse: Refuse):
       'only for isolation container: a machine has a kernel of its own, which is set up inside it; leave it out',
     );
   checkCapabilities(security, refuse);
+  if (security.nesting === true && security.seccomp === 'strict')
+    refuse(['security', 'nesting'], 'makes what strict seccomp refuses: leave one of the two out');
   checkTmpfs(security, refuse);
   for (const [name, limit] of Object.entries(security.rlimits ?? {}))
     if (limit !== undefined && limit.soft > limit.hard)

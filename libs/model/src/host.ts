@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { CpuModels } from './cpu.js';
+import { HostDevices } from './host-device.js';
 import { HugePages } from './huge-pages.js';
 import { HostId, Labels, Name } from './ids.js';
 import { Isolation } from './instance.js';
@@ -49,6 +50,8 @@ export const Capabilities = z
     numa: z.array(HostNumaNode).optional(),
     /** Ports that it publishes for instances; absent where it publishes none. */
     publishedPorts: PortOffer.optional(),
+    /** Devices that it lends to containers, by name. Absent from an agent of before. */
+    devices: HostDevices.optional(),
     /** Optional abilities of the runtimes (pause, logs, exec …). */
     facets: z.array(z.string()),
     /** TCG is no security boundary between tenants; true only with usable hardware virtualisation. */

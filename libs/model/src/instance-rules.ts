@@ -1,7 +1,9 @@
 import { HOST_PASSTHROUGH } from './cpu.js';
 import { UEFI_LEAST_MIB } from './firmware.js';
 import { checkSecurity } from './container-security.js';
+import { checkGuestDns } from './guest-dns.js';
 import { checkProbes } from './health.js';
+import { checkDevices } from './host-device.js';
 import { hugePageMiB } from './huge-pages.js';
 import type { InstanceSpec } from './instance.js';
 import { portsOf, portText } from './published-port.js';
@@ -189,6 +191,8 @@ const rules: readonly Rule[] = [
   processes,
   checkProbes,
   checkSecurity,
+  checkDevices,
+  checkGuestDns,
 ];
 
 /** Tells of everything in a spec that does not go together, by field. */

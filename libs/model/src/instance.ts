@@ -6,7 +6,9 @@ import { CpuSpec } from './cpu.js';
 import { RootDiskSource } from './disk-source.js';
 import { displaysMost } from './displays.js';
 import { FirmwareSpec } from './firmware.js';
+import { GuestDns } from './guest-dns.js';
 import { ProbesSpec } from './health.js';
+import { DevicesSpec } from './host-device.js';
 import { HugePageSize } from './huge-pages.js';
 import {
   DecisionId,
@@ -26,6 +28,7 @@ import { PublishedPort } from './published-port.js';
 import { bookedBy, sizesOf } from './sizes.js';
 import { SnapshotSchedule } from './snapshot.js';
 import { StopGrace } from './stop-grace.js';
+import { UidRange } from './uid-range.js';
 import { VolumeMount } from './volume.js';
 import { VsockCid } from './vsock.js';
 
@@ -207,6 +210,13 @@ export const InstanceSpec = z
     probes: ProbesSpec.optional(),
     /** What it is given and what is taken from it (container). A change takes effect at the next start. */
     security: ContainerSecurity.optional(),
+    /**
+     * Devices of its host (container), by the names that its operator gave them in the agent's configuration. It goes only where all of them
+     * are offered. A change takes effect at the next start.
+     */
+    devices: DevicesSpec.optional(),
+    /** How it finds names (container, microvm): as its network has it when absent. A change takes effect at the next start. */
+    dns: GuestDns.optional(),
     restart: RestartPolicy.default({ policy: 'never', backoffSeconds: 1, maxBackoffSeconds: 300 }),
     placement: PlacementSpec.default({ selector: {}, accel: 'any', driver: 'any', arch: 'x86_64' }),
     desired: Desired.default('running'),
@@ -349,6 +359,8 @@ export const InstanceStatus = z.strictObject({
   vsockCid: VsockCid.nullable(),
   /** Nodes of its host that its own are bound to, in their order; null for a machine that is bound to none. */
   numaHostNodes: z.array(z.int().min(0)).nullable(),
+  /** Users of its host that a container's are; null for others, and before its first start. */
+  uidRange: UidRange.nullable(),
   /** The newest generation of the spec that its host has put into effect, but for what `RestartRequired` names. */
   appliedGeneration: z.int().nullable(),
   rootVolumeId: VolumeId.nullable(),

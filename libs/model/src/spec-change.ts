@@ -39,6 +39,8 @@ export const keptByRun = [
   'vsock',
   'numa',
   'security',
+  'devices',
+  'dns',
   'hugePages',
   'watchdog',
   'placement',

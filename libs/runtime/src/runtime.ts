@@ -13,6 +13,7 @@ import type {
   ExitInfo,
   FileTarget,
   FirmwareSpec,
+  GuestDns,
   HugePageSize,
   GuestInfo,
   HostNetworkSpec,
@@ -38,6 +39,7 @@ import type {
   Usage,
   TerminalEnd,
   TerminalSize,
+  UidRange,
   VolumeId,
   VolumeSeen,
   WatchdogAction,
@@ -128,6 +130,10 @@ export interface WorkloadSpec extends WorkloadKey {
   readonly watchdog?: WatchdogAction | undefined;
   /** What a container is given and what is taken from it; the defaults when absent. */
   readonly security?: ContainerSecurity | undefined;
+  /** Names of devices of its host that a container has; none when absent. */
+  readonly devices?: readonly string[] | undefined;
+  /** How a guest of an OCI image finds names, where not as its network has it. */
+  readonly dns?: GuestDns | undefined;
   readonly restart: RestartPolicy;
   readonly accel: 'any' | 'kvm' | 'tcg';
 }
@@ -168,6 +174,8 @@ export interface Observation extends WorkloadKey {
   readonly vsockCid?: number;
   /** Nodes of its host that its own are bound to; absent where it is bound to none. */
   readonly numaHostNodes?: readonly number[];
+  /** Users of its host that its own are; absent where it has none of them. */
+  readonly uidRange?: UidRange;
 }
 
 /** What a workload that runs has, of what can change meanwhile. */
@@ -496,7 +504,15 @@ export interface RuntimeProbe {
   readonly facts: Partial<
     Pick<
       Capabilities,
-      'accel' | 'cpu' | 'cpuModels' | 'hugePages' | 'numa' | 'versions' | 'cgroup' | 'tenantBoundary'
+      | 'accel'
+      | 'cpu'
+      | 'cpuModels'
+      | 'devices'
+      | 'hugePages'
+      | 'numa'
+      | 'versions'
+      | 'cgroup'
+      | 'tenantBoundary'
     >
   >;
   /** A fuller answer, where a measurement takes longer than anybody should wait. */
@@ -532,11 +548,6 @@ export interface LogOptions {
   /** Start this many bytes before the end; all that is kept when absent. */
   readonly tailBytes?: number;
   readonly follow: boolean;
-  /**
-   * In frames, which say when each line was written (model, log-lines.ts), where the log of such a workload has them: a
-   * container's. Others give bytes as ever.
-   */
-  readonly framed?: boolean;
 }
 
 export interface EnforcedLimits {

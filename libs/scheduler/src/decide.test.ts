@@ -128,6 +128,20 @@ describe('each filter refuses with what it needs and what there is', () => {
       { need: 'several displays', have: 'one display' },
     ],
     [
+      'devices',
+      host({ capabilities: { ...capabilities, devices: ['kvm', 'tun'] } }),
+      request({ devices: ['tun', 'fuse'] }),
+      { need: 'devices fuse', have: 'kvm, tun' },
+    ],
+    ['devices', host(), request({ devices: ['fuse'] }), { need: 'devices fuse', have: 'none' }],
+    ['devices', host(), request({ dns: { search: [] } }), { need: 'dns', have: "its networks' own" }],
+    [
+      'devices',
+      host({ capabilities: { ...capabilities, facets: ['security'] } }),
+      request({ security: { nesting: true } }),
+      { need: 'nesting', have: 'no nesting' },
+    ],
+    [
       'hugePages',
       host({ capabilities: { ...capabilities, hugePages: { '2MiB': 64, '1GiB': 0 } } }),
       request({ isolation: 'vm', hugePages: '2MiB', memoryMiB: 66 }),

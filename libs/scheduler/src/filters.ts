@@ -5,8 +5,10 @@ import {
   type FilterName,
   firmwareFacet,
   firmwareKind,
+  guestDnsFacet,
   HOST_PASSTHROUGH,
   type InstanceSpec,
+  nestingFacet,
   numaNeed,
   numaRoom,
   portRefusal,
@@ -109,6 +111,20 @@ const devices: readonly {
     message: 'its containers take no security: its agent is older than this API',
   },
   {
+    facet: nestingFacet,
+    need: 'nesting',
+    have: 'no nesting',
+    wanted: (spec) => spec.security?.nesting !== undefined,
+    message: 'its containers hold none of their own: its agent is older than this API',
+  },
+  {
+    facet: guestDnsFacet,
+    need: 'dns',
+    have: "its networks' own",
+    wanted: (spec) => spec.dns !== undefined,
+    message: 'its guests find names as their networks have it: its agent is older than this API',
+  },
+  {
     facet: 'vsock',
     need: 'vsock',
     have: 'no vsock',
@@ -132,6 +148,18 @@ const devices: readonly {
       'its machines have one display at most: its QEMU has no VNC or no bochs-display, or its agent is older than this API',
   },
 ];
+
+/** Devices that its operator lends to containers. */
+function lent({ capabilities }: HostSnapshot, { spec }: PlacementRequest): Omit<Refusal, 'filter'> | null {
+  const offered = capabilities?.devices ?? [];
+  const missing = (spec.devices ?? []).filter((name) => !offered.includes(name));
+  if (missing.length === 0) return null;
+  return refuse(
+    `devices ${missing.join(', ')}`,
+    offered.join(', ') || 'none',
+    `its operator offers no device ${missing.join(', ')}: name it under devices in its agent.yaml, where the device is there`,
+  );
+}
 
 /** What a host has left. A host without known capacity has nothing. */
 export function freeOf(h: HostSnapshot): { cpuMillis: number; memoryMiB: number; diskMiB: number } {
@@ -236,7 +264,7 @@ export const filters: readonly Filter[] = [
       const missing = devices.find(
         ({ facet, wanted }) => wanted(r.spec) && h.capabilities?.facets.includes(facet) !== true,
       );
-      return missing === undefined ? null : refuse(missing.need, missing.have, missing.message);
+      return missing === undefined ? lent(h, r) : refuse(missing.need, missing.have, missing.message);
     },
   },
   {

@@ -55,6 +55,8 @@ function renderAssignment(row: AssignmentRow): Assignment {
       ...(spec.watchdog === undefined ? {} : { watchdog: spec.watchdog.action }),
       ...(spec.probes === undefined ? {} : { probes: spec.probes }),
       ...(spec.security === undefined ? {} : { security: spec.security }),
+      ...(spec.devices === undefined || spec.devices.length === 0 ? {} : { devices: spec.devices }),
+      ...(spec.dns === undefined ? {} : { dns: spec.dns }),
       restart: spec.restart,
       accel: spec.placement.accel,
       driver: spec.placement.driver,

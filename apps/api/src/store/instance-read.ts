@@ -42,13 +42,14 @@ interface InstanceRow {
   /** A bigint, which comes as text. */
   vsock_cid: string | null;
   numa_host_nodes: number[] | null;
+  uid_range: Instance['status']['uidRange'];
   volumes: { id: VolumeId; name: string; attached: boolean }[] | null;
 }
 
 const from = `
   SELECT i.*, pr.name AS project, p.epoch, p.run, p.phase, p.power, p.driver, p.exit, p.observed_at, h.id AS host_id, h.name AS host_name,
     v.id AS root_volume_id, n.nics, p.applied_generation, d.volumes, e.cdroms,
-    CASE WHEN p.phase <> 'ended' THEN p.vsock_cid END AS vsock_cid, CASE WHEN p.phase <> 'ended' THEN p.numa_host_nodes END AS numa_host_nodes
+    CASE WHEN p.phase <> 'ended' THEN p.vsock_cid END AS vsock_cid, CASE WHEN p.phase <> 'ended' THEN p.numa_host_nodes END AS numa_host_nodes, p.uid_range
   FROM instances i
   JOIN projects pr ON pr.id = i.project_id
   LEFT JOIN placements p ON p.instance_id = i.id AND p.epoch = i.owner_epoch
@@ -104,6 +105,7 @@ function toInstance(r: InstanceRow): Instance {
       nics: r.nics ?? [],
       cdroms: r.cdroms ?? [],
       numaHostNodes: r.numa_host_nodes,
+      uidRange: r.uid_range,
       vsockCid: r.vsock_cid === null ? null : Number(r.vsock_cid),
       volumes: (r.volumes ?? []).map((v) => ({ ...v, serial: volumeSerial(v.id) })),
       appliedGeneration: r.applied_generation,

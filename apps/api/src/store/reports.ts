@@ -129,7 +129,7 @@ async function placementReported(tx: Tx, r: PlacementReport): Promise<boolean> {
   const ended = r.phase === 'ended';
   const changed = await tx.changed(
     `UPDATE placements p SET phase = $4, run = $5, power = $6, exit = coalesce($7, p.exit), conditions = $8, observed_at = $9, driver = coalesce($15, p.driver),
-       applied_generation = coalesce($16, p.applied_generation), volumes = coalesce($17, p.volumes), nics = coalesce($18, p.nics), cdroms = coalesce($19, p.cdroms), vsock_cid = $20, numa_host_nodes = $21,
+       applied_generation = coalesce($16, p.applied_generation), volumes = coalesce($17, p.volumes), nics = coalesce($18, p.nics), cdroms = coalesce($19, p.cdroms), vsock_cid = $20, numa_host_nodes = $21, uid_range = coalesce($22, p.uid_range),
        session = $10, seq = $11, boot_id = h.boot_id, closed_by = $12, closed_at = $13,
        first_running_at = CASE WHEN $4 = 'running' THEN coalesce(p.first_running_at, $14) ELSE p.first_running_at END
      FROM (SELECT id, boot_id FROM hosts WHERE id = $3 AND session = $10 FOR KEY SHARE) h
@@ -156,6 +156,7 @@ async function placementReported(tx: Tx, r: PlacementReport): Promise<boolean> {
       r.cdroms === undefined || r.cdroms === null ? null : JSON.stringify(r.cdroms),
       r.vsockCid ?? null,
       r.numaHostNodes === undefined || r.numaHostNodes === null ? null : JSON.stringify(r.numaHostNodes),
+      r.uidRange === undefined || r.uidRange === null ? null : JSON.stringify(r.uidRange),
     ],
   );
   return changed > 0;

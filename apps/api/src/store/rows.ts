@@ -32,6 +32,7 @@ import type {
   SnapshotId,
   Sizes,
   SnapshotTaken,
+  UidRange,
   Volume,
   VolumeId,
   VolumeSeen,
@@ -318,6 +319,8 @@ export interface PlacementReport {
   readonly vsockCid?: number | null;
   /** Nodes of its host that its own are bound to; null while it is bound to none. */
   readonly numaHostNodes?: readonly number[] | null;
+  /** Users of its host that its own are; null while that is not known. */
+  readonly uidRange?: UidRange | null;
   /** What it has of its host; null while that is not known. */
   readonly sizes?: Sizes | null;
   readonly conditions?: readonly {

@@ -33,10 +33,11 @@ export const describeCommands: Commands = (program, session) => {
 /** What differs from the defaults, in few words. */
 function securityText(security: Instance['spec']['security']): string | null {
   if (security === undefined) return null;
-  const { capabilities, seccomp, readOnlyRoot, tmpfs = [], rlimits = {}, sysctls = {} } = security;
+  const { capabilities, seccomp, nesting, readOnlyRoot, tmpfs = [], rlimits = {}, sysctls = {} } = security;
   const words = [
     readOnlyRoot === true ? 'read-only root' : null,
     seccomp === 'strict' ? 'strict seccomp' : null,
+    nesting === true ? 'containers of its own' : null,
     ...(capabilities?.drop ?? []).map((name) => `-${name}`),
     ...(capabilities?.add ?? []).map((name) => `+${name}`),
     ...tmpfs.map(({ path, sizeMiB }) => `${path} in memory (${sizeMiB} MiB)`),
@@ -45,6 +46,10 @@ function securityText(security: Instance['spec']['security']): string | null {
   ].filter((word) => word !== null);
   return words.length === 0 ? null : words.join(', ');
 }
+
+/** `268435456 to 268500991 of its host` */
+const usersText = (range: Instance['status']['uidRange']): string | null =>
+  range === null ? null : `${range.first} to ${range.first + range.count - 1} of its host`;
 
 /** What was asked for and what is seen, for people. */
 export function instanceText(i: Instance, now: number): string {
@@ -73,6 +78,8 @@ export function instanceText(i: Instance, now: number): string {
     ['Image', `${spec.image} (${i.imageDigest})`],
     ['Size', size.join(', ')],
     ['Security', securityText(spec.security)],
+    ['Devices', spec.devices?.join(', ') ?? null],
+    ['Users', usersText(status.uidRange)],
     ...status.nics.map((n): [string, string] => [
       'Address',
       `${n.ipv4}${n.ipv6 === undefined ? '' : ` and ${n.ipv6}`} on ${n.network}, ${n.mac}${n.leaving === true ? ' (leaving: its guest has not let go of it)' : ''}`,

@@ -162,6 +162,14 @@ function Overview({ instance }: { instance: Instance }) {
             ...(status.numaHostNodes === null
               ? []
               : [['NUMA', `bound to ${status.numaHostNodes.join(', ')} of its host`] as const]),
+            ...(status.uidRange === null
+              ? []
+              : [
+                  [
+                    'Users',
+                    `${status.uidRange.first} to ${status.uidRange.first + status.uidRange.count - 1} of its host`,
+                  ] as const,
+                ]),
             ...(status.vsockCid === null
               ? []
               : [['vsock', <span className="mono">context id {status.vsockCid}</span>] as const]),

@@ -8,9 +8,10 @@ import {
 } from '@berth/model';
 import { type ProcessPlan, RuntimeError } from '@berth/runtime';
 import type { NamespacePaths } from '../isolation/namespaces.js';
-import { type HostBounds, MASKED_PATHS, READONLY_PATHS } from '../isolation/privileges.js';
+import type { LentDevice } from '../isolation/devices.js';
+import { type HostBounds, maskedPaths, readonlyPaths } from '../isolation/privileges.js';
 import { RANGE_SIZE } from '../isolation/uid-ranges.js';
-import type { OciConfig, OciMount, OciResources, OciSeccomp, OciUser } from './oci-types.js';
+import type { OciConfig, OciDeviceRule, OciMount, OciResources, OciSeccomp, OciUser } from './oci-types.js';
 
 export interface BundleRequest {
   readonly instanceId: string;
@@ -25,6 +26,7 @@ export interface BundleRequest {
   readonly cgroup: string;
   readonly limits: ContainerLimits;
   readonly identityMounts: readonly OciMount[];
+  readonly devices: readonly LentDevice[];
   readonly seccomp: OciSeccomp;
   readonly bounds: HostBounds;
   readonly security: ContainerSecurity;
@@ -71,7 +73,11 @@ export function bundleConfig(request: BundleRequest): OciConfig {
     },
     root: { path: request.rootfs, readonly: security.readOnlyRoot === true },
     hostname: request.hostname,
-    mounts: [...kernelMounts(security), ...request.identityMounts],
+    mounts: [
+      ...kernelMounts(security),
+      ...request.devices.map((device) => device.mount),
+      ...request.identityMounts,
+    ],
     annotations: { 'berth.instance': request.instanceId, 'berth.epoch': String(request.epoch) },
     linux: {
       namespaces: [
@@ -86,7 +92,10 @@ export function bundleConfig(request: BundleRequest): OciConfig {
       uidMappings: idMap,
       gidMappings: idMap,
       cgroupsPath: `/${request.cgroup}`,
-      resources: resources(request.limits),
+      resources: resources(
+        request.limits,
+        request.devices.map(({ rule }) => rule),
+      ),
       sysctl: {
         // Pings without NET_RAW, for every group of the container; all its ports are its own.
         'net.ipv4.ping_group_range': `0 ${RANGE_SIZE - 1}`,
@@ -94,8 +103,8 @@ export function bundleConfig(request: BundleRequest): OciConfig {
         ...security.sysctls,
       },
       seccomp: request.seccomp,
-      maskedPaths: MASKED_PATHS,
-      readonlyPaths: READONLY_PATHS,
+      maskedPaths: maskedPaths(security),
+      readonlyPaths: readonlyPaths(security),
       rootfsPropagation: 'rprivate',
     },
   };
@@ -107,10 +116,11 @@ export function sharesOf(cpuMillis: number | null): number {
 }
 
 /** cgroup limits in OCI's words, which the OCI runtime writes to cgroup v1 or v2. Pure. */
-export function resources(limits: ContainerLimits): OciResources {
+export function resources(limits: ContainerLimits, lent: readonly OciDeviceRule[] = []): OciResources {
   const bytes = limits.memoryMiB * 1024 * 1024;
   return {
-    devices: [{ allow: false, access: 'rwm' }], // the runtime adds null, zero, full, random, urandom, tty and ptys
+    // The runtime adds null, zero, full, random, urandom, tty and ptys.
+    devices: [{ allow: false, access: 'rwm' }, ...lent],
     memory: { limit: bytes, ...(limits.swapAccounting ? { swap: bytes } : {}) },
     cpu: {
       shares: sharesOf(limits.cpuMillis),

@@ -2,9 +2,10 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ipv4Encode } from '@berth/linux';
-import { Name } from '@berth/model';
+import { GuestDns, Name } from '@berth/model';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { identityFiles } from '@berth/runtime';
 import { guestIdentityWrite } from './guest-identity.js';
 
 let dir: string;
@@ -52,9 +53,11 @@ function isAddress(text: string): boolean {
   }
 }
 
+const written = (name: string): string => readFileSync(join(dir, name), 'utf8');
+
 /** hosts(5) and resolv.conf(5) as glibc reads them: lines of words, `#` (and `;` in resolv.conf) begins a comment. */
-const words = (name: string, comment: RegExp) =>
-  readFileSync(join(dir, name), 'utf8')
+const words = (text: string, comment: RegExp) =>
+  text
     .split('\n')
     .map((line) => line.replace(comment, '').split(/\s+/).filter(Boolean))
     .filter((line) => line.length > 0);
@@ -80,11 +83,46 @@ it('10,000 names and addresses that pass their gates come back from the written 
         resolver: { nameserver: address, search },
       });
       expect(mounts.every((m) => m.options.includes('ro'))).toBe(true);
-      expect(readFileSync(join(dir, 'hostname'), 'utf8').split('\n')).toEqual([hostname, '']);
-      expect(words('hosts', /#.*/s).slice(2)).toEqual([[address, hostname]]);
-      expect(words('resolv.conf', /[#;].*/s)).toEqual([
+      expect(written('hostname').split('\n')).toEqual([hostname, '']);
+      expect(words(written('hosts'), /#.*/s).slice(2)).toEqual([[address, hostname]]);
+      expect(words(written('resolv.conf'), /[#;].*/s)).toEqual([
         ['search', search],
         ['nameserver', address],
+      ]);
+    }),
+    { numRuns: 10_000 },
+  );
+  expect(taken).toBeGreaterThan(100);
+}, 120_000);
+
+it('10,000 servers, domains, options and hosts that pass the model come back from the files as they are', () => {
+  let taken = 0;
+  const dns = fc
+    .tuple(
+      around('9.9.9.9', '2001:db8::53'),
+      around('example.net', 'lan'),
+      around('ndots:2', 'rotate'),
+      around('10.1.1.1', 'fd00::1'),
+      around('db', 'db.example.net'),
+    )
+    .map(([server, domain, option, address, name]) => ({
+      servers: [server],
+      search: [domain, 'lan'],
+      options: [option],
+      hosts: [{ address, names: [name, 'db'] }],
+    }));
+  fc.assert(
+    fc.property(dns, (asked) => {
+      if (!GuestDns.safeParse(asked).success) return;
+      taken++;
+      const files = identityFiles({ hostname: 'web', addresses: [], resolver: null, dns: asked });
+      expect(words(files['/etc/hosts'], /#.*/s).slice(2)).toEqual(
+        asked.hosts.map(({ address, names }) => [address, ...names]),
+      );
+      expect(words(files['/etc/resolv.conf'], /[#;].*/s)).toEqual([
+        ['search', ...asked.search],
+        ['nameserver', ...asked.servers],
+        ['options', ...asked.options],
       ]);
     }),
     { numRuns: 10_000 },

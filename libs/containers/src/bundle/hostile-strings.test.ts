@@ -43,6 +43,7 @@ it('10,000 commands, environments and directories come back from the OCI configu
         cgroup: 'c',
         limits: { memoryMiB: 64, cpuMillis: null, pids: 10, swapAccounting: true },
         identityMounts: [],
+        devices: [],
         seccomp: { defaultAction: 'SCMP_ACT_ERRNO', architectures: [], syscalls: [] },
         bounds: { files: 1024, rlimits: {}, oomScoreAdj: 0 },
         security: {},

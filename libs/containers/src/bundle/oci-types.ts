@@ -54,8 +54,17 @@ export interface OciLinux {
   readonly rootfsPropagation: string;
 }
 
+/** A line of the list of device rules; without a type it is about all devices. Later ones count before earlier. */
+export interface OciDeviceRule {
+  readonly allow: boolean;
+  readonly type?: 'c' | 'b';
+  readonly major?: number;
+  readonly minor?: number;
+  readonly access: string;
+}
+
 export interface OciResources {
-  readonly devices: readonly { readonly allow: boolean; readonly access: string }[];
+  readonly devices: readonly OciDeviceRule[];
   /** Bytes. `swap` is memory and swap together; equal to `limit` it means no swap. */
   readonly memory: { readonly limit: number; readonly swap?: number };
   readonly cpu: { readonly shares: number; readonly quota?: number; readonly period?: number };

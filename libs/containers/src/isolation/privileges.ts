@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { isCapable } from '@berth/linux';
-import type { RlimitName } from '@berth/model';
+import type { ContainerSecurity, RlimitName } from '@berth/model';
 
 /** Paths of the kernel that tell about the host or act on it: covered by an empty file or directory. */
-export const MASKED_PATHS: readonly string[] = [
+const MASKED_PATHS: readonly string[] = [
   '/proc/acpi',
   '/proc/asound',
   '/proc/interrupts',
@@ -17,7 +17,7 @@ export const MASKED_PATHS: readonly string[] = [
   '/sys/devices/virtual/powercap',
   '/sys/firmware',
 ];
-export const READONLY_PATHS: readonly string[] = [
+const READONLY_PATHS: readonly string[] = [
   '/proc/bus',
   '/proc/fs',
   '/proc/irq',
@@ -25,6 +25,16 @@ export const READONLY_PATHS: readonly string[] = [
   '/proc/sysrq-trigger',
   '/sys/fs/cgroup', // on cgroup v1 a tmpfs as large as half of the host's memory lies under its trees
 ];
+
+/**
+ * The kernel lets nobody mount a procfs that shows more than the one he sees: where containers hold their own, nothing may lie over ours.
+ * Left then are the kernel's own checks: what is not of the container's namespaces is its host's root's.
+ */
+const under = (paths: readonly string[], { nesting }: ContainerSecurity): readonly string[] =>
+  nesting === true ? paths.filter((path) => !path.startsWith('/proc/')) : paths;
+export const maskedPaths = (security: ContainerSecurity): readonly string[] => under(MASKED_PATHS, security);
+export const readonlyPaths = (security: ContainerSecurity): readonly string[] =>
+  under(READONLY_PATHS, security);
 
 const WANTED_FILES = 1_048_576;
 /** A guest goes before the host's daemons when memory of the whole host runs out. */

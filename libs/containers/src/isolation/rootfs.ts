@@ -175,7 +175,7 @@ export function passable(directory: string): void {
   }
 }
 
-function removeEmpty(directory: string): void {
+export function removeEmpty(directory: string): void {
   try {
     rmdirSync(directory);
   } catch (error) {

@@ -44,6 +44,11 @@ const ADMIN_CALLS: ReadonlySet<string> = new Set([
   'fsconfig', 'fsmount', 'fsopen', 'fspick', 'keyctl', 'mount', 'mount_setattr', 'move_mount', 'name_to_handle_at',
   'open_tree', 'pivot_root', 'reboot', 'setns', 'syslog', 'umount', 'umount2', 'unshare',
 ]); // prettier-ignore
+/** Of these, what containers in a container take: the kernel lets them only in a user namespace that the caller is root of. */
+const NESTING_CALLS: ReadonlySet<string> = new Set([
+  'fsconfig', 'fsmount', 'fsopen', 'fspick', 'mount', 'mount_setattr', 'move_mount', 'open_tree', 'pivot_root', 'setdomainname',
+  'sethostname', 'setns', 'umount', 'umount2', 'unshare',
+]); // prettier-ignore
 const EPERM = 1;
 const ENOSYS = 38;
 /**
@@ -89,6 +94,7 @@ export function seccompFor(
     profile,
     machine,
     capabilitiesOf(security).map((name) => `CAP_${name}`),
+    security.nesting === true,
   );
   if (security.seccomp !== 'strict') return filter;
   const refused = new Set(STRICT_CALLS);
@@ -111,11 +117,12 @@ export function seccompRender(
   profile: SeccompProfile,
   machine: SeccompMachine,
   capabilities: readonly string[],
+  nesting = false,
 ): OciSeccomp {
   const names = MACHINES[machine];
   const caps = new Set(capabilities);
   const chosen = profile.syscalls.filter((rule) => applies(rule, names.profile, caps));
-  const rules = caps.has('CAP_SYS_ADMIN') ? chosen.map(plain) : harden(chosen.map(plain), caps);
+  const rules = caps.has('CAP_SYS_ADMIN') ? chosen.map(plain) : harden(chosen.map(plain), caps, nesting);
   const entry = profile.archMap?.find((a) => a.architecture === names.seccomp);
   return {
     defaultAction: profile.defaultAction,
@@ -142,24 +149,43 @@ function plain(rule: SeccompProfileRule): OciSyscallRule {
   };
 }
 
-function harden(rules: readonly OciSyscallRule[], caps: ReadonlySet<string>): OciSyscallRule[] {
-  const refused = new Set<string>([...ADMIN_CALLS, 'clone', 'clone3', 'socket', 'socketcall']);
+function harden(
+  rules: readonly OciSyscallRule[],
+  caps: ReadonlySet<string>,
+  nesting: boolean,
+): OciSyscallRule[] {
+  const admin = nesting ? [...ADMIN_CALLS].filter((name) => !NESTING_CALLS.has(name)) : [...ADMIN_CALLS];
+  const refused = new Set<string>([
+    ...ADMIN_CALLS,
+    ...NESTING_CALLS,
+    'clone',
+    'clone3',
+    'socket',
+    'socketcall',
+  ]);
   const kept = rules
     .map((rule) => ({ ...rule, names: rule.names.filter((n) => !refused.has(n)) }))
     .filter((rule) => rule.names.length > 0);
   return [
     ...kept,
-    { names: [...ADMIN_CALLS], action: 'SCMP_ACT_ERRNO', errnoRet: EPERM },
-    {
-      names: ['clone'],
-      action: 'SCMP_ACT_ALLOW',
-      args: [{ index: 0, value: CLONE_NEW_ANY, valueTwo: 0, op: 'SCMP_CMP_MASKED_EQ' }],
-    },
-    // Its flags are in memory, where a filter cannot look: C libraries fall back to clone at ENOSYS.
-    { names: ['clone3'], action: 'SCMP_ACT_ERRNO', errnoRet: ENOSYS },
+    { names: admin, action: 'SCMP_ACT_ERRNO', errnoRet: EPERM },
+    ...(nesting
+      ? [{ names: [...NESTING_CALLS, 'clone', 'clone3'], action: 'SCMP_ACT_ALLOW' }]
+      : noNamespaces),
     ...socketRules(caps),
   ];
 }
+
+/** New processes, but none in new namespaces. */
+const noNamespaces: readonly OciSyscallRule[] = [
+  {
+    names: ['clone'],
+    action: 'SCMP_ACT_ALLOW',
+    args: [{ index: 0, value: CLONE_NEW_ANY, valueTwo: 0, op: 'SCMP_CMP_MASKED_EQ' }],
+  },
+  // Its flags are in memory, where a filter cannot look: C libraries fall back to clone at ENOSYS.
+  { names: ['clone3'], action: 'SCMP_ACT_ERRNO', errnoRet: ENOSYS },
+];
 
 /** One rule for each family: libseccomp takes no second action on a call whose arguments it looks at, for x86's sake. */
 function socketRules(caps: ReadonlySet<string>): OciSyscallRule[] {

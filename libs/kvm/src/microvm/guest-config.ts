@@ -33,6 +33,7 @@ export function guestConfig(
     hostname: spec.name,
     addresses: spec.nics.flatMap(({ ipv4, ipv6 }) => [ipv4, ...(ipv6 === undefined ? [] : [ipv6])]),
     resolver,
+    dns: spec.dns,
   });
   return [
     ...plan.args.map((arg) => ['arg', arg] as const),
