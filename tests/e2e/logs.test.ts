@@ -1,8 +1,9 @@
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Berth, patience, until } from './berth.js';
 import { samples } from './machine.js';
@@ -77,6 +78,19 @@ it('follows a container over kills of the API and into its next start', async ()
     );
 
   await more(100);
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    [command, '-o', 'json', 'logs', 'counter', '--since', '10m', '--tail', '3'],
+    { env },
+  );
+  const told = stdout.trim().split('\n');
+  expect(told).toHaveLength(3);
+  for (const line of told)
+    expect(JSON.parse(line)).toEqual({
+      time: expect.stringMatching(/^20.*Z$/),
+      stream: 'stdout',
+      text: expect.stringMatching(/^line \d+$/),
+    });
   for (let round = 0; round < 4; round++) {
     const before = count();
     await apiKill();

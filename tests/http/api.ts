@@ -229,7 +229,12 @@ export class Api {
       caFingerprint: 'ab'.repeat(32),
       masterKey,
       logger: pino({ level: 'silent' }),
-      logs: () => Promise.resolve(Readable.from([Buffer.from('first line\n'), Buffer.from('second line\n')])),
+      logs: (_instance, { framed }) => {
+        const head = framed === true ? `${new Date().toISOString()} stdout F ` : '';
+        return Promise.resolve(
+          Readable.from(['first', 'second'].map((n) => Buffer.from(`${head}${n} line\n`))),
+        );
+      },
       terminals: new EchoTerminals(),
       prompts: new DonePrompts(),
       files: new StoredFiles(),

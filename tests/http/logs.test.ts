@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import { placeAt, placeText } from '@berth/model';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { BerthClient, type LogPiece } from '@berth/client';
+import { BerthClient, type LogBegin, type LogForms, type LogPiece } from '@berth/client';
 import type { AddressInfo } from 'node:net';
 import { Api } from './api.js';
 import { until } from './test-terminal.js';
@@ -25,6 +25,10 @@ class Log {
   cut(): void {
     for (const cut of this.cuts) cut();
   }
+  /** A frame, which hosts give where lines are wanted with their times. */
+  frame(stream: 'stdout' | 'stderr', second: number, text: string, tag = 'F'): void {
+    this.print(`2026-01-02T03:04:${String(second).padStart(2, '0')}.5+00:00 ${stream} ${tag} ${text}\n`);
+  }
   async *read(follow: boolean, signal: AbortSignal): AsyncGenerator<Uint8Array> {
     let at = this.dropped;
     let over = !follow;
@@ -47,11 +51,16 @@ class Log {
 }
 
 let log = new Log();
+/** What the host was asked for last. */
+let asked: { readonly follow: boolean; readonly framed?: boolean; readonly tailBytes?: number };
 let api: Api;
 let client: BerthClient;
 beforeAll(async () => {
   api = await Api.start({
-    logs: (_instance, { follow }, signal) => Promise.resolve(Readable.from(log.read(follow, signal))),
+    logs: (_instance, options, signal) => {
+      asked = options;
+      return Promise.resolve(Readable.from(log.read(options.follow, signal)));
+    },
   });
   const { port } = api.app.getHttpServer().address() as AddressInfo;
   client = new BerthClient({ baseUrl: `http://127.0.0.1:${port}`, token: api.tokens.get('all:admin') ?? '' });
@@ -66,10 +75,10 @@ async function running(): Promise<string> {
 }
 
 /** Follows a log and keeps what it gave. */
-function followed(name: string, tailBytes?: number) {
+function followed(name: string, view: LogBegin & LogForms = {}) {
   const stop = new AbortController();
   const pieces: LogPiece[] = [];
-  const options = { signal: stop.signal, backoffMs: [20], ...(tailBytes === undefined ? {} : { tailBytes }) };
+  const options = { signal: stop.signal, backoffMs: [20], ...view };
   const ended = (async () => {
     for await (const piece of client.followLog({ project: 'alpha', instance: name }, options))
       pieces.push(piece);
@@ -103,7 +112,7 @@ describe('a log that is followed', () => {
   test('begins near its end when that is wanted, and goes on the same', async () => {
     const name = await running();
     log.print(lines(0, 1000));
-    const follower = followed(name, 18);
+    const follower = followed(name, { tailBytes: 18 });
     await until(() => follower.text() === '[1]line 998\nline 999\n', 'its end');
     log.cut();
     log.print('more\n');
@@ -163,4 +172,82 @@ test('a place of an epoch that is over begins the next from its beginning', asyn
   const anew = await at(placeText(placeAt(7, 2, Buffer.from('ab'))));
   expect([anew.text, anew.headers['berth-log-start']]).toEqual(['abc', '1.0']);
   await api.call('get', `/v1/projects/alpha/instances/${name}/logs?after=yesterday`).expect(400);
+});
+
+describe('a log whose lines have their times', () => {
+  const read = (name: string, query: string) =>
+    api.call('get', `/v1/projects/alpha/instances/${name}/logs?${query}`);
+  const text = async (name: string, query: string): Promise<string> =>
+    (await read(name, query).responseType('text').expect(200)).body.toString() as string;
+  /** Four lines, a second between them, the third in two parts. */
+  async function four(): Promise<string> {
+    const name = await running();
+    log.frame('stdout', 1, 'one');
+    log.frame('stderr', 2, 'two');
+    log.frame('stdout', 3, 'thr', 'P');
+    log.frame('stdout', 3, 'ee');
+    log.frame('stdout', 4, 'four');
+    return name;
+  }
+
+  test('begins with what was written at a time, or so many lines before the end, whichever is later', async () => {
+    const name = await four();
+    expect(await text(name, 'since=2026-01-02T03:04:02Z')).toBe('two\nthree\nfour\n');
+    expect(asked).toEqual({ follow: false, framed: true });
+    expect(await text(name, 'since=2026-01-02T04:04:02%2B01:00&tailLines=2')).toBe('three\nfour\n');
+    expect(await text(name, 'since=2026-01-02T03:04:04Z&tailLines=2')).toBe('four\n');
+    expect(await text(name, 'since=2026-01-02T03:04:02Z&tailBytes=5')).toBe('four\n');
+    expect(await text(name, 'since=2026-01-02T03:04:05Z')).toBe('');
+    expect(await text(name, 'since=2020-01-02T03:04:05Z&tailLines=0')).toBe('');
+  });
+
+  test('is shown with them, or as JSON', async () => {
+    const name = await four();
+    expect(await text(name, 'timestamps=true&tailLines=2')).toBe(
+      '2026-01-02T03:04:03.5Z three\n2026-01-02T03:04:04.5Z four\n',
+    );
+    const answer = await read(name, 'format=json&since=2026-01-02T03:04:02Z&tailLines=3').expect(200);
+    expect(answer.headers['content-type']).toBe('application/x-ndjson');
+    const json = await text(name, 'format=json&since=2026-01-02T03:04:02Z&tailLines=3');
+    expect(
+      json
+        .split('\n')
+        .filter((line) => line !== '')
+        .map((line) => JSON.parse(line) as unknown),
+    ).toEqual([
+      { time: '2026-01-02T03:04:03.5Z', stream: 'stdout', text: 'thr', partial: true },
+      { time: '2026-01-02T03:04:03.5Z', stream: 'stdout', text: 'ee' },
+      { time: '2026-01-02T03:04:04.5Z', stream: 'stdout', text: 'four' },
+    ]);
+  });
+
+  test('is followed as JSON over broken connections, nothing lost and nothing twice', async () => {
+    const name = await four();
+    const follower = followed(name, { format: 'json', since: '2026-01-02T03:04:04Z' });
+    await until(() => follower.text().includes('four'), 'its end');
+    for (let n = 10; n < 40; n++) {
+      log.frame(n % 3 === 0 ? 'stderr' : 'stdout', n, `more ${n}`);
+      if (n % 5 === 0) log.cut();
+    }
+    await until(() => follower.text().includes('more 39'), 'what comes');
+    const lines = follower.text().replace('[1]', '').split('\n').slice(0, -1);
+    const said = lines.map((line) => (JSON.parse(line) as { text: string }).text);
+    expect(said).toEqual(['four', ...Array.from({ length: 30 }, (_, i) => `more ${i + 10}`)]);
+    await follower.stop();
+  });
+
+  test('may begin so many lines before the end where lines have no times, and is refused the times', async () => {
+    const vm = await api.instance('alpha', { isolation: 'vm', image: 'disk', memoryMiB: 128 });
+    await api.settle();
+    log = new Log();
+    log.print('one\ntwo\nhalf');
+    expect(await text(vm, 'tailLines=2')).toBe('two\nhalf');
+    expect(asked).toEqual({ follow: false });
+    const answer = await read(vm, 'since=2026-01-02T03:04:02Z&format=json').expect(422);
+    expect(answer.body).toMatchObject({
+      code: 'unsupported',
+      errors: [{ path: '/since' }, { path: '/format' }],
+    });
+    await read(vm, 'since=yesterday').expect(400);
+  });
 });

@@ -235,6 +235,7 @@ class AgentSession {
     const tail = request.query.get('tailBytes');
     const options = {
       follow: request.query.get('follow') === '1',
+      framed: request.query.get('framed') === '1',
       ...(tail === null ? {} : { tailBytes: Math.max(0, Number(tail) || 0) }),
     };
     return { status: 200, body: newest.runtime.logs(newest.key, options, request.signal) };

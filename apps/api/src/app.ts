@@ -5,7 +5,7 @@ import type { Logger } from 'pino';
 import type { ApiConfig, ApiPaths } from './config.js';
 import { AgentsDoor } from './dispatch/agents-door.js';
 import { Authority } from './dispatch/authority.js';
-import type { DispatchHooks } from './dispatch/hooks.js';
+import type { DispatchHooks, HostLogOptions } from './dispatch/hooks.js';
 import { hostFiles, hostLayers, hostPrompts } from './dispatch/host-prompts.js';
 import { hostGuest, hostSeed, hostTerminals } from './dispatch/host-terminals.js';
 import { MasterKey } from './dispatch/master-key.js';
@@ -228,7 +228,7 @@ async function startCore(
 async function instanceLogs(
   door: AgentsDoor,
   instance: Instance,
-  options: { readonly tailBytes?: number; readonly follow: boolean },
+  options: HostLogOptions,
   signal: AbortSignal,
 ): Promise<AsyncIterable<Uint8Array>> {
   const host = instance.status.host;

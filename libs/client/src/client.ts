@@ -1,7 +1,14 @@
 import type { Event } from '@berth/model';
 import createClient, { type Client } from 'openapi-fetch';
 import { followEvents, type FollowOptions } from './events.js';
-import { followLog, type FollowLogOptions, type LogAnswer, type LogPiece } from './logs.js';
+import {
+  followLog,
+  type FollowLogOptions,
+  type LogAnswer,
+  type LogBegin,
+  type LogForms,
+  type LogPiece,
+} from './logs.js';
 import { errorOf, errorOfBody, ProblemError, UnreachableError } from './problem.js';
 import type { components, paths } from './schema.gen.js';
 import { transport, type ClientOptions } from './transport.js';
@@ -13,11 +20,10 @@ type EventsRoute = paths['/v1/events']['get'];
 export type EventQuery = NonNullable<EventsRoute['parameters']['query']>;
 export type EventPage = EventsRoute['responses'][200]['content']['application/json'];
 
-export interface LogRequest {
+export interface LogRequest extends LogBegin, LogForms {
   readonly project: string;
   readonly instance: string;
   readonly follow?: boolean;
-  readonly tailBytes?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -106,11 +112,12 @@ export class BerthClient {
     options: FollowLogOptions,
   ): AsyncGenerator<LogPiece> {
     const params = { path: { project: of.project, name: of.instance } };
+    const { timestamps = false, format = 'text' } = options;
     const get = (signal: AbortSignal): Promise<Schemas['Instance']> =>
       answer(this.rest.GET('/v1/projects/{project}/instances/{name}', { params, signal }));
     return followLog(
       {
-        open: (from, signal) => this.logOpen({ ...of, ...from, follow: true, signal }),
+        open: (from, signal) => this.logOpen({ ...of, ...from, timestamps, format, follow: true, signal }),
         epoch: async (signal) => {
           const { epoch, phase } = (await get(signal)).status;
           return phase === null || phase === 'assigned' ? null : epoch;
@@ -127,13 +134,10 @@ export class BerthClient {
   }
 
   private async logOpen(request: LogRequest & { readonly after?: string }): Promise<LogAnswer> {
-    const { project, instance, follow, tailBytes, after, signal } = request;
+    const { project, instance, signal, ...query } = request;
     const path = `/v1/projects/${segment(project)}/instances/${segment(instance)}/logs`;
-    const url = this.url(path, {
-      ...(follow === undefined ? {} : { follow: String(follow) }),
-      ...(tailBytes === undefined ? {} : { tailBytes: String(tailBytes) }),
-      ...(after === undefined ? {} : { after }),
-    });
+    const asked = Object.entries(query).filter(([, value]) => value !== undefined);
+    const url = this.url(path, Object.fromEntries(asked.map(([name, value]) => [name, String(value)])));
     const response = await this.send(new Request(url, signal === undefined ? {} : { signal }));
     if (!response.ok) throw await errorOf(response);
     const [epoch, offset] = (response.headers.get('berth-log-start') ?? '').split('.').map(Number);

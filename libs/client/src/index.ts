@@ -10,7 +10,14 @@ export {
   type TerminalRequest,
 } from './client.js';
 export { followEvents, type FollowOptions } from './events.js';
-export { followLog, type FollowLogOptions, type LogPiece, type LogSource } from './logs.js';
+export {
+  followLog,
+  type FollowLogOptions,
+  type LogBegin,
+  type LogForms,
+  type LogPiece,
+  type LogSource,
+} from './logs.js';
 export { errorOf, ProblemError, UnreachableError } from './problem.js';
 export { sseMessages, type SseMessage } from './sse.js';
 export { inputMessages, orderMessage, terminalMessage, type TerminalMessage } from './terminal.js';

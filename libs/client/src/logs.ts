@@ -18,12 +18,23 @@ export interface LogAnswer {
   readonly body: ReadableStream<Uint8Array>;
 }
 
+/** Where a log begins; with several of them where the latest does. All that is kept when absent. */
+export interface LogBegin {
+  readonly tailBytes?: number;
+  readonly tailLines?: number;
+  /** RFC 3339; containers only, as what follows is. */
+  readonly since?: string;
+}
+
+/** How its lines are shown. */
+export interface LogForms {
+  readonly timestamps?: boolean;
+  readonly format?: 'text' | 'json';
+}
+
 export interface LogSource {
-  /** Opens the log, from a place or from before its end. @throws ProblemError, UnreachableError */
-  open(
-    from: { readonly after?: string; readonly tailBytes?: number },
-    signal: AbortSignal,
-  ): Promise<LogAnswer>;
+  /** Opens the log, from a place or from where it is to begin. @throws ProblemError, UnreachableError */
+  open(from: LogBegin & { readonly after?: string }, signal: AbortSignal): Promise<LogAnswer>;
   /** The newest epoch whose host has said something of it; null before. @throws ProblemError notFound when it is deleted */
   epoch(signal: AbortSignal): Promise<number | null>;
   /**
@@ -33,9 +44,7 @@ export interface LogSource {
   changes(changed: () => void, signal: AbortSignal): Promise<void>;
 }
 
-export interface FollowLogOptions {
-  /** Begin this many bytes before the end; with all that is kept when absent. */
-  readonly tailBytes?: number;
+export interface FollowLogOptions extends LogBegin, LogForms {
   readonly signal: AbortSignal;
   /** Waits between connections, milliseconds; the last one repeats. */
   readonly backoffMs?: readonly number[];
@@ -57,7 +66,9 @@ export async function* followLog(source: LogSource, options: FollowLogOptions): 
   const stop = new AbortController();
   const signal = AbortSignal.any([options.signal, stop.signal]);
   const newest = new Newest(source);
-  const reader = new Reader(options.tailBytes);
+  const { tailBytes, tailLines, since } = options;
+  const begin = { tailBytes, tailLines, since };
+  const reader = new Reader(Object.fromEntries(Object.entries(begin).filter(([, of]) => of !== undefined)));
   let failures = 0;
   void newest.follow(signal);
   try {
@@ -147,7 +158,7 @@ class Reader {
   private offset = 0;
   private last: Uint8Array = new Uint8Array();
 
-  constructor(private readonly tailBytes: number | undefined) {}
+  constructor(private readonly begin: LogBegin) {}
 
   /** Ends when the connection does, or when its epoch is over and has said all. */
   async *connection(source: LogSource, newest: Newest, signal: AbortSignal): AsyncGenerator<LogPiece> {
@@ -188,9 +199,8 @@ class Reader {
     }
   }
 
-  private from(): { after?: string; tailBytes?: number } {
-    if (this.epoch > 0) return { after: placeText(this.place()) };
-    return this.tailBytes === undefined ? {} : { tailBytes: this.tailBytes };
+  private from(): LogBegin & { after?: string } {
+    return this.epoch > 0 ? { after: placeText(this.place()) } : this.begin;
   }
 
   private place(): LogPlace {

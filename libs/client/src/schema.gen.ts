@@ -6467,8 +6467,16 @@ export interface operations {
         after?: string;
         /** @description Stay and send what comes */
         follow?: boolean;
+        /** @description `json`: an object for each line, `{"time", "stream", "text"}`, with `"partial": true` where the line goes on in the next object of its stream. Containers only */
+        format?: 'text' | 'json';
+        /** @description Begin with the first line that was written then or later. Containers only */
+        since?: string;
         /** @description Begin this many bytes before the end; all that is kept when absent */
         tailBytes?: number;
+        /** @description Begin this many lines before the end; with `since` or `tailBytes` too, where the latest of them does */
+        tailLines?: number;
+        /** @description Begin each line with its time (RFC 3339, UTC). Containers only */
+        timestamps?: boolean;
       };
       header?: never;
       path: {
@@ -6479,7 +6487,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Bytes as they were printed */
+      /** @description Bytes as they were printed; application/x-ndjson with `format=json` */
       200: {
         headers: {
           /** @description `true` where bytes are missing before the first: the host has dropped them */

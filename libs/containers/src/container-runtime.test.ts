@@ -3,6 +3,7 @@ import { existsSync, readFileSync, readdirSync, readlinkSync, statSync } from 'n
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { mounts, processIdentity, run, signalProcess } from '@berth/linux';
+import { LogFrames } from '@berth/model';
 import { ContainerLab, cgroupsNamed, context, processesNamed } from './testing/container-lab.js';
 import { find, logText, logUntil, untilEnded, up } from './testing/workload-steps.js';
 
@@ -206,6 +207,32 @@ describe('a container on this host', () => {
     const spec = lab.spec('echo first; sleep 0.3; echo second >&2; sleep 60');
     await up(runtime, spec);
     expect(await logUntil(runtime, spec, 'second')).toContain('first\n');
+  });
+
+  it('has every line of its log followed while its monitor begins the log anew, each with its time', async () => {
+    const small = lab.runtime({ logMaxBytes: 32 * 1024 });
+    // A file lasts longer than an agent is away from its events: it is to see each of them.
+    const script =
+      'i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); [ $((i % 100)) != 0 ] || usleep 30000; done; echo end >&2; sleep 60';
+    const spec = lab.spec(script, { cpuMillis: null });
+    await small.prepare(spec, context());
+    const leave = AbortSignal.timeout(20_000);
+    const frames = new LogFrames();
+    const lines: string[] = [];
+    const log = small.logs?.(spec, { follow: true, framed: true }, leave) ?? [];
+    const read = (async () => {
+      for await (const chunk of log)
+        for (const { time, stream, bytes } of frames.feed(chunk)) {
+          expect(Date.parse(time ?? '')).toBeGreaterThan(Date.parse('2020-01-01'));
+          if (stream === 'stderr') return;
+          lines.push(Buffer.from(bytes).toString());
+        }
+    })();
+    await small.start(spec, context());
+    await read;
+    expect(lines).toEqual(Array.from({ length: 3000 }, (_, i) => `line ${i}`));
+    expect((await logText(small, spec)).length).toBeLessThan(3000); // it was begun anew
+    await small.remove(spec, context());
   });
 
   it('refuses a program that the image has not, and leaves no process or container', async () => {

@@ -1,41 +1,32 @@
-import { watch } from 'node:fs';
-import { open, stat, type FileHandle } from 'node:fs/promises';
+import { closeSync, fstatSync, openSync, read, statSync, watch } from 'node:fs';
 import { basename, dirname } from 'node:path';
+import { promisify } from 'node:util';
 import { hasCode } from '@berth/linux';
+import { asWritten, LogFrames, LogRenderer } from '@berth/model';
+import type { LogOptions } from '@berth/runtime';
 
 const CHUNK = 64 * 1024;
+/** A change may be missed by the watch; look again at least this often, ms. */
+const LOOK_AGAIN_MS = 1000;
+/** Files that are held for a slow reader after they were replaced: what is older than these is lost to it. */
+const HELD = 8;
 
-/**
- * Takes the framing off a conmon log: each line is `<time> <stdout|stderr> <F|P> <text>` (the CRI log format). `F` ends
- * a line of the guest's, `P` is a part of one. Both streams come out in the order in which they were written. A line
- * in another form is passed on as it is. Feed it chunks; it keeps an unfinished line.
- */
-export class LogDecoder {
-  private rest: Buffer = Buffer.alloc(0);
+/** What is read of frames (model, log-lines.ts): what the guest wrote, in the order in which it did, or the frames. */
+interface Decoder {
+  feed(chunk: Uint8Array): Uint8Array;
+}
+
+/** Takes the framing off. Feed it chunks; it keeps an unfinished line. */
+export class LogDecoder implements Decoder {
+  private readonly frames = new LogFrames();
+  private readonly shown = new LogRenderer(asWritten);
 
   feed(chunk: Uint8Array): Buffer {
-    const data = Buffer.concat([this.rest, chunk]);
-    const out: Buffer[] = [];
-    let at = 0;
-    for (let end = data.indexOf(10); end >= 0; end = data.indexOf(10, at)) {
-      out.push(unframe(data.subarray(at, end)));
-      at = end + 1;
-    }
-    this.rest = Buffer.from(data.subarray(at));
-    return Buffer.concat(out);
+    return Buffer.concat(this.frames.feed(chunk).map((frame) => this.shown.show(frame)));
   }
 }
 
-const NEWLINE = Buffer.from('\n');
-const FRAME = /^\S+ (?:stdout|stderr) ([FP]) /;
-
-function unframe(line: Buffer): Buffer {
-  const head = line.subarray(0, 64).toString('latin1');
-  const match = FRAME.exec(head);
-  if (match === null) return Buffer.concat([line, NEWLINE]);
-  const text = line.subarray(match[0].length);
-  return match[1] === 'F' ? Buffer.concat([text, NEWLINE]) : Buffer.from(text);
-}
+const decoderOf = (framed: boolean): Decoder => (framed ? { feed: (chunk) => chunk } : new LogDecoder());
 
 /**
  * The guest's output as kept in a log file; nothing when there is no file. With `follow` it waits for more until the
@@ -43,91 +34,129 @@ function unframe(line: Buffer): Buffer {
  */
 export async function* logRead(
   path: string,
-  options: { readonly tailBytes?: number; readonly follow: boolean },
+  options: LogOptions,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
-  const changes = options.follow ? changesOf(path, signal) : null;
-  let file = await openOrNull(path);
-  let decoder = new LogDecoder();
+  const { follow, tailBytes, framed = false } = options;
+  const files = new LogFiles(path, follow, signal);
+  let decoder = decoderOf(framed);
   try {
-    if (options.tailBytes === undefined) {
-      if (file !== null) yield* readAll(file, decoder);
-    } else if (file !== null) {
-      const tail = await readTail(file, decoder, options.tailBytes);
-      if (tail.length > 0) yield tail;
-    }
-    while (changes !== null && !signal.aborted) {
-      await changes.next();
-      if (file !== null) yield* readAll(file, decoder);
-      if (await sameFile(file, path)) continue;
-      await file?.close();
-      file = await openOrNull(path);
-      decoder = new LogDecoder();
-      if (file !== null) yield* readAll(file, decoder);
+    if (tailBytes !== undefined) yield* readTail(files, decoder, tailBytes);
+    for (;;) {
+      yield* readAll(files, decoder);
+      if (files.replaced) {
+        yield* readAll(files, decoder); // what was written after that read, and before nobody wrote there any more
+        files.forward();
+        decoder = decoderOf(framed);
+      } else if (!follow || signal.aborted) return;
+      else await files.changed();
     }
   } finally {
-    await file?.close();
-    changes?.close();
+    files.close();
   }
 }
 
-async function* readAll(file: FileHandle, decoder: LogDecoder): AsyncGenerator<Uint8Array> {
-  for (;;) {
-    const { bytesRead, buffer } = await file.read(Buffer.alloc(CHUNK), 0, CHUNK);
-    if (bytesRead === 0) return;
-    const text = decoder.feed(buffer.subarray(0, bytesRead));
+/** From where the reading of the present file stands to its end. */
+async function* readAll(files: LogFiles, decoder: Decoder): AsyncGenerator<Uint8Array> {
+  for (let chunk = await files.read(); chunk.length > 0; chunk = await files.read()) {
+    const text = decoder.feed(chunk);
     if (text.length > 0) yield text;
   }
 }
 
-async function readTail(file: FileHandle, decoder: LogDecoder, bytes: number): Promise<Buffer> {
+async function* readTail(files: LogFiles, decoder: Decoder, bytes: number): AsyncGenerator<Uint8Array> {
   let tail: Buffer = Buffer.alloc(0);
-  for await (const text of readAll(file, decoder)) {
+  for await (const text of readAll(files, decoder)) {
     tail = Buffer.concat([tail, text]);
     if (tail.length > bytes) tail = tail.subarray(tail.length - bytes);
   }
-  return bytes === 0 ? Buffer.alloc(0) : tail;
+  if (bytes > 0 && tail.length > 0) yield tail;
 }
 
-/** A latch that opens at each change of the file's directory, once a second at the latest, and for good at the signal. */
-function changesOf(path: string, signal: AbortSignal): { next(): Promise<void>; close(): void } {
-  let changed = true;
-  let wake: () => void = () => undefined;
-  const ring = (): void => {
-    changed = true;
-    wake();
-  };
-  const watcher = watch(dirname(path), (_, name) => {
-    if (name === null || name === basename(path)) ring();
-  });
-  watcher.on('error', ring);
-  const timer = setInterval(ring, 1000);
-  signal.addEventListener('abort', ring, { once: true });
-  return {
-    next: async () => {
-      while (!changed && !signal.aborted) await new Promise<void>((resolve) => (wake = resolve));
-      changed = false;
-    },
-    close: () => {
+/**
+ * The files that a path leads to, one after the other. Each is opened as soon as it stands there, however slow the reader is:
+ * once it is replaced, only who has it open can read it.
+ */
+class LogFiles {
+  /** Open descriptors, oldest first; the last one is written now. */
+  private readonly open: number[] = [];
+  private at = 0;
+  private stirred = false;
+  private wake: () => void = () => undefined;
+  private readonly stop: () => void;
+
+  constructor(
+    private readonly path: string,
+    follow: boolean,
+    private readonly signal: AbortSignal,
+  ) {
+    this.stop = follow ? this.watch() : () => undefined;
+    this.look();
+  }
+
+  get replaced(): boolean {
+    return this.open.length > 1;
+  }
+
+  /** Goes on to the file that replaced this one. */
+  forward(): void {
+    const over = this.open.shift();
+    if (over !== undefined) closeSync(over);
+    this.at = 0;
+  }
+
+  /** The next bytes of the present file; none at its end. */
+  async read(): Promise<Uint8Array> {
+    const [fd] = this.open;
+    if (fd === undefined) return Buffer.alloc(0);
+    if (fstatSync(fd).size < this.at) this.at = 0;
+    const { bytesRead, buffer } = await readSome(fd, Buffer.alloc(CHUNK), 0, CHUNK, this.at);
+    this.at += bytesRead;
+    return buffer.subarray(0, bytesRead);
+  }
+
+  /** Resolves at a change since the last call, after a second at the latest, and at once when the signal has fired. */
+  async changed(): Promise<void> {
+    while (!this.stirred && !this.signal.aborted) await new Promise<void>((resolve) => (this.wake = resolve));
+    this.stirred = false;
+  }
+
+  close(): void {
+    this.stop();
+    for (const fd of this.open.splice(0)) closeSync(fd);
+  }
+
+  private look(): void {
+    const newest = this.open.at(-1);
+    try {
+      if (newest !== undefined && statSync(this.path).ino === fstatSync(newest).ino) return;
+      this.open.push(openSync(this.path, 'r'));
+    } catch (error) {
+      if (!hasCode(error, 'ENOENT')) throw error;
+    }
+    // The present one is being read; the one after it is the oldest that can go.
+    if (this.open.length > HELD) closeSync(this.open.splice(1, 1)[0] as number);
+  }
+
+  private watch(): () => void {
+    const ring = (moved: boolean): void => {
+      if (moved) this.look();
+      this.stirred = true;
+      this.wake();
+    };
+    const watcher = watch(dirname(this.path), (event, name) => {
+      if (name === null || name === basename(this.path)) ring(event === 'rename');
+    });
+    watcher.on('error', () => ring(true));
+    const timer = setInterval(() => ring(true), LOOK_AGAIN_MS);
+    const end = (): void => ring(false);
+    this.signal.addEventListener('abort', end, { once: true });
+    return () => {
       watcher.close();
       clearInterval(timer);
-      signal.removeEventListener('abort', ring);
-    },
-  };
-}
-
-async function sameFile(file: FileHandle | null, path: string): Promise<boolean> {
-  const there = await stat(path).catch(() => null);
-  if (file === null || there === null) return file === null && there === null;
-  const { ino, size } = await file.stat();
-  return there.ino === ino && size > 0;
-}
-
-async function openOrNull(path: string): Promise<FileHandle | null> {
-  try {
-    return await open(path, 'r');
-  } catch (error) {
-    if (hasCode(error, 'ENOENT')) return null;
-    throw error;
+      this.signal.removeEventListener('abort', end);
+    };
   }
 }
+
+const readSome = promisify(read);

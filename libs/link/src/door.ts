@@ -12,7 +12,7 @@
  *     PUT  /blobs/<digest>         content the agent asked for by an `imageWanted` report
  *     GET  /blobs/<digest>         content that this host holds, for another host
  *     GET  /usage?after=MS         UsageAnswer: what was measured after that time of the host's clock
- *     GET  /logs/<instanceId>      bytes of the newest epoch; `?follow=1&tailBytes=N`
+ *     GET  /logs/<instanceId>      bytes of the newest epoch; `?follow=1&tailBytes=N&framed=1` (model, log-lines.ts)
  *     POST /terminals/<instanceId> console or exec of the newest epoch, both ways: see terminal.ts
  */
 

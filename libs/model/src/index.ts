@@ -43,4 +43,5 @@ export * from './key-names.js';
 export * from './keys.js';
 export * from './terminal.js';
 export * from './terminal-channels.js';
+export * from './log-lines.js';
 export * from './log-place.js';

@@ -548,6 +548,11 @@ export interface LogOptions {
   /** Start this many bytes before the end; all that is kept when absent. */
   readonly tailBytes?: number;
   readonly follow: boolean;
+  /**
+   * In frames, which say when each line was written (model, log-lines.ts), where the log of such a workload has them: a
+   * container's. Others give bytes as ever.
+   */
+  readonly framed?: boolean;
 }
 
 export interface EnforcedLimits {

@@ -19,6 +19,7 @@ import type {
   VolumeId,
 } from '@berth/model';
 import type { Clock } from '../store/store.js';
+import type { HostLogOptions } from './hooks.js';
 import { HostLink } from './host-link.js';
 import type { HostFile, HostLinkPorts, LayerPage } from './host-link.js';
 import { streamFault, type HostTerminal } from './host-terminal.js';
@@ -118,7 +119,7 @@ export class AgentsDoor {
   async logs(
     hostId: HostId,
     instanceId: InstanceId,
-    options: { follow: boolean; tailBytes?: number },
+    options: HostLogOptions,
     signal: AbortSignal,
   ): Promise<ClientHttp2Stream> {
     try {

@@ -18,6 +18,14 @@ export interface BlobSource {
   open(digest: Digest): Promise<{ readonly stream: Readable; readonly sizeBytes: number }>;
 }
 
+/** What a host is asked for of a log. */
+export interface HostLogOptions {
+  readonly follow: boolean;
+  readonly tailBytes?: number;
+  /** In frames that say when each line was written (model, log-lines.ts). */
+  readonly framed?: boolean;
+}
+
 /** Where what hosts measured goes. */
 export interface UsageSink {
   /** Time of a host's newest sample there, by the host's clock, milliseconds; 0 when there is none. */

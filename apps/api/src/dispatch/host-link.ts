@@ -26,7 +26,15 @@ import { ClockWatch } from './clock-watch.js';
 import { type BlobHolder, blobOpen } from './blob-holders.js';
 import { listFaults } from './fault-names.js';
 import { HostTerminal } from './host-terminal.js';
-import type { BlobSource, DispatchHooks, DispatchLog, Pause, TraceSink, UsageSink } from './hooks.js';
+import type {
+  BlobSource,
+  DispatchHooks,
+  DispatchLog,
+  HostLogOptions,
+  Pause,
+  TraceSink,
+  UsageSink,
+} from './hooks.js';
 import { renderList } from './render.js';
 import { ReportWriter } from './reports.js';
 
@@ -356,13 +364,10 @@ export class HostLink {
   }
 
   /** Bytes of an instance's newest epoch on this host. The caller ends it by the signal or by destroying it. */
-  logs(
-    instanceId: InstanceId,
-    options: { follow: boolean; tailBytes?: number },
-    signal: AbortSignal,
-  ): Promise<ClientHttp2Stream> {
+  logs(instanceId: InstanceId, options: HostLogOptions, signal: AbortSignal): Promise<ClientHttp2Stream> {
     const query = new URLSearchParams({ follow: options.follow ? '1' : '0' });
     if (options.tailBytes !== undefined) query.set('tailBytes', String(options.tailBytes));
+    if (options.framed === true) query.set('framed', '1');
     return sendForStream(this.h2, { method: 'GET', path: `/logs/${instanceId}?${query.toString()}`, signal });
   }
 

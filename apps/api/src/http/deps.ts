@@ -17,6 +17,7 @@ import {
 } from '@berth/model';
 import type { Logger } from 'pino';
 import { z } from 'zod';
+import type { HostLogOptions } from '../dispatch/hooks.js';
 import type { HostTerminal } from '../dispatch/host-terminal.js';
 import type { MasterKey } from '../dispatch/master-key.js';
 import type { RemoteImports } from '../images/remote-imports.js';
@@ -104,11 +105,7 @@ export interface HttpDeps {
   readonly traces: Pick<Traces, 'now' | 'begin' | 'request' | 'get'>;
   readonly metrics: Pick<Exposition, 'text' | 'contentType'>;
   /** Log bytes of an instance's newest placement; resolves once the host opened it. @throws BerthError stateConflict, unavailable */
-  logs(
-    instance: Instance,
-    options: { readonly tailBytes?: number; readonly follow: boolean },
-    signal: AbortSignal,
-  ): Promise<AsyncIterable<Uint8Array>>;
+  logs(instance: Instance, options: HostLogOptions, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
   readonly terminals: Terminals;
   readonly prompts: Prompts;
   readonly files: Files;

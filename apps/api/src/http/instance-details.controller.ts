@@ -43,6 +43,24 @@ const LogsQuery = z.strictObject({
   tailBytes: wholeNumber(0, 1024 ** 3)
     .optional()
     .describe('Begin this many bytes before the end; all that is kept when absent'),
+  tailLines: wholeNumber(0, 100_000)
+    .optional()
+    .describe(
+      'Begin this many lines before the end; with `since` or `tailBytes` too, where the latest of them does',
+    ),
+  since: z.iso
+    .datetime({ offset: true })
+    .optional()
+    .describe('Begin with the first line that was written then or later. Containers only'),
+  timestamps: flag()
+    .default(false)
+    .describe('Begin each line with its time (RFC 3339, UTC). Containers only'),
+  format: z
+    .enum(['text', 'json'])
+    .default('text')
+    .describe(
+      '`json`: an object for each line, `{"time", "stream", "text"}`, with `"partial": true` where the line goes on in the next object of its stream. Containers only',
+    ),
   after: z
     .string()
     .refine((text) => placeParse(text) !== null, 'must be a place as docs/api-streams.md tells')
@@ -107,7 +125,7 @@ export class InstanceDetailsController {
     summary: 'Read what the instance printed: serial output or process output',
     answers: {
       200: {
-        description: 'Bytes as they were printed',
+        description: 'Bytes as they were printed; application/x-ndjson with `format=json`',
         stream: 'text/plain; charset=utf-8',
         headers: {
           'berth-log-start':
@@ -126,9 +144,11 @@ export class InstanceDetailsController {
   ): Promise<void> {
     const instance = await this.instance(asking, project, name);
     const after = query.after === undefined ? null : placeParse(query.after);
-    const log = await logOpen(this.deps, instance, { ...query, after }, asking.gone);
+    const since = query.since === undefined ? undefined : Date.parse(query.since);
+    const log = await logOpen(this.deps, instance, { ...query, since, after }, asking.gone);
     const stream = Readable.from(log.bytes, { objectMode: false });
-    void reply.header('content-type', 'text/plain; charset=utf-8').header('cache-control', 'no-store');
+    const type = query.format === 'json' ? 'application/x-ndjson' : 'text/plain; charset=utf-8';
+    void reply.header('content-type', type).header('cache-control', 'no-store');
     if (log.start !== null) void reply.header('berth-log-start', `${log.start.epoch}.${log.start.offset}`);
     if (log.gap) void reply.header('berth-log-gap', 'true');
     // A quiet log that is followed would hold the header back: it goes out at once.

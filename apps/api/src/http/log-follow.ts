@@ -1,9 +1,17 @@
 import { BerthError, PlaceSearch, type Instance, type LogPlace } from '@berth/model';
 import type { HttpDeps } from './deps.js';
+import {
+  LogBeginning,
+  logShown,
+  logTail,
+  onlyBytes,
+  refuseTimes,
+  type LogPart,
+  type LogView,
+} from './log-view.js';
 
-export interface LogWanted {
+export interface LogWanted extends LogView {
   readonly follow: boolean;
-  readonly tailBytes?: number | undefined;
   /** Where an earlier reading broke off. */
   readonly after: LogPlace | null;
 }
@@ -19,27 +27,30 @@ export interface LogOpened {
 
 type Deps = Pick<HttpDeps, 'logs' | 'store'>;
 
-/** Opens the log of the newest epoch, and knows where it begins. @throws BerthError stateConflict, unavailable */
+/** Opens the log of the newest epoch, and knows where it begins. @throws BerthError stateConflict, unavailable, unsupported */
 export async function logOpen(
   deps: Deps,
   instance: Instance,
   wanted: LogWanted,
   signal: AbortSignal,
 ): Promise<LogOpened> {
-  const { follow, tailBytes } = wanted;
-  if (!follow && wanted.after === null) {
-    const options = tailBytes === undefined ? { follow } : { follow, tailBytes };
-    return { start: null, gap: false, bytes: await deps.logs(instance, options, signal) };
-  }
+  const { follow } = wanted;
+  refuseTimes(instance, wanted);
+  if (!follow && wanted.after === null && onlyBytes(wanted))
+    return { start: null, gap: false, bytes: await logTail(deps, instance, wanted.tailBytes, signal) };
   const epoch = reportedEpoch(instance);
   const after = wanted.after?.epoch === epoch ? wanted.after : null;
-  const { offset, gap } = await startOf(deps, instance, { ...wanted, after }, signal);
-  const bytes = await deps.logs(instance, { follow }, signal);
+  const { offset, gap, end } = await startOf(deps, instance, { ...wanted, after }, signal);
+  const parts = await logShown(deps, instance, wanted, signal);
   // The host knows of a new epoch after the store does: one that is the newest before and after is what was opened.
   const now = await deps.store.instanceById(instance.id);
   const same = epoch !== null && now !== null && reportedEpoch(now) === epoch;
   const check = after === null || gap ? null : new PlaceSearch({ ...after, offset });
-  return { start: same ? { epoch, offset } : null, gap, bytes: skipped(bytes, offset, check) };
+  return {
+    start: same ? { epoch, offset } : null,
+    gap,
+    bytes: skipped(parts, { offset, end: follow ? Infinity : end }, check),
+  };
 }
 
 /** The newest epoch, once its host has said something of it. */
@@ -50,34 +61,42 @@ function reportedEpoch({ status }: Instance): number | null {
 async function startOf(
   deps: Deps,
   instance: Instance,
-  { tailBytes, after }: LogWanted,
+  wanted: LogWanted,
   signal: AbortSignal,
-): Promise<{ offset: number; gap: boolean }> {
-  if (after === null && tailBytes === undefined) return { offset: 0, gap: false };
+): Promise<{ offset: number; gap: boolean; end: number }> {
+  const { after, since, tailBytes, tailLines } = wanted;
+  const whole = since === undefined && tailBytes === undefined && tailLines === undefined;
+  if (after === null && whole) return { offset: 0, gap: false, end: Infinity };
   const search = after === null ? null : new PlaceSearch(after);
-  let total = 0;
-  for await (const bytes of await deps.logs(instance, { follow: false }, signal)) {
-    total += bytes.length;
-    search?.feed(bytes);
+  const beginning = new LogBeginning(wanted);
+  let end = 0;
+  for await (const part of await logShown(deps, instance, { ...wanted, follow: false }, signal)) {
+    end += part.bytes.length;
+    if (search === null) beginning.feed(part);
+    else search.feed(part.bytes);
   }
-  if (search === null) return { offset: Math.max(0, total - (tailBytes ?? 0)), gap: false };
-  return { offset: search.found ?? 0, gap: search.found === null };
+  if (search === null) return { offset: beginning.offset, gap: false, end };
+  return { offset: search.found ?? 0, gap: search.found === null, end: Infinity };
 }
 
 /** @throws BerthError unavailable, when bytes were dropped since the place was looked for: it is found anew */
 async function* skipped(
-  log: AsyncIterable<Uint8Array>,
-  offset: number,
+  log: AsyncIterable<LogPart>,
+  { offset, end }: { readonly offset: number; readonly end: number },
   check: PlaceSearch | null,
 ): AsyncGenerator<Uint8Array> {
   let left = offset;
-  for await (const bytes of log) {
+  let at = offset;
+  for await (const { bytes } of log) {
     const skip = Math.min(left, bytes.length);
     check?.feed(bytes.subarray(0, skip));
     left -= skip;
     if (left > 0) continue;
     if (skip > 0 && check !== null && check.found !== offset)
       throw new BerthError('unavailable', 'the host has dropped the oldest part of this log just now');
-    if (skip < bytes.length) yield bytes.subarray(skip);
+    const more = bytes.subarray(skip, skip + Math.min(bytes.length, end - at));
+    at += more.length;
+    if (more.length > 0) yield more;
+    if (at >= end) return; // what came since it was decided where to begin is of the next reading
   }
 }
