@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -11,6 +11,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Check } from '../../apps/supervisor/src/doctor/check.js';
 import { forwardingChecks } from '../../apps/supervisor/src/doctor/forwarding.js';
 import { forwardingFindings } from '../../apps/supervisor/src/doctor/probes/forwarding.js';
+import { Dockerd } from '../support/docker.js';
 
 /**
  * A machine on which somebody runs Docker: Debian's dockerd, started in network, mount and process namespaces of its own,
@@ -27,7 +28,7 @@ describe.each([
   let dir: string;
   let goHome: () => void;
   let network: HostNetwork;
-  let docker: ChildProcess | null = null;
+  let docker: Dockerd | null = null;
   const netnsOf = (name: string) => join(dir, 'netns', name);
   const guests: string[] = [];
 
@@ -55,7 +56,7 @@ describe.each([
   });
 
   afterEach(async () => {
-    if (docker !== null) await end(docker);
+    await docker?.stop();
     docker = null;
     for (const nic of await network.inventory()) await network.detach(nic);
     for (const { networkId } of await network.networks()) await network.release(networkId);
@@ -76,21 +77,7 @@ describe.each([
       rmSync(join(bin, name), { force: true });
       symlinkSync(`/usr/sbin/${target}`, join(bin, name));
     }
-    const own = ['--data-root', `${dir}/data`, '--exec-root', '/run/docker', '--pidfile', '/run/docker.pid'];
-    const socket = ['--host', `unix://${dir}/docker.sock`, '--storage-driver', 'vfs'];
-    const apart = ['--mount', '--pid', '--fork', '--mount-proc', '--kill-child=KILL', '--'];
-    // It makes itself a key below /etc and directories below /opt where it has never run before. docker-registry made /etc/docker.
-    const hidden = ['/run', '/opt', '/etc/docker'].map((path) => `mount -t tmpfs none ${path}`);
-    const inside = [...hidden, 'exec dockerd "$@"'].join(' && ');
-    docker = spawn('unshare', [...apart, 'sh', '-c', inside, 'dockerd', ...own, ...socket], {
-      env: { ...process.env, PATH: `${bin}:${process.env['PATH'] ?? ''}` },
-      stdio: ['ignore', 'ignore', 'pipe'],
-    });
-    let said = '';
-    docker.stderr?.on('data', (chunk: Buffer) => (said += chunk.toString()));
-    await expect
-      .poll(() => (docker?.exitCode === null ? said.includes('API listen on') : said), { timeout: DOCKER_MS })
-      .toBe(true);
+    docker = await Dockerd.start(dir, [], bin);
   }
 
   async function guestOf(spec: HostNetworkSpec, name: string): Promise<string> {
@@ -146,7 +133,7 @@ describe.each([
       // Networks stay apart: Docker's accept does not overrule Berth's own drop.
       expect(await reaches(a, second.leases[0]!.ipv4, SILENCE)).toBe(false);
 
-      await end(docker!);
+      await docker!.stop();
       await dockerStart();
       expect(await doctor()).toMatchObject({ verdict: 'ok' });
       expect(await reaches(a, '192.0.2.2', 5)).toBe(true);
@@ -162,11 +149,4 @@ function specOf(name: string, subnet: number, names: readonly string[]): HostNet
       ...{ name: n, mac: `02:78:00:00:0${subnet}:0${i + 2}`, ipv4: `10.78.${subnet}.${i + 2}` },
     })),
   });
-}
-
-async function end(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  // Its namespace's first process goes with it, and so all that dockerd started.
-  child.kill('SIGKILL');
-  await once(child, 'exit');
 }

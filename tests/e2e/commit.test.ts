@@ -16,10 +16,12 @@ import type { Image, Operation } from '@berth/model';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { FaultBench } from '../../libs/faults/src/testing/fault-bench.js';
 import { seen } from '../../libs/images/src/tree-fixture.js';
+import { Dockerd } from '../support/docker.js';
+import { Registry } from '../support/registry.js';
 import { Berth, output, patience, until } from './berth.js';
 import { samples } from './machine.js';
 
-/* A container that runs is committed; umoci and skopeo read what became of it, and it runs. */
+/* A container that runs is committed; umoci and skopeo read what became of it, and it runs, here and under Docker. */
 const command = fileURLToPath(new URL('../../apps/cli/dist/main.js', import.meta.url));
 
 let berth: Berth;
@@ -30,7 +32,7 @@ let cuts = 0;
 beforeAll(async () => {
   dir = mkdtempSync(join(tmpdir(), 'berth-commit-'));
   bench = new FaultBench(join(dir, 'points'));
-  berth = await Berth.up(1, { env: () => bench.env });
+  berth = await Berth.up(1, { env: () => ({ ...bench.env, BERTH_INSECURE_REGISTRIES: '127.0.0.1' }) });
   await berth.image('busybox', 'oci', (await samples()).container);
   const token = readFileSync(join(berth.root, 'etc/berth/admin-token'), 'utf8').trim();
   env = { ...process.env, BERTH_API: berth.base, BERTH_TOKEN: token, BERTH: command, NODE: process.execPath };
@@ -150,6 +152,37 @@ it('becomes an image of the same layers and one more, which others read as it wa
   expect(await run('$NODE $BERTH commit again twice')).toMatchObject({ code: 0 });
   expect(ociOf(await image('twice')).layers.slice(0, -1)).toEqual(after.layers);
 }, 300_000);
+
+it('is loaded and run by Docker, exported or pushed', async () => {
+  const store = join(dir, 'docker');
+  mkdirSync(store);
+  const docker = await Dockerd.start(store, [
+    ...['--bridge', 'none', '--iptables=false', '--ip6tables=false', '--ip-forward=false'],
+  ]);
+  const registry = await Registry.start({ signIn: false });
+  try {
+    const { configDigest } = ociOf(await image('tuned'));
+    expect(await run(`cd ${dir} && $NODE $BERTH image export tuned`)).toMatchObject({ code: 0, err: '' });
+    expect(await docker.run('load', '-q', '-i', join(dir, 'tuned.tar'))).toBe('Loaded image: tuned:latest\n');
+    const ran = async (name: string): Promise<void> => {
+      const alone = ['--rm', '--network', 'none', '--entrypoint', 'cat'];
+      const said = await docker.run('run', ...alone, name, '/etc/motd', '/var/new', '/srv/deep/file');
+      expect(said).toBe('changed\nnew\none\n');
+      expect(await docker.run('image', 'inspect', '-f', '{{.Id}}', name)).toBe(`${configDigest}\n`);
+      await docker.run('image', 'rm', name);
+    };
+    await ran('tuned');
+
+    await berth.ok('PATCH', '/v1/projects/default', { imageSources: { privateAddresses: true } });
+    const reference = `${registry.domain}/shop/tuned:1`;
+    expect(await run(`$NODE $BERTH image push tuned docker://${reference}`)).toMatchObject({ code: 0 });
+    await docker.run('pull', '-q', reference);
+    await ran(reference);
+  } finally {
+    await registry.stop();
+    await docker.stop();
+  }
+}, 120_000);
 
 /** Where the root of a container is mounted on its host, and the first id of its range. */
 async function rootOf(name: string): Promise<{ roots: string; base: number }> {

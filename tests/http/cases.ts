@@ -601,6 +601,43 @@ export const cases: Readonly<Record<string, RouteCase>> = {
     },
     bad: absent(`${images}/nowhere`),
   },
+  'GET /v1/projects/{project}/images/{name}/file': {
+    good: async (api) => {
+      const [raw, made] = [disk(), name()];
+      await api
+        .call('post', `${images}?name=${made}&kind=disk`)
+        .set('content-type', 'application/octet-stream')
+        .send(raw)
+        .expect(201);
+      const at = `${images}/${made}/file`;
+      const got = await api.call('get', at).buffer(true).expect(200);
+      expect(Buffer.from(got.body as Buffer).equals(raw)).toBe(true);
+      expect(got.headers).toMatchObject({
+        'content-length': String(raw.length),
+        'content-disposition': `attachment; filename="${made}.raw"`,
+      });
+      const tag = got.headers['etag'] as string;
+      const rest = await api
+        .call('get', at)
+        .set({ Range: 'bytes=4096-', 'If-Range': tag })
+        .buffer(true)
+        .expect(206);
+      expect(Buffer.from(rest.body as Buffer).equals(raw.subarray(4096))).toBe(true);
+      await api.call('get', at).set('Range', `bytes=${raw.length}-`).expect(416);
+      await api.call('get', at, 'alpha:viewer').expect(403);
+      await api.ledger.flush();
+      const { id } = (await api.call('get', `${images}/${made}`).expect(200)).body;
+      const { items } = await listed(api, `/v1/events?objectKind=image&objectId=${id}`);
+      expect(items).toContainEqual(
+        expect.objectContaining({
+          type: 'image.downloaded',
+          data: { first: 4096, last: raw.length - 1, sizeBytes: raw.length },
+        }),
+      );
+    },
+    // Its content was never here.
+    bad: (api) => refused(api.call('get', `${images}/oci/file`)),
+  },
   'DELETE /v1/projects/{project}/images/{name}': {
     good: async (api) => {
       const image = name();

@@ -48,6 +48,26 @@ export interface FileOf {
   readonly signal?: AbortSignal;
 }
 
+/** Which part of a file is asked for. */
+interface PartOf {
+  readonly project: string;
+  /** Its first byte. */
+  readonly from: number;
+  /** ETag of the file of which it is a part; null where none is known. */
+  readonly tag: string | null;
+  readonly signal?: AbortSignal;
+}
+
+/** A file, or what is left of it. */
+export interface FileAnswer {
+  /** Which byte of the file is the first: 0 where it is another file than the one that was asked for. */
+  readonly from: number;
+  /** Of the whole file, bytes. */
+  readonly sizeBytes: number;
+  readonly tag: string | null;
+  readonly body: ReadableStream<Uint8Array>;
+}
+
 const signalOf = ({ signal }: FileOf): RequestInit => (signal === undefined ? {} : { signal });
 
 /**
@@ -222,19 +242,32 @@ export class BerthClient {
     return (await response.json()) as Schemas['FileWritten'];
   }
 
-  /** The file of an export, from a byte on. @throws ProblemError */
-  async exportRead(of: {
-    readonly project: string;
-    readonly volume: string;
-    readonly from: number;
-    readonly signal?: AbortSignal;
-  }): Promise<ReadableStream<Uint8Array>> {
-    const route = `/v1/projects/${segment(of.project)}/volumes/${segment(of.volume)}/file`;
-    const init: RequestInit = of.from === 0 ? {} : { headers: { range: `bytes=${of.from}-` } };
-    if (of.signal !== undefined) init.signal = of.signal;
+  /** The file of an export, from a byte on, while it is the one that `tag` stands for. @throws ProblemError */
+  exportRead(of: PartOf & { readonly volume: string }): Promise<FileAnswer> {
+    return this.filePart(`/v1/projects/${segment(of.project)}/volumes/${segment(of.volume)}/file`, of);
+  }
+
+  /** An image as a file, from a byte on, while it is the one that `tag` stands for. @throws ProblemError */
+  imageRead(of: PartOf & { readonly image: string }): Promise<FileAnswer> {
+    return this.filePart(`/v1/projects/${segment(of.project)}/images/${segment(of.image)}/file`, of);
+  }
+
+  private async filePart(route: string, { from, tag, signal }: PartOf): Promise<FileAnswer> {
+    const headers = {
+      ...(from === 0 ? {} : { range: `bytes=${from}-` }),
+      ...(from === 0 || tag === null ? {} : { 'if-range': tag }),
+    };
+    const init: RequestInit = { headers, ...(signal === undefined ? {} : { signal }) };
     const response = await this.send(new Request(this.url(route, {}), init));
     if (!response.ok) throw await errorOf(response);
-    return response.body ?? new ReadableStream<Uint8Array>({ start: (c) => c.close() });
+    const [, first, size] =
+      /^bytes (\d+)-\d+\/(\d+)$/.exec(response.headers.get('content-range') ?? '') ?? [];
+    return {
+      from: Number(first ?? 0),
+      sizeBytes: Number(size ?? response.headers.get('content-length')),
+      tag: response.headers.get('etag'),
+      body: response.body ?? new ReadableStream<Uint8Array>({ start: (c) => c.close() }),
+    };
   }
 
   private fileUrl({ project, instance, path }: FileOf, query: Readonly<Record<string, string>>): URL {

@@ -4,6 +4,7 @@ export {
   everyPage,
   type EventPage,
   type EventQuery,
+  type FileAnswer,
   type LogRequest,
   type Schemas,
   type TerminalOpens,

@@ -368,6 +368,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/projects/{project}/images/{name}/file': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Download an image as a file, or go on with it where it broke off: of containers a tar that is an OCI layout and a docker-archive in one, else the disk or the ISO */
+    get: operations['imagesFile'];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/projects/{project}/images/import': {
     parameters: {
       query?: never;
@@ -5655,6 +5672,52 @@ export interface operations {
         };
         content: {
           'application/json': components['schemas']['ImageAccepted'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  imagesFile: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description The ETag that was read; of another file the whole is sent */
+        'if-range'?: string;
+        /** @description One part, `bytes=FIRST-LAST`, `bytes=FIRST-` or `bytes=-LAST`; several are answered with the whole */
+        range?: string;
+      };
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description The file; an answer that breaks off is not whole */
+      200: {
+        headers: {
+          /** @description bytes */
+          'accept-ranges'?: string;
+          /** @description How many bytes there are */
+          'content-length'?: string;
+          /** @description Of the bytes of this file */
+          etag?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/octet-stream': string;
+        };
+      };
+      /** @description The part that was asked for */
+      206: {
+        headers: {
+          /** @description Which part it is, and how large the whole is */
+          'content-range'?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/octet-stream': string;
         };
       };
       default: components['responses']['Problem'];

@@ -1,6 +1,7 @@
 export { ImageError, type ImageErrorCode } from './image-error.js';
 export { BlobStore, BlobStaging, fileDigest, type PutOptions, type StoredBlob } from './blob-store.js';
 export { importArchive, importLayout, type OciContent } from './archive-import.js';
+export { archiveParts, type FilePart, partsRead, partsSize, partsTag } from './archive-export.js';
 export { defaultArchiveLimits, type ArchiveLimits, type LayoutFile } from './staged-archive.js';
 export {
   type Descriptor,
@@ -8,6 +9,7 @@ export {
   ImageManifest,
   layerFault,
   manifestsFor,
+  manifestType,
   mediaTypes,
 } from './oci-documents.js';
 export { ReferenceFault, registryHost, RegistryReference } from './registry-reference.js';

@@ -78,6 +78,13 @@ export const mediaTypes = {
   ]),
 } as const;
 
+/** What a manifest says that it is; Docker's and OCI's are told apart by it. */
+export function manifestType(manifest: Buffer): string {
+  const { mediaType } = JSON.parse(manifest.toString('utf8')) as { mediaType?: unknown };
+  if (typeof mediaType === 'string' && mediaTypes.manifest.has(mediaType)) return mediaType;
+  return 'application/vnd.oci.image.manifest.v1+json';
+}
+
 /** The model's words for architectures of the specification (Go's GOARCH). */
 export const architectures: Readonly<Record<string, string>> = { amd64: 'x86_64', arm64: 'aarch64' };
 

@@ -33,5 +33,5 @@ export async function* exactly(bytes: AsyncIterable<Uint8Array>, count: number):
     yield part;
     if (left === 0) return;
   }
-  throw new Error(`a host gave ${left} bytes too few of an export`);
+  throw new Error(`a file that is downloaded ended ${left} bytes too early`);
 }

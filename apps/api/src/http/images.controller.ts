@@ -8,13 +8,15 @@ import {
   RegistryPassword,
   RegistryUsername,
 } from '@berth/model';
-import { Body, Controller, Delete, Get, Inject, Param, Post, Query, Req, Res } from '@nestjs/common';
+import { Body, Controller, Delete, Get, Headers, Inject, Param, Post, Query, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
+import { imageFile } from '../images/image-file.js';
 import { imageImport } from '../images/import.js';
 import { Action } from './action.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { setEtag } from './etag.js';
+import { fileAnswers, fileHeaders, filePart, fileSend } from './file-answer.js';
 import { Asking, type Caller } from './gate.js';
 import { answering } from './idempotency.js';
 import { addressName, found, projectOf } from './project-scope.js';
@@ -196,6 +198,37 @@ export class ImagesController {
     const image = found('image', name, await this.deps.store.imageGet(projectId, addressName('image', name)));
     setEtag(reply, image);
     return image;
+  }
+
+  @Get(':name/file')
+  @Action('images.export', {
+    summary:
+      'Download an image as a file, or go on with it where it broke off: of containers a tar that is an OCI layout and a docker-archive in one, else the disk or the ISO',
+    answers: fileAnswers('Of the bytes of this file'),
+    headers: fileHeaders,
+  })
+  async file(
+    @Asking() asking: Caller,
+    @Param('project') project: string,
+    @Param('name') name: string,
+    @Headers('range') range: string | undefined,
+    @Headers('if-range') ifRange: string | undefined,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
+    const projectId = await projectOf(this.deps.store, asking.principal, project);
+    const image = found('image', name, await this.deps.store.imageGet(projectId, addressName('image', name)));
+    const file = await imageFile(this.deps.blobs, image, asking.gone);
+    const part = filePart(reply, file, { range, ifRange });
+    const { first, last } = part;
+    await this.deps.store.eventInsert(asking.context, {
+      class: 'audit',
+      type: 'image.downloaded',
+      projectId,
+      object: { kind: 'image', id: image.id, name },
+      data: { first, last, sizeBytes: file.sizeBytes },
+    });
+    this.deps.wake.ledger();
+    await fileSend(reply, file, part, file.read(first));
   }
 
   @Delete(':name')

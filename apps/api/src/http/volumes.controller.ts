@@ -1,4 +1,3 @@
-import { Readable } from 'node:stream';
 import {
   BerthError,
   Volume,
@@ -26,9 +25,9 @@ import type { FastifyReply } from 'fastify';
 import type { z } from 'zod';
 import { missing } from '../access/principal.js';
 import { Action } from './action.js';
-import { byteRange, exactly, type ByteRange } from './byte-range.js';
 import { HTTP_DEPS, type HttpDeps } from './deps.js';
 import { ifMatchOf, setEtag } from './etag.js';
+import { fileAnswers, fileHeaders, filePart, fileSend } from './file-answer.js';
 import { Asking, type Caller } from './gate.js';
 import { answering } from './idempotency.js';
 import { found, projectOf } from './project-scope.js';
@@ -190,27 +189,8 @@ export class VolumesController {
   @Get(':volume/file')
   @Action('volumes.export', {
     summary: 'Download the file of an export, or go on with it where it broke off',
-    answers: {
-      200: {
-        description: 'The file; an answer that breaks off is not whole',
-        stream: 'application/octet-stream',
-        headers: {
-          'accept-ranges': 'bytes',
-          'content-length': 'How many bytes there are',
-          etag: 'SHA-256 of the whole file, hexadecimal',
-        },
-      },
-      206: {
-        description: 'The part that was asked for',
-        stream: 'application/octet-stream',
-        headers: { 'content-range': 'Which part it is, and how large the whole is' },
-      },
-    },
-    headers: {
-      range:
-        'One part, `bytes=FIRST-LAST`, `bytes=FIRST-` or `bytes=-LAST`; several are answered with the whole',
-      'if-range': 'The ETag that was read; of another file the whole is sent',
-    },
+    answers: fileAnswers('SHA-256 of the whole file, hexadecimal'),
+    headers: fileHeaders,
   })
   async file(
     @Asking() asking: Caller,
@@ -223,19 +203,11 @@ export class VolumesController {
     const projectId = await projectOf(this.deps.store, asking.principal, project);
     const volume = found('volume', ref, await this.deps.store.volumeGet(projectId, volumeRef(ref)));
     const { hostId, sizeBytes, sha256 } = exportedOf(volume);
-    const tag = `"${sha256}"`;
-    void reply.header('accept-ranges', 'bytes').header('cache-control', 'no-store').header('etag', tag);
-    let part: ByteRange | null;
-    try {
-      part = ifRange === undefined || ifRange === tag ? byteRange(range, sizeBytes) : null;
-    } catch (error) {
-      void reply.header('content-range', `bytes */${sizeBytes}`);
-      throw error;
-    }
-    const { first, last } = part ?? { first: 0, last: sizeBytes - 1 };
-    const count = last - first + 1;
-    const bytes = await this.deps.files.exported(hostId, volume.id, first, asking.gone);
     const { id, name } = volume;
+    const file = { name: `${name}.${volume.format}`, sizeBytes, tag: sha256 };
+    const part = filePart(reply, file, { range, ifRange });
+    const { first, last } = part;
+    const bytes = await this.deps.files.exported(hostId, id, first, asking.gone);
     await this.deps.store.eventInsert(asking.context, {
       class: 'audit',
       type: 'volume.downloaded',
@@ -244,13 +216,7 @@ export class VolumesController {
       data: { first, last, sizeBytes },
     });
     this.deps.wake.ledger();
-    if (part !== null) void reply.header('content-range', `bytes ${first}-${last}/${sizeBytes}`);
-    void reply
-      .status(part === null ? 200 : 206)
-      .header('content-type', 'application/octet-stream')
-      .header('content-length', String(count))
-      .header('content-disposition', `attachment; filename="${name}.${volume.format}"`);
-    await reply.send(Readable.from(exactly(bytes, count), { objectMode: false }));
+    await fileSend(reply, file, part, bytes);
   }
 
   @Delete(':volume')

@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
-import { type BlobStore, mediaTypes, type StoredBlob } from '@berth/images';
+import { type BlobStore, defaultArchiveLimits, manifestType, type StoredBlob } from '@berth/images';
 import { BerthError, type Digest, type ImageContent } from '@berth/model';
 import { refusal, tried, type DownloadPorts } from './download.js';
 import { bodyOf, type RegistryClient } from './registry-client.js';
@@ -20,7 +20,6 @@ type OciContent = Extract<ImageContent, { kind: 'oci' }>;
 
 /** Of what a registry says in words, bytes. */
 const saidMost = 64 * 1024;
-const manifestMost = 4 * 1024 * 1024;
 const octets = 'application/octet-stream';
 
 /** @throws BerthError forbidden, notFound, unsupported, badImage, unavailable; ImageError missingBlob; whatever the signal or a port throws */
@@ -32,7 +31,7 @@ export async function push(
   ports: PushPorts,
   signal: AbortSignal,
 ): Promise<void> {
-  const manifest = await blobs.read(content.digest, manifestMost);
+  const manifest = await blobs.read(content.digest, defaultArchiveLimits.documentBytes);
   const parts = content.blobs.filter(({ digest }) => digest !== content.digest);
   // Before anything is sent: what is not here would be missed at the very end.
   for (const { digest } of parts) (await blobs.open(digest)).stream.destroy();
@@ -110,13 +109,6 @@ async function tagged(
       );
   };
   await tried(work, ports, signal, (last, tries) => gaveUp(last, tries, 'to send the manifest'));
-}
-
-/** What a manifest says that it is; Docker's and OCI's are told apart by it. */
-function manifestType(manifest: Buffer): string {
-  const { mediaType } = JSON.parse(manifest.toString('utf8')) as { mediaType?: unknown };
-  if (typeof mediaType === 'string' && mediaTypes.manifest.has(mediaType)) return mediaType;
-  return 'application/vnd.oci.image.manifest.v1+json';
 }
 
 /** Where an upload goes on. */

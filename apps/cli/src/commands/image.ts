@@ -15,6 +15,7 @@ import {
   type Commands,
   type Session,
 } from '../session.js';
+import { imageExportCommand } from './image-export.js';
 import { secretFromStdin } from '../stdin-secret.js';
 import { transferProgress } from '../transfer-progress.js';
 
@@ -142,6 +143,7 @@ export const imageCommands: Commands = (program, session) => {
     `berth image push shop-base docker://$REGISTRY_TO/shop/web:1.5
      berth image push shop-base docker://$REGISTRY_TO/shop/web:1.6 --username me --password-stdin <token`,
   );
+  imageExportCommand(image, session);
   const list = image
     .command('ls')
     .description('list images')

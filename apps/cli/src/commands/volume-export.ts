@@ -1,17 +1,13 @@
-import { createHash, randomUUID } from 'node:crypto';
-import { createReadStream, createWriteStream } from 'node:fs';
-import { rename, rm, stat } from 'node:fs/promises';
-import { setTimeout as wait } from 'node:timers/promises';
-import { Readable, Transform } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { randomUUID } from 'node:crypto';
 import { answer, ProblemError, type Schemas } from '@berth/client';
 import { Option } from 'commander';
 import { exitCodes, Failure } from '../failure.js';
+import { download, refuseThere } from '../file-download.js';
+import { fileDigest } from '../image-file.js';
 import { operationEnd } from '../operation.js';
 import { bytes, objectText } from '../output.js';
 import { volumes } from '../kinds.js';
 import { examples, note, ofInstance, say, wholeNumber, type Commands, type Session } from '../session.js';
-import { transferProgress } from '../transfer-progress.js';
 
 interface ExportOptions {
   readonly file?: string;
@@ -25,9 +21,6 @@ type Exported = Schemas['Volume'];
 
 const path = '/v1/projects/{project}/volumes/{volume}';
 const snapshots = '/v1/projects/{project}/instances/{name}/snapshots';
-/** A download that brings nothing new is tried again so often, after so long, milliseconds. */
-const triesInVain = 6;
-const betweenTriesMs = 1_000;
 
 export const volumeExportCommand: Commands = (volume, session) => {
   const command = volume
@@ -63,7 +56,7 @@ async function exportTo(s: Session, ref: string, options: ExportOptions): Promis
     if (own) await snapshotDrop(s, source);
   }
   try {
-    await download(s, exported, file);
+    await fetched(s, exported, file);
   } finally {
     await dropped(s, exported.name);
   }
@@ -122,60 +115,21 @@ async function ordered(
   return volumes.get(s.api, s.project, name);
 }
 
-/** Writes the file beside its place, and goes on where it broke off; it is there when it is whole. @throws Failure */
-async function download(s: Session, exported: Exported, file: string): Promise<void> {
+/** Downloads what the host made. @throws Failure, ProblemError */
+async function fetched(s: Session, exported: Exported, file: string): Promise<void> {
   const whole = exported.export?.file;
   if (!whole) throw new Failure(`${exported.name} is not whole`);
-  const part = `${file}.${exported.id.slice(0, 8)}.part`;
-  const progress = transferProgress(process.stderr, () => performance.now(), 'received');
-  let got = 0;
-  try {
-    for (let tries = 0; got < whole.sizeBytes;) {
-      const before = got;
-      try {
-        const body = await s.api.exportRead({ project: s.project, volume: exported.name, from: got });
-        const counted = new Transform({
-          transform: (chunk: Buffer, _encoding, done) => {
-            progress.sent((got += chunk.length), whole.sizeBytes);
-            done(null, chunk);
-          },
-        });
-        const readable = Readable.fromWeb(body as Parameters<typeof Readable.fromWeb>[0]);
-        await pipeline(readable, counted, createWriteStream(part, { flags: got === 0 ? 'w' : 'a' }));
-      } catch (error) {
-        if (isLocal(error)) throw new Failure(`cannot write ${file}: ${(error as Error).message}`);
-        if (error instanceof ProblemError && error.problem.status < 500 && error.problem.status !== 429)
-          throw error;
-        // What reached the disk counts, not what passed.
-        got = (await stat(part).catch(() => null))?.size ?? 0;
-        tries = got > before ? 1 : tries + 1;
-        if (tries >= triesInVain) throw error;
-        await wait(betweenTriesMs);
-      }
-    }
-    progress.end();
-    const hash = createHash('sha256');
-    await pipeline(createReadStream(part), hash);
-    if (hash.digest('hex') !== whole.sha256)
-      throw new Failure(
-        `what came is not what the host made: its sha256 is another one\n  -> Export it again`,
-      );
-    await rename(part, file);
-  } finally {
-    progress.end();
-    await rm(part, { force: true });
-  }
-}
-
-const isLocal = (error: unknown): boolean =>
-  ['ENOENT', 'EACCES', 'EISDIR', 'ENOSPC', 'ENOTDIR', 'EROFS'].includes(
-    (error as NodeJS.ErrnoException).code ?? '',
-  );
-
-/** @throws Failure */
-async function refuseThere(file: string): Promise<void> {
-  if ((await stat(file).catch(() => null)) !== null)
-    throw new Failure(`${file} is there already\n  -> Name another place with --file`, exitCodes.usage);
+  await download({
+    open: (from, tag) => s.api.exportRead({ project: s.project, volume: exported.name, from, tag }),
+    to: file,
+    mark: exported.id.slice(0, 8),
+    check: async (part) => {
+      if ((await fileDigest(part)) !== `sha256:${whole.sha256}`)
+        throw new Failure(
+          `what came is not what the host made: its sha256 is another one\n  -> Export it again`,
+        );
+    },
+  });
 }
 
 /** What cannot be removed is told, and goes by itself in a day. */
