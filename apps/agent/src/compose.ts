@@ -59,6 +59,7 @@ export async function composeHost(settings: AgentSettings): Promise<HostParts> {
       createContainerRuntime({
         ...{ blobs, layers, volumes, network, hostTag, devices: settings.devices },
         ...dirs('containers'),
+        initProgram: join(settings.microvmDir, 'init'),
       }),
     );
   }

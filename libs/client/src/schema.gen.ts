@@ -1771,6 +1771,7 @@ export interface components {
           env?: {
             [key: string]: string;
           };
+          init?: boolean;
           stopSignal?: string;
           user?: string;
           /** Format: starts_with */
@@ -2629,6 +2630,7 @@ export interface components {
           env?: {
             [key: string]: string;
           };
+          init?: boolean;
           stopSignal?: string;
           user?: string;
           /** Format: starts_with */
@@ -3154,6 +3156,7 @@ export interface components {
           env?: {
             [key: string]: string;
           };
+          init?: boolean;
           stopSignal?: string;
           user?: string;
           /** Format: starts_with */
@@ -3589,6 +3592,7 @@ export interface components {
           env?: {
             [key: string]: string;
           };
+          init?: boolean;
           stopSignal?: string;
           user?: string;
           /** Format: starts_with */
@@ -3996,6 +4000,7 @@ export interface components {
           env?: {
             [key: string]: string;
           };
+          init?: boolean;
           stopSignal?: string;
           user?: string;
           /** Format: starts_with */

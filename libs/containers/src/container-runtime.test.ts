@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync, readFileSync, readdirSync, readlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { mounts, processIdentity, run, signalProcess } from '@berth/linux';
 import { LogFrames } from '@berth/model';
@@ -136,6 +137,32 @@ describe('a container on this host', () => {
     await up(runtime, spec);
     const ended = await untilEnded(runtime, spec);
     expect(ended).toMatchObject({ phase: 'ended', pid: null, exit });
+  });
+
+  it('has a first process of ours beside its program where that is wanted, which reaps and hands signals on', async () => {
+    const initProgram = fileURLToPath(new URL('../../../.berth/microvm/init', import.meta.url));
+    const withInit = lab.runtime({ initProgram });
+    expect((await withInit.probe()).facets).toContain('init');
+    const script =
+      'trap "echo asked; exit 5" USR1; (sleep 0.2 &); sleep 0.5; ps -o stat,args; echo pid=$$; while :; do sleep 60 & wait $!; done';
+    const spec = lab.spec('', {
+      cpuMillis: null,
+      process: { command: ['sh', '-c', script], stopSignal: 'USR1', init: true },
+    });
+    await expect(up(runtime, spec)).rejects.toMatchObject({ code: 'unsupported', remedy: /process.init/ });
+    await up(withInit, spec);
+    const text = await logUntil(withInit, spec, 'pid=');
+    expect(text).toMatch(/\/dev\/berth-init -- sh -c/);
+    expect(text).not.toMatch(/^Z/m);
+    expect(text).toMatch(/pid=[2-9]\n/);
+    await withInit.stop(spec, 10, context());
+    const exit = { reason: 'stopped', code: 5 };
+    expect(await find(withInit, spec)).toMatchObject({ phase: 'ended', exit });
+    expect(existsSync(join(lab.root, 'volumes', spec.rootVolume.id, 'layer', 'upper', 'dev'))).toBe(false);
+    await withInit.remove(spec, context());
+    const dies = lab.spec('', { process: { command: ['sh', '-c', 'kill -SEGV $$'], init: true } });
+    await up(withInit, dies);
+    expect((await untilEnded(withInit, dies)).exit).toMatchObject({ reason: 'signalled', signal: 'SIGSEGV' });
   });
 
   it('reports how a run ended while no agent was there', async () => {

@@ -38,6 +38,7 @@ import {
   type WorkloadSpec,
   KeyedLock,
 } from '@berth/runtime';
+import { initIsThere } from './bundle/init-process.js';
 import { Execs } from './exec/execs.js';
 import { containerFileRead, containerFileWrite } from './files/container-files.js';
 import { Copies } from './files/copies.js';
@@ -60,6 +61,11 @@ import { RecordStore, type WorkloadRecord, workloadId, workloadKey } from './wor
 
 /** Events may be lost with a watch; identities are looked at this often, ms. */
 const RESYNC_MS = 2000;
+
+const FACETS = [
+  ...['pause', 'update', 'logs', 'exec', 'files', 'limits', 'layers'],
+  ...[securityFacet, nestingFacet],
+] as const;
 
 /** The container runtime of a host: OCI images in namespaces and cgroups. */
 export function createContainerRuntime(options: ContainerRuntimeOptions): Runtime {
@@ -110,17 +116,7 @@ class ContainerRuntime implements Runtime {
 
   probe(): Promise<RuntimeProbe> {
     return this.locks.run('probe', () =>
-      probe(this.options, [
-        'pause',
-        'update',
-        'logs',
-        'exec',
-        'files',
-        'limits',
-        'layers',
-        securityFacet,
-        nestingFacet,
-      ]),
+      probe(this.options, [...FACETS, ...(initIsThere(this.options.initProgram) ? ['init'] : [])]),
     );
   }
 

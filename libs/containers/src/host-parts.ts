@@ -17,6 +17,7 @@ import { bundleConfig } from './bundle/config.js';
 import { guestFileRead } from './bundle/guest-file.js';
 import { IDENTITY_FILES, guestIdentityWrite } from './bundle/guest-identity.js';
 import { guestRootCheck } from './bundle/guest-root.js';
+import { initProcess, noInit } from './bundle/init-process.js';
 import type { OciConfig } from './bundle/oci-types.js';
 import { type AccountFiles, userResolve } from './bundle/user.js';
 import { type ExecProcess, execProcess } from './exec/exec-plan.js';
@@ -171,6 +172,7 @@ export class HostParts {
       hostname: spec.name,
       rootfs: paths.rootfs,
       process: plan,
+      init: plan.init ? initProcess(this.options.initProgram) : noInit,
       user,
       base,
       namespaces: paths.namespaces,

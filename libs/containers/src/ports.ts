@@ -64,6 +64,8 @@ export interface ContainerRuntimeOptions {
   readonly hostTag: string;
   /** Seccomp profile in the format of containers-common. Default: where Debian's package puts it. */
   readonly seccompProfile?: string;
+  /** The static program that tools/microvm/build makes, for containers that ask for a first process; none can when it is absent. */
+  readonly initProgram?: string;
   /** Bytes kept of one workload's log; it starts anew when it is full. Default 16 MiB. */
   readonly logMaxBytes?: number;
   /** Devices of this host that containers may ask for, by name. Default: none. */

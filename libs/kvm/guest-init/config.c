@@ -108,6 +108,7 @@ static void config_field(void *to, const char *key, char *value)
   else if (strcmp(key, "hostname") == 0) config->hostname = value;
   else if (strcmp(key, "hosts") == 0) config->hosts = value;
   else if (strcmp(key, "resolv") == 0) config->resolv = value;
+  else if (strcmp(key, "init") == 0) config->init = strcmp(value, "1") == 0;
   else if (strcmp(key, "stop") == 0) config->stop_signal = atoi(value);
   else if (strcmp(key, "nic") == 0) nic_field(config, value);
   else if (strcmp(key, "nicsix") == 0) nic6_field(config, value);

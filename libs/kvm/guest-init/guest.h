@@ -8,7 +8,10 @@
  * machine.c  modules, disks, mounts          process.c  users, capabilities, what is executed
  * network.c  interfaces and the default way  channel.c  frames of the host, programs it runs beside the entry point
  * config.c   what the host says              file.c     files between the host and here
- * init.c     the order of it all, and the loop
+ * init.c     the order of it all, and the loop   tend.c  a first process beside a program that is none
+ *
+ * Called with `-- PROGRAM ARGUMENTS…` it is none of that, but the first process of a container: it runs the program, hands signals
+ * on to it, reaps, and ends with it (tend.c). A microVM whose configuration says `init` has the same beside its entry point.
  *
  * Nothing here trusts the guest's programs, and the host trusts nothing that comes from here: all that this process can
  * do wrong is done inside one machine. A fault before the entry point runs is told to the host in words and ends the machine.
@@ -42,6 +45,7 @@ struct nic {
 struct config {
   struct strings args, env;
   const char *cwd, *user, *hostname, *hosts, *resolv;
+  bool init;
   int stop_signal;
   struct nic nics[MAX_NICS];
   size_t nic_count;
@@ -60,6 +64,7 @@ struct account {
 struct program {
   struct strings args, env;
   const char *cwd, *user;
+  bool init; /* it is to have a first process beside it */
   bool tty;
   unsigned short columns, rows;
   /* Instead of a program: a file to read, or to write with this mode. */
@@ -105,6 +110,14 @@ void network_up(const struct config *config);
 const char *account_of(const char *wanted, struct account *account);
 /* Becomes the program; on failure writes why to `words` and ends. Standard descriptors are set already. */
 _Noreturn void program_run(const struct program *program, const struct account *account, int words);
+
+/* Executes the program, which is looked up in its PATH; on failure writes why to `words` and ends. */
+_Noreturn void program_execute(const struct program *program, int words);
+
+/* tend.c */
+/* Returns in a child, which is to execute a program; this process stays, hands signals on, reaps, and ends with that one. */
+void program_tend(int words);
+_Noreturn void tend_main(char **args);
 
 /* file.c */
 /* Copies the file that the request names and ends; what keeps it from beginning is written to `words`. */

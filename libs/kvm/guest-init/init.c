@@ -130,7 +130,8 @@ static void sysctl(const char *path, const char *value)
 /* In the child, which is the first process of a pid namespace, as the entry point of a container is. */
 _Noreturn static void entry_child(const struct account *account, const int output[2], int words)
 {
-  struct program program = {.args = config.args, .env = config.env, .cwd = config.cwd, .user = config.user};
+  struct program program = {
+    .args = config.args, .env = config.env, .cwd = config.cwd, .user = config.user, .init = config.init};
   if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NOEXEC | MS_NODEV, NULL) != 0) {
     dprintf(words, "/proc cannot be mounted: %m");
     _exit(127);
@@ -195,6 +196,9 @@ _Noreturn static void entry_over(int status, const int output[2])
   char words[64];
   output_rest(output[0]);
   output_rest(output[1]);
+  /* The first process beside it cannot die of the signal that it died of: it says it as a shell does. */
+  int said = config.init && WIFEXITED(status) ? WEXITSTATUS(status) - 128 : 0;
+  if (said > 0 && said < SIGRTMAX) status = said; /* as wait(2) has it */
   if (!WIFSIGNALED(status)) snprintf(words, sizeof words, "exited %d", WEXITSTATUS(status));
   else
     snprintf(words, sizeof words, "%s %d", WTERMSIG(status) == SIGKILL && oom_killed() ? "oomKilled" : "signalled",
@@ -237,8 +241,9 @@ _Noreturn static void loop(int signals, int output[2])
   }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+  if (argc > 2 && strcmp(argv[1], "--") == 0) tend_main(argv + 2);
   sigset_t mine;
   int output[2];
   early_mounts();

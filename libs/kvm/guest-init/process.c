@@ -156,7 +156,7 @@ static void directory_enter(const char *path, int words)
 }
 
 /* Looks a program up in PATH as execvp(3) does, but runs no file without a header by a shell. */
-static void execute(const struct program *program, int words)
+_Noreturn void program_execute(const struct program *program, int words)
 {
   char *name = program->args.items[0];
   const char *path = env_get(&program->env, "PATH");
@@ -199,6 +199,6 @@ _Noreturn void program_run(const struct program *program, const struct account *
   if (account->uid == 0) capabilities_keep();
   prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   if (mine.get != NULL || mine.put != NULL) file_copy(&mine, words);
-  execute(&mine, words);
-  _exit(127);
+  if (mine.init) program_tend(words);
+  program_execute(&mine, words);
 }

@@ -73,6 +73,11 @@ export const ProcessSpec = z.strictObject({
       'must be a signal that ends programs, as TERM, INT, QUIT, USR1 or RTMIN+3',
     )
     .optional(),
+  /**
+   * A first process of Berth's beside it, which hands signals on to it, reaps orphans and ends with its exit code: for a program that
+   * does none of that when it is pid 1. It is in the container at `/dev/berth-init`.
+   */
+  init: z.boolean().optional(),
 });
 export type ProcessSpec = z.infer<typeof ProcessSpec>;
 

@@ -11,6 +11,8 @@ export interface ProcessPlan {
   readonly cwd: string;
   /** `user[:group]`, names or numbers; empty means root. */
   readonly user: string;
+  /** A first process of ours is to run it. */
+  readonly init: boolean;
 }
 
 const DEFAULT_PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -33,6 +35,7 @@ export function processPlan(image: ImageProcess, wanted: ProcessSpec | null, hos
     env: mergeEnv([DEFAULT_PATH, `HOSTNAME=${hostname}`], image.env, entriesOf(wanted?.env)),
     cwd: workdir(wanted?.workdir ?? (image.workdir === '' ? '/' : image.workdir)),
     user: wanted?.user ?? image.user,
+    init: wanted?.init ?? false,
   };
 }
 

@@ -117,6 +117,12 @@ describe('each filter refuses with what it needs and what there is', () => {
     ['devices', host(), request({ isolation: 'vm', tpm: true }), { need: 'tpm', have: 'no tpm' }],
     [
       'devices',
+      host(),
+      request({ isolation: 'container', process: { init: true } }),
+      { need: 'init', have: 'no init' },
+    ],
+    [
+      'devices',
       host({
         capabilities: {
           ...capabilities,

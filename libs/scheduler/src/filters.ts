@@ -140,6 +140,14 @@ const devices: readonly {
     message: "it stops instances by their images' signals alone: its agent is older than this API",
   },
   {
+    facet: 'init',
+    need: 'init',
+    have: 'no init',
+    wanted: (spec) => spec.process?.init === true,
+    message:
+      'it has no first process to put beside a program: ./berth up or tools/microvm/build makes it there, and berth doctor tells whether it is; its agent may also be older than this API',
+  },
+  {
     facet: 'displays',
     need: 'several displays',
     have: 'one display',

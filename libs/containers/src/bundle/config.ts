@@ -11,6 +11,7 @@ import type { NamespacePaths } from '../isolation/namespaces.js';
 import type { LentDevice } from '../isolation/devices.js';
 import { type HostBounds, maskedPaths, readonlyPaths } from '../isolation/privileges.js';
 import { RANGE_SIZE } from '../isolation/uid-ranges.js';
+import type { InitProcess } from './init-process.js';
 import type { OciConfig, OciDeviceRule, OciMount, OciResources, OciSeccomp, OciUser } from './oci-types.js';
 
 export interface BundleRequest {
@@ -19,6 +20,7 @@ export interface BundleRequest {
   readonly hostname: string;
   readonly rootfs: string;
   readonly process: ProcessPlan;
+  readonly init: InitProcess;
   readonly user: OciUser;
   /** First host id of the container's range. */
   readonly base: number;
@@ -56,7 +58,7 @@ export function bundleConfig(request: BundleRequest): OciConfig {
     process: {
       terminal: false,
       user: request.user,
-      args: request.process.args,
+      args: [...request.init.before, ...request.process.args],
       env: request.process.env,
       cwd: request.process.cwd,
       capabilities: {
@@ -77,6 +79,7 @@ export function bundleConfig(request: BundleRequest): OciConfig {
       ...kernelMounts(security),
       ...request.devices.map((device) => device.mount),
       ...request.identityMounts,
+      ...request.init.mounts,
     ],
     annotations: { 'berth.instance': request.instanceId, 'berth.epoch': String(request.epoch) },
     linux: {

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { RuntimeError } from '@berth/runtime';
 import { bundleConfig } from './config.js';
+import { noInit } from './init-process.js';
 import { processPlan } from '@berth/runtime';
 
 const text = fc.oneof(
@@ -44,6 +45,7 @@ it('10,000 commands, environments and directories come back from the OCI configu
         limits: { memoryMiB: 64, cpuMillis: null, pids: 10, swapAccounting: true },
         identityMounts: [],
         devices: [],
+        init: noInit,
         seccomp: { defaultAction: 'SCMP_ACT_ERRNO', architectures: [], syscalls: [] },
         bounds: { files: 1024, rlimits: {}, oomScoreAdj: 0 },
         security: {},

@@ -40,6 +40,7 @@ export function guestConfig(
     ...plan.env.map((entry) => ['env', entry] as const),
     ['cwd', plan.cwd],
     ['user', plan.user],
+    ...(plan.init ? [['init', '1'] as const] : []),
     ['hostname', spec.name],
     ['hosts', files['/etc/hosts']],
     ['resolv', files['/etc/resolv.conf']],

@@ -70,7 +70,7 @@ describe('an entry point', () => {
   it('that cannot be begun is told of in words', async () => {
     for (const [process, words] of [
       [{ user: 'nobody-here' }, /passwd has no user "nobody-here"/],
-      [{ command: ['/bin/absent'] }, /cannot run \/bin\/absent: No such file/],
+      [{ command: ['/bin/absent'], init: true }, /cannot run \/bin\/absent: No such file/],
     ] satisfies [ProcessSpec, RegExp][]) {
       const spec = host.running('exit 0', { process });
       await started(spec);
@@ -82,6 +82,17 @@ describe('an entry point', () => {
     }
   }, 120_000);
 });
+
+it('may have a first process beside it, which reaps what it left and tells how it ended', async () => {
+  const script = '(sleep 0.1 &); sleep 0.3; ps -o stat,pid,args; kill -SEGV $$';
+  const spec = host.running('', { process: { command: ['sh', '-c', script], init: true } });
+  await started(spec);
+  expect(await exitOf(spec)).toMatchObject({ reason: 'signalled', signal: 'SIGSEGV' });
+  const log = await serialText(runtime, spec);
+  expect(log).toMatch(/^S\S* +2 sh -c/m);
+  expect(log).not.toMatch(/^Z/m);
+  await runtime.remove(spec, step());
+}, 120_000);
 
 describe('a program beside it', () => {
   it('has its rights unless it is given others, and tells its outputs apart', async () => {

@@ -27,7 +27,7 @@ import { MicrovmMachines } from './microvm-machines.js';
 import { MicrovmPreparation } from './microvm-preparation.js';
 import type { MicrovmRuntimeOptions } from './ports.js';
 
-const FACETS = ['pause', 'logs', 'exec', 'files', 'limits'] as const;
+const FACETS = ['pause', 'logs', 'exec', 'files', 'limits', 'init'] as const;
 
 /**
  * OCI images on kernels of their own: a container's verbs over a machine's mechanics. Records, cgroups, recovery and ends are
