@@ -27,6 +27,7 @@ import { numaHostNodes } from './0038-numa-host-nodes.js';
 import { ipv6 } from './0039-ipv6.js';
 import { registryCredentials } from './0040-registry-credentials.js';
 import { imageCommits } from './0041-image-commits.js';
+import { secrets } from './0046-secrets.js';
 import { uidRanges } from './0050-uid-ranges.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
@@ -69,5 +70,6 @@ export const migrations: readonly Migration[] = [
   ipv6,
   registryCredentials,
   imageCommits,
+  secrets,
   uidRanges,
 ];

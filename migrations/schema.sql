@@ -539,6 +539,21 @@ CREATE TABLE public.role_bindings (
 );
 
 --
+-- Name: secrets; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.secrets (
+    id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    name text NOT NULL,
+    envelope text NOT NULL,
+    is_text boolean NOT NULL,
+    resource_version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL
+);
+
+--
 -- Name: security_groups; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -1012,6 +1027,20 @@ ALTER TABLE ONLY public.role_bindings
 
 ALTER TABLE ONLY public.role_bindings
     ADD CONSTRAINT role_bindings_project_id_subject_key UNIQUE NULLS NOT DISTINCT (project_id, subject);
+
+--
+-- Name: secrets secrets_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.secrets
+    ADD CONSTRAINT secrets_pkey PRIMARY KEY (id);
+
+--
+-- Name: secrets secrets_project_id_name_key; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.secrets
+    ADD CONSTRAINT secrets_project_id_name_key UNIQUE (project_id, name);
 
 --
 -- Name: security_groups security_groups_pkey; Type: CONSTRAINT; Schema: public; Owner: -
@@ -1634,6 +1663,13 @@ ALTER TABLE ONLY public.registry_credentials
 
 ALTER TABLE ONLY public.role_bindings
     ADD CONSTRAINT role_bindings_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(id);
+
+--
+-- Name: secrets secrets_project_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.secrets
+    ADD CONSTRAINT secrets_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(id);
 
 --
 -- Name: security_groups security_groups_project_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -

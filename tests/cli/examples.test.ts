@@ -138,6 +138,7 @@ beforeAll(async () => {
     .expect(202);
   expect(taken.body.operation.state).toBe('succeeded');
   await lab.api.call('put', '/v1/projects/alpha/securityGroups/old').send({ rules: [] }).expect(200);
+  await lab.api.call('put', '/v1/projects/alpha/secrets/old-password').send({ value: 'x' }).expect(200);
   const rootDisk = { sizeMiB: 16 };
   await lab.api
     .call('post', '/v1/projects/alpha/images?name=shop-base&kind=oci')

@@ -106,6 +106,50 @@ it('is secured as its spec says, also who is put into it, and a change of that w
   await berth.delete('tight');
 });
 
+it('has secrets in memory alone, and their new values while it runs; what is its environment waits for the next start', async () => {
+  const put = (name: string, value: string) => run(`printf ${value} | $NODE $BERTH secret set ${name} -`);
+  for (const [name, value] of [
+    ['token', 'token-one-xyzzy'],
+    ['password', 'password-one-xyzzy'],
+    ['unused', 'unused-xyzzy'],
+  ] as const)
+    expect(await put(name, value)).toMatchObject({ code: 0 });
+  await berth.create('keeper', {
+    isolation: 'container',
+    image: 'busybox',
+    memoryMiB: 64,
+    rootDisk: { sizeMiB: 16 },
+    process: { command: ['sleep', '1000000'] },
+    secrets: [{ name: 'token' }, { name: 'password', env: 'PASSWORD' }],
+  });
+  await berth.state('keeper', 'running');
+  const look = async () =>
+    (await run(`$NODE $BERTH exec keeper -- sh -c 'echo "$(cat /run/secrets/token) $PASSWORD"'`)).out;
+  expect(await look()).toBe('token-one-xyzzy password-one-xyzzy\n');
+  expect((await run('$NODE $BERTH describe instance keeper')).out).toMatch(
+    /Secrets: +token in \/run\/secrets\/token, password as \$PASSWORD/,
+  );
+  // Databases, journals, reports, logs and whatever else this Berth keeps: none of its files has a value.
+  const found = await run(`find ${berth.root} -xdev -type f -exec grep -l xyzzy {} +`);
+  expect(found.out).toBe('');
+  await put('token', 'token-two-xyzzy');
+  await expect.poll(look, { timeout: 30_000 }).toBe('token-two-xyzzy password-one-xyzzy\n');
+  expect((await berth.get('keeper')).status.conditions).toEqual([]);
+  await put('password', 'password-two-xyzzy');
+  await expect
+    .poll(async () => (await berth.get('keeper')).status.conditions.map((c) => c.message), {
+      timeout: 30_000,
+    })
+    .toContainEqual(expect.stringContaining('secrets (a new value of password)'));
+  const refused = await run('$NODE $BERTH secret rm token');
+  expect(refused).toMatchObject({ code: 5, err: expect.stringContaining('keeper') });
+  expect((await run('$NODE $BERTH restart keeper')).code).toBe(0);
+  await berth.state('keeper', 'running');
+  await expect.poll(look, { timeout: 30_000 }).toBe('token-two-xyzzy password-two-xyzzy\n');
+  await berth.delete('keeper');
+  expect(await run('$NODE $BERTH secret rm token password unused')).toMatchObject({ code: 0 });
+});
+
 it('`berth cp` copies into and out of it, without a program of it', async () => {
   const there = await run(
     'head -c 3000000 /dev/urandom | tee >(sha256sum >&2) | $NODE $BERTH cp --mode 0751 - box:/put',

@@ -6,6 +6,7 @@ import { expect } from 'vitest';
 import { digestOf, ociTar, tarOf } from '../../libs/images/src/archive-fixture.js';
 import { guestInfo, seed, seedHost, type Api } from './api.js';
 import { Browser } from './browser.js';
+import { secretCases } from './secret-cases.js';
 import { StoredFiles } from './stored-files.js';
 
 /** A request that must be refused; it is sent when the test has counted the rows. */
@@ -875,6 +876,7 @@ export const cases: Readonly<Record<string, RouteCase>> = {
     },
     bad: (api) => refused(api.call('delete', `${registries}/registry.nowhere`)),
   },
+  ...secretCases,
   'GET /v1/projects/{project}/volumes': {
     good: async (api) => {
       const made = await api.instance();

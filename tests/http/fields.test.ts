@@ -110,6 +110,7 @@ const container = {
       options: ['ndots:2'],
       hosts: [{ address: '10.1.1.1', names: ['db'] }],
     },
+    secrets: [{ name: 'token', path: '/etc/token', env: 'TOKEN', mode: '0400', uid: 0, gid: 0 }],
     restart: { policy: 'never', backoffSeconds: 1, maxBackoffSeconds: 300 },
     placement: { selector: { zone: 'a' }, accel: 'any', driver: 'any', arch: 'x86_64' },
     desired: 'running',
@@ -122,6 +123,7 @@ const {
   security: ____,
   devices: _____,
   dns: ______,
+  secrets: _______,
   ...machine
 } = container.spec;
 const key = `ssh-ed25519 ${'A'.repeat(68)} dev@laptop`;
@@ -192,6 +194,7 @@ afterAll(() => api.stop());
 test('the bodies that the fields are broken in are good ones', async () => {
   await api.call('post', '/v1/projects/alpha/volumes').send({ name: 'data', sizeMiB: 16 }).expect(201);
   await api.call('put', '/v1/projects/alpha/securityGroups/web').send({ rules: [] }).expect(200);
+  await api.call('put', '/v1/projects/alpha/secrets/token').send({ value: 'x' }).expect(200);
   for (const [i, body] of [container, vm, withVolume, withPorts].entries())
     await api
       .call('post', '/v1/projects/alpha/instances')
@@ -221,6 +224,7 @@ test('the bodies that the fields are broken in are good ones', async () => {
     '/spec/devices/0',
     '/spec/dns/servers/0',
     '/spec/dns/hosts/0/names/0',
+    '/spec/secrets/0/mode',
     '/spec/restart/policy',
     '/spec/volumes/0/name',
     '/spec/nics/0/ports/0/hostPort',

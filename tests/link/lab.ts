@@ -34,6 +34,7 @@ import { hashSecret, makeSecret } from '../../apps/api/src/access/secret.js';
 import { AgentsDoor } from '../../apps/api/src/dispatch/agents-door.js';
 import { Authority } from '../../apps/api/src/dispatch/authority.js';
 import { MasterKey } from '../../apps/api/src/dispatch/master-key.js';
+import { secretSource } from '../../apps/api/src/secrets/secret-values.js';
 import { Traces } from '../../apps/api/src/metrics/traces.js';
 import { UsageHistory } from '../../apps/api/src/metrics/usage-history.js';
 import { placePending } from '../../apps/api/src/scheduling/place.js';
@@ -115,11 +116,13 @@ export class Api {
     await migrate(url);
     const api = new Api(await openStore({ url, clock, ids }), join(dir, 'master.key'));
     for (const [digest, bytes] of blobs?.held ?? []) api.blobs.held.set(digest, bytes);
-    api.authority = await Authority.open(api.store, await MasterKey.open(api.keyPath), clock);
+    const masterKey = await MasterKey.open(api.keyPath);
+    api.authority = await Authority.open(api.store, masterKey, clock);
     api.door = await AgentsDoor.open({
       store: api.store,
       authority: api.authority,
       blobs: api.blobs,
+      secrets: secretSource({ store: api.store, masterKey, log }),
       clock,
       ids,
       log,

@@ -20,6 +20,7 @@ import { Orphans } from './orphans.js';
 import { Outbox } from './outbox.js';
 import { Placements } from './placements.js';
 import { Runtimes } from './runtimes.js';
+import { SecretValues } from './secret-values.js';
 import { UnusedImages } from './unused-images.js';
 import type { ImageStores } from './unused-images.js';
 import { UsageSampler } from './usage-sampler.js';
@@ -82,6 +83,7 @@ export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<
     runtimes,
     images,
     networks,
+    secrets: new SecretValues(),
     bootId,
     vmStarts,
     report,

@@ -15,6 +15,7 @@ import { Journal } from './journal.js';
 import { Placements } from './placements.js';
 import { Runtimes } from './runtimes.js';
 import { systemClock } from './system-clock.js';
+import { SecretValues } from './secret-values.js';
 
 /*
  * Both VM drivers on one host, each a simulated machine that outlives the agent. The journal is real and on disk; time
@@ -114,7 +115,8 @@ class Machine {
       { keep: () => Promise.resolve() },
     );
     const networks = new HostNetworks(null, clock, log);
-    const common = { clock, log, journal, images, runtimes, networks, report };
+    const secrets = new SecretValues();
+    const common = { clock, log, journal, images, runtimes, networks, secrets, report };
     this.placements = new Placements({ ...common, bootId: 'b1', vmStarts: 2, unusedImages: () => undefined });
     this.placements.start();
     this.parts = [this.placements, networks, runtimes, journal];

@@ -67,7 +67,10 @@ export class PlacementFacts {
 
   constructor(
     readonly record: PlacementRecord,
-    private readonly ports: Pick<WorkerPorts, 'clock' | 'journal' | 'log' | 'bootId' | 'disksKnown'>,
+    private readonly ports: Pick<
+      WorkerPorts,
+      'clock' | 'journal' | 'log' | 'bootId' | 'disksKnown' | 'secretValue'
+    >,
   ) {}
 
   get key(): WorkloadKey {
@@ -105,7 +108,14 @@ export class PlacementFacts {
   }
 
   get spec(): WorkloadSpec {
-    return { ...booking(this.record.assignment), networks: this.record.networks };
+    const { secrets, ...workload } = booking(this.record.assignment);
+    return {
+      ...workload,
+      networks: this.record.networks,
+      ...(secrets === undefined
+        ? {}
+        : { secrets: secrets.map((one) => ({ ...one, value: this.ports.secretValue(one) })) }),
+    };
   }
 
   /** Crash restarts in a row. A run that held out for the longest back-off wipes the slate. */

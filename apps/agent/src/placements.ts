@@ -1,5 +1,12 @@
 import { faultPoint, faultPoints } from '@berth/faults';
-import type { Assignment, AssignmentList, Refusal, ReportBody, Tombstone } from '@berth/link';
+import type {
+  Assignment,
+  AssignmentList,
+  Refusal,
+  ReportBody,
+  SecretValues as SecretValuesMessage,
+  Tombstone,
+} from '@berth/link';
 import type { Digest, HostNetworkSpec, ImageContent, Isolation, NetworkId } from '@berth/model';
 import { keyText, type Observation, type Runtime, type WorkloadKey } from '@berth/runtime';
 import type { Clock } from './clock.js';
@@ -10,6 +17,7 @@ import type { AgentLog } from './log.js';
 import type { HostNetworks } from './networks.js';
 import type { Runtimes } from './runtimes.js';
 import { RuntimeChoice } from './runtime-choice.js';
+import type { SecretValues } from './secret-values.js';
 import { CloneOrders } from './clone-orders.js';
 import { SnapshotOrders } from './snapshot-orders.js';
 import { probesAtOnce } from './placement-health.js';
@@ -24,6 +32,7 @@ export interface PlacementsOptions {
   readonly runtimes: Runtimes;
   readonly images: ImageFetch;
   readonly networks: HostNetworks;
+  readonly secrets: SecretValues;
   readonly bootId: string;
   /** Concurrent starts of VMs. */
   readonly vmStarts: number;
@@ -96,6 +105,7 @@ export class Placements {
         for (const image of images) if (!(await o.images.present(image))) return false;
         return true;
       },
+      secretValue: (secret) => o.secrets.get(secret),
       bringNetworks: (networks) => o.networks.bring(networks),
       report: (body) => o.report(body),
       predecessors: (key) => this.lowerEpochs(key),
@@ -134,6 +144,12 @@ export class Placements {
     await Promise.all([...this.workers.values()].map((w) => w.close()));
   }
 
+  /** Values of secrets, sent before the list that names them. */
+  secretsCame(values: SecretValuesMessage['values']): void {
+    this.o.secrets.take(values);
+    for (const worker of this.workers.values()) worker.secretsCame();
+  }
+
   /** Takes a list. Returns why not, when it is not acted on. The journal holds it before anything of it is done. */
   apply(list: AssignmentList): Promise<Refusal | null> {
     const result = this.turn.then(() => this.take(list));
@@ -155,6 +171,9 @@ export class Placements {
     if (!same || list.assignmentRev !== known.assignmentRev)
       await journal.saveHost({ storeIncarnation: list.storeIncarnation, assignmentRev: list.assignmentRev });
     this.listed = new Set(list.assignments.map(keyText));
+    this.o.secrets.keep(
+      [...this.workers.values()].flatMap((w) => w.record.assignment.workload.secrets ?? []),
+    );
     this.reportUnclaimed();
     await faultPoints(() => list.tombstones.map((t) => ['agent.tombstone.listed', t.instanceId ?? t.id]));
     // First: what is given up is removed.

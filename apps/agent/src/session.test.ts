@@ -26,6 +26,7 @@ import { Runtimes } from './runtimes.js';
 import { serveSession } from './session.js';
 import { systemClock } from './system-clock.js';
 import { assignmentList, hostId, instanceId } from './testing/assignment-list.js';
+import { SecretValues } from './secret-values.js';
 
 const log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
 
@@ -66,6 +67,7 @@ class Agent {
       ...common,
       runtimes,
       networks,
+      secrets: new SecretValues(),
       vmStarts: 2,
       report,
       unusedImages: () => undefined,

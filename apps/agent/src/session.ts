@@ -4,6 +4,7 @@ import {
   Ack,
   LinkError,
   PromptAction,
+  SecretValues,
   SessionStart,
   linkLimits,
   parseMessage,
@@ -93,6 +94,8 @@ class AgentSession {
         return this.begin(parseMessage(SessionStart, await readBody(request.stream, linkLimits.joinBytes)));
       case 'PUT assignments':
         return this.assign(await readBody(request.stream, linkLimits.bodyBytes));
+      case 'PUT secrets':
+        return this.secrets(await readBody(request.stream, linkLimits.bodyBytes));
       case 'GET reports':
         return this.reports(request);
       case 'POST ack':
@@ -172,6 +175,12 @@ class AgentSession {
     if (refusal === null) return { status: 204 };
     this.ports.log.warn({ refusal }, 'a list was refused');
     return { status: 409, body: refusal };
+  }
+
+  private secrets(body: Buffer): LinkAnswer {
+    // A database that this host does not obey tells it nothing.
+    if (!this.reportsOnly()) this.ports.placements.secretsCame(parseMessage(SecretValues, body).values);
+    return { status: 204 };
   }
 
   private check(list: AssignmentList): Refusal | null {

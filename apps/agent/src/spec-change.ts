@@ -1,6 +1,6 @@
 import type { Assignment } from '@berth/link';
-import type { Condition, KeptByRun } from '@berth/model';
-import { restartRequiredType, sameDrives, sizeFields } from '@berth/model';
+import type { Condition, HostSecret, KeptByRun } from '@berth/model';
+import { restartRequiredType, sameDrives, sameValue, secretIsLive, sizeFields } from '@berth/model';
 import type { Unsettled } from '@berth/runtime';
 
 /*
@@ -55,7 +55,17 @@ export function restartFields(assignment: Assignment, started: Workload | undefi
         : [name],
     ),
     ...(started === undefined || sameDrives(wanted.cdroms, started.cdroms) ? [] : ['cdroms']),
+    ...(started === undefined ? [] : secretFields(wanted.secrets, started.secrets)),
   ];
+}
+
+/** Secrets that are others than it was started with, or whose new values cannot reach it. */
+function secretFields(wanted: readonly HostSecret[] = [], started: readonly HostSecret[] = []): string[] {
+  const use = ({ version: _, ...rest }: HostSecret): object => rest;
+  if (!sameValue(wanted.map(use), started.map(use))) return ['secrets'];
+  const behind = wanted.filter((one, i) => !secretIsLive(one) && one.version !== started[i]?.version);
+  const names = [...new Set(behind.map(({ name }) => name))];
+  return names.length === 0 ? [] : [`secrets (a new value of ${names.join(', ')})`];
 }
 
 /** Null when all that was asked for is in effect. @param unsettled what was offered to the workload, and not taken */
@@ -80,8 +90,11 @@ export function restartRequired(
 }
 
 /** What of an assignment a runtime can put into effect while it runs, as text to compare. */
-export const liveText = ({ revision, workload: { volumes, rootVolume, nics, cdroms } }: Assignment): string =>
-  JSON.stringify([revision, volumes.map(sourceless), sourceless(rootVolume), nics, cdroms]);
+export const liveText = ({
+  revision,
+  workload: { volumes, rootVolume, nics, cdroms, secrets },
+}: Assignment): string =>
+  JSON.stringify([revision, volumes.map(sourceless), sourceless(rootVolume), nics, cdroms, secrets]);
 
 /** What a disk began as is no wish of something that runs, and is told no more once it has been made. */
 const sourceless = <D extends { readonly source?: unknown }>({ source: _, ...disk }: D): Omit<D, 'source'> =>

@@ -1,5 +1,5 @@
 import type { ReportBody } from '@berth/link';
-import type { HostNetworkSpec, ImageContent } from '@berth/model';
+import type { HostNetworkSpec, HostSecret, ImageContent } from '@berth/model';
 import type { WorkloadKey } from '@berth/runtime';
 import type { Clock, Slots } from './clock.js';
 import type { Journal, PlacementRecord } from './journal.js';
@@ -29,6 +29,8 @@ export interface WorkerPorts {
   readonly choice: RuntimeChoice;
   /** Resolves when every blob of these images is here. */
   fetchImages(images: readonly ImageContent[], signal: AbortSignal): Promise<void>;
+  /** As the API sent it; undefined before it did. */
+  secretValue(secret: Pick<HostSecret, 'id' | 'version'>): Uint8Array | undefined;
   imagesPresent(images: readonly ImageContent[]): Promise<boolean>;
   /** Brings leases and published ports of a workload's networks to what was last listed. */
   bringNetworks(networks: readonly HostNetworkSpec[]): Promise<void>;

@@ -121,6 +121,13 @@ export class Worker implements Predecessor {
     this.wakeup.wake();
   }
 
+  /** Values of secrets came: a step that lacked one is tried again. */
+  secretsCame(): void {
+    if (this.record.assignment.workload.secrets === undefined) return;
+    this.retry.now();
+    this.wakeup.wake();
+  }
+
   /** What the runtime saw. `null`: the runtime was asked for all it holds, and this was not among it. */
   observe(seen: Observation | null): void {
     if (seen === null) this.facts.vanished();

@@ -4,6 +4,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { Logger } from 'pino';
 import type { ApiConfig, ApiPaths } from './config.js';
 import { AgentsDoor } from './dispatch/agents-door.js';
+import { secretSource } from './secrets/secret-values.js';
 import { Authority } from './dispatch/authority.js';
 import type { DispatchHooks, HostLogOptions } from './dispatch/hooks.js';
 import { hostFiles, hostLayers, hostPrompts } from './dispatch/host-prompts.js';
@@ -122,6 +123,7 @@ async function startCore(
     store,
     authority,
     blobs,
+    secrets: secretSource({ store, masterKey, log: logger }),
     clock: systemClock,
     ids: randomIds,
     hooks,

@@ -220,6 +220,19 @@ export const registries: Kind<Schemas['RegistryCredential']> = {
   ],
 };
 
+export const secrets: Kind<Schemas['Secret']> = {
+  object: 'secret',
+  list: async (api, { project }) =>
+    (await answer(api.rest.GET('/v1/projects/{project}/secrets', { params: { path: { project } } }))).items,
+  get: (api, project, name) =>
+    answer(api.rest.GET('/v1/projects/{project}/secrets/{name}', { params: { path: { project, name } } })),
+  columns: [
+    { head: 'NAME', cell: (s) => s.name },
+    { head: 'USED BY', cell: (s) => s.usedBy.join(', ') },
+    { head: 'CHANGED', cell: (s) => age(s.updatedAt, Date.now()) },
+  ],
+};
+
 export const projects: Kind<Schemas['Project']> = {
   object: 'project',
   list: async (api) => (await answer(api.rest.GET('/v1/projects'))).items,
@@ -241,6 +254,7 @@ export const kinds = {
   securityGroups,
   volumes,
   registries,
+  secrets,
   projects,
 } as const;
 export type KindName = keyof typeof kinds;

@@ -22,6 +22,7 @@ import { networkCommands } from './commands/network.js';
 import { operationCommands } from './commands/operation.js';
 import { projectCommands } from './commands/project.js';
 import { registryCommands } from './commands/registry.js';
+import { secretCommands } from './commands/secret.js';
 import { screenCommands } from './commands/screen.js';
 import { signInCommands } from './commands/sign-in.js';
 import { tokenCommands } from './commands/token.js';
@@ -67,6 +68,7 @@ const groups: readonly Commands[] = [
   layerCommands,
   imageCommands,
   registryCommands,
+  secretCommands,
   cdromCommands,
   volumeCommands,
   snapshotCommands,

@@ -922,6 +922,42 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/projects/{project}/secrets': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** List secrets */
+    get: operations['secretsList'];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/v1/projects/{project}/secrets/{name}': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Get what is known of a secret, without its value */
+    get: operations['secretsGet'];
+    /** Make a secret, or give it a new value, which instances that run get as files in /run/secrets */
+    put: operations['secretsPut'];
+    post?: never;
+    /** Delete a secret that no instance uses */
+    delete: operations['secretsDelete'];
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/projects/{project}/securityGroups': {
     parameters: {
       query?: never;
@@ -1811,6 +1847,17 @@ export interface components {
             snapshot: string;
           };
         };
+        secrets?: {
+          env?: string;
+          /** @default 0 */
+          gid?: number;
+          /** @default 0400 */
+          mode?: string;
+          name: string;
+          path?: string;
+          /** @default 0 */
+          uid?: number;
+        }[];
         security?: {
           capabilities?: {
             /** @default [] */
@@ -2670,6 +2717,17 @@ export interface components {
             snapshot: string;
           };
         };
+        secrets?: {
+          env?: string;
+          /** @default 0 */
+          gid: number;
+          /** @default 0400 */
+          mode: string;
+          name: string;
+          path?: string;
+          /** @default 0 */
+          uid: number;
+        }[];
         security?: {
           capabilities?: {
             /** @default [] */
@@ -3196,6 +3254,17 @@ export interface components {
             snapshot: string;
           };
         };
+        secrets?: {
+          env?: string;
+          /** @default 0 */
+          gid?: number;
+          /** @default 0400 */
+          mode?: string;
+          name: string;
+          path?: string;
+          /** @default 0 */
+          uid?: number;
+        }[];
         security?: {
           capabilities?: {
             /** @default [] */
@@ -3632,6 +3701,17 @@ export interface components {
             snapshot: string;
           };
         };
+        secrets?: {
+          env?: string;
+          /** @default 0 */
+          gid: number;
+          /** @default 0400 */
+          mode: string;
+          name: string;
+          path?: string;
+          /** @default 0 */
+          uid: number;
+        }[];
         security?: {
           capabilities?: {
             /** @default [] */
@@ -4040,6 +4120,17 @@ export interface components {
             snapshot: string;
           };
         };
+        secrets?: {
+          env?: string;
+          /** @default 0 */
+          gid?: number;
+          /** @default 0400 */
+          mode?: string;
+          name: string;
+          path?: string;
+          /** @default 0 */
+          uid?: number;
+        }[];
         security?: {
           capabilities?: {
             /** @default [] */
@@ -4478,6 +4569,27 @@ export interface components {
       reference: string;
       /** @description In place of what the project keeps for the registry */
       username?: string;
+    };
+    Secret: {
+      /** Format: date-time */
+      createdAt: string;
+      /** Format: uuid */
+      id: string;
+      name: string;
+      project: string;
+      resourceVersion: number;
+      /** Format: date-time */
+      updatedAt: string;
+      usedBy: string[];
+    };
+    SecretPut: {
+      /**
+       * Format: base64
+       * @description Instead of it: any bytes, in base64 (RFC 4648). Shown to nobody again
+       */
+      base64?: string;
+      /** @description Text, at most 65536 bytes. Shown to nobody again */
+      value?: string;
     };
     SecurityGroup: {
       /** Format: date-time */
@@ -5075,6 +5187,7 @@ export interface operations {
           | 'project'
           | 'registryCredential'
           | 'roleBinding'
+          | 'secret'
           | 'snapshot'
           | 'token'
           | 'volume'
@@ -7027,6 +7140,117 @@ export interface operations {
       };
       path: {
         host: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Gone */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  secretsList: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description All of the project, without their values */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': {
+            items: components['schemas']['Secret'][];
+            /** @description Send as `cursor` for the next page; null on the last */
+            nextCursor: string | null;
+          };
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  secretsGet: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description The secret, without its value */
+      200: {
+        headers: {
+          /** @description resourceVersion */
+          etag?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Secret'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  secretsPut: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description ETag that was read; 412 when the object has changed since */
+        'if-match'?: string;
+      };
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['SecretPut'];
+      };
+    };
+    responses: {
+      /** @description Kept sealed; hosts follow */
+      200: {
+        headers: {
+          /** @description resourceVersion */
+          etag?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Secret'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  secretsDelete: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description ETag that was read; 412 when the object has changed since */
+        'if-match'?: string;
+      };
+      path: {
+        name: string;
         project: string;
       };
       cookie?: never;

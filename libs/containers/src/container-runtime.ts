@@ -1,10 +1,11 @@
 import { rmSync, watch } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { faultPoint } from '@berth/faults';
 import {
   type ExecOpen,
   type ExitInfo,
   nestingFacet,
+  secretsFacet,
   securityFacet,
   type Usage,
   type VolumeId,
@@ -57,6 +58,7 @@ import type { ContainerRuntimeOptions } from './ports.js';
 import { probe } from './probe.js';
 import { type LiveRecord, Runs } from './runs.js';
 import { WritableLayers } from './writable-layers.js';
+import { secretMountPoints } from './secrets/secret-files.js';
 import { RecordStore, type WorkloadRecord, workloadId, workloadKey } from './workload-record.js';
 
 /** Events may be lost with a watch; identities are looked at this often, ms. */
@@ -64,7 +66,7 @@ const RESYNC_MS = 2000;
 
 const FACETS = [
   ...['pause', 'update', 'logs', 'exec', 'files', 'limits', 'layers'],
-  ...[securityFacet, nestingFacet],
+  ...[securityFacet, nestingFacet, secretsFacet],
 ] as const;
 
 /** The container runtime of a host: OCI images in namespaces and cgroups. */
@@ -267,6 +269,7 @@ class ContainerRuntime implements Runtime {
       await this.live(spec);
       const { sizeMiB } = await this.parts.writableLayer(spec);
       const { sizes, unsettled } = await liveSizes(this.parts.paths(spec).cgroup, spec);
+      this.parts.secretsBring(spec, await this.ranges.ensure(spec.rootVolume.id));
       await faultPoint('oci.sizes.changed', spec.instanceId);
       const volumes = [{ id: spec.rootVolume.id, sizeMiB: Math.min(sizeMiB, spec.rootVolume.sizeMiB) }];
       return { volumes, sizes, unsettled: [...unsettled, ...layerUnsettled(spec, sizeMiB)] };
@@ -532,11 +535,19 @@ function recordOf(spec: WorkloadSpec, image: OciImage, uidBase: number): Workloa
     volumeId: spec.rootVolume.id,
     uidBase,
     networkIds: spec.networks.map((network) => network.id),
+    ...mountPointsOf(spec),
     stopSignal: stopSignal(image.process, spec.process),
     run: null,
     stop: null,
     exit: null,
   };
+}
+
+function mountPointsOf({ secrets }: WorkloadSpec): Pick<WorkloadRecord, 'mountPoints'> {
+  const { files, directories } = secretMountPoints(secrets);
+  // With the directory above, which an image need not have.
+  const points = [...files, ...directories.flatMap((path) => [dirname(path), path])];
+  return points.length === 0 ? {} : { mountPoints: points };
 }
 
 function runOf(record: WorkloadRecord): Pick<WorkloadRecord, 'run' | 'stop' | 'exit'> {

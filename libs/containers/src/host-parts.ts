@@ -1,10 +1,18 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { faultPoint } from '@berth/faults';
-import type { ContainerSecurity, ExecOpen, ImageContent, NetworkId, VolumeId } from '@berth/model';
+import {
+  type ContainerSecurity,
+  type ExecOpen,
+  IDENTITY_PATHS,
+  type ImageContent,
+  type NetworkId,
+  type VolumeId,
+} from '@berth/model';
 import { Netlink, cgroupRemove, hasCode, writeFileAtomic } from '@berth/linux';
 import {
+  mergeEnv,
   processPlan,
   RuntimeError,
   type Stopwatch,
@@ -15,7 +23,7 @@ import {
 } from '@berth/runtime';
 import { bundleConfig } from './bundle/config.js';
 import { guestFileRead } from './bundle/guest-file.js';
-import { IDENTITY_FILES, guestIdentityWrite } from './bundle/guest-identity.js';
+import { guestIdentityWrite } from './bundle/guest-identity.js';
 import { guestRootCheck } from './bundle/guest-root.js';
 import { initProcess, noInit } from './bundle/init-process.js';
 import type { OciConfig } from './bundle/oci-types.js';
@@ -29,6 +37,13 @@ import { rootfsMount, rootfsUnmount, scratchClear } from './isolation/rootfs.js'
 import { type SeccompMachine, SECCOMP_PROFILE, seccompProfileRead, seccompFor } from './isolation/seccomp.js';
 import type { ContainerRuntimeOptions, WritableLayer } from './ports.js';
 import { volumeFault } from './room-faults.js';
+import {
+  bundleForget,
+  bundleInMemory,
+  secretMountPoints,
+  secretsBring,
+  secretsLay,
+} from './secrets/secret-files.js';
 import { workloadId } from './workload-record.js';
 
 export type OciImage = Extract<ImageContent, { kind: 'oci' }>;
@@ -83,7 +98,7 @@ export class HostParts {
       cgroup: `${this.cgroupParent}/${id}`,
       monitorCgroup: `${this.cgroupParent}/${id}.monitor`,
       log: join(logDir, `${id}.log`),
-      execs: join(runDir, 'execs', id),
+      execs: join(runDir, 'bundles', id, 'execs'),
     };
   }
 
@@ -156,9 +171,9 @@ export class HostParts {
   async bundleWrite(spec: WorkloadSpec, image: OciImage, base: number): Promise<void> {
     const paths = this.paths(spec);
     const plan = processPlan(image.process, spec.process, spec.name);
-    const { security = {} } = spec;
+    const { security = {}, secrets = [] } = spec;
     const { user, accounts } = inImage(() => {
-      guestRootCheck(paths.rootfs, { files: IDENTITY_FILES, directories: tmpfsPaths(security) }, plan.cwd);
+      guestRootCheck(paths.rootfs, mountedOver(spec), plan.cwd);
       const passwd = guestFileRead(paths.rootfs, '/etc/passwd');
       const group = guestFileRead(paths.rootfs, '/etc/group');
       return { user: userResolve(plan.user, { passwd, group }), accounts: { passwd, group } };
@@ -166,12 +181,20 @@ export class HostParts {
     const profile = await seccompProfileRead(this.options.seccompProfile ?? SECCOMP_PROFILE);
     const network = spec.nics[0]?.networkId;
     mkdirSync(paths.bundle, { recursive: true, mode: 0o700 });
+    if (secrets.length > 0) bundleInMemory(paths.bundle);
+    const { mounts, env } = secretsLay(paths.bundle, secrets, base);
+    const identityMounts = guestIdentityWrite(paths.bundle, {
+      hostname: spec.name,
+      addresses: spec.nics.flatMap((nic) => [nic.ipv4, ...(nic.ipv6 === undefined ? [] : [nic.ipv6])]),
+      resolver: network === undefined ? null : await this.options.network.resolver(network),
+      dns: spec.dns,
+    });
     const config = bundleConfig({
       instanceId: spec.instanceId,
       epoch: spec.epoch,
       hostname: spec.name,
       rootfs: paths.rootfs,
-      process: plan,
+      process: { ...plan, env: mergeEnv(plan.env, env) },
       init: plan.init ? initProcess(this.options.initProgram) : noInit,
       user,
       base,
@@ -183,12 +206,7 @@ export class HostParts {
         pids: this.options.pidsLimit ?? DEFAULT_PIDS,
         swapAccounting: swapAccounting(),
       },
-      identityMounts: guestIdentityWrite(paths.bundle, {
-        hostname: spec.name,
-        addresses: spec.nics.flatMap((nic) => [nic.ipv4, ...(nic.ipv6 === undefined ? [] : [nic.ipv6])]),
-        resolver: network === undefined ? null : await this.options.network.resolver(network),
-        dns: spec.dns,
-      }),
+      filesOver: [...identityMounts, ...mounts],
       devices: devicesLend(paths.devices, spec.devices ?? [], this.options.devices ?? {}, base),
       seccomp: seccompFor(profile, machine(), security),
       bounds: hostBounds(),
@@ -198,6 +216,11 @@ export class HostParts {
     await writeFileAtomic(join(paths.bundle, 'config.json'), JSON.stringify(config, null, 1), {
       durable: false,
     });
+  }
+
+  /** Brings secrets of one that runs to their newest values, as far as that can be. @throws RuntimeError secretMissing */
+  secretsBring(spec: WorkloadSpec, base: number): void {
+    secretsBring(this.paths(spec).bundle, spec.secrets ?? [], base);
   }
 
   /**
@@ -228,14 +251,22 @@ export class HostParts {
     await faultPoint('oci.root.unmounted', key.instanceId);
     if (volumeId !== null) await this.options.volumes.closeLayer(volumeId);
     namespacesRemove(paths.namespaces);
-    rmSync(paths.bundle, { recursive: true, force: true });
+    bundleForget(paths.bundle);
     scratchClear(paths.scratch);
     scratchClear(paths.views);
     devicesTake(paths.devices);
-    rmSync(paths.execs, { recursive: true, force: true });
     await cgroupRemove(paths.cgroup);
     await cgroupRemove(paths.monitorCgroup);
   }
+}
+
+/** Where something of ours is mounted over the image. */
+function mountedOver({ security = {}, secrets }: WorkloadSpec): { files: string[]; directories: string[] } {
+  const { files, directories } = secretMountPoints(secrets);
+  return {
+    files: [...IDENTITY_PATHS, ...files],
+    directories: [...tmpfsPaths(security), ...directories],
+  };
 }
 
 /** Where something in memory is mounted over the image; `/dev` is not the image's. */

@@ -11,6 +11,8 @@ export interface WorkloadRecord extends WorkloadKey {
   /** First host id of its range; absent in a record of before. */
   readonly uidBase?: number;
   readonly networkIds: readonly NetworkId[];
+  /** Where files and directories of ours are mounted over the image, beside those of every container; absent where there are none. */
+  readonly mountPoints?: readonly string[];
   /** Signal that asks the image to end. */
   readonly stopSignal: string;
   /** The current or last run; null before the first. */

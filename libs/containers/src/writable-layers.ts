@@ -1,10 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { faultPoint } from '@berth/faults';
 import { layerChanges, layerTar, packLimits, pathText, type UpperLayer } from '@berth/images';
-import type { ImageContent, LayerChanges, VolumeId } from '@berth/model';
+import { IDENTITY_PATHS, type ImageContent, type LayerChanges, type VolumeId } from '@berth/model';
 import { type LayerFacet, type Observation, RuntimeError, type WorkloadKey } from '@berth/runtime';
 import { kernelMountPoints } from './bundle/config.js';
-import { IDENTITY_FILES } from './bundle/guest-identity.js';
 import type { HostParts, OciImage } from './host-parts.js';
 import { cgroupFrozen } from './isolation/cgroup-trees.js';
 import { layersMount, layersUnmount, rootfsMounted } from './isolation/rootfs.js';
@@ -172,7 +171,7 @@ export class WritableLayers implements LayerFacet {
   }
 
   /** For one more reader. */
-  private async opened({ volumeId }: WorkloadRecord): Promise<UpperLayer> {
+  private async opened({ volumeId, mountPoints = [] }: WorkloadRecord): Promise<UpperLayer> {
     const base = await this.o.ranges.find(volumeId);
     if (base === null)
       throw new RuntimeError('notPrepared', `volume ${volumeId} was never started from`, {
@@ -183,7 +182,7 @@ export class WritableLayers implements LayerFacet {
     return {
       directory,
       ids: { base, size: RANGE_SIZE },
-      mountPoints: new Set([...kernelMountPoints(), ...IDENTITY_FILES]),
+      mountPoints: new Set([...kernelMountPoints(), ...IDENTITY_PATHS, ...mountPoints]),
     };
   }
 

@@ -7,6 +7,7 @@
  *     GET  /hello                  who the agent is (Hello)
  *     POST /session                the session Postgres issued; a later one makes this connection stale
  *     PUT  /assignments            the whole AssignmentList; 409 with a Refusal when the agent does not act on it
+ *     PUT  /secrets                SecretValues: values that the next list names
  *     GET  /reports?session=N      one long NDJSON stream of Report lines
  *     POST /ack                    Ack: everything up to `seq` is committed
  *     PUT  /blobs/<digest>         content the agent asked for by an `imageWanted` report

@@ -19,6 +19,7 @@ import {
   HugePageSize,
   HostId,
   HostNetworkSpec,
+  HostSecret,
   HostVolume,
   ImageContent,
   IsoContent,
@@ -37,6 +38,7 @@ import {
   ProbesSpec,
   ProcessSpec,
   RestartPolicy,
+  SecretId,
   SnapshotId,
   Sizes,
   StopGrace,
@@ -55,6 +57,8 @@ import { z } from 'zod';
 export const protocol = 1;
 const version = z.literal(protocol);
 const epoch = z.int().min(1);
+/** Values of secrets in one message, at most. */
+export const secretsAtOnce = 64;
 
 /** What a runtime needs to run a workload, without the networks, which a list carries once. */
 export const Workload = z.strictObject({
@@ -131,6 +135,8 @@ export const Workload = z.strictObject({
   devices: DevicesSpec.optional(),
   /** Absent for its network's, and in what an API or a journal of before holds. Only for hosts with its facet. */
   dns: GuestDns.optional(),
+  /** Absent where it has none, and in what an API or a journal of before holds. Only for hosts with its facet. */
+  secrets: z.array(HostSecret).max(32).optional(),
   restart: RestartPolicy,
   accel: z.enum(['any', 'kvm', 'tcg']),
   /** Which runtime of the isolation is to make it. Absent in what an API or a journal of before holds. */
@@ -219,6 +225,18 @@ export const AssignmentList = z.strictObject({
   clones: z.array(CloneOrder).max(10_000).optional(),
 });
 export type AssignmentList = z.infer<typeof AssignmentList>;
+
+/**
+ * Values of secrets that assignments of the host name, sent before the list that does. What is not in it stays as it was. Written to no
+ * disk of the host.
+ */
+export const SecretValues = z.strictObject({
+  protocol: version,
+  values: z
+    .array(z.strictObject({ id: SecretId, version: z.int().min(1), base64: z.base64() }))
+    .max(secretsAtOnce),
+});
+export type SecretValues = z.infer<typeof SecretValues>;
 
 /** The agent's answer to a list it does not act on. */
 export const Refusal = z.strictObject({

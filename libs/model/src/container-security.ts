@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { inKernelDirectory } from './container-paths.js';
 
 /*
  * What a container is given, and what is taken from it, beyond the defaults. All of it is within the container's own user
@@ -252,14 +253,12 @@ function checkCapabilities({ capabilities }: ContainerSecurity, refuse: Refuse):
   });
 }
 
-/** The kernel's own, of which only `/dev/shm` is a directory for anybody. */
-const kernelDirectories = /^\/(proc|sys|dev)(\/|$)/;
-
 function checkTmpfs({ tmpfs = [] }: ContainerSecurity, refuse: Refuse): void {
   tmpfs.forEach(({ path }, i) => {
     const at = ['security', 'tmpfs', i, 'path'];
     if (/\/\.\.?(\/|$)/.test(path)) refuse(at, 'must not hold "." or ".."');
-    if (kernelDirectories.test(path) && path !== '/dev/shm')
+    // Of the kernel's, only `/dev/shm` is a directory for anybody.
+    if (inKernelDirectory(path) && path !== '/dev/shm')
       refuse(at, 'is a directory of the kernel: choose another, or /dev/shm');
     if (tmpfs.findIndex((one) => one.path === path) < i) refuse(at, 'is in the list already');
   });

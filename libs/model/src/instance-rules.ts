@@ -6,6 +6,7 @@ import { checkProbes } from './health.js';
 import { checkDevices } from './host-device.js';
 import { hugePageMiB } from './huge-pages.js';
 import type { InstanceSpec } from './instance.js';
+import { checkSecrets } from './secret.js';
 import { portsOf, portText } from './published-port.js';
 
 /** Tells of a field that cannot be so, and what would do. */
@@ -193,6 +194,7 @@ const rules: readonly Rule[] = [
   checkSecurity,
   checkDevices,
   checkGuestDns,
+  checkSecrets,
 ];
 
 /** Tells of everything in a spec that does not go together, by field. */

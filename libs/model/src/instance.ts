@@ -26,6 +26,7 @@ import { NicLimits } from './network.js';
 import { NumaSpec } from './numa.js';
 import { PublishedPort } from './published-port.js';
 import { bookedBy, sizesOf } from './sizes.js';
+import { SecretUses } from './secret.js';
 import { SnapshotSchedule } from './snapshot.js';
 import { StopGrace } from './stop-grace.js';
 import { UidRange } from './uid-range.js';
@@ -222,6 +223,8 @@ export const InstanceSpec = z
     devices: DevicesSpec.optional(),
     /** How it finds names (container, microvm): as its network has it when absent. A change takes effect at the next start. */
     dns: GuestDns.optional(),
+    /** Secrets of the project that it has (container). A change takes effect at the next start; a new value may reach it before. */
+    secrets: SecretUses.optional(),
     restart: RestartPolicy.default({ policy: 'never', backoffSeconds: 1, maxBackoffSeconds: 300 }),
     placement: PlacementSpec.default({ selector: {}, accel: 'any', driver: 'any', arch: 'x86_64' }),
     desired: Desired.default('running'),

@@ -95,6 +95,7 @@ export const EventObjectKind = z.enum([
   'project',
   'registryCredential',
   'roleBinding',
+  'secret',
   'snapshot',
   'token',
   'volume',

@@ -41,6 +41,7 @@ export const keptByRun = [
   'security',
   'devices',
   'dns',
+  'secrets',
   'hugePages',
   'watchdog',
   'placement',

@@ -1,4 +1,4 @@
-import type { GuestDns } from '@berth/model';
+import type { GuestDns, IdentityPath } from '@berth/model';
 
 /** Who a guest of an OCI image is on its network. */
 export interface GuestIdentity {
@@ -11,7 +11,7 @@ export interface GuestIdentity {
 }
 
 /** The files that tell a guest who it is, by their path in it. They stand over the image's own. */
-export type IdentityFiles = Readonly<Record<'/etc/hostname' | '/etc/hosts' | '/etc/resolv.conf', string>>;
+export type IdentityFiles = Readonly<Record<IdentityPath, string>>;
 
 /** Pure. */
 export function identityFiles({ hostname, addresses, resolver, dns = {} }: GuestIdentity): IdentityFiles {

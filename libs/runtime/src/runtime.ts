@@ -17,6 +17,7 @@ import type {
   HugePageSize,
   GuestInfo,
   HostNetworkSpec,
+  HostSecret,
   HostVolume,
   ImageContent,
   InstanceId,
@@ -73,6 +74,12 @@ export interface WorkloadCdrom {
   readonly bootFirst: boolean;
   /** A medium is taken out of it without its guest's consent. */
   readonly force: boolean;
+}
+
+/** A secret that a container has. */
+export interface WorkloadSecret extends HostSecret {
+  /** In memory alone, never in a journal; absent while nobody told it, and then the runtime may have it of an earlier call. */
+  readonly value?: Uint8Array | undefined;
 }
 
 /** All a runtime must know to run a workload; plain data, stored in the agent's journal. */
@@ -134,6 +141,8 @@ export interface WorkloadSpec extends WorkloadKey {
   readonly devices?: readonly string[] | undefined;
   /** How a guest of an OCI image finds names, where not as its network has it. */
   readonly dns?: GuestDns | undefined;
+  /** Secrets of a container; none when absent. */
+  readonly secrets?: readonly WorkloadSecret[] | undefined;
   readonly restart: RestartPolicy;
   readonly accel: 'any' | 'kvm' | 'tcg';
 }
@@ -229,6 +238,8 @@ export type RuntimeErrorCode =
   /** The agent in the guest does not answer, or makes no sense. */
   | 'agentAway'
   | 'noSuchFile'
+  /** The value of a secret is not on the host; the API sends it. */
+  | 'secretMissing'
   | 'noSuchSnapshot'
   /** The guest does not let a file be read or written. */
   | 'fileRefused'

@@ -15,6 +15,7 @@ import {
   portsOf,
   portText,
   probesFacet,
+  secretsFacet,
   securityFacet,
 } from '@berth/model';
 import type { HostSnapshot, PlacementRequest } from './snapshot.js';
@@ -123,6 +124,13 @@ const devices: readonly {
     have: "its networks' own",
     wanted: (spec) => spec.dns !== undefined,
     message: 'its guests find names as their networks have it: its agent is older than this API',
+  },
+  {
+    facet: secretsFacet,
+    need: 'secrets',
+    have: 'no secrets',
+    wanted: (spec) => (spec.secrets ?? []).length > 0,
+    message: 'its containers have no secrets: its agent is older than this API',
   },
   {
     facet: 'vsock',

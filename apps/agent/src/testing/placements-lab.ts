@@ -10,6 +10,7 @@ import { Placements } from '../placements.js';
 import { Runtimes } from '../runtimes.js';
 import { assignmentList } from './assignment-list.js';
 import { TestClock } from './test-clock.js';
+import { SecretValues } from '../secret-values.js';
 
 export const quiet = {
   debug: () => undefined,
@@ -84,7 +85,8 @@ export class PlacementsLab {
       { keep: () => Promise.resolve() },
     );
     const networks = new HostNetworks(null, clock, log);
-    const common = { clock, log, journal, images, runtimes, networks, report };
+    const secrets = new SecretValues();
+    const common = { clock, log, journal, images, runtimes, networks, secrets, report };
     this.placements = new Placements({
       ...common,
       bootId: 'b1',

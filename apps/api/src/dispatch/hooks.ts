@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
-import type { UsageAnswer } from '@berth/link';
-import type { Digest, HostId } from '@berth/model';
+import type { SecretValues, UsageAnswer } from '@berth/link';
+import type { Digest, HostId, SecretId } from '@berth/model';
 
 /** Whom dispatch wakes; each returns at once. */
 export interface DispatchHooks {
@@ -24,6 +24,12 @@ export interface HostLogOptions {
   readonly tailBytes?: number;
   /** In frames that say when each line was written (model, log-lines.ts). */
   readonly framed?: boolean;
+}
+
+/** Values of secrets, as dispatch has them opened. */
+export interface SecretSource {
+  /** Those that are there; one whose envelope does not open is left out, and logged. */
+  open(ids: readonly SecretId[]): Promise<SecretValues['values']>;
 }
 
 /** Where what hosts measured goes. */

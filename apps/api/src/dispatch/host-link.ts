@@ -24,6 +24,7 @@ import type { Digest, FileTarget, HostId, InstanceId, SendKeys, TerminalOpen, Vo
 import type { Clock, Store } from '../store/store.js';
 import { ClockWatch } from './clock-watch.js';
 import { type BlobHolder, blobOpen } from './blob-holders.js';
+import { HostSecrets } from './host-secrets.js';
 import { listFaults } from './fault-names.js';
 import { HostTerminal } from './host-terminal.js';
 import type {
@@ -32,6 +33,7 @@ import type {
   DispatchLog,
   HostLogOptions,
   Pause,
+  SecretSource,
   TraceSink,
   UsageSink,
 } from './hooks.js';
@@ -43,6 +45,7 @@ export interface HostLinkPorts {
   /** Another host that is connected to this process. */
   readonly holder: (hostId: HostId) => BlobHolder | undefined;
   readonly blobs: BlobSource;
+  readonly secrets: SecretSource;
   readonly hooks: DispatchHooks;
   readonly log: DispatchLog;
   readonly clock: Clock;
@@ -104,6 +107,7 @@ export class HostLink {
   private readonly blobsWanted = new Set<Digest>();
   private pushes = 0;
   private readonly ended = new AbortController();
+  private readonly secrets: HostSecrets;
 
   constructor(
     readonly hostId: HostId,
@@ -112,6 +116,7 @@ export class HostLink {
     private readonly ports: HostLinkPorts,
   ) {
     h2.once('close', () => this.ended.abort());
+    this.secrets = new HostSecrets(h2, hostId, ports);
   }
 
   /** Number of the session Postgres issued; 0 before. */
@@ -176,6 +181,7 @@ export class HostLink {
         if (list === null) return this.close();
         await faultPoints(() => listFaults(list, 'offered'));
         this.mark(list.assignments, 'offer');
+        await this.secrets.send(list.assignments);
         await this.sendList(JSON.stringify(list.assignmentRev), renderList(list, this.session));
         this.mark(list.assignments, 'link');
         await faultPoints(() => listFaults(list, 'sent'));

@@ -57,6 +57,7 @@ function renderAssignment(row: AssignmentRow): Assignment {
       ...(spec.security === undefined ? {} : { security: spec.security }),
       ...(spec.devices === undefined || spec.devices.length === 0 ? {} : { devices: spec.devices }),
       ...(spec.dns === undefined ? {} : { dns: spec.dns }),
+      ...(row.secrets.length === 0 ? {} : { secrets: row.secrets.map((secret) => ({ ...secret })) }),
       restart: spec.restart,
       accel: spec.placement.accel,
       driver: spec.placement.driver,

@@ -21,6 +21,7 @@ import { ProjectsController } from './projects.controller.js';
 import { PromptsController } from './prompts.controller.js';
 import { RegistriesController } from './registries.controller.js';
 import { ScreensController } from './screens.controller.js';
+import { SecretsController } from './secrets.controller.js';
 import { SecurityGroupsController } from './security-groups.controller.js';
 import { SessionController, SignInCodesController } from './session.controller.js';
 import { SnapshotsController } from './snapshots.controller.js';
@@ -44,6 +45,7 @@ export const controllers: readonly Type[] = [
   SnapshotsController,
   ImagesController,
   RegistriesController,
+  SecretsController,
   NetworksController,
   SecurityGroupsController,
   VolumesController,

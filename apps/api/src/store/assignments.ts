@@ -38,6 +38,7 @@ interface PlacedRow {
   sizes: Sizes | null;
   nics: AssignmentRow['nics'] | null;
   cdroms: AssignmentRow['cdroms'] | null;
+  secrets: AssignmentRow['secrets'] | null;
   phase: AssignmentRow['phase'];
   run: number;
 }
@@ -133,7 +134,10 @@ function placedRead(
         FROM nics n JOIN addresses a ON a.nic_id = n.id WHERE n.instance_id = i.id AND n.leaving IS NULL) AS nics,
        (SELECT jsonb_agg(c.drive || jsonb_build_object('image', iso.content) ORDER BY c.n)
         FROM jsonb_array_elements(i.spec->'cdroms') WITH ORDINALITY AS c (drive, n)
-        LEFT JOIN images iso ON iso.project_id = i.project_id AND iso.kind = 'iso' AND iso.name = c.drive->>'image') AS cdroms, p.phase, p.run
+        LEFT JOIN images iso ON iso.project_id = i.project_id AND iso.kind = 'iso' AND iso.name = c.drive->>'image') AS cdroms,
+       (SELECT jsonb_agg(u.use || jsonb_build_object('id', s.id, 'version', s.resource_version) ORDER BY u.n)
+        FROM jsonb_array_elements(i.spec->'secrets') WITH ORDINALITY AS u (use, n)
+        JOIN secrets s ON s.project_id = i.project_id AND s.name = u.use->>'name') AS secrets, p.phase, p.run
      FROM placements p JOIN instances i ON i.id = p.instance_id JOIN projects pr ON pr.id = i.project_id
      JOIN images m ON m.id = i.image_id
      JOIN volumes v ON v.owner_instance_id = i.id AND v.kind IN ('rootDisk', 'writableLayer')
@@ -227,6 +231,7 @@ function toAssignment(p: PlacedRow): AssignmentRow {
     sizes: p.sizes,
     nics: p.nics ?? [],
     cdroms: p.cdroms ?? [],
+    secrets: p.secrets ?? [],
     phase: p.phase,
     run: p.run,
   };

@@ -21,6 +21,7 @@ import { sizesBook, sizesPlaced } from './live-sizes.js';
 import { refuseDetached, refuseReverting } from './snapshot-guards.js';
 import { portsBook } from './published-ports.js';
 import { nicGroupsHold } from './nic-groups.js';
+import { secretsHold } from './instance-secrets.js';
 import { cdromsJoin } from './live-cdroms.js';
 import { nicsJoin, refuseLeaving } from './live-nics.js';
 import { refuseCloned } from './clone-guards.js';
@@ -222,6 +223,7 @@ async function updateClaim(tx: Tx, i: Locked, spec: InstanceSpec): Promise<void>
   const liveHost = live(i) ? i.host_id : null;
   await volumesClaim(tx, { id: i.id, projectId: i.project_id, spec, liveHost });
   await nicGroupsHold(tx, i.project_id, spec);
+  await secretsHold(tx, i.project_id, spec);
   await cdromsJoin(tx, i, spec, liveHost);
   if (liveHost !== null) await portsBook(tx, liveHost, { id: i.id, spec });
   // A run that ends is followed by one that is placed by its spec.

@@ -11,6 +11,7 @@ import { nicGroupsHold } from './nic-groups.js';
 import { operationOf, operationWrite } from './operations.js';
 import { poolNamed } from './pools.js';
 import { invalidField, nameTaken } from './refusals.js';
+import { secretsHold } from './instance-secrets.js';
 import type { InstanceChange } from './rows.js';
 import { stateRefresh, waitsForScheduler } from './state.js';
 import { volumesClaim } from './volume-claims.js';
@@ -87,6 +88,7 @@ async function createIn(
   if (source !== null) await sourceHold(tx, { id: rootId, sizeMiB: spec.rootDisk.sizeMiB }, source);
   await volumesClaim(tx, { id, projectId, spec, liveHost: null });
   await nicGroupsHold(tx, projectId, spec);
+  await secretsHold(tx, projectId, spec);
   await mediaHold(tx, projectId, spec);
   await eventsWrite(tx, ctx, [
     {

@@ -39,6 +39,7 @@ import { exportsExpire, volumeExport } from './volume-exports.js';
 import { snapshotCreate, snapshotDelete, snapshotRevert } from './snapshots.js';
 import * as terminalTickets from './terminal-tickets.js';
 import * as registryCredentials from './registry-credentials.js';
+import * as secrets from './secrets.js';
 import * as securityGroups from './security-groups.js';
 import * as volumes from './volumes.js';
 import type { Store } from './store.js';
@@ -129,6 +130,7 @@ function bind(db: Db): Omit<Store, 'close'> {
     ...bindAll(db, { networkList, networkGet, networkCreate, networkDelete }),
     ...bindAll(db, { securityGroupList, securityGroupGet, securityGroupPut, securityGroupDelete }),
     ...bindAll(db, registryCredentials),
+    ...bindAll(db, secrets),
     ...bindAll(db, {
       volumeList,
       volumeGet,

@@ -7,6 +7,7 @@ import type {
   Digest,
   ExitInfo,
   HostId,
+  HostSecret,
   HostNetworkSpec,
   DiskFormat,
   DiskSource,
@@ -27,6 +28,7 @@ import type {
   Phase,
   Power,
   ProjectId,
+  SecretId,
   Resources,
   Role,
   SnapshotId,
@@ -211,9 +213,20 @@ export interface AssignmentRow {
   }[];
   /** What is to be in its CD-ROM drives. */
   readonly cdroms: readonly (Omit<CdromSpec, 'image'> & { readonly image: IsoContent | null })[];
+  /** Without their values. */
+  readonly secrets: readonly HostSecret[];
   /** As last reported. */
   readonly phase: Phase;
   readonly run: number;
+}
+/** A secret with its value in the envelope. */
+export interface SealedSecret {
+  readonly id: SecretId;
+  readonly projectId: ProjectId;
+  readonly name: string;
+  readonly envelope: string;
+  /** Its resourceVersion. */
+  readonly version: number;
 }
 /** What a host is asked of a snapshot, by the operation that asks. */
 export interface SnapshotOrderRow {

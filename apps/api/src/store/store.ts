@@ -23,6 +23,8 @@ import type {
   Project,
   ProjectId,
   RegistryCredential,
+  Secret,
+  SecretId,
   Snapshot,
   SecurityGroup,
   SecurityRule,
@@ -109,6 +111,27 @@ export interface RegistryStore {
   registryCredentialDelete(
     ctx: RequestContext,
     target: { projectId: ProjectId; host: string; ifMatch?: number },
+  ): Promise<void>;
+}
+
+/** Secrets of projects: what is read of them has no value, but for hosts. */
+export interface SecretStore {
+  secretList(projectId: ProjectId): Promise<readonly Secret[]>;
+  secretGet(projectId: ProjectId, name: string): Promise<Secret | null>;
+  /** Envelopes, for the hosts that have them. */
+  secretsSealed(ids: readonly SecretId[]): Promise<readonly rows.SealedSecret[]>;
+  /**
+   * Makes it, or gives it a new value; `hosts` have instances that use it.
+   * @throws preconditionFailed, notFound (`ifMatch` of none), invalid (no text, and a variable somewhere)
+   */
+  secretPut(
+    ctx: RequestContext,
+    put: { projectId: ProjectId; name: string; ifMatch?: number; envelope: string; isText: boolean },
+  ): Promise<{ readonly secret: Secret; readonly hosts: readonly HostId[] }>;
+  /** @throws notFound, preconditionFailed, inUse (names the instances) */
+  secretDelete(
+    ctx: RequestContext,
+    target: { projectId: ProjectId; name: string; ifMatch?: number },
   ): Promise<void>;
 }
 
@@ -503,6 +526,7 @@ export interface Store
     NetworkStore,
     SecurityGroupStore,
     RegistryStore,
+    SecretStore,
     VolumeStore,
     SnapshotStore,
     AccessStore,

@@ -1,3 +1,4 @@
+import { secretPath } from '@berth/model';
 import { answer, ProblemError, type Schemas } from '@berth/client';
 import { decisionText } from '../explain.js';
 import { exitCodes, Failure } from '../failure.js';
@@ -51,6 +52,16 @@ function securityText(security: Instance['spec']['security']): string | null {
 const usersText = (range: Instance['status']['uidRange']): string | null =>
   range === null ? null : `${range.first} to ${range.first + range.count - 1} of its host`;
 
+/** `token in /run/secrets/token, password as $PASSWORD` */
+const secretsText = (secrets: Instance['spec']['secrets'] = []): string =>
+  secrets
+    .map((use) =>
+      [use.name, secretPath(use) && `in ${secretPath(use)}`, use.env && `as $${use.env}`]
+        .filter(Boolean)
+        .join(' '),
+    )
+    .join(', ');
+
 /** What was asked for and what is seen, for people. */
 export function instanceText(i: Instance, now: number): string {
   const { spec, status } = i;
@@ -80,6 +91,7 @@ export function instanceText(i: Instance, now: number): string {
     ['Security', securityText(spec.security)],
     ['Devices', spec.devices?.join(', ') ?? null],
     ['Users', usersText(status.uidRange)],
+    ['Secrets', secretsText(spec.secrets)],
     ...status.nics.map((n): [string, string] => [
       'Address',
       `${n.ipv4}${n.ipv6 === undefined ? '' : ` and ${n.ipv6}`} on ${n.network}, ${n.mac}${n.leaving === true ? ' (leaving: its guest has not let go of it)' : ''}`,

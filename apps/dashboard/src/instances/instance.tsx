@@ -1,4 +1,4 @@
-import { isGoodNews } from '@berth/model';
+import { isGoodNews, secretPath } from '@berth/model';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router';
 import { ProblemError } from '@berth/client';
@@ -130,6 +130,12 @@ function Tabs({ instance }: { instance: Instance }) {
   );
 }
 
+/** Where a container has it: a file, a variable, or both. */
+const secretPlaces = (use: NonNullable<Instance['spec']['secrets']>[number]): string =>
+  [secretPath(use), use.env === undefined ? null : `$${use.env}`]
+    .filter((place) => place !== null)
+    .join(', ');
+
 function Overview({ instance }: { instance: Instance }) {
   const { spec, status, project } = instance;
   return (
@@ -238,6 +244,7 @@ function Overview({ instance }: { instance: Instance }) {
             ],
             ['Size', `${processorsOf(spec)}, ${memoryOf(spec)}, ${mib(spec.rootDisk.sizeMiB)} disk`],
             ['Wanted', spec.desired],
+            ...(spec.secrets ?? []).map((use): [string, string] => [`Secret ${use.name}`, secretPlaces(use)]),
             [
               'When it ends',
               spec.restart.policy === 'never'

@@ -27,7 +27,8 @@ export interface BundleRequest {
   readonly namespaces: NamespacePaths;
   readonly cgroup: string;
   readonly limits: ContainerLimits;
-  readonly identityMounts: readonly OciMount[];
+  /** Files and directories of ours that are mounted over the image. */
+  readonly filesOver: readonly OciMount[];
   readonly devices: readonly LentDevice[];
   readonly seccomp: OciSeccomp;
   readonly bounds: HostBounds;
@@ -78,8 +79,8 @@ export function bundleConfig(request: BundleRequest): OciConfig {
     mounts: [
       ...kernelMounts(security),
       ...request.devices.map((device) => device.mount),
-      ...request.identityMounts,
       ...request.init.mounts,
+      ...request.filesOver,
     ],
     annotations: { 'berth.instance': request.instanceId, 'berth.epoch': String(request.epoch) },
     linux: {

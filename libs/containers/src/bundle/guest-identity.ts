@@ -1,14 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { identityFiles, type GuestIdentity, type IdentityFiles } from '@berth/runtime';
+import { identityFiles, type GuestIdentity } from '@berth/runtime';
 import type { OciMount } from './oci-types.js';
-
-/** What is mounted over an image's own files. */
-export const IDENTITY_FILES = [
-  '/etc/hostname',
-  '/etc/hosts',
-  '/etc/resolv.conf',
-] as const satisfies readonly (keyof IdentityFiles)[];
 
 /**
  * Writes the files that tell a guest who it is, and returns the mounts that put them over the image's own. They are

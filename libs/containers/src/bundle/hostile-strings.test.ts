@@ -43,7 +43,7 @@ it('10,000 commands, environments and directories come back from the OCI configu
         namespaces: { user: '/u', network: '/n' },
         cgroup: 'c',
         limits: { memoryMiB: 64, cpuMillis: null, pids: 10, swapAccounting: true },
-        identityMounts: [],
+        filesOver: [],
         devices: [],
         init: noInit,
         seccomp: { defaultAction: 'SCMP_ACT_ERRNO', architectures: [], syscalls: [] },

@@ -65,7 +65,8 @@ describe('a process put into a container', () => {
     };
     return new Session((await by.exec?.(spec, open, signal)) as Terminal);
   };
-  const execs = (): string => join(lab.root, 'run', 'oci', 'execs', `${spec.instanceId}.${spec.epoch}`);
+  const execs = (): string =>
+    join(lab.root, 'run', 'oci', 'bundles', `${spec.instanceId}.${spec.epoch}`, 'execs');
   const sh = (script: string, more: Partial<ExecOpen> = {}): Promise<Session> => exec(script, more);
 
   it('has its two outputs apart, and its exit code is told', async () => {
