@@ -62,6 +62,18 @@ async function group(api: Api): Promise<string> {
   return made;
 }
 
+/** An image of containers whose one layer nobody else has. */
+async function layered(api: Api): Promise<{ made: string; layer: Buffer }> {
+  const made = name();
+  const layer = await tarOf([{ name: 'etc/motd', content: made }]);
+  await api
+    .call('post', `${images}?name=${made}&kind=oci`)
+    .set('content-type', 'application/octet-stream')
+    .send(await ociTar({ layer, diffId: digestOf(layer) }))
+    .expect(201);
+  return { made, layer };
+}
+
 /** A container that runs. */
 async function contained(api: Api, image = 'oci'): Promise<string> {
   const made = await api.instance('alpha', { image });
@@ -602,6 +614,49 @@ export const cases: Readonly<Record<string, RouteCase>> = {
     },
     bad: absent(`${images}/nowhere`),
   },
+  'POST /v1/projects/{project}/images/{name}/actions/tag': {
+    good: async (api) => {
+      const made = name();
+      const tag = () => api.call('post', `${images}/oci/actions/tag`).send({ name: made });
+      const { body, headers } = await tag().expect(201);
+      const before = (await api.call('get', `${images}/oci`).expect(200)).body;
+      expect(body).toMatchObject({ name: made, digest: before.digest, content: before.content });
+      expect(body.id).not.toBe(before.id);
+      expect(headers).toMatchObject({
+        location: `${images}/${made}`,
+        etag: `"${body.resourceVersion}"`,
+      });
+      expect((await tag().expect(409)).body.code).toBe('nameTaken');
+      await api.call('post', `${images}/nowhere/actions/tag`).send({ name: name() }).expect(404);
+      await api.call('delete', `${images}/${made}`).expect(204);
+      await api.call('get', `${images}/oci`).expect(200);
+    },
+    bad: (api) => refused(api.call('post', `${images}/oci/actions/tag`).send({ name: 'No Name' })),
+  },
+  'GET /v1/projects/{project}/imageTree': {
+    good: async (api) => {
+      const { made, layer } = await layered(api);
+      const { body } = await api.call('get', '/v1/projects/alpha/imageTree').expect(200);
+      const top = body.layers.find((l: { images: string[] }) => l.images.includes(made));
+      expect(top).toMatchObject({ diffId: digestOf(layer), parent: null, images: [made] });
+      expect(body.storedBytes).toBeGreaterThanOrEqual(top.sizeBytes);
+    },
+    bad: absent('/v1/projects/nowhere/imageTree'),
+  },
+  'GET /v1/projects/{project}/images/{name}/history': {
+    good: async (api) => {
+      const { made, layer } = await layered(api);
+      const { body } = await api.call('get', `${images}/${made}/history?limit=1`).expect(200);
+      const { sizeBytes } = (await api.call('get', `${images}/${made}`)).body.content.layers[0];
+      const step = { createdAt: null, createdBy: '', author: null, comment: null };
+      expect(body.items).toEqual([
+        { ...step, layer: expect.objectContaining({ diffId: digestOf(layer), sizeBytes }) as unknown },
+      ]);
+      expect(body.nextCursor).toBeNull();
+      await api.call('get', `${images}/oci/history`).expect(409); // its content was never here
+    },
+    bad: (api) => refused(api.call('get', `${images}/disk/history`)),
+  },
   'GET /v1/projects/{project}/images/{name}/file': {
     good: async (api) => {
       const [raw, made] = [disk(), name()];
@@ -796,13 +851,7 @@ export const cases: Readonly<Record<string, RouteCase>> = {
   },
   'POST /v1/projects/{project}/images/{name}/actions/push': {
     good: async (api) => {
-      const layer = await tarOf([{ name: 'etc/motd', content: name() }]);
-      const made = name();
-      await api
-        .call('post', `${images}?name=${made}&kind=oci`)
-        .set('content-type', 'application/octet-stream')
-        .send(await ociTar({ layer, diffId: digestOf(layer) }))
-        .expect(201);
+      const { made } = await layered(api);
       await api
         .call('patch', '/v1/projects/alpha')
         .send({ imageSources: { privateAddresses: true } })

@@ -171,6 +171,13 @@ const cases: Readonly<Record<string, Case>> = {
     count: `SELECT count(*)::int AS n FROM events WHERE type = 'image.imagePush' AND data->>'source' LIKE '%/x/' || lower($1) || ':%'`,
     status: 202,
   },
+  'POST /v1/projects/{project}/images/{name}/actions/tag': {
+    path: () => '/v1/projects/default/images/base/actions/tag',
+    body: (n) => ({ name: n }),
+    other: (n) => ({ name: `${n}-other` }),
+    count: `SELECT count(*)::int AS n FROM images WHERE name LIKE $1 || '%'`,
+    status: 201,
+  },
   'POST /v1/projects/{project}/volumes/{volume}/actions/clone': {
     path: () => '/v1/projects/default/volumes/origin/actions/clone',
     body: (n) => ({ name: n }),

@@ -368,6 +368,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/projects/{project}/images/{name}/actions/tag': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Give an image another name; each is deleted by itself, and the content is kept once */
+    post: operations['imagesTag'];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/projects/{project}/images/{name}/file': {
     parameters: {
       query?: never;
@@ -377,6 +394,23 @@ export interface paths {
     };
     /** Download an image as a file, or go on with it where it broke off: of containers a tar that is an OCI layout and a docker-archive in one, else the disk or the ISO */
     get: operations['imagesFile'];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/v1/projects/{project}/images/{name}/history': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** List the steps in which an image of containers came to be, newest first, as it says itself */
+    get: operations['imageLayersHistory'];
     put?: never;
     post?: never;
     delete?: never;
@@ -396,6 +430,23 @@ export interface paths {
     put?: never;
     /** Import an image from an address or a registry; redirects and private addresses only where the project allows them */
     post: operations['imagesImportRemote'];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/v1/projects/{project}/imageTree': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Show which layers the images of containers share, as a tree, with the images that end at each */
+    get: operations['imageLayersTree'];
+    put?: never;
+    post?: never;
     delete?: never;
     options?: never;
     head?: never;
@@ -2438,6 +2489,19 @@ export interface components {
       image: components['schemas']['Image'] | null;
       operation: components['schemas']['Operation'];
     };
+    ImageHistoryEntry: {
+      author: string | null;
+      comment: string | null;
+      /** @description null where the image does not say */
+      createdAt: string | null;
+      createdBy: string;
+      /** @description What the step added, as it is stored; null where it changed only how the image runs */
+      layer: {
+        diffId: string;
+        digest: string;
+        sizeBytes: number;
+      } | null;
+    };
     ImageImport: {
       /**
        * @description oci, where it comes from a registry
@@ -2466,6 +2530,30 @@ export interface components {
       privateAddresses: boolean;
       /** @description Follow redirects to other addresses */
       redirects: boolean;
+    };
+    ImageTag: {
+      /** @description The new name; the old one stays */
+      name: string;
+    };
+    ImageTree: {
+      /** @description Each after its parent, followed by all upon it */
+      layers: components['schemas']['ImageTreeLayer'][];
+      /** @description What they would be, were none shared */
+      statedBytes: number;
+      /** @description All layers together, each once */
+      storedBytes: number;
+    };
+    ImageTreeLayer: {
+      diffId: string;
+      digest: string;
+      /** @description Of this layer upon all below it (chain id of the OCI image-spec) */
+      id: string;
+      /** @description Images that end here */
+      images: string[];
+      /** @description `id` of the layer below; null for the lowest */
+      parent: string | null;
+      /** @description As it is stored */
+      sizeBytes: number;
     };
     Imported: {
       image: components['schemas']['Image'];
@@ -5795,6 +5883,41 @@ export interface operations {
       default: components['responses']['Problem'];
     };
   };
+  imagesTag: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body */
+        'idempotency-key'?: string;
+      };
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['ImageTag'];
+      };
+    };
+    responses: {
+      /** @description The image under its new name */
+      201: {
+        headers: {
+          /** @description resourceVersion */
+          etag?: string;
+          /** @description Address of the image */
+          location?: string;
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Image'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
   imagesFile: {
     parameters: {
       query?: never;
@@ -5841,6 +5964,39 @@ export interface operations {
       default: components['responses']['Problem'];
     };
   };
+  imageLayersHistory: {
+    parameters: {
+      query?: {
+        /** @description `nextCursor` of the page before */
+        cursor?: string;
+        /** @description Steps of one page */
+        limit?: number;
+      };
+      header?: never;
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description One page */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': {
+            items: components['schemas']['ImageHistoryEntry'][];
+            /** @description Send as `cursor` for the next page; null on the last */
+            nextCursor: string | null;
+          };
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
   imagesImportRemote: {
     parameters: {
       query?: {
@@ -5871,6 +6027,29 @@ export interface operations {
         };
         content: {
           'application/json': components['schemas']['ImageAccepted'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  imageLayersTree: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description The layers of all images of the project */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['ImageTree'];
         };
       };
       default: components['responses']['Problem'];

@@ -24,6 +24,7 @@ export * from './uid-range.js';
 export * from './huge-pages.js';
 export * from './host.js';
 export * from './image.js';
+export * from './image-layers.js';
 export * from './cdrom.js';
 export * from './ipv6.js';
 export * from './network.js';

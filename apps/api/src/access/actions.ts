@@ -37,6 +37,7 @@ export const actions = {
   'instances.fileWrite': rule('operator'),
   'images.import': rule('operator'),
   'images.push': rule('operator'),
+  'images.tag': rule('operator'),
   'images.export': rule('operator'),
   'images.list': rule('viewer'),
   'images.get': rule('viewer'),

@@ -4,6 +4,7 @@ import { FilesController } from './files.controller.js';
 import { HealthController } from './health.controller.js';
 import { CpuBaselineController } from './cpu-baseline.controller.js';
 import { HostsController } from './hosts.controller.js';
+import { ImageLayersController } from './image-layers.controller.js';
 import { ImagesController } from './images.controller.js';
 import { InstanceDetailsController } from './instance-details.controller.js';
 import { InstancesController } from './instances.controller.js';
@@ -44,6 +45,7 @@ export const controllers: readonly Type[] = [
   FilesController,
   SnapshotsController,
   ImagesController,
+  ImageLayersController,
   RegistriesController,
   SecretsController,
   NetworksController,

@@ -3,6 +3,7 @@ import {
   BerthError,
   Image,
   ImageKind,
+  ImageTag,
   Name,
   Operation,
   RegistryPassword,
@@ -163,6 +164,36 @@ export class ImagesController {
     const operation = await this.deps.imports.push(context, project, image, body);
     this.deps.wake.ledger();
     return imageAccepted(this.deps, reply, operation, { seconds: query.wait ?? 0, gone });
+  }
+
+  @Post(':name/actions/tag')
+  @Action('images.tag', {
+    summary: 'Give an image another name; each is deleted by itself, and the content is kept once',
+    answers: {
+      201: {
+        description: 'The image under its new name',
+        schema: Image,
+        headers: { location: 'Address of the image', etag: 'resourceVersion' },
+      },
+    },
+  })
+  async tag(
+    @Asking() asking: Caller,
+    @Param('project') project: string,
+    @Param('name') name: string,
+    @Body({ schema: ImageTag }) body: ImageTag,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<Image> {
+    const projectId = await projectOf(this.deps.store, asking.principal, project);
+    const answer = (made: Image): Image => {
+      void reply.header('location', `/v1/projects/${project}/images/${made.name}`);
+      setEtag(reply, made);
+      return made;
+    };
+    const context = answering(reply, asking.context, answer);
+    const made = await this.deps.store.imageTag(context, projectId, addressName('image', name), body.name);
+    this.deps.wake.ledger();
+    return answer(made);
   }
 
   @Get()

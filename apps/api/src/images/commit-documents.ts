@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { Digest, type ImageContent, BerthError } from '@berth/model';
+import { Digest, type ImageContent } from '@berth/model';
+import { configHistory, configObject } from './image-config.js';
 
 export type OciContent = Extract<ImageContent, { kind: 'oci' }>;
 
@@ -46,7 +47,7 @@ export function commitDocuments(
   words: CommitWords,
 ): { readonly config: Document; readonly manifest: Document } {
   const { createdAt: created, author, message } = words;
-  const kept = Object.entries(objectOf(baseConfig)).filter(([key]) => !buildersOwn.includes(key));
+  const kept = Object.entries(configObject(baseConfig)).filter(([key]) => !buildersOwn.includes(key));
   const said = {
     ...{ created, created_by: 'berth commit' },
     ...(author === undefined ? {} : { author }),
@@ -57,7 +58,7 @@ export function commitDocuments(
     created,
     ...(author === undefined ? {} : { author }),
     rootfs: { type: 'layers', diff_ids: [...base.layers.map(({ diffId }) => diffId), layer.diffId] },
-    history: [...historyOf(objectOf(baseConfig)['history'], base.layers.length), said],
+    history: [...configHistory(configObject(baseConfig)['history'], base.layers.length), said],
   });
   const layers = [...base.layers, layer].map(({ mediaType, digest, sizeBytes: size }) => ({
     ...{ mediaType: ociNames[mediaType] ?? mediaType, digest, size },
@@ -68,29 +69,6 @@ export function commitDocuments(
     ...{ config: { mediaType, digest, size: bytes.length }, layers },
   });
   return { config, manifest };
-}
-
-/** One entry for each layer, which readers count on: a base without its history gets entries that say nothing. */
-function historyOf(found: unknown, layers: number): readonly object[] {
-  const entries = (Array.isArray(found) ? found : []).filter(
-    (e) => typeof e === 'object' && e !== null,
-  ) as object[];
-  const filled = entries.filter((e) => (e as { empty_layer?: unknown }).empty_layer !== true).length;
-  if (filled > layers) return Array.from({ length: layers }, () => ({}));
-  return [...Array.from({ length: layers - filled }, () => ({})), ...entries];
-}
-
-function objectOf(bytes: Buffer): Record<string, unknown> {
-  try {
-    const value: unknown = JSON.parse(bytes.toString('utf8'));
-    if (typeof value === 'object' && value !== null && !Array.isArray(value))
-      return value as Record<string, unknown>;
-  } catch {
-    // falls through to the one refusal
-  }
-  throw new BerthError('badImage', 'the configuration of its image is no JSON object', {
-    remedy: 'Rebuild the instance from an image that is whole.',
-  });
 }
 
 function document(mediaType: string, value: object): Document {

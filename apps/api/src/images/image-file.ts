@@ -8,7 +8,8 @@ import {
   partsSize,
   partsTag,
 } from '@berth/images';
-import { BerthError, type Image } from '@berth/model';
+import type { Image } from '@berth/model';
+import { blobsHere } from './image-blobs.js';
 
 /** An image as one file, made up while it is read. */
 export interface ImageFile {
@@ -27,12 +28,7 @@ export async function imageFile(blobs: BlobStore, image: Image, gone: AbortSigna
   const hold = blobs.hold();
   gone.addEventListener('abort', () => hold.release(), { once: true });
   if (gone.aborted) hold.release();
-  blobs.rely(image.content.blobs.map(({ digest }) => digest));
-  for (const { digest, sizeBytes } of image.content.blobs)
-    if ((await blobs.size(digest)) !== sizeBytes)
-      throw new BerthError('stateConflict', `${digest} of image "${image.name}" is not in the API’s store`, {
-        remedy: 'Import the image again, under another name; content that is the same is kept once.',
-      });
+  await blobsHere(blobs, image);
   const parts = await partsOf(blobs, image);
   return {
     name: `${image.name}.${ending(image)}`,

@@ -112,6 +112,30 @@ async function unlessTaken<T>(name: string, work: () => Promise<T>): Promise<T> 
   }
 }
 
+/** @see ImageStore.imageTag */
+export function imageTag(
+  db: Db,
+  ctx: RequestContext,
+  projectId: ProjectId,
+  name: string,
+  as: string,
+): Promise<Image> {
+  return unlessTaken(as, () =>
+    inTx(db, async (tx) => {
+      // Its content is on record, and so kept, from before this commit until after it.
+      const found = await tx.row<{ content: ImageContent }>(
+        `SELECT content FROM images WHERE project_id = $1 AND name = $2 FOR SHARE`,
+        [projectId, name],
+      );
+      if (found === null) throw notFound('image', name);
+      const { content } = found;
+      const made = await imageWrite(tx, ctx, tx.ids.uuid(), { projectId, name: as, content, source: name });
+      await keyAnswer(tx, ctx, made);
+      return made;
+    }),
+  );
+}
+
 export async function imageGet(db: Db, projectId: ProjectId, name: string): Promise<Image | null> {
   const [row] = await read<Row>(db, `${from} WHERE i.project_id = $1 AND i.name = $2`, [projectId, name]);
   return row === undefined ? null : toImage(row);

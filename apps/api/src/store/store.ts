@@ -267,6 +267,8 @@ export interface ImageStore {
   imageImportsClaim(): Promise<readonly rows.ImageImportRow[]>;
   /** Forgets the addresses of imports that are over; returns how many. */
   imageImportsTrim(): Promise<number>;
+  /** Gives an image another name, with an id of its own. @throws notFound, nameTaken */
+  imageTag(ctx: RequestContext, projectId: ProjectId, name: string, as: string): Promise<Image>;
   imageGet(projectId: ProjectId, name: string): Promise<Image | null>;
   imageList(projectId: ProjectId, page?: rows.PageRequest): Promise<rows.Page<Image>>;
   /** Resolves with the hosts that hold its content. @throws notFound, inUse (names the instances) */

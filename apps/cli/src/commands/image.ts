@@ -16,6 +16,7 @@ import {
   type Session,
 } from '../session.js';
 import { imageExportCommand } from './image-export.js';
+import { imageLayerCommands } from './image-layers.js';
 import { secretFromStdin } from '../stdin-secret.js';
 import { transferProgress } from '../transfer-progress.js';
 
@@ -144,6 +145,7 @@ export const imageCommands: Commands = (program, session) => {
      berth image push shop-base docker://$REGISTRY_TO/shop/web:1.6 --username me --password-stdin <token`,
   );
   imageExportCommand(image, session);
+  imageLayerCommands(image, session);
   const list = image
     .command('ls')
     .description('list images')
