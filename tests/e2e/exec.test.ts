@@ -90,6 +90,7 @@ it('is secured as its spec says, also who is put into it, and a change of that w
       rlimits: { nofile: { soft: 77, hard: 99 } },
       capabilities: { drop: ['ALL'] },
     },
+    resources: { pids: 64 },
   });
   await berth.state('tight', 'running');
   const look =
@@ -103,6 +104,25 @@ it('is secured as its spec says, also who is put into it, and a change of that w
   await expect
     .poll(async () => (await berth.get('tight')).status.conditions.map((c) => c.message), { timeout: 30_000 })
     .toContainEqual(expect.stringContaining('takes effect at the next start: security'));
+  // Its bounds change while it runs; what its host cannot give is refused.
+  const pids = '$NODE $BERTH exec tight -- cat /sys/fs/cgroup/pids/pids.max';
+  expect((await run(pids)).out).toBe('64\n');
+  expect((await run('$NODE $BERTH update tight --set spec.resources.pids=32')).code).toBe(0);
+  expect((await run(pids)).out).toBe('32\n');
+  const refused = await run('$NODE $BERTH update tight --set spec.resources.cpus=0-4000');
+  expect(refused.err).toMatch(/it has no processor .*those that containers may have are 0/);
+
+  // One of its processes goes for want of memory; it goes on, and says so.
+  const hog = "$NODE $BERTH exec tight -- sh -c 'x=0123456789abcdef; while :; do x=$x$x; done'";
+  expect((await run(hog)).code).toBe(137);
+  const told = { timeout: 30_000, interval: 200 };
+  await expect
+    .poll(async () => (await berth.get('tight')).status.conditions.map((c) => c.message), told)
+    .toContainEqual(
+      expect.stringMatching(/want of memory: its limit is 64 MiB, and the most that it held was/),
+    );
+  expect((await berth.get('tight')).status).toMatchObject({ run: 1, epoch: 1, state: 'running' });
+  expect((await run('$NODE $BERTH describe instance tight')).out).toMatch(/Resources: +32 processes/);
   await berth.delete('tight');
 });
 

@@ -110,6 +110,7 @@ export const seed: CloudInitSeed = {
 const capabilities: Capabilities = {
   arch: 'x86_64',
   cpus: 8,
+  processors: '0-7',
   memoryMiB: 16_384,
   diskMiB: 100_000,
   kernel: '6.1',
@@ -137,6 +138,7 @@ const capabilities: Capabilities = {
     'clones',
     'exports',
     'nics',
+    'resources',
   ],
   publishedPorts: { first: 1024, last: 32_767, held: [] },
   tenantBoundary: false,

@@ -205,6 +205,22 @@ describe('?dryRun', () => {
     expect(await effects({ memoryMiB: 64 })).toEqual([['/spec/memoryMiB', 'now']]);
   });
 
+  test('tells that bounds of a container change at once, and refuses those that its host cannot give', async () => {
+    const { path, instance } = await at();
+    const bounded = (resources: object) => dry(path, { spec: { ...instance.spec, resources } });
+    expect((await bounded({ pids: 64, cpuWeight: 200, cpus: '0-1' }).expect(200)).body).toEqual({
+      changes: [
+        { path: '/spec/resources', effect: 'now', from: null, to: { pids: 64, cpuWeight: 200, cpus: '0-1' } },
+      ],
+      restartRequired: false,
+    });
+    const refused = await bounded({ cpus: '7,8' }).expect(422);
+    expect(refused.body).toMatchObject({
+      detail: expect.stringMatching(/^Host h1, where its disk is, cannot give it processors 7,8/),
+      errors: [{ path: '/spec/resources/cpus', code: 'unsupported', remedy: expect.stringMatching(/leave/) }],
+    });
+  });
+
   test('tells that nics come to a machine that runs and leave it, and refuses what its guest would not hear of', async () => {
     const other = fresh();
     await api.call('post', '/v1/projects/alpha/networks').send({ name: other }).expect(201);
@@ -284,6 +300,7 @@ describe('what cannot be done is refused with its reason', () => {
   test.each([
     [{ desired: 'suspended' }, '/spec/desired', /suspend/],
     [{ desired: 'paused' }, '/spec/desired', /no host can pause/],
+    [{ resources: { cpus: '6-9' } }, '/spec/resources/cpus', /host h1: it has no processor 8, 9;/],
   ])('%j', async (change, path, reason) => {
     const before = await api.counts();
     const { body } = await api

@@ -111,6 +111,7 @@ const container = {
       hosts: [{ address: '10.1.1.1', names: ['db'] }],
     },
     secrets: [{ name: 'token', path: '/etc/token', env: 'TOKEN', mode: '0400', uid: 0, gid: 0 }],
+    resources: { pids: 64, cpuWeight: 200, cpus: '0-3' },
     restart: { policy: 'never', backoffSeconds: 1, maxBackoffSeconds: 300 },
     placement: { selector: { zone: 'a' }, accel: 'any', driver: 'any', arch: 'x86_64' },
     desired: 'running',
@@ -124,6 +125,7 @@ const {
   devices: _____,
   dns: ______,
   secrets: _______,
+  resources: ________,
   ...machine
 } = container.spec;
 const key = `ssh-ed25519 ${'A'.repeat(68)} dev@laptop`;
@@ -225,6 +227,8 @@ test('the bodies that the fields are broken in are good ones', async () => {
     '/spec/dns/servers/0',
     '/spec/dns/hosts/0/names/0',
     '/spec/secrets/0/mode',
+    '/spec/resources/pids',
+    '/spec/resources/cpus',
     '/spec/restart/policy',
     '/spec/volumes/0/name',
     '/spec/nics/0/ports/0/hostPort',

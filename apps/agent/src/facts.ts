@@ -66,6 +66,7 @@ export function capabilitiesOf(
   const hugePages = facts.find((f) => f.hugePages)?.hugePages;
   const devices = facts.find((f) => f.devices)?.devices;
   const numa = facts.find((f) => f.numa)?.numa;
+  const processors = facts.find((f) => f.processors)?.processors;
   const absent = { verdict: 'absent', reason: 'no runtime for virtual machines answered' } as const;
   return {
     ...machine,
@@ -77,6 +78,7 @@ export function capabilitiesOf(
     ...(hugePages === undefined ? {} : { hugePages }),
     ...(numa === undefined ? {} : { numa }),
     ...(devices === undefined ? {} : { devices }),
+    ...(processors === undefined ? {} : { processors }),
     ...(publishedPorts === null ? {} : { publishedPorts }),
     facets: [
       ...new Set([

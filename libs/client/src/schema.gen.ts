@@ -1281,6 +1281,7 @@ export interface components {
         id: number;
         memoryMiB: number;
       }[];
+      processors?: string;
       publishedPorts?: {
         first: number;
         held: string[];
@@ -1348,6 +1349,7 @@ export interface components {
             | 'accel'
             | 'firmware'
             | 'devices'
+            | 'resources'
             | 'hugePages'
             | 'numa'
             | 'cpuModel'
@@ -1395,6 +1397,7 @@ export interface components {
             | 'accel'
             | 'firmware'
             | 'devices'
+            | 'resources'
             | 'hugePages'
             | 'numa'
             | 'cpuModel'
@@ -1437,6 +1440,7 @@ export interface components {
           | 'accel'
           | 'firmware'
           | 'devices'
+          | 'resources'
           | 'hugePages'
           | 'numa'
           | 'cpuModel'
@@ -1468,6 +1472,7 @@ export interface components {
                 | 'accel'
                 | 'firmware'
                 | 'devices'
+                | 'resources'
                 | 'hugePages'
                 | 'numa'
                 | 'cpuModel'
@@ -1514,6 +1519,7 @@ export interface components {
               | 'accel'
               | 'firmware'
               | 'devices'
+              | 'resources'
               | 'hugePages'
               | 'numa'
               | 'cpuModel'
@@ -1557,6 +1563,7 @@ export interface components {
               | 'accel'
               | 'firmware'
               | 'devices'
+              | 'resources'
               | 'hugePages'
               | 'numa'
               | 'cpuModel'
@@ -1599,6 +1606,7 @@ export interface components {
             | 'accel'
             | 'firmware'
             | 'devices'
+            | 'resources'
             | 'hugePages'
             | 'numa'
             | 'cpuModel'
@@ -1630,6 +1638,7 @@ export interface components {
                   | 'accel'
                   | 'firmware'
                   | 'devices'
+                  | 'resources'
                   | 'hugePages'
                   | 'numa'
                   | 'cpuModel'
@@ -1863,6 +1872,11 @@ export interface components {
           user?: string;
           /** Format: starts_with */
           workdir?: string;
+        };
+        resources?: {
+          cpus?: string;
+          cpuWeight?: number;
+          pids?: number;
         };
         /**
          * @default {
@@ -2143,6 +2157,7 @@ export interface components {
               | 'accel'
               | 'firmware'
               | 'devices'
+              | 'resources'
               | 'hugePages'
               | 'numa'
               | 'cpuModel'
@@ -2188,6 +2203,7 @@ export interface components {
               | 'accel'
               | 'firmware'
               | 'devices'
+              | 'resources'
               | 'hugePages'
               | 'numa'
               | 'cpuModel'
@@ -2230,6 +2246,7 @@ export interface components {
             | 'accel'
             | 'firmware'
             | 'devices'
+            | 'resources'
             | 'hugePages'
             | 'numa'
             | 'cpuModel'
@@ -2261,6 +2278,7 @@ export interface components {
                   | 'accel'
                   | 'firmware'
                   | 'devices'
+                  | 'resources'
                   | 'hugePages'
                   | 'numa'
                   | 'cpuModel'
@@ -2303,6 +2321,7 @@ export interface components {
             | 'accel'
             | 'firmware'
             | 'devices'
+            | 'resources'
             | 'hugePages'
             | 'numa'
             | 'cpuModel'
@@ -2771,6 +2790,11 @@ export interface components {
           /** Format: starts_with */
           workdir?: string;
         };
+        resources?: {
+          cpus?: string;
+          cpuWeight?: number;
+          pids?: number;
+        };
         /**
          * @default {
          *       "policy": "never",
@@ -3016,6 +3040,11 @@ export interface components {
           /** Format: date-time */
           at: string;
           code?: number;
+          memory?: {
+            limitBytes: number | null;
+            oomKills: number;
+            peakBytes: number | null;
+          };
           message?: string;
           /** @enum {string} */
           reason:
@@ -3307,6 +3336,11 @@ export interface components {
           user?: string;
           /** Format: starts_with */
           workdir?: string;
+        };
+        resources?: {
+          cpus?: string;
+          cpuWeight?: number;
+          pids?: number;
         };
         /**
          * @default {
@@ -3755,6 +3789,11 @@ export interface components {
           /** Format: starts_with */
           workdir?: string;
         };
+        resources?: {
+          cpus?: string;
+          cpuWeight?: number;
+          pids?: number;
+        };
         /**
          * @default {
          *       "policy": "never",
@@ -4173,6 +4212,11 @@ export interface components {
           user?: string;
           /** Format: starts_with */
           workdir?: string;
+        };
+        resources?: {
+          cpus?: string;
+          cpuWeight?: number;
+          pids?: number;
         };
         /**
          * @default {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { OciContent } from '@berth/images';
-import { cgroupUsage, isCapable, run } from '@berth/linux';
+import { cgroupProcessors, cgroupUsage, isCapable, run } from '@berth/linux';
 import type { WorkloadSpec } from '@berth/runtime';
 import { ContainerLab, cgroupsNamed, context } from './testing/container-lab.js';
 import { perlLayer } from './testing/hostile-image.js';
@@ -14,7 +14,7 @@ import { find, logText, logUntil, untilEnded, up } from './testing/workload-step
 /** What one container can do to the next, and to the host, by using too much or by finding it. */
 const lab = new ContainerLab();
 const PIDS = 64;
-const runtime = lab.runtime({ pidsLimit: PIDS });
+const runtime = lab.runtime();
 let perl: OciContent;
 let made: WorkloadSpec[] = [];
 beforeAll(async () => {
@@ -61,7 +61,14 @@ describe('a container that takes all it can get', () => {
   it('forks no more than its limit allows, while host and neighbour go on, and can be ended', async () => {
     const neighbour = await Neighbour.start();
     const command = ['/usr/bin/perl', '-e', 'while (1) { fork }'];
-    const bomb = await runs('', { image: perl, process: { command }, memoryMiB: 256, cpuMillis: 300 });
+    const resources = { pids: PIDS };
+    const bomb = await runs('', {
+      image: perl,
+      process: { command },
+      resources,
+      memoryMiB: 256,
+      cpuMillis: 300,
+    });
     const pids = async () => (await cgroupUsage(cgroupOf(bomb))).pids;
     await expect.poll(pids, { timeout: 15_000, interval: 50 }).toBeGreaterThan(PIDS - 3);
     for (let round = 0; round < 5; round += 1) {
@@ -74,13 +81,36 @@ describe('a container that takes all it can get', () => {
     expect(cgroupsNamed(bomb.instanceId)).toEqual([]);
   });
 
+  it('gets no more of the processors than its cap, and runs on those that it is bound to', async () => {
+    const one = (await cgroupProcessors())?.split(/[-,]/)[0] ?? '';
+    const burn = 'while :; do :; done';
+    // Its root cannot bind itself elsewhere.
+    const hog = await runs(`busybox taskset -p ff 1; for i in 1 2 3; do (${burn}) & done; ${burn}`, {
+      cpuMillis: 200,
+      resources: { cpus: one },
+    });
+    const used = async () => (await cgroupUsage(cgroupOf(hog))).cpuMicros;
+    const [before, begun] = [await used(), performance.now()];
+    await expect.poll(used, { timeout: 60_000, interval: 50 }).toBeGreaterThan(before + 300_000);
+    const got = (await used()) - before;
+    // A period that was half over when we began to look, and the one under way, may have been used up whole.
+    expect(got).toBeLessThanOrEqual(200 * (performance.now() - begun) + 2 * 20_000);
+    const { pid } = (await find(runtime, hog)) ?? {};
+    const allowed = readFileSync(`/proc/${pid}/status`, 'utf8');
+    expect(allowed).toMatch(new RegExp(`^Cpus_allowed_list:\\t${one}$`, 'm'));
+  });
+
   it('is alone killed for its memory, and the end says why', async () => {
     const neighbour = await Neighbour.start();
     const hog = await runs('x=0123456789abcdef; while :; do x=$x$x; done', {
       memoryMiB: 24,
       cpuMillis: null,
     });
-    expect((await untilEnded(runtime, hog)).exit?.reason).toBe('oomKilled');
+    const { exit } = await untilEnded(runtime, hog);
+    expect(exit).toMatchObject({ reason: 'oomKilled', memory: { limitBytes: 24 * 2 ** 20 } });
+    expect(exit?.memory?.peakBytes).toBeGreaterThan(20 * 2 ** 20);
+    expect(exit?.memory?.peakBytes).toBeLessThanOrEqual(24 * 2 ** 20);
+    expect(exit?.message).toMatch(/its limit is 24 MiB, and the most that it held was 2[0-9.]+ MiB$/);
     await neighbour.answers();
     expect((await cgroupUsage(cgroupOf(neighbour.spec))).oomKills).toBe(0);
   });

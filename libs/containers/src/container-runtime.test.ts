@@ -3,10 +3,17 @@ import { existsSync, readFileSync, readdirSync, readlinkSync, statSync } from 'n
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { mounts, processIdentity, run, signalProcess } from '@berth/linux';
+import { cgroupProcessors, mounts, processIdentity, run, signalProcess } from '@berth/linux';
 import { LogFrames } from '@berth/model';
+import type { WorkloadSpec } from '@berth/runtime';
 import { ContainerLab, cgroupsNamed, context, processesNamed } from './testing/container-lab.js';
 import { find, logText, logUntil, untilEnded, up } from './testing/workload-steps.js';
+
+/** In the group that a line of proc_pid_cgroup(5) names. */
+function cpuSharesOf(groups: string): number {
+  const group = /^\d+:(?:[^:]*,)?cpu(?:,[^:]*)?:(.*)$/m.exec(groups)?.[1] ?? '';
+  return Number(readFileSync(join('/sys/fs/cgroup/cpu', group, 'cpu.shares'), 'utf8'));
+}
 
 const IDLE = `trap 'exit 0' TERM; echo ready; while :; do sleep 60 & wait $!; done`;
 
@@ -130,7 +137,7 @@ describe('a container on this host', () => {
     [
       'a memory hog that the kernel killed',
       'x=0123456789abcdef; while :; do x=$x$x; done',
-      { reason: 'oomKilled', signal: 'SIGKILL' },
+      { reason: 'oomKilled', signal: 'SIGKILL', memory: { limitBytes: 16 * 2 ** 20 } },
     ],
   ])('reports %s', async (_, script, exit) => {
     const spec = lab.spec(script, { memoryMiB: 16, cpuMillis: null });
@@ -228,6 +235,52 @@ describe('a container on this host', () => {
     await logUntil(runtime, spec, 'empty');
     expect(await bring(16)).toEqual([16, []]);
     expect(await find(runtime, spec)).toMatchObject({ phase: 'running', pid });
+  });
+
+  it('changes its share, its processes and its processors while it runs, and a later life of the agent too', async () => {
+    const spec = lab.spec(IDLE, { resources: { pids: 16, cpuWeight: 500 } });
+    const pid = await up(runtime, spec);
+    await logUntil(runtime, spec, 'ready');
+    const processors = (await cgroupProcessors()) ?? '';
+    const one = processors.split(/[-,]/)[0] ?? '';
+    const held = async () => {
+      const file = (name: string) => readFileSync(`/proc/${pid}/${name}`, 'utf8');
+      const allowed = /^Cpus_allowed_list:\t(.*)$/m.exec(file('status'))?.[1];
+      return [(await runtime.limits?.(spec))?.pids, cpuSharesOf(file('cgroup')), allowed];
+    };
+    expect(await held()).toEqual([16, 512, processors]);
+    const bring = async (resources: WorkloadSpec['resources']) => {
+      const has = await lab.runtime().update?.({ ...spec, resources }, context());
+      return { unsettled: has?.unsettled.map(({ field }) => field), held: await held() };
+    };
+    const all = { pids: 40, cpuWeight: 2000, cpus: one };
+    for (let twice = 0; twice < 2; twice += 1)
+      expect(await bring(all)).toEqual({ unsettled: [], held: [40, 2048, one] });
+    // Of a processor that went away meanwhile it is told; the rest takes effect.
+    expect(await bring({ pids: 64, cpus: '8191' })).toEqual({
+      unsettled: ['resources.cpus'],
+      held: [64, 512, one],
+    });
+    expect(await bring(undefined)).toEqual({ unsettled: [], held: [4096, 512, processors] });
+    expect(await find(runtime, spec)).toMatchObject({ phase: 'running', pid });
+  });
+
+  it('goes on without a child that was killed for its memory, and tells of it until its next run', async () => {
+    const hog = 'x=0123456789abcdef; while :; do x=$x$x; done';
+    const once = `test -e /once || { touch /once; sh -c '${hog}'; echo survived $?; }`;
+    const spec = lab.spec(`${once}; ${IDLE}`, { memoryMiB: 16, cpuMillis: null });
+    const pid = await up(runtime, spec);
+    await logUntil(runtime, spec, 'survived 137');
+    const seen = await find(lab.runtime(), spec);
+    expect(seen).toMatchObject({ phase: 'running', pid, conditions: [{ type: 'OutOfMemory' }] });
+    expect(seen?.conditions?.[0]?.message).toMatch(
+      /its limit is 16 MiB, and the most that it held was 1[0-9.]+ MiB$/,
+    );
+    expect((await runtime.usage?.())?.find((u) => u.instanceId === spec.instanceId)?.oomKills).toBe(1);
+    await runtime.stop(spec, 10, context());
+    expect((await find(runtime, spec))?.exit).toMatchObject({ reason: 'stopped', memory: { oomKills: 1 } });
+    await runtime.start(spec, context());
+    expect((await find(runtime, spec))?.conditions ?? []).toEqual([]);
   });
 
   it('follows its log until the reader leaves', async () => {

@@ -6,6 +6,7 @@ import {
   type ExitInfo,
   nestingFacet,
   secretsFacet,
+  resourcesFacet,
   securityFacet,
   type Usage,
   type VolumeId,
@@ -66,7 +67,7 @@ const RESYNC_MS = 2000;
 
 const FACETS = [
   ...['pause', 'update', 'logs', 'exec', 'files', 'limits', 'layers'],
-  ...[securityFacet, nestingFacet, secretsFacet],
+  ...[securityFacet, nestingFacet, secretsFacet, resourcesFacet],
 ] as const;
 
 /** The container runtime of a host: OCI images in namespaces and cgroups. */
@@ -268,7 +269,8 @@ class ContainerRuntime implements Runtime {
       ctx.signal.throwIfAborted();
       await this.live(spec);
       const { sizeMiB } = await this.parts.writableLayer(spec);
-      const { sizes, unsettled } = await liveSizes(this.parts.paths(spec).cgroup, spec);
+      const { cgroup } = this.parts.paths(spec);
+      const { sizes, unsettled } = await liveSizes(cgroup, spec, this.parts.limits(spec));
       this.parts.secretsBring(spec, await this.ranges.ensure(spec.rootVolume.id));
       await faultPoint('oci.sizes.changed', spec.instanceId);
       const volumes = [{ id: spec.rootVolume.id, sizeMiB: Math.min(sizeMiB, spec.rootVolume.sizeMiB) }];
@@ -346,10 +348,10 @@ class ContainerRuntime implements Runtime {
   private async usageOf({ instanceId, epoch }: WorkloadKey): Promise<(WorkloadKey & Usage) | null> {
     const { cgroup } = this.parts.paths({ instanceId, epoch });
     try {
-      const { cpuMicros, memoryBytes } = await cgroupUsage(cgroup);
+      const { cpuMicros, memoryBytes, oomKills } = await cgroupUsage(cgroup);
       const block = await cgroupBlockBytes(cgroup);
       const blockBytes = { blockReadBytes: block?.read ?? null, blockWriteBytes: block?.write ?? null };
-      return { instanceId, epoch, cpuMicros, memoryBytes, ...blockBytes };
+      return { instanceId, epoch, cpuMicros, memoryBytes, oomKills, ...blockBytes };
     } catch (error) {
       if (hasCode(error, 'ENOENT', 'ENODEV')) return null;
       throw error;

@@ -22,6 +22,7 @@ import {
   KeyedLock,
 } from '@berth/runtime';
 import { bundleConfig } from './bundle/config.js';
+import { type ContainerLimits, limitsOf } from './bundle/limits.js';
 import { guestFileRead } from './bundle/guest-file.js';
 import { guestIdentityWrite } from './bundle/guest-identity.js';
 import { guestRootCheck } from './bundle/guest-root.js';
@@ -65,7 +66,6 @@ export interface PartPaths {
   readonly execs: string;
 }
 
-const DEFAULT_PIDS = 4096;
 /** In a bundle: the image's account files as they were at the start. */
 const ACCOUNTS = 'accounts.json';
 
@@ -200,12 +200,7 @@ export class HostParts {
       base,
       namespaces: paths.namespaces,
       cgroup: paths.cgroup,
-      limits: {
-        memoryMiB: spec.memoryMiB,
-        cpuMillis: spec.cpuMillis,
-        pids: this.options.pidsLimit ?? DEFAULT_PIDS,
-        swapAccounting: swapAccounting(),
-      },
+      limits: this.limits(spec),
       filesOver: [...identityMounts, ...mounts],
       devices: devicesLend(paths.devices, spec.devices ?? [], this.options.devices ?? {}, base),
       seccomp: seccompFor(profile, machine(), security),
@@ -221,6 +216,11 @@ export class HostParts {
   /** Brings secrets of one that runs to their newest values, as far as that can be. @throws RuntimeError secretMissing */
   secretsBring(spec: WorkloadSpec, base: number): void {
     secretsBring(this.paths(spec).bundle, spec.secrets ?? [], base);
+  }
+
+  /** What its cgroups are to hold it to here. */
+  limits(spec: WorkloadSpec): ContainerLimits {
+    return limitsOf(spec, { swapAccounting: swapAccounting() });
   }
 
   /**

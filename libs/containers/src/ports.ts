@@ -70,6 +70,4 @@ export interface ContainerRuntimeOptions {
   readonly logMaxBytes?: number;
   /** Devices of this host that containers may ask for, by name. Default: none. */
   readonly devices?: Readonly<Record<string, string>>;
-  /** Processes and threads a container may have. Default 4096. */
-  readonly pidsLimit?: number;
 }

@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { faultPoint } from '@berth/faults';
-import { CommandError, detectCgroups, namesIn, run } from '@berth/linux';
+import { cgroupProcessors, CommandError, detectCgroups, namesIn, run } from '@berth/linux';
 import type { VolumeId } from '@berth/model';
 import type { RuntimeProbe } from '@berth/runtime';
 import { layerClose, layerMake, layerOpen } from '@berth/storage';
@@ -39,12 +39,12 @@ export async function probe(
     await seccompProfileRead(options.seccompProfile ?? SECCOMP_PROFILE);
     passable(options.runDir);
     await tryOverlay(options);
-    return {
-      ok: true,
-      reason: null,
-      facets,
-      facts: { cgroup, versions, devices: devicesThere(options.devices ?? {}) },
+    const processors = await cgroupProcessors();
+    const facts = {
+      ...{ cgroup, versions, devices: devicesThere(options.devices ?? {}) },
+      ...(processors === null ? {} : { processors }),
     };
+    return { ok: true, reason: null, facets, facts };
   } catch (error) {
     const said = error instanceof CommandError ? error.stderr.trim() : '';
     return refused(said || (error instanceof Error ? error.message : String(error)));

@@ -6,6 +6,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import type { VolumeId } from '@berth/model';
 import { RANGE_SIZE, UidRanges } from './isolation/uid-ranges.js';
 import { LogDecoder } from './log-reader.js';
+import { memoryConditions } from './out-of-memory.js';
 import { exitInfo } from './run-exit.js';
 import { workloadId } from './workload-record.js';
 
@@ -60,9 +61,10 @@ describe('the log’s framing', () => {
 
 describe('how a run ended', () => {
   const at = new Date(0);
+  const memory = (oomKills: number) => ({ limitBytes: 2 ** 25, peakBytes: 2 ** 25 - 2 ** 18, oomKills });
   const end = (status: number, oomKills = 0) => ({
     recorded: { status, oomKilled: false },
-    oomKills,
+    memory: memory(oomKills),
     otherBoot: false,
     at,
   });
@@ -70,14 +72,47 @@ describe('how a run ended', () => {
     ['a status', { stop: null }, end(3), { reason: 'exited', code: 3 }],
     ['a status that means a signal', { stop: null }, end(139), { reason: 'signalled', signal: 'SIGSEGV' }],
     ['a status above all signals', { stop: null }, end(255), { reason: 'exited', code: 255 }],
-    ['memory', { stop: null }, end(137, 1), { reason: 'oomKilled', signal: 'SIGKILL' }],
-    ['a killed child that was survived', { stop: null }, end(0, 1), { reason: 'exited', code: 0 }],
+    [
+      'memory',
+      { stop: null },
+      end(137, 1),
+      {
+        reason: 'oomKilled',
+        signal: 'SIGKILL',
+        message:
+          'the kernel killed it for want of memory: its limit is 32 MiB, and the most that it held was 31.8 MiB',
+        memory: memory(1),
+      },
+    ],
+    [
+      'memory, in a cgroup that is gone',
+      { stop: null },
+      { ...end(137), recorded: { status: 137, oomKilled: true }, memory: null },
+      { reason: 'oomKilled', message: 'the kernel killed it for want of memory' },
+    ],
+    [
+      'a killed child that was survived',
+      { stop: null },
+      end(0, 1),
+      { reason: 'exited', code: 0, memory: memory(1) },
+    ],
     ['a polite stop', { stop: { forced: false } }, end(0), { reason: 'stopped', code: 0 }],
     ['a forced stop', { stop: { forced: true } }, end(137), { reason: 'killed', signal: 'SIGKILL' }],
     ['nothing recorded', { stop: null }, { ...end(0), recorded: null }, { reason: 'lost' }],
     ['another boot', { stop: null }, { ...end(0), recorded: null, otherBoot: true }, { reason: 'hostBoot' }],
   ])('by %s is said in the model’s words', (_, record, how, info) => {
     expect(exitInfo(record, how)).toMatchObject(info);
+  });
+  it('tells of its memory only where the kernel killed for it', () => {
+    expect(exitInfo({ stop: null }, end(1))).toEqual({ reason: 'exited', code: 1, at: at.toISOString() });
+    expect(memoryConditions(memory(0))).toEqual([]);
+    expect(memoryConditions(null)).toEqual([]);
+  });
+  it('and what goes on without a killed process is the same news, however many there were', () => {
+    expect(memoryConditions(memory(1))).toEqual(memoryConditions(memory(70)));
+    expect(memoryConditions({ limitBytes: null, peakBytes: null, oomKills: 1 })).toMatchObject([
+      { type: 'OutOfMemory', message: expect.stringMatching(/: it has no limit$/) },
+    ]);
   });
 });
 

@@ -1,12 +1,13 @@
 import { watch } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { faultPoint } from '@berth/faults';
-import { bootId, cgroupUsage, isAlive, signalProcess } from '@berth/linux';
+import { bootId, isAlive, signalProcess } from '@berth/linux';
 import { type Observation, RuntimeError, type StepContext } from '@berth/runtime';
 import type { HostParts } from './host-parts.js';
-import { cgroupFrozen } from './isolation/cgroup-trees.js';
+import { cgroupFrozen, cgroupMemory, trees } from './isolation/cgroup-trees.js';
 import { RANGE_SIZE } from './isolation/uid-ranges.js';
 import { LaunchError, type Launcher } from './launch/launcher.js';
+import { memoryConditions } from './out-of-memory.js';
 import { exitInfo } from './run-exit.js';
 import { type RecordStore, type WorkloadRecord, workloadId } from './workload-record.js';
 
@@ -89,9 +90,9 @@ export class Runs {
     if (record.run === null || record.exit !== null || isAlive(record.run.init)) return record;
     const id = workloadId(record);
     const recorded = await this.statusOf(record, record.run);
-    const usage = await cgroupUsage(this.parts.paths(record).cgroup).catch(() => null);
+    const memory = cgroupMemory(this.parts.paths(record).cgroup);
     const otherBoot = record.run.init.bootId !== bootId();
-    const end = { recorded, oomKills: usage?.oomKills ?? 0, otherBoot, at: new Date() };
+    const end = { recorded, memory, otherBoot, at: new Date() };
     // Another process of ours may have settled it meanwhile: the first record stands.
     const now = (await this.records.read(record)) ?? record;
     if (now.exit !== null || now.run?.init.startTime !== record.run.init.startTime) return now;
@@ -141,8 +142,12 @@ export class Runs {
       ...(uidBase === undefined ? {} : { uidRange: { first: uidBase, count: RANGE_SIZE } }),
     };
     if (run !== null && exit === null) {
-      const power = cgroupFrozen(this.parts.paths(record).cgroup) ? 'paused' : 'running';
-      return { ...key, phase: 'running', power, exit: null, pid: run.init.pid };
+      const { cgroup } = this.parts.paths(record);
+      const all = trees();
+      const power = cgroupFrozen(cgroup, all) ? 'paused' : 'running';
+      const conditions = memoryConditions(cgroupMemory(cgroup, all));
+      const told = conditions.length === 0 ? {} : { conditions };
+      return { ...key, phase: 'running', power, exit: null, pid: run.init.pid, ...told };
     }
     if (exit === null) return { ...key, phase: 'preparing', power: 'off', exit: null, pid: null };
     const power = ['stopped', 'exited', 'hostBoot'].includes(exit.reason) ? 'off' : 'crashed';

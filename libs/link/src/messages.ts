@@ -34,6 +34,7 @@ import {
   OperationId,
   Phase,
   Power,
+  ContainerResources,
   ContainerSecurity,
   ProbesSpec,
   ProcessSpec,
@@ -137,6 +138,8 @@ export const Workload = z.strictObject({
   dns: GuestDns.optional(),
   /** Absent where it has none, and in what an API or a journal of before holds. Only for hosts with its facet. */
   secrets: z.array(HostSecret).max(32).optional(),
+  /** Absent for the defaults, and in what an API or a journal of before holds. Only for hosts with its facet. */
+  resources: ContainerResources.optional(),
   restart: RestartPolicy,
   accel: z.enum(['any', 'kvm', 'tcg']),
   /** Which runtime of the isolation is to make it. Absent in what an API or a journal of before holds. */

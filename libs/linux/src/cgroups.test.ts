@@ -1,14 +1,18 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
+import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import { hierarchies } from './cgroup-mounts.js';
 import {
   cgroupAdd,
+  cgroupBind,
   cgroupCreate,
   cgroupKill,
   cgroupLimit,
   cgroupLimits,
+  cgroupProcessors,
   cgroupProcs,
   cgroupRemove,
   cgroupUsage,
@@ -39,6 +43,26 @@ test('limits are what the kernel holds, can be changed and taken away', async ()
   expect(await cgroupLimits(group)).toEqual({ cpuMillis: 250, memoryBytes: 64 * 1024 * 1024, pids: 20 });
   await cgroupLimit(group, { cpuMillis: null, memoryBytes: null, pids: null });
   expect(await cgroupLimits(group)).toEqual({ cpuMillis: null, memoryBytes: null, pids: null });
+});
+
+test('a group is bound to processors of its host, to all of them again, and to none that are not there', async () => {
+  await cgroupCreate(group);
+  const tree = hierarchies().controllers.get('cpuset');
+  const all = await cgroupProcessors();
+  if (tree === undefined || all === null) throw new Error('no controller cpuset here');
+  if (tree.version === 1) {
+    await mkdir(join(tree.path, group));
+    await writeFile(join(tree.path, group, 'cpuset.mems'), '0');
+  }
+  const bound = async () => (await readFile(join(tree.path, group, 'cpuset.cpus'), 'utf8')).trim();
+  const one = all.split(/[-,]/)[0] ?? '';
+  await cgroupBind(group, one);
+  expect(await bound()).toBe(one);
+  await expect(cgroupBind(group, '8191')).rejects.toMatchObject({ code: expect.stringMatching(/^E/) });
+  expect(await bound()).toBe(one);
+  await cgroupBind(group, null);
+  expect(await bound()).toBe(tree.version === 1 ? all : '');
+  if (tree.version === 1) await rmdir(join(tree.path, group));
 });
 
 test('a process over the memory limit is killed and counted', async () => {

@@ -1,5 +1,5 @@
 import { mkdir, readFile, rmdir, writeFile, readdir } from 'node:fs/promises';
-import { join, normalize } from 'node:path';
+import { dirname, join, normalize } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { detectCgroups, type CgroupHierarchies, hierarchies } from './cgroup-mounts.js';
 import { memoryBring, memoryGroup } from './cgroup-memory.js';
@@ -73,6 +73,33 @@ export async function cgroupLimit(group: string, limits: CgroupLimits): Promise<
 export function cgroupMemoryBring(group: string, bytes: number, withSwap: boolean): Promise<boolean> {
   const { version, path } = treeOf(hierarchies(), 'memory');
   return memoryBring(memoryGroup(version, join(path, checked(group))), bytes, withSwap);
+}
+
+/**
+ * Binds a group to processors, in Linux' list format (cpuset(7)); null: to all that its parent has. A group on a host without the controller
+ * has all of them. @throws Node's ENOENT when there is no such group; EINVAL, ERANGE or EACCES for processors that it cannot have
+ */
+export async function cgroupBind(group: string, cpus: string | null): Promise<void> {
+  const tree = hierarchies().controllers.get('cpuset');
+  if (tree === undefined && cpus === null) return;
+  const { path, version } = tree ?? treeOf(hierarchies(), 'cpuset');
+  const file = join(path, checked(group), 'cpuset.cpus');
+  // v2 has the parent's where nothing is said, and an empty line says nothing. v1 always wants to be told.
+  const all = async (): Promise<string> =>
+    version === 2 ? '\n' : readFile(join(path, dirname(group), 'cpuset.cpus'), 'utf8');
+  await writeFile(file, cpus ?? (await all())).catch((error: unknown) => {
+    // A group of v2 without the controller is bound by nothing.
+    if (version === 1 || cpus !== null || !hasCode(error, 'ENOENT')) throw error;
+  });
+}
+
+/** Processors that groups can be bound to, in Linux' list format; null on a host without the controller. */
+export async function cgroupProcessors(): Promise<string | null> {
+  const tree = hierarchies().controllers.get('cpuset');
+  if (tree === undefined) return null;
+  const file = tree.version === 1 ? 'cpuset.effective_cpus' : 'cpuset.cpus.effective';
+  const text = (await readFile(join(tree.path, file), 'utf8')).trim();
+  return text === '' ? null : text;
 }
 
 /** Moves a process into the group, in every hierarchy. */

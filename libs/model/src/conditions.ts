@@ -15,6 +15,9 @@ export const storageErrorType = 'StorageError';
  */
 export const watchdogExpiredType = 'WatchdogExpired';
 
+/** Type of the condition of a container of which the kernel killed a process for want of memory, until its next run. */
+export const outOfMemoryType = 'OutOfMemory';
+
 /** Type of the condition of a machine whose file systems are frozen, until they are thawed. */
 export const filesystemsFrozenType = 'FilesystemsFrozen';
 

@@ -23,6 +23,8 @@ export const Capabilities = z
   .strictObject({
     arch: Arch,
     cpus: z.int().min(1),
+    /** Numbers of the processors that its containers may be bound to, as `0-3,8`. Absent where none can be, and from an agent of before. */
+    processors: z.string().max(4096).optional(),
     memoryMiB: z.int().min(1),
     diskMiB: z.int().min(0),
     kernel: z.string(),

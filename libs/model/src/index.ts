@@ -38,6 +38,7 @@ export * from './volume.js';
 export * from './vsock.js';
 export * from './container-paths.js';
 export * from './container-security.js';
+export * from './container-resources.js';
 export * from './snapshot.js';
 export * from './snapshot-machine.js';
 export * from './operation.js';

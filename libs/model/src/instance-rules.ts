@@ -1,5 +1,6 @@
 import { HOST_PASSTHROUGH } from './cpu.js';
 import { UEFI_LEAST_MIB } from './firmware.js';
+import { checkResources } from './container-resources.js';
 import { checkSecurity } from './container-security.js';
 import { checkGuestDns } from './guest-dns.js';
 import { checkProbes } from './health.js';
@@ -195,6 +196,7 @@ const rules: readonly Rule[] = [
   checkDevices,
   checkGuestDns,
   checkSecrets,
+  checkResources,
 ];
 
 /** Tells of everything in a spec that does not go together, by field. */

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { CDROMS_MAX, CdromSpec, CdromStatus } from './cdrom.js';
 import { CloudInitSpec } from './cloud-init.js';
+import { ContainerResources } from './container-resources.js';
 import { ContainerSecurity } from './container-security.js';
 import { CpuSpec } from './cpu.js';
 import { RootDiskSource } from './disk-source.js';
@@ -225,6 +226,8 @@ export const InstanceSpec = z
     dns: GuestDns.optional(),
     /** Secrets of the project that it has (container). A change takes effect at the next start; a new value may reach it before. */
     secrets: SecretUses.optional(),
+    /** Its share and its bounds beside `cpuMillis` and `memoryMiB` (container). A change takes effect at once. */
+    resources: ContainerResources.optional(),
     restart: RestartPolicy.default({ policy: 'never', backoffSeconds: 1, maxBackoffSeconds: 300 }),
     placement: PlacementSpec.default({ selector: {}, accel: 'any', driver: 'any', arch: 'x86_64' }),
     desired: Desired.default('running'),
@@ -280,6 +283,17 @@ export const PlacementRole = z.enum(['owner', 'incoming']);
 export const Power = z.enum(['off', 'running', 'paused', 'suspended', 'crashed']);
 export type Power = z.infer<typeof Power>;
 
+/** What the kernel counted of a run's memory. */
+export const MemoryEnd = z.strictObject({
+  /** Its limit when it ended; null for none. */
+  limitBytes: z.int().min(0).nullable(),
+  /** The most that it held; null where the kernel does not keep it. */
+  peakBytes: z.int().min(0).nullable(),
+  /** Processes that the kernel killed for want of memory. */
+  oomKills: z.int().min(0),
+});
+export type MemoryEnd = z.infer<typeof MemoryEnd>;
+
 /** How a run ended. Exactly one of `code` and `signal` is set when the cause is a process exit. */
 export const ExitInfo = z.strictObject({
   reason: z.enum([
@@ -301,6 +315,8 @@ export const ExitInfo = z.strictObject({
   code: z.int().optional(),
   signal: z.string().optional(),
   message: z.string().optional(),
+  /** Of a container of which the kernel killed a process for want of memory, however it ended. */
+  memory: MemoryEnd.optional(),
   at: z.iso.datetime(),
 });
 export type ExitInfo = z.infer<typeof ExitInfo>;

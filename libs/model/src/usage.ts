@@ -71,6 +71,8 @@ export const Usage = z.strictObject({
   /** Of all its disks together. What a runtime cannot tell is absent here and below, and so is what an older agent does not know. */
   operations: DiskActivity.optional(),
   guest: GuestMemory.optional(),
+  /** Processes of a container that its host's kernel killed for want of memory. */
+  oomKills: counter.optional(),
   /** In the newest sample of a host only. */
   disks: z.array(DiskUsage).max(300).optional(),
 });

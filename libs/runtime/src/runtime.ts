@@ -6,6 +6,7 @@ import type {
   CloudInitSpec,
   Condition,
   ConsoleOpen,
+  ContainerResources,
   ContainerSecurity,
   DiskFormat,
   DiskSource,
@@ -32,6 +33,7 @@ import type {
   Power,
   ProcessSpec,
   ExportedFile,
+  ResourceField,
   RestartPolicy,
   SizeField,
   Sizes,
@@ -143,6 +145,8 @@ export interface WorkloadSpec extends WorkloadKey {
   readonly dns?: GuestDns | undefined;
   /** Secrets of a container; none when absent. */
   readonly secrets?: readonly WorkloadSecret[] | undefined;
+  /** Share and bounds of a container beside its sizes; the defaults when absent. */
+  readonly resources?: ContainerResources | undefined;
   readonly restart: RestartPolicy;
   readonly accel: 'any' | 'kvm' | 'tcg';
 }
@@ -200,7 +204,7 @@ export interface WorkloadHas {
 }
 
 export interface Unsettled {
-  readonly field: SizeField | 'rootDisk.sizeMiB' | 'nics' | 'cdroms';
+  readonly field: SizeField | 'rootDisk.sizeMiB' | 'nics' | 'cdroms' | `resources.${ResourceField}`;
   /** `more than that is in use` */
   readonly why: string;
 }
@@ -347,7 +351,7 @@ export interface Runtime {
   readonly suspend?: (spec: WorkloadSpec, ctx: StepContext) => Promise<void>;
   /**
    * Puts into effect what can change while a workload runs or is paused: it has exactly these `volumes` then, of these
-   * sizes and within these limits, its root disk has grown, and the sizes that change while it runs (model, sizes.ts)
+   * sizes and within these limits, its root disk has grown, a container has these `resources`, and the sizes that change while it runs (model, sizes.ts)
    * are the ones asked for, and so are the nics of a VM and the media in the CD-ROM drives that it was started with, or `unsettled` says why not.
    * A medium that is the one asked for stays as it is, also where its guest has opened the tray. Nothing else is looked at. Through a nic that
    * is to go nothing passes any more, also while the guest keeps its device. A volume that was taken away is
@@ -521,6 +525,7 @@ export interface RuntimeProbe {
       | 'devices'
       | 'hugePages'
       | 'numa'
+      | 'processors'
       | 'versions'
       | 'cgroup'
       | 'tenantBoundary'

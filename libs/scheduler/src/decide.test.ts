@@ -148,6 +148,12 @@ describe('each filter refuses with what it needs and what there is', () => {
       { need: 'nesting', have: 'no nesting' },
     ],
     [
+      'resources',
+      host({ capabilities: { ...capabilities, facets: ['resources'], processors: '0-1' } }),
+      request({ resources: { cpus: '0,3' } }),
+      { need: 'processors 0,3', have: '0-1' },
+    ],
+    [
       'hugePages',
       host({ capabilities: { ...capabilities, hugePages: { '2MiB': 64, '1GiB': 0 } } }),
       request({ isolation: 'vm', hugePages: '2MiB', memoryMiB: 66 }),

@@ -16,6 +16,7 @@ import {
   portText,
   probesFacet,
   secretsFacet,
+  resourcesRefusal,
   securityFacet,
 } from '@berth/model';
 import type { HostSnapshot, PlacementRequest } from './snapshot.js';
@@ -281,6 +282,13 @@ export const filters: readonly Filter[] = [
         ({ facet, wanted }) => wanted(r.spec) && h.capabilities?.facets.includes(facet) !== true,
       );
       return missing === undefined ? lent(h, r) : refuse(missing.need, missing.have, missing.message);
+    },
+  },
+  {
+    name: 'resources',
+    check: (h, r) => {
+      const no = resourcesRefusal(r.spec, h.capabilities ?? { facets: [] });
+      return no === null ? null : refuse(no.need, no.have, `${no.message}: ${no.remedy}`);
     },
   },
   {

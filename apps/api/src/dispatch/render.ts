@@ -58,6 +58,7 @@ function renderAssignment(row: AssignmentRow): Assignment {
       ...(spec.devices === undefined || spec.devices.length === 0 ? {} : { devices: spec.devices }),
       ...(spec.dns === undefined ? {} : { dns: spec.dns }),
       ...(row.secrets.length === 0 ? {} : { secrets: row.secrets.map((secret) => ({ ...secret })) }),
+      ...(spec.resources === undefined ? {} : { resources: spec.resources }),
       restart: spec.restart,
       accel: spec.placement.accel,
       driver: spec.placement.driver,

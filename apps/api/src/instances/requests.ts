@@ -52,7 +52,8 @@ export async function refuseImpossible(
   spec: InstanceSpec,
 ): Promise<void> {
   refuseUserData(spec);
-  refuseUnsupported(spec, spec.desired === 'paused' ? await store.hostList() : []);
+  const asks = spec.desired === 'paused' || spec.resources !== undefined;
+  refuseUnsupported(spec, asks ? await store.hostList() : []);
 }
 
 /** @throws notFound, preconditionFailed, stateConflict, invalid, conflict, inUse, noRoom */

@@ -1,4 +1,4 @@
-import { BerthError, type Host, type InstanceSpec, type Isolation } from '@berth/model';
+import { BerthError, type Host, type InstanceSpec, type Isolation, resourcesRefusal } from '@berth/model';
 import type { Verb } from '../store/store.js';
 
 function refuse(path: string, message: string, remedy: string): BerthError {
@@ -22,6 +22,20 @@ export function refuseUnsupported(spec: InstanceSpec, hosts: readonly Host[]): v
       `no host can pause isolation ${spec.isolation}`,
       'Use running or stopped; GET /v1/hosts shows the facets of each host.',
     );
+  refuseResources(spec, hosts);
+}
+
+/** Where there is no host yet, nobody knows what the first will have. */
+function refuseResources(spec: InstanceSpec, hosts: readonly Host[]): void {
+  const can = hosts.flatMap(({ name, capabilities: c }) =>
+    c?.isolation.container?.ok === true ? [{ name, no: resourcesRefusal(spec, c) }] : [],
+  );
+  const [first] = can;
+  const no = first?.no ?? null;
+  if (first === undefined || no === null || can.some((one) => one.no === null)) return;
+  const { field, message, remedy } = no;
+  const whose = can.length === 1 ? `host ${first.name}` : `each of ${can.length} hosts, as ${first.name}`;
+  throw refuse(`/spec/${field.replace('.', '/')}`, `${whose}: ${message}`, remedy);
 }
 
 /** Refuses an action that the instance's host cannot do. @throws unsupported */

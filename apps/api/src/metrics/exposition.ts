@@ -186,6 +186,12 @@ const column = <T>(kind: Column<T>['kind'], name: string, help: string, of: Colu
 const instanceColumns: readonly Column<InstanceUsage>[] = [
   column('counter', 'cpu_seconds_total', 'Processor time since the run began.', (u) => u.cpuMicros / 1e6),
   column('gauge', 'memory_bytes', 'Memory of the cgroup, or resident in QEMU.', (u) => u.memoryBytes),
+  column(
+    'counter',
+    'oom_kills_total',
+    'Processes of a container that were killed for want of memory.',
+    (u) => u.oomKills,
+  ),
   column('counter', 'block_read_bytes_total', 'Read from disks.', (u) => u.blockReadBytes),
   column('counter', 'block_written_bytes_total', 'Written to disks.', (u) => u.blockWriteBytes),
   column('counter', 'network_receive_bytes_total', 'Received by the guest.', (u) => u.receivedBytes),

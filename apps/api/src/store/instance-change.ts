@@ -24,6 +24,7 @@ import { nicGroupsHold } from './nic-groups.js';
 import { secretsHold } from './instance-secrets.js';
 import { cdromsJoin } from './live-cdroms.js';
 import { nicsJoin, refuseLeaving } from './live-nics.js';
+import { resourcesJoin } from './live-resources.js';
 import { refuseCloned } from './clone-guards.js';
 import { volumesClaim, volumesRelease } from './volume-claims.js';
 import type { InstanceAct, InstanceChange, UpdatePreview, Verb } from './rows.js';
@@ -220,6 +221,7 @@ async function updateWrite(tx: Tx, ctx: RequestContext, update: InstanceUpdate) 
 async function updateClaim(tx: Tx, i: Locked, spec: InstanceSpec): Promise<void> {
   await refuseDetached(tx, i, spec);
   await rootDiskGrow(tx, i, spec);
+  await resourcesJoin(tx, i, spec);
   const liveHost = live(i) ? i.host_id : null;
   await volumesClaim(tx, { id: i.id, projectId: i.project_id, spec, liveHost });
   await nicGroupsHold(tx, i.project_id, spec);

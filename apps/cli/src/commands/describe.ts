@@ -51,6 +51,16 @@ function securityText(security: Instance['spec']['security']): string | null {
 /** `268435456 to 268500991 of its host` */
 const usersText = (range: Instance['status']['uidRange']): string | null =>
   range === null ? null : `${range.first} to ${range.first + range.count - 1} of its host`;
+/** Share and bounds beside its size; null where it has the defaults. */
+function resourcesText({ resources = {} }: Instance['spec']): string | null {
+  const { pids, cpuWeight, cpus } = resources;
+  const words = [
+    pids === undefined ? null : `${pids} processes`,
+    cpuWeight === undefined ? null : `cpu weight ${cpuWeight}`,
+    cpus === undefined ? null : `on processors ${cpus}`,
+  ].filter((word) => word !== null);
+  return words.length === 0 ? null : words.join(', ');
+}
 
 /** `token in /run/secrets/token, password as $PASSWORD` */
 const secretsText = (secrets: Instance['spec']['secrets'] = []): string =>
@@ -88,6 +98,7 @@ export function instanceText(i: Instance, now: number): string {
     ['Isolation', spec.isolation],
     ['Image', `${spec.image} (${i.imageDigest})`],
     ['Size', size.join(', ')],
+    ['Resources', resourcesText(spec)],
     ['Security', securityText(spec.security)],
     ['Devices', spec.devices?.join(', ') ?? null],
     ['Users', usersText(status.uidRange)],

@@ -243,6 +243,7 @@ function Overview({ instance }: { instance: Instance }) {
               </span>,
             ],
             ['Size', `${processorsOf(spec)}, ${memoryOf(spec)}, ${mib(spec.rootDisk.sizeMiB)} disk`],
+            ...(resourcesOf(spec) === '' ? [] : [['Resources', resourcesOf(spec)] as const]),
             ['Wanted', spec.desired],
             ...(spec.secrets ?? []).map((use): [string, string] => [`Secret ${use.name}`, secretPlaces(use)]),
             [
@@ -272,6 +273,14 @@ function Overview({ instance }: { instance: Instance }) {
     </div>
   );
 }
+
+/** Share and bounds of a container beside its size. */
+const resourcesOf = ({ resources: { pids, cpuWeight, cpus } = {} }: Instance['spec']): string =>
+  [
+    ...(pids === undefined ? [] : [`${pids} processes`]),
+    ...(cpuWeight === undefined ? [] : [`cpu weight ${cpuWeight}`]),
+    ...(cpus === undefined ? [] : [`on processors ${cpus}`]),
+  ].join(', ');
 
 const processorsOf = (spec: Instance['spec']): string =>
   `${cpus(cpuMillisOf(spec))}${spec.maxVcpus === undefined ? '' : ` (at most ${spec.maxVcpus})`}`;

@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { resources } from './config.js';
 import { guestFileRead } from './guest-file.js';
+import { limitsOf } from './limits.js';
 import { processPlan, stopSignal } from '@berth/runtime';
 import { userResolve } from './user.js';
 
@@ -117,16 +118,33 @@ describe("a guest's file read from the host", () => {
 });
 
 describe('cgroup limits', () => {
+  const host = { swapAccounting: true };
+  const rendered = (spec: Parameters<typeof limitsOf>[0], more: object = {}) =>
+    resources(limitsOf(spec, { ...host, ...more }));
   it('cap processor time, memory with swap, and processes', () => {
-    expect(resources({ memoryMiB: 64, cpuMillis: 250, pids: 9, swapAccounting: true })).toMatchObject({
+    expect(rendered({ memoryMiB: 64, cpuMillis: 250 })).toMatchObject({
       memory: { limit: 67_108_864, swap: 67_108_864 },
       cpu: { shares: 256, quota: 25_000, period: 100_000 },
-      pids: { limit: 9 },
+      pids: { limit: 4096 },
     });
   });
   it('without a cap give a share only, and no swap limit where the host counts no swap', () => {
-    const { cpu, memory } = resources({ memoryMiB: 4, cpuMillis: null, pids: 1, swapAccounting: false });
+    const { cpu, memory, pids } = rendered({ memoryMiB: 4, cpuMillis: null }, { swapAccounting: false });
     expect(cpu).toEqual({ shares: 102 });
     expect(memory).toEqual({ limit: 4_194_304 });
+    expect(pids).toEqual({ limit: 4096 });
+  });
+  it('are those of its resources, which leave its cap alone', () => {
+    const asked = { pids: 64, cpuWeight: 1000, cpus: '0-3,8' };
+    const { cpu, pids } = rendered({ memoryMiB: 4, cpuMillis: 500, resources: asked });
+    expect(cpu).toEqual({ shares: 1024, quota: 50_000, period: 100_000, cpus: '0-3,8' });
+    expect(pids).toEqual({ limit: 64 });
+  });
+  it('keep every weight within what the kernel takes', () => {
+    for (const [cpuWeight, shares] of [
+      [10, 10],
+      [256_000, 262_144],
+    ] as const)
+      expect(rendered({ memoryMiB: 4, cpuMillis: null, resources: { cpuWeight } }).cpu).toEqual({ shares });
   });
 });

@@ -12,6 +12,7 @@ import type { LentDevice } from '../isolation/devices.js';
 import { type HostBounds, maskedPaths, readonlyPaths } from '../isolation/privileges.js';
 import { RANGE_SIZE } from '../isolation/uid-ranges.js';
 import type { InitProcess } from './init-process.js';
+import { type ContainerLimits, ociLimits } from './limits.js';
 import type { OciConfig, OciDeviceRule, OciMount, OciResources, OciSeccomp, OciUser } from './oci-types.js';
 
 export interface BundleRequest {
@@ -35,19 +36,7 @@ export interface BundleRequest {
   readonly security: ContainerSecurity;
 }
 
-export interface ContainerLimits {
-  readonly memoryMiB: number;
-  /** Cap in thousandths of a processor; null for none. */
-  readonly cpuMillis: number | null;
-  readonly pids: number;
-  /** The host can bound memory and swap together. */
-  readonly swapAccounting: boolean;
-}
-
 const SHM = '/dev/shm';
-const CPU_PERIOD_MICROS = 100_000;
-/** Share of a container without a cap: what the scheduler books for it. */
-const UNCAPPED_MILLIS = 100;
 
 /** Renders an OCI bundle's config.json (runtime-spec 1.0). Pure; nothing in it is built from text. */
 export function bundleConfig(request: BundleRequest): OciConfig {
@@ -114,28 +103,12 @@ export function bundleConfig(request: BundleRequest): OciConfig {
   };
 }
 
-/** Share under contention of a container with this cap, as v1 counts it. */
-export function sharesOf(cpuMillis: number | null): number {
-  return Math.min(262_144, Math.max(2, Math.round(((cpuMillis ?? UNCAPPED_MILLIS) * 1024) / 1000)));
-}
-
-/** cgroup limits in OCI's words, which the OCI runtime writes to cgroup v1 or v2. Pure. */
+/** What its cgroups hold a container to. Pure. */
 export function resources(limits: ContainerLimits, lent: readonly OciDeviceRule[] = []): OciResources {
-  const bytes = limits.memoryMiB * 1024 * 1024;
   return {
     // The runtime adds null, zero, full, random, urandom, tty and ptys.
     devices: [{ allow: false, access: 'rwm' }, ...lent],
-    memory: { limit: bytes, ...(limits.swapAccounting ? { swap: bytes } : {}) },
-    cpu: {
-      shares: sharesOf(limits.cpuMillis),
-      ...(limits.cpuMillis === null
-        ? {}
-        : {
-            quota: Math.max(1000, (limits.cpuMillis * CPU_PERIOD_MICROS) / 1000),
-            period: CPU_PERIOD_MICROS,
-          }),
-    },
-    pids: { limit: limits.pids },
+    ...ociLimits(limits),
   };
 }
 

@@ -3,6 +3,7 @@ import { expect, it } from 'vitest';
 import { RuntimeError } from '@berth/runtime';
 import { bundleConfig } from './config.js';
 import { noInit } from './init-process.js';
+import { limitsOf } from './limits.js';
 import { processPlan } from '@berth/runtime';
 
 const text = fc.oneof(
@@ -42,7 +43,7 @@ it('10,000 commands, environments and directories come back from the OCI configu
         user: { uid: 0, gid: 0, additionalGids: [] },
         namespaces: { user: '/u', network: '/n' },
         cgroup: 'c',
-        limits: { memoryMiB: 64, cpuMillis: null, pids: 10, swapAccounting: true },
+        limits: limitsOf({ memoryMiB: 64, cpuMillis: null }, { swapAccounting: true }),
         filesOver: [],
         devices: [],
         init: noInit,

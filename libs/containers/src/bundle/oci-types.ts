@@ -67,7 +67,12 @@ export interface OciResources {
   readonly devices: readonly OciDeviceRule[];
   /** Bytes. `swap` is memory and swap together; equal to `limit` it means no swap. */
   readonly memory: { readonly limit: number; readonly swap?: number };
-  readonly cpu: { readonly shares: number; readonly quota?: number; readonly period?: number };
+  readonly cpu: {
+    readonly shares: number;
+    readonly quota?: number;
+    readonly period?: number;
+    readonly cpus?: string;
+  };
   readonly pids: { readonly limit: number };
 }
 

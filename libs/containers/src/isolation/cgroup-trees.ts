@@ -1,21 +1,50 @@
 import { existsSync, readFileSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasCode, mounts } from '@berth/linux';
+import type { MemoryEnd } from '@berth/model';
+
+interface CgroupTree {
+  readonly path: string;
+  readonly version: 1 | 2;
+  readonly options: readonly string[];
+}
 
 /** Mount points of every cgroup tree of the host, v1 and v2: an OCI runtime makes its group in all of them. */
-function trees(): { readonly path: string; readonly version: 1 | 2; readonly options: readonly string[] }[] {
+export function trees(): CgroupTree[] {
   return mounts()
     .filter((m) => m.type === 'cgroup' || m.type === 'cgroup2')
     .map((m) => ({ path: m.target, version: m.type === 'cgroup' ? 1 : 2, options: m.superOptions }));
 }
 
 /** Whether the group's processes are frozen. A group that is not there is not. */
-export function cgroupFrozen(group: string): boolean {
-  const all = trees();
+export function cgroupFrozen(group: string, all: readonly CgroupTree[] = trees()): boolean {
   const v1 = all.find((t) => t.version === 1 && t.options.includes('freezer'));
   if (v1 !== undefined) return read(join(v1.path, group, 'freezer.state')) !== 'THAWED';
   const v2 = all.find((t) => t.version === 2);
   return v2 !== undefined && read(join(v2.path, group, 'cgroup.freeze')) === '1';
+}
+
+/** What the kernel counted of a group's memory; null for one that is not there. @throws Error for a file that makes no sense */
+export function cgroupMemory(group: string, all: readonly CgroupTree[] = trees()): MemoryEnd | null {
+  const tree =
+    all.find((t) => t.version === 1 && t.options.includes('memory')) ?? all.find((t) => t.version === 2);
+  if (tree === undefined) return null;
+  const file = (v1: string, v2: string): string | null => {
+    try {
+      return readFileSync(join(tree.path, group, tree.version === 1 ? v1 : v2), 'utf8');
+    } catch (error) {
+      if (hasCode(error, 'ENOENT', 'ENODEV')) return null; // of v2, memory.peak is not there before Linux 5.19
+      throw error;
+    }
+  };
+  const events = file('memory.oom_control', 'memory.events');
+  const limit = file('memory.limit_in_bytes', 'memory.max');
+  if (events === null || limit === null) return null;
+  const peak = file('memory.max_usage_in_bytes', 'memory.peak');
+  // v1 writes no limit as the highest multiple of a page.
+  const limitBytes = Number(limit) <= 2 ** 62 ? Number(limit) : null;
+  const oomKills = Number(/^oom_kill (\d+)$/m.exec(events)?.[1] ?? 0);
+  return { limitBytes, peakBytes: peak === null ? null : Number(peak), oomKills };
 }
 
 /** Whether memory and swap can be bounded together, so that a guest cannot use the host's swap. */

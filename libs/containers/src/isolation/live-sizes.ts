@@ -1,23 +1,45 @@
-import { cgroupLimit, cgroupLimits, cgroupMemoryBring } from '@berth/linux';
+import { cgroupBind, cgroupLimit, cgroupLimits, cgroupMemoryBring, hasCode } from '@berth/linux';
+import type { ResourceField } from '@berth/model';
 import { sizesIn, type Unsettled, type WorkloadHas, type WorkloadSpec } from '@berth/runtime';
-import { sharesOf } from '../bundle/config.js';
-import { swapAccounting } from './cgroup-trees.js';
+import type { ContainerLimits } from '../bundle/limits.js';
 
 const MIB = 2 ** 20;
 
-/** Bounds of a container that runs become those of its spec, as far as what it uses lets them. @throws Node's ENOENT */
+/**
+ * Bounds of a container that runs become those of its spec, as far as what it uses and its host let them. All are written, whatever was
+ * there: who asks may be a new agent, or one whose predecessor was killed in it. @throws Node's ENOENT
+ */
 export async function liveSizes(
   cgroup: string,
   spec: WorkloadSpec,
+  limits: ContainerLimits,
 ): Promise<Pick<WorkloadHas, 'sizes' | 'unsettled'>> {
   const unsettled: Unsettled[] = [];
   const before = await cgroupLimits(cgroup);
-  if (before.cpuMillis !== spec.cpuMillis)
-    await cgroupLimit(cgroup, { cpuMillis: spec.cpuMillis, cpuShares: sharesOf(spec.cpuMillis) });
+  const { cpuShares, pids } = limits;
+  await cgroupLimit(cgroup, {
+    pids,
+    cpuShares,
+    ...(before.cpuMillis === limits.cpuMillis ? {} : { cpuMillis: limits.cpuMillis }),
+  });
+  unsettled.push(...(await tried('cpus', () => cgroupBind(cgroup, limits.cpus))));
   const bytes = spec.memoryMiB * MIB;
-  if (before.memoryBytes !== bytes && !(await cgroupMemoryBring(cgroup, bytes, swapAccounting())))
+  if (before.memoryBytes !== bytes && !(await cgroupMemoryBring(cgroup, bytes, limits.swapAccounting)))
     unsettled.push({ field: 'memoryMiB', why: `more than ${spec.memoryMiB} MiB is in use` });
   const { cpuMillis, memoryBytes } = await cgroupLimits(cgroup);
   const memoryMiB = memoryBytes === null ? spec.memoryMiB : Math.ceil(memoryBytes / MIB);
   return { sizes: { ...sizesIn(spec), cpuMillis, memoryMiB }, unsettled };
+}
+
+/** What the kernel refuses of one bound is told, and keeps none of the others from taking effect. */
+async function tried(field: ResourceField, work: () => Promise<void>): Promise<Unsettled[]> {
+  try {
+    await work();
+    return [];
+  } catch (error) {
+    if (!hasCode(error, 'EINVAL', 'ERANGE', 'EACCES', 'EBUSY', 'ENODEV', 'ENOSPC', 'EOPNOTSUPP')) throw error;
+    return [
+      { field: `resources.${field}`, why: `its host's kernel refuses it: ${(error as Error).message}` },
+    ];
+  }
 }
