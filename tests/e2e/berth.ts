@@ -177,26 +177,27 @@ export class Berth {
 }
 
 /**
- * A deadline of a wait, milliseconds: twice what an idle machine needs at most, or as many times as BERTH_TEST_PATIENCE
+ * A deadline of a wait, milliseconds: three times what an idle machine needs at most, or as many times as BERTH_TEST_PATIENCE
  * says. Only what fails waits for it.
  */
 export function patience(ms: number): number {
-  return ms * Number(process.env['BERTH_TEST_PATIENCE'] ?? 2);
+  return ms * Number(process.env['BERTH_TEST_PATIENCE'] ?? 3);
 }
 
-/** Asks again until there is an answer, or fails with what was seen last. */
+/** Asks again until there is an answer, or fails with what was seen last. `every`: ms from one question to the next. */
 export async function until<T>(
   what: string,
   ms: number,
   probe: () => Promise<T | undefined>,
   seen: () => string = () => '',
+  every = 100,
 ): Promise<T> {
   const end = Date.now() + ms;
   for (;;) {
     const value = await probe();
     if (value !== undefined) return value;
     if (Date.now() > end) throw new Error(`waited ${ms} ms in vain: ${what} ${seen()}`);
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await new Promise((resolve) => setTimeout(resolve, every));
   }
 }
 

@@ -7,6 +7,9 @@ import type { RuntimeName } from './steps.js';
 /** The boot sector counts in one character, which goes on after the digits. */
 const bootsOf = (text: string): number => (text.length > 1 ? Number(text) : text.charCodeAt(0) - 48);
 
+/** Between two looks at a log, ms: dozens that look ten times a second are more work for the API than what they wait for. */
+const LOGS_MS = 400;
+
 /** An instance of the kill table, and what is expected of it. */
 export class Slot {
   /** The epoch that runs, or the last one that did; 0 before the first. */
@@ -95,6 +98,7 @@ export class Slot {
         return last >= atLeast ? last : undefined;
       },
       () => `(it booted ${last} times)`,
+      LOGS_MS,
     );
   }
 

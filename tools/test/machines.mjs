@@ -1,12 +1,10 @@
 // Runs test files on several test machines side by side. Each machine takes the next file when it has done one, the
 // slowest first, so that all end at about the same time whatever the files cost. A machine on which a file failed is not
-// used again: what that file left there must not fail the next one. While processors are idle one machine more takes the
-// quickest files, so that the waits of the slow ones are used.
+// used again: what that file left there must not fail the next one.
 import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { availableParallelism, cpus, totalmem } from 'node:os';
+import { availableParallelism, totalmem } from 'node:os';
 import { join, relative } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { createVitest, parseCLI } from 'vitest/node';
 
@@ -16,28 +14,9 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const FILE_MS = 20 * 60_000;
 const GIB = 2 ** 30;
 
-/** Of the whole, idle: so much, over so long, ms, and another file can begin without the others feeling it. */
-const IDLE = 0.2;
-const IDLE_MS = 5_000;
-
-/** Memory for so many machines, each with 3 GiB. */
-const roomFor = () => Math.floor(totalmem() / (3 * GIB));
-
-/** As many machines as there are processors, at most four, each with 3 GiB of memory. */
-const machineCount = () => Math.max(1, Math.min(4, availableParallelism(), roomFor()));
-
-/** The part of the processors' time that nobody took while this waited. */
-async function idle() {
-  const times = () => {
-    const all = cpus().map((cpu) => cpu.times);
-    const idle = all.reduce((sum, t) => sum + t.idle, 0);
-    return { idle, whole: all.reduce((sum, t) => sum + t.user + t.nice + t.sys + t.idle + t.irq, 0) };
-  };
-  const before = times();
-  await pause(IDLE_MS);
-  const after = times();
-  return (after.idle - before.idle) / Math.max(1, after.whole - before.whole);
-}
+/** One machine more than processors, so that the waits of one are the others' time; at most four, each with 3 GiB of memory. */
+const machineCount = () =>
+  Math.max(1, Math.min(4, availableParallelism() + 1, Math.floor(totalmem() / (3 * GIB))));
 
 /** Absolute paths of the test files that vitest's arguments select, and whether they select tests inside files too. */
 async function select(args) {
@@ -183,7 +162,6 @@ function report(file, { counts, skipped, ms, text }, whole) {
  */
 export async function runOnMachines({ args, machines, seed, env, signal }) {
   const lanes = machines ?? machineCount();
-  const spare = machines === null && roomFor() > lanes;
   const durations = new Durations();
   const { files, whole } = await select(args);
   const queue =
@@ -192,20 +170,14 @@ export async function runOnMachines({ args, machines, seed, env, signal }) {
   const running = new Set();
   signal.addEventListener('abort', () => running.forEach((machine) => machine.end()));
 
-  const first = () => queue.shift();
-  /** The quickest, once there is something idle. */
-  const last = async () => {
-    while (queue.length > 0 && !signal.aborted) if ((await idle()) >= IDLE) return queue.pop();
-    return undefined;
-  };
-  const lane = async (next) => {
+  const lane = async () => {
     let machine = null;
     const end = async () => {
       await machine?.end();
       running.delete(machine);
       machine = null;
     };
-    for (let file = await next(); file !== undefined && !signal.aborted; file = await next()) {
+    for (let file = queue.shift(); file !== undefined && !signal.aborted; file = queue.shift()) {
       if (machine === null) running.add((machine = new Machine(args, env)));
       const result = await machine.run(file);
       if (signal.aborted) break;
@@ -218,7 +190,6 @@ export async function runOnMachines({ args, machines, seed, env, signal }) {
     }
     await end();
   };
-  const begun = Array.from({ length: Math.min(lanes, queue.length) }, () => lane(first));
-  await Promise.all([...begun, ...(spare ? [lane(last)] : [])]);
+  await Promise.all(Array.from({ length: Math.min(lanes, queue.length) }, lane));
   return total;
 }
