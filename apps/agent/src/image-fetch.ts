@@ -49,8 +49,10 @@ export class ImageFetch {
       throw new LinkError('refused', `nobody here waits for ${digest}`, { status: 409 });
     }
     await this.blobs.put(stream, { digest, maxBytes: want.sizeBytes });
+    // While it came, who waited for it may have left, and others come.
+    const waiters = this.wanted.get(digest)?.waiters ?? [];
     this.wanted.delete(digest);
-    for (const waiter of want.waiters) waiter();
+    for (const waiter of waiters) waiter();
   }
 
   /** What somebody here waits for. */

@@ -14,6 +14,9 @@ import { runs, step } from './step.js';
 import type { Action, Observed, Wanted } from './step.js';
 import type { Predecessor, WorkerPorts } from './worker-ports.js';
 
+/** A medium need not be waited for: what else is wanted of a machine that runs may come first. */
+const lookedAtAnew = new RuntimeError('deadline', 'its assignment changed');
+
 /**
  * Brings one placement to where it is wanted: asks step.ts what is next, does it, looks again. Alone with the
  * placement's record in the journal and with the runtime's calls for it.
@@ -108,6 +111,7 @@ export class Worker implements Predecessor {
     this.facts.imagePresent = false;
     this.retry.now();
     this.abandonPointless();
+    if (this.action === 'fetchImage' && runs(this.facts.power)) this.steps.abandon(lookedAtAnew);
     this.wakeup.wake();
   }
 
@@ -273,7 +277,7 @@ export class Worker implements Predecessor {
       if (kind === 'start' && this.record.exit === null) facts.noteStarted('running');
       return;
     }
-    if (ends.has(kind) && this.steps.otherGrace) return;
+    if ((ends.has(kind) && this.steps.otherGrace) || error === lookedAtAnew) return;
     const { code } = failureOf(error);
     this.ports.log.warn({ ...this.key, action: kind, code, err: error }, 'a step failed');
     if (code === 'imageMissing') facts.imagePresent = false;

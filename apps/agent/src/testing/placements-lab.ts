@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Assignment, ReportBody, Workload } from '@berth/link';
+import type { Digest } from '@berth/model';
 import { type Runtime, SimulatedHost, SimulatedRuntime } from '@berth/runtime';
 import { HostNetworks } from '../networks.js';
 import { ImageFetch } from '../image-fetch.js';
@@ -30,7 +31,10 @@ export class PlacementsLab {
   readonly host = new SimulatedHost({ now: this.clock.now });
   /** What was said of the instance, in all lives of the agent. */
   readonly said: PlacementReport[] = [];
+  /** Blobs that are not on the host; it has all others. */
+  readonly lacking = new Set<Digest>();
   placements!: Placements;
+  images!: ImageFetch;
   private parts: { close(): Promise<void> }[] = [];
 
   private rev = 0;
@@ -74,11 +78,11 @@ export class PlacementsLab {
     const { journal } = await Journal.open(this.dir, clock.now);
     const report = (body: ReportBody): void => void (body.kind === 'placement' && this.said.push(body));
     const runtimes = new Runtimes([Object.assign(new SimulatedRuntime(this.host), this.facets)], clock, log);
-    const images = new ImageFetch(
+    this.images = new ImageFetch(
       {
-        has: () => Promise.resolve(true),
+        has: (digest) => Promise.resolve(!this.lacking.has(digest)),
         rely: () => undefined,
-        put: () => Promise.resolve(),
+        put: (_, { digest }) => Promise.resolve(this.lacking.delete(digest)),
         open: () => Promise.reject(new Error('it holds nothing')),
       },
       report,
@@ -86,7 +90,7 @@ export class PlacementsLab {
     );
     const networks = new HostNetworks(null, clock, log);
     const secrets = new SecretValues();
-    const common = { clock, log, journal, images, runtimes, networks, secrets, report };
+    const common = { clock, log, journal, images: this.images, runtimes, networks, secrets, report };
     this.placements = new Placements({
       ...common,
       bootId: 'b1',
