@@ -148,3 +148,25 @@ it('one that its user paused stays paused; one that is paused meanwhile does too
   expect((await content(rest())).found.get('etc/motd')).toBe('mine\n');
   expect(await power(spec)).toBe('paused');
 });
+
+it('attributes of an image’s files are those of the container’s, also once it has changed them, and of what is committed', async () => {
+  const capability = '\x01\0\0\x02\0\x20'.padEnd(20, '\0');
+  const pax = { 'SCHILY.xattr.security.capability': capability, 'SCHILY.xattr.user.note': 'mine' };
+  const image = await lab.imageMake({
+    layer: [{ name: 'srv/tool', mode: 0o755, content: 'x', pax }],
+  });
+  const script = 'chmod 711 /srv/tool; echo ready; exec sleep 100000';
+  const spec = { ...lab.spec(''), image: { ...image, process: { ...image.process, cmd: [script] } } };
+  await up(runtime, spec);
+  await logUntil(runtime, spec, 'ready');
+  const source = Readable.from(pack(spec, most, never), { objectMode: false });
+  let found: ReadonlyMap<string, Buffer> | null = null;
+  for await (const { header } of tarEntries(source, most))
+    if (header.name === 'srv/tool') found = header.attributes;
+  expect(
+    Object.fromEntries([...(found ?? [])].map(([name, value]) => [name, value.toString('latin1')])),
+  ).toEqual({
+    'security.capability': capability,
+    'user.note': 'mine',
+  });
+});

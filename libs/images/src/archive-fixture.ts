@@ -7,7 +7,11 @@ import type { Headers } from 'tar-stream';
 import { pack } from 'tar-stream';
 
 /** One tar entry of a test archive, written as given: also names that no honest tool writes. */
-export type TarItem = Headers & { readonly content?: string | Buffer };
+export type TarItem = Headers & {
+  readonly content?: string | Buffer;
+  /** Records of a pax header before it. */
+  readonly pax?: Readonly<Record<string, string>>;
+};
 
 /** Archives for tests, made byte by byte. */
 export async function tarOf(items: readonly TarItem[]): Promise<Buffer> {

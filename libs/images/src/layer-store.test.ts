@@ -13,6 +13,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import { attributesAt } from '@berth/linux';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { TarItem } from './archive-fixture.js';
 import { digestOf, ociTar, streamOf, tarOf } from './archive-fixture.js';
@@ -73,6 +74,29 @@ describe('LayerStore', () => {
     expect(lstatSync(join(tree, 'sh'))).toMatchObject({ uid: 7, gid: 8 });
     expect(lstatSync(join(tree, 'pipe')).isFIFO()).toBe(true);
     expect(statSync(layers.dir).mode & 0o077).toBe(0);
+  });
+
+  it('keeps attributes that are a guest’s to have, and none that overlayfs or the host would heed', async () => {
+    const much = { 'SCHILY.xattr.user.much': 'x'.repeat(70_000) };
+    await expectRefused([{ name: 'file', pax: much }], /attributes of "file" are too large/, 'tooLarge');
+    const refused = {
+      'SCHILY.xattr.trusted.overlay.redirect': '/etc',
+      'SCHILY.xattr.trusted.overlay.opaque': 'y',
+      'SCHILY.xattr.security.selinux': 'x',
+      'SCHILY.xattr.security.capability': '\x01\0\0\x03'.padEnd(24, '\0'), // of a root that the image names
+      'SCHILY.xattr.system.posix_acl_access': 'x',
+    };
+    const pax = { ...refused, 'SCHILY.xattr.user.kept': 'yes' };
+    const tree = await layers.ensure(
+      await stored([
+        { name: 'file', content: 'x', pax },
+        { name: 'directory', type: 'directory', pax },
+        { name: 'link', type: 'symlink', linkname: 'file', pax },
+        { name: 'pipe', type: 'fifo', pax },
+      ]),
+    );
+    const kept = (name: string): string[] => [...attributesAt(join(tree, name)).keys()];
+    expect(['file', 'directory', 'link', 'pipe'].map(kept)).toEqual([['user.kept'], ['user.kept'], [], []]);
   });
 
   it('unpacks gzip and zstd to the same tree', async () => {

@@ -12,11 +12,14 @@ export interface TarHeader {
   readonly gid: number;
   /** Bytes of content; 0 for all but files. */
   readonly size: number;
-  readonly mtime: Date;
+  /** Nanoseconds since the epoch. */
+  readonly mtime: bigint;
+  /** Extended attributes by their names (`SCHILY.xattr.`, as the OCI image-spec and Go have them). */
+  readonly attributes: ReadonlyMap<string, Buffer>;
 }
 
 /** One header block before the records that stand before it are applied. `flag` is the type flag as a character. */
-export interface HeaderBlock extends Omit<TarHeader, 'type'> {
+export interface HeaderBlock extends Omit<TarHeader, 'type' | 'attributes'> {
   readonly flag: string;
 }
 
@@ -27,7 +30,8 @@ export interface PaxRecords {
   readonly size?: number;
   readonly uid?: number;
   readonly gid?: number;
-  readonly mtime?: Date;
+  readonly mtime?: bigint;
+  readonly attributes?: ReadonlyMap<string, Buffer>;
 }
 
 /** A file that does not follow the format; the reader turns it into its own error. */
@@ -44,7 +48,10 @@ const TYPES: Readonly<Record<string, TarType>> = {
   '6': 'fifo',
   '7': 'file',
 };
-const MAX_SECONDS = 2 ** 40;
+const MAX_SECONDS = 2n ** 40n;
+const NANOS = 1_000_000_000n;
+const ATTRIBUTE = 'SCHILY.xattr.';
+const none: ReadonlyMap<string, Buffer> = new Map();
 const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** Decodes one block of 512 bytes (ustar or GNU). @throws TarFault */
@@ -65,14 +72,14 @@ export function headerBlock(block: Buffer): HeaderBlock {
     uid: numeric(block, 108, 8),
     gid: numeric(block, 116, 8),
     size: numeric(block, 124, 12),
-    mtime: timeOf(numeric(block, 136, 12, true)),
+    mtime: timeOf(BigInt(numeric(block, 136, 12, true)), 0n),
   };
 }
 
 /** The entry that a block describes together with the records before it. @throws TarFault */
 export function headerOf({ flag, ...block }: HeaderBlock, records: PaxRecords): TarHeader {
   const found = TYPES[flag];
-  const header = { ...block, ...records };
+  const header = { attributes: none, ...block, ...records };
   if (found === undefined)
     throw new TarFault(`entry ${shown(header.name)} has the type ${shown(flag)}, which is not taken`);
   const type = found === 'file' && header.name.endsWith('/') ? 'directory' : found;
@@ -110,9 +117,19 @@ function paxRecord(
   else if (key === 'linkpath') records.linkname = pathText(bytes);
   else if (key === 'size' || key === 'uid' || key === 'gid') records[key] = decimal(key, bytes);
   else if (key === 'mtime') {
-    const text = bytes.toString('latin1');
-    if (!/^-?[0-9]{1,15}(\.[0-9]{0,32})?$/.test(text)) throw new TarFault('a pax mtime is no number');
-    records.mtime = timeOf(Number(text));
+    const parts = /^(-?)([0-9]{1,15})(?:\.([0-9]{0,32}))?$/.exec(bytes.toString('latin1'));
+    if (parts === null) throw new TarFault('a pax mtime is no number');
+    const [, sign, seconds = '', fraction = ''] = parts;
+    const of = sign === '-' ? -1n : 1n;
+    records.mtime = timeOf(of * BigInt(seconds), of * BigInt(fraction.slice(0, 9).padEnd(9, '0')));
+  } else if (key.startsWith(ATTRIBUTE)) {
+    const name = key.slice(ATTRIBUTE.length);
+    if (name === '' || name.includes('\0')) throw new TarFault('a pax attribute has no name');
+    const attributes = new Map(records.attributes);
+    // An empty value takes a record back (POSIX.1-2001, "pax Extended Header").
+    if (bytes.length === 0) attributes.delete(name);
+    else attributes.set(name, Buffer.from(bytes));
+    records.attributes = attributes;
   }
 }
 
@@ -159,8 +176,8 @@ function numeric(block: Buffer, at: number, length: number, mayBeNegative = fals
 }
 
 /** File systems keep no time beyond some thousand years: what claims to be older or newer is the epoch. */
-function timeOf(seconds: number): Date {
-  return new Date(Math.abs(seconds) < MAX_SECONDS ? seconds * 1000 : 0);
+function timeOf(seconds: bigint, nanos: bigint): bigint {
+  return -MAX_SECONDS < seconds && seconds < MAX_SECONDS ? seconds * NANOS + nanos : 0n;
 }
 
 function cString(field: Buffer): string {

@@ -7,7 +7,7 @@ import type { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { becomeUser, chroot } from '@berth/linux';
 import { ImageError } from './image-error.js';
-import { makeNode } from './node-make.js';
+import { nodeCalls } from './node-make.js';
 import { readFault } from './tar-entries.js';
 import { LayerUnpacker } from './unpack-layer.js';
 import type { UnpackAnswer, UnpackOrder } from './unpack-protocol.js';
@@ -17,11 +17,11 @@ const input: Readable = process.stdin;
 
 async function unpack(): Promise<UnpackAnswer> {
   chroot(order.directory);
-  becomeUser(order.id, ['chown', 'dac_override', 'fowner', 'fsetid']);
+  becomeUser(order.id, ['chown', 'dac_override', 'fowner', 'fsetid', 'setfcap']);
   process.umask(0);
   const tar = order.gzip ? input.pipe(createGunzip()) : input;
   if (tar !== input) input.on('error', (e) => tar.destroy(e));
-  return new LayerUnpacker('/', order.limits, makeNode).unpack(tar);
+  return new LayerUnpacker('/', order.limits, nodeCalls).unpack(tar);
 }
 
 unpack()

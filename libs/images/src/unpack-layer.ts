@@ -6,27 +6,26 @@ import {
   constants,
   fchmodSync,
   fchownSync,
-  futimesSync,
   lchownSync,
   linkSync,
   lstatSync,
-  lutimesSync,
   mkdirSync,
   openSync,
   symlinkSync,
   unlinkSync,
-  utimesSync,
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { ImageError } from './image-error.js';
-import type { MakeNode } from './node-make.js';
+import { keptAttributes } from './layer-attributes.js';
+import type { NodeCalls } from './node-make.js';
 import type { TarEntry } from './tar-entries.js';
 import { archivePath, tarEntries } from './tar-entries.js';
 import type { TarHeader } from './tar-header.js';
 import type { LayerLimits, UnpackAnswer } from './unpack-protocol.js';
 
+const [E2BIG, EINVAL, ENOSPC, ERANGE] = [7, 22, 28, 34];
 /** All names together, characters: they are held in memory until the end. */
 const NAME_BYTES = 64 * 2 ** 20;
 /** Names of opaque directories, characters: they travel in the answer. */
@@ -41,11 +40,11 @@ const OPAQUE_BYTES = 2 * 2 ** 20;
  * - Device nodes are left out and counted: the runtime gives a container its own /dev.
  * - A path through a symbolic link of the same layer is refused, as are `..` and absolute names. The chroot would hold
  *   them, but a layer that has such names means harm or is broken.
- * - Extended attributes, and so file capabilities, are not kept.
+ * - Of extended attributes those are kept that a guest may have: see {@link keptAttributes}.
  */
 export class LayerUnpacker {
   private readonly directories = new Set<string>(['']);
-  private readonly times = new Map<string, Date>();
+  private readonly times = new Map<string, bigint>();
   private readonly whiteouts = new Set<string>();
   private readonly opaque = new Set<string>();
   private entries = 0;
@@ -57,7 +56,7 @@ export class LayerUnpacker {
   constructor(
     private readonly root: string,
     private readonly limits: LayerLimits,
-    private readonly makeNode: MakeNode,
+    private readonly calls: NodeCalls,
   ) {}
 
   /** @throws ImageError badLayer, badArchive, tooLarge */
@@ -152,6 +151,7 @@ export class LayerUnpacker {
     }
     chownSync(this.at(path), ...this.owner(header));
     chmodSync(this.at(path), modeOf(header));
+    this.setAttributes(this.at(path), header);
     // Set at the end: what is written into the directory would change it.
     this.times.set(path, header.mtime);
   }
@@ -172,10 +172,10 @@ export class LayerUnpacker {
     if (target !== null) return linkSync(this.at(target), full);
     if (header.type === 'symlink') return this.makeSymlink(full, header);
     if (header.type === 'fifo') {
-      this.makeNode(full, 'fifo');
+      this.calls.make(full, 'fifo');
       lchownSync(full, ...this.owner(header));
       chmodSync(full, modeOf(header));
-      return lutimesSync(full, header.mtime, header.mtime);
+      return this.calls.times(full, header.mtime);
     }
     await this.writeFile(entry, full);
   }
@@ -192,9 +192,29 @@ export class LayerUnpacker {
       // The mode comes after the owner: chown clears the set-uid bit.
       fchownSync(file, ...this.owner(header));
       fchmodSync(file, modeOf(header));
-      futimesSync(file, header.mtime, header.mtime);
     } finally {
       closeSync(file);
+    }
+    // Last but for the time: a write, and a change of owner, take capabilities away.
+    this.setAttributes(full, header);
+    this.calls.times(full, header.mtime);
+  }
+
+  private setAttributes(full: string, { attributes, name, type }: TarHeader): void {
+    for (const [attribute, value] of keptAttributes(attributes, type)) {
+      try {
+        this.calls.attribute(full, attribute, value);
+      } catch (error) {
+        const why = (error as NodeJS.ErrnoException).errno;
+        if (why === EINVAL) throw bad(name, `has an attribute ${attribute} that the kernel does not take`);
+        if (why === ENOSPC || why === E2BIG || why === ERANGE)
+          throw new ImageError(
+            'tooLarge',
+            `the attributes of ${JSON.stringify(name.slice(0, 200))} are too large`,
+            '',
+          );
+        throw error;
+      }
     }
   }
 
@@ -204,7 +224,7 @@ export class LayerUnpacker {
       throw bad(header.name, 'has no usable link target');
     symlinkSync(target, full);
     lchownSync(full, ...this.owner(header));
-    lutimesSync(full, header.mtime, header.mtime);
+    this.calls.times(full, header.mtime);
   }
 
   private linkTarget(path: string, header: TarHeader): string {
@@ -221,11 +241,11 @@ export class LayerUnpacker {
     for (const path of this.whiteouts) {
       const kind = this.kindOf(path);
       if (kind === 'absent') {
-        this.makeNode(this.at(path), 'whiteout');
+        this.calls.make(this.at(path), 'whiteout');
         lchownSync(this.at(path), 0, 0);
       } else if (kind === 'directory') this.hide(path);
     }
-    for (const [path, time] of this.times) utimesSync(this.at(path), time, time);
+    for (const [path, time] of this.times) this.calls.times(this.at(path), time);
   }
 
   private owner(header: TarHeader): [number, number] {

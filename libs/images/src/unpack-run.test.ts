@@ -39,7 +39,7 @@ function childWith(text: string): number | undefined {
     });
 }
 
-it('the process that reads a layer is nobody on this host, locked into the directory, with four capabilities', async () => {
+it('the process that reads a layer is nobody on this host, locked into the directory, with five capabilities', async () => {
   const [tree, fifo] = [join(dir, 'tree'), join(dir, 'layer')];
   mkdirSync(tree, { mode: 0o755 });
   execFileSync('mkfifo', [fifo]);
@@ -59,7 +59,7 @@ it('the process that reads a layer is nobody on this host, locked into the direc
   };
   await expect.poll(root, { timeout: 20_000, interval: 20 }).toBe(tree);
   // Between its change of user and its last act it has none.
-  const capable = () => /^CapEff:\s*0*1b$/m.test(readFileSync(`/proc/${pid()}/status`, 'utf8'));
+  const capable = () => /^CapEff:\s*0*8000001b$/m.test(readFileSync(`/proc/${pid()}/status`, 'utf8'));
   await expect.poll(capable, { timeout: 20_000, interval: 20 }).toBe(true);
 
   // The first is the one that bears the process's number: where numbers have begun anew, it is not the lowest.
@@ -78,9 +78,9 @@ it('the process that reads a layer is nobody on this host, locked into the direc
     expect(field(task, 'CapAmb')).toBe('0000000000000000');
     expect(field(task, 'NoNewPrivs')).toBe('1');
   }
-  // chown, dac_override, fowner, fsetid in the thread that writes files; nothing in any other.
+  // chown, dac_override, fowner, fsetid, setfcap in the thread that writes files; nothing in any other.
   for (const set of ['CapEff', 'CapPrm']) {
-    expect(field(main, set)).toBe('000000000000001b');
+    expect(field(main, set)).toBe('000000008000001b');
     for (const other of others) expect(field(other, set)).toBe('0000000000000000');
   }
   for (const space of ['net', 'pid', 'ipc'])

@@ -65,8 +65,9 @@ export async function runUnpack(
   zstd: boolean,
 ): Promise<Extract<UnpackAnswer, { ok: true }>> {
   const { limits } = order;
-  // The last three are for the child's first steps, in which it stops being root; no thread of it has them after that.
-  const keep = ['chown', 'dac_override', 'fowner', 'fsetid', 'sys_chroot', 'setuid', 'setgid'] as const;
+  const work = ['chown', 'dac_override', 'fowner', 'fsetid', 'setfcap'] as const;
+  // The others are for the child's first steps, in which it stops being root; no thread of it has them after that.
+  const keep = [...work, 'sys_chroot', 'setuid', 'setgid'] as const;
   const program = ['--max-old-space-size=192', entry, JSON.stringify({ ...order, id: confinedId() })];
   const seconds = Math.ceil(limits.timeoutMs / 1000);
   const bounds = { fileBytes: limits.tarBytes, cpuSeconds: seconds, openFiles: 128 };

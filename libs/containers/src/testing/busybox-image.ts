@@ -30,7 +30,10 @@ const PASSWD = 'root:x:0:0:root:/root:/bin/sh\nweb:x:101:102:web:/tmp:/bin/sh\n'
 const GROUP = 'root:x:0:\nweb:x:102:\nlogs:x:104:root,web\n';
 
 /** An entry of a layer: a tar header with the content of its file. */
-export type LayerEntry = Headers & { readonly content?: string | Buffer };
+export type LayerEntry = Headers & {
+  readonly content?: string | Buffer;
+  readonly pax?: Readonly<Record<string, string>>;
+};
 
 export interface ImageChange {
   /** Stated for the busybox layer in place of its true one. */
