@@ -1876,7 +1876,16 @@ export interface components {
         resources?: {
           cpus?: string;
           cpuWeight?: number;
+          io?: {
+            readMiBPerSecond?: number;
+            readOperationsPerSecond?: number;
+            weight?: number;
+            writeMiBPerSecond?: number;
+            writeOperationsPerSecond?: number;
+          };
+          memoryHighMiB?: number;
           pids?: number;
+          swapMiB?: number;
         };
         /**
          * @default {
@@ -2793,7 +2802,16 @@ export interface components {
         resources?: {
           cpus?: string;
           cpuWeight?: number;
+          io?: {
+            readMiBPerSecond?: number;
+            readOperationsPerSecond?: number;
+            weight?: number;
+            writeMiBPerSecond?: number;
+            writeOperationsPerSecond?: number;
+          };
+          memoryHighMiB?: number;
           pids?: number;
+          swapMiB?: number;
         };
         /**
          * @default {
@@ -3340,7 +3358,16 @@ export interface components {
         resources?: {
           cpus?: string;
           cpuWeight?: number;
+          io?: {
+            readMiBPerSecond?: number;
+            readOperationsPerSecond?: number;
+            weight?: number;
+            writeMiBPerSecond?: number;
+            writeOperationsPerSecond?: number;
+          };
+          memoryHighMiB?: number;
           pids?: number;
+          swapMiB?: number;
         };
         /**
          * @default {
@@ -3792,7 +3819,16 @@ export interface components {
         resources?: {
           cpus?: string;
           cpuWeight?: number;
+          io?: {
+            readMiBPerSecond?: number;
+            readOperationsPerSecond?: number;
+            weight?: number;
+            writeMiBPerSecond?: number;
+            writeOperationsPerSecond?: number;
+          };
+          memoryHighMiB?: number;
           pids?: number;
+          swapMiB?: number;
         };
         /**
          * @default {
@@ -4216,7 +4252,16 @@ export interface components {
         resources?: {
           cpus?: string;
           cpuWeight?: number;
+          io?: {
+            readMiBPerSecond?: number;
+            readOperationsPerSecond?: number;
+            weight?: number;
+            writeMiBPerSecond?: number;
+            writeOperationsPerSecond?: number;
+          };
+          memoryHighMiB?: number;
           pids?: number;
+          swapMiB?: number;
         };
         /**
          * @default {

@@ -265,6 +265,42 @@ describe('a container on this host', () => {
     expect(await find(runtime, spec)).toMatchObject({ phase: 'running', pid });
   });
 
+  it('reads and writes its disk no faster than it may, lets memory into swap, and changes both while it runs', async () => {
+    const write = 'busybox dd if=/dev/zero of=/file bs=64k count=48 oflag=direct 2>/dev/null && echo wrote';
+    const script = `trap '${write}' USR1; echo ready; while :; do sleep 60 & wait $!; done`;
+    const io = { writeMiBPerSecond: 1, readOperationsPerSecond: 500 };
+    const spec = lab.spec(script, { resources: { io, swapMiB: 16 }, cpuMillis: null });
+    const pid = await up(runtime, spec);
+    await logUntil(runtime, spec, 'ready');
+    const group = `berth-${lab.hostTag}/${spec.instanceId}.1`;
+    const held = (name: string) =>
+      readFileSync(`/sys/fs/cgroup/blkio/${group}/blkio.throttle.${name}_device`, 'utf8').trim().split('\n');
+    const swap = () =>
+      Number(readFileSync(`/sys/fs/cgroup/memory/${group}/memory.memsw.limit_in_bytes`, 'utf8'));
+    const layer = statSync(join(lab.root, 'volumes', spec.rootVolume.id, 'layer')).dev;
+    // Its layer is a disk of its own, whose file and whose image are on another.
+    expect(held('write_bps')).toContain(`${layer >> 8}:${layer & 255} 1048576`);
+    expect(held('read_iops')).toContain(`${layer >> 8}:${layer & 255} 500`);
+    expect(swap()).toBe(80 * 2 ** 20);
+    const begun = performance.now();
+    process.kill(pid, 'SIGUSR1');
+    await logUntil(runtime, spec, 'wrote');
+    expect(performance.now() - begun).toBeGreaterThan(2000);
+
+    const bring = async (resources: WorkloadSpec['resources']) =>
+      (await lab.runtime().update?.({ ...spec, resources }, context()))?.unsettled;
+    expect(await bring({ io: { writeMiBPerSecond: 3 } })).toEqual([]);
+    expect(held('write_bps')).toContain(`${layer >> 8}:${layer & 255} 3145728`);
+    expect([held('read_iops'), swap()]).toEqual([[''], 64 * 2 ** 20]);
+    expect(await bring(undefined)).toEqual([]);
+    expect(held('write_bps')).toEqual(['']);
+    // What this kernel has not is told, and keeps nothing else back.
+    expect(await bring({ memoryHighMiB: 32, pids: 99 })).toMatchObject([
+      { field: 'resources.memoryHighMiB' },
+    ]);
+    expect((await runtime.limits?.(spec))?.pids).toBe(99);
+  });
+
   it('goes on without a child that was killed for its memory, and tells of it until its next run', async () => {
     const hog = 'x=0123456789abcdef; while :; do x=$x$x; done';
     const once = `test -e /once || { touch /once; sh -c '${hog}'; echo survived $?; }`;

@@ -41,6 +41,7 @@ import {
   KeyedLock,
 } from '@berth/runtime';
 import { initIsThere } from './bundle/init-process.js';
+import { boundsDisks } from './bundle/limits.js';
 import { Execs } from './exec/execs.js';
 import { containerFileRead, containerFileWrite } from './files/container-files.js';
 import { Copies } from './files/copies.js';
@@ -164,10 +165,11 @@ class ContainerRuntime implements Runtime {
       if (this.use.runs.alive(record) && (await this.finishStart(record))) return;
       await this.use.runs.monitorGone(record);
       const image = ociImage(spec);
-      const base = await this.realise(spec, await this.unpacked(image, ctx.signal), ctx.watch);
+      const layers = await this.unpacked(image, ctx.signal);
+      const base = await this.realise(spec, layers, ctx.watch);
       this.launching += 1;
       try {
-        await timed(ctx.watch, 'bundle', () => this.parts.bundleWrite(spec, image, base));
+        await timed(ctx.watch, 'bundle', () => this.parts.bundleWrite(spec, image, base, layers));
         await faultPoint('oci.bundle.written', spec.instanceId);
         this.publish(await timed(ctx.watch, 'launch', () => this.use.runs.launch(record, ctx.signal)));
       } finally {
@@ -270,7 +272,8 @@ class ContainerRuntime implements Runtime {
       await this.live(spec);
       const { sizeMiB } = await this.parts.writableLayer(spec);
       const { cgroup } = this.parts.paths(spec);
-      const { sizes, unsettled } = await liveSizes(cgroup, spec, this.parts.limits(spec));
+      const layers = boundsDisks(spec) ? await this.unpacked(ociImage(spec), ctx.signal) : [];
+      const { sizes, unsettled } = await liveSizes(cgroup, spec, await this.parts.limits(spec, layers));
       this.parts.secretsBring(spec, await this.ranges.ensure(spec.rootVolume.id));
       await faultPoint('oci.sizes.changed', spec.instanceId);
       const volumes = [{ id: spec.rootVolume.id, sizeMiB: Math.min(sizeMiB, spec.rootVolume.sizeMiB) }];

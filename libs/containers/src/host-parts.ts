@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { faultPoint } from '@berth/faults';
 import {
   type ContainerSecurity,
@@ -10,7 +10,7 @@ import {
   type NetworkId,
   type VolumeId,
 } from '@berth/model';
-import { Netlink, cgroupRemove, hasCode, writeFileAtomic } from '@berth/linux';
+import { Netlink, cgroupRemove, disksHolding, hasCode, writeFileAtomic } from '@berth/linux';
 import {
   mergeEnv,
   processPlan,
@@ -22,7 +22,7 @@ import {
   KeyedLock,
 } from '@berth/runtime';
 import { bundleConfig } from './bundle/config.js';
-import { type ContainerLimits, limitsOf } from './bundle/limits.js';
+import { boundsDisks, type ContainerLimits, limitsOf } from './bundle/limits.js';
 import { guestFileRead } from './bundle/guest-file.js';
 import { guestIdentityWrite } from './bundle/guest-identity.js';
 import { guestRootCheck } from './bundle/guest-root.js';
@@ -167,8 +167,16 @@ export class HostParts {
     }
   }
 
-  /** Writes the bundle, new for each run: the guest may have changed its account files. The guest must not run. */
-  async bundleWrite(spec: WorkloadSpec, image: OciImage, base: number): Promise<void> {
+  /**
+   * Writes the bundle, new for each run: the guest may have changed its account files. The guest must not run.
+   * @param layers of its image, unpacked
+   */
+  async bundleWrite(
+    spec: WorkloadSpec,
+    image: OciImage,
+    base: number,
+    layers: readonly string[],
+  ): Promise<void> {
     const paths = this.paths(spec);
     const plan = processPlan(image.process, spec.process, spec.name);
     const { security = {}, secrets = [] } = spec;
@@ -200,7 +208,7 @@ export class HostParts {
       base,
       namespaces: paths.namespaces,
       cgroup: paths.cgroup,
-      limits: this.limits(spec),
+      limits: await this.limits(spec, layers),
       filesOver: [...identityMounts, ...mounts],
       devices: devicesLend(paths.devices, spec.devices ?? [], this.options.devices ?? {}, base),
       seccomp: seccompFor(profile, machine(), security),
@@ -218,9 +226,13 @@ export class HostParts {
     secretsBring(this.paths(spec).bundle, spec.secrets ?? [], base);
   }
 
-  /** What its cgroups are to hold it to here. */
-  limits(spec: WorkloadSpec): ContainerLimits {
-    return limitsOf(spec, { swapAccounting: swapAccounting() });
+  /** What its cgroups are to hold it to here. @param layers of its image, unpacked */
+  async limits(spec: WorkloadSpec, layers: readonly string[]): Promise<ContainerLimits> {
+    if (!boundsDisks(spec)) return limitsOf(spec, { swapAccounting: swapAccounting() });
+    const { upper } = await this.writableLayer(spec);
+    // Its layer is a disk of its own, whose file is on another.
+    const disks = disksHolding([upper, dirname(dirname(upper)), ...layers]);
+    return limitsOf(spec, { swapAccounting: swapAccounting(), disks });
   }
 
   /**

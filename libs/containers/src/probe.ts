@@ -1,11 +1,20 @@
 import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { faultPoint } from '@berth/faults';
-import { cgroupProcessors, CommandError, detectCgroups, namesIn, run } from '@berth/linux';
+import {
+  cgroupProcessors,
+  cgroupVersion,
+  CommandError,
+  detectCgroups,
+  diskHeedsWeights,
+  namesIn,
+  run,
+} from '@berth/linux';
 import type { VolumeId } from '@berth/model';
 import type { RuntimeProbe } from '@berth/runtime';
 import { layerClose, layerMake, layerOpen } from '@berth/storage';
 import { devicesThere } from './isolation/devices.js';
+import { swapAccounting } from './isolation/cgroup-trees.js';
 import { namespacesEnsure, namespacesRemove } from './isolation/namespaces.js';
 import { passable, rootfsMount, rootfsUnmount, scratchClear } from './isolation/rootfs.js';
 import { SECCOMP_PROFILE, seccompProfileRead } from './isolation/seccomp.js';
@@ -44,11 +53,22 @@ export async function probe(
       ...{ cgroup, versions, devices: devicesThere(options.devices ?? {}) },
       ...(processors === null ? {} : { processors }),
     };
-    return { ok: true, reason: null, facets, facts };
+    return { ok: true, reason: null, facets: [...facets, ...boundFacets(options)], facts };
   } catch (error) {
     const said = error instanceof CommandError ? error.stderr.trim() : '';
     return refused(said || (error instanceof Error ? error.message : String(error)));
   }
+}
+
+/** Bounds that not every kernel has. */
+function boundFacets({ stateDir }: ContainerRuntimeOptions): string[] {
+  const disks = cgroupVersion('blkio') ?? cgroupVersion('io');
+  return [
+    ...(disks === null ? [] : ['ioLimits']),
+    ...(disks !== null && diskHeedsWeights(stateDir) ? ['ioWeight'] : []),
+    ...(cgroupVersion('memory') === 2 ? ['memoryHigh'] : []),
+    ...(swapAccounting() ? ['swap'] : []),
+  ];
 }
 
 function refused(reason: string): RuntimeProbe {

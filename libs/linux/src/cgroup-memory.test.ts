@@ -20,6 +20,7 @@ class KernelGroup implements MemoryGroup {
       for (const [file, value] of [
         ['memory.max', `${limit}`],
         ['memory.high', 'max'],
+        ['memory.swap.max', '0'],
       ] as const)
         this.files.set(file, value);
   }
@@ -46,7 +47,7 @@ class KernelGroup implements MemoryGroup {
       if (memory > both) fail('EINVAL');
       if (this.used > bytes) this.reclaim(bytes);
       if (this.used > bytes) fail('EBUSY');
-    } else if (value !== 'max' && this.used > bytes) {
+    } else if (file !== 'memory.swap.max' && value !== 'max' && this.used > bytes) {
       this.reclaim(bytes);
       if (file === 'memory.max' && this.used > bytes) this.killed += 1;
     }
@@ -65,16 +66,21 @@ test('a bound is taken where what is in use fits, else stays as it was; nothing 
       mib(64),
       mib(64),
       fc.integer({ min: 1, max: 128 }).map((n) => n * MIB),
-      async (version, slack, used, reclaimable, wanted) => {
+      mib(64),
+      async (version, slack, used, reclaimable, wanted, swap) => {
         const limit = used + slack + MIB;
         const group = new KernelGroup(version, limit, used, reclaimable);
-        const taken = await memoryBring(group, wanted, true);
+        const taken = await memoryBring(group, wanted, swap);
         const file = version === 1 ? 'memory.limit_in_bytes' : 'memory.max';
         expect(taken).toBe(used - reclaimable <= wanted);
         expect(group.files.get(file)).toBe(`${taken ? wanted : limit}`);
         if (version === 1)
-          expect(group.files.get('memory.memsw.limit_in_bytes')).toBe(`${taken ? wanted : limit}`);
-        else expect(group.files.get('memory.high')).toBe('max');
+          expect(group.files.get('memory.memsw.limit_in_bytes')).toBe(`${taken ? wanted + swap : limit}`);
+        else
+          expect([group.files.get('memory.high'), group.files.get('memory.swap.max')]).toEqual([
+            'max',
+            `${swap}`,
+          ]);
         expect(group.killed).toBe(0);
       },
     ),

@@ -16,21 +16,32 @@ export const memoryGroup = (version: 1 | 2, directory: string): MemoryGroup => (
 });
 
 /**
- * Bounds the memory of a group in which processes run, and with it their swap where `withSwap` (v1's memory.memsw; on v2 swap
- * has a bound of its own, which stays). False where more than that is in use and cannot be given back: then the bound is the
+ * Bounds the memory of a group in which processes run, and with it their swap (v1's memory.memsw, which is both together; v2's
+ * memory.swap.max), where the host counts it: null where it does not. False where more than that is in use and cannot be given back: then the bound is the
  * one before, and no process was killed for it (cgroup-v1/memory.rst, cgroup-v2.rst).
  */
-export async function memoryBring(group: MemoryGroup, bytes: number, withSwap: boolean): Promise<boolean> {
-  return group.version === 1 ? bringLegacy(group, bytes, withSwap) : bringUnified(group, bytes);
+export async function memoryBring(
+  group: MemoryGroup,
+  bytes: number,
+  swapBytes: number | null,
+): Promise<boolean> {
+  if (group.version === 1) return bringLegacy(group, bytes, swapBytes);
+  // What is in swap above a new bound stays there, and nothing is killed for it.
+  if (swapBytes !== null)
+    await group.write('memory.swap.max', `${swapBytes}`).catch((error: unknown) => {
+      if (!hasCode(error, 'ENOENT')) throw error; // booted with swapaccount=0
+    });
+  return bringUnified(group, bytes);
 }
 
 /** v1 refuses a bound below what is in use, and one of memory above that of memory and swap together. */
-async function bringLegacy(group: MemoryGroup, bytes: number, withSwap: boolean): Promise<boolean> {
+async function bringLegacy(group: MemoryGroup, bytes: number, swapBytes: number | null): Promise<boolean> {
   const before = await group.read('memory.limit_in_bytes');
-  const both = ['memory.limit_in_bytes', ...(withSwap ? ['memory.memsw.limit_in_bytes'] : [])];
+  const both: [file: string, value: number][] = [['memory.limit_in_bytes', bytes]];
+  if (swapBytes !== null) both.push(['memory.memsw.limit_in_bytes', bytes + swapBytes]);
   if (bytes > Number(before)) both.reverse();
   try {
-    for (const file of both) await group.write(file, `${bytes}`);
+    for (const [file, value] of both) await group.write(file, `${value}`);
     return true;
   } catch (error) {
     if (!hasCode(error, 'EBUSY')) throw error;

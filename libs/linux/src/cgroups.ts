@@ -2,6 +2,7 @@ import { mkdir, readFile, rmdir, writeFile, readdir } from 'node:fs/promises';
 import { dirname, join, normalize } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { detectCgroups, type CgroupHierarchies, hierarchies } from './cgroup-mounts.js';
+import { type IoGroup, ioGroup } from './cgroup-io.js';
 import { memoryBring, memoryGroup } from './cgroup-memory.js';
 import { hasCode } from './errno.js';
 
@@ -70,9 +71,28 @@ export async function cgroupLimit(group: string, limits: CgroupLimits): Promise<
 }
 
 /** Bounds the memory of a group in which processes run, as `memoryBring`. @throws Node's ENOENT when there is no such group. */
-export function cgroupMemoryBring(group: string, bytes: number, withSwap: boolean): Promise<boolean> {
+export function cgroupMemoryBring(group: string, bytes: number, swapBytes: number | null): Promise<boolean> {
   const { version, path } = treeOf(hierarchies(), 'memory');
-  return memoryBring(memoryGroup(version, join(path, checked(group))), bytes, withSwap);
+  return memoryBring(memoryGroup(version, join(path, checked(group))), bytes, swapBytes);
+}
+
+/** Above so many bytes memory is taken back from the group; null: not before its limit. @throws Error on v1, which has no such bound */
+export async function cgroupMemoryHigh(group: string, bytes: number | null): Promise<void> {
+  const { version, path } = treeOf(hierarchies(), 'memory');
+  if (version === 2) return writeFile(join(path, checked(group), 'memory.high'), `${bytes ?? 'max'}`);
+  if (bytes !== null)
+    throw Object.assign(new Error('cgroup v1 knows no memory.high'), { code: 'EOPNOTSUPP' });
+}
+
+/** Which version a host's controller is of; null where it has none. */
+export const cgroupVersion = (controller: string): 1 | 2 | null =>
+  hierarchies().controllers.get(controller)?.version ?? null;
+
+/** What bounds the disks of a group; null on a host without the controller. */
+export function cgroupIoGroup(group: string): IoGroup | null {
+  const all = hierarchies().controllers;
+  const tree = all.get('blkio') ?? all.get('io');
+  return tree === undefined ? null : ioGroup(tree.version, join(tree.path, checked(group)));
 }
 
 /**

@@ -30,6 +30,14 @@ export * from './send-descriptor.js';
 export * from './privileges.js';
 export { type CgroupMode, detectCgroups } from './cgroup-mounts.js';
 export * from './cgroups.js';
+export {
+  type BlockDevice,
+  type IoLimits,
+  diskHeedsWeights,
+  disksHolding,
+  ioBring,
+  ioWeigh,
+} from './cgroup-io.js';
 export * from './machine-usage.js';
 export * from './clock.js';
 export * from './pty.js';

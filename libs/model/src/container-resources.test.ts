@@ -26,13 +26,17 @@ it.each(['', ',', '1,', '3-1', '-1', '1-', '8192', '0-9999', 'a', '0 1', '1:2/4'
 
 const told = (isolation: string, resources: object): string[] => {
   const all: string[] = [];
-  checkResources({ isolation, resources }, (path, message) => all.push(`${path.join('.')}: ${message}`));
+  checkResources({ isolation, memoryMiB: 64, resources }, (path, message) =>
+    all.push(`${path.join('.')}: ${message}`),
+  );
   return all;
 };
 
 it('what cannot be so on any host is told with what would do', () => {
   expect(told('container', { pids: 64, cpuWeight: 10, cpus: '0-3,8' })).toEqual([]);
   expect(told('container', { cpus: '3-1' })).toEqual([expect.stringMatching(/^resources\.cpus: .*0-3,8$/)]);
+  expect(told('container', { memoryHighMiB: 64, swapMiB: 0, io: {} })).toEqual([]);
+  expect(told('container', { memoryHighMiB: 65 })).toEqual([expect.stringMatching(/at most memoryMiB, 64/)]);
   for (const isolation of ['vm', 'microvm'])
     expect(told(isolation, {})).toEqual([expect.stringMatching(/^resources: only for .*leave it out$/)]);
   for (const bad of [{ pids: 15 }, { cpuWeight: 9 }, { cpuWeight: 256_001 }, { cpus: '0;1' }, { more: 1 }])
@@ -53,4 +57,17 @@ it('a host says which of it it cannot give, and what to do', () => {
   expect(resourcesRefusal({ resources: { cpus: '0' } }, { facets: ['resources'] })?.message).toMatch(
     /cpuset/,
   );
+  for (const [resources, field, facet] of [
+    [{ io: { readMiBPerSecond: 1 } }, 'resources.io', 'ioLimits'],
+    [{ io: { weight: 200 } }, 'resources.io.weight', 'ioWeight'],
+    [{ memoryHighMiB: 32 }, 'resources.memoryHighMiB', 'memoryHigh'],
+    [{ swapMiB: 1 }, 'resources.swapMiB', 'swap'],
+  ] as const) {
+    expect(resourcesRefusal({ resources }, offer)).toMatchObject({
+      field,
+      remedy: expect.stringMatching(/leave/),
+    });
+    expect(resourcesRefusal({ resources }, { facets: [...offer.facets, facet] })).toBeNull();
+  }
+  expect(resourcesRefusal({ resources: { swapMiB: 0, io: {} } }, offer)).toBeNull();
 });

@@ -27,6 +27,21 @@ export function processorsIn(list: string): readonly number[] | null {
   return [...numbers].sort((a, b) => a - b);
 }
 
+const perSecond = z.int().min(1).max(1_000_000);
+/**
+ * What passes between a container and each disk of its host that holds files of its: its writable layer, its image. On cgroup v1 writes that
+ * wait in the page cache are written by the host, and not counted: what is read, and what is written with O_DIRECT or O_SYNC, is.
+ */
+export const ContainerIo = z.strictObject({
+  readMiBPerSecond: perSecond.optional(),
+  writeMiBPerSecond: perSecond.optional(),
+  readOperationsPerSecond: perSecond.optional(),
+  writeOperationsPerSecond: perSecond.optional(),
+  /** How much of a busy disk it gets, in proportion to others, who have 100 unless told otherwise. Where the disk's I/O scheduler is bfq. */
+  weight: z.int().min(10).max(1000).optional(),
+});
+export type ContainerIo = z.infer<typeof ContainerIo>;
+
 export const ContainerResources = z.strictObject({
   /** Most processes and threads, 4096 when absent. Below what there are, it has no new ones until fewer are left. */
   pids: z.int().min(leastPids).max(4_194_304).optional(),
@@ -41,6 +56,19 @@ export const ContainerResources = z.strictObject({
     .max(256)
     .regex(/^\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*$/, 'numbers and ranges of processors, as 0-3,8')
     .optional(),
+  io: ContainerIo.optional(),
+  /** Above this its kernel takes memory back from it, and slows it down meanwhile, before `memoryMiB` ends something. Hosts with cgroup v2 only. */
+  memoryHighMiB: z
+    .int()
+    .min(4)
+    .max(16 * 1024 * 1024)
+    .optional(),
+  /** Most of its memory that may be in its host's swap, beside `memoryMiB`; 0 when absent. */
+  swapMiB: z
+    .int()
+    .min(0)
+    .max(16 * 1024 * 1024)
+    .optional(),
 });
 export type ContainerResources = z.infer<typeof ContainerResources>;
 export type ResourceField = keyof ContainerResources;
@@ -50,12 +78,13 @@ export const resourcesFacet = 'resources';
 
 interface Asking {
   readonly isolation: string;
+  readonly memoryMiB: number;
   readonly resources?: ContainerResources | undefined;
 }
 type Refuse = (path: readonly (string | number)[], message: string) => void;
 
 /** Tells of everything in `resources` that cannot be so on any host. */
-export function checkResources({ isolation, resources }: Asking, refuse: Refuse): void {
+export function checkResources({ isolation, memoryMiB, resources }: Asking, refuse: Refuse): void {
   if (resources === undefined) return;
   if (isolation !== 'container')
     return refuse(
@@ -66,6 +95,11 @@ export function checkResources({ isolation, resources }: Asking, refuse: Refuse)
     refuse(
       ['resources', 'cpus'],
       `ranges run upwards, and no processor has a number above ${lastProcessor}: 0-3,8`,
+    );
+  if (resources.memoryHighMiB !== undefined && resources.memoryHighMiB > memoryMiB)
+    refuse(
+      ['resources', 'memoryHighMiB'],
+      `must be at most memoryMiB, ${memoryMiB}: above that nothing is taken back`,
     );
 }
 
@@ -78,7 +112,7 @@ export interface ResourcesOffer {
 /** Why a host cannot give a container what it asks for, and what to do. */
 export interface ResourcesRefusal {
   /** Of the spec: `resources`, or a field in it. */
-  readonly field: 'resources' | `resources.${ResourceField}`;
+  readonly field: 'resources' | 'resources.io.weight' | `resources.${ResourceField}`;
   readonly need: string;
   readonly have: string;
   readonly message: string;
@@ -99,8 +133,51 @@ export function resourcesRefusal(
       message: 'its containers take no resources: its agent is older than this API',
       remedy: 'bring its agent to the version of this API, or leave resources out',
     };
-  return processorsRefusal(resources.cpus, offer);
+  const missing = needs.find(({ facet, asked }) => asked(resources) && !offer.facets.includes(facet));
+  if (missing === undefined) return processorsRefusal(resources.cpus, offer);
+  const { field, message, remedy } = missing;
+  return { field, need: field, have: `no ${field}`, message, remedy };
 }
+
+/** What not every kernel has, by the facets of hosts that have it. */
+const needs: readonly {
+  readonly facet: string;
+  readonly field: ResourcesRefusal['field'];
+  readonly asked: (resources: ContainerResources) => boolean;
+  readonly message: string;
+  readonly remedy: string;
+}[] = [
+  {
+    facet: 'ioLimits',
+    field: 'resources.io',
+    asked: ({ io: { weight: _, ...limits } = {} }) => Object.values(limits).some((one) => one !== undefined),
+    message: 'its kernel bounds no disks: it has no cgroup controller blkio (v1) or io (v2)',
+    remedy: 'mount or delegate that controller there, or leave the limits of resources.io out',
+  },
+  {
+    facet: 'ioWeight',
+    field: 'resources.io.weight',
+    asked: ({ io }) => io?.weight !== undefined,
+    message: 'its disk heeds no weights: they are the work of the I/O scheduler bfq',
+    remedy:
+      'choose bfq for the disk of its state directory (/sys/block/…/queue/scheduler) and start its agent again, or leave resources.io.weight out',
+  },
+  {
+    facet: 'memoryHigh',
+    field: 'resources.memoryHighMiB',
+    asked: ({ memoryHighMiB }) => memoryHighMiB !== undefined,
+    message: 'its memory is under cgroup v1, which knows no such bound',
+    remedy:
+      'boot it with cgroup v2 (systemd.unified_cgroup_hierarchy=1), or leave resources.memoryHighMiB out',
+  },
+  {
+    facet: 'swap',
+    field: 'resources.swapMiB',
+    asked: ({ swapMiB }) => (swapMiB ?? 0) > 0,
+    message: 'its kernel does not count swap by container',
+    remedy: 'boot it with swapaccount=1, or leave resources.swapMiB out',
+  },
+];
 
 function processorsRefusal(cpus: string | undefined, offer: ResourcesOffer): ResourcesRefusal | null {
   if (cpus === undefined) return null;

@@ -35,7 +35,7 @@ function refuseResources(spec: InstanceSpec, hosts: readonly Host[]): void {
   if (first === undefined || no === null || can.some((one) => one.no === null)) return;
   const { field, message, remedy } = no;
   const whose = can.length === 1 ? `host ${first.name}` : `each of ${can.length} hosts, as ${first.name}`;
-  throw refuse(`/spec/${field.replace('.', '/')}`, `${whose}: ${message}`, remedy);
+  throw refuse(`/spec/${field.replaceAll('.', '/')}`, `${whose}: ${message}`, remedy);
 }
 
 /** Refuses an action that the instance's host cannot do. @throws unsupported */

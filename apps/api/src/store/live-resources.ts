@@ -14,7 +14,7 @@ export async function resourcesJoin(tx: Tx, i: Locked, spec: InstanceSpec): Prom
   if (host === null || host.capabilities === null) return;
   const no = resourcesRefusal(spec, host.capabilities);
   if (no === null) return;
-  const path = `/spec/${no.field.replace('.', '/')}`;
+  const path = `/spec/${no.field.replaceAll('.', '/')}`;
   const message = `host ${host.name}, where its disk is, cannot give it ${no.need}: ${no.message}`;
   throw new BerthError('unsupported', message, {
     remedy: no.remedy,

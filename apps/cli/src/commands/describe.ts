@@ -51,13 +51,24 @@ function securityText(security: Instance['spec']['security']): string | null {
 /** `268435456 to 268500991 of its host` */
 const usersText = (range: Instance['status']['uidRange']): string | null =>
   range === null ? null : `${range.first} to ${range.first + range.count - 1} of its host`;
+const ioNames = [
+  ['readMiBPerSecond', 'MiB/s read'],
+  ['writeMiBPerSecond', 'MiB/s written'],
+  ['readOperationsPerSecond', 'reads/s'],
+  ['writeOperationsPerSecond', 'writes/s'],
+  ['weight', 'of disk weight'],
+] as const;
+
 /** Share and bounds beside its size; null where it has the defaults. */
 function resourcesText({ resources = {} }: Instance['spec']): string | null {
-  const { pids, cpuWeight, cpus } = resources;
+  const { pids, cpuWeight, cpus, io = {}, memoryHighMiB, swapMiB } = resources;
   const words = [
     pids === undefined ? null : `${pids} processes`,
     cpuWeight === undefined ? null : `cpu weight ${cpuWeight}`,
     cpus === undefined ? null : `on processors ${cpus}`,
+    ...ioNames.map(([field, unit]) => (io[field] === undefined ? null : `${io[field]} ${unit}`)),
+    memoryHighMiB === undefined ? null : `memory taken back above ${memoryHighMiB} MiB`,
+    swapMiB === undefined ? null : `${swapMiB} MiB swap`,
   ].filter((word) => word !== null);
   return words.length === 0 ? null : words.join(', ');
 }

@@ -15,6 +15,7 @@ import { Actions } from './actions.js';
 import { DecisionView } from './decision.js';
 import { eventText } from './event-text.js';
 import { Logs } from './logs.js';
+import { resourcesOf } from './resources.js';
 import { cpuMillisOf } from './size.js';
 import { InstanceDisplay } from './display.js';
 import { Cdroms } from './cdroms.js';
@@ -273,14 +274,6 @@ function Overview({ instance }: { instance: Instance }) {
     </div>
   );
 }
-
-/** Share and bounds of a container beside its size. */
-const resourcesOf = ({ resources: { pids, cpuWeight, cpus } = {} }: Instance['spec']): string =>
-  [
-    ...(pids === undefined ? [] : [`${pids} processes`]),
-    ...(cpuWeight === undefined ? [] : [`cpu weight ${cpuWeight}`]),
-    ...(cpus === undefined ? [] : [`on processors ${cpus}`]),
-  ].join(', ');
 
 const processorsOf = (spec: Instance['spec']): string =>
   `${cpus(cpuMillisOf(spec))}${spec.maxVcpus === undefined ? '' : ` (at most ${spec.maxVcpus})`}`;

@@ -140,6 +140,29 @@ describe('cgroup limits', () => {
     expect(cpu).toEqual({ shares: 1024, quota: 50_000, period: 100_000, cpus: '0-3,8' });
     expect(pids).toEqual({ limit: 64 });
   });
+  it('bound each of its disks, and nothing where none is asked for', () => {
+    const disks = [
+      { major: 7, minor: 3 },
+      { major: 8, minor: 0 },
+    ];
+    const io = { readMiBPerSecond: 2, writeOperationsPerSecond: 50, weight: 500 };
+    const at = (rate: number) => disks.map((disk) => ({ ...disk, rate }));
+    expect(rendered({ memoryMiB: 4, cpuMillis: null, resources: { io } }, { disks }).blockIO).toEqual({
+      weight: 500,
+      throttleReadBpsDevice: at(2_097_152),
+      throttleWriteIOPSDevice: at(50),
+    });
+    for (const resources of [undefined, {}, { io: {} }])
+      expect(rendered({ memoryMiB: 4, cpuMillis: null, resources }, { disks })).not.toHaveProperty('blockIO');
+  });
+  it('take memory back before the limit, and let as much into swap as is said', () => {
+    const spec = { memoryMiB: 64, cpuMillis: null, resources: { memoryHighMiB: 48, swapMiB: 16 } };
+    const { memory, unified } = rendered(spec);
+    expect(memory).toEqual({ limit: 67_108_864, swap: 83_886_080 });
+    expect(unified).toEqual({ 'memory.high': '50331648' });
+    expect(rendered(spec, { swapAccounting: false }).memory).toEqual({ limit: 67_108_864 });
+    expect(rendered({ memoryMiB: 64, cpuMillis: null })).not.toHaveProperty('unified');
+  });
   it('keep every weight within what the kernel takes', () => {
     for (const [cpuWeight, shares] of [
       [10, 10],

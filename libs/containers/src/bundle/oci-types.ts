@@ -74,6 +74,23 @@ export interface OciResources {
     readonly cpus?: string;
   };
   readonly pids: { readonly limit: number };
+  readonly blockIO?: {
+    /** 10 to 1000. */
+    readonly weight?: number;
+    readonly throttleReadBpsDevice?: readonly OciRate[];
+    readonly throttleWriteBpsDevice?: readonly OciRate[];
+    readonly throttleReadIOPSDevice?: readonly OciRate[];
+    readonly throttleWriteIOPSDevice?: readonly OciRate[];
+  };
+  /** Files of cgroup v2, as they are written. */
+  readonly unified?: Readonly<Record<string, string>>;
+}
+
+/** Most per second of one disk. */
+export interface OciRate {
+  readonly major: number;
+  readonly minor: number;
+  readonly rate: number;
 }
 
 export interface OciSeccompArg {

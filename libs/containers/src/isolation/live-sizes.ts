@@ -1,4 +1,14 @@
-import { cgroupBind, cgroupLimit, cgroupLimits, cgroupMemoryBring, hasCode } from '@berth/linux';
+import {
+  cgroupBind,
+  cgroupIoGroup,
+  cgroupLimit,
+  cgroupLimits,
+  cgroupMemoryBring,
+  cgroupMemoryHigh,
+  hasCode,
+  ioBring,
+  ioWeigh,
+} from '@berth/linux';
 import type { ResourceField } from '@berth/model';
 import { sizesIn, type Unsettled, type WorkloadHas, type WorkloadSpec } from '@berth/runtime';
 import type { ContainerLimits } from '../bundle/limits.js';
@@ -23,12 +33,23 @@ export async function liveSizes(
     ...(before.cpuMillis === limits.cpuMillis ? {} : { cpuMillis: limits.cpuMillis }),
   });
   unsettled.push(...(await tried('cpus', () => cgroupBind(cgroup, limits.cpus))));
-  const bytes = spec.memoryMiB * MIB;
-  if (before.memoryBytes !== bytes && !(await cgroupMemoryBring(cgroup, bytes, limits.swapAccounting)))
+  unsettled.push(...(await tried('io', () => ioLimit(cgroup, limits))));
+  const swapBytes = limits.swapMiB === null ? null : limits.swapMiB * MIB;
+  if (!(await cgroupMemoryBring(cgroup, spec.memoryMiB * MIB, swapBytes)))
     unsettled.push({ field: 'memoryMiB', why: `more than ${spec.memoryMiB} MiB is in use` });
+  // After the limit, which is brought about by the same bound.
+  const highBytes = limits.memoryHighMiB === null ? null : limits.memoryHighMiB * MIB;
+  unsettled.push(...(await tried('memoryHighMiB', () => cgroupMemoryHigh(cgroup, highBytes))));
   const { cpuMillis, memoryBytes } = await cgroupLimits(cgroup);
   const memoryMiB = memoryBytes === null ? spec.memoryMiB : Math.ceil(memoryBytes / MIB);
   return { sizes: { ...sizesIn(spec), cpuMillis, memoryMiB }, unsettled };
+}
+
+async function ioLimit(cgroup: string, { io, disks, ioWeight }: ContainerLimits): Promise<void> {
+  const group = cgroupIoGroup(cgroup);
+  if (group === null) return; // its host told that it has no such bounds
+  await ioBring(group, disks, io);
+  await ioWeigh(group, ioWeight);
 }
 
 /** What the kernel refuses of one bound is told, and keeps none of the others from taking effect. */
