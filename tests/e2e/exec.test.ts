@@ -1,13 +1,16 @@
 import { execFile, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Registry, registryUser } from '../support/registry.js';
-import { Berth } from './berth.js';
+import { Berth, output, patience, until } from './berth.js';
 import { samples } from './machine.js';
 
-/* `berth exec` in a real container, by runc, whose image was pulled from a registry that wants a password. */
+/*
+ * Real containers, by runc: `berth exec` in one whose image was pulled from a registry that wants a password, and a Debian whose
+ * first process is systemd.
+ */
 const command = fileURLToPath(new URL('../../apps/cli/dist/main.js', import.meta.url));
 
 let berth: Berth;
@@ -225,3 +228,68 @@ it('its probes tell whether it is ready, whatever its security groups, and end i
   });
   expect(state).toBe('running');
 });
+
+it('a Debian with systemd reaches its target, lets in by ssh through a published port, and shuts down cleanly', async () => {
+  const debian = join(
+    process.env['BERTH_SAMPLES'] ?? fileURLToPath(new URL('../../.berth/samples', import.meta.url)),
+    'debian.oci.tar',
+  );
+  await berth.image('debian', 'oci', debian);
+  await berth.create('machine', {
+    isolation: 'container',
+    system: true,
+    image: 'debian',
+    memoryMiB: 256,
+    rootDisk: { sizeMiB: 128 },
+    nics: [{ network: 'default', ports: [{ hostPort: 18_022, guestPort: 22 }] }],
+  });
+  const { uuid } = await berth.state('machine', 'running', patience(60_000));
+  const inside = async (line: string): Promise<string> =>
+    (await run(`$NODE $BERTH exec machine -- sh -c '${line}'`)).out.trim();
+  await until(
+    'systemd has started all',
+    patience(60_000),
+    async () => (await inside('systemctl is-system-running --wait')) === 'running' || undefined,
+  );
+  expect(await inside('systemctl is-active default.target ssh systemd-journald systemd-logind')).toBe(
+    'active\nactive\nactive\nactive',
+  );
+  expect(await inside('cat /etc/machine-id')).toBe(uuid.replaceAll('-', ''));
+  // Its services are parted in its own tree of groups, whose limits it cannot change.
+  expect(await inside('cat /proc/$(systemctl show -P MainPID ssh)/cgroup')).toContain(
+    '0::/system.slice/ssh.service',
+  );
+  expect(await inside('echo 1 >/sys/fs/cgroup/cgroup.max.depth; echo $?')).not.toBe('0');
+  expect(await inside('stat -f -c %T /run /tmp; grep NoNewPrivs /proc/1/status')).toMatch(
+    /^tmpfs\ntmpfs\n.*0$/,
+  );
+
+  const key = join(berth.root, 'key');
+  await output('ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-C', 'dev@laptop', '-f', key);
+  expect(
+    await inside(
+      'useradd -m -s /bin/sh dev && install -d -o dev /home/dev/.ssh && echo "dev ALL=(ALL) NOPASSWD: ALL" >/etc/sudoers.d/dev && echo made',
+    ),
+  ).toBe('made');
+  expect(
+    (await run(`$NODE $BERTH cp --mode 0644 ${key}.pub machine:/home/dev/.ssh/authorized_keys`)).code,
+  ).toBe(0);
+  const ssh = ['-i', key, '-p', '18022', '-o', 'BatchMode=yes', '-o', 'StrictHostKeyChecking=no'];
+  const quiet = ['-o', 'UserKnownHostsFile=/dev/null', '-o', 'LogLevel=ERROR', '-o', 'ConnectTimeout=10'];
+  const look = 'hostname; id -un; sudo -n id -u; loginctl --no-legend | wc -l';
+  expect(await output('ssh', ...ssh, ...quiet, 'dev@127.0.0.1', look)).toBe('machine\ndev\n0\n1\n');
+
+  // What must be done at a shutdown is done.
+  const unit = '[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=true\nExecStop=touch /srv/clean\n';
+  writeFileSync(join(berth.root, 'unit'), unit);
+  await run(`$NODE $BERTH cp ${join(berth.root, 'unit')} machine:/etc/systemd/system/last.service`);
+  expect(await inside('systemctl daemon-reload && systemctl start last && echo started')).toBe('started');
+  await berth.act('machine', 'stop');
+  const { status } = await berth.state('machine', 'stopped', patience(60_000));
+  expect(status.lastExit).toMatchObject({ reason: 'stopped' });
+  await berth.act('machine', 'start');
+  await berth.state('machine', 'running', patience(60_000));
+  expect(await inside('ls /srv; cat /etc/machine-id')).toBe(`clean\n${uuid.replaceAll('-', '')}`);
+  expect((await berth.get('machine')).status.uidRange).toEqual(status.uidRange);
+  await berth.delete('machine');
+}, 300_000);

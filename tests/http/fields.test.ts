@@ -104,6 +104,7 @@ const container = {
     probes: { startup: well, readiness: well, liveness: well },
     security,
     devices: ['fuse'],
+    system: false,
     dns: {
       servers: ['9.9.9.9'],
       search: ['example.net'],
@@ -129,6 +130,7 @@ const {
   dns: ______,
   secrets: _______,
   resources: ________,
+  system: _________,
   ...machine
 } = container.spec;
 const key = `ssh-ed25519 ${'A'.repeat(68)} dev@laptop`;
@@ -227,6 +229,7 @@ test('the bodies that the fields are broken in are good ones', async () => {
     '/spec/security/sysctls',
     '/spec/security/nesting',
     '/spec/devices/0',
+    '/spec/system',
     '/spec/dns/servers/0',
     '/spec/dns/hosts/0/names/0',
     '/spec/secrets/0/mode',

@@ -72,7 +72,11 @@ for (const [signal, code] of Object.entries({ SIGINT: 130, SIGTERM: 143, SIGHUP:
 const needsDebian =
   projects.includes('whole') &&
   (args.length === 0 ||
-    args.some((part) => !part.startsWith('-') && 'tests/e2e/debian.test.ts'.includes(part)));
+    args.some(
+      (part) =>
+        !part.startsWith('-') &&
+        ['tests/e2e/debian.test.ts', 'tests/e2e/exec.test.ts'].some((file) => file.includes(part)),
+    ));
 const samplesArgs = [...(needsDebian ? ['--debian'] : []), env.BERTH_SAMPLES];
 let passed = await check('samples', join(root, 'tools/samples/build'), samplesArgs);
 if (args.length === 0) {

@@ -2087,6 +2087,7 @@ export interface components {
           offsetMinutes?: number;
         };
         stopGraceSeconds?: number;
+        system?: boolean;
         tpm?: boolean;
         usbTablet?: boolean;
         userData?: string;
@@ -3013,6 +3014,7 @@ export interface components {
           offsetMinutes: number;
         };
         stopGraceSeconds?: number;
+        system?: boolean;
         tpm?: boolean;
         usbTablet?: boolean;
         userData?: string;
@@ -3569,6 +3571,7 @@ export interface components {
           offsetMinutes?: number;
         };
         stopGraceSeconds?: number;
+        system?: boolean;
         tpm?: boolean;
         usbTablet?: boolean;
         userData?: string;
@@ -4030,6 +4033,7 @@ export interface components {
           offsetMinutes: number;
         };
         stopGraceSeconds?: number;
+        system?: boolean;
         tpm?: boolean;
         usbTablet?: boolean;
         userData?: string;
@@ -4463,6 +4467,7 @@ export interface components {
           offsetMinutes?: number;
         };
         stopGraceSeconds?: number;
+        system?: boolean;
         tpm?: boolean;
         usbTablet?: boolean;
         userData?: string;

@@ -8,6 +8,7 @@ import {
   secretsFacet,
   resourcesFacet,
   securityFacet,
+  systemFacet,
   type Usage,
   type VolumeId,
 } from '@berth/model';
@@ -26,12 +27,10 @@ import {
   type LogOptions,
   type Observation,
   type Runtime,
-  processPlan,
   RuntimeError,
   type RuntimeProbe,
   type StepContext,
   type Stopwatch,
-  stopSignal,
   timed,
   type Unsettled,
   type Terminal,
@@ -43,11 +42,12 @@ import {
 import { initIsThere } from './bundle/init-process.js';
 import { boundsDisks } from './bundle/limits.js';
 import { Execs } from './exec/execs.js';
+import { planOf, stopSignalOf } from './bundle/system.js';
 import { containerFileRead, containerFileWrite } from './files/container-files.js';
 import { Copies } from './files/copies.js';
 import { HostParts, type OciImage } from './host-parts.js';
 import { liveSizes } from './isolation/live-sizes.js';
-import { cgroupFrozen, cgroupRemoveEmpty } from './isolation/cgroup-trees.js';
+import { cgroup2There, cgroupFrozen, cgroupRemoveEmpty } from './isolation/cgroup-trees.js';
 import { passable } from './isolation/rootfs.js';
 import { UidRanges } from './isolation/uid-ranges.js';
 import { Inventory } from './inventory.js';
@@ -120,7 +120,11 @@ class ContainerRuntime implements Runtime {
 
   probe(): Promise<RuntimeProbe> {
     return this.locks.run('probe', () =>
-      probe(this.options, [...FACETS, ...(initIsThere(this.options.initProgram) ? ['init'] : [])]),
+      probe(this.options, [
+        ...FACETS,
+        ...(initIsThere(this.options.initProgram) ? ['init'] : []),
+        ...(cgroup2There() ? [systemFacet] : []),
+      ]),
     );
   }
 
@@ -131,7 +135,7 @@ class ContainerRuntime implements Runtime {
       const image = ociImage(spec);
       const layers = await this.unpacked(image, ctx.signal);
       await faultPoint('oci.layers.unpacked', spec.instanceId);
-      processPlan(image.process, spec.process, spec.name); // refuses what cannot be run before anything is made
+      planOf(spec, image); // refuses what cannot be run before anything is made
       passable(this.parts.roots);
       await this.releaseOlder(spec);
       await this.parts.writableLayer(spec); // where there is no room for it nothing else is made
@@ -541,7 +545,7 @@ function recordOf(spec: WorkloadSpec, image: OciImage, uidBase: number): Workloa
     uidBase,
     networkIds: spec.networks.map((network) => network.id),
     ...mountPointsOf(spec),
-    stopSignal: stopSignal(image.process, spec.process),
+    stopSignal: stopSignalOf(spec, image),
     run: null,
     stop: null,
     exit: null,

@@ -13,7 +13,6 @@ import {
 import { Netlink, cgroupRemove, disksHolding, hasCode, writeFileAtomic } from '@berth/linux';
 import {
   mergeEnv,
-  processPlan,
   RuntimeError,
   type Stopwatch,
   timed,
@@ -28,9 +27,10 @@ import { guestIdentityWrite } from './bundle/guest-identity.js';
 import { guestRootCheck } from './bundle/guest-root.js';
 import { initProcess, noInit } from './bundle/init-process.js';
 import type { OciConfig } from './bundle/oci-types.js';
+import { planOf, systemTmpfs } from './bundle/system.js';
 import { type AccountFiles, userResolve } from './bundle/user.js';
 import { type ExecProcess, execProcess } from './exec/exec-plan.js';
-import { swapAccounting } from './isolation/cgroup-trees.js';
+import { cgroupDelegate, swapAccounting } from './isolation/cgroup-trees.js';
 import { devicesLend, devicesTake } from './isolation/devices.js';
 import { type NamespacePaths, namespacesEnsure, namespacesRemove } from './isolation/namespaces.js';
 import { hostBounds } from './isolation/privileges.js';
@@ -178,8 +178,8 @@ export class HostParts {
     layers: readonly string[],
   ): Promise<void> {
     const paths = this.paths(spec);
-    const plan = processPlan(image.process, spec.process, spec.name);
-    const { security = {}, secrets = [] } = spec;
+    const plan = planOf(spec, image);
+    const { security = {}, secrets = [], system = false } = spec;
     const { user, accounts } = inImage(() => {
       guestRootCheck(paths.rootfs, mountedOver(spec), plan.cwd);
       const passwd = guestFileRead(paths.rootfs, '/etc/passwd');
@@ -211,10 +211,12 @@ export class HostParts {
       limits: await this.limits(spec, layers),
       filesOver: [...identityMounts, ...mounts],
       devices: devicesLend(paths.devices, spec.devices ?? [], this.options.devices ?? {}, base),
-      seccomp: seccompFor(profile, machine(), security),
+      seccomp: seccompFor(profile, machine(), security, system),
       bounds: hostBounds(),
       security,
+      system,
     });
+    if (system) cgroupDelegate(paths.cgroup, base);
     await writeFileAtomic(join(paths.bundle, ACCOUNTS), JSON.stringify(accounts), { durable: false });
     await writeFileAtomic(join(paths.bundle, 'config.json'), JSON.stringify(config, null, 1), {
       durable: false,
@@ -273,17 +275,22 @@ export class HostParts {
 }
 
 /** Where something of ours is mounted over the image. */
-function mountedOver({ security = {}, secrets }: WorkloadSpec): { files: string[]; directories: string[] } {
+function mountedOver({ security = {}, secrets, system }: WorkloadSpec): {
+  files: string[];
+  directories: string[];
+} {
   const { files, directories } = secretMountPoints(secrets);
   return {
     files: [...IDENTITY_PATHS, ...files],
-    directories: [...tmpfsPaths(security), ...directories],
+    directories: [...tmpfsPaths(security, system === true), ...directories],
   };
 }
 
 /** Where something in memory is mounted over the image; `/dev` is not the image's. */
-const tmpfsPaths = ({ tmpfs = [] }: ContainerSecurity): string[] =>
-  tmpfs.map(({ path }) => path).filter((path) => !path.startsWith('/dev/'));
+const tmpfsPaths = ({ tmpfs = [] }: ContainerSecurity, system: boolean): string[] =>
+  [...tmpfs.map(({ path }) => path), ...(system ? systemTmpfs(1).map((m) => m.destination) : [])].filter(
+    (path) => !path.startsWith('/dev/'),
+  );
 
 /** Looks into the root file system; what is wrong there is the image's fault, or that of a guest that changed it. */
 function inImage<T>(look: () => T): T {

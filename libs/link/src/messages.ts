@@ -132,6 +132,8 @@ export const Workload = z.strictObject({
   probes: ProbesSpec.optional(),
   /** Absent for the defaults, and in what an API or a journal of before holds. Only for hosts with its facet. */
   security: ContainerSecurity.optional(),
+  /** Absent for any other, and in what an API or a journal of before holds. Only for hosts with its facet. */
+  system: z.literal(true).optional(),
   /** Absent for none, and in what an API or a journal of before holds. Only for hosts that offer them. */
   devices: DevicesSpec.optional(),
   /** Absent for its network's, and in what an API or a journal of before holds. Only for hosts with its facet. */

@@ -6,6 +6,7 @@ import {
   defaultCapabilities,
 } from './container-security.js';
 import { InstanceSpec } from './instance.js';
+import { stopGraceOf } from './stop-grace.js';
 
 const base = { isolation: 'container', image: 'busybox', memoryMiB: 16, rootDisk: { sizeMiB: 16 } };
 const refusals = (security: unknown, change: object = {}): string[] => {
@@ -102,5 +103,24 @@ describe('what of its host a container asks for', () => {
       expect.stringMatching(/^security\.nesting/),
     ]);
     expect(refusals({ nesting: true })).toEqual([]);
+  });
+});
+
+describe('a system container', () => {
+  const system = (change: object): string[] => refusals(undefined, { system: true, ...change });
+  it('is a container, whose init is root and may write', () => {
+    expect(system({})).toEqual([]);
+    expect(system({ process: { command: ['/lib/systemd/systemd'], stopSignal: 'RTMIN+3' } })).toEqual([]);
+    expect(system({ isolation: 'microvm', memoryMiB: 128 })[0]).toMatch(
+      /^system: only for isolation container/,
+    );
+    expect(system({ process: { user: 'web' } })[0]).toMatch(/^process\.user: cannot go with system/);
+    expect(system({ process: { init: true } })[0]).toMatch(/^process\.init: cannot go with system/);
+    expect(refusals({ seccomp: 'strict' }, { system: true })[0]).toMatch(/^security\.seccomp: /);
+    expect(refusals({ readOnlyRoot: true }, { system: true })[0]).toMatch(/^security\.readOnlyRoot: /);
+  });
+  it('has the time of grace of a machine', () => {
+    expect(stopGraceOf(InstanceSpec.parse({ ...base, system: true }))).toBe(30);
+    expect(stopGraceOf(InstanceSpec.parse(base))).toBe(10);
   });
 });

@@ -9,6 +9,7 @@ import { hugePageMiB } from './huge-pages.js';
 import type { InstanceSpec } from './instance.js';
 import { checkSecrets } from './secret.js';
 import { portsOf, portText } from './published-port.js';
+import { checkSystem } from './system-container.js';
 
 /** Tells of a field that cannot be so, and what would do. */
 export type Refuse = (path: readonly (string | number)[], message: string) => void;
@@ -194,6 +195,7 @@ const rules: readonly Rule[] = [
   checkProbes,
   checkSecurity,
   checkDevices,
+  checkSystem,
   checkGuestDns,
   checkSecrets,
   checkResources,

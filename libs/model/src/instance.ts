@@ -30,6 +30,7 @@ import { bookedBy, sizesOf } from './sizes.js';
 import { SecretUses } from './secret.js';
 import { SnapshotSchedule } from './snapshot.js';
 import { StopGrace } from './stop-grace.js';
+import { SystemSpec } from './system-container.js';
 import { UidRange } from './uid-range.js';
 import { VolumeMount } from './volume.js';
 import { VsockCid } from './vsock.js';
@@ -210,13 +211,18 @@ export const InstanceSpec = z
     snapshots: SnapshotSchedule.optional(),
     /**
      * Seconds that the guest gets to end by itself when it is stopped, restarted or deleted, before it is ended by force; 0 forces
-     * it at once. 30 for a VM, which shuts its system down, and 10 for others when absent. A change takes effect at the next stop.
+     * it at once. 30 for a VM and a system container, which shut their system down, and 10 for others when absent. A change takes effect at the next stop.
      */
     stopGraceSeconds: StopGrace.optional(),
     /** What its host asks it while it runs, to know how it is. A change takes effect at once, and asks anew. */
     probes: ProbesSpec.optional(),
     /** What it is given and what is taken from it (container). A change takes effect at the next start. */
     security: ContainerSecurity.optional(),
+    /**
+     * It is a system container: its image has an init as systemd, which runs like a machine's, with services and a clean shutdown. A change
+     * takes effect at the next start.
+     */
+    system: SystemSpec.optional(),
     /**
      * Devices of its host (container), by the names that its operator gave them in the agent's configuration. It goes only where all of them
      * are offered. A change takes effect at the next start.

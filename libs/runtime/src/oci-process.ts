@@ -1,3 +1,4 @@
+import { constants } from 'node:os';
 import { posix } from 'node:path';
 import type { ImageContent, ProcessSpec } from '@berth/model';
 import { RuntimeError } from './runtime.js';
@@ -78,4 +79,14 @@ export function stopSignal(image: ImageProcess, wanted: ProcessSpec | null): str
   const asked = wanted?.stopSignal ?? image.stopSignal ?? '';
   if (/^[0-9]{1,2}$/.test(asked) && Number(asked) >= 1 && Number(asked) <= 64) return asked;
   return SIGNALS.exec(asked)?.[2] ?? 'TERM';
+}
+
+const NUMBERS: Readonly<Record<string, number>> = constants.signals;
+const SIGTERM = 15;
+
+/** The number of a signal as {@link stopSignal} names it. `RTMIN+3` and the like are of the C library's making: 34 is its first. */
+export function signalNumber(name: string): number {
+  const real = /^RT(MIN|MAX)([+-]\d{1,2})?$/.exec(name);
+  if (real !== null) return (real[1] === 'MIN' ? 34 : 64) + Number(real[2] ?? 0);
+  return /^\d+$/.test(name) ? Number(name) : (NUMBERS[`SIG${name}`] ?? SIGTERM);
 }

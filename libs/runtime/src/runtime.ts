@@ -139,6 +139,8 @@ export interface WorkloadSpec extends WorkloadKey {
   readonly watchdog?: WatchdogAction | undefined;
   /** What a container is given and what is taken from it; the defaults when absent. */
   readonly security?: ContainerSecurity | undefined;
+  /** Whether a container runs an init as that of a machine. */
+  readonly system?: true | undefined;
   /** Names of devices of its host that a container has; none when absent. */
   readonly devices?: readonly string[] | undefined;
   /** How a guest of an OCI image finds names, where not as its network has it. */

@@ -140,6 +140,7 @@ describe('each filter refuses with what it needs and what there is', () => {
       { need: 'devices fuse', have: 'kvm, tun' },
     ],
     ['devices', host(), request({ devices: ['fuse'] }), { need: 'devices fuse', have: 'none' }],
+    ['devices', host(), request({ system: true }), { need: 'system containers', have: 'none' }],
     ['devices', host(), request({ dns: { search: [] } }), { need: 'dns', have: "its networks' own" }],
     [
       'devices',

@@ -18,6 +18,7 @@ import {
   secretsFacet,
   resourcesRefusal,
   securityFacet,
+  systemFacet,
 } from '@berth/model';
 import type { HostSnapshot, PlacementRequest } from './snapshot.js';
 
@@ -118,6 +119,14 @@ const devices: readonly {
     have: 'no nesting',
     wanted: (spec) => spec.security?.nesting !== undefined,
     message: 'its containers hold none of their own: its agent is older than this API',
+  },
+  {
+    facet: systemFacet,
+    need: 'system containers',
+    have: 'none',
+    wanted: (spec) => spec.system === true,
+    message:
+      'it has no cgroup v2 tree to give to the init of a container: mount one there (hybrid will do), then berth doctor; its agent may also be older than this API',
   },
   {
     facet: guestDnsFacet,

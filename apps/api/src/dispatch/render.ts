@@ -55,6 +55,7 @@ function renderAssignment(row: AssignmentRow): Assignment {
       ...(spec.watchdog === undefined ? {} : { watchdog: spec.watchdog.action }),
       ...(spec.probes === undefined ? {} : { probes: spec.probes }),
       ...(spec.security === undefined ? {} : { security: spec.security }),
+      ...(spec.system === true ? { system: true } : {}),
       ...(spec.devices === undefined || spec.devices.length === 0 ? {} : { devices: spec.devices }),
       ...(spec.dns === undefined ? {} : { dns: spec.dns }),
       ...(row.secrets.length === 0 ? {} : { secrets: row.secrets.map((secret) => ({ ...secret })) }),

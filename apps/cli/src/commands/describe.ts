@@ -106,7 +106,7 @@ export function instanceText(i: Instance, now: number): string {
       'Host',
       status.host === null ? 'none yet' : `${status.host.name}, epoch ${status.epoch}, run ${status.run}`,
     ],
-    ['Isolation', spec.isolation],
+    ['Isolation', spec.system === true ? 'container, with a system of its own' : spec.isolation],
     ['Image', `${spec.image} (${i.imageDigest})`],
     ['Size', size.join(', ')],
     ['Resources', resourcesText(spec)],

@@ -6,7 +6,8 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { resources } from './config.js';
 import { guestFileRead } from './guest-file.js';
 import { limitsOf } from './limits.js';
-import { processPlan, stopSignal } from '@berth/runtime';
+import { processPlan, signalNumber, stopSignal } from '@berth/runtime';
+import { planOf, stopSignalOf } from './system.js';
 import { userResolve } from './user.js';
 
 const image = { entrypoint: ['/entry'], cmd: ['a', 'b'], env: ['A=1', 'B=2'], user: '', workdir: '' };
@@ -171,3 +172,37 @@ describe('cgroup limits', () => {
       expect(rendered({ memoryMiB: 4, cpuMillis: null, resources: { cpuWeight } }).cpu).toEqual({ shares });
   });
 });
+
+describe('a system container', () => {
+  const spec = {
+    name: 'h',
+    uuid: '11111111-2222-4333-8444-555555555555',
+    system: true,
+    process: null,
+  } as never;
+  const bare = { process: { ...image, entrypoint: [], cmd: [] } };
+  it('runs the init of its image, or the usual one, and is told that it is in a container', () => {
+    expect(planOf(spec, bare).args).toEqual(['/sbin/init']);
+    expect(planOf(spec, { process: image }).args).toEqual(['/entry', 'a', 'b']);
+    expect(planOf(spec, bare).env).toEqual(
+      expect.arrayContaining(['container=berth', 'container_uuid=11111111-2222-4333-8444-555555555555']),
+    );
+    expect(() => planOf({ name: 'h', process: null } as never, bare)).toThrow(/no command/);
+  });
+  it.each([
+    [undefined, null, 'RTMIN+3'],
+    ['SIGPWR', null, 'PWR'],
+    [undefined, { stopSignal: 'SIGUSR1' }, 'USR1'],
+  ])('whose image says %s and whose spec %j is stopped by %s', (said, process, signal) => {
+    const own = { process: { ...image, ...(said === undefined ? {} : { stopSignal: said }) } };
+    expect(stopSignalOf({ system: true, process } as never, own)).toBe(signal);
+  });
+});
+
+it.each([
+  ['TERM', 15],
+  ['KILL', 9],
+  ['RTMIN+3', 37],
+  ['RTMAX-1', 63],
+  ['12', 12],
+])('the signal %s has the number %i', (name, number) => expect(signalNumber(name)).toBe(number));

@@ -13,6 +13,7 @@ import { type HostBounds, maskedPaths, readonlyPaths } from '../isolation/privil
 import { RANGE_SIZE } from '../isolation/uid-ranges.js';
 import type { InitProcess } from './init-process.js';
 import { type ContainerLimits, ociLimits } from './limits.js';
+import { systemCgroup, systemTmpfs } from './system.js';
 import type { OciConfig, OciDeviceRule, OciMount, OciResources, OciSeccomp, OciUser } from './oci-types.js';
 
 export interface BundleRequest {
@@ -34,6 +35,8 @@ export interface BundleRequest {
   readonly seccomp: OciSeccomp;
   readonly bounds: HostBounds;
   readonly security: ContainerSecurity;
+  /** Its init is that of a machine: see system.ts. */
+  readonly system: boolean;
 }
 
 const SHM = '/dev/shm';
@@ -60,13 +63,14 @@ export function bundleConfig(request: BundleRequest): OciConfig {
         ambient: [],
       },
       rlimits: rlimits(security, request.bounds),
-      noNewPrivileges: true,
+      // Who signs in to a system gains rights by sudo and the like: those of the container's root at most.
+      noNewPrivileges: !request.system,
       oomScoreAdj: request.bounds.oomScoreAdj,
     },
     root: { path: request.rootfs, readonly: security.readOnlyRoot === true },
     hostname: request.hostname,
     mounts: [
-      ...kernelMounts(security),
+      ...kernelMounts(security, request.system ? systemTmpfs(request.limits.memoryMiB) : null),
       ...request.devices.map((device) => device.mount),
       ...request.init.mounts,
       ...request.filesOver,
@@ -97,7 +101,9 @@ export function bundleConfig(request: BundleRequest): OciConfig {
       },
       seccomp: request.seccomp,
       maskedPaths: maskedPaths(security),
-      readonlyPaths: readonlyPaths(security),
+      readonlyPaths: readonlyPaths(security).filter(
+        (path) => !request.system || path !== systemCgroup.destination,
+      ),
       rootfsPropagation: 'rprivate',
     },
   };
@@ -136,10 +142,10 @@ function rlimits({ rlimits = {} }: ContainerSecurity, bounds: HostBounds): OciCo
 }
 
 /** Where kernel file systems are mounted in every container. */
-export const kernelMountPoints = (): string[] => kernelMounts({}).map(({ destination }) => destination);
+export const kernelMountPoints = (): string[] => kernelMounts({}, null).map(({ destination }) => destination);
 
 /** Where the kernel's file systems are, and those in memory that were asked for: the later lies over the earlier. */
-function kernelMounts({ tmpfs = [] }: ContainerSecurity): OciMount[] {
+function kernelMounts({ tmpfs = [] }: ContainerSecurity, system: readonly OciMount[] | null): OciMount[] {
   const mount = (
     destination: string,
     type: string,
@@ -170,7 +176,10 @@ function kernelMounts({ tmpfs = [] }: ContainerSecurity): OciMount[] {
     ),
     mount('/dev/mqueue', 'mqueue', 'mqueue', guarded),
     mount('/sys', 'sysfs', 'sysfs', [...guarded, 'ro']),
-    mount('/sys/fs/cgroup', 'cgroup', 'cgroup', [...guarded, 'relatime', 'ro']),
+    system === null
+      ? mount('/sys/fs/cgroup', 'cgroup', 'cgroup', [...guarded, 'relatime', 'ro'])
+      : systemCgroup,
+    ...(system ?? []).filter(({ destination }) => !tmpfs.some(({ path }) => path === destination)),
     // Those above others first, or they would hide them.
     ...tmpfs.toSorted((a, b) => a.path.length - b.path.length).map(inMemory),
   ];

@@ -47,6 +47,7 @@ it('10,000 commands, environments and directories come back from the OCI configu
         filesOver: [],
         devices: [],
         init: noInit,
+        system: false,
         seccomp: { defaultAction: 'SCMP_ACT_ERRNO', architectures: [], syscalls: [] },
         bounds: { files: 1024, rlimits: {}, oomScoreAdj: 0 },
         security: {},

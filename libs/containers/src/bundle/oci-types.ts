@@ -17,7 +17,7 @@ export interface OciProcess {
   readonly cwd: string;
   readonly capabilities: Readonly<Record<CapabilitySet, readonly string[]>>;
   readonly rlimits: readonly { readonly type: string; readonly hard: number; readonly soft: number }[];
-  readonly noNewPrivileges: true;
+  readonly noNewPrivileges: boolean;
   readonly oomScoreAdj: number;
 }
 export type CapabilitySet = 'bounding' | 'effective' | 'permitted' | 'inheritable' | 'ambient';

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, rmdirSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasCode, mounts } from '@berth/linux';
 import type { MemoryEnd } from '@berth/model';
@@ -45,6 +45,29 @@ export function cgroupMemory(group: string, all: readonly CgroupTree[] = trees()
   const limitBytes = Number(limit) <= 2 ** 62 ? Number(limit) : null;
   const oomKills = Number(/^oom_kill (\d+)$/m.exec(events)?.[1] ?? 0);
   return { limitBytes, peakBytes: peak === null ? null : Number(peak), oomKills };
+}
+
+/** Whether this host has a cgroup v2 tree, with whatever controllers. */
+export const cgroup2There = (): boolean => trees().some(({ version }) => version === 2);
+
+/** Of one container's own tree: more than any init makes, and few enough to be looked through. */
+const GROUPS_MOST = 2048;
+const GROUPS_DEEPEST = 32;
+
+/**
+ * Makes the group in the v2 tree and gives it to the container's root, so that an init can part its services there (cgroups(7), "Delegation"):
+ * it may make groups below and move processes between them, and never change the limits of its own, whose files stay root's.
+ */
+export function cgroupDelegate(group: string, base: number): void {
+  for (const { path, version } of trees()) {
+    if (version !== 2) continue;
+    const directory = join(path, group);
+    mkdirSync(directory, { recursive: true });
+    writeFileSync(join(directory, 'cgroup.max.descendants'), String(GROUPS_MOST));
+    writeFileSync(join(directory, 'cgroup.max.depth'), String(GROUPS_DEEPEST));
+    for (const name of ['.', 'cgroup.procs', 'cgroup.threads', 'cgroup.subtree_control'])
+      chownSync(join(directory, name), base, base);
+  }
 }
 
 /** Whether memory and swap can be bounded together, so that a guest cannot use the host's swap. */

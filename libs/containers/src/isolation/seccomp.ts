@@ -44,11 +44,13 @@ const ADMIN_CALLS: ReadonlySet<string> = new Set([
   'fsconfig', 'fsmount', 'fsopen', 'fspick', 'keyctl', 'mount', 'mount_setattr', 'move_mount', 'name_to_handle_at',
   'open_tree', 'pivot_root', 'reboot', 'setns', 'syslog', 'umount', 'umount2', 'unshare',
 ]); // prettier-ignore
-/** Of these, what containers in a container take: the kernel lets them only in a user namespace that the caller is root of. */
+/** What containers in a container take, of these and others: the kernel lets them only in a user namespace that the caller is root of. */
 const NESTING_CALLS: ReadonlySet<string> = new Set([
   'fsconfig', 'fsmount', 'fsopen', 'fspick', 'mount', 'mount_setattr', 'move_mount', 'open_tree', 'pivot_root', 'setdomainname',
-  'sethostname', 'setns', 'umount', 'umount2', 'unshare',
+  'sethostname', 'setns', 'umount', 'umount2', 'unshare', 'clone', 'clone3',
 ]); // prettier-ignore
+/** What systemd asks of each of its groups, to know it again. By such a handle only the host's root opens anything. */
+const SYSTEM_CALLS: readonly string[] = ['name_to_handle_at'];
 const EPERM = 1;
 const ENOSYS = 38;
 /**
@@ -89,12 +91,13 @@ export function seccompFor(
   profile: SeccompProfile,
   machine: SeccompMachine,
   security: ContainerSecurity,
+  system = false,
 ): OciSeccomp {
   const filter = seccompRender(
     profile,
     machine,
     capabilitiesOf(security).map((name) => `CAP_${name}`),
-    security.nesting === true,
+    new Set([...(security.nesting === true ? NESTING_CALLS : []), ...(system ? SYSTEM_CALLS : [])]),
   );
   if (security.seccomp !== 'strict') return filter;
   const refused = new Set(STRICT_CALLS);
@@ -117,12 +120,12 @@ export function seccompRender(
   profile: SeccompProfile,
   machine: SeccompMachine,
   capabilities: readonly string[],
-  nesting = false,
+  opened: ReadonlySet<string> = new Set(),
 ): OciSeccomp {
   const names = MACHINES[machine];
   const caps = new Set(capabilities);
   const chosen = profile.syscalls.filter((rule) => applies(rule, names.profile, caps));
-  const rules = caps.has('CAP_SYS_ADMIN') ? chosen.map(plain) : harden(chosen.map(plain), caps, nesting);
+  const rules = caps.has('CAP_SYS_ADMIN') ? chosen.map(plain) : harden(chosen.map(plain), caps, opened);
   const entry = profile.archMap?.find((a) => a.architecture === names.seccomp);
   return {
     defaultAction: profile.defaultAction,
@@ -152,26 +155,18 @@ function plain(rule: SeccompProfileRule): OciSyscallRule {
 function harden(
   rules: readonly OciSyscallRule[],
   caps: ReadonlySet<string>,
-  nesting: boolean,
+  opened: ReadonlySet<string>,
 ): OciSyscallRule[] {
-  const admin = nesting ? [...ADMIN_CALLS].filter((name) => !NESTING_CALLS.has(name)) : [...ADMIN_CALLS];
-  const refused = new Set<string>([
-    ...ADMIN_CALLS,
-    ...NESTING_CALLS,
-    'clone',
-    'clone3',
-    'socket',
-    'socketcall',
-  ]);
+  const admin = [...ADMIN_CALLS].filter((name) => !opened.has(name));
+  const refused = new Set<string>([...ADMIN_CALLS, ...NESTING_CALLS, 'socket', 'socketcall']);
   const kept = rules
     .map((rule) => ({ ...rule, names: rule.names.filter((n) => !refused.has(n)) }))
     .filter((rule) => rule.names.length > 0);
   return [
     ...kept,
     { names: admin, action: 'SCMP_ACT_ERRNO', errnoRet: EPERM },
-    ...(nesting
-      ? [{ names: [...NESTING_CALLS, 'clone', 'clone3'], action: 'SCMP_ACT_ALLOW' }]
-      : noNamespaces),
+    ...(opened.size === 0 ? [] : [{ names: [...opened], action: 'SCMP_ACT_ALLOW' }]),
+    ...(opened.has('clone') ? [] : noNamespaces),
     ...socketRules(caps),
   ];
 }

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { CommandError, run, type CgroupMode } from '@berth/linux';
+import { signalNumber } from '@berth/runtime';
 import type { LaunchStatus } from './launcher.js';
 
 /** One OCI runtime program with its state directory (runtime-spec, "Runtime command line": runc's is the usual one). */
@@ -22,9 +23,9 @@ export class OciCommand {
     await this.run('resume', id);
   }
 
-  /** A container that ended meanwhile, or never was, needs no signal. */
+  /** A container that ended meanwhile, or never was, needs no signal. By number: runc knows no names of real-time signals. */
   async kill(id: string, signal: string): Promise<void> {
-    await this.run('kill', id, signal).catch(
+    await this.run('kill', id, String(signalNumber(signal))).catch(
       unless(/not running|does not exist|already finished|no such process/i),
     );
   }

@@ -1,9 +1,9 @@
-import { constants } from 'node:os';
 import type { ImageContent } from '@berth/model';
 import {
   identityFiles,
   processPlan,
   RuntimeError,
+  signalNumber,
   stopSignal,
   type GuestIdentity,
   type WorkloadSpec,
@@ -12,8 +12,6 @@ import type { GuestField } from '../guest/guest-fields.js';
 
 export type OciImage = Extract<ImageContent, { kind: 'oci' }>;
 
-const SIGNALS: Readonly<Record<string, number>> = constants.signals;
-const SIGTERM = 15;
 /** What a kernel takes: sethostname(2). */
 const HOST_NAME_BYTES = 64;
 
@@ -47,13 +45,6 @@ export function guestConfig(
     ['stop', String(signalNumber(stopSignal(image.process, spec.process)))],
     ...spec.nics.flatMap((nic, index) => nicFields(spec, nic, index === 0)),
   ];
-}
-
-/** `RTMIN+3` and the like are of the C library's making: 34 is its first. */
-function signalNumber(name: string): number {
-  const real = /^RT(MIN|MAX)([+-]\d{1,2})?$/.exec(name);
-  if (real !== null) return (real[1] === 'MIN' ? 34 : 64) + Number(real[2] ?? 0);
-  return /^\d+$/.test(name) ? Number(name) : (SIGNALS[`SIG${name}`] ?? SIGTERM);
 }
 
 /** The first nic has the way out, as in a container. `nicsix` tells of the nic before it. */
