@@ -28,6 +28,7 @@ import { ipv6 } from './0039-ipv6.js';
 import { registryCredentials } from './0040-registry-credentials.js';
 import { imageCommits } from './0041-image-commits.js';
 import { secrets } from './0046-secrets.js';
+import { containerVolumes } from './0047-container-volumes.js';
 import { uidRanges } from './0050-uid-ranges.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
@@ -71,5 +72,6 @@ export const migrations: readonly Migration[] = [
   registryCredentials,
   imageCommits,
   secrets,
+  containerVolumes,
   uidRanges,
 ];

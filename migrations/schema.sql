@@ -716,7 +716,7 @@ CREATE TABLE public.volumes (
     CONSTRAINT volumes_actual_size_mib_check CHECK ((actual_size_mib >= 0)),
     CONSTRAINT volumes_check CHECK (((source_snapshot_id IS NULL) = (source_volume_id IS NULL))),
     CONSTRAINT volumes_check1 CHECK (((source_snapshot_id IS NULL) OR ((source IS NOT NULL) AND (host_id IS NOT NULL)))),
-    CONSTRAINT volumes_format_check CHECK ((format = ANY (ARRAY['qcow2'::text, 'raw'::text, 'dir'::text]))),
+    CONSTRAINT volumes_format_check CHECK ((format = ANY (ARRAY['qcow2'::text, 'raw'::text, 'dir'::text, 'ext4'::text]))),
     CONSTRAINT volumes_kind_check CHECK ((kind = ANY (ARRAY['rootDisk'::text, 'writableLayer'::text, 'data'::text, 'export'::text, 'nvram'::text, 'tpm'::text, 'suspendImage'::text]))),
     CONSTRAINT volumes_size_mib_check CHECK ((size_mib > 0))
 );

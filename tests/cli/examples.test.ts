@@ -129,6 +129,10 @@ beforeAll(async () => {
   for (const name of ['data', 'shared', 'scratch'])
     await lab.api.call('post', '/v1/projects/alpha/volumes').send({ name, sizeMiB: 16 }).expect(201);
   await lab.api.call('post', '/v1/projects/alpha/volumes').send({ name: 'records', sizeMiB: 16 }).expect(201);
+  await lab.api
+    .call('post', '/v1/projects/alpha/volumes')
+    .send({ name: 'pictures', sizeMiB: 16, format: 'ext4' })
+    .expect(201);
   const books = { isolation: 'vm', image: 'disk', memoryMiB: 64, volumes: [{ name: 'records' }] };
   const machines = '/v1/projects/alpha/instances';
   await lab.api.call('post', `${machines}?wait=10`).send({ name: 'books', spec: books }).expect(202);

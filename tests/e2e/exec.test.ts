@@ -143,6 +143,7 @@ it('has secrets in memory alone, and their new values while it runs; what is its
     memoryMiB: 64,
     rootDisk: { sizeMiB: 16 },
     process: { command: ['sleep', '1000000'] },
+    stopGraceSeconds: 0,
     secrets: [{ name: 'token' }, { name: 'password', env: 'PASSWORD' }],
   });
   await berth.state('keeper', 'running');
@@ -171,6 +172,53 @@ it('has secrets in memory alone, and their new values while it runs; what is its
   await expect.poll(look, { timeout: 30_000 }).toBe('token-two-xyzzy password-two-xyzzy\n');
   await berth.delete('keeper');
   expect(await run('$NODE $BERTH secret rm token password unused')).toMatchObject({ code: 0 });
+});
+
+it('has a volume at a path, which outlives it and is refused to machines, as their disks are to it', async () => {
+  const line = '$NODE $BERTH';
+  expect(await run(`${line} volume create files --size 16 --files`)).toMatchObject({ code: 0, err: '' });
+  expect(await run(`${line} volume create disk --size 16`)).toMatchObject({ code: 0 });
+  const make = (name: string, volume = 'files') =>
+    berth.create(name, {
+      isolation: 'container',
+      image: 'busybox',
+      memoryMiB: 64,
+      rootDisk: { sizeMiB: 16 },
+      process: { command: ['sleep', '1000000'] },
+      stopGraceSeconds: 0,
+      volumes: [{ name: volume, path: '/srv/files' }],
+    });
+  await expect(make('first', 'disk')).rejects.toThrow(/does not mount what machines wrote/);
+  await make('first');
+  await berth.state('first', 'running');
+  const write = `${line} exec first -- sh -c 'echo kept > /srv/files/a; dd if=/dev/zero of=/srv/files/fill bs=1M count=64'`;
+  expect((await run(write)).err).toContain('No space left on device');
+  expect((await berth.get('first')).status.volumes).toMatchObject([{ name: 'files', attached: true }]);
+  await expect(make('second')).rejects.toThrow(/is attached to instance/);
+  // Let go of by the request, and had until it is started again.
+  expect((await run(`${line} volume detach first files`)).code).toBe(0);
+  expect((await berth.get('first')).status.conditions.map((c) => c.message)).toContainEqual(
+    expect.stringContaining('next start: volumes'),
+  );
+  expect((await run(`${line} volume delete files`)).err).toContain('first');
+  expect((await run(`${line} restart first`)).code).toBe(0);
+  await expect
+    .poll(async () => (await run(`${line} -o json get volume files`)).out, { timeout: 30_000 })
+    .toMatch(/"owner": null/);
+  expect((await run(`${line} volume grow files --size 32`)).code).toBe(0);
+  await make('second');
+  await berth.state('second', 'running');
+  const read = `${line} exec second -- sh -c 'cat /srv/files/a; dd if=/dev/zero of=/srv/files/more bs=1M count=10 2>/dev/null && echo grown'`;
+  expect((await run(read)).out).toBe('kept\ngrown\n');
+  for (const name of ['first', 'second']) await berth.delete(name);
+  expect((await run(`${line} volume delete files disk`)).code).toBe(0);
+  await expect
+    .poll(async () => (await run(`${line} volume ls`)).out, { timeout: 30_000 })
+    .not.toMatch(/^files /m);
+  const left = await run(
+    `find ${berth.root} -name layer.ext4; grep ${berth.root} /proc/self/mountinfo | grep -c srv/files`,
+  );
+  expect(left.out.split('\n').filter((one) => one.includes('layer.ext4'))).toHaveLength(1); // of "box"
 });
 
 it('`berth cp` copies into and out of it, without a program of it', async () => {

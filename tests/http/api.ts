@@ -143,6 +143,8 @@ const capabilities: Capabilities = {
     'ioWeight',
     'memoryHigh',
     'swap',
+    'mounts',
+    'secrets',
   ],
   publishedPorts: { first: 1024, last: 32_767, held: [] },
   tenantBoundary: false,

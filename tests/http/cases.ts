@@ -6,6 +6,7 @@ import { expect } from 'vitest';
 import { digestOf, ociTar, tarOf } from '../../libs/images/src/archive-fixture.js';
 import { guestInfo, seed, seedHost, type Api } from './api.js';
 import { Browser } from './browser.js';
+import { containerVolumes } from './container-volumes.js';
 import { secretCases } from './secret-cases.js';
 import { StoredFiles } from './stored-files.js';
 
@@ -945,6 +946,7 @@ export const cases: Readonly<Record<string, RouteCase>> = {
       await api.call('get', headers['location'] as string).expect(200, body);
       const taken = await api.call('post', volumes).send({ name: made, sizeMiB: 1 }).expect(409);
       expect(taken.body.code).toBe('nameTaken');
+      await containerVolumes(api);
     },
     bad: (api) => refused(api.call('post', volumes).send({ name: name(), sizeMiB: 0 })),
   },

@@ -308,9 +308,9 @@ export class Placements {
     });
   }
 
-  private isolationOf({ instanceId }: Tombstone): Isolation | null {
-    // Only machines have data volumes.
-    if (instanceId === null) return 'vm';
+  private isolationOf(tombstone: Tombstone): Isolation | null {
+    const { instanceId } = tombstone;
+    if (instanceId === null) return tombstone.kind === 'volume' && tombstone.mounted ? 'container' : 'vm';
     const record = this.o.journal.get(instanceId);
     return record?.placements[0]?.assignment.workload.isolation ?? null;
   }

@@ -1,5 +1,5 @@
 import type { Assignment } from '@berth/link';
-import type { Condition, HostSecret, KeptByRun } from '@berth/model';
+import type { Condition, HostMount, HostSecret, KeptByRun } from '@berth/model';
 import { restartRequiredType, sameDrives, sameValue, secretIsLive, sizeFields } from '@berth/model';
 import type { Unsettled } from '@berth/runtime';
 
@@ -56,8 +56,15 @@ export function restartFields(assignment: Assignment, started: Workload | undefi
         : [name],
     ),
     ...(started === undefined || sameDrives(wanted.cdroms, started.cdroms) ? [] : ['cdroms']),
+    ...(started === undefined || sameMounts(wanted.mounts, started.mounts) ? [] : ['volumes']),
     ...(started === undefined ? [] : secretFields(wanted.secrets, started.secrets)),
   ];
+}
+
+/** Whether a container has what is wanted, at the same places. They grow while it runs. */
+function sameMounts(wanted: readonly HostMount[] = [], started: readonly HostMount[] = []): boolean {
+  const place = ({ sizeMiB: _, ...rest }: HostMount): object => rest;
+  return sameValue(wanted.map(place), started.map(place));
 }
 
 /** Secrets that are others than it was started with, or whose new values cannot reach it. */
@@ -93,9 +100,9 @@ export function restartRequired(
 /** What of an assignment a runtime can put into effect while it runs, as text to compare. */
 export const liveText = ({
   revision,
-  workload: { volumes, rootVolume, nics, cdroms, secrets },
+  workload: { volumes, mounts, rootVolume, nics, cdroms, secrets },
 }: Assignment): string =>
-  JSON.stringify([revision, volumes.map(sourceless), sourceless(rootVolume), nics, cdroms, secrets]);
+  JSON.stringify([revision, volumes.map(sourceless), sourceless(rootVolume), nics, cdroms, secrets, mounts]);
 
 /** What a disk began as is no wish of something that runs, and is told no more once it has been made. */
 const sourceless = <D extends { readonly source?: unknown }>({ source: _, ...disk }: D): Omit<D, 'source'> =>

@@ -68,13 +68,13 @@ export class Worker implements Predecessor {
 
   /** Its root disk or a data volume, by what it was listed with, or its runtime said. */
   hasVolume(volumeId: VolumeId): boolean {
-    const { volumes, rootVolume } = this.record.assignment.workload;
+    const { volumes, mounts = [], rootVolume } = this.record.assignment.workload;
     if (rootVolume.id === volumeId) return true;
     const has = this.facts.volumes ?? [];
     // One that was suspended, or found running, may have what it is no longer listed with.
     const unknown =
       this.facts.volumes === null && this.record.started !== null && this.facts.isolation === 'vm';
-    return unknown || [...volumes, ...has].some(({ id }) => id === volumeId);
+    return unknown || [...volumes, ...mounts, ...has].some(({ id }) => id === volumeId);
   }
 
   /** What lies in its CD-ROM drives, as far as that is known. */

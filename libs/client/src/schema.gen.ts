@@ -2095,6 +2095,7 @@ export interface components {
         /** @default [] */
         volumes?: {
           name: string;
+          path?: string;
           /** @default false */
           readOnly?: boolean;
         }[];
@@ -3022,6 +3023,7 @@ export interface components {
         /** @default [] */
         volumes: {
           name: string;
+          path?: string;
           /** @default false */
           readOnly: boolean;
         }[];
@@ -3579,6 +3581,7 @@ export interface components {
         /** @default [] */
         volumes?: {
           name: string;
+          path?: string;
           /** @default false */
           readOnly?: boolean;
         }[];
@@ -4041,6 +4044,7 @@ export interface components {
         /** @default [] */
         volumes: {
           name: string;
+          path?: string;
           /** @default false */
           readOnly: boolean;
         }[];
@@ -4475,6 +4479,7 @@ export interface components {
         /** @default [] */
         volumes?: {
           name: string;
+          path?: string;
           /** @default false */
           readOnly?: boolean;
         }[];
@@ -5106,7 +5111,7 @@ export interface components {
         operationId: string;
       } | null;
       /** @enum {string} */
-      format: 'qcow2' | 'raw' | 'dir';
+      format: 'qcow2' | 'raw' | 'ext4' | 'dir';
       host: {
         /** Format: uuid */
         id: string;
@@ -5152,7 +5157,7 @@ export interface components {
        * @default qcow2
        * @enum {string}
        */
-      format?: 'qcow2' | 'raw';
+      format?: 'qcow2' | 'raw' | 'ext4';
       /** @default {} */
       limits?: {
         readBytesPerSecond?: number;

@@ -4,6 +4,7 @@ import { faultPoint } from '@berth/faults';
 import {
   type ExecOpen,
   type ExitInfo,
+  mountsFacet,
   nestingFacet,
   secretsFacet,
   resourcesFacet,
@@ -11,6 +12,7 @@ import {
   systemFacet,
   type Usage,
   type VolumeId,
+  type VolumeSeen,
 } from '@berth/model';
 import {
   cgroupBlockBytes,
@@ -68,7 +70,7 @@ const RESYNC_MS = 2000;
 
 const FACETS = [
   ...['pause', 'update', 'logs', 'exec', 'files', 'limits', 'layers'],
-  ...[securityFacet, nestingFacet, secretsFacet, resourcesFacet],
+  ...[securityFacet, nestingFacet, secretsFacet, resourcesFacet, mountsFacet],
 ] as const;
 
 /** The container runtime of a host: OCI images in namespaces and cgroups. */
@@ -215,13 +217,13 @@ class ContainerRuntime implements Runtime {
   async removeVolume(volumeId: VolumeId, ctx: StepContext): Promise<void> {
     ctx.signal.throwIfAborted();
     for (const record of await this.records.list()) {
-      if (record.volumeId !== volumeId) continue;
+      if (record.volumeId !== volumeId && !this.parts.volumesOf(record).includes(volumeId)) continue;
       await this.alone(record, async () => {
         if (this.use.runs.alive(await this.use.runs.settle(record)))
           throw new RuntimeError('hostFault', `volume ${volumeId} is in use by ${workloadId(record)}`, {
             remedy: 'stop it first',
           });
-        await this.release(record, volumeId);
+        await this.release(record, record.volumeId);
       });
     }
     await this.options.volumes.remove(volumeId);
@@ -280,8 +282,10 @@ class ContainerRuntime implements Runtime {
       const { sizes, unsettled } = await liveSizes(cgroup, spec, await this.parts.limits(spec, layers));
       this.parts.secretsBring(spec, await this.ranges.ensure(spec.rootVolume.id));
       await faultPoint('oci.sizes.changed', spec.instanceId);
-      const volumes = [{ id: spec.rootVolume.id, sizeMiB: Math.min(sizeMiB, spec.rootVolume.sizeMiB) }];
-      return { volumes, sizes, unsettled: [...unsettled, ...layerUnsettled(spec, sizeMiB)] };
+      const root = { id: spec.rootVolume.id, sizeMiB: Math.min(sizeMiB, spec.rootVolume.sizeMiB) };
+      const mounted = await this.parts.volumesSeen(spec);
+      const volumes = [root, ...mounted];
+      return { volumes, sizes, unsettled: [...unsettled, ...layersUnsettled(spec, volumes)] };
     });
 
   readonly logs = (key: WorkloadKey, options: LogOptions, signal: AbortSignal): AsyncIterable<Uint8Array> =>
@@ -518,16 +522,19 @@ class ContainerRuntime implements Runtime {
   }
 }
 
-/** A layer of another size than asked for is one that cannot grow while it is in use. */
-const layerUnsettled = ({ rootVolume }: WorkloadSpec, sizeMiB: number): readonly Unsettled[] =>
-  sizeMiB >= rootVolume.sizeMiB
-    ? []
-    : [
-        {
-          field: 'rootDisk.sizeMiB',
-          why: 'without CAP_SYS_RESOURCE its host enlarges only what is not in use',
-        },
-      ];
+/** A file system of another size than asked for is one that cannot grow while it is in use. */
+function layersUnsettled(
+  { rootVolume, mounts = [] }: WorkloadSpec,
+  has: readonly VolumeSeen[],
+): readonly Unsettled[] {
+  const small = ({ id, sizeMiB }: { readonly id: VolumeId; readonly sizeMiB: number }): boolean =>
+    has.some((one) => one.id === id && one.sizeMiB < sizeMiB);
+  const why = 'without CAP_SYS_RESOURCE its host enlarges only what is not in use';
+  return [
+    ...(small(rootVolume) ? [{ field: 'rootDisk.sizeMiB' as const, why }] : []),
+    ...(mounts.some(small) ? [{ field: 'volumes' as const, why }] : []),
+  ];
+}
 
 function ociImage(spec: WorkloadSpec): OciImage {
   if (spec.image.kind === 'oci') return spec.image;
@@ -552,10 +559,14 @@ function recordOf(spec: WorkloadSpec, image: OciImage, uidBase: number): Workloa
   };
 }
 
-function mountPointsOf({ secrets }: WorkloadSpec): Pick<WorkloadRecord, 'mountPoints'> {
+function mountPointsOf({ secrets, mounts = [] }: WorkloadSpec): Pick<WorkloadRecord, 'mountPoints'> {
   const { files, directories } = secretMountPoints(secrets);
   // With the directory above, which an image need not have.
-  const points = [...files, ...directories.flatMap((path) => [dirname(path), path])];
+  const points = [
+    ...files,
+    ...directories.flatMap((path) => [dirname(path), path]),
+    ...mounts.map(({ path }) => path),
+  ];
   return points.length === 0 ? {} : { mountPoints: points };
 }
 

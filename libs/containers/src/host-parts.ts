@@ -9,6 +9,7 @@ import {
   type ImageContent,
   type NetworkId,
   type VolumeId,
+  type VolumeSeen,
 } from '@berth/model';
 import { Netlink, cgroupRemove, disksHolding, hasCode, writeFileAtomic } from '@berth/linux';
 import {
@@ -31,6 +32,7 @@ import { planOf, systemTmpfs } from './bundle/system.js';
 import { type AccountFiles, userResolve } from './bundle/user.js';
 import { type ExecProcess, execProcess } from './exec/exec-plan.js';
 import { cgroupDelegate, swapAccounting } from './isolation/cgroup-trees.js';
+import { VolumeMounts, volumeBinds, volumesIn, volumesOwn } from './isolation/volume-mounts.js';
 import { devicesLend, devicesTake } from './isolation/devices.js';
 import { type NamespacePaths, namespacesEnsure, namespacesRemove } from './isolation/namespaces.js';
 import { hostBounds } from './isolation/privileges.js';
@@ -56,6 +58,8 @@ export interface PartPaths {
   readonly scratch: string;
   /** Trees of its image that are mounted while somebody looks at what it changed. */
   readonly views: string;
+  /** Its data volumes, see {@link VolumeMounts}. */
+  readonly mounts: string;
   /** Nodes of devices that it is lent. */
   readonly devices: string;
   readonly namespaces: NamespacePaths;
@@ -72,10 +76,12 @@ const ACCOUNTS = 'accounts.json';
 /** Everything of a container on the host but its processes: namespaces, nics, root mount, bundle. */
 export class HostParts {
   private readonly networks = new KeyedLock();
+  private readonly mounts: VolumeMounts;
 
   constructor(private readonly options: ContainerRuntimeOptions) {
     if (!/^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/.test(options.hostTag))
       throw new RangeError(`hostTag must be 1 to 32 of a-z, 0-9 and "-": ${JSON.stringify(options.hostTag)}`);
+    this.mounts = new VolumeMounts(options.volumes);
     // Only passing is allowed to others, who need it to reach a root that is theirs; nothing can be listed or read.
     mkdirSync(this.roots, { recursive: true, mode: 0o711 });
     mkdirSync(options.logDir, { recursive: true, mode: 0o700 });
@@ -90,6 +96,7 @@ export class HostParts {
       rootfs: join(this.roots, id, 'rootfs'),
       scratch: join(runDir, 'scratch', id),
       views: join(runDir, 'views', id),
+      mounts: join(runDir, 'mounts', id),
       devices: join(runDir, 'devices', id),
       namespaces: {
         user: join(runDir, 'namespaces', `${id}.user`),
@@ -127,7 +134,18 @@ export class HostParts {
     await timed(watch, 'overlay', () =>
       rootfsMount({ target: rootfs, scratch, layers, upper, work, base, namespaces }),
     );
+    await timed(watch, 'volumes', () => this.mounts.open(paths.mounts, spec.mounts ?? [], namespaces));
     await faultPoint('oci.root.mounted', spec.instanceId);
+  }
+
+  /** Data volumes of one that runs, each as large as asked for if that can be. @throws RuntimeError hostFault */
+  volumesSeen(spec: WorkloadSpec): Promise<VolumeSeen[]> {
+    return this.mounts.seen(this.paths(spec).mounts, spec.mounts ?? []);
+  }
+
+  /** Data volumes that a placement has. */
+  volumesOf(key: WorkloadKey): readonly VolumeId[] {
+    return volumesIn(this.paths(key).mounts);
   }
 
   /** Gives networks up where nothing else uses them. */
@@ -179,9 +197,10 @@ export class HostParts {
   ): Promise<void> {
     const paths = this.paths(spec);
     const plan = planOf(spec, image);
-    const { security = {}, secrets = [], system = false } = spec;
+    const { security = {}, secrets = [], system = false, mounts: volumes = [] } = spec;
     const { user, accounts } = inImage(() => {
       guestRootCheck(paths.rootfs, mountedOver(spec), plan.cwd);
+      volumesOwn(paths.mounts, volumes, paths.rootfs);
       const passwd = guestFileRead(paths.rootfs, '/etc/passwd');
       const group = guestFileRead(paths.rootfs, '/etc/group');
       return { user: userResolve(plan.user, { passwd, group }), accounts: { passwd, group } };
@@ -209,7 +228,7 @@ export class HostParts {
       namespaces: paths.namespaces,
       cgroup: paths.cgroup,
       limits: await this.limits(spec, layers),
-      filesOver: [...identityMounts, ...mounts],
+      filesOver: [...volumeBinds(paths.mounts, volumes), ...identityMounts, ...mounts],
       devices: devicesLend(paths.devices, spec.devices ?? [], this.options.devices ?? {}, base),
       seccomp: seccompFor(profile, machine(), security, system),
       bounds: hostBounds(),
@@ -232,8 +251,10 @@ export class HostParts {
   async limits(spec: WorkloadSpec, layers: readonly string[]): Promise<ContainerLimits> {
     if (!boundsDisks(spec)) return limitsOf(spec, { swapAccounting: swapAccounting() });
     const { upper } = await this.writableLayer(spec);
-    // Its layer is a disk of its own, whose file is on another.
-    const disks = disksHolding([upper, dirname(dirname(upper)), ...layers]);
+    const { mounts } = this.paths(spec);
+    const volumes = volumesIn(mounts).map((id) => join(mounts, id));
+    // Its layer and its volumes are disks of their own, whose files are on another.
+    const disks = disksHolding([upper, dirname(dirname(upper)), ...volumes, ...layers]);
     return limitsOf(spec, { swapAccounting: swapAccounting(), disks });
   }
 
@@ -262,6 +283,7 @@ export class HostParts {
     await this.options.network.detach({ instanceId: key.instanceId, epoch: key.epoch });
     await faultPoint('oci.nics.detached', key.instanceId);
     rootfsUnmount(paths.rootfs);
+    await this.mounts.close(paths.mounts);
     await faultPoint('oci.root.unmounted', key.instanceId);
     if (volumeId !== null) await this.options.volumes.closeLayer(volumeId);
     namespacesRemove(paths.namespaces);
@@ -275,14 +297,18 @@ export class HostParts {
 }
 
 /** Where something of ours is mounted over the image. */
-function mountedOver({ security = {}, secrets, system }: WorkloadSpec): {
+function mountedOver({ security = {}, secrets, system, mounts = [] }: WorkloadSpec): {
   files: string[];
   directories: string[];
 } {
   const { files, directories } = secretMountPoints(secrets);
   return {
     files: [...IDENTITY_PATHS, ...files],
-    directories: [...tmpfsPaths(security, system === true), ...directories],
+    directories: [
+      ...tmpfsPaths(security, system === true),
+      ...mounts.map(({ path }) => path),
+      ...directories,
+    ],
   };
 }
 

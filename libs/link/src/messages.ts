@@ -18,6 +18,7 @@ import {
   GuestDns,
   HugePageSize,
   HostId,
+  HostMount,
   HostNetworkSpec,
   HostSecret,
   HostVolume,
@@ -89,6 +90,8 @@ export const Workload = z.strictObject({
   }),
   /** Absent in what an API or a journal of before holds. */
   volumes: z.array(HostVolume).max(64).default([]),
+  /** Volumes of a container; absent where it has none, and in what an API or a journal of before holds. Only for hosts with their facet. */
+  mounts: z.array(HostMount).max(64).optional(),
   nics: z
     .array(
       z.strictObject({
@@ -172,6 +175,8 @@ export const Tombstone = z.discriminatedUnion('kind', [
     kind: z.literal('volume'),
     /** Whose root volume it was; null for a data volume, which was nobody's. */
     instanceId: InstanceId.nullable(),
+    /** A data volume that containers had. Only for hosts with the facet `mounts`. */
+    mounted: z.literal(true).optional(),
     volumeId: VolumeId,
   }),
 ]);

@@ -1,7 +1,8 @@
 export * from './version.js';
 export * from './ids.js';
 export * from './instance.js';
-export { layerDiskMiB, microvmMemoryMiB } from './instance-rules.js';
+export { microvmMemoryMiB } from './instance-rules.js';
+export * from './layer-size.js';
 export * from './conditions.js';
 export * from './cloud-init.js';
 export * from './sizes.js';
@@ -36,6 +37,7 @@ export * from './registry.js';
 export * from './secret.js';
 export * from './security-group.js';
 export * from './volume.js';
+export * from './volume-mount.js';
 export * from './vsock.js';
 export * from './container-paths.js';
 export * from './container-security.js';

@@ -7,7 +7,9 @@ import { checkProbes } from './health.js';
 import { checkDevices } from './host-device.js';
 import { hugePageMiB } from './huge-pages.js';
 import type { InstanceSpec } from './instance.js';
+import { layerDiskMiB } from './layer-size.js';
 import { checkSecrets } from './secret.js';
+import { checkMounts } from './volume-mount.js';
 import { portsOf, portText } from './published-port.js';
 import { checkSystem } from './system-container.js';
 
@@ -17,8 +19,6 @@ type Rule = (spec: InstanceSpec, refuse: Refuse) => void;
 
 /** Least of a microVM, MiB: its kernel boots in so much, and leaves a small program some. */
 export const microvmMemoryMiB = 96;
-/** Least of a microVM or a container, MiB: what its empty file system takes. */
-export const layerDiskMiB = 16;
 
 export const noNul = (s: string): boolean => !s.includes('\0');
 
@@ -41,7 +41,6 @@ const vmFields: readonly (readonly [path: string, asked: (s: InstanceSpec) => bo
   ['usbTablet', (s) => s.usbTablet !== undefined, (one) => `${one} has no display: leave it out`],
   ['displays', (s) => s.displays !== undefined, (one) => `${one} has no display: leave it out`],
   ['vsock', (s) => s.vsock === true, (one) => `${one} is reached by exec and by its networks: leave it out`],
-  ['volumes', (s) => s.volumes.length > 0, () => 'leave the list empty'],
   [
     'cdroms',
     (s) => s.cdroms !== undefined && s.cdroms.length > 0,
@@ -199,6 +198,7 @@ const rules: readonly Rule[] = [
   checkGuestDns,
   checkSecrets,
   checkResources,
+  checkMounts,
 ];
 
 /** Tells of everything in a spec that does not go together, by field. */

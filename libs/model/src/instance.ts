@@ -32,7 +32,7 @@ import { SnapshotSchedule } from './snapshot.js';
 import { StopGrace } from './stop-grace.js';
 import { SystemSpec } from './system-container.js';
 import { UidRange } from './uid-range.js';
-import { VolumeMount } from './volume.js';
+import { VolumeMount } from './volume-mount.js';
 import { VsockCid } from './vsock.js';
 
 export const Isolation = z.enum(['vm', 'microvm', 'container']);
@@ -171,7 +171,10 @@ export const InstanceSpec = z
     /** Nodes of memory and processors (vm), of its guest and of its host. A change takes effect at the next start. */
     numa: NumaSpec.optional(),
     rootDisk: RootDisk.default({ sizeMiB: 1024, pool: 'default' }),
-    /** Data volumes of the project (vm), in no order: a guest knows each by its serial number. */
+    /**
+     * Data volumes of the project. A vm has them as disks, in no order: its guest knows each by its serial number. A container has those of
+     * format ext4 at their paths; a change of its list takes effect at its next start.
+     */
     volumes: z.array(VolumeMount).max(16).default([]),
     /** CD-ROM drives (vm). How many there are changes at the next start, what is in them also while the instance runs. */
     cdroms: z.array(CdromSpec).max(CDROMS_MAX).optional(),

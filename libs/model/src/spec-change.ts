@@ -85,7 +85,10 @@ export function fieldChanges(was: Changing, wanted: Changing, has = sizesOf(was.
   return differences('', was, wanted).map(({ path, from, to }) => ({
     path,
     effect:
-      nicKept(path) || drivesPath.test(path) || kept.some((k) => path === k || path.startsWith(`${k}/`))
+      (was.spec.isolation === 'container' && path === '/spec/volumes') ||
+      nicKept(path) ||
+      drivesPath.test(path) ||
+      kept.some((k) => path === k || path.startsWith(`${k}/`))
         ? 'nextStart'
         : 'now',
     from,

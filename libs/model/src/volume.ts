@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { DiskSource, RootDiskSource, VolumeSource } from './disk-source.js';
 import { HostId, Name, OperationId, VolumeId } from './ids.js';
 import { DiskFormat } from './image.js';
+import { layerDiskMiB } from './layer-size.js';
 import { DiskConsistency } from './snapshot.js';
 
 /** Largest disk, MiB. */
@@ -21,6 +22,10 @@ export const VolumeLimits = z.strictObject({
 });
 export type VolumeLimits = z.infer<typeof VolumeLimits>;
 
+/** What a data volume is: a disk of a vm, or a file system that containers have. */
+export const VolumeFormat = z.enum([...DiskFormat.options, 'ext4']);
+export type VolumeFormat = z.infer<typeof VolumeFormat>;
+
 const size = z.int().min(1).max(MAX_MIB);
 
 export const VolumeCreate = z
@@ -28,8 +33,8 @@ export const VolumeCreate = z
     name: Name,
     /** Size that the guest sees, MiB. It takes room on its host when it is first attached, as the guest writes. */
     sizeMiB: size,
-    /** `raw` costs no more than its file; `qcow2` can be copied on write. */
-    format: DiskFormat.default('qcow2'),
+    /** Disks are for vms: `raw` costs no more than its file; `qcow2` can be copied on write. `ext4` is a file system for containers, made by its host. */
+    format: VolumeFormat.default('qcow2'),
     pool: Name.default('default'),
     limits: VolumeLimits.default({}),
     /** What it begins as (qcow2), instead of empty. It is on the host of the snapshot, and takes room there at once. */
@@ -38,6 +43,14 @@ export const VolumeCreate = z
   .refine((v) => v.source === undefined || v.format === 'qcow2', {
     path: ['format'],
     message: 'must be qcow2 for a volume that begins as a snapshot',
+  })
+  .refine((v) => v.format !== 'ext4' || v.sizeMiB >= layerDiskMiB, {
+    path: ['sizeMiB'],
+    message: `must be at least ${layerDiskMiB} for format ext4, whose tables are in it`,
+  })
+  .refine((v) => v.format !== 'ext4' || Object.keys(v.limits).length === 0, {
+    path: ['limits'],
+    message: 'are for disks (raw, qcow2); leave them out',
   })
   .meta({ id: 'VolumeCreate' });
 export type VolumeCreate = z.infer<typeof VolumeCreate>;
@@ -90,7 +103,7 @@ export const Volume = z
     host: z.strictObject({ id: HostId, name: Name }).nullable(),
     /** `export`: a file of what another volume held, which no instance can have. */
     kind: z.enum(['rootDisk', 'writableLayer', 'data', 'export']),
-    format: z.enum([...DiskFormat.options, 'dir']),
+    format: z.enum([...VolumeFormat.options, 'dir']),
     /** As asked for. */
     sizeMiB: z.int(),
     /** As its guest saw it last; null before that. */
@@ -124,10 +137,6 @@ export const Volume = z
   })
   .meta({ id: 'Volume' });
 export type Volume = z.infer<typeof Volume>;
-
-/** A data volume that an instance asks for. */
-export const VolumeMount = z.strictObject({ name: Name, readOnly: z.boolean().default(false) });
-export type VolumeMount = z.infer<typeof VolumeMount>;
 
 /** A data volume as a host realises it for a machine. */
 export const HostVolume = z.strictObject({

@@ -17,6 +17,7 @@ import type {
   GuestDns,
   HugePageSize,
   GuestInfo,
+  HostMount,
   HostNetworkSpec,
   HostSecret,
   HostVolume,
@@ -111,6 +112,8 @@ export interface WorkloadSpec extends WorkloadKey {
   };
   /** Disks beside the root disk, which outlive the instance. */
   readonly volumes: readonly HostVolume[];
+  /** Data volumes of a container, at their paths; none when absent. */
+  readonly mounts?: readonly HostMount[] | undefined;
   /** CD-ROM drives of a VM; none when absent. */
   readonly cdroms?: readonly WorkloadCdrom[] | undefined;
   readonly nics: readonly WorkloadNic[];
@@ -157,8 +160,9 @@ export interface WorkloadSpec extends WorkloadKey {
 export const disksOf = ({
   rootVolume,
   volumes,
-}: Pick<WorkloadSpec, 'rootVolume' | 'volumes'>): VolumeSeen[] =>
-  [rootVolume, ...volumes].map(({ id, sizeMiB }) => ({ id, sizeMiB }));
+  mounts = [],
+}: Pick<WorkloadSpec, 'rootVolume' | 'volumes' | 'mounts'>): VolumeSeen[] =>
+  [rootVolume, ...volumes, ...mounts].map(({ id, sizeMiB }) => ({ id, sizeMiB }));
 
 /** Bounds of one step. The runtime must give up when `signal` fires, leaving a state the same call can finish. */
 export interface StepContext {
@@ -206,7 +210,8 @@ export interface WorkloadHas {
 }
 
 export interface Unsettled {
-  readonly field: SizeField | 'rootDisk.sizeMiB' | 'nics' | 'cdroms' | `resources.${ResourceField}`;
+  readonly field:
+    SizeField | 'rootDisk.sizeMiB' | 'volumes' | 'nics' | 'cdroms' | `resources.${ResourceField}`;
   /** `more than that is in use` */
   readonly why: string;
 }

@@ -307,7 +307,7 @@ export class SimulatedRuntime implements Runtime {
 
   /** Volumes are made when they are first wanted. */
   private disksOf(spec: WorkloadSpec): VolumeSeen[] {
-    for (const volume of spec.volumes) this.makeDisk(volume);
+    for (const volume of [...spec.volumes, ...(spec.mounts ?? [])]) this.makeDisk(volume);
     return disksOf(spec);
   }
 

@@ -8,6 +8,7 @@ import {
   guestDnsFacet,
   HOST_PASSTHROUGH,
   type InstanceSpec,
+  mountsFacet,
   nestingFacet,
   numaNeed,
   numaRoom,
@@ -141,6 +142,13 @@ const devices: readonly {
     have: 'no secrets',
     wanted: (spec) => (spec.secrets ?? []).length > 0,
     message: 'its containers have no secrets: its agent is older than this API',
+  },
+  {
+    facet: mountsFacet,
+    need: 'volumes of containers',
+    have: 'none',
+    wanted: (spec) => spec.isolation === 'container' && spec.volumes.length > 0,
+    message: 'its containers have no volumes: its agent is older than this API',
   },
   {
     facet: 'vsock',

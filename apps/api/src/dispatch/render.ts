@@ -39,6 +39,7 @@ function renderAssignment(row: AssignmentRow): Assignment {
       ...sizesOf(spec),
       rootVolume: row.rootVolume,
       volumes: row.volumes.map((volume) => ({ ...volume })),
+      ...(row.mounts.length === 0 ? {} : { mounts: row.mounts.map((mount) => ({ ...mount })) }),
       nics: row.nics.map((nic) => ({ ...nic })),
       ...(row.cdroms.length === 0 ? {} : { cdroms: row.cdroms.map((drive) => ({ ...drive })) }),
       process: spec.process ?? null,
@@ -75,7 +76,8 @@ function renderSnapshot({ state, volumes, memory, ...order }: SnapshotOrderRow):
 }
 
 function renderTombstone(row: TombstoneRow): Tombstone[] {
-  const { id, instanceId, epoch, volumeId } = row;
+  const { id, instanceId, epoch, volumeId, mounted } = row;
   if (epoch !== null && instanceId !== null) return [{ id, kind: 'epoch', instanceId, epoch }];
-  return volumeId === null ? [] : [{ id, kind: 'volume', instanceId, volumeId }];
+  if (volumeId === null) return [];
+  return [{ id, kind: 'volume', instanceId, volumeId, ...(mounted ? { mounted } : {}) }];
 }

@@ -9,6 +9,7 @@ import type {
   ImageContent,
   InstanceSpec,
   Sizes,
+  VolumeFormat,
 } from '@berth/model';
 import type { Db, Tx } from './db.js';
 import { inTx } from './db.js';
@@ -17,6 +18,12 @@ import { clonesRead } from './volume-clones.js';
 import { ordersRead } from './snapshot-reports.js';
 import { groupsRead } from './security-groups.js';
 import type { AssignmentList, AssignmentRow, TombstoneRow } from './rows.js';
+
+/** A disk of a vm, or what a container has at a path. */
+type PlacedVolume = Omit<HostVolume, 'format'> & {
+  readonly format: VolumeFormat;
+  readonly path: string | null;
+};
 
 interface PlacedRow {
   instance_id: AssignmentRow['instanceId'];
@@ -34,7 +41,7 @@ interface PlacedRow {
   volume_id: AssignmentRow['rootVolume']['id'];
   size_mib: number;
   source: DiskSource | null;
-  volumes: HostVolume[] | null;
+  volumes: PlacedVolume[] | null;
   sizes: Sizes | null;
   nics: AssignmentRow['nics'] | null;
   cdroms: AssignmentRow['cdroms'] | null;
@@ -77,7 +84,8 @@ async function listRead(tx: Tx, hostId: HostId, offeredOnly: boolean): Promise<A
   const placed = await placedRead(tx, hostId, offeredOnly);
   const networks = await networksRead(tx, hostId, offeredOnly, await leaseRevision(tx, host.rev));
   const tombstones = await tx.rows<TombstoneRow & Record<string, unknown>>(
-    `SELECT id, instance_id AS "instanceId", epoch, volume_id AS "volumeId" FROM tombstones
+    `SELECT id, instance_id AS "instanceId", epoch, volume_id AS "volumeId",
+       EXISTS (SELECT FROM volumes v WHERE v.id = tombstones.volume_id AND v.format = 'ext4') AS mounted FROM tombstones
      WHERE host_id = $1 AND done_at IS NULL ORDER BY created_at, epoch NULLS LAST`,
     [hostId],
   );
@@ -125,8 +133,8 @@ function placedRead(
     `SELECT p.instance_id, p.epoch, pr.name AS project, i.name, i.uuid, i.generation, i.spec, m.content, i.desired, i.stop_grace_seconds,
        i.deleting_since IS NOT NULL AS deleting, p.run_generation = i.run_generation AS current, v.id AS volume_id, v.size_mib, ${sourceOf('v')} AS source,
        (SELECT jsonb_agg(jsonb_build_object('id', d.id, 'format', d.format, 'sizeMiB', d.size_mib, 'readOnly', coalesce(w."readOnly", false),
-          'limits', d.limits) || CASE WHEN d.source_snapshot_id IS NULL THEN '{}' ELSE jsonb_build_object('source', ${sourceOf('d')}) END ORDER BY d.id)
-        FROM jsonb_to_recordset(i.spec->'volumes') AS w (name text, "readOnly" boolean)
+          'limits', d.limits, 'path', w.path) || CASE WHEN d.source_snapshot_id IS NULL THEN '{}' ELSE jsonb_build_object('source', ${sourceOf('d')}) END ORDER BY d.id)
+        FROM jsonb_to_recordset(i.spec->'volumes') AS w (name text, "readOnly" boolean, path text)
         JOIN volumes d ON d.owner_instance_id = i.id AND d.kind = 'data' AND d.name = w.name AND d.host_id = p.host_id) AS volumes,
        p.sizes,
        (SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object('id', n.id, 'networkId', n.network_id, 'mac', n.mac, 'ipv4', host(a.address),
@@ -227,7 +235,12 @@ function toAssignment(p: PlacedRow): AssignmentRow {
     wanted,
     stopGraceSeconds: p.stop_grace_seconds,
     rootVolume: { id: p.volume_id, sizeMiB: p.size_mib, ...(p.source === null ? {} : { source: p.source }) },
-    volumes: p.volumes ?? [],
+    volumes: (p.volumes ?? []).flatMap(({ path: _, format, ...disk }) =>
+      format === 'ext4' ? [] : [{ ...disk, format }],
+    ),
+    mounts: (p.volumes ?? []).flatMap(({ format, id, sizeMiB, readOnly, path }) =>
+      format === 'ext4' && path !== null ? [{ id, sizeMiB, readOnly, path }] : [],
+    ),
     sizes: p.sizes,
     nics: p.nics ?? [],
     cdroms: p.cdroms ?? [],

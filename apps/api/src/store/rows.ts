@@ -7,6 +7,7 @@ import type {
   Digest,
   ExitInfo,
   HostId,
+  HostMount,
   HostSecret,
   HostNetworkSpec,
   DiskFormat,
@@ -202,6 +203,7 @@ export interface AssignmentRow {
     readonly source?: DiskSource;
   };
   readonly volumes: readonly HostVolume[];
+  readonly mounts: readonly HostMount[];
   /** What it is to have of its host; null in placements of before it was kept. */
   readonly sizes: Sizes | null;
   readonly nics: readonly {
@@ -290,6 +292,8 @@ export interface TombstoneRow {
   readonly instanceId: InstanceId | null;
   readonly epoch: number | null;
   readonly volumeId: VolumeId | null;
+  /** A data volume that containers had. */
+  readonly mounted: boolean;
 }
 export interface AssignmentList {
   readonly hostId: HostId;

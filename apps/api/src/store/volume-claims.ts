@@ -1,4 +1,4 @@
-import type { HostId, InstanceSpec, ProjectId } from '@berth/model';
+import type { HostId, InstanceSpec, ProjectId, VolumeFormat } from '@berth/model';
 import { BerthError } from '@berth/model';
 import { diskRoom } from './capacity.js';
 import type { RequestContext } from './context.js';
@@ -17,6 +17,7 @@ interface Claimable {
   name: string;
   host_id: HostId | null;
   host: string | null;
+  format: VolumeFormat;
   size_mib: number;
   owner_instance_id: string | null;
   owner: string | null;
@@ -28,7 +29,7 @@ interface Claimable {
 interface Claimer {
   readonly id: string;
   readonly projectId: ProjectId;
-  readonly spec: Pick<InstanceSpec, 'volumes'>;
+  readonly spec: Pick<InstanceSpec, 'isolation' | 'volumes'>;
   /** Where it runs, or is about to: what it is given must be there. */
   readonly liveHost: HostId | null;
 }
@@ -43,7 +44,7 @@ export async function volumesClaim(tx: Tx, claimer: Claimer): Promise<void> {
   );
   // A statement of its own: it sees what the holders of the locks before us committed.
   const found = await tx.rows<Claimable & Record<string, unknown>>(
-    `SELECT v.id, v.name, v.host_id, h.name AS host, v.size_mib, v.owner_instance_id, i.name AS owner,
+    `SELECT v.id, v.name, v.host_id, h.name AS host, v.format, v.size_mib, v.owner_instance_id, i.name AS owner,
        v.deleting_since IS NOT NULL AS deleting,
        EXISTS (SELECT FROM volume_clones c WHERE v.id IN (c.volume_id, c.source_volume_id)) AS cloning
      FROM volumes v LEFT JOIN hosts h ON h.id = v.host_id LEFT JOIN instances i ON i.id = v.owner_instance_id
@@ -71,6 +72,7 @@ function claimable(claimer: Claimer, v: Claimable | undefined, path: string, nam
       `names no data volume of the project ("${name}")`,
       'create it first: POST …/volumes, or berth volume create',
     );
+  suits(claimer, v, path);
   const busy = (message: string, remedy: string): BerthError =>
     new BerthError('stateConflict', `volume "${name}" ${message}`, {
       remedy,
@@ -92,6 +94,25 @@ function claimable(claimer: Claimer, v: Claimable | undefined, path: string, nam
     remedy,
     errors: [{ path, code: 'inUse', message, remedy }],
   });
+}
+
+/**
+ * The host's kernel mounts only file systems that Berth made and that nothing but containers wrote: a disk may hold whatever its machine, or
+ * whoever uploaded it, wrote there. @throws invalid
+ */
+function suits({ spec }: Claimer, { format, name }: Claimable, path: string): void {
+  if (spec.isolation === 'container' && format !== 'ext4')
+    throw invalidField(
+      path,
+      `is a disk (format ${format}), which only a vm can have: its host does not mount what machines wrote`,
+      `create one of format ext4: berth volume create ${name}-files --files`,
+    );
+  if (spec.isolation === 'vm' && format === 'ext4')
+    throw invalidField(
+      path,
+      'is a file system (format ext4), which only a container can have',
+      'create one of format qcow2 or raw',
+    );
 }
 
 /** A volume stays on its host, so all that an instance has must be on one. @throws conflict */

@@ -107,6 +107,10 @@ export async function sourceFor(
     throw new BerthError('stateConflict', `volume "${v.name}" is being deleted`, {
       remedy: 'use another volume',
     });
+  if (v.format === 'ext4')
+    throw new BerthError('unsupported', `volume "${v.name}" is a file system of containers, and no disk`, {
+      remedy: 'copy its files by a container that has both: berth cp, or exec',
+    });
   if (v.owner !== (owner?.name ?? null))
     throw new BerthError('stateConflict', `volume "${v.name}" was attached or detached meanwhile`, {
       remedy: 'ask again',

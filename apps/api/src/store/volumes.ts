@@ -166,6 +166,7 @@ interface Locked {
   id: VolumeId;
   name: string;
   kind: Volume['kind'];
+  format: Volume['format'];
   host_id: HostId | null;
   size_mib: number;
   limits: VolumeLimits;
@@ -194,7 +195,7 @@ export async function volumeForRequest(
   if (locked === null) throw notFound('volume', ref);
   // A statement of its own: it sees what the holder of the lock before us committed.
   const row = await tx.row<Locked & Record<string, unknown>>(
-    `SELECT v.id, v.name, v.kind, v.host_id, v.size_mib, v.limits, i.name AS owner, v.deleting_since, v.resource_version
+    `SELECT v.id, v.name, v.kind, v.format, v.host_id, v.size_mib, v.limits, i.name AS owner, v.deleting_since, v.resource_version
      FROM volumes v LEFT JOIN instances i ON i.id = v.owner_instance_id WHERE v.id = $1`,
     [locked.id],
   );
@@ -237,6 +238,8 @@ export async function volumeUpdate(
         'a volume only grows; copy its data to a smaller one inside a guest',
       );
     if (v.host_id !== null && sizeMiB > v.size_mib) await diskRoom(tx, v.host_id, sizeMiB - v.size_mib);
+    if (v.format === 'ext4' && Object.keys(limits).length > 0)
+      throw invalidField('/limits', 'are for disks (raw, qcow2)', 'leave them out');
     await tx.changed(
       `UPDATE volumes SET size_mib = $2, limits = $3, resource_version = resource_version + 1 WHERE id = $1`,
       [v.id, sizeMiB, JSON.stringify(limits)],

@@ -20,7 +20,9 @@ interface Limits {
 const path = '/v1/projects/{project}/volumes/{volume}';
 
 export const volumeCommands: Commands = (program, session) => {
-  const volume = program.command('volume').description('data disks of virtual machines, which outlive them');
+  const volume = program
+    .command('volume')
+    .description('data volumes, which outlive the instances that have them');
   examples(volume, 'berth volume ls\nberth volume attach --help');
   createCommand(volume, session);
   const list = volume
@@ -64,13 +66,14 @@ const createCommand: Commands = (volume, session) => {
       .command('create <name>')
       .description('create an empty volume; it takes room on a host when it is first attached')
       .requiredOption('--size <MiB>', 'size that the guest sees, MiB', (t) => wholeNumber('--size', t))
-      .option('--raw', 'store it as a plain file, which cannot be copied on write', false),
-  ).action(async (name: string, options: Limits & { size: number; raw: boolean }) => {
+      .option('--raw', 'store it as a plain file, which cannot be copied on write', false)
+      .option('--files', 'a file system for containers (ext4), made by its host', false),
+  ).action(async (name: string, options: Limits & { size: number; raw: boolean; files: boolean }) => {
     const s = session();
     const body = {
       name,
       sizeMiB: options.size,
-      format: options.raw ? ('raw' as const) : ('qcow2' as const),
+      format: formatOf(options),
       limits: limitsOf(options),
     };
     told(
@@ -81,9 +84,19 @@ const createCommand: Commands = (volume, session) => {
   });
   examples(
     create,
-    'berth volume create logs --size 64\nberth volume create fast --size 64 --raw --read-iops 500',
+    'berth volume create logs --size 64\nberth volume create fast --size 64 --raw --read-iops 500\nberth volume create uploads --size 64 --files',
   );
 };
+
+/** @throws Failure for both */
+function formatOf({ raw, files }: { readonly raw: boolean; readonly files: boolean }) {
+  if (raw && files)
+    throw new Failure(
+      '--raw is a disk for machines, --files a file system for containers: give one',
+      exitCodes.usage,
+    );
+  return files ? ('ext4' as const) : raw ? ('raw' as const) : ('qcow2' as const);
+}
 
 const cloneCommand: Commands = (volume, session) => {
   const clone = volume
@@ -125,12 +138,22 @@ const attachCommands: Commands = (volume, session) => {
   const attach = waiting(volume.command('attach <instance> <volume>'))
     .description('give a volume to an instance, which need not be stopped')
     .option('--read-only', 'the guest may not write it', false)
-    .action(async (name: string, ref: string, options: WaitOptions & { readOnly: boolean }) => {
-      const s = session();
-      const mount = { name: ref, readOnly: options.readOnly };
-      await mounting(s, name, options, (has) => [...has.filter((v) => v.name !== ref), mount]);
-    });
-  examples(attach, 'berth volume attach web data\nberth volume attach db shared --read-only');
+    .option('--path <path>', 'where a container has it, from its next start on')
+    .action(
+      async (name: string, ref: string, options: WaitOptions & { readOnly: boolean; path?: string }) => {
+        const s = session();
+        const mount = {
+          name: ref,
+          readOnly: options.readOnly,
+          ...(options.path === undefined ? {} : { path: options.path }),
+        };
+        await mounting(s, name, options, (has) => [...has.filter((v) => v.name !== ref), mount]);
+      },
+    );
+  examples(
+    attach,
+    'berth volume attach web data\nberth volume attach db shared --read-only\nberth volume attach cache pictures --path /srv/pictures',
+  );
   const detach = waiting(volume.command('detach <instance> <volume>'))
     .description('take a volume from an instance; unmount it in the guest before')
     .action(async (name: string, ref: string, options: WaitOptions) => {
