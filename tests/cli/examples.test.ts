@@ -149,6 +149,10 @@ beforeAll(async () => {
     .set('content-type', 'application/octet-stream')
     .send(await readFile(join(lab.dir, 'busybox.oci.tar')))
     .expect(201);
+  await lab.api
+    .call('post', '/v1/projects/alpha/images/shop-base/actions/tag')
+    .send({ name: 'shop-next' })
+    .expect(201);
   for (const [name, image] of [
     ['cache', 'busybox'],
     ['shop', 'shop-base'],

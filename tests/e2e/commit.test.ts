@@ -108,6 +108,10 @@ it('becomes an image of the same layers and one more, which others read as it wa
     `$NODE $BERTH commit box tuned --author 'A <a@example.org>' --message 'with a motd'`,
   );
   expect(said).toMatchObject({ code: 0, out: expect.stringMatching(/^tuned: oci, sha256:/) as string });
+  // What the host finds on the disk and what the API reads in the layers is the same.
+  const changed = async (command: string): Promise<unknown> =>
+    JSON.parse((await run(`$NODE $BERTH ${command} -o json`)).out);
+  expect(await changed('image diff busybox tuned')).toEqual(await changed('diff box'));
   const [base, made] = [await image('busybox'), await image('tuned')];
   const [before, after] = [ociOf(base), ociOf(made)];
   expect(after.layers.slice(0, -1).map((l) => l.digest)).toEqual(before.layers.map((l) => l.digest));

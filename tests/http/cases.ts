@@ -644,6 +644,21 @@ export const cases: Readonly<Record<string, RouteCase>> = {
     },
     bad: absent('/v1/projects/nowhere/imageTree'),
   },
+  'GET /v1/projects/{project}/images/{name}/diff': {
+    good: async (api) => {
+      const [{ made: before }, { made: after }] = [await layered(api), await layered(api)];
+      const { body } = await api
+        .call('get', `${images}/${before}/diff?to=${after}`, 'alpha:viewer')
+        .expect(200);
+      const changed = { path: '/etc/motd', change: 'changed', type: 'file', sizeBytes: after.length };
+      expect(body).toEqual({ items: [changed], nextCursor: null });
+      expect((await api.call('get', `${images}/${after}/diff?to=${after}`).expect(200)).body.items).toEqual(
+        [],
+      );
+      await api.call('get', `${images}/${before}/diff?to=nowhere`).expect(404);
+    },
+    bad: (api) => refused(api.call('get', `${images}/oci/diff?to=disk`)),
+  },
   'GET /v1/projects/{project}/images/{name}/history': {
     good: async (api) => {
       const { made, layer } = await layered(api);

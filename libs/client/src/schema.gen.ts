@@ -385,6 +385,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/projects/{project}/images/{name}/diff': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** List the paths that another image of containers adds to this one, changes and lacks, parents first; times do not count */
+    get: operations['imageLayersDiff'];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/projects/{project}/images/{name}/file': {
     parameters: {
       query?: never;
@@ -6012,6 +6029,41 @@ export interface operations {
         };
         content: {
           'application/json': components['schemas']['Image'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  imageLayersDiff: {
+    parameters: {
+      query: {
+        /** @description `nextCursor` of the page before */
+        cursor?: string;
+        /** @description Paths of one page */
+        limit?: number;
+        /** @description The image that is compared with this one */
+        to: string;
+      };
+      header?: never;
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description One page */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': {
+            items: components['schemas']['LayerChange'][];
+            /** @description Send as `cursor` for the next page; null on the last */
+            nextCursor: string | null;
+          };
         };
       };
       default: components['responses']['Problem'];

@@ -23,6 +23,8 @@ export {
   type StoredLayer,
 } from './layer-store.js';
 export { type LayerChange, layerChanges, pathText, type UpperLayer } from './layer-changes.js';
+export { imageChanges, type ImageChange, mergedFiles } from './image-changes.js';
+export { layerFiles, type LayerNode } from './layer-files.js';
 export { layerTar, type PackLimits, packLimits } from './layer-pack.js';
 export { ratioBytes, tarEntries } from './tar-entries.js';
 export { RootStore, type RootRef } from './root-store.js';

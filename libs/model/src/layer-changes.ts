@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { Name } from './ids.js';
 
-/** One path that a container has changed of its image. */
+/** One path that a container has changed of its image, or that two images differ in. */
 export const LayerChange = z
   .strictObject({
     path: z

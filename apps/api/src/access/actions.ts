@@ -38,6 +38,7 @@ export const actions = {
   'images.import': rule('operator'),
   'images.push': rule('operator'),
   'images.tag': rule('operator'),
+  'images.diff': rule('viewer'),
   'images.export': rule('operator'),
   'images.list': rule('viewer'),
   'images.get': rule('viewer'),

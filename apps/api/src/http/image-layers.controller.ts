@@ -1,8 +1,17 @@
 import { defaultArchiveLimits } from '@berth/images';
-import { BerthError, type Image, ImageHistoryEntry, ImageTree, type ProjectId } from '@berth/model';
+import {
+  BerthError,
+  type Image,
+  ImageHistoryEntry,
+  ImageTree,
+  LayerChange,
+  Name,
+  type ProjectId,
+} from '@berth/model';
 import { Controller, Get, Inject, Param, Query } from '@nestjs/common';
 import { z } from 'zod';
 import { blobsHere } from '../images/image-blobs.js';
+import { ImageDiffs } from '../images/image-diffs.js';
 import { imageHistory } from '../images/image-history.js';
 import { imageTree } from '../images/image-tree.js';
 import { Action } from './action.js';
@@ -14,19 +23,30 @@ import { listOf, wholeNumber } from './query.js';
 type OciImage = Image & { readonly content: Extract<Image['content'], { kind: 'oci' }> };
 
 const History = listOf(ImageHistoryEntry);
+const Changes = listOf(LayerChange);
+const cursor = z
+  .string()
+  .regex(/^\d{1,7}$/, 'must be a nextCursor')
+  .optional()
+  .describe('`nextCursor` of the page before');
 const HistoryPage = z.strictObject({
   limit: wholeNumber(1, 500).default(100).describe('Steps of one page'),
-  cursor: z
-    .string()
-    .regex(/^\d{1,7}$/, 'must be a nextCursor')
-    .optional()
-    .describe('`nextCursor` of the page before'),
+  cursor,
+});
+const DiffPage = z.strictObject({
+  to: Name.describe('The image that is compared with this one'),
+  limit: wholeNumber(1, 1000).default(500).describe('Paths of one page'),
+  cursor,
 });
 
 /** What images of containers consist of. */
 @Controller('v1/projects/:project')
 export class ImageLayersController {
-  constructor(@Inject(HTTP_DEPS) private readonly deps: HttpDeps) {}
+  private readonly diffs: ImageDiffs;
+
+  constructor(@Inject(HTTP_DEPS) private readonly deps: HttpDeps) {
+    this.diffs = new ImageDiffs(deps.blobs);
+  }
 
   @Get('imageTree')
   @Action('images.list', {
@@ -67,6 +87,32 @@ export class ImageLayersController {
     const first = Number(cursor);
     const next = first + limit;
     return { items: steps.slice(first, next), nextCursor: next < steps.length ? String(next) : null };
+  }
+
+  @Get('images/:name/diff')
+  @Action('images.diff', {
+    summary:
+      'List the paths that another image of containers adds to this one, changes and lacks, parents first; times do not count',
+    answers: { 200: { description: 'One page', schema: Changes } },
+  })
+  async diff(
+    @Asking() { principal }: Caller,
+    @Param('project') project: string,
+    @Param('name') name: string,
+    @Query({ schema: DiffPage }) { to, limit, cursor = '0' }: z.infer<typeof DiffPage>,
+  ): Promise<z.infer<typeof Changes>> {
+    const projectId = await projectOf(this.deps.store, principal, project);
+    const [before, after] = [await this.ociImage(projectId, name), await this.ociImage(projectId, to)];
+    for (const image of [before, after])
+      await blobsHere(
+        this.deps.blobs,
+        image,
+        image.content.layers.map(({ digest }) => digest),
+      );
+    const all = await this.diffs.changes(before.content, after.content);
+    const first = Number(cursor);
+    const next = first + limit;
+    return { items: all.slice(first, next), nextCursor: next < all.length ? String(next) : null };
   }
 
   /** @throws BerthError notFound, unsupported */

@@ -1,6 +1,7 @@
 import { answer, everyPage, type Schemas } from '@berth/client';
 import { age, bytes, type Column, listText, objectText, plain } from '../output.js';
-import { examples, inProject, ofInstance, say, type Commands } from '../session.js';
+import { examples, inProject, ofInstance, say, wholeNumber, type Commands } from '../session.js';
+import { changesSay } from './layer.js';
 
 type Tree = Schemas['ImageTree'];
 type Layer = Tree['layers'][number];
@@ -40,6 +41,18 @@ export const imageLayerCommands: Commands = (image, session) => {
       say(listText(all, steps, s.format));
     });
   examples(history, 'berth image history shop-base');
+  const diff = image
+    .command('diff <name> <other>')
+    .description('list what another image of containers adds to this one, changes and lacks')
+    .option('--limit <number>', 'so many paths at most', (t) => wholeNumber('--limit', t), 10_000)
+    .action(async (name: string, to: string, { limit }: { readonly limit: number }) => {
+      const s = session();
+      const path = '/v1/projects/{project}/images/{name}/diff';
+      await changesSay(s, limit, (page) =>
+        answer(s.api.rest.GET(path, { params: { ...ofInstance(s, name), query: { ...page, to } } })),
+      );
+    });
+  examples(diff, 'berth image diff shop-base shop-next');
   const tree = image
     .command('tree')
     .description('show which layers the images of containers share')

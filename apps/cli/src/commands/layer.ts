@@ -2,7 +2,7 @@ import { answer, type Schemas } from '@berth/client';
 import { images } from '../kinds.js';
 import { endText, operationEnd, type WaitOptions, waiting } from '../operation.js';
 import { bytes, type Column, listText, objectText } from '../output.js';
-import { examples, note, ofInstance, say, wholeNumber, type Commands } from '../session.js';
+import { examples, note, ofInstance, say, wholeNumber, type Commands, type Session } from '../session.js';
 
 type Change = Schemas['LayerChange'];
 
@@ -13,6 +13,28 @@ const columns: readonly Column<Change>[] = [
   { head: 'PATH', cell: (c) => c.path },
 ];
 
+interface Page {
+  readonly items: Change[];
+  readonly nextCursor: string | null;
+}
+
+/** Prints so many changes at most, page by page. */
+export async function changesSay(
+  s: Session,
+  most: number,
+  pageGet: (query: { limit: number; cursor?: string }) => Promise<Page>,
+): Promise<void> {
+  const all: Change[] = [];
+  for (let cursor: string | null | undefined; cursor !== null && all.length < most;) {
+    const limit = Math.min(1000, most - all.length);
+    const page: Page = await pageGet(cursor === undefined ? { limit } : { limit, cursor });
+    all.push(...page.items);
+    cursor = page.nextCursor;
+    if (cursor !== null && all.length >= most) note(`there are more than ${most}; see --limit`);
+  }
+  say(listText(all, columns, s.format));
+}
+
 export const layerCommands: Commands = (program, session) => {
   const diff = program
     .command('diff <container>')
@@ -21,21 +43,9 @@ export const layerCommands: Commands = (program, session) => {
     .action(async (name: string, options: { limit: number }) => {
       const s = session();
       const path = '/v1/projects/{project}/instances/{name}/diff';
-      const all: Change[] = [];
-      for (let cursor: string | null | undefined; cursor !== null && all.length < options.limit;) {
-        const query = {
-          limit: Math.min(1000, options.limit - all.length),
-          ...(cursor === undefined ? {} : { cursor }),
-        };
-        const page: { items: Change[]; nextCursor: string | null } = await answer(
-          s.api.rest.GET(path, { params: { ...ofInstance(s, name), query } }),
-        );
-        all.push(...page.items);
-        cursor = page.nextCursor;
-        if (cursor !== null && all.length >= options.limit)
-          note(`there are more than ${options.limit}; see --limit`);
-      }
-      say(listText(all, columns, s.format));
+      await changesSay(s, options.limit, (query) =>
+        answer(s.api.rest.GET(path, { params: { ...ofInstance(s, name), query } })),
+      );
     });
   examples(diff, 'berth diff shop\nberth diff shop --limit 100 -o json');
   const commit = waiting(program.command('commit <container> <image>'))
