@@ -86,6 +86,11 @@ const conditionsOf = ({
   ...(probes?.liveness === undefined ? [] : [well(healthyType)]),
 ];
 const well = (type: string) => ({ type, reason: 'ProbeSucceeded', message: 'its probe is answered' });
+/** What runs in whatever runs. */
+const runs = {
+  ...{ pid: 1, parent: 0, uid: 0, user: 'root', state: 'S', threads: 1 },
+  ...{ cpuMicros: 10_000, memoryBytes: 4096, ageSeconds: 5, command: 'sh' },
+};
 /** What the agent of such a machine says. */
 export const guestInfo: GuestInfo = {
   agentVersion: '7.2.0',
@@ -248,6 +253,7 @@ export class Api {
       files: new StoredFiles(),
       layers: changedLayers,
       guest: () => Promise.resolve(guestInfo),
+      processes: () => Promise.resolve({ items: [runs], total: 1 }),
       seed: () => Promise.resolve(seed),
       every: (ms, task) => {
         const timer = setInterval(task, ms);

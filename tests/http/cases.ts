@@ -513,6 +513,15 @@ export const cases: Readonly<Record<string, RouteCase>> = {
     },
     bad: async (api) => absent(`${instances}/${await api.instance()}/explain?host=nowhere`)(api),
   },
+  'GET /v1/projects/{project}/instances/{name}/processes': {
+    good: async (api) => {
+      const made = await api.instance();
+      await api.settle();
+      const { body } = await api.call('get', `${instances}/${made}/processes`).expect(200);
+      expect(body).toMatchObject({ items: [{ pid: 1, command: 'sh' }], total: 1 });
+    },
+    bad: async (api) => refused(api.call('get', `${instances}/${await api.instance()}/processes`)),
+  },
   'GET /v1/projects/{project}/instances/{name}/logs': {
     good: async (api) => {
       const { text, headers } = await api

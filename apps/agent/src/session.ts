@@ -111,6 +111,8 @@ class AgentSession {
         return this.logs(request, parsePart(InstanceId, tail));
       case 'GET guest':
         return this.guest(request, parsePart(InstanceId, tail));
+      case 'GET processes':
+        return this.processes(request, parsePart(InstanceId, tail));
       case 'GET seed':
         return this.seed(parsePart(InstanceId, tail));
       case 'POST terminals':
@@ -222,6 +224,20 @@ class AgentSession {
       return { status: 501, body: { code: 'unsupported', message: `${name} asks no agents in guests` } };
     try {
       return { status: 200, body: await guest.info(newest.key, request.signal) };
+    } catch (error) {
+      return refusalOf(error);
+    }
+  }
+
+  /** What runs in an instance's newest epoch. */
+  private async processes(request: LinkRequest, instanceId: InstanceId): Promise<LinkAnswer> {
+    const newest = this.ports.placements.newest(instanceId);
+    if ('refusal' in newest) return newest.refusal;
+    const { runtime, key } = newest;
+    if (runtime.processes === undefined)
+      return { status: 501, body: { code: 'unsupported', message: `${runtime.name} lists no processes` } };
+    try {
+      return { status: 200, body: await runtime.processes(key, request.signal) };
     } catch (error) {
       return refusalOf(error);
     }

@@ -26,6 +26,7 @@ import { secretCommands } from './commands/secret.js';
 import { screenCommands } from './commands/screen.js';
 import { signInCommands } from './commands/sign-in.js';
 import { tokenCommands } from './commands/token.js';
+import { topCommands } from './commands/top.js';
 import { waitCommands } from './commands/wait.js';
 import { updateCommands } from './commands/update.js';
 import { snapshotCommands } from './commands/snapshot.js';
@@ -62,6 +63,7 @@ const groups: readonly Commands[] = [
   execCommands,
   cpCommands,
   guestCommands,
+  topCommands,
   cloudInitCommands,
   eventsCommands,
   operationCommands,

@@ -831,6 +831,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/projects/{project}/instances/{name}/processes': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** List what runs in an instance: of a VM by the agent in its guest, which needs procps */
+    get: operations['instanceDetailsProcesses'];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/projects/{project}/instances/{name}/revisions': {
     parameters: {
       query?: never;
@@ -3633,6 +3650,32 @@ export interface components {
       stepSeconds: number;
       /** @description Unix time of each point, seconds; the arrays beside it have the same length */
       times: number[];
+    };
+    InstanceProcess: {
+      /** @description Since its start */
+      ageSeconds: number;
+      /** @description Its arguments, joined by spaces, cut at 1024 characters; `[name]` where it has none */
+      command: string;
+      /** @description Processor time that it has used */
+      cpuMicros: number;
+      /** @description Resident, also what it shares with others */
+      memoryBytes: number;
+      /** @description 0 where that is outside */
+      parent: number;
+      /** @description As it is seen inside: of a container and a microVM its first process is 1 */
+      pid: number;
+      /** @description R runs, S sleeps, D waits for a disk, T is stopped, Z has ended, I is idle */
+      state: string;
+      threads: number;
+      /** @description Inside */
+      uid: number;
+      /** @description Name of the user inside; the number where it has none that is known */
+      user: string;
+    };
+    InstanceProcesses: {
+      items: components['schemas']['InstanceProcess'][];
+      /** @description How many there are, also those that are not listed */
+      total: number;
     };
     InstanceRevision: {
       actor: string;
@@ -7038,6 +7081,30 @@ export interface operations {
         };
         content: {
           'application/json': components['schemas']['InstanceMetrics'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  instanceDetailsProcesses: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description As it is now */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['InstanceProcesses'];
         };
       };
       default: components['responses']['Problem'];

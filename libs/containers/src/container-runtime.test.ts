@@ -154,7 +154,7 @@ describe('a container on this host', () => {
       'trap "echo asked; exit 5" USR1; (sleep 0.2 &); sleep 0.5; ps -o stat,args; echo pid=$$; while :; do sleep 60 & wait $!; done';
     const spec = lab.spec('', {
       cpuMillis: null,
-      process: { command: ['sh', '-c', script], stopSignal: 'USR1', init: true },
+      process: { command: ['sh', '-c', script], stopSignal: 'USR1', user: 'web', init: true },
     });
     await expect(up(runtime, spec)).rejects.toMatchObject({ code: 'unsupported', remedy: /process.init/ });
     await up(withInit, spec);
@@ -162,10 +162,21 @@ describe('a container on this host', () => {
     expect(text).toMatch(/\/dev\/berth-init -- sh -c/);
     expect(text).not.toMatch(/^Z/m);
     expect(text).toMatch(/pid=[2-9]\n/);
+    const { items, total } = (await withInit.processes?.(spec, AbortSignal.timeout(5000))) ?? { items: [] };
+    const [first, program] = items;
+    expect(items).toHaveLength(total ?? 0);
+    expect(first).toMatchObject({ pid: 1, parent: 0, uid: 101, user: 'web', state: 'S' });
+    expect(first?.command).toMatch(/^\/dev\/berth-init -- sh/);
+    expect(program).toMatchObject({ parent: 1, command: expect.stringMatching(/^sh -c trap/) });
+    expect(program?.memoryBytes).toBeGreaterThan(0);
+    expect(text).toContain(`pid=${program?.pid}\n`);
     await withInit.stop(spec, 10, context());
     const exit = { reason: 'stopped', code: 5 };
     expect(await find(withInit, spec)).toMatchObject({ phase: 'ended', exit });
     expect(existsSync(join(lab.root, 'volumes', spec.rootVolume.id, 'layer', 'upper', 'dev'))).toBe(false);
+    await expect(withInit.processes?.(spec, AbortSignal.timeout(5000))).rejects.toMatchObject({
+      code: 'notPrepared',
+    });
     await withInit.remove(spec, context());
     const dies = lab.spec('', { process: { command: ['sh', '-c', 'kill -SEGV $$'], init: true } });
     await up(withInit, dies);

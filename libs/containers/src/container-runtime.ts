@@ -4,6 +4,7 @@ import { faultPoint } from '@berth/faults';
 import {
   type ExecOpen,
   type ExitInfo,
+  type InstanceProcesses,
   mountsFacet,
   nestingFacet,
   secretsFacet,
@@ -43,6 +44,7 @@ import {
 } from '@berth/runtime';
 import { initIsThere } from './bundle/init-process.js';
 import { boundsDisks } from './bundle/limits.js';
+import { containerProcesses } from './container-processes.js';
 import { Execs } from './exec/execs.js';
 import { planOf, stopSignalOf } from './bundle/system.js';
 import { containerFileRead, containerFileWrite } from './files/container-files.js';
@@ -302,6 +304,11 @@ class ContainerRuntime implements Runtime {
         (await this.use.runs.endingWith(record)) ? (await this.settle(record)).exit : null;
       return this.execs.begin(key, open, this.use.launcher, end, signal);
     });
+
+  readonly processes = async (key: WorkloadKey): Promise<InstanceProcesses> => {
+    const { base } = await this.running(key);
+    return containerProcesses(this.parts.paths(key).cgroup, base, await this.parts.passwd(key));
+  };
 
   readonly files: FilesFacet = {
     readFile: async (key, path, signal) => {

@@ -274,6 +274,16 @@ export class HostParts {
     return execProcess(await read<OciConfig>('config.json'), user, open);
   }
 
+  /** The accounts of its image as they were when the run began; null where they are not known. */
+  async passwd(key: WorkloadKey): Promise<string | null> {
+    const path = join(this.paths(key).bundle, ACCOUNTS);
+    const text = await readFile(path, 'utf8').catch((error: unknown) => {
+      if (hasCode(error, 'ENOENT')) return null;
+      throw error;
+    });
+    return text === null ? null : (JSON.parse(text) as AccountFiles).passwd;
+  }
+
   /**
    * Takes away what `realise` and `bundleWrite` made; no process may be left. Repeating it is no error.
    * @param volumeId its writable layer, or null where no record tells: that is closed when it is removed

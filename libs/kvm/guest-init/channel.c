@@ -239,7 +239,7 @@ static void exec_begin(struct exec *exec)
   int child[3] = {-1, -1, -1}, words[2] = {-1, -1};
   for (size_t i = 0; i < entry_config->env.count; i++) strings_add(&program.env, entry_config->env.items[i]);
   if (!fields(exec->request, exec->request_size, program_field, &program) ||
-      (program.args.count == 0 && program.get == NULL && program.put == NULL))
+      (program.args.count == 0 && program.get == NULL && program.put == NULL && !program.list))
     return exec_over(exec, "failed the request makes no sense");
   exec->tty = program.tty;
   const char *wrong = account_of(program.user, &account);

@@ -65,6 +65,7 @@ void program_field(void *to, const char *key, char *value)
   else if (strcmp(key, "user") == 0) program->user = must(strdup(value));
   else if (strcmp(key, "get") == 0) program->get = must(strdup(value));
   else if (strcmp(key, "put") == 0) program->put = must(strdup(value));
+  else if (strcmp(key, "list") == 0) program->list = strcmp(value, "processes") == 0;
   else if (strcmp(key, "mode") == 0) program->mode = (mode_t)strtoul(value, NULL, 8) & 07777;
   else if (strcmp(key, "tty") == 0)
     program->tty = sscanf(value, "%hux%hu", &program->columns, &program->rows) == 2;

@@ -8,6 +8,7 @@
  * machine.c  modules, disks, mounts          process.c  users, capabilities, what is executed
  * network.c  interfaces and the default way  channel.c  frames of the host, programs it runs beside the entry point
  * config.c   what the host says              file.c     files between the host and here
+ * processes.c   what runs here
  * init.c     the order of it all, and the loop   tend.c  a first process beside a program that is none
  *
  * Called with `-- PROGRAM ARGUMENTS…` it is none of that, but the first process of a container: it runs the program, hands signals
@@ -69,6 +70,8 @@ struct program {
   unsigned short columns, rows;
   /* Instead of a program: a file to read, or to write with this mode. */
   const char *get, *put;
+  /* Instead of a program: what runs here is to be listed. */
+  bool list;
   mode_t mode;
 };
 
@@ -122,6 +125,10 @@ _Noreturn void tend_main(char **args);
 /* file.c */
 /* Copies the file that the request names and ends; what keeps it from beginning is written to `words`. */
 _Noreturn void file_copy(const struct program *program, int words);
+
+/* processes.c */
+/* Lists what runs here and ends; what keeps it from beginning is written to `words`. */
+_Noreturn void processes_list(int words);
 
 /* channel.c */
 void channel_open(int port);

@@ -198,6 +198,7 @@ _Noreturn void program_run(const struct program *program, const struct account *
     cannot(words, "cannot become", mine.user);
   if (account->uid == 0) capabilities_keep();
   prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  if (mine.list) processes_list(words);
   if (mine.get != NULL || mine.put != NULL) file_copy(&mine, words);
   if (mine.init) program_tend(words);
   program_execute(&mine, words);

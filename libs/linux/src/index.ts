@@ -3,6 +3,7 @@ export * from './names-in.js';
 export * from './run.js';
 export * from './atomic-file.js';
 export * from './process-identity.js';
+export * from './process-table.js';
 export * from './mountinfo.js';
 export * from './mounts.js';
 export * from './file-owner.js';

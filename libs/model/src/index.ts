@@ -51,4 +51,5 @@ export * from './keys.js';
 export * from './terminal.js';
 export * from './terminal-channels.js';
 export * from './log-lines.js';
+export * from './processes.js';
 export * from './log-place.js';

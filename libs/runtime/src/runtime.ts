@@ -23,6 +23,7 @@ import type {
   HostVolume,
   ImageContent,
   InstanceId,
+  InstanceProcesses,
   IsoContent,
   Isolation,
   KeyPress,
@@ -390,6 +391,11 @@ export interface Runtime {
    * process ends with its terminal. @throws RuntimeError notPrepared when it does not run, badImage (no such user)
    */
   readonly exec?: (key: WorkloadKey, open: ExecOpen, signal: AbortSignal) => Promise<Terminal>;
+  /**
+   * What runs in it now, in its own numbers: of a container as its host sees it, of others in the guest's own words.
+   * @throws RuntimeError notPrepared when it does not run, agentAway, unsupported (a guest that cannot tell)
+   */
+  readonly processes?: (key: WorkloadKey, signal: AbortSignal) => Promise<InstanceProcesses>;
   /** What its cloud-init was given for this epoch; null before it is prepared. */
   readonly seed?: (key: WorkloadKey) => Promise<CloudInitSeed | null>;
   /** Files of a workload whose root its host can reach; those of a VM are reached by its agent alone. */

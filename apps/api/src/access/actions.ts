@@ -27,6 +27,7 @@ export const actions = {
   'instances.logs': rule('viewer'),
   'instances.metrics': rule('viewer'),
   'instances.guest': rule('viewer'),
+  'instances.processes': rule('viewer'),
   'instances.cloudInit': rule('viewer'),
   'instances.console': rule('operator'),
   'instances.display': rule('operator'),

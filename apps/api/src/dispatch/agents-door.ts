@@ -13,6 +13,7 @@ import type {
   GuestInfo,
   HostId,
   InstanceId,
+  InstanceProcesses,
   LayerChanges,
   SendKeys,
   TerminalOpen,
@@ -155,6 +156,15 @@ export class AgentsDoor {
       return await this.linkOf(hostId).guest(instanceId);
     } catch (cause) {
       throw streamFault(cause, 'guest');
+    }
+  }
+
+  /** What runs in an instance's newest epoch on a host. @throws BerthError as `guest` */
+  async processes(hostId: HostId, instanceId: InstanceId): Promise<InstanceProcesses> {
+    try {
+      return await this.linkOf(hostId).processes(instanceId);
+    } catch (cause) {
+      throw streamFault(cause, 'list of processes');
     }
   }
 

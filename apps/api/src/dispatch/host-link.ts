@@ -18,7 +18,7 @@ import {
   layerOfAnswer,
 } from '@berth/link';
 import type { PromptAction } from '@berth/link';
-import { BerthError, CloudInitSeed, GuestInfo, LayerChanges } from '@berth/model';
+import { BerthError, CloudInitSeed, GuestInfo, InstanceProcesses, LayerChanges } from '@berth/model';
 import { z } from 'zod';
 import type { Digest, FileTarget, HostId, InstanceId, SendKeys, TerminalOpen, VolumeId } from '@berth/model';
 import type { Clock, Store } from '../store/store.js';
@@ -385,6 +385,11 @@ export class HostLink {
   /** What the guest of an instance's newest epoch on this host says of itself. @throws LinkError status */
   async guest(instanceId: InstanceId): Promise<GuestInfo> {
     return parseMessage(GuestInfo, (await this.request('GET', `/guest/${instanceId}`)).body);
+  }
+
+  /** What runs in an instance's newest epoch on this host. @throws LinkError status */
+  async processes(instanceId: InstanceId): Promise<InstanceProcesses> {
+    return parseMessage(InstanceProcesses, (await this.request('GET', `/processes/${instanceId}`)).body);
   }
 
   /** What the cloud-init of an instance's newest epoch on this host was given. @throws LinkError status */

@@ -3,13 +3,14 @@ import {
   type CloudInitSeed,
   type GuestInfo,
   type Instance,
+  type InstanceProcesses,
   type SendKeys,
   type TerminalOpen,
 } from '@berth/model';
 import type { AgentsDoor } from './agents-door.js';
 import type { HostTerminal } from './host-terminal.js';
 
-type Door = Pick<AgentsDoor, 'connected' | 'terminal' | 'guest' | 'seed'>;
+type Door = Pick<AgentsDoor, 'connected' | 'terminal' | 'guest' | 'processes' | 'seed'>;
 
 /** The host of an instance, on which something is asked of it. @throws BerthError stateConflict, unavailable */
 export function hostOf(
@@ -33,6 +34,11 @@ export function hostOf(
 /** What a guest says of itself. @throws BerthError stateConflict, unavailable, unsupported */
 export async function hostGuest(door: Door, instance: Instance): Promise<GuestInfo> {
   return door.guest(hostOf(door, instance).id, instance.id);
+}
+
+/** What runs in it. @throws BerthError stateConflict, unavailable, unsupported */
+export async function hostProcesses(door: Door, instance: Instance): Promise<InstanceProcesses> {
+  return door.processes(hostOf(door, instance).id, instance.id);
 }
 
 /** What its cloud-init was given. @throws BerthError stateConflict, unavailable, notFound */

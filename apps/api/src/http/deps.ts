@@ -9,6 +9,7 @@ import {
   type GuestInfo,
   type HostId,
   type Instance,
+  type InstanceProcesses,
   type InstanceSpec,
   type LayerChanges,
   type SendKeys,
@@ -112,6 +113,8 @@ export interface HttpDeps {
   readonly layers: Layers;
   /** What the guest of a running VM says of itself. @throws BerthError stateConflict (no agent), unavailable, unsupported */
   guest(instance: Instance): Promise<GuestInfo>;
+  /** What runs in an instance now. @throws BerthError stateConflict, unavailable, unsupported */
+  processes(instance: Instance): Promise<InstanceProcesses>;
   /** What a VM's cloud-init was given. @throws BerthError stateConflict (never placed), unavailable, notFound */
   seed(instance: Instance): Promise<CloudInitSeed>;
   /** Calls back again and again until the returned function is called. */

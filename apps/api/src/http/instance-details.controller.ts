@@ -5,6 +5,7 @@ import {
   Decision,
   GuestInfo,
   type Instance,
+  InstanceProcesses,
   InstanceSpec,
   Labels,
   Name,
@@ -17,7 +18,7 @@ import { missing } from '../access/principal.js';
 import { Action } from './action.js';
 import { Explanation, HTTP_DEPS, type HttpDeps } from './deps.js';
 import { Asking, type Caller } from './gate.js';
-import { kindOf, refuseGuest } from './guest-refusal.js';
+import { kindOf, refuseGuest, refusePaused, refuseStopped } from './guest-refusal.js';
 import { logOpen } from './log-follow.js';
 import { instanceOf } from './project-scope.js';
 import { flag, listOf, wholeNumber } from './query.js';
@@ -169,6 +170,24 @@ export class InstanceDetailsController {
     const instance = await this.instance(asking, project, name);
     refuseGuest(instance);
     return this.deps.guest(instance);
+  }
+
+  @Get('processes')
+  @Action('instances.processes', {
+    summary: 'List what runs in an instance: of a VM by the agent in its guest, which needs procps',
+    answers: { 200: { description: 'As it is now', schema: InstanceProcesses } },
+  })
+  async processes(
+    @Asking() asking: Caller,
+    @Param('project') project: string,
+    @Param('name') name: string,
+  ): Promise<InstanceProcesses> {
+    const instance = await this.instance(asking, project, name);
+    if (instance.spec.isolation === 'vm') refuseGuest(instance);
+    refuseStopped(instance);
+    // Whoever stands still may be looked at from outside, which a container alone can be.
+    if (instance.spec.isolation !== 'container') refusePaused(instance);
+    return this.deps.processes(instance);
   }
 
   @Get('cloudInit')

@@ -9,6 +9,7 @@ import type {
   CloudInitSeed,
   ConsoleOpen,
   ExportedFile,
+  InstanceProcesses,
   Isolation,
   KeyPress,
   Usage,
@@ -34,6 +35,7 @@ import {
   type VolumeCloning,
   type VolumeExporting,
 } from '@berth/runtime';
+import { guestProcesses } from '../guest/guest-processes.js';
 import { accelChoice } from '../accel/accel-choice.js';
 import { AccelProbe } from '../accel/accel-probe.js';
 import { ConsoleTerminal } from './console-terminal.js';
@@ -425,6 +427,10 @@ export class VmRuntime<M extends Machine> implements Runtime {
 
   sendKeys(key: WorkloadKey, presses: readonly KeyPress[], signal: AbortSignal): Promise<void> {
     return this.#displays.sendKeys(key, presses, signal);
+  }
+
+  processes(key: WorkloadKey, signal: AbortSignal): Promise<InstanceProcesses> {
+    return guestProcesses(this.guest, key, signal);
   }
 
   #watched(...args: TerminalArguments): Promise<Terminal> {

@@ -140,6 +140,16 @@ describe('a program beside it', () => {
     expect((await outputOf(count)).trim()).toBe('320000');
   }, 60_000);
 
+  it('is listed with all that runs there, and the guest’s first process is not', async () => {
+    const cat = await execOf({ command: ['cat'] });
+    const { items } = await runtime.processes(running, AbortSignal.timeout(30_000));
+    expect(items[0]).toMatchObject({ pid: 1, parent: 0, uid: 1000, user: 'web' });
+    expect(items[0]?.command).toMatch(/^\/bin\/sh -c id; pwd/);
+    expect(items).toContainEqual(expect.objectContaining({ command: 'cat', user: 'web', threads: 1 }));
+    expect(items.some(({ command }) => command.includes('/init'))).toBe(false);
+    cat.close();
+  }, 60_000);
+
   it('that does not exist fails with the reason', async () => {
     expect(await (await execOf({ command: ['absent'] })).ended).toMatchObject({
       reason: 'failed',

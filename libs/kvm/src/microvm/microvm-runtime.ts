@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { ExecOpen, ExitInfo, Isolation, Usage, VolumeId } from '@berth/model';
+import type { ExecOpen, ExitInfo, InstanceProcesses, Isolation, Usage, VolumeId } from '@berth/model';
 import {
   RuntimeError,
   type EnforcedLimits,
@@ -25,6 +25,7 @@ import { BootFilesStore } from './boot-files.js';
 import { fileRequest, microvmFileRead, microvmFileWrite } from './microvm-files.js';
 import { MicrovmMachines } from './microvm-machines.js';
 import { MicrovmPreparation } from './microvm-preparation.js';
+import { microvmProcesses, processesRequest } from './microvm-processes.js';
 import type { MicrovmRuntimeOptions } from './ports.js';
 
 const FACETS = ['pause', 'logs', 'exec', 'files', 'limits', 'init'] as const;
@@ -135,6 +136,10 @@ export class MicrovmRuntime implements Runtime {
 
   exec(key: WorkloadKey, open: ExecOpen, signal: AbortSignal): Promise<Terminal> {
     return this.#ask(key, execRequest(open), signal);
+  }
+
+  async processes(key: WorkloadKey, signal: AbortSignal): Promise<InstanceProcesses> {
+    return microvmProcesses(await this.#ask(key, processesRequest, signal));
   }
 
   readonly files: FilesFacet = {
