@@ -17,7 +17,9 @@ let berth: Berth;
 let env: NodeJS.ProcessEnv;
 beforeAll(async () => {
   const images = await samples();
-  berth = await Berth.up(1, { env: () => ({ BERTH_INSECURE_REGISTRIES: '127.0.0.1' }) });
+  berth = await Berth.up(1, {
+    env: () => ({ BERTH_INSECURE_REGISTRIES: '127.0.0.1', BERTH_DEVICES: 'tun=/dev/net/tun' }),
+  });
   const token = readFileSync(join(berth.root, 'etc/berth/admin-token'), 'utf8').trim();
   env = { ...process.env, BERTH_API: berth.base, BERTH_TOKEN: token, BERTH: command, NODE: process.execPath };
   const registry = await Registry.start({ signIn: true });
@@ -290,6 +292,8 @@ it('a Debian with systemd reaches its target, lets in by ssh through a published
     memoryMiB: 256,
     rootDisk: { sizeMiB: 128 },
     nics: [{ network: 'default', ports: [{ hostPort: 18_022, guestPort: 22 }] }],
+    devices: ['tun'],
+    dns: { hosts: [{ address: '10.9.8.7', names: ['db.example.net'] }] },
   });
   const { uuid } = await berth.state('machine', 'running', patience(60_000));
   const inside = async (line: string): Promise<string> =>
@@ -303,6 +307,9 @@ it('a Debian with systemd reaches its target, lets in by ssh through a published
     'active\nactive\nactive\nactive',
   );
   expect(await inside('cat /etc/machine-id')).toBe(uuid.replaceAll('-', ''));
+  expect(await inside('getent hosts db.example.net; test -c /dev/net/tun && echo lent')).toBe(
+    '10.9.8.7        db.example.net\nlent',
+  );
   // Its services are parted in its own tree of groups, whose limits it cannot change.
   expect(await inside('cat /proc/$(systemctl show -P MainPID ssh)/cgroup')).toContain(
     '0::/system.slice/ssh.service',

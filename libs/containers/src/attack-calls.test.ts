@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { run } from '@berth/linux';
-import type { Runtime } from '@berth/runtime';
+import type { Runtime, WorkloadSpec } from '@berth/runtime';
 import { ContainerLab, context } from './testing/container-lab.js';
 import { HostWatch } from './testing/host-watch.js';
 import { ATTACKS, perlLayer } from './testing/hostile-image.js';
@@ -147,6 +147,21 @@ describe('root in a container', () => {
     rmSync(scratch, { recursive: true });
   });
 
+  /** What it reaches in a container with this in its spec. */
+  const reachedBy = async (change: Partial<WorkloadSpec>): Promise<string[]> => {
+    const command = ['/usr/bin/perl', '/attacks.pl', '/tmp', String(victim.pid)];
+    const image = await lab.imageMake({ layer: perlLayer() });
+    const spec = lab.spec('', { image, process: { command }, ...change });
+    await up(runtime, spec);
+    await untilEnded(runtime, spec);
+    const all = [...results(await logText(runtime, spec))];
+    expect(all).toHaveLength(inside.size);
+    return all
+      .filter(([, answer]) => answer === 'reached')
+      .map(([name]) => name)
+      .sort();
+  };
+
   it.each(Object.entries(attempts))('cannot %s (%s)', (name, stop) => {
     const answer = inside.get(name);
     expect(answer).toMatch(/^errno /);
@@ -162,14 +177,12 @@ describe('root in a container', () => {
     expect(reached.length, names.filter((n) => !reached.includes(n)).join(', ')).toBeGreaterThan(55);
   });
 
+  it('that runs like a machine reaches beyond that only the groups that are its own', async () => {
+    expect(await reachedBy({ system: true })).toEqual(['make a cgroup']);
+  });
+
   it('that may hold containers of its own reaches beyond that only what tells of the processors, and its own keys', async () => {
-    const image = await lab.imageMake({ layer: perlLayer() });
-    const command = ['/usr/bin/perl', '/attacks.pl', '/tmp', String(victim.pid)];
-    const spec = lab.spec('', { image, process: { command }, security: { nesting: true } });
-    await up(runtime, spec);
-    await untilEnded(runtime, spec);
-    const reached = [...results(await logText(runtime, spec))].filter(([, answer]) => answer === 'reached');
-    expect(reached.map(([name]) => name).sort()).toEqual([
+    expect(await reachedBy({ security: { nesting: true } })).toEqual([
       'clone into a user namespace',
       'clone3 into a user namespace',
       'read /proc/interrupts',

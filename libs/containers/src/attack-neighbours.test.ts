@@ -1,8 +1,9 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, statSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
-import { randomUUID } from 'node:crypto';
+import { randomInt, randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { OciContent } from '@berth/images';
 import { cgroupProcessors, cgroupUsage, isCapable, run } from '@berth/linux';
@@ -217,4 +218,103 @@ it('a container sees no process and no mount of a neighbour', async () => {
   expect(log).not.toContain(neighbour.spec.instanceId);
   expect(readFileSync(`/proc/${neighbour.pid}/mountinfo`, 'utf8')).not.toContain(spec.instanceId);
   await neighbour.answers();
+});
+
+describe('what a neighbour and the host have for themselves', () => {
+  const ENOENT = 2;
+  const ESRCH = 3;
+  const ECONNREFUSED = 111;
+  /** What a program in perl answers for each of its attempts, in a container of its own: `reached`, or an errno. */
+  const attempts = async (program: string): Promise<string[]> => {
+    const told = `$| = 1; sub told { print($_[0] ? "reached" : $! + 0, "\\n") } ${program}; print "end\\n"`;
+    const spec = await runs('', { image: perl, process: { command: ['/usr/bin/perl', '-e', told] } });
+    await untilEnded(runtime, spec);
+    return (await logText(runtime, spec)).trim().split('\n');
+  };
+  const as = (...where: string[]) => ({
+    perl: (program: string) => run('nsenter', [...where, '--', 'perl', '-e', program]),
+  });
+
+  it('of IPC is out of reach: shared memory, queues and semaphores, by key and by name', async () => {
+    const key = randomInt(1, 2 ** 31);
+    const name = `berth-${randomUUID()}`;
+    const make = `my @ids = (shmget(${key}, 64, 01600) // die, msgget(${key}, 01600) // die, semget(${key}, 1, 01600) // die)`;
+    const look = `told(defined shmget(${key}, 0, 0)); told(defined msgget(${key}, 0)); told(defined semget(${key}, 0, 0))`;
+    const named = ['/dev/mqueue', '/dev/shm'].map((dir) => `${dir}/${name}`);
+    const open = named.map((path) => `told(sysopen(F, "${path}", 0))`).join(';');
+    const create = named.map((path) => `sysopen(F, "${path}", 0101) or die`).join(';');
+    const command = ['/usr/bin/perl', '-e', `$| = 1; ${make}; ${create}; print "ready\\n"; sleep 600`];
+    const neighbour = await runs('', { image: perl, process: { command } });
+    await logUntil(runtime, neighbour, 'ready');
+    const pid = String((await find(runtime, neighbour))?.pid ?? 0);
+    // They are there for who is in its namespace.
+    expect((await as('-t', pid, '-i').perl(`sub told { print $_[0] ? 1 : 0 } ${look}`)).stdout).toBe('111');
+    const nothing = [...Array.from({ length: 5 }, () => String(ENOENT)), 'end'];
+    expect(await attempts(`${look}; ${open}`)).toEqual(nothing);
+
+    const remove = 'shmctl($ids[0], 0, 0); msgctl($ids[1], 0, 0); semctl($ids[2], 0, 0, 0)';
+    const host = spawn('perl', ['-e', `$| = 1; ${make}; print "ready\\n"; <STDIN>; ${remove}`]);
+    try {
+      await once(host.stdout, 'data');
+      expect(await attempts(look)).toEqual([...nothing.slice(2)]);
+    } finally {
+      const gone = once(host, 'exit');
+      host.stdin.end();
+      await gone;
+    }
+  });
+
+  it('of signals is out of reach: by its number, and when all are signalled', async () => {
+    const neighbour = await Neighbour.start();
+    const host = spawn('sleep', ['600'], { stdio: 'ignore' });
+    try {
+      const pids = [neighbour.pid, host.pid ?? 0, process.pid];
+      const each = pids.map((pid) => `told(kill(9, ${pid})); told(kill(-9, ${pid}))`).join(';');
+      expect(await attempts(`${each}; kill(9, -1)`)).toEqual([
+        ...pids.flatMap(() => [String(ESRCH), String(ESRCH)]),
+        'end',
+      ]);
+      await neighbour.answers();
+      expect(host.exitCode ?? host.signalCode).toBeNull();
+    } finally {
+      const gone = once(host, 'exit');
+      host.kill('SIGKILL');
+      await gone;
+    }
+  });
+
+  it('of the network is out of reach: what listens on a loopback, other interfaces, another address', async () => {
+    const at = (port: number | string): string => `pack('S n C4 x8', 2, ${port}, 127, 0, 0, 1)`;
+    const connect = (port: number): string => `socket(S, 2, 1, 0) or die; told(connect(S, ${at(port)}))`;
+    const port = randomInt(20_000, 30_000);
+    const serve = `$| = 1; socket(S, 2, 1, 0); bind(S, ${at(port)}) or die; listen(S, 8); print "ready\\n"; sleep 600`;
+    const neighbour = await runs('', { image: perl, process: { command: ['/usr/bin/perl', '-e', serve] } });
+    await logUntil(runtime, neighbour, 'ready');
+    const pid = String((await find(runtime, neighbour))?.pid ?? 0);
+    expect((await as('-t', pid, '-n').perl(`sub told { print $_[0] ? 1 : 0 } ${connect(port)}`)).stdout).toBe(
+      '1',
+    );
+    const host = createServer().listen(0, '127.0.0.1');
+    await once(host, 'listening');
+    try {
+      const open = (host.address() as AddressInfo).port;
+      const refused = String(ECONNREFUSED);
+      expect(await attempts(`${connect(port)}; ${connect(open)}`)).toEqual([refused, refused, 'end']);
+    } finally {
+      host.close();
+    }
+    const { ipv4 } = neighbour.nics[0] ?? {};
+    const change = [
+      `ip addr add ${ipv4}/24 dev eth0`,
+      'ip link set dev eth0 address 02:00:00:00:00:01',
+      'ip route add default dev lo',
+    ];
+    const spec = await runs(`${change.map((c) => `${c} && echo changed`).join('; ')}; ip addr; echo end`);
+    const log = await logUntil(runtime, spec, 'end\n');
+    expect([...log.matchAll(/^\d+: ([^:@]+)/gm)].map(([, name]) => name).sort()).toEqual(['eth0', 'lo']);
+    expect(log).not.toContain('changed');
+    expect(log).not.toContain(`${ipv4}/`);
+    expect(log).toContain(`${spec.nics[0]?.ipv4}/`);
+    expect(log).toContain(`link/ether ${spec.nics[0]?.mac}`);
+  });
 });
