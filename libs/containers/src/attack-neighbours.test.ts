@@ -101,6 +101,28 @@ describe('a container that takes all it can get', () => {
     expect(allowed).toMatch(new RegExp(`^Cpus_allowed_list:\\t${one}$`, 'm'));
   });
 
+  it('cannot raise a limit through a cgroup tree of its own, which it sees where it may hold containers', async () => {
+    const [CLONE, UNSHARE, MOUNT] = [
+      0x12020000,
+      process.arch === 'arm64' ? 97 : 272,
+      process.arch === 'arm64' ? 40 : 165,
+    ];
+    // Users, mounts and cgroups of its own: then the kernel lets it mount what it is in.
+    const program = `$| = 1; my ($none, $at, $v1, $v2, $pids) = qw(none /tree cgroup cgroup2 pids); mkdir "/tree"; syscall(${UNSHARE}, ${CLONE}) == 0 or die "no namespaces: $!";
+      print "mounted\n" if syscall(${MOUNT}, $none, $at, $v1, 0, $pids) == 0 || syscall(${MOUNT}, $none, $at, $v2, 0, 0) == 0;
+      my $f; open($f, "<", "/tree/pids.max") and print "limit ", <$f>;
+      print "raised\n" if open(my $w, ">", "/tree/pids.max") || mkdir("/tree/more");
+      print "end\n"; sleep 600`;
+    const nested = await runs('', {
+      image: perl,
+      process: { command: ['/usr/bin/perl', '-e', program] },
+      security: { nesting: true },
+      resources: { pids: PIDS },
+    });
+    expect(await logUntil(runtime, nested, 'end\n')).toMatch(new RegExp(`^mounted\n(limit ${PIDS}\n)?end\n`));
+    expect((await runtime.limits?.(nested))?.pids).toBe(PIDS);
+  });
+
   it('is alone killed for its memory, and the end says why', async () => {
     const neighbour = await Neighbour.start();
     const hog = await runs('x=0123456789abcdef; while :; do x=$x$x; done', {

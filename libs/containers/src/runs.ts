@@ -4,7 +4,7 @@ import { faultPoint } from '@berth/faults';
 import { bootId, isAlive, signalProcess } from '@berth/linux';
 import { type Observation, RuntimeError, type StepContext } from '@berth/runtime';
 import type { HostParts } from './host-parts.js';
-import { cgroupFrozen, cgroupMemory, trees } from './isolation/cgroup-trees.js';
+import { cgroupFrozen, cgroupMemory, cgroupOomKilled, trees } from './isolation/cgroup-trees.js';
 import { RANGE_SIZE } from './isolation/uid-ranges.js';
 import { LaunchError, type Launcher } from './launch/launcher.js';
 import { memoryConditions } from './out-of-memory.js';
@@ -145,7 +145,7 @@ export class Runs {
       const { cgroup } = this.parts.paths(record);
       const all = trees();
       const power = cgroupFrozen(cgroup, all) ? 'paused' : 'running';
-      const conditions = memoryConditions(cgroupMemory(cgroup, all));
+      const conditions = cgroupOomKilled(cgroup, all) ? memoryConditions(cgroupMemory(cgroup, all)) : [];
       const told = conditions.length === 0 ? {} : { conditions };
       return { ...key, phase: 'running', power, exit: null, pid: run.init.pid, ...told };
     }

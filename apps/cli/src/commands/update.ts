@@ -40,6 +40,7 @@ export const updateCommands: Commands = (program, session) => {
     update,
     `berth update web --set spec.memoryMiB=96 --dry-run
      berth update web --set labels.tier=front --set spec.restart.policy=always
+     berth update cache --set spec.resources.pids=200
      berth update -f examples/container.yaml --set name=cache`,
   );
 };

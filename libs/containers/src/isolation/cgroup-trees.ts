@@ -24,6 +24,16 @@ export function cgroupFrozen(group: string, all: readonly CgroupTree[] = trees()
   return v2 !== undefined && read(join(v2.path, group, 'cgroup.freeze')) === '1';
 }
 
+/** Whether the kernel killed a process of the group for want of memory: one look, for who looks often. */
+export function cgroupOomKilled(group: string, all: readonly CgroupTree[] = trees()): boolean {
+  const v1 = all.find((t) => t.version === 1 && t.options.includes('memory'));
+  const path = v1?.path ?? all.find((t) => t.version === 2)?.path;
+  if (path === undefined) return false;
+  return /^oom_kill [1-9]/m.test(
+    read(join(path, group, v1 === undefined ? 'memory.events' : 'memory.oom_control')),
+  );
+}
+
 /** What the kernel counted of a group's memory; null for one that is not there. @throws Error for a file that makes no sense */
 export function cgroupMemory(group: string, all: readonly CgroupTree[] = trees()): MemoryEnd | null {
   const tree =

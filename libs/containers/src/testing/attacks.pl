@@ -179,6 +179,16 @@ attempt('make a cgroup', sub {
   for my $tree (cgroups()) { return rmdir("$tree/berth-attack") if mkdir("$tree/berth-attack") }
   0;
 });
+my %limits = (
+  memory => ['memory.limit_in_bytes', 'memory.max'], processes => ['pids.max'], 'processor time' => ['cpu.cfs_quota_us', 'cpu.max'],
+  processors => ['cpuset.cpus'], disks => ['blkio.throttle.write_bps_device', 'io.max'],
+);
+for my $what (sort keys %limits) {
+  attempt("raise its limit of $what", sub {
+    for my $tree (cgroups()) { for my $file (@{$limits{$what}}) { return 1 if opened("$tree/$file", $WRONLY) } }
+    0;
+  });
+}
 attempt('write a release_agent', sub {
   for my $tree (cgroups()) { return 1 if opened("$tree/release_agent", $WRONLY) }
   0;
