@@ -105,6 +105,7 @@ const container = {
     security,
     devices: ['fuse'],
     system: false,
+    dependsOn: [{ instance: 'db', condition: 'running' }],
     dns: {
       servers: ['9.9.9.9'],
       search: ['example.net'],
@@ -195,6 +196,8 @@ const pointerOf = (path: readonly (string | number)[]): string => path.map((p) =
 let api: Api;
 beforeAll(async () => {
   api = await Api.start();
+  const db = { isolation: 'container', image: 'oci', memoryMiB: 64 };
+  await api.call('post', '/v1/projects/alpha/instances').send({ name: 'db', spec: db }).expect(202);
 });
 afterAll(() => api.stop());
 

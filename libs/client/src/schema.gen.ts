@@ -1393,7 +1393,8 @@ export interface components {
             | 'ports'
             | 'cpu'
             | 'memory'
-            | 'disk';
+            | 'disk'
+            | 'dependencies';
           have: string;
           message: string;
           need: string;
@@ -1441,7 +1442,8 @@ export interface components {
             | 'ports'
             | 'cpu'
             | 'memory'
-            | 'disk';
+            | 'disk'
+            | 'dependencies';
           have: string;
           message: string;
           need: string;
@@ -1484,7 +1486,8 @@ export interface components {
           | 'ports'
           | 'cpu'
           | 'memory'
-          | 'disk';
+          | 'disk'
+          | 'dependencies';
         hosts: number;
         need: string;
       }[];
@@ -1516,7 +1519,8 @@ export interface components {
                 | 'ports'
                 | 'cpu'
                 | 'memory'
-                | 'disk';
+                | 'disk'
+                | 'dependencies';
               have: string;
               message: string;
               need: string;
@@ -1563,7 +1567,8 @@ export interface components {
               | 'ports'
               | 'cpu'
               | 'memory'
-              | 'disk';
+              | 'disk'
+              | 'dependencies';
             have: string;
             message: string;
             need: string;
@@ -1607,7 +1612,8 @@ export interface components {
               | 'ports'
               | 'cpu'
               | 'memory'
-              | 'disk';
+              | 'disk'
+              | 'dependencies';
             have: string;
             message: string;
             need: string;
@@ -1650,7 +1656,8 @@ export interface components {
             | 'ports'
             | 'cpu'
             | 'memory'
-            | 'disk';
+            | 'disk'
+            | 'dependencies';
           hosts: number;
           need: string;
         }[];
@@ -1682,7 +1689,8 @@ export interface components {
                   | 'ports'
                   | 'cpu'
                   | 'memory'
-                  | 'disk';
+                  | 'disk'
+                  | 'dependencies';
                 have: string;
                 message: string;
                 need: string;
@@ -1733,6 +1741,14 @@ export interface components {
           model: string;
         };
         cpuMillis?: number;
+        dependsOn?: {
+          /**
+           * @default running
+           * @enum {string}
+           */
+          condition?: 'running' | 'ready' | 'healthy' | 'completed';
+          instance: string;
+        }[];
         /**
          * @default running
          * @enum {string}
@@ -2212,7 +2228,8 @@ export interface components {
               | 'ports'
               | 'cpu'
               | 'memory'
-              | 'disk';
+              | 'disk'
+              | 'dependencies';
             have: string;
             message: string;
             need: string;
@@ -2258,7 +2275,8 @@ export interface components {
               | 'ports'
               | 'cpu'
               | 'memory'
-              | 'disk';
+              | 'disk'
+              | 'dependencies';
             have: string;
             message: string;
             need: string;
@@ -2301,7 +2319,8 @@ export interface components {
             | 'ports'
             | 'cpu'
             | 'memory'
-            | 'disk';
+            | 'disk'
+            | 'dependencies';
           hosts: number;
           need: string;
         }[];
@@ -2333,7 +2352,8 @@ export interface components {
                   | 'ports'
                   | 'cpu'
                   | 'memory'
-                  | 'disk';
+                  | 'disk'
+                  | 'dependencies';
                 have: string;
                 message: string;
                 need: string;
@@ -2376,7 +2396,8 @@ export interface components {
             | 'ports'
             | 'cpu'
             | 'memory'
-            | 'disk';
+            | 'disk'
+            | 'dependencies';
           have: string;
           message: string;
           need: string;
@@ -2661,6 +2682,14 @@ export interface components {
           model: string;
         };
         cpuMillis?: number;
+        dependsOn?: {
+          /**
+           * @default running
+           * @enum {string}
+           */
+          condition: 'running' | 'ready' | 'healthy' | 'completed';
+          instance: string;
+        }[];
         /**
          * @default running
          * @enum {string}
@@ -3219,6 +3248,14 @@ export interface components {
           model: string;
         };
         cpuMillis?: number;
+        dependsOn?: {
+          /**
+           * @default running
+           * @enum {string}
+           */
+          condition?: 'running' | 'ready' | 'healthy' | 'completed';
+          instance: string;
+        }[];
         /**
          * @default running
          * @enum {string}
@@ -3708,6 +3745,14 @@ export interface components {
           model: string;
         };
         cpuMillis?: number;
+        dependsOn?: {
+          /**
+           * @default running
+           * @enum {string}
+           */
+          condition: 'running' | 'ready' | 'healthy' | 'completed';
+          instance: string;
+        }[];
         /**
          * @default running
          * @enum {string}
@@ -4143,6 +4188,14 @@ export interface components {
           model: string;
         };
         cpuMillis?: number;
+        dependsOn?: {
+          /**
+           * @default running
+           * @enum {string}
+           */
+          condition?: 'running' | 'ready' | 'healthy' | 'completed';
+          instance: string;
+        }[];
         /**
          * @default running
          * @enum {string}

@@ -50,6 +50,7 @@ export * from './key-names.js';
 export * from './keys.js';
 export * from './terminal.js';
 export * from './terminal-channels.js';
+export * from './dependencies.js';
 export * from './log-lines.js';
 export * from './processes.js';
 export * from './log-place.js';

@@ -4,6 +4,7 @@ import { CloudInitSpec } from './cloud-init.js';
 import { ContainerResources } from './container-resources.js';
 import { ContainerSecurity } from './container-security.js';
 import { CpuSpec } from './cpu.js';
+import { DependsOn } from './dependencies.js';
 import { RootDiskSource } from './disk-source.js';
 import { displaysMost } from './displays.js';
 import { FirmwareSpec } from './firmware.js';
@@ -237,6 +238,11 @@ export const InstanceSpec = z
     secrets: SecretUses.optional(),
     /** Its share and its bounds beside `cpuMillis` and `memoryMiB` (container). A change takes effect at once. */
     resources: ContainerResources.optional(),
+    /**
+     * What has to be so before it starts: other instances of the project, wherever they run. A start waits in `pending` until then, and its
+     * reason says for what; what becomes of them later does not touch a run.
+     */
+    dependsOn: DependsOn.optional(),
     restart: RestartPolicy.default({ policy: 'never', backoffSeconds: 1, maxBackoffSeconds: 300 }),
     placement: PlacementSpec.default({ selector: {}, accel: 'any', driver: 'any', arch: 'x86_64' }),
     desired: Desired.default('running'),

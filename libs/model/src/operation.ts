@@ -142,6 +142,7 @@ export const FilterName = z.enum([
   'cpu',
   'memory',
   'disk',
+  'dependencies',
 ]);
 export type FilterName = z.infer<typeof FilterName>;
 

@@ -67,6 +67,7 @@ function request(
     resources: resourcesOf(parsed),
     imageDigest: digest,
     ipv6: false,
+    waitsFor: null,
     volumeHost: null,
     ...over,
   };
@@ -247,6 +248,12 @@ describe('each filter refuses with what it needs and what there is', () => {
       host({ used: { cpuMillis: 0, memoryMiB: 0, diskMiB: 99_999 } }),
       request(),
       { need: '1024 MiB', have: '1 MiB' },
+    ],
+    [
+      'dependencies',
+      host(),
+      request({}, { waitsFor: { need: 'db ready', have: 'starting', message: 'waits until db is ready' } }),
+      { need: 'db ready', have: 'starting' },
     ],
   ];
   it.each(cases)('%s', (filter, h, r, expected) => {

@@ -98,6 +98,8 @@ function countRejected(refusals: readonly Refusal[]): Decision['rejected'] {
 function summarise(considered: number, chosen: HostVerdict | null, refusals: readonly Refusal[]): string {
   if (chosen !== null)
     return `placed on ${chosen.host} (score ${chosen.score}; ${considered} considered, ${refusals.length} refused)`;
+  const waiting = refusals.find((r) => r.filter === 'dependencies');
+  if (waiting !== undefined) return waiting.message;
   if (considered === 0) return 'there is no host; join one with a join token';
   const parts = countRejected(refusals).map(
     (r) => `${r.filter}: ${r.hosts} (needs ${r.need}, best has ${r.bestHave})`,

@@ -428,6 +428,11 @@ export const filters: readonly Filter[] = [
     (h) => freeOf(h).diskMiB,
     (r) => r.resources.diskMiB,
   ),
+  {
+    // Of no host: each that has passed all else waits alike.
+    name: 'dependencies',
+    check: (_, { waitsFor: w }) => (w === null ? null : refuse(w.need, w.have, w.message, 1)),
+  },
 ];
 
 /** The first filter that refuses the host, or null when it fits. */

@@ -6,6 +6,7 @@ import type {
   InstanceSpec,
   Labels,
   Resources,
+  Waiting,
 } from '@berth/model';
 
 /** A host as the scheduler sees it: an immutable copy, read in one statement. */
@@ -41,6 +42,8 @@ export interface PlacementRequest {
   readonly imageDigest: string;
   /** Host that holds the instance's volumes, or null while they are nowhere. */
   readonly volumeHost: { readonly id: HostId; readonly name: string } | null;
+  /** What of its dependencies is not as it has to be; null when all are. */
+  readonly waitsFor: Waiting | null;
   /** A network of it has IPv6. */
   readonly ipv6: boolean;
 }

@@ -95,7 +95,7 @@ export class ReportWriter {
         'a stale report changed nothing',
       );
     hooks.ledger();
-    if (outcome.freed) hooks.scheduler();
+    if (outcome.freed || outcome.awaited) hooks.scheduler();
     if (outcome.assignmentsChanged) listChanged();
   }
 

@@ -10,7 +10,7 @@ import {
   resourcesOf,
 } from '@berth/model';
 import { decide, type DecisionDraft, type HostSnapshot, judge, type Snapshot } from '@berth/scheduler';
-import type { IdSource, PlacementStore } from '../store/store.js';
+import type { IdSource, PlacementStore, SpecOrigin } from '../store/store.js';
 import { type PlaceDeps, policyFor, requestOf, toSnapshot } from './place.js';
 
 /** What the scheduler would say now: recomputed, not the stored decision. */
@@ -23,7 +23,7 @@ export interface Explanation {
 }
 
 export interface ExplainDeps extends Pick<PlaceDeps, 'strategy'> {
-  readonly store: Pick<PlacementStore, 'snapshotRead'>;
+  readonly store: Pick<PlacementStore, 'snapshotRead' | 'instanceWaits'>;
 }
 
 /**
@@ -48,6 +48,7 @@ export async function explain(
       imageDigest: instance.imageDigest,
       volumeHostId,
       ipv6: instance.status.nics.some(({ ipv6 }) => ipv6 !== undefined),
+      waitsFor: await deps.store.instanceWaits(instance.id),
     },
     snapshot,
   );
@@ -74,7 +75,7 @@ export interface Preview {
 export async function preview(
   deps: ExplainDeps & { readonly ids: IdSource },
   spec: InstanceSpec,
-  origin: { readonly digest: string; readonly hostId: HostId | null; readonly ipv6: boolean },
+  origin: SpecOrigin,
 ): Promise<Preview> {
   const read = await deps.store.snapshotRead();
   const snapshot = toSnapshot(read);
@@ -87,6 +88,7 @@ export async function preview(
       imageDigest: origin.digest,
       volumeHostId: origin.hostId,
       ipv6: origin.ipv6,
+      waitsFor: origin.waitsFor,
     },
     snapshot,
   );

@@ -90,7 +90,7 @@ export function toSnapshot(read: PlacementSnapshot): Snapshot {
 }
 
 export function requestOf(
-  instance: Pick<PendingInstance, 'id' | 'spec' | 'resources' | 'volumeHostId' | 'ipv6'> & {
+  instance: Pick<PendingInstance, 'id' | 'spec' | 'resources' | 'volumeHostId' | 'ipv6' | 'waitsFor'> & {
     readonly imageDigest: string;
   },
   snapshot: Snapshot,
@@ -103,6 +103,7 @@ export function requestOf(
     resources: instance.resources,
     imageDigest: instance.imageDigest,
     ipv6: instance.ipv6,
+    waitsFor: instance.waitsFor,
     volumeHost: holder === null ? null : { id: holder, name },
   };
 }

@@ -11,6 +11,7 @@ import { BerthError, sameValue, stopGraceOf } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
 import { inTx, inTxUndone } from './db.js';
+import { dependenciesHold } from './dependencies.js';
 import { eventsWrite, instanceObject } from './events.js';
 import { revisionWrite } from './instance-create.js';
 import { instanceOf } from './instance-read.js';
@@ -174,6 +175,7 @@ async function updateWrite(tx: Tx, ctx: RequestContext, update: InstanceUpdate) 
   const spec = update.spec ?? i.spec;
   const labels = update.labels ?? i.labels;
   refuseFrozen(spec, i.spec);
+  await dependenciesHold(tx, { projectId: i.project_id, name: i.name, spec, was: i.spec });
   await updateClaim(tx, i, spec);
   await nicsJoin(tx, i, spec, live(i));
   // What runs, or is about to, is brought to it by its host.

@@ -1,7 +1,8 @@
-import type { HostId, ImageContent, ImageKind, InstanceCreate, InstanceSpec, ProjectId } from '@berth/model';
+import type { ImageContent, ImageKind, InstanceCreate, InstanceSpec, ProjectId } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
 import { inTx, isDuplicate } from './db.js';
+import { dependenciesHold, specWaits } from './dependencies.js';
 import { sourceDisk, sourceFits, sourceHold, type SourceDisk } from './disk-sources.js';
 import { eventsWrite, instanceObject } from './events.js';
 import { instanceOf } from './instance-read.js';
@@ -12,7 +13,7 @@ import { operationOf, operationWrite } from './operations.js';
 import { poolNamed } from './pools.js';
 import { invalidField, nameTaken } from './refusals.js';
 import { secretsHold } from './instance-secrets.js';
-import type { InstanceChange } from './rows.js';
+import type { InstanceChange, SpecOrigin } from './rows.js';
 import { stateRefresh, waitsForScheduler } from './state.js';
 import { volumesClaim } from './volume-claims.js';
 
@@ -49,6 +50,7 @@ async function createIn(
   const { name, labels, spec } = body;
   const image = await imageFor(tx, projectId, spec);
   const source = await rootSource(tx, projectId, spec, image);
+  await dependenciesHold(tx, { projectId, name, spec });
   const poolId = await poolNamed(tx, projectId, spec.rootDisk.pool, '/spec/rootDisk/pool');
   const id = tx.ids.uuid();
   const operationId = await operationWrite(tx, ctx, {
@@ -156,17 +158,14 @@ async function rootSource(
 }
 
 /** @see InstanceStore.originForSpec */
-export function originForSpec(
-  db: Db,
-  projectId: ProjectId,
-  spec: InstanceSpec,
-): Promise<{ readonly digest: string; readonly hostId: HostId | null; readonly ipv6: boolean }> {
+export function originForSpec(db: Db, projectId: ProjectId, spec: InstanceSpec): Promise<SpecOrigin> {
   return inTx(db, async (tx) => {
     const image = await imageFor(tx, projectId, spec);
     const source = await rootSource(tx, projectId, spec, image);
     await mediaHold(tx, projectId, spec);
     const ipv6 = await ipv6Among(tx, projectId, spec);
-    return { digest: image.digest, hostId: source?.hostId ?? null, ipv6 };
+    const waitsFor = await specWaits(tx, projectId, spec);
+    return { digest: image.digest, hostId: source?.hostId ?? null, ipv6, waitsFor };
   });
 }
 

@@ -18,6 +18,7 @@ import * as idempotency from './idempotency.js';
 import * as imageImports from './image-imports.js';
 import * as images from './images.js';
 import { instanceAct, instanceUpdate, instanceUpdatePreview } from './instance-change.js';
+import { instanceWaits } from './dependencies.js';
 import { instanceCreate, originForSpec } from './instance-create.js';
 import { deletionsAdvance, instanceDelete } from './instance-delete.js';
 import { instanceRebuild } from './instance-rebuild.js';
@@ -169,7 +170,7 @@ function bindPlacement(db: Db) {
   const { operationGet, operationList, operationStart, operationStep, operationFinish } = operations;
   const { hostsSilentMark, placementsWithdraw, fenceRecord } = silence;
   return {
-    ...bindAll(db, { snapshotRead: hostRead.snapshotRead }),
+    ...bindAll(db, { snapshotRead: hostRead.snapshotRead, instanceWaits }),
     ...bindAll(db, placements),
     ...bindAll(db, { decisionInsert, decisionGet, decisionList }),
     ...bindAll(db, assignments),

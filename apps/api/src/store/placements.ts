@@ -1,6 +1,7 @@
 import type {
   Capacity,
   Decision,
+  DependencySeen,
   HostId,
   ImageKind,
   InstanceId,
@@ -13,6 +14,7 @@ import { inTx, read } from './db.js';
 import { decisionWrite } from './decisions.js';
 import { eventsWrite, instanceObject } from './events.js';
 import { capacityLock } from './capacity.js';
+import { dependenciesSeen, waitingOf } from './dependencies.js';
 import { usedOf } from './host-read.js';
 import { portsLook } from './published-ports.js';
 import type { PendingInstance, PlacementCommit } from './rows.js';
@@ -30,6 +32,7 @@ const pendingFrom = `
   SELECT i.id, i.project_id, pr.name AS project, i.name, i.spec, m.kind, m.digest AS image_digest, i.generation, i.run_generation, v.host_id, v.homeless_mib, i.created_at,
     i.rebuild_image_id IS NOT NULL AS rebuilding,
     EXISTS (SELECT FROM nics n JOIN addresses a ON a.nic_id = n.id WHERE n.instance_id = i.id AND a.address6 IS NOT NULL) AS ipv6,
+    ${dependenciesSeen('i.project_id', `i.spec->'dependsOn'`)} AS depends_seen,
     coalesce((SELECT o.created_at FROM operations o WHERE o.id = i.operation_id), i.created_at) AS waits_since
   FROM instances i JOIN projects pr ON pr.id = i.project_id JOIN images m ON m.id = coalesce(i.rebuild_image_id, i.image_id)
   CROSS JOIN LATERAL (
@@ -56,6 +59,7 @@ interface PendingRow {
   homeless_mib: number;
   rebuilding: boolean;
   ipv6: boolean;
+  depends_seen: DependencySeen[] | null;
   created_at: Date;
   waits_since: Date;
 }
@@ -74,6 +78,7 @@ function toPending(r: PendingRow): PendingInstance {
     resources: { ...resourcesOf(r.spec), diskMiB: r.homeless_mib },
     volumeHostId: r.host_id,
     ipv6: r.ipv6,
+    waitsFor: waitingOf(r.depends_seen),
     createdAt: r.created_at,
     waitsSince: r.waits_since,
   };
@@ -105,6 +110,7 @@ export async function placementCommit(db: Db, commit: CommitRequest): Promise<Pl
     if (wanting.runGeneration !== commit.runGeneration) return stale('a newer run was asked for');
     if (wanting.volumeHostId !== null && wanting.volumeHostId !== commit.hostId)
       return stale('its volumes are on another host');
+    if (wanting.waitsFor !== null) return stale(wanting.waitsFor.message);
     if (row.rebuilding) await rootRenew(tx, commit.instanceId);
     await capacityLock(tx, commit.hostId);
     const refused = await roomLook(tx, commit.hostId, wanting);

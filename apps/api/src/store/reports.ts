@@ -3,6 +3,7 @@ import { Phase as phases } from '@berth/model';
 import type { RequestContext } from './context.js';
 import type { Db, Tx } from './db.js';
 import { inTx } from './db.js';
+import { isAwaited } from './dependencies.js';
 import { sourcesLetGo } from './disk-sources.js';
 import { eventsWrite, instanceObject } from './events.js';
 import { assignmentsRaise } from './instance-change.js';
@@ -71,7 +72,14 @@ export async function reportApply(db: Db, report: PlacementReport): Promise<Repo
     const ended = report.phase === 'ended';
     if (ended || nicsGone) await assignmentsRaise(tx, [report.hostId]);
     if (ended && now.deleting) await deletionAdvance(tx, ctx, report.instanceId);
-    return { outcome: 'applied', state, freed: ended || less, assignmentsChanged: ended || nicsGone };
+    const awaited = await isAwaited(tx, { projectId: now.project_id, name: now.name });
+    return {
+      outcome: 'applied',
+      state,
+      freed: ended || less,
+      awaited,
+      assignmentsChanged: ended || nicsGone,
+    };
   });
 }
 

@@ -39,6 +39,7 @@ import type {
   Volume,
   VolumeId,
   VolumeSeen,
+  Waiting,
 } from '@berth/model';
 
 /** A page of a list, ordered by name. `nextCursor` is opaque and null on the last page. */
@@ -156,6 +157,15 @@ export interface Figures {
   readonly pool: { readonly open: number; readonly idle: number; readonly waiting: number };
 }
 
+/** What a new instance would stand on. */
+export interface SpecOrigin {
+  readonly digest: string;
+  /** Host of the snapshot that its disk would begin as. */
+  readonly hostId: HostId | null;
+  readonly ipv6: boolean;
+  readonly waitsFor: Waiting | null;
+}
+
 export interface PendingInstance {
   readonly id: InstanceId;
   readonly projectId: ProjectId;
@@ -173,6 +183,8 @@ export interface PendingInstance {
   readonly volumeHostId: HostId | null;
   /** A nic of it has an IPv6 address. */
   readonly ipv6: boolean;
+  /** What of its dependencies is not as it has to be; null when all are. */
+  readonly waitsFor: Waiting | null;
   readonly createdAt: Date;
   /** When this run was asked for. */
   readonly waitsSince: Date;
@@ -354,6 +366,8 @@ export type ReportOutcome =
       readonly state: InstanceState;
       /** The placement ended, or has less than before: capacity is free, wake the scheduler. */
       readonly freed: boolean;
+      /** A start waits for this instance: wake the scheduler, too. */
+      readonly awaited: boolean;
       /** Tombstones were written for this host, or wanted changed: send its list again. */
       readonly assignmentsChanged: boolean;
     }

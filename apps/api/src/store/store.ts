@@ -31,6 +31,7 @@ import type {
   Volume,
   VolumeCreate,
   VolumeUpdate,
+  Waiting,
 } from '@berth/model';
 import type { AccessStore, BrowserSessionStore, TerminalTicketStore } from './access-store.js';
 import type { KeptAnswer, RequestContext } from './context.js';
@@ -289,14 +290,11 @@ export interface ImageStore {
 
 export interface InstanceStore {
   /**
-   * What a new instance would stand on: the digest of its image, the host of the snapshot that its disk begins as, and whether a network of it
-   * has IPv6.
+   * What a new instance would stand on: the digest of its image, the host of the snapshot that its disk begins as, whether a network of it
+   * has IPv6, and what it would wait for.
    * @throws invalid (unknown; its kind does not fit the isolation; disk too small), stateConflict, unsupported
    */
-  originForSpec(
-    projectId: ProjectId,
-    spec: InstanceSpec,
-  ): Promise<{ readonly digest: string; readonly hostId: HostId | null; readonly ipv6: boolean }>;
+  originForSpec(projectId: ProjectId, spec: InstanceSpec): Promise<rows.SpecOrigin>;
   /**
    * Writes spec, revision, root volume, nics with MAC and address, operation and events.
    * @throws nameTaken, invalid (image, network, pool, snapshot unknown; image kind does not fit the isolation; disk too small),
@@ -349,6 +347,8 @@ export interface InstanceStore {
 
 export interface PlacementStore {
   snapshotRead(): Promise<rows.PlacementSnapshot>;
+  /** What a start of the instance would wait for now; null for nothing. */
+  instanceWaits(id: InstanceId): Promise<Waiting | null>;
   /** Waiting longest first. */
   pendingInstances(limit: number): Promise<readonly rows.PendingInstance[]>;
   /** One instance as `pendingInstances` gives it, or null when it waits for nothing. */
