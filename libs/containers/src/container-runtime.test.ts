@@ -158,7 +158,8 @@ describe('a container on this host', () => {
     });
     await expect(up(runtime, spec)).rejects.toMatchObject({ code: 'unsupported', remedy: /process.init/ });
     await up(withInit, spec);
-    const text = await logUntil(withInit, spec, 'pid=');
+    // At the beginning of a line: what ps shows of it is none.
+    const text = await logUntil(withInit, spec, '\npid=');
     expect(text).toMatch(/\/dev\/berth-init -- sh -c/);
     expect(text).not.toMatch(/^Z/m);
     expect(text).toMatch(/pid=[2-9]\n/);
