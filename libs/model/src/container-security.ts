@@ -165,46 +165,48 @@ export const TmpfsMount = z.strictObject({
 });
 export type TmpfsMount = z.infer<typeof TmpfsMount>;
 
-export const ContainerSecurity = z.strictObject({
-  capabilities: z
-    .strictObject({
-      add: z.array(ContainerCapability).max(64).default([]),
-      /** `ALL` leaves those of `add`. */
-      drop: z
-        .array(z.enum(['ALL', ...ContainerCapability.options]))
-        .max(64)
-        .default([]),
-    })
-    .optional(),
-  /** `strict` refuses, beyond the default, what servers do without: other processes' memory, chroot, 32-bit programs and the like. */
-  seccomp: z.enum(['default', 'strict']).optional(),
-  /**
-   * It may make user namespaces of its own, and in them what their root may: mounts, and containers of its own. The kernel's code for those is
-   * open to it then, and `/proc` is not masked, or none could be mounted in them.
-   */
-  nesting: z.boolean().optional(),
-  /** Nothing can be written but to volumes and `tmpfs`. */
-  readOnlyRoot: z.boolean().optional(),
-  tmpfs: z.array(TmpfsMount).max(16).optional(),
-  rlimits: z
-    .strictObject(
-      Object.fromEntries(rlimitNames.map((name) => [name, Rlimit.optional()])) as Record<
-        RlimitName,
-        z.ZodOptional<typeof Rlimit>
-      >,
-    )
-    .optional(),
-  /** By name, as sysctl(8) writes them. */
-  sysctls: z
-    .partialRecord(
-      SysctlName,
-      z
-        .string()
-        .max(256)
-        .regex(/^[0-9]+([ ,-][0-9]+)*$/, 'numbers, parted by spaces, commas or "-"'),
-    )
-    .optional(),
-});
+export const ContainerSecurity = z
+  .strictObject({
+    capabilities: z
+      .strictObject({
+        add: z.array(ContainerCapability).max(64).default([]),
+        /** `ALL` leaves those of `add`. */
+        drop: z
+          .array(z.enum(['ALL', ...ContainerCapability.options]))
+          .max(64)
+          .default([]),
+      })
+      .optional(),
+    /** `strict` refuses, beyond the default, what servers do without: other processes' memory, chroot, 32-bit programs and the like. */
+    seccomp: z.enum(['default', 'strict']).optional(),
+    /**
+     * It may make user namespaces of its own, and in them what their root may: mounts, and containers of its own. The kernel's code for those is
+     * open to it then, and `/proc` is not masked, or none could be mounted in them.
+     */
+    nesting: z.boolean().optional(),
+    /** Nothing can be written but to volumes and `tmpfs`. */
+    readOnlyRoot: z.boolean().optional(),
+    tmpfs: z.array(TmpfsMount).max(16).optional(),
+    rlimits: z
+      .strictObject(
+        Object.fromEntries(rlimitNames.map((name) => [name, Rlimit.optional()])) as Record<
+          RlimitName,
+          z.ZodOptional<typeof Rlimit>
+        >,
+      )
+      .optional(),
+    /** By name, as sysctl(8) writes them. */
+    sysctls: z
+      .partialRecord(
+        SysctlName,
+        z
+          .string()
+          .max(256)
+          .regex(/^[0-9]+([ ,-][0-9]+)*$/, 'numbers, parted by spaces, commas or "-"'),
+      )
+      .optional(),
+  })
+  .meta({ id: 'ContainerSecurity', sentAs: 'ContainerSecurityInput' });
 export type ContainerSecurity = z.infer<typeof ContainerSecurity>;
 
 /** Facet of hosts whose containers take `security`. */

@@ -19,31 +19,33 @@ const Address = z.union([z.ipv4(), z.ipv6()], 'must be an IPv4 or IPv6 address')
 /** What all search domains may have together (resolv.conf(5)). */
 const SEARCH_BYTES = 256;
 
-export const GuestDns = z.strictObject({
-  /** Who is asked, in this order, instead of the network's own server: then names of other instances are not found. */
-  servers: z.array(Address).min(1).max(3).optional(),
-  /** What is tried behind a short name, instead of the network's own domain; an empty list: nothing. */
-  search: z
-    .array(DomainName)
-    .max(32)
-    .refine((all) => all.join(' ').length <= SEARCH_BYTES, `at most ${SEARCH_BYTES} characters in all`)
-    .optional(),
-  /** As resolv.conf(5) has them: `ndots:2`, `timeout:1`, `rotate`. */
-  options: z
-    .array(
-      z
-        .string()
-        .max(32)
-        .regex(/^[a-z][a-z0-9-]*(:[0-9]{1,5})?$/, 'must be an option of resolv.conf(5), as ndots:2'),
-    )
-    .max(16)
-    .optional(),
-  /** Further lines of `/etc/hosts`. */
-  hosts: z
-    .array(z.strictObject({ address: Address, names: z.array(DomainName).min(1).max(16) }))
-    .max(64)
-    .optional(),
-});
+export const GuestDns = z
+  .strictObject({
+    /** Who is asked, in this order, instead of the network's own server: then names of other instances are not found. */
+    servers: z.array(Address).min(1).max(3).optional(),
+    /** What is tried behind a short name, instead of the network's own domain; an empty list: nothing. */
+    search: z
+      .array(DomainName)
+      .max(32)
+      .refine((all) => all.join(' ').length <= SEARCH_BYTES, `at most ${SEARCH_BYTES} characters in all`)
+      .optional(),
+    /** As resolv.conf(5) has them: `ndots:2`, `timeout:1`, `rotate`. */
+    options: z
+      .array(
+        z
+          .string()
+          .max(32)
+          .regex(/^[a-z][a-z0-9-]*(:[0-9]{1,5})?$/, 'must be an option of resolv.conf(5), as ndots:2'),
+      )
+      .max(16)
+      .optional(),
+    /** Further lines of `/etc/hosts`. */
+    hosts: z
+      .array(z.strictObject({ address: Address, names: z.array(DomainName).min(1).max(16) }))
+      .max(64)
+      .optional(),
+  })
+  .meta({ id: 'GuestDns', sentAs: 'GuestDnsInput' });
 export type GuestDns = z.infer<typeof GuestDns>;
 
 /** Facet of hosts whose guests take `dns`. */

@@ -60,17 +60,19 @@ export const ReadinessProbe = z.strictObject({
   successThreshold: z.int().min(1).max(1000).default(1),
 });
 
-export const ProbesSpec = z.strictObject({
-  /** Until it has succeeded once in a run, the others are not asked. One that fails ends the run, as `liveness` does. */
-  startup: StartupProbe.optional(),
-  /** Says whether it can do its work: conditions `Ready` and `NotReady`. Nothing else follows. */
-  readiness: ReadinessProbe.optional(),
-  /**
-   * Says whether it is to be started again: conditions `Healthy` and `Unhealthy`. One that fails ends the run, and the restart policy
-   * follows; where that is `never`, it runs on and `Unhealthy` tells of it.
-   */
-  liveness: LivenessProbe.optional(),
-});
+export const ProbesSpec = z
+  .strictObject({
+    /** Until it has succeeded once in a run, the others are not asked. One that fails ends the run, as `liveness` does. */
+    startup: StartupProbe.optional(),
+    /** Says whether it can do its work: conditions `Ready` and `NotReady`. Nothing else follows. */
+    readiness: ReadinessProbe.optional(),
+    /**
+     * Says whether it is to be started again: conditions `Healthy` and `Unhealthy`. One that fails ends the run, and the restart policy
+     * follows; where that is `never`, it runs on and `Unhealthy` tells of it.
+     */
+    liveness: LivenessProbe.optional(),
+  })
+  .meta({ id: 'Probes', sentAs: 'ProbesInput' });
 export type ProbesSpec = z.infer<typeof ProbesSpec>;
 export type ProbeSpec = NonNullable<ProbesSpec[ProbeKind]>;
 

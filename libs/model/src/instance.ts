@@ -250,6 +250,8 @@ export const InstanceSpec = z
   .superRefine((spec, ctx) =>
     checkInstance(spec, (path, message) => ctx.addIssue({ code: 'custom', path: [...path], message })),
   );
+// Not by `meta` at its end: the rules that it is checked by are of its own type.
+z.globalRegistry.add(InstanceSpec, { id: 'InstanceSpec', sentAs: 'InstanceSpecInput' });
 export type InstanceSpec = z.infer<typeof InstanceSpec>;
 export type InstanceSpecInput = z.input<typeof InstanceSpec>;
 
@@ -375,37 +377,39 @@ export const VolumeStatus = z.strictObject({
 });
 export type VolumeStatus = z.infer<typeof VolumeStatus>;
 
-export const InstanceStatus = z.strictObject({
-  state: InstanceState,
-  /** The operation that owns a transitional state. */
-  operationId: OperationId.nullable(),
-  deadline: z.iso.datetime().nullable(),
-  reason: z.string().nullable(),
-  host: z.strictObject({ id: HostId, name: Name }).nullable(),
-  epoch: z.int().nullable(),
-  run: z.int().nullable(),
-  phase: Phase.nullable(),
-  power: Power.nullable(),
-  /** The runtime on the host that has it: `libvirt` or `qemu` for a vm, `oci` for a container, `microvm`. Null before it is prepared. */
-  driver: z.string().nullable(),
-  lastExit: ExitInfo.nullable(),
-  conditions: z.array(Condition),
-  nics: z.array(NicStatus),
-  volumes: z.array(VolumeStatus),
-  /** What is in its CD-ROM drives, in the order of its spec at its start. */
-  cdroms: z.array(CdromStatus),
-  /** Context id of its vsock device on its host, the same while it is there; null for a machine without one, and before its first start. */
-  vsockCid: VsockCid.nullable(),
-  /** Nodes of its host that its own are bound to, in their order; null for a machine that is bound to none. */
-  numaHostNodes: z.array(z.int().min(0)).nullable(),
-  /** Users of its host that a container's are; null for others, and before its first start. */
-  uidRange: UidRange.nullable(),
-  /** The newest generation of the spec that its host has put into effect, but for what `RestartRequired` names. */
-  appliedGeneration: z.int().nullable(),
-  rootVolumeId: VolumeId.nullable(),
-  decisionId: DecisionId.nullable(),
-  observedAt: z.iso.datetime().nullable(),
-});
+export const InstanceStatus = z
+  .strictObject({
+    state: InstanceState,
+    /** The operation that owns a transitional state. */
+    operationId: OperationId.nullable(),
+    deadline: z.iso.datetime().nullable(),
+    reason: z.string().nullable(),
+    host: z.strictObject({ id: HostId, name: Name }).nullable(),
+    epoch: z.int().nullable(),
+    run: z.int().nullable(),
+    phase: Phase.nullable(),
+    power: Power.nullable(),
+    /** The runtime on the host that has it: `libvirt` or `qemu` for a vm, `oci` for a container, `microvm`. Null before it is prepared. */
+    driver: z.string().nullable(),
+    lastExit: ExitInfo.nullable(),
+    conditions: z.array(Condition),
+    nics: z.array(NicStatus),
+    volumes: z.array(VolumeStatus),
+    /** What is in its CD-ROM drives, in the order of its spec at its start. */
+    cdroms: z.array(CdromStatus),
+    /** Context id of its vsock device on its host, the same while it is there; null for a machine without one, and before its first start. */
+    vsockCid: VsockCid.nullable(),
+    /** Nodes of its host that its own are bound to, in their order; null for a machine that is bound to none. */
+    numaHostNodes: z.array(z.int().min(0)).nullable(),
+    /** Users of its host that a container's are; null for others, and before its first start. */
+    uidRange: UidRange.nullable(),
+    /** The newest generation of the spec that its host has put into effect, but for what `RestartRequired` names. */
+    appliedGeneration: z.int().nullable(),
+    rootVolumeId: VolumeId.nullable(),
+    decisionId: DecisionId.nullable(),
+    observedAt: z.iso.datetime().nullable(),
+  })
+  .meta({ id: 'InstanceStatus' });
 export type InstanceStatus = z.infer<typeof InstanceStatus>;
 
 export const Instance = z

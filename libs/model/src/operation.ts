@@ -146,18 +146,20 @@ export const FilterName = z.enum([
 ]);
 export type FilterName = z.infer<typeof FilterName>;
 
-export const HostVerdict = z.strictObject({
-  hostId: HostId,
-  host: Name,
-  fits: z.boolean(),
-  /** The first filter that refused, with what was needed and what there was. */
-  failed: z
-    .strictObject({ filter: FilterName, need: z.string(), have: z.string(), message: z.string() })
-    .nullable(),
-  score: z.number().nullable(),
-  scores: z.record(z.string(), z.number()),
-  free: z.strictObject({ cpuMillis: z.int(), memoryMiB: z.int(), diskMiB: z.int() }),
-});
+export const HostVerdict = z
+  .strictObject({
+    hostId: HostId,
+    host: Name,
+    fits: z.boolean(),
+    /** The first filter that refused, with what was needed and what there was. */
+    failed: z
+      .strictObject({ filter: FilterName, need: z.string(), have: z.string(), message: z.string() })
+      .nullable(),
+    score: z.number().nullable(),
+    scores: z.record(z.string(), z.number()),
+    free: z.strictObject({ cpuMillis: z.int(), memoryMiB: z.int(), diskMiB: z.int() }),
+  })
+  .meta({ id: 'HostVerdict' });
 export type HostVerdict = z.infer<typeof HostVerdict>;
 
 /** The scheduler's stored answer for one placement attempt. */

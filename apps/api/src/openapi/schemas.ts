@@ -6,7 +6,8 @@ type Direction = 'input' | 'output';
 /**
  * Turns zod schemas into JSON Schema 2020-12 (the dialect of OpenAPI 3.1). What has an id (`.meta({ id })`) becomes a
  * component once and is referred to; the rest stands in place. `input` is what a client sends (defaults may be left
- * out), `output` what it gets (defaults filled in).
+ * out), `output` what it gets (defaults filled in); what differs between them is a component of its own where it is sent,
+ * by the name in `.meta({ sentAs })`.
  */
 export class SchemaBook {
   private readonly named = new Map<string, { text: string; schema: Json }>();
@@ -15,9 +16,13 @@ export class SchemaBook {
   ref(schema: z.ZodType, direction: Direction): Json {
     const made = z.toJSONSchema(schema, { io: direction, target: 'draft-2020-12', override: plain }) as Json;
     const { $schema: _, $defs, ...body } = made;
-    for (const [id, part] of Object.entries(($defs ?? {}) as Record<string, Json>))
-      this.add(id, rewritten(part));
-    return rewritten(body);
+    const parts = Object.entries(($defs ?? {}) as Record<string, Json>);
+    const names = new Map<string, string>();
+    for (const [id, part] of parts)
+      if (direction === 'input' && typeof part['sentAs'] === 'string') names.set(id, part['sentAs']);
+    for (const [id, { sentAs: __, ...part }] of parts)
+      this.add(names.get(id) ?? id, rewritten(part, names));
+    return rewritten(body, names);
   }
 
   /** Every component, by name. */
@@ -45,13 +50,15 @@ function plain({ jsonSchema }: { jsonSchema: Json }): void {
   if (jsonSchema['maximum'] === Number.MAX_SAFE_INTEGER) delete jsonSchema['maximum'];
 }
 
-/** References to zod's own `$defs` as references to components. */
-function rewritten(schema: Json): Json {
+const DEFS = '#/$defs/';
+
+/** References to zod's own `$defs` as references to components, by the names that these have here. */
+function rewritten(schema: Json, names: ReadonlyMap<string, string>): Json {
   return JSON.parse(
-    JSON.stringify(schema, (key, value: unknown) =>
-      key === '$ref' && typeof value === 'string'
-        ? value.replace('#/$defs/', '#/components/schemas/')
-        : value,
-    ),
+    JSON.stringify(schema, (key, value: unknown) => {
+      if (key !== '$ref' || typeof value !== 'string' || !value.startsWith(DEFS)) return value;
+      const id = value.slice(DEFS.length);
+      return `#/components/schemas/${names.get(id) ?? id}`;
+    }),
   ) as Json;
 }
