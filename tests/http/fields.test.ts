@@ -28,8 +28,13 @@ const document = JSON.parse(await readFile('docs/openapi.json', 'utf8')) as {
   components: { schemas: Record<string, Schema> };
 };
 
+/** What a reference stands for. */
+const named = (schema: Schema): Schema =>
+  document.components.schemas[schema.$ref?.replace('#/components/schemas/', '') ?? ''] ?? schema;
+
 /** Every field a body can have, from the schema that the API publishes: containers first, then what is in them. */
-function fieldsOf(schema: Schema, path: readonly (string | number)[] = []): Field[] {
+function fieldsOf(said: Schema, path: readonly (string | number)[] = []): Field[] {
+  const schema = named(said);
   const inner = Object.entries(schema.properties ?? {}).flatMap(([key, s]) => fieldsOf(s, [...path, key]));
   const items =
     schema.items === undefined || schema.maxItems === 0 ? [] : fieldsOf(schema.items, [...path, 0]);

@@ -1358,6 +1358,302 @@ export interface components {
        */
       scrollbackBytes?: number;
     };
+    ContainerSecurity: {
+      capabilities?: {
+        /** @default [] */
+        add: (
+          | 'CHOWN'
+          | 'DAC_OVERRIDE'
+          | 'FOWNER'
+          | 'FSETID'
+          | 'KILL'
+          | 'NET_BIND_SERVICE'
+          | 'SETFCAP'
+          | 'SETGID'
+          | 'SETPCAP'
+          | 'SETUID'
+          | 'SYS_CHROOT'
+          | 'DAC_READ_SEARCH'
+          | 'IPC_OWNER'
+          | 'NET_ADMIN'
+          | 'NET_RAW'
+          | 'SYS_PTRACE'
+          | 'AUDIT_CONTROL'
+          | 'AUDIT_READ'
+          | 'AUDIT_WRITE'
+          | 'BLOCK_SUSPEND'
+          | 'BPF'
+          | 'CHECKPOINT_RESTORE'
+          | 'IPC_LOCK'
+          | 'LEASE'
+          | 'LINUX_IMMUTABLE'
+          | 'MAC_ADMIN'
+          | 'MAC_OVERRIDE'
+          | 'MKNOD'
+          | 'NET_BROADCAST'
+          | 'PERFMON'
+          | 'SYSLOG'
+          | 'SYS_ADMIN'
+          | 'SYS_BOOT'
+          | 'SYS_MODULE'
+          | 'SYS_NICE'
+          | 'SYS_PACCT'
+          | 'SYS_RAWIO'
+          | 'SYS_RESOURCE'
+          | 'SYS_TIME'
+          | 'SYS_TTY_CONFIG'
+          | 'WAKE_ALARM'
+        )[];
+        /** @default [] */
+        drop: (
+          | 'ALL'
+          | 'CHOWN'
+          | 'DAC_OVERRIDE'
+          | 'FOWNER'
+          | 'FSETID'
+          | 'KILL'
+          | 'NET_BIND_SERVICE'
+          | 'SETFCAP'
+          | 'SETGID'
+          | 'SETPCAP'
+          | 'SETUID'
+          | 'SYS_CHROOT'
+          | 'DAC_READ_SEARCH'
+          | 'IPC_OWNER'
+          | 'NET_ADMIN'
+          | 'NET_RAW'
+          | 'SYS_PTRACE'
+          | 'AUDIT_CONTROL'
+          | 'AUDIT_READ'
+          | 'AUDIT_WRITE'
+          | 'BLOCK_SUSPEND'
+          | 'BPF'
+          | 'CHECKPOINT_RESTORE'
+          | 'IPC_LOCK'
+          | 'LEASE'
+          | 'LINUX_IMMUTABLE'
+          | 'MAC_ADMIN'
+          | 'MAC_OVERRIDE'
+          | 'MKNOD'
+          | 'NET_BROADCAST'
+          | 'PERFMON'
+          | 'SYSLOG'
+          | 'SYS_ADMIN'
+          | 'SYS_BOOT'
+          | 'SYS_MODULE'
+          | 'SYS_NICE'
+          | 'SYS_PACCT'
+          | 'SYS_RAWIO'
+          | 'SYS_RESOURCE'
+          | 'SYS_TIME'
+          | 'SYS_TTY_CONFIG'
+          | 'WAKE_ALARM'
+        )[];
+      };
+      nesting?: boolean;
+      readOnlyRoot?: boolean;
+      rlimits?: {
+        core?: {
+          hard: number;
+          soft: number;
+        };
+        cpu?: {
+          hard: number;
+          soft: number;
+        };
+        data?: {
+          hard: number;
+          soft: number;
+        };
+        fsize?: {
+          hard: number;
+          soft: number;
+        };
+        memlock?: {
+          hard: number;
+          soft: number;
+        };
+        msgqueue?: {
+          hard: number;
+          soft: number;
+        };
+        nofile?: {
+          hard: number;
+          soft: number;
+        };
+        nproc?: {
+          hard: number;
+          soft: number;
+        };
+        sigpending?: {
+          hard: number;
+          soft: number;
+        };
+        stack?: {
+          hard: number;
+          soft: number;
+        };
+      };
+      /** @enum {string} */
+      seccomp?: 'default' | 'strict';
+      sysctls?: {
+        [key: string]: string;
+      };
+      tmpfs?: {
+        /** @default 1777 */
+        mode: string;
+        path: string;
+        sizeMiB: number;
+      }[];
+    };
+    ContainerSecurityInput: {
+      capabilities?: {
+        /** @default [] */
+        add?: (
+          | 'CHOWN'
+          | 'DAC_OVERRIDE'
+          | 'FOWNER'
+          | 'FSETID'
+          | 'KILL'
+          | 'NET_BIND_SERVICE'
+          | 'SETFCAP'
+          | 'SETGID'
+          | 'SETPCAP'
+          | 'SETUID'
+          | 'SYS_CHROOT'
+          | 'DAC_READ_SEARCH'
+          | 'IPC_OWNER'
+          | 'NET_ADMIN'
+          | 'NET_RAW'
+          | 'SYS_PTRACE'
+          | 'AUDIT_CONTROL'
+          | 'AUDIT_READ'
+          | 'AUDIT_WRITE'
+          | 'BLOCK_SUSPEND'
+          | 'BPF'
+          | 'CHECKPOINT_RESTORE'
+          | 'IPC_LOCK'
+          | 'LEASE'
+          | 'LINUX_IMMUTABLE'
+          | 'MAC_ADMIN'
+          | 'MAC_OVERRIDE'
+          | 'MKNOD'
+          | 'NET_BROADCAST'
+          | 'PERFMON'
+          | 'SYSLOG'
+          | 'SYS_ADMIN'
+          | 'SYS_BOOT'
+          | 'SYS_MODULE'
+          | 'SYS_NICE'
+          | 'SYS_PACCT'
+          | 'SYS_RAWIO'
+          | 'SYS_RESOURCE'
+          | 'SYS_TIME'
+          | 'SYS_TTY_CONFIG'
+          | 'WAKE_ALARM'
+        )[];
+        /** @default [] */
+        drop?: (
+          | 'ALL'
+          | 'CHOWN'
+          | 'DAC_OVERRIDE'
+          | 'FOWNER'
+          | 'FSETID'
+          | 'KILL'
+          | 'NET_BIND_SERVICE'
+          | 'SETFCAP'
+          | 'SETGID'
+          | 'SETPCAP'
+          | 'SETUID'
+          | 'SYS_CHROOT'
+          | 'DAC_READ_SEARCH'
+          | 'IPC_OWNER'
+          | 'NET_ADMIN'
+          | 'NET_RAW'
+          | 'SYS_PTRACE'
+          | 'AUDIT_CONTROL'
+          | 'AUDIT_READ'
+          | 'AUDIT_WRITE'
+          | 'BLOCK_SUSPEND'
+          | 'BPF'
+          | 'CHECKPOINT_RESTORE'
+          | 'IPC_LOCK'
+          | 'LEASE'
+          | 'LINUX_IMMUTABLE'
+          | 'MAC_ADMIN'
+          | 'MAC_OVERRIDE'
+          | 'MKNOD'
+          | 'NET_BROADCAST'
+          | 'PERFMON'
+          | 'SYSLOG'
+          | 'SYS_ADMIN'
+          | 'SYS_BOOT'
+          | 'SYS_MODULE'
+          | 'SYS_NICE'
+          | 'SYS_PACCT'
+          | 'SYS_RAWIO'
+          | 'SYS_RESOURCE'
+          | 'SYS_TIME'
+          | 'SYS_TTY_CONFIG'
+          | 'WAKE_ALARM'
+        )[];
+      };
+      nesting?: boolean;
+      readOnlyRoot?: boolean;
+      rlimits?: {
+        core?: {
+          hard: number;
+          soft: number;
+        };
+        cpu?: {
+          hard: number;
+          soft: number;
+        };
+        data?: {
+          hard: number;
+          soft: number;
+        };
+        fsize?: {
+          hard: number;
+          soft: number;
+        };
+        memlock?: {
+          hard: number;
+          soft: number;
+        };
+        msgqueue?: {
+          hard: number;
+          soft: number;
+        };
+        nofile?: {
+          hard: number;
+          soft: number;
+        };
+        nproc?: {
+          hard: number;
+          soft: number;
+        };
+        sigpending?: {
+          hard: number;
+          soft: number;
+        };
+        stack?: {
+          hard: number;
+          soft: number;
+        };
+      };
+      /** @enum {string} */
+      seccomp?: 'default' | 'strict';
+      sysctls?: {
+        [key: string]: string;
+      };
+      tmpfs?: {
+        /** @default 1777 */
+        mode?: string;
+        path: string;
+        sizeMiB: number;
+      }[];
+    };
     CpuBaseline: {
       /** @enum {string} */
       accel: 'tcg' | 'kvm';
@@ -1371,48 +1667,7 @@ export interface components {
     Decision: {
       /** Format: date-time */
       at: string;
-      best: {
-        failed: {
-          /** @enum {string} */
-          filter:
-            | 'ready'
-            | 'schedulable'
-            | 'arch'
-            | 'isolation'
-            | 'driver'
-            | 'accel'
-            | 'firmware'
-            | 'devices'
-            | 'resources'
-            | 'hugePages'
-            | 'numa'
-            | 'cpuModel'
-            | 'labels'
-            | 'volume'
-            | 'ipv6'
-            | 'ports'
-            | 'cpu'
-            | 'memory'
-            | 'disk'
-            | 'dependencies';
-          have: string;
-          message: string;
-          need: string;
-        } | null;
-        fits: boolean;
-        free: {
-          cpuMillis: number;
-          diskMiB: number;
-          memoryMiB: number;
-        };
-        host: string;
-        /** Format: uuid */
-        hostId: string;
-        score: number | null;
-        scores: {
-          [key: string]: number;
-        };
-      }[];
+      best: components['schemas']['HostVerdict'][];
       considered: number;
       host: string | null;
       hostId: string | null;
@@ -1420,48 +1675,7 @@ export interface components {
       id: string;
       /** Format: uuid */
       instanceId: string;
-      nearest: {
-        failed: {
-          /** @enum {string} */
-          filter:
-            | 'ready'
-            | 'schedulable'
-            | 'arch'
-            | 'isolation'
-            | 'driver'
-            | 'accel'
-            | 'firmware'
-            | 'devices'
-            | 'resources'
-            | 'hugePages'
-            | 'numa'
-            | 'cpuModel'
-            | 'labels'
-            | 'volume'
-            | 'ipv6'
-            | 'ports'
-            | 'cpu'
-            | 'memory'
-            | 'disk'
-            | 'dependencies';
-          have: string;
-          message: string;
-          need: string;
-        } | null;
-        fits: boolean;
-        free: {
-          cpuMillis: number;
-          diskMiB: number;
-          memoryMiB: number;
-        };
-        host: string;
-        /** Format: uuid */
-        hostId: string;
-        score: number | null;
-        scores: {
-          [key: string]: number;
-        };
-      }[];
+      nearest: components['schemas']['HostVerdict'][];
       /** @enum {string} */
       outcome: 'placed' | 'unplaced';
       rejected: {
@@ -1496,142 +1710,17 @@ export interface components {
       /** @enum {string} */
       strategy: 'spread' | 'pack';
       summary: string;
-      verdicts:
-        | {
-            failed: {
-              /** @enum {string} */
-              filter:
-                | 'ready'
-                | 'schedulable'
-                | 'arch'
-                | 'isolation'
-                | 'driver'
-                | 'accel'
-                | 'firmware'
-                | 'devices'
-                | 'resources'
-                | 'hugePages'
-                | 'numa'
-                | 'cpuModel'
-                | 'labels'
-                | 'volume'
-                | 'ipv6'
-                | 'ports'
-                | 'cpu'
-                | 'memory'
-                | 'disk'
-                | 'dependencies';
-              have: string;
-              message: string;
-              need: string;
-            } | null;
-            fits: boolean;
-            free: {
-              cpuMillis: number;
-              diskMiB: number;
-              memoryMiB: number;
-            };
-            host: string;
-            /** Format: uuid */
-            hostId: string;
-            score: number | null;
-            scores: {
-              [key: string]: number;
-            };
-          }[]
-        | null;
+      verdicts: components['schemas']['HostVerdict'][] | null;
     };
     DecisionPreview: {
       /** Format: date-time */
       asOf: string;
       decision: {
-        best: {
-          failed: {
-            /** @enum {string} */
-            filter:
-              | 'ready'
-              | 'schedulable'
-              | 'arch'
-              | 'isolation'
-              | 'driver'
-              | 'accel'
-              | 'firmware'
-              | 'devices'
-              | 'resources'
-              | 'hugePages'
-              | 'numa'
-              | 'cpuModel'
-              | 'labels'
-              | 'volume'
-              | 'ipv6'
-              | 'ports'
-              | 'cpu'
-              | 'memory'
-              | 'disk'
-              | 'dependencies';
-            have: string;
-            message: string;
-            need: string;
-          } | null;
-          fits: boolean;
-          free: {
-            cpuMillis: number;
-            diskMiB: number;
-            memoryMiB: number;
-          };
-          host: string;
-          /** Format: uuid */
-          hostId: string;
-          score: number | null;
-          scores: {
-            [key: string]: number;
-          };
-        }[];
+        best: components['schemas']['HostVerdict'][];
         considered: number;
         host: string | null;
         hostId: string | null;
-        nearest: {
-          failed: {
-            /** @enum {string} */
-            filter:
-              | 'ready'
-              | 'schedulable'
-              | 'arch'
-              | 'isolation'
-              | 'driver'
-              | 'accel'
-              | 'firmware'
-              | 'devices'
-              | 'resources'
-              | 'hugePages'
-              | 'numa'
-              | 'cpuModel'
-              | 'labels'
-              | 'volume'
-              | 'ipv6'
-              | 'ports'
-              | 'cpu'
-              | 'memory'
-              | 'disk'
-              | 'dependencies';
-            have: string;
-            message: string;
-            need: string;
-          } | null;
-          fits: boolean;
-          free: {
-            cpuMillis: number;
-            diskMiB: number;
-            memoryMiB: number;
-          };
-          host: string;
-          /** Format: uuid */
-          hostId: string;
-          score: number | null;
-          scores: {
-            [key: string]: number;
-          };
-        }[];
+        nearest: components['schemas']['HostVerdict'][];
         /** @enum {string} */
         outcome: 'placed' | 'unplaced';
         rejected: {
@@ -1666,50 +1755,7 @@ export interface components {
         /** @enum {string} */
         strategy: 'spread' | 'pack';
         summary: string;
-        verdicts:
-          | {
-              failed: {
-                /** @enum {string} */
-                filter:
-                  | 'ready'
-                  | 'schedulable'
-                  | 'arch'
-                  | 'isolation'
-                  | 'driver'
-                  | 'accel'
-                  | 'firmware'
-                  | 'devices'
-                  | 'resources'
-                  | 'hugePages'
-                  | 'numa'
-                  | 'cpuModel'
-                  | 'labels'
-                  | 'volume'
-                  | 'ipv6'
-                  | 'ports'
-                  | 'cpu'
-                  | 'memory'
-                  | 'disk'
-                  | 'dependencies';
-                have: string;
-                message: string;
-                need: string;
-              } | null;
-              fits: boolean;
-              free: {
-                cpuMillis: number;
-                diskMiB: number;
-                memoryMiB: number;
-              };
-              host: string;
-              /** Format: uuid */
-              hostId: string;
-              score: number | null;
-              scores: {
-                [key: string]: number;
-              };
-            }[]
-          | null;
+        verdicts: components['schemas']['HostVerdict'][] | null;
       };
     };
     DecisionPreviewRequest: {
@@ -1718,443 +1764,7 @@ export interface components {
       };
       /** @description Refused where it is taken; a form may ask before it has one */
       name?: string;
-      spec: {
-        cdroms?: {
-          /** @default false */
-          bootFirst?: boolean;
-          /**
-           * @default sata
-           * @enum {string}
-           */
-          bus?: 'sata' | 'scsi';
-          /** @default false */
-          force?: boolean;
-          image?: string;
-        }[];
-        cloudInit?: {
-          /** @description Public keys with which that user signs in; added to what the user data says */
-          sshKeys: string[];
-          /** @description Made at the first boot, and may become root; the one that the image begins with when absent */
-          user?: string;
-        };
-        cpu?: {
-          model: string;
-        };
-        cpuMillis?: number;
-        dependsOn?: {
-          /**
-           * @default running
-           * @enum {string}
-           */
-          condition?: 'running' | 'ready' | 'healthy' | 'completed';
-          instance: string;
-        }[];
-        /**
-         * @default running
-         * @enum {string}
-         */
-        desired?: 'running' | 'stopped' | 'paused' | 'suspended';
-        devices?: string[];
-        displays?: number;
-        dns?: {
-          hosts?: {
-            address: string;
-            names: string[];
-          }[];
-          options?: string[];
-          search?: string[];
-          servers?: string[];
-        };
-        firmware?: {
-          /** @default false */
-          secureBoot?: boolean;
-          /** @enum {string} */
-          type: 'bios' | 'uefi';
-        };
-        /** @enum {string} */
-        hugePages?: '2MiB' | '1GiB';
-        image: string;
-        /** @enum {string} */
-        isolation: 'vm' | 'microvm' | 'container';
-        maxMemoryMiB?: number;
-        maxVcpus?: number;
-        memoryMiB: number;
-        /**
-         * @default [
-         *       {
-         *         "network": "default"
-         *       }
-         *     ]
-         */
-        nics?: {
-          /** Format: ipv4 */
-          address?: string;
-          /** Format: ipv6 */
-          address6?: string;
-          limits?: {
-            egressMbps?: number;
-            ingressMbps?: number;
-          };
-          /** @default default */
-          network?: string;
-          ports?: {
-            guestPort: number;
-            hostPort: number;
-            /**
-             * @default tcp
-             * @enum {string}
-             */
-            protocol?: 'tcp' | 'udp';
-          }[];
-          securityGroups?: string[];
-        }[];
-        numa?: {
-          /** @default 1 */
-          nodes?: number;
-          /**
-           * @default any
-           * @enum {string}
-           */
-          placement?: 'any' | 'bind';
-        };
-        /**
-         * @default {
-         *       "selector": {},
-         *       "accel": "any",
-         *       "driver": "any",
-         *       "arch": "x86_64"
-         *     }
-         */
-        placement?: {
-          /**
-           * @default any
-           * @enum {string}
-           */
-          accel?: 'any' | 'kvm' | 'tcg';
-          /**
-           * @default x86_64
-           * @enum {string}
-           */
-          arch?: 'x86_64' | 'aarch64';
-          /**
-           * @default any
-           * @enum {string}
-           */
-          driver?: 'any' | 'libvirt' | 'qemu';
-          /** @default {} */
-          selector?: {
-            [key: string]: string;
-          };
-        };
-        probes?: {
-          liveness?: {
-            exec?: {
-              command: string[];
-            };
-            /** @default 3 */
-            failureThreshold?: number;
-            http?: {
-              /** @default / */
-              path?: string & (unknown & unknown);
-              port: number;
-            };
-            /** @default 10 */
-            intervalSeconds?: number;
-            /** @default 0 */
-            startPeriodSeconds?: number;
-            tcp?: {
-              port: number;
-            };
-            /** @default 5 */
-            timeoutSeconds?: number;
-          };
-          readiness?: {
-            exec?: {
-              command: string[];
-            };
-            /** @default 3 */
-            failureThreshold?: number;
-            http?: {
-              /** @default / */
-              path?: string & (unknown & unknown);
-              port: number;
-            };
-            /** @default 10 */
-            intervalSeconds?: number;
-            /** @default 1 */
-            successThreshold?: number;
-            tcp?: {
-              port: number;
-            };
-            /** @default 5 */
-            timeoutSeconds?: number;
-          };
-          startup?: {
-            exec?: {
-              command: string[];
-            };
-            /** @default 3 */
-            failureThreshold?: number;
-            http?: {
-              /** @default / */
-              path?: string & (unknown & unknown);
-              port: number;
-            };
-            /** @default 10 */
-            intervalSeconds?: number;
-            /** @default 0 */
-            startPeriodSeconds?: number;
-            tcp?: {
-              port: number;
-            };
-            /** @default 5 */
-            timeoutSeconds?: number;
-          };
-        };
-        process?: {
-          args?: string[];
-          command?: string[];
-          env?: {
-            [key: string]: string;
-          };
-          init?: boolean;
-          stopSignal?: string;
-          user?: string;
-          /** Format: starts_with */
-          workdir?: string;
-        };
-        resources?: {
-          cpus?: string;
-          cpuWeight?: number;
-          io?: {
-            readMiBPerSecond?: number;
-            readOperationsPerSecond?: number;
-            weight?: number;
-            writeMiBPerSecond?: number;
-            writeOperationsPerSecond?: number;
-          };
-          memoryHighMiB?: number;
-          pids?: number;
-          swapMiB?: number;
-        };
-        /**
-         * @default {
-         *       "policy": "never",
-         *       "backoffSeconds": 1,
-         *       "maxBackoffSeconds": 300
-         *     }
-         */
-        restart?: {
-          /** @default 1 */
-          backoffSeconds?: number;
-          /** @default 300 */
-          maxBackoffSeconds?: number;
-          /**
-           * @default never
-           * @enum {string}
-           */
-          policy?: 'always' | 'onFailure' | 'never';
-        };
-        /**
-         * @default {
-         *       "sizeMiB": 1024,
-         *       "pool": "default"
-         *     }
-         */
-        rootDisk?: {
-          /** @default default */
-          pool?: string;
-          /** @default 1024 */
-          sizeMiB?: number;
-          source?: {
-            instance: string;
-            snapshot: string;
-          };
-        };
-        secrets?: {
-          env?: string;
-          /** @default 0 */
-          gid?: number;
-          /** @default 0400 */
-          mode?: string;
-          name: string;
-          path?: string;
-          /** @default 0 */
-          uid?: number;
-        }[];
-        security?: {
-          capabilities?: {
-            /** @default [] */
-            add?: (
-              | 'CHOWN'
-              | 'DAC_OVERRIDE'
-              | 'FOWNER'
-              | 'FSETID'
-              | 'KILL'
-              | 'NET_BIND_SERVICE'
-              | 'SETFCAP'
-              | 'SETGID'
-              | 'SETPCAP'
-              | 'SETUID'
-              | 'SYS_CHROOT'
-              | 'DAC_READ_SEARCH'
-              | 'IPC_OWNER'
-              | 'NET_ADMIN'
-              | 'NET_RAW'
-              | 'SYS_PTRACE'
-              | 'AUDIT_CONTROL'
-              | 'AUDIT_READ'
-              | 'AUDIT_WRITE'
-              | 'BLOCK_SUSPEND'
-              | 'BPF'
-              | 'CHECKPOINT_RESTORE'
-              | 'IPC_LOCK'
-              | 'LEASE'
-              | 'LINUX_IMMUTABLE'
-              | 'MAC_ADMIN'
-              | 'MAC_OVERRIDE'
-              | 'MKNOD'
-              | 'NET_BROADCAST'
-              | 'PERFMON'
-              | 'SYSLOG'
-              | 'SYS_ADMIN'
-              | 'SYS_BOOT'
-              | 'SYS_MODULE'
-              | 'SYS_NICE'
-              | 'SYS_PACCT'
-              | 'SYS_RAWIO'
-              | 'SYS_RESOURCE'
-              | 'SYS_TIME'
-              | 'SYS_TTY_CONFIG'
-              | 'WAKE_ALARM'
-            )[];
-            /** @default [] */
-            drop?: (
-              | 'ALL'
-              | 'CHOWN'
-              | 'DAC_OVERRIDE'
-              | 'FOWNER'
-              | 'FSETID'
-              | 'KILL'
-              | 'NET_BIND_SERVICE'
-              | 'SETFCAP'
-              | 'SETGID'
-              | 'SETPCAP'
-              | 'SETUID'
-              | 'SYS_CHROOT'
-              | 'DAC_READ_SEARCH'
-              | 'IPC_OWNER'
-              | 'NET_ADMIN'
-              | 'NET_RAW'
-              | 'SYS_PTRACE'
-              | 'AUDIT_CONTROL'
-              | 'AUDIT_READ'
-              | 'AUDIT_WRITE'
-              | 'BLOCK_SUSPEND'
-              | 'BPF'
-              | 'CHECKPOINT_RESTORE'
-              | 'IPC_LOCK'
-              | 'LEASE'
-              | 'LINUX_IMMUTABLE'
-              | 'MAC_ADMIN'
-              | 'MAC_OVERRIDE'
-              | 'MKNOD'
-              | 'NET_BROADCAST'
-              | 'PERFMON'
-              | 'SYSLOG'
-              | 'SYS_ADMIN'
-              | 'SYS_BOOT'
-              | 'SYS_MODULE'
-              | 'SYS_NICE'
-              | 'SYS_PACCT'
-              | 'SYS_RAWIO'
-              | 'SYS_RESOURCE'
-              | 'SYS_TIME'
-              | 'SYS_TTY_CONFIG'
-              | 'WAKE_ALARM'
-            )[];
-          };
-          nesting?: boolean;
-          readOnlyRoot?: boolean;
-          rlimits?: {
-            core?: {
-              hard: number;
-              soft: number;
-            };
-            cpu?: {
-              hard: number;
-              soft: number;
-            };
-            data?: {
-              hard: number;
-              soft: number;
-            };
-            fsize?: {
-              hard: number;
-              soft: number;
-            };
-            memlock?: {
-              hard: number;
-              soft: number;
-            };
-            msgqueue?: {
-              hard: number;
-              soft: number;
-            };
-            nofile?: {
-              hard: number;
-              soft: number;
-            };
-            nproc?: {
-              hard: number;
-              soft: number;
-            };
-            sigpending?: {
-              hard: number;
-              soft: number;
-            };
-            stack?: {
-              hard: number;
-              soft: number;
-            };
-          };
-          /** @enum {string} */
-          seccomp?: 'default' | 'strict';
-          sysctls?: {
-            [key: string]: string;
-          };
-          tmpfs?: {
-            /** @default 1777 */
-            mode?: string;
-            path: string;
-            sizeMiB: number;
-          }[];
-        };
-        snapshots?: {
-          everyMinutes: number;
-          keep: number;
-          /** @default 0 */
-          offsetMinutes?: number;
-        };
-        stopGraceSeconds?: number;
-        system?: boolean;
-        tpm?: boolean;
-        usbTablet?: boolean;
-        userData?: string;
-        vcpus?: number;
-        /** @default [] */
-        volumes?: {
-          name: string;
-          path?: string;
-          /** @default false */
-          readOnly?: boolean;
-        }[];
-        vsock?: boolean;
-        watchdog?: {
-          /** @enum {string} */
-          action: 'reset' | 'poweroff' | 'pause' | 'none';
-        };
-      };
+      spec: components['schemas']['InstanceSpecInput'];
     };
     DisplayOpen: {
       /** @description Which of its screens, counted from 0, the first; 0 when absent */
@@ -2206,95 +1816,13 @@ export interface components {
       /** Format: date-time */
       asOf: string;
       decision: {
-        best: {
-          failed: {
-            /** @enum {string} */
-            filter:
-              | 'ready'
-              | 'schedulable'
-              | 'arch'
-              | 'isolation'
-              | 'driver'
-              | 'accel'
-              | 'firmware'
-              | 'devices'
-              | 'resources'
-              | 'hugePages'
-              | 'numa'
-              | 'cpuModel'
-              | 'labels'
-              | 'volume'
-              | 'ipv6'
-              | 'ports'
-              | 'cpu'
-              | 'memory'
-              | 'disk'
-              | 'dependencies';
-            have: string;
-            message: string;
-            need: string;
-          } | null;
-          fits: boolean;
-          free: {
-            cpuMillis: number;
-            diskMiB: number;
-            memoryMiB: number;
-          };
-          host: string;
-          /** Format: uuid */
-          hostId: string;
-          score: number | null;
-          scores: {
-            [key: string]: number;
-          };
-        }[];
+        best: components['schemas']['HostVerdict'][];
         considered: number;
         host: string | null;
         hostId: string | null;
         /** Format: uuid */
         instanceId: string;
-        nearest: {
-          failed: {
-            /** @enum {string} */
-            filter:
-              | 'ready'
-              | 'schedulable'
-              | 'arch'
-              | 'isolation'
-              | 'driver'
-              | 'accel'
-              | 'firmware'
-              | 'devices'
-              | 'resources'
-              | 'hugePages'
-              | 'numa'
-              | 'cpuModel'
-              | 'labels'
-              | 'volume'
-              | 'ipv6'
-              | 'ports'
-              | 'cpu'
-              | 'memory'
-              | 'disk'
-              | 'dependencies';
-            have: string;
-            message: string;
-            need: string;
-          } | null;
-          fits: boolean;
-          free: {
-            cpuMillis: number;
-            diskMiB: number;
-            memoryMiB: number;
-          };
-          host: string;
-          /** Format: uuid */
-          hostId: string;
-          score: number | null;
-          scores: {
-            [key: string]: number;
-          };
-        }[];
+        nearest: components['schemas']['HostVerdict'][];
         /** @enum {string} */
         outcome: 'placed' | 'unplaced';
         rejected: {
@@ -2329,93 +1857,9 @@ export interface components {
         /** @enum {string} */
         strategy: 'spread' | 'pack';
         summary: string;
-        verdicts:
-          | {
-              failed: {
-                /** @enum {string} */
-                filter:
-                  | 'ready'
-                  | 'schedulable'
-                  | 'arch'
-                  | 'isolation'
-                  | 'driver'
-                  | 'accel'
-                  | 'firmware'
-                  | 'devices'
-                  | 'resources'
-                  | 'hugePages'
-                  | 'numa'
-                  | 'cpuModel'
-                  | 'labels'
-                  | 'volume'
-                  | 'ipv6'
-                  | 'ports'
-                  | 'cpu'
-                  | 'memory'
-                  | 'disk'
-                  | 'dependencies';
-                have: string;
-                message: string;
-                need: string;
-              } | null;
-              fits: boolean;
-              free: {
-                cpuMillis: number;
-                diskMiB: number;
-                memoryMiB: number;
-              };
-              host: string;
-              /** Format: uuid */
-              hostId: string;
-              score: number | null;
-              scores: {
-                [key: string]: number;
-              };
-            }[]
-          | null;
+        verdicts: components['schemas']['HostVerdict'][] | null;
       };
-      host: {
-        failed: {
-          /** @enum {string} */
-          filter:
-            | 'ready'
-            | 'schedulable'
-            | 'arch'
-            | 'isolation'
-            | 'driver'
-            | 'accel'
-            | 'firmware'
-            | 'devices'
-            | 'resources'
-            | 'hugePages'
-            | 'numa'
-            | 'cpuModel'
-            | 'labels'
-            | 'volume'
-            | 'ipv6'
-            | 'ports'
-            | 'cpu'
-            | 'memory'
-            | 'disk'
-            | 'dependencies';
-          have: string;
-          message: string;
-          need: string;
-        } | null;
-        fits: boolean;
-        free: {
-          cpuMillis: number;
-          diskMiB: number;
-          memoryMiB: number;
-        };
-        host: string;
-        /** Format: uuid */
-        hostId: string;
-        score: number | null;
-        scores: {
-          [key: string]: number;
-        };
-      } | null;
+      host: components['schemas']['HostVerdict'] | null;
     };
     FileWritten: {
       /** @description How many were written */
@@ -2429,6 +1873,24 @@ export interface components {
        * @default 10
        */
       seconds?: number;
+    };
+    GuestDns: {
+      hosts?: {
+        address: string;
+        names: string[];
+      }[];
+      options?: string[];
+      search?: string[];
+      servers?: string[];
+    };
+    GuestDnsInput: {
+      hosts?: {
+        address: string;
+        names: string[];
+      }[];
+      options?: string[];
+      search?: string[];
+      servers?: string[];
     };
     GuestInfo: {
       agentVersion: string;
@@ -2500,6 +1962,48 @@ export interface components {
       };
       /** @description false: takes nothing new, keeps what it runs */
       schedulable?: boolean;
+    };
+    HostVerdict: {
+      failed: {
+        /** @enum {string} */
+        filter:
+          | 'ready'
+          | 'schedulable'
+          | 'arch'
+          | 'isolation'
+          | 'driver'
+          | 'accel'
+          | 'firmware'
+          | 'devices'
+          | 'resources'
+          | 'hugePages'
+          | 'numa'
+          | 'cpuModel'
+          | 'labels'
+          | 'volume'
+          | 'ipv6'
+          | 'ports'
+          | 'cpu'
+          | 'memory'
+          | 'disk'
+          | 'dependencies';
+        have: string;
+        message: string;
+        need: string;
+      } | null;
+      fits: boolean;
+      free: {
+        cpuMillis: number;
+        diskMiB: number;
+        memoryMiB: number;
+      };
+      host: string;
+      /** Format: uuid */
+      hostId: string;
+      score: number | null;
+      scores: {
+        [key: string]: number;
+      };
     };
     Image: {
       content:
@@ -2659,555 +2163,8 @@ export interface components {
       project: string;
       resourceVersion: number;
       runGeneration: number;
-      spec: {
-        cdroms?: {
-          /** @default false */
-          bootFirst: boolean;
-          /**
-           * @default sata
-           * @enum {string}
-           */
-          bus: 'sata' | 'scsi';
-          /** @default false */
-          force: boolean;
-          image?: string;
-        }[];
-        cloudInit?: {
-          /** @description Public keys with which that user signs in; added to what the user data says */
-          sshKeys: string[];
-          /** @description Made at the first boot, and may become root; the one that the image begins with when absent */
-          user?: string;
-        };
-        cpu?: {
-          model: string;
-        };
-        cpuMillis?: number;
-        dependsOn?: {
-          /**
-           * @default running
-           * @enum {string}
-           */
-          condition: 'running' | 'ready' | 'healthy' | 'completed';
-          instance: string;
-        }[];
-        /**
-         * @default running
-         * @enum {string}
-         */
-        desired: 'running' | 'stopped' | 'paused' | 'suspended';
-        devices?: string[];
-        displays?: number;
-        dns?: {
-          hosts?: {
-            address: string;
-            names: string[];
-          }[];
-          options?: string[];
-          search?: string[];
-          servers?: string[];
-        };
-        firmware?: {
-          /** @default false */
-          secureBoot: boolean;
-          /** @enum {string} */
-          type: 'bios' | 'uefi';
-        };
-        /** @enum {string} */
-        hugePages?: '2MiB' | '1GiB';
-        image: string;
-        /** @enum {string} */
-        isolation: 'vm' | 'microvm' | 'container';
-        maxMemoryMiB?: number;
-        maxVcpus?: number;
-        memoryMiB: number;
-        /**
-         * @default [
-         *       {
-         *         "network": "default"
-         *       }
-         *     ]
-         */
-        nics: {
-          /** Format: ipv4 */
-          address?: string;
-          /** Format: ipv6 */
-          address6?: string;
-          limits?: {
-            egressMbps?: number;
-            ingressMbps?: number;
-          };
-          /** @default default */
-          network: string;
-          ports?: {
-            guestPort: number;
-            hostPort: number;
-            /**
-             * @default tcp
-             * @enum {string}
-             */
-            protocol: 'tcp' | 'udp';
-          }[];
-          securityGroups?: string[];
-        }[];
-        numa?: {
-          /** @default 1 */
-          nodes: number;
-          /**
-           * @default any
-           * @enum {string}
-           */
-          placement: 'any' | 'bind';
-        };
-        /**
-         * @default {
-         *       "selector": {},
-         *       "accel": "any",
-         *       "driver": "any",
-         *       "arch": "x86_64"
-         *     }
-         */
-        placement: {
-          /**
-           * @default any
-           * @enum {string}
-           */
-          accel: 'any' | 'kvm' | 'tcg';
-          /**
-           * @default x86_64
-           * @enum {string}
-           */
-          arch: 'x86_64' | 'aarch64';
-          /**
-           * @default any
-           * @enum {string}
-           */
-          driver: 'any' | 'libvirt' | 'qemu';
-          /** @default {} */
-          selector: {
-            [key: string]: string;
-          };
-        };
-        probes?: {
-          liveness?: {
-            exec?: {
-              command: string[];
-            };
-            /** @default 3 */
-            failureThreshold: number;
-            http?: {
-              /** @default / */
-              path: string & (unknown & unknown);
-              port: number;
-            };
-            /** @default 10 */
-            intervalSeconds: number;
-            /** @default 0 */
-            startPeriodSeconds: number;
-            tcp?: {
-              port: number;
-            };
-            /** @default 5 */
-            timeoutSeconds: number;
-          };
-          readiness?: {
-            exec?: {
-              command: string[];
-            };
-            /** @default 3 */
-            failureThreshold: number;
-            http?: {
-              /** @default / */
-              path: string & (unknown & unknown);
-              port: number;
-            };
-            /** @default 10 */
-            intervalSeconds: number;
-            /** @default 1 */
-            successThreshold: number;
-            tcp?: {
-              port: number;
-            };
-            /** @default 5 */
-            timeoutSeconds: number;
-          };
-          startup?: {
-            exec?: {
-              command: string[];
-            };
-            /** @default 3 */
-            failureThreshold: number;
-            http?: {
-              /** @default / */
-              path: string & (unknown & unknown);
-              port: number;
-            };
-            /** @default 10 */
-            intervalSeconds: number;
-            /** @default 0 */
-            startPeriodSeconds: number;
-            tcp?: {
-              port: number;
-            };
-            /** @default 5 */
-            timeoutSeconds: number;
-          };
-        };
-        process?: {
-          args?: string[];
-          command?: string[];
-          env?: {
-            [key: string]: string;
-          };
-          init?: boolean;
-          stopSignal?: string;
-          user?: string;
-          /** Format: starts_with */
-          workdir?: string;
-        };
-        resources?: {
-          cpus?: string;
-          cpuWeight?: number;
-          io?: {
-            readMiBPerSecond?: number;
-            readOperationsPerSecond?: number;
-            weight?: number;
-            writeMiBPerSecond?: number;
-            writeOperationsPerSecond?: number;
-          };
-          memoryHighMiB?: number;
-          pids?: number;
-          swapMiB?: number;
-        };
-        /**
-         * @default {
-         *       "policy": "never",
-         *       "backoffSeconds": 1,
-         *       "maxBackoffSeconds": 300
-         *     }
-         */
-        restart: {
-          /** @default 1 */
-          backoffSeconds: number;
-          /** @default 300 */
-          maxBackoffSeconds: number;
-          /**
-           * @default never
-           * @enum {string}
-           */
-          policy: 'always' | 'onFailure' | 'never';
-        };
-        /**
-         * @default {
-         *       "sizeMiB": 1024,
-         *       "pool": "default"
-         *     }
-         */
-        rootDisk: {
-          /** @default default */
-          pool: string;
-          /** @default 1024 */
-          sizeMiB: number;
-          source?: {
-            instance: string;
-            snapshot: string;
-          };
-        };
-        secrets?: {
-          env?: string;
-          /** @default 0 */
-          gid: number;
-          /** @default 0400 */
-          mode: string;
-          name: string;
-          path?: string;
-          /** @default 0 */
-          uid: number;
-        }[];
-        security?: {
-          capabilities?: {
-            /** @default [] */
-            add: (
-              | 'CHOWN'
-              | 'DAC_OVERRIDE'
-              | 'FOWNER'
-              | 'FSETID'
-              | 'KILL'
-              | 'NET_BIND_SERVICE'
-              | 'SETFCAP'
-              | 'SETGID'
-              | 'SETPCAP'
-              | 'SETUID'
-              | 'SYS_CHROOT'
-              | 'DAC_READ_SEARCH'
-              | 'IPC_OWNER'
-              | 'NET_ADMIN'
-              | 'NET_RAW'
-              | 'SYS_PTRACE'
-              | 'AUDIT_CONTROL'
-              | 'AUDIT_READ'
-              | 'AUDIT_WRITE'
-              | 'BLOCK_SUSPEND'
-              | 'BPF'
-              | 'CHECKPOINT_RESTORE'
-              | 'IPC_LOCK'
-              | 'LEASE'
-              | 'LINUX_IMMUTABLE'
-              | 'MAC_ADMIN'
-              | 'MAC_OVERRIDE'
-              | 'MKNOD'
-              | 'NET_BROADCAST'
-              | 'PERFMON'
-              | 'SYSLOG'
-              | 'SYS_ADMIN'
-              | 'SYS_BOOT'
-              | 'SYS_MODULE'
-              | 'SYS_NICE'
-              | 'SYS_PACCT'
-              | 'SYS_RAWIO'
-              | 'SYS_RESOURCE'
-              | 'SYS_TIME'
-              | 'SYS_TTY_CONFIG'
-              | 'WAKE_ALARM'
-            )[];
-            /** @default [] */
-            drop: (
-              | 'ALL'
-              | 'CHOWN'
-              | 'DAC_OVERRIDE'
-              | 'FOWNER'
-              | 'FSETID'
-              | 'KILL'
-              | 'NET_BIND_SERVICE'
-              | 'SETFCAP'
-              | 'SETGID'
-              | 'SETPCAP'
-              | 'SETUID'
-              | 'SYS_CHROOT'
-              | 'DAC_READ_SEARCH'
-              | 'IPC_OWNER'
-              | 'NET_ADMIN'
-              | 'NET_RAW'
-              | 'SYS_PTRACE'
-              | 'AUDIT_CONTROL'
-              | 'AUDIT_READ'
-              | 'AUDIT_WRITE'
-              | 'BLOCK_SUSPEND'
-              | 'BPF'
-              | 'CHECKPOINT_RESTORE'
-              | 'IPC_LOCK'
-              | 'LEASE'
-              | 'LINUX_IMMUTABLE'
-              | 'MAC_ADMIN'
-              | 'MAC_OVERRIDE'
-              | 'MKNOD'
-              | 'NET_BROADCAST'
-              | 'PERFMON'
-              | 'SYSLOG'
-              | 'SYS_ADMIN'
-              | 'SYS_BOOT'
-              | 'SYS_MODULE'
-              | 'SYS_NICE'
-              | 'SYS_PACCT'
-              | 'SYS_RAWIO'
-              | 'SYS_RESOURCE'
-              | 'SYS_TIME'
-              | 'SYS_TTY_CONFIG'
-              | 'WAKE_ALARM'
-            )[];
-          };
-          nesting?: boolean;
-          readOnlyRoot?: boolean;
-          rlimits?: {
-            core?: {
-              hard: number;
-              soft: number;
-            };
-            cpu?: {
-              hard: number;
-              soft: number;
-            };
-            data?: {
-              hard: number;
-              soft: number;
-            };
-            fsize?: {
-              hard: number;
-              soft: number;
-            };
-            memlock?: {
-              hard: number;
-              soft: number;
-            };
-            msgqueue?: {
-              hard: number;
-              soft: number;
-            };
-            nofile?: {
-              hard: number;
-              soft: number;
-            };
-            nproc?: {
-              hard: number;
-              soft: number;
-            };
-            sigpending?: {
-              hard: number;
-              soft: number;
-            };
-            stack?: {
-              hard: number;
-              soft: number;
-            };
-          };
-          /** @enum {string} */
-          seccomp?: 'default' | 'strict';
-          sysctls?: {
-            [key: string]: string;
-          };
-          tmpfs?: {
-            /** @default 1777 */
-            mode: string;
-            path: string;
-            sizeMiB: number;
-          }[];
-        };
-        snapshots?: {
-          everyMinutes: number;
-          keep: number;
-          /** @default 0 */
-          offsetMinutes: number;
-        };
-        stopGraceSeconds?: number;
-        system?: boolean;
-        tpm?: boolean;
-        usbTablet?: boolean;
-        userData?: string;
-        vcpus?: number;
-        /** @default [] */
-        volumes: {
-          name: string;
-          path?: string;
-          /** @default false */
-          readOnly: boolean;
-        }[];
-        vsock?: boolean;
-        watchdog?: {
-          /** @enum {string} */
-          action: 'reset' | 'poweroff' | 'pause' | 'none';
-        };
-      };
-      status: {
-        appliedGeneration: number | null;
-        cdroms: {
-          digest: string | null;
-          image: string | null;
-          locked: boolean;
-          trayOpen: boolean;
-        }[];
-        conditions: {
-          message: string;
-          reason: string;
-          remedy?: string;
-          /** Format: date-time */
-          since: string;
-          type: string;
-        }[];
-        deadline: string | null;
-        decisionId: string | null;
-        driver: string | null;
-        epoch: number | null;
-        host: {
-          /** Format: uuid */
-          id: string;
-          name: string;
-        } | null;
-        lastExit: {
-          /** Format: date-time */
-          at: string;
-          code?: number;
-          memory?: {
-            limitBytes: number | null;
-            oomKills: number;
-            peakBytes: number | null;
-          };
-          message?: string;
-          /** @enum {string} */
-          reason:
-            | 'exited'
-            | 'signalled'
-            | 'oomKilled'
-            | 'guestShutdown'
-            | 'guestCrash'
-            | 'hypervisorCrash'
-            | 'watchdog'
-            | 'unhealthy'
-            | 'stopped'
-            | 'killed'
-            | 'startFailed'
-            | 'hostBoot'
-            | 'lost';
-          signal?: string;
-        } | null;
-        nics: {
-          /** Format: uuid */
-          id: string;
-          ipv4: string;
-          ipv6?: string;
-          /** @constant */
-          leaving?: true;
-          mac: string;
-          network: string;
-          /** Format: uuid */
-          networkId: string;
-          ports: {
-            guestPort: number;
-            hostPort: number;
-            /**
-             * @default tcp
-             * @enum {string}
-             */
-            protocol: 'tcp' | 'udp';
-          }[];
-        }[];
-        numaHostNodes: number[] | null;
-        observedAt: string | null;
-        operationId: string | null;
-        phase: ('assigned' | 'preparing' | 'starting' | 'running' | 'stopping' | 'ended') | null;
-        power: ('off' | 'running' | 'paused' | 'suspended' | 'crashed') | null;
-        reason: string | null;
-        rootVolumeId: string | null;
-        run: number | null;
-        /** @enum {string} */
-        state:
-          | 'pending'
-          | 'running'
-          | 'paused'
-          | 'suspended'
-          | 'stopped'
-          | 'unknown'
-          | 'error'
-          | 'provisioning'
-          | 'starting'
-          | 'stopping'
-          | 'pausing'
-          | 'resuming'
-          | 'suspending'
-          | 'migrating'
-          | 'restoring'
-          | 'deleting';
-        uidRange: {
-          count: number;
-          first: number;
-        } | null;
-        volumes: {
-          attached: boolean;
-          /** Format: uuid */
-          id: string;
-          name: string;
-          serial: string;
-        }[];
-        vsockCid: number | null;
-      };
+      spec: components['schemas']['InstanceSpec'];
+      status: components['schemas']['InstanceStatus'];
       /** Format: date-time */
       updatedAt: string;
       /** Format: uuid */
@@ -3225,443 +2182,7 @@ export interface components {
         [key: string]: string;
       };
       name: string;
-      spec: {
-        cdroms?: {
-          /** @default false */
-          bootFirst?: boolean;
-          /**
-           * @default sata
-           * @enum {string}
-           */
-          bus?: 'sata' | 'scsi';
-          /** @default false */
-          force?: boolean;
-          image?: string;
-        }[];
-        cloudInit?: {
-          /** @description Public keys with which that user signs in; added to what the user data says */
-          sshKeys: string[];
-          /** @description Made at the first boot, and may become root; the one that the image begins with when absent */
-          user?: string;
-        };
-        cpu?: {
-          model: string;
-        };
-        cpuMillis?: number;
-        dependsOn?: {
-          /**
-           * @default running
-           * @enum {string}
-           */
-          condition?: 'running' | 'ready' | 'healthy' | 'completed';
-          instance: string;
-        }[];
-        /**
-         * @default running
-         * @enum {string}
-         */
-        desired?: 'running' | 'stopped' | 'paused' | 'suspended';
-        devices?: string[];
-        displays?: number;
-        dns?: {
-          hosts?: {
-            address: string;
-            names: string[];
-          }[];
-          options?: string[];
-          search?: string[];
-          servers?: string[];
-        };
-        firmware?: {
-          /** @default false */
-          secureBoot?: boolean;
-          /** @enum {string} */
-          type: 'bios' | 'uefi';
-        };
-        /** @enum {string} */
-        hugePages?: '2MiB' | '1GiB';
-        image: string;
-        /** @enum {string} */
-        isolation: 'vm' | 'microvm' | 'container';
-        maxMemoryMiB?: number;
-        maxVcpus?: number;
-        memoryMiB: number;
-        /**
-         * @default [
-         *       {
-         *         "network": "default"
-         *       }
-         *     ]
-         */
-        nics?: {
-          /** Format: ipv4 */
-          address?: string;
-          /** Format: ipv6 */
-          address6?: string;
-          limits?: {
-            egressMbps?: number;
-            ingressMbps?: number;
-          };
-          /** @default default */
-          network?: string;
-          ports?: {
-            guestPort: number;
-            hostPort: number;
-            /**
-             * @default tcp
-             * @enum {string}
-             */
-            protocol?: 'tcp' | 'udp';
-          }[];
-          securityGroups?: string[];
-        }[];
-        numa?: {
-          /** @default 1 */
-          nodes?: number;
-          /**
-           * @default any
-           * @enum {string}
-           */
-          placement?: 'any' | 'bind';
-        };
-        /**
-         * @default {
-         *       "selector": {},
-         *       "accel": "any",
-         *       "driver": "any",
-         *       "arch": "x86_64"
-         *     }
-         */
-        placement?: {
-          /**
-           * @default any
-           * @enum {string}
-           */
-          accel?: 'any' | 'kvm' | 'tcg';
-          /**
-           * @default x86_64
-           * @enum {string}
-           */
-          arch?: 'x86_64' | 'aarch64';
-          /**
-           * @default any
-           * @enum {string}
-           */
-          driver?: 'any' | 'libvirt' | 'qemu';
-          /** @default {} */
-          selector?: {
-            [key: string]: string;
-          };
-        };
-        probes?: {
-          liveness?: {
-            exec?: {
-              command: string[];
-            };
-            /** @default 3 */
-            failureThreshold?: number;
-            http?: {
-              /** @default / */
-              path?: string & (unknown & unknown);
-              port: number;
-            };
-            /** @default 10 */
-            intervalSeconds?: number;
-            /** @default 0 */
-            startPeriodSeconds?: number;
-            tcp?: {
-              port: number;
-            };
-            /** @default 5 */
-            timeoutSeconds?: number;
-          };
-          readiness?: {
-            exec?: {
-              command: string[];
-            };
-            /** @default 3 */
-            failureThreshold?: number;
-            http?: {
-              /** @default / */
-              path?: string & (unknown & unknown);
-              port: number;
-            };
-            /** @default 10 */
-            intervalSeconds?: number;
-            /** @default 1 */
-            successThreshold?: number;
-            tcp?: {
-              port: number;
-            };
-            /** @default 5 */
-            timeoutSeconds?: number;
-          };
-          startup?: {
-            exec?: {
-              command: string[];
-            };
-            /** @default 3 */
-            failureThreshold?: number;
-            http?: {
-              /** @default / */
-              path?: string & (unknown & unknown);
-              port: number;
-            };
-            /** @default 10 */
-            intervalSeconds?: number;
-            /** @default 0 */
-            startPeriodSeconds?: number;
-            tcp?: {
-              port: number;
-            };
-            /** @default 5 */
-            timeoutSeconds?: number;
-          };
-        };
-        process?: {
-          args?: string[];
-          command?: string[];
-          env?: {
-            [key: string]: string;
-          };
-          init?: boolean;
-          stopSignal?: string;
-          user?: string;
-          /** Format: starts_with */
-          workdir?: string;
-        };
-        resources?: {
-          cpus?: string;
-          cpuWeight?: number;
-          io?: {
-            readMiBPerSecond?: number;
-            readOperationsPerSecond?: number;
-            weight?: number;
-            writeMiBPerSecond?: number;
-            writeOperationsPerSecond?: number;
-          };
-          memoryHighMiB?: number;
-          pids?: number;
-          swapMiB?: number;
-        };
-        /**
-         * @default {
-         *       "policy": "never",
-         *       "backoffSeconds": 1,
-         *       "maxBackoffSeconds": 300
-         *     }
-         */
-        restart?: {
-          /** @default 1 */
-          backoffSeconds?: number;
-          /** @default 300 */
-          maxBackoffSeconds?: number;
-          /**
-           * @default never
-           * @enum {string}
-           */
-          policy?: 'always' | 'onFailure' | 'never';
-        };
-        /**
-         * @default {
-         *       "sizeMiB": 1024,
-         *       "pool": "default"
-         *     }
-         */
-        rootDisk?: {
-          /** @default default */
-          pool?: string;
-          /** @default 1024 */
-          sizeMiB?: number;
-          source?: {
-            instance: string;
-            snapshot: string;
-          };
-        };
-        secrets?: {
-          env?: string;
-          /** @default 0 */
-          gid?: number;
-          /** @default 0400 */
-          mode?: string;
-          name: string;
-          path?: string;
-          /** @default 0 */
-          uid?: number;
-        }[];
-        security?: {
-          capabilities?: {
-            /** @default [] */
-            add?: (
-              | 'CHOWN'
-              | 'DAC_OVERRIDE'
-              | 'FOWNER'
-              | 'FSETID'
-              | 'KILL'
-              | 'NET_BIND_SERVICE'
-              | 'SETFCAP'
-              | 'SETGID'
-              | 'SETPCAP'
-              | 'SETUID'
-              | 'SYS_CHROOT'
-              | 'DAC_READ_SEARCH'
-              | 'IPC_OWNER'
-              | 'NET_ADMIN'
-              | 'NET_RAW'
-              | 'SYS_PTRACE'
-              | 'AUDIT_CONTROL'
-              | 'AUDIT_READ'
-              | 'AUDIT_WRITE'
-              | 'BLOCK_SUSPEND'
-              | 'BPF'
-              | 'CHECKPOINT_RESTORE'
-              | 'IPC_LOCK'
-              | 'LEASE'
-              | 'LINUX_IMMUTABLE'
-              | 'MAC_ADMIN'
-              | 'MAC_OVERRIDE'
-              | 'MKNOD'
-              | 'NET_BROADCAST'
-              | 'PERFMON'
-              | 'SYSLOG'
-              | 'SYS_ADMIN'
-              | 'SYS_BOOT'
-              | 'SYS_MODULE'
-              | 'SYS_NICE'
-              | 'SYS_PACCT'
-              | 'SYS_RAWIO'
-              | 'SYS_RESOURCE'
-              | 'SYS_TIME'
-              | 'SYS_TTY_CONFIG'
-              | 'WAKE_ALARM'
-            )[];
-            /** @default [] */
-            drop?: (
-              | 'ALL'
-              | 'CHOWN'
-              | 'DAC_OVERRIDE'
-              | 'FOWNER'
-              | 'FSETID'
-              | 'KILL'
-              | 'NET_BIND_SERVICE'
-              | 'SETFCAP'
-              | 'SETGID'
-              | 'SETPCAP'
-              | 'SETUID'
-              | 'SYS_CHROOT'
-              | 'DAC_READ_SEARCH'
-              | 'IPC_OWNER'
-              | 'NET_ADMIN'
-              | 'NET_RAW'
-              | 'SYS_PTRACE'
-              | 'AUDIT_CONTROL'
-              | 'AUDIT_READ'
-              | 'AUDIT_WRITE'
-              | 'BLOCK_SUSPEND'
-              | 'BPF'
-              | 'CHECKPOINT_RESTORE'
-              | 'IPC_LOCK'
-              | 'LEASE'
-              | 'LINUX_IMMUTABLE'
-              | 'MAC_ADMIN'
-              | 'MAC_OVERRIDE'
-              | 'MKNOD'
-              | 'NET_BROADCAST'
-              | 'PERFMON'
-              | 'SYSLOG'
-              | 'SYS_ADMIN'
-              | 'SYS_BOOT'
-              | 'SYS_MODULE'
-              | 'SYS_NICE'
-              | 'SYS_PACCT'
-              | 'SYS_RAWIO'
-              | 'SYS_RESOURCE'
-              | 'SYS_TIME'
-              | 'SYS_TTY_CONFIG'
-              | 'WAKE_ALARM'
-            )[];
-          };
-          nesting?: boolean;
-          readOnlyRoot?: boolean;
-          rlimits?: {
-            core?: {
-              hard: number;
-              soft: number;
-            };
-            cpu?: {
-              hard: number;
-              soft: number;
-            };
-            data?: {
-              hard: number;
-              soft: number;
-            };
-            fsize?: {
-              hard: number;
-              soft: number;
-            };
-            memlock?: {
-              hard: number;
-              soft: number;
-            };
-            msgqueue?: {
-              hard: number;
-              soft: number;
-            };
-            nofile?: {
-              hard: number;
-              soft: number;
-            };
-            nproc?: {
-              hard: number;
-              soft: number;
-            };
-            sigpending?: {
-              hard: number;
-              soft: number;
-            };
-            stack?: {
-              hard: number;
-              soft: number;
-            };
-          };
-          /** @enum {string} */
-          seccomp?: 'default' | 'strict';
-          sysctls?: {
-            [key: string]: string;
-          };
-          tmpfs?: {
-            /** @default 1777 */
-            mode?: string;
-            path: string;
-            sizeMiB: number;
-          }[];
-        };
-        snapshots?: {
-          everyMinutes: number;
-          keep: number;
-          /** @default 0 */
-          offsetMinutes?: number;
-        };
-        stopGraceSeconds?: number;
-        system?: boolean;
-        tpm?: boolean;
-        usbTablet?: boolean;
-        userData?: string;
-        vcpus?: number;
-        /** @default [] */
-        volumes?: {
-          name: string;
-          path?: string;
-          /** @default false */
-          readOnly?: boolean;
-        }[];
-        vsock?: boolean;
-        watchdog?: {
-          /** @enum {string} */
-          action: 'reset' | 'poweroff' | 'pause' | 'none';
-        };
-      };
+      spec: components['schemas']['InstanceSpecInput'];
     };
     InstanceMetrics: {
       blockFlushesPerSecond: (number | null)[];
@@ -3722,886 +2243,562 @@ export interface components {
       labels: {
         [key: string]: string;
       };
-      spec: {
-        cdroms?: {
-          /** @default false */
-          bootFirst: boolean;
-          /**
-           * @default sata
-           * @enum {string}
-           */
-          bus: 'sata' | 'scsi';
-          /** @default false */
-          force: boolean;
-          image?: string;
-        }[];
-        cloudInit?: {
-          /** @description Public keys with which that user signs in; added to what the user data says */
-          sshKeys: string[];
-          /** @description Made at the first boot, and may become root; the one that the image begins with when absent */
-          user?: string;
-        };
-        cpu?: {
-          model: string;
-        };
-        cpuMillis?: number;
-        dependsOn?: {
-          /**
-           * @default running
-           * @enum {string}
-           */
-          condition: 'running' | 'ready' | 'healthy' | 'completed';
-          instance: string;
-        }[];
+      spec: components['schemas']['InstanceSpec'];
+    };
+    InstanceSpec: {
+      cdroms?: {
+        /** @default false */
+        bootFirst: boolean;
+        /**
+         * @default sata
+         * @enum {string}
+         */
+        bus: 'sata' | 'scsi';
+        /** @default false */
+        force: boolean;
+        image?: string;
+      }[];
+      cloudInit?: {
+        /** @description Public keys with which that user signs in; added to what the user data says */
+        sshKeys: string[];
+        /** @description Made at the first boot, and may become root; the one that the image begins with when absent */
+        user?: string;
+      };
+      cpu?: {
+        model: string;
+      };
+      cpuMillis?: number;
+      dependsOn?: {
         /**
          * @default running
          * @enum {string}
          */
-        desired: 'running' | 'stopped' | 'paused' | 'suspended';
-        devices?: string[];
-        displays?: number;
-        dns?: {
-          hosts?: {
-            address: string;
-            names: string[];
-          }[];
-          options?: string[];
-          search?: string[];
-          servers?: string[];
-        };
-        firmware?: {
-          /** @default false */
-          secureBoot: boolean;
-          /** @enum {string} */
-          type: 'bios' | 'uefi';
-        };
+        condition: 'running' | 'ready' | 'healthy' | 'completed';
+        instance: string;
+      }[];
+      /**
+       * @default running
+       * @enum {string}
+       */
+      desired: 'running' | 'stopped' | 'paused' | 'suspended';
+      devices?: string[];
+      displays?: number;
+      dns?: components['schemas']['GuestDns'];
+      firmware?: {
+        /** @default false */
+        secureBoot: boolean;
         /** @enum {string} */
-        hugePages?: '2MiB' | '1GiB';
-        image: string;
-        /** @enum {string} */
-        isolation: 'vm' | 'microvm' | 'container';
-        maxMemoryMiB?: number;
-        maxVcpus?: number;
-        memoryMiB: number;
-        /**
-         * @default [
-         *       {
-         *         "network": "default"
-         *       }
-         *     ]
-         */
-        nics: {
-          /** Format: ipv4 */
-          address?: string;
-          /** Format: ipv6 */
-          address6?: string;
-          limits?: {
-            egressMbps?: number;
-            ingressMbps?: number;
-          };
-          /** @default default */
-          network: string;
-          ports?: {
-            guestPort: number;
-            hostPort: number;
-            /**
-             * @default tcp
-             * @enum {string}
-             */
-            protocol: 'tcp' | 'udp';
-          }[];
-          securityGroups?: string[];
+        type: 'bios' | 'uefi';
+      };
+      /** @enum {string} */
+      hugePages?: '2MiB' | '1GiB';
+      image: string;
+      /** @enum {string} */
+      isolation: 'vm' | 'microvm' | 'container';
+      maxMemoryMiB?: number;
+      maxVcpus?: number;
+      memoryMiB: number;
+      /**
+       * @default [
+       *       {
+       *         "network": "default"
+       *       }
+       *     ]
+       */
+      nics: {
+        /** Format: ipv4 */
+        address?: string;
+        /** Format: ipv6 */
+        address6?: string;
+        limits?: {
+          egressMbps?: number;
+          ingressMbps?: number;
+        };
+        /** @default default */
+        network: string;
+        ports?: {
+          guestPort: number;
+          hostPort: number;
+          /**
+           * @default tcp
+           * @enum {string}
+           */
+          protocol: 'tcp' | 'udp';
         }[];
-        numa?: {
-          /** @default 1 */
-          nodes: number;
-          /**
-           * @default any
-           * @enum {string}
-           */
-          placement: 'any' | 'bind';
-        };
+        securityGroups?: string[];
+      }[];
+      numa?: {
+        /** @default 1 */
+        nodes: number;
         /**
-         * @default {
-         *       "selector": {},
-         *       "accel": "any",
-         *       "driver": "any",
-         *       "arch": "x86_64"
-         *     }
+         * @default any
+         * @enum {string}
          */
-        placement: {
-          /**
-           * @default any
-           * @enum {string}
-           */
-          accel: 'any' | 'kvm' | 'tcg';
-          /**
-           * @default x86_64
-           * @enum {string}
-           */
-          arch: 'x86_64' | 'aarch64';
-          /**
-           * @default any
-           * @enum {string}
-           */
-          driver: 'any' | 'libvirt' | 'qemu';
-          /** @default {} */
-          selector: {
-            [key: string]: string;
-          };
-        };
-        probes?: {
-          liveness?: {
-            exec?: {
-              command: string[];
-            };
-            /** @default 3 */
-            failureThreshold: number;
-            http?: {
-              /** @default / */
-              path: string & (unknown & unknown);
-              port: number;
-            };
-            /** @default 10 */
-            intervalSeconds: number;
-            /** @default 0 */
-            startPeriodSeconds: number;
-            tcp?: {
-              port: number;
-            };
-            /** @default 5 */
-            timeoutSeconds: number;
-          };
-          readiness?: {
-            exec?: {
-              command: string[];
-            };
-            /** @default 3 */
-            failureThreshold: number;
-            http?: {
-              /** @default / */
-              path: string & (unknown & unknown);
-              port: number;
-            };
-            /** @default 10 */
-            intervalSeconds: number;
-            /** @default 1 */
-            successThreshold: number;
-            tcp?: {
-              port: number;
-            };
-            /** @default 5 */
-            timeoutSeconds: number;
-          };
-          startup?: {
-            exec?: {
-              command: string[];
-            };
-            /** @default 3 */
-            failureThreshold: number;
-            http?: {
-              /** @default / */
-              path: string & (unknown & unknown);
-              port: number;
-            };
-            /** @default 10 */
-            intervalSeconds: number;
-            /** @default 0 */
-            startPeriodSeconds: number;
-            tcp?: {
-              port: number;
-            };
-            /** @default 5 */
-            timeoutSeconds: number;
-          };
-        };
-        process?: {
-          args?: string[];
-          command?: string[];
-          env?: {
-            [key: string]: string;
-          };
-          init?: boolean;
-          stopSignal?: string;
-          user?: string;
-          /** Format: starts_with */
-          workdir?: string;
-        };
-        resources?: {
-          cpus?: string;
-          cpuWeight?: number;
-          io?: {
-            readMiBPerSecond?: number;
-            readOperationsPerSecond?: number;
-            weight?: number;
-            writeMiBPerSecond?: number;
-            writeOperationsPerSecond?: number;
-          };
-          memoryHighMiB?: number;
-          pids?: number;
-          swapMiB?: number;
-        };
+        placement: 'any' | 'bind';
+      };
+      /**
+       * @default {
+       *       "selector": {},
+       *       "accel": "any",
+       *       "driver": "any",
+       *       "arch": "x86_64"
+       *     }
+       */
+      placement: {
         /**
-         * @default {
-         *       "policy": "never",
-         *       "backoffSeconds": 1,
-         *       "maxBackoffSeconds": 300
-         *     }
+         * @default any
+         * @enum {string}
          */
-        restart: {
-          /** @default 1 */
-          backoffSeconds: number;
-          /** @default 300 */
-          maxBackoffSeconds: number;
-          /**
-           * @default never
-           * @enum {string}
-           */
-          policy: 'always' | 'onFailure' | 'never';
-        };
+        accel: 'any' | 'kvm' | 'tcg';
         /**
-         * @default {
-         *       "sizeMiB": 1024,
-         *       "pool": "default"
-         *     }
+         * @default x86_64
+         * @enum {string}
          */
-        rootDisk: {
-          /** @default default */
-          pool: string;
-          /** @default 1024 */
-          sizeMiB: number;
-          source?: {
-            instance: string;
-            snapshot: string;
-          };
-        };
-        secrets?: {
-          env?: string;
-          /** @default 0 */
-          gid: number;
-          /** @default 0400 */
-          mode: string;
-          name: string;
-          path?: string;
-          /** @default 0 */
-          uid: number;
-        }[];
-        security?: {
-          capabilities?: {
-            /** @default [] */
-            add: (
-              | 'CHOWN'
-              | 'DAC_OVERRIDE'
-              | 'FOWNER'
-              | 'FSETID'
-              | 'KILL'
-              | 'NET_BIND_SERVICE'
-              | 'SETFCAP'
-              | 'SETGID'
-              | 'SETPCAP'
-              | 'SETUID'
-              | 'SYS_CHROOT'
-              | 'DAC_READ_SEARCH'
-              | 'IPC_OWNER'
-              | 'NET_ADMIN'
-              | 'NET_RAW'
-              | 'SYS_PTRACE'
-              | 'AUDIT_CONTROL'
-              | 'AUDIT_READ'
-              | 'AUDIT_WRITE'
-              | 'BLOCK_SUSPEND'
-              | 'BPF'
-              | 'CHECKPOINT_RESTORE'
-              | 'IPC_LOCK'
-              | 'LEASE'
-              | 'LINUX_IMMUTABLE'
-              | 'MAC_ADMIN'
-              | 'MAC_OVERRIDE'
-              | 'MKNOD'
-              | 'NET_BROADCAST'
-              | 'PERFMON'
-              | 'SYSLOG'
-              | 'SYS_ADMIN'
-              | 'SYS_BOOT'
-              | 'SYS_MODULE'
-              | 'SYS_NICE'
-              | 'SYS_PACCT'
-              | 'SYS_RAWIO'
-              | 'SYS_RESOURCE'
-              | 'SYS_TIME'
-              | 'SYS_TTY_CONFIG'
-              | 'WAKE_ALARM'
-            )[];
-            /** @default [] */
-            drop: (
-              | 'ALL'
-              | 'CHOWN'
-              | 'DAC_OVERRIDE'
-              | 'FOWNER'
-              | 'FSETID'
-              | 'KILL'
-              | 'NET_BIND_SERVICE'
-              | 'SETFCAP'
-              | 'SETGID'
-              | 'SETPCAP'
-              | 'SETUID'
-              | 'SYS_CHROOT'
-              | 'DAC_READ_SEARCH'
-              | 'IPC_OWNER'
-              | 'NET_ADMIN'
-              | 'NET_RAW'
-              | 'SYS_PTRACE'
-              | 'AUDIT_CONTROL'
-              | 'AUDIT_READ'
-              | 'AUDIT_WRITE'
-              | 'BLOCK_SUSPEND'
-              | 'BPF'
-              | 'CHECKPOINT_RESTORE'
-              | 'IPC_LOCK'
-              | 'LEASE'
-              | 'LINUX_IMMUTABLE'
-              | 'MAC_ADMIN'
-              | 'MAC_OVERRIDE'
-              | 'MKNOD'
-              | 'NET_BROADCAST'
-              | 'PERFMON'
-              | 'SYSLOG'
-              | 'SYS_ADMIN'
-              | 'SYS_BOOT'
-              | 'SYS_MODULE'
-              | 'SYS_NICE'
-              | 'SYS_PACCT'
-              | 'SYS_RAWIO'
-              | 'SYS_RESOURCE'
-              | 'SYS_TIME'
-              | 'SYS_TTY_CONFIG'
-              | 'WAKE_ALARM'
-            )[];
-          };
-          nesting?: boolean;
-          readOnlyRoot?: boolean;
-          rlimits?: {
-            core?: {
-              hard: number;
-              soft: number;
-            };
-            cpu?: {
-              hard: number;
-              soft: number;
-            };
-            data?: {
-              hard: number;
-              soft: number;
-            };
-            fsize?: {
-              hard: number;
-              soft: number;
-            };
-            memlock?: {
-              hard: number;
-              soft: number;
-            };
-            msgqueue?: {
-              hard: number;
-              soft: number;
-            };
-            nofile?: {
-              hard: number;
-              soft: number;
-            };
-            nproc?: {
-              hard: number;
-              soft: number;
-            };
-            sigpending?: {
-              hard: number;
-              soft: number;
-            };
-            stack?: {
-              hard: number;
-              soft: number;
-            };
-          };
-          /** @enum {string} */
-          seccomp?: 'default' | 'strict';
-          sysctls?: {
-            [key: string]: string;
-          };
-          tmpfs?: {
-            /** @default 1777 */
-            mode: string;
-            path: string;
-            sizeMiB: number;
-          }[];
-        };
-        snapshots?: {
-          everyMinutes: number;
-          keep: number;
-          /** @default 0 */
-          offsetMinutes: number;
-        };
-        stopGraceSeconds?: number;
-        system?: boolean;
-        tpm?: boolean;
-        usbTablet?: boolean;
-        userData?: string;
-        vcpus?: number;
-        /** @default [] */
-        volumes: {
-          name: string;
-          path?: string;
-          /** @default false */
-          readOnly: boolean;
-        }[];
-        vsock?: boolean;
-        watchdog?: {
-          /** @enum {string} */
-          action: 'reset' | 'poweroff' | 'pause' | 'none';
+        arch: 'x86_64' | 'aarch64';
+        /**
+         * @default any
+         * @enum {string}
+         */
+        driver: 'any' | 'libvirt' | 'qemu';
+        /** @default {} */
+        selector: {
+          [key: string]: string;
         };
       };
+      probes?: components['schemas']['Probes'];
+      process?: {
+        args?: string[];
+        command?: string[];
+        env?: {
+          [key: string]: string;
+        };
+        init?: boolean;
+        stopSignal?: string;
+        user?: string;
+        /** Format: starts_with */
+        workdir?: string;
+      };
+      resources?: {
+        cpus?: string;
+        cpuWeight?: number;
+        io?: {
+          readMiBPerSecond?: number;
+          readOperationsPerSecond?: number;
+          weight?: number;
+          writeMiBPerSecond?: number;
+          writeOperationsPerSecond?: number;
+        };
+        memoryHighMiB?: number;
+        pids?: number;
+        swapMiB?: number;
+      };
+      /**
+       * @default {
+       *       "policy": "never",
+       *       "backoffSeconds": 1,
+       *       "maxBackoffSeconds": 300
+       *     }
+       */
+      restart: {
+        /** @default 1 */
+        backoffSeconds: number;
+        /** @default 300 */
+        maxBackoffSeconds: number;
+        /**
+         * @default never
+         * @enum {string}
+         */
+        policy: 'always' | 'onFailure' | 'never';
+      };
+      /**
+       * @default {
+       *       "sizeMiB": 1024,
+       *       "pool": "default"
+       *     }
+       */
+      rootDisk: {
+        /** @default default */
+        pool: string;
+        /** @default 1024 */
+        sizeMiB: number;
+        source?: {
+          instance: string;
+          snapshot: string;
+        };
+      };
+      secrets?: {
+        env?: string;
+        /** @default 0 */
+        gid: number;
+        /** @default 0400 */
+        mode: string;
+        name: string;
+        path?: string;
+        /** @default 0 */
+        uid: number;
+      }[];
+      security?: components['schemas']['ContainerSecurity'];
+      snapshots?: {
+        everyMinutes: number;
+        keep: number;
+        /** @default 0 */
+        offsetMinutes: number;
+      };
+      stopGraceSeconds?: number;
+      system?: boolean;
+      tpm?: boolean;
+      usbTablet?: boolean;
+      userData?: string;
+      vcpus?: number;
+      /** @default [] */
+      volumes: {
+        name: string;
+        path?: string;
+        /** @default false */
+        readOnly: boolean;
+      }[];
+      vsock?: boolean;
+      watchdog?: {
+        /** @enum {string} */
+        action: 'reset' | 'poweroff' | 'pause' | 'none';
+      };
+    };
+    InstanceSpecInput: {
+      cdroms?: {
+        /** @default false */
+        bootFirst?: boolean;
+        /**
+         * @default sata
+         * @enum {string}
+         */
+        bus?: 'sata' | 'scsi';
+        /** @default false */
+        force?: boolean;
+        image?: string;
+      }[];
+      cloudInit?: {
+        /** @description Public keys with which that user signs in; added to what the user data says */
+        sshKeys: string[];
+        /** @description Made at the first boot, and may become root; the one that the image begins with when absent */
+        user?: string;
+      };
+      cpu?: {
+        model: string;
+      };
+      cpuMillis?: number;
+      dependsOn?: {
+        /**
+         * @default running
+         * @enum {string}
+         */
+        condition?: 'running' | 'ready' | 'healthy' | 'completed';
+        instance: string;
+      }[];
+      /**
+       * @default running
+       * @enum {string}
+       */
+      desired?: 'running' | 'stopped' | 'paused' | 'suspended';
+      devices?: string[];
+      displays?: number;
+      dns?: components['schemas']['GuestDnsInput'];
+      firmware?: {
+        /** @default false */
+        secureBoot?: boolean;
+        /** @enum {string} */
+        type: 'bios' | 'uefi';
+      };
+      /** @enum {string} */
+      hugePages?: '2MiB' | '1GiB';
+      image: string;
+      /** @enum {string} */
+      isolation: 'vm' | 'microvm' | 'container';
+      maxMemoryMiB?: number;
+      maxVcpus?: number;
+      memoryMiB: number;
+      /**
+       * @default [
+       *       {
+       *         "network": "default"
+       *       }
+       *     ]
+       */
+      nics?: {
+        /** Format: ipv4 */
+        address?: string;
+        /** Format: ipv6 */
+        address6?: string;
+        limits?: {
+          egressMbps?: number;
+          ingressMbps?: number;
+        };
+        /** @default default */
+        network?: string;
+        ports?: {
+          guestPort: number;
+          hostPort: number;
+          /**
+           * @default tcp
+           * @enum {string}
+           */
+          protocol?: 'tcp' | 'udp';
+        }[];
+        securityGroups?: string[];
+      }[];
+      numa?: {
+        /** @default 1 */
+        nodes?: number;
+        /**
+         * @default any
+         * @enum {string}
+         */
+        placement?: 'any' | 'bind';
+      };
+      /**
+       * @default {
+       *       "selector": {},
+       *       "accel": "any",
+       *       "driver": "any",
+       *       "arch": "x86_64"
+       *     }
+       */
+      placement?: {
+        /**
+         * @default any
+         * @enum {string}
+         */
+        accel?: 'any' | 'kvm' | 'tcg';
+        /**
+         * @default x86_64
+         * @enum {string}
+         */
+        arch?: 'x86_64' | 'aarch64';
+        /**
+         * @default any
+         * @enum {string}
+         */
+        driver?: 'any' | 'libvirt' | 'qemu';
+        /** @default {} */
+        selector?: {
+          [key: string]: string;
+        };
+      };
+      probes?: components['schemas']['ProbesInput'];
+      process?: {
+        args?: string[];
+        command?: string[];
+        env?: {
+          [key: string]: string;
+        };
+        init?: boolean;
+        stopSignal?: string;
+        user?: string;
+        /** Format: starts_with */
+        workdir?: string;
+      };
+      resources?: {
+        cpus?: string;
+        cpuWeight?: number;
+        io?: {
+          readMiBPerSecond?: number;
+          readOperationsPerSecond?: number;
+          weight?: number;
+          writeMiBPerSecond?: number;
+          writeOperationsPerSecond?: number;
+        };
+        memoryHighMiB?: number;
+        pids?: number;
+        swapMiB?: number;
+      };
+      /**
+       * @default {
+       *       "policy": "never",
+       *       "backoffSeconds": 1,
+       *       "maxBackoffSeconds": 300
+       *     }
+       */
+      restart?: {
+        /** @default 1 */
+        backoffSeconds?: number;
+        /** @default 300 */
+        maxBackoffSeconds?: number;
+        /**
+         * @default never
+         * @enum {string}
+         */
+        policy?: 'always' | 'onFailure' | 'never';
+      };
+      /**
+       * @default {
+       *       "sizeMiB": 1024,
+       *       "pool": "default"
+       *     }
+       */
+      rootDisk?: {
+        /** @default default */
+        pool?: string;
+        /** @default 1024 */
+        sizeMiB?: number;
+        source?: {
+          instance: string;
+          snapshot: string;
+        };
+      };
+      secrets?: {
+        env?: string;
+        /** @default 0 */
+        gid?: number;
+        /** @default 0400 */
+        mode?: string;
+        name: string;
+        path?: string;
+        /** @default 0 */
+        uid?: number;
+      }[];
+      security?: components['schemas']['ContainerSecurityInput'];
+      snapshots?: {
+        everyMinutes: number;
+        keep: number;
+        /** @default 0 */
+        offsetMinutes?: number;
+      };
+      stopGraceSeconds?: number;
+      system?: boolean;
+      tpm?: boolean;
+      usbTablet?: boolean;
+      userData?: string;
+      vcpus?: number;
+      /** @default [] */
+      volumes?: {
+        name: string;
+        path?: string;
+        /** @default false */
+        readOnly?: boolean;
+      }[];
+      vsock?: boolean;
+      watchdog?: {
+        /** @enum {string} */
+        action: 'reset' | 'poweroff' | 'pause' | 'none';
+      };
+    };
+    InstanceStatus: {
+      appliedGeneration: number | null;
+      cdroms: {
+        digest: string | null;
+        image: string | null;
+        locked: boolean;
+        trayOpen: boolean;
+      }[];
+      conditions: {
+        message: string;
+        reason: string;
+        remedy?: string;
+        /** Format: date-time */
+        since: string;
+        type: string;
+      }[];
+      deadline: string | null;
+      decisionId: string | null;
+      driver: string | null;
+      epoch: number | null;
+      host: {
+        /** Format: uuid */
+        id: string;
+        name: string;
+      } | null;
+      lastExit: {
+        /** Format: date-time */
+        at: string;
+        code?: number;
+        memory?: {
+          limitBytes: number | null;
+          oomKills: number;
+          peakBytes: number | null;
+        };
+        message?: string;
+        /** @enum {string} */
+        reason:
+          | 'exited'
+          | 'signalled'
+          | 'oomKilled'
+          | 'guestShutdown'
+          | 'guestCrash'
+          | 'hypervisorCrash'
+          | 'watchdog'
+          | 'unhealthy'
+          | 'stopped'
+          | 'killed'
+          | 'startFailed'
+          | 'hostBoot'
+          | 'lost';
+        signal?: string;
+      } | null;
+      nics: {
+        /** Format: uuid */
+        id: string;
+        ipv4: string;
+        ipv6?: string;
+        /** @constant */
+        leaving?: true;
+        mac: string;
+        network: string;
+        /** Format: uuid */
+        networkId: string;
+        ports: {
+          guestPort: number;
+          hostPort: number;
+          /**
+           * @default tcp
+           * @enum {string}
+           */
+          protocol: 'tcp' | 'udp';
+        }[];
+      }[];
+      numaHostNodes: number[] | null;
+      observedAt: string | null;
+      operationId: string | null;
+      phase: ('assigned' | 'preparing' | 'starting' | 'running' | 'stopping' | 'ended') | null;
+      power: ('off' | 'running' | 'paused' | 'suspended' | 'crashed') | null;
+      reason: string | null;
+      rootVolumeId: string | null;
+      run: number | null;
+      /** @enum {string} */
+      state:
+        | 'pending'
+        | 'running'
+        | 'paused'
+        | 'suspended'
+        | 'stopped'
+        | 'unknown'
+        | 'error'
+        | 'provisioning'
+        | 'starting'
+        | 'stopping'
+        | 'pausing'
+        | 'resuming'
+        | 'suspending'
+        | 'migrating'
+        | 'restoring'
+        | 'deleting';
+      uidRange: {
+        count: number;
+        first: number;
+      } | null;
+      volumes: {
+        attached: boolean;
+        /** Format: uuid */
+        id: string;
+        name: string;
+        serial: string;
+      }[];
+      vsockCid: number | null;
     };
     InstanceUpdate: {
       /** @description Kept as they are when absent */
       labels?: {
         [key: string]: string;
       };
-      spec: {
-        cdroms?: {
-          /** @default false */
-          bootFirst?: boolean;
-          /**
-           * @default sata
-           * @enum {string}
-           */
-          bus?: 'sata' | 'scsi';
-          /** @default false */
-          force?: boolean;
-          image?: string;
-        }[];
-        cloudInit?: {
-          /** @description Public keys with which that user signs in; added to what the user data says */
-          sshKeys: string[];
-          /** @description Made at the first boot, and may become root; the one that the image begins with when absent */
-          user?: string;
-        };
-        cpu?: {
-          model: string;
-        };
-        cpuMillis?: number;
-        dependsOn?: {
-          /**
-           * @default running
-           * @enum {string}
-           */
-          condition?: 'running' | 'ready' | 'healthy' | 'completed';
-          instance: string;
-        }[];
-        /**
-         * @default running
-         * @enum {string}
-         */
-        desired?: 'running' | 'stopped' | 'paused' | 'suspended';
-        devices?: string[];
-        displays?: number;
-        dns?: {
-          hosts?: {
-            address: string;
-            names: string[];
-          }[];
-          options?: string[];
-          search?: string[];
-          servers?: string[];
-        };
-        firmware?: {
-          /** @default false */
-          secureBoot?: boolean;
-          /** @enum {string} */
-          type: 'bios' | 'uefi';
-        };
-        /** @enum {string} */
-        hugePages?: '2MiB' | '1GiB';
-        image: string;
-        /** @enum {string} */
-        isolation: 'vm' | 'microvm' | 'container';
-        maxMemoryMiB?: number;
-        maxVcpus?: number;
-        memoryMiB: number;
-        /**
-         * @default [
-         *       {
-         *         "network": "default"
-         *       }
-         *     ]
-         */
-        nics?: {
-          /** Format: ipv4 */
-          address?: string;
-          /** Format: ipv6 */
-          address6?: string;
-          limits?: {
-            egressMbps?: number;
-            ingressMbps?: number;
-          };
-          /** @default default */
-          network?: string;
-          ports?: {
-            guestPort: number;
-            hostPort: number;
-            /**
-             * @default tcp
-             * @enum {string}
-             */
-            protocol?: 'tcp' | 'udp';
-          }[];
-          securityGroups?: string[];
-        }[];
-        numa?: {
-          /** @default 1 */
-          nodes?: number;
-          /**
-           * @default any
-           * @enum {string}
-           */
-          placement?: 'any' | 'bind';
-        };
-        /**
-         * @default {
-         *       "selector": {},
-         *       "accel": "any",
-         *       "driver": "any",
-         *       "arch": "x86_64"
-         *     }
-         */
-        placement?: {
-          /**
-           * @default any
-           * @enum {string}
-           */
-          accel?: 'any' | 'kvm' | 'tcg';
-          /**
-           * @default x86_64
-           * @enum {string}
-           */
-          arch?: 'x86_64' | 'aarch64';
-          /**
-           * @default any
-           * @enum {string}
-           */
-          driver?: 'any' | 'libvirt' | 'qemu';
-          /** @default {} */
-          selector?: {
-            [key: string]: string;
-          };
-        };
-        probes?: {
-          liveness?: {
-            exec?: {
-              command: string[];
-            };
-            /** @default 3 */
-            failureThreshold?: number;
-            http?: {
-              /** @default / */
-              path?: string & (unknown & unknown);
-              port: number;
-            };
-            /** @default 10 */
-            intervalSeconds?: number;
-            /** @default 0 */
-            startPeriodSeconds?: number;
-            tcp?: {
-              port: number;
-            };
-            /** @default 5 */
-            timeoutSeconds?: number;
-          };
-          readiness?: {
-            exec?: {
-              command: string[];
-            };
-            /** @default 3 */
-            failureThreshold?: number;
-            http?: {
-              /** @default / */
-              path?: string & (unknown & unknown);
-              port: number;
-            };
-            /** @default 10 */
-            intervalSeconds?: number;
-            /** @default 1 */
-            successThreshold?: number;
-            tcp?: {
-              port: number;
-            };
-            /** @default 5 */
-            timeoutSeconds?: number;
-          };
-          startup?: {
-            exec?: {
-              command: string[];
-            };
-            /** @default 3 */
-            failureThreshold?: number;
-            http?: {
-              /** @default / */
-              path?: string & (unknown & unknown);
-              port: number;
-            };
-            /** @default 10 */
-            intervalSeconds?: number;
-            /** @default 0 */
-            startPeriodSeconds?: number;
-            tcp?: {
-              port: number;
-            };
-            /** @default 5 */
-            timeoutSeconds?: number;
-          };
-        };
-        process?: {
-          args?: string[];
-          command?: string[];
-          env?: {
-            [key: string]: string;
-          };
-          init?: boolean;
-          stopSignal?: string;
-          user?: string;
-          /** Format: starts_with */
-          workdir?: string;
-        };
-        resources?: {
-          cpus?: string;
-          cpuWeight?: number;
-          io?: {
-            readMiBPerSecond?: number;
-            readOperationsPerSecond?: number;
-            weight?: number;
-            writeMiBPerSecond?: number;
-            writeOperationsPerSecond?: number;
-          };
-          memoryHighMiB?: number;
-          pids?: number;
-          swapMiB?: number;
-        };
-        /**
-         * @default {
-         *       "policy": "never",
-         *       "backoffSeconds": 1,
-         *       "maxBackoffSeconds": 300
-         *     }
-         */
-        restart?: {
-          /** @default 1 */
-          backoffSeconds?: number;
-          /** @default 300 */
-          maxBackoffSeconds?: number;
-          /**
-           * @default never
-           * @enum {string}
-           */
-          policy?: 'always' | 'onFailure' | 'never';
-        };
-        /**
-         * @default {
-         *       "sizeMiB": 1024,
-         *       "pool": "default"
-         *     }
-         */
-        rootDisk?: {
-          /** @default default */
-          pool?: string;
-          /** @default 1024 */
-          sizeMiB?: number;
-          source?: {
-            instance: string;
-            snapshot: string;
-          };
-        };
-        secrets?: {
-          env?: string;
-          /** @default 0 */
-          gid?: number;
-          /** @default 0400 */
-          mode?: string;
-          name: string;
-          path?: string;
-          /** @default 0 */
-          uid?: number;
-        }[];
-        security?: {
-          capabilities?: {
-            /** @default [] */
-            add?: (
-              | 'CHOWN'
-              | 'DAC_OVERRIDE'
-              | 'FOWNER'
-              | 'FSETID'
-              | 'KILL'
-              | 'NET_BIND_SERVICE'
-              | 'SETFCAP'
-              | 'SETGID'
-              | 'SETPCAP'
-              | 'SETUID'
-              | 'SYS_CHROOT'
-              | 'DAC_READ_SEARCH'
-              | 'IPC_OWNER'
-              | 'NET_ADMIN'
-              | 'NET_RAW'
-              | 'SYS_PTRACE'
-              | 'AUDIT_CONTROL'
-              | 'AUDIT_READ'
-              | 'AUDIT_WRITE'
-              | 'BLOCK_SUSPEND'
-              | 'BPF'
-              | 'CHECKPOINT_RESTORE'
-              | 'IPC_LOCK'
-              | 'LEASE'
-              | 'LINUX_IMMUTABLE'
-              | 'MAC_ADMIN'
-              | 'MAC_OVERRIDE'
-              | 'MKNOD'
-              | 'NET_BROADCAST'
-              | 'PERFMON'
-              | 'SYSLOG'
-              | 'SYS_ADMIN'
-              | 'SYS_BOOT'
-              | 'SYS_MODULE'
-              | 'SYS_NICE'
-              | 'SYS_PACCT'
-              | 'SYS_RAWIO'
-              | 'SYS_RESOURCE'
-              | 'SYS_TIME'
-              | 'SYS_TTY_CONFIG'
-              | 'WAKE_ALARM'
-            )[];
-            /** @default [] */
-            drop?: (
-              | 'ALL'
-              | 'CHOWN'
-              | 'DAC_OVERRIDE'
-              | 'FOWNER'
-              | 'FSETID'
-              | 'KILL'
-              | 'NET_BIND_SERVICE'
-              | 'SETFCAP'
-              | 'SETGID'
-              | 'SETPCAP'
-              | 'SETUID'
-              | 'SYS_CHROOT'
-              | 'DAC_READ_SEARCH'
-              | 'IPC_OWNER'
-              | 'NET_ADMIN'
-              | 'NET_RAW'
-              | 'SYS_PTRACE'
-              | 'AUDIT_CONTROL'
-              | 'AUDIT_READ'
-              | 'AUDIT_WRITE'
-              | 'BLOCK_SUSPEND'
-              | 'BPF'
-              | 'CHECKPOINT_RESTORE'
-              | 'IPC_LOCK'
-              | 'LEASE'
-              | 'LINUX_IMMUTABLE'
-              | 'MAC_ADMIN'
-              | 'MAC_OVERRIDE'
-              | 'MKNOD'
-              | 'NET_BROADCAST'
-              | 'PERFMON'
-              | 'SYSLOG'
-              | 'SYS_ADMIN'
-              | 'SYS_BOOT'
-              | 'SYS_MODULE'
-              | 'SYS_NICE'
-              | 'SYS_PACCT'
-              | 'SYS_RAWIO'
-              | 'SYS_RESOURCE'
-              | 'SYS_TIME'
-              | 'SYS_TTY_CONFIG'
-              | 'WAKE_ALARM'
-            )[];
-          };
-          nesting?: boolean;
-          readOnlyRoot?: boolean;
-          rlimits?: {
-            core?: {
-              hard: number;
-              soft: number;
-            };
-            cpu?: {
-              hard: number;
-              soft: number;
-            };
-            data?: {
-              hard: number;
-              soft: number;
-            };
-            fsize?: {
-              hard: number;
-              soft: number;
-            };
-            memlock?: {
-              hard: number;
-              soft: number;
-            };
-            msgqueue?: {
-              hard: number;
-              soft: number;
-            };
-            nofile?: {
-              hard: number;
-              soft: number;
-            };
-            nproc?: {
-              hard: number;
-              soft: number;
-            };
-            sigpending?: {
-              hard: number;
-              soft: number;
-            };
-            stack?: {
-              hard: number;
-              soft: number;
-            };
-          };
-          /** @enum {string} */
-          seccomp?: 'default' | 'strict';
-          sysctls?: {
-            [key: string]: string;
-          };
-          tmpfs?: {
-            /** @default 1777 */
-            mode?: string;
-            path: string;
-            sizeMiB: number;
-          }[];
-        };
-        snapshots?: {
-          everyMinutes: number;
-          keep: number;
-          /** @default 0 */
-          offsetMinutes?: number;
-        };
-        stopGraceSeconds?: number;
-        system?: boolean;
-        tpm?: boolean;
-        usbTablet?: boolean;
-        userData?: string;
-        vcpus?: number;
-        /** @default [] */
-        volumes?: {
-          name: string;
-          path?: string;
-          /** @default false */
-          readOnly?: boolean;
-        }[];
-        vsock?: boolean;
-        watchdog?: {
-          /** @enum {string} */
-          action: 'reset' | 'poweroff' | 'pause' | 'none';
-        };
-      };
+      spec: components['schemas']['InstanceSpecInput'];
     };
     JoinToken: {
       consumedAt: string | null;
@@ -4745,6 +2942,136 @@ export interface components {
         name: string;
       };
       traceId: string;
+    };
+    Probes: {
+      liveness?: {
+        exec?: {
+          command: string[];
+        };
+        /** @default 3 */
+        failureThreshold: number;
+        http?: {
+          /** @default / */
+          path: string & (unknown & unknown);
+          port: number;
+        };
+        /** @default 10 */
+        intervalSeconds: number;
+        /** @default 0 */
+        startPeriodSeconds: number;
+        tcp?: {
+          port: number;
+        };
+        /** @default 5 */
+        timeoutSeconds: number;
+      };
+      readiness?: {
+        exec?: {
+          command: string[];
+        };
+        /** @default 3 */
+        failureThreshold: number;
+        http?: {
+          /** @default / */
+          path: string & (unknown & unknown);
+          port: number;
+        };
+        /** @default 10 */
+        intervalSeconds: number;
+        /** @default 1 */
+        successThreshold: number;
+        tcp?: {
+          port: number;
+        };
+        /** @default 5 */
+        timeoutSeconds: number;
+      };
+      startup?: {
+        exec?: {
+          command: string[];
+        };
+        /** @default 3 */
+        failureThreshold: number;
+        http?: {
+          /** @default / */
+          path: string & (unknown & unknown);
+          port: number;
+        };
+        /** @default 10 */
+        intervalSeconds: number;
+        /** @default 0 */
+        startPeriodSeconds: number;
+        tcp?: {
+          port: number;
+        };
+        /** @default 5 */
+        timeoutSeconds: number;
+      };
+    };
+    ProbesInput: {
+      liveness?: {
+        exec?: {
+          command: string[];
+        };
+        /** @default 3 */
+        failureThreshold?: number;
+        http?: {
+          /** @default / */
+          path?: string & (unknown & unknown);
+          port: number;
+        };
+        /** @default 10 */
+        intervalSeconds?: number;
+        /** @default 0 */
+        startPeriodSeconds?: number;
+        tcp?: {
+          port: number;
+        };
+        /** @default 5 */
+        timeoutSeconds?: number;
+      };
+      readiness?: {
+        exec?: {
+          command: string[];
+        };
+        /** @default 3 */
+        failureThreshold?: number;
+        http?: {
+          /** @default / */
+          path?: string & (unknown & unknown);
+          port: number;
+        };
+        /** @default 10 */
+        intervalSeconds?: number;
+        /** @default 1 */
+        successThreshold?: number;
+        tcp?: {
+          port: number;
+        };
+        /** @default 5 */
+        timeoutSeconds?: number;
+      };
+      startup?: {
+        exec?: {
+          command: string[];
+        };
+        /** @default 3 */
+        failureThreshold?: number;
+        http?: {
+          /** @default / */
+          path?: string & (unknown & unknown);
+          port: number;
+        };
+        /** @default 10 */
+        intervalSeconds?: number;
+        /** @default 0 */
+        startPeriodSeconds?: number;
+        tcp?: {
+          port: number;
+        };
+        /** @default 5 */
+        timeoutSeconds?: number;
+      };
     };
     Problem: {
       /** @enum {string} */

@@ -20,8 +20,7 @@ export class SchemaBook {
     const names = new Map<string, string>();
     for (const [id, part] of parts)
       if (direction === 'input' && typeof part['sentAs'] === 'string') names.set(id, part['sentAs']);
-    for (const [id, { sentAs: __, ...part }] of parts)
-      this.add(names.get(id) ?? id, rewritten(part, names));
+    for (const [id, { sentAs: __, ...part }] of parts) this.add(names.get(id) ?? id, rewritten(part, names));
     return rewritten(body, names);
   }
 
