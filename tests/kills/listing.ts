@@ -3,12 +3,12 @@ import type { Instance } from '@berth/model';
 import type { Berth } from '../e2e/berth.js';
 
 /** Who asks within this time shares an answer, ms. */
-const TOGETHER_MS = 100;
+const TOGETHER_MS = 200;
 /** There are a few dozen; the API gives so many in one answer. */
 const MOST = 500;
 
 /**
- * Every instance in one answer for all who wait for one: dozens that each ask for their own, ten times a second, are more
+ * Every instance in one answer for all who wait for one: dozens that each ask for their own, several times a second, are more
  * work for the API than what they wait for.
  */
 export class Listing {

@@ -1,4 +1,4 @@
-// Every check of the workspace, in order: sample images, lint, types, format, tests. Called by `./berth test`, which has
+// Every check of the workspace: sample images, lint, types and format at once, then tests. Called by `./berth test`, which has
 // installed and built before. The last line counts the tests; the exit code is 0 only when every check passed.
 //
 //   usage: ./berth test [PART OF A PATH...] [--kvm] [--machines N] [--seed N] [FLAG OF VITEST...]
@@ -78,17 +78,16 @@ const needsDebian =
         ['tests/e2e/debian.test.ts', 'tests/e2e/exec.test.ts'].some((file) => file.includes(part)),
     ));
 const samplesArgs = [...(needsDebian ? ['--debian'] : []), env.BERTH_SAMPLES];
-let passed = await check('samples', join(root, 'tools/samples/build'), samplesArgs);
-if (args.length === 0) {
-  const checks = await Promise.all([
-    check('lint', bin('eslint'), ['.', '--max-warnings=0']),
-    check('types', bin('tsc'), ['-p', 'tsconfig.json']),
-    check('types-dashboard', bin('tsc'), ['-p', 'apps/dashboard/tsconfig.json']),
-    check('format', bin('prettier'), ['--check', '--log-level=warn', '.']),
-    ...scripts.map((path) => check(`script-${basename(path)}`, 'bash', ['-n', join(root, path)])),
-  ]);
-  passed = checks.every((ok) => ok) && passed;
-}
+const checks = [['samples', join(root, 'tools/samples/build'), samplesArgs]];
+if (args.length === 0)
+  checks.push(
+    ['lint', bin('eslint'), ['.', '--max-warnings=0']],
+    ['types', bin('tsc'), ['-p', 'tsconfig.json']],
+    ['types-dashboard', bin('tsc'), ['-p', 'apps/dashboard/tsconfig.json']],
+    ['format', bin('prettier'), ['--check', '--log-level=warn', '.']],
+    ...scripts.map((path) => [`script-${basename(path)}`, 'bash', ['-n', join(root, path)]]),
+  );
+let passed = (await Promise.all(checks.map((one) => check(...one)))).every((ok) => ok);
 const begun = Date.now();
 const vitestArgs = [...projects.flatMap((name) => ['--project', name]), ...args];
 const total = await runOnMachines({ args: vitestArgs, machines, seed, env, signal: stop.signal });
