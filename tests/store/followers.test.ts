@@ -112,12 +112,11 @@ describe('followers', () => {
         // Slow ones let the writer pass them by more than the memory holds.
         for (let i = 0; i < pace * 3 && !over; i += 1) await ledger.flush();
       };
-      const seen = await readTo(
-        await ledger.follow(after, filter),
-        () => (over ? Number(ledger.head()) : Infinity),
-        rest,
-      );
-      expect(seen.map((e) => e.position)).toEqual(await chosen(after, filter));
+      const follower = await ledger.follow(after, filter);
+      const seen = await readTo(follower, () => (over ? Number(ledger.head()) : Infinity), rest);
+      // One that was already at the end need not have waited for the very last.
+      const through = (await chosen(after, filter)).filter((p) => Number(p) <= Number(follower.position));
+      expect(seen.map((e) => e.position)).toEqual(through);
     };
     for (let n = 0; n < 600; n += 1) {
       await store.eventInsert(ctx, random(n));

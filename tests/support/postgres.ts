@@ -25,8 +25,8 @@ const kept = new URL('../../.berth/test-postgres/', import.meta.url).pathname;
 
 /** Makes a cluster's directory, which belongs to postgres. */
 async function clusterMake(data: string): Promise<void> {
-  const { stdout: version } = await exec(join(postgresBin, 'postgres'), ['--version']);
-  const like = join(kept, version.replaceAll(/[^0-9.]+/g, '-'));
+  const { stdout } = await exec(join(postgresBin, 'postgres'), ['--version']);
+  const like = join(kept, /\d+\.\d+/.exec(stdout)?.[0] ?? 'unknown');
   if (existsSync(like)) return void (await exec('cp', ['-a', like, data]));
   const options = ['-A', 'trust', '-N', '-E', 'UTF8', '--locale=C'];
   await exec('setpriv', [...asPostgres, join(postgresBin, 'initdb'), '-D', data, ...options]);
