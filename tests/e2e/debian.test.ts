@@ -135,6 +135,9 @@ describe('a Debian of its own', () => {
     expect((await exec('debian', 'no-such-program')).err).toContain('No such file');
     expect((await exec('debian', 'hostname')).out).toBe('debian\n');
     expect(await exec('debian', 'systemctl', 'is-active', 'ssh')).toMatchObject({ code: 0 });
+    const top = (await berth.run(['-o', 'wide', 'top', 'debian'])).split('\n');
+    expect(top.find((line) => /^1 /.test(line))).toMatch(/^1 +0 +root +S .*(systemd|init)/);
+    expect(top.some((line) => line.includes('qemu-ga'))).toBe(true);
   });
 
   it('tells what it uses of its memory, as its own kernel does', async () => {
