@@ -1,4 +1,4 @@
-// Every check of the workspace: sample images, lint, types and format at once, then tests. Called by `./berth test`, which has
+// Every check of the workspace: lint, types and format beside sample images and tests. Called by `./berth test`, which has
 // installed and built before. The last line counts the tests; the exit code is 0 only when every check passed.
 //
 //   usage: ./berth test [PART OF A PATH...] [--kvm] [--machines N] [--seed N] [FLAG OF VITEST...]
@@ -78,20 +78,26 @@ const needsDebian =
         ['tests/e2e/debian.test.ts', 'tests/e2e/exec.test.ts'].some((file) => file.includes(part)),
     ));
 const samplesArgs = [...(needsDebian ? ['--debian'] : []), env.BERTH_SAMPLES];
-const checks = [['samples', join(root, 'tools/samples/build'), samplesArgs]];
-if (args.length === 0)
-  checks.push(
-    ['lint', bin('eslint'), ['.', '--max-warnings=0']],
-    ['types', bin('tsc'), ['-p', 'tsconfig.json']],
-    ['types-dashboard', bin('tsc'), ['-p', 'apps/dashboard/tsconfig.json']],
-    ['format', bin('prettier'), ['--check', '--log-level=warn', '.']],
-    ...scripts.map((path) => [`script-${basename(path)}`, 'bash', ['-n', join(root, path)]]),
-  );
-let passed = (await Promise.all(checks.map((one) => check(...one)))).every((ok) => ok);
+const looks =
+  args.length > 0
+    ? []
+    : [
+        ['lint', bin('eslint'), ['.', '--max-warnings=0']],
+        ['types', bin('tsc'), ['-p', 'tsconfig.json']],
+        ['types-dashboard', bin('tsc'), ['-p', 'apps/dashboard/tsconfig.json']],
+        ['format', bin('prettier'), ['--check', '--log-level=warn', '.']],
+        ...scripts.map((path) => [`script-${basename(path)}`, 'bash', ['-n', join(root, path)]]),
+      ];
+// In what samples and tests leave of the processors.
+const looked = Promise.all(
+  looks.map(([name, command, its]) => check(name, 'nice', ['-n', '15', command, ...its])),
+);
+let passed = await check('samples', join(root, 'tools/samples/build'), samplesArgs);
 const begun = Date.now();
 const vitestArgs = [...projects.flatMap((name) => ['--project', name]), ...args];
 const total = await runOnMachines({ args: vitestArgs, machines, seed, env, signal: stop.signal });
 if (total.files === 0) process.stdout.write(`no test file has ${args.join(' or ')} in its path\n`);
+passed = (await looked).every((ok) => ok) && passed;
 const interrupted = stop.signal.aborted;
 // Again where the output ends: hundreds of lines may stand between a failure and here.
 for (const failure of total.failures) process.stdout.write(`failed: ${failure}\n`);
