@@ -1,5 +1,5 @@
 import type { BigIntStats } from 'node:fs';
-import { attributesAt } from '@berth/linux';
+import { attributesAt, deviceParts } from '@berth/linux';
 import { ImageError } from './image-error.js';
 import { isMountPoint, isOpaque, isWhiteout, pathText, type UpperLayer } from './layer-changes.js';
 import { OpenDirectory } from './open-directory.js';
@@ -115,7 +115,7 @@ class LayerPacker {
     if (found.isFIFO()) return yield this.head(parent, path, found, { name: text, type: 'fifo' });
     if (!found.isFile()) {
       const type = found.isCharacterDevice() ? ('character-device' as const) : ('block-device' as const);
-      return yield this.head(parent, path, found, { name: text, type, device: deviceOf(found.rdev) });
+      return yield this.head(parent, path, found, { name: text, type, device: deviceParts(found.rdev) });
     }
     this.ahead = Number(found.size);
     yield this.head(parent, path, found, { name: text, type: 'file', size: Number(found.size) });
@@ -210,13 +210,6 @@ function utf8(name: Buffer): string | null {
   } catch {
     return null;
   }
-}
-
-/** As glibc's makedev(3) packs them. */
-function deviceOf(rdev: bigint): { major: number; minor: number } {
-  const major = ((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & ~0xfffn);
-  const minor = (rdev & 0xffn) | ((rdev >> 12n) & ~0xffn);
-  return { major: Number(major), minor: Number(minor & 0xffff_ffffn) };
 }
 
 const unfit = (path: readonly Buffer[], why: string): ImageError =>

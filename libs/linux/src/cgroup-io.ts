@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { deviceParts } from './device-node.js';
 import { hasCode } from './errno.js';
 
 /** Bounds of what passes between a group and each of its disks, in bytes and operations per second; null for none. */
@@ -100,17 +101,11 @@ const deviceText = ({ major, minor }: BlockDevice): string => `${major}:${minor}
 export function disksHolding(paths: readonly string[]): BlockDevice[] {
   const found = new Map<string, BlockDevice>();
   for (const path of paths) {
-    const disk = wholeDisk(deviceOf(statSync(path, { bigint: true }).dev));
+    const disk = wholeDisk(deviceParts(statSync(path, { bigint: true }).dev));
     if (disk !== null) found.set(deviceText(disk), disk);
   }
   return [...found.values()];
 }
-
-/** As glibc's gnu_dev_major and gnu_dev_minor. */
-const deviceOf = (dev: bigint): BlockDevice => ({
-  major: Number(((dev >> 8n) & 0xfffn) | ((dev >> 32n) & 0xfffff000n)),
-  minor: Number((dev & 0xffn) | ((dev >> 12n) & 0xffffff00n)),
-});
 
 function wholeDisk(device: BlockDevice): BlockDevice | null {
   const at = `/sys/dev/block/${deviceText(device)}`;

@@ -9,17 +9,21 @@ export interface DeviceNumber {
   readonly minor: number;
 }
 
+/** Number of a device, as the kernel has it (`st_dev`, `st_rdev`), in its two parts: glibc's gnu_dev_major and gnu_dev_minor. */
+export const deviceParts = (device: bigint): { readonly major: number; readonly minor: number } => ({
+  major: Number(((device >> 8n) & 0xfffn) | ((device >> 32n) & 0xfffff000n)),
+  minor: Number((device & 0xffn) | ((device >> 12n) & 0xffffff00n)),
+});
+
 const S_IFCHR = 0o20000;
 const S_IFBLK = 0o60000;
 
 /** The device that a path leads to; null where there is none, and for any other file. */
 export function deviceNumber(path: string): DeviceNumber | null {
   try {
-    const seen = statSync(path);
+    const seen = statSync(path, { bigint: true });
     if (!seen.isCharacterDevice() && !seen.isBlockDevice()) return null;
-    const { rdev } = seen;
-    const [major, minor] = [(rdev >>> 8) & 0xfff, (rdev & 0xff) | ((rdev >>> 12) & 0xfff00)];
-    return { type: seen.isCharacterDevice() ? 'char' : 'block', major, minor };
+    return { type: seen.isCharacterDevice() ? 'char' : 'block', ...deviceParts(seen.rdev) };
   } catch (error) {
     if (hasCode(error, 'ENOENT', 'ENOTDIR')) return null;
     throw error;

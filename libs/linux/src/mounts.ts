@@ -1,4 +1,5 @@
-import { closeSync, readFileSync } from 'node:fs';
+import { closeSync, readFileSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { c, check, SYS } from './libc.js';
 import { mountinfoParse, type MountEntry } from './mountinfo.js';
 import { userNamespaceCreate, type IdMapEntry } from './user-namespace.js';
@@ -55,6 +56,12 @@ export function bindMount(
 /** umount2(2). @throws SystemError EINVAL when nothing is mounted there, EBUSY. */
 export function umount(target: string, flags: number = MNT.NOFOLLOW): void {
   check(c.umount2(target, flags), 'umount2', target);
+}
+
+/** Whether a file system of its own is mounted at a path: what is there is on another device than the directory around it. */
+export function isMounted(target: string): boolean {
+  const own = statSync(target, { throwIfNoEntry: false });
+  return own !== undefined && own.dev !== statSync(dirname(target)).dev;
 }
 
 /** Unmounts everything that is stacked at a path (lazily), also when nothing is. Returns how many were taken away. */

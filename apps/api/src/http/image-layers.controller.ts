@@ -39,6 +39,17 @@ const DiffPage = z.strictObject({
   cursor,
 });
 
+/** A page of what is at hand whole; the cursor counts what came before it. */
+function pageOf<T>(
+  all: readonly T[],
+  cursor: string,
+  limit: number,
+): { items: T[]; nextCursor: string | null } {
+  const first = Number(cursor);
+  const next = first + limit;
+  return { items: all.slice(first, next), nextCursor: next < all.length ? String(next) : null };
+}
+
 /** What images of containers consist of. */
 @Controller('v1/projects/:project')
 export class ImageLayersController {
@@ -83,10 +94,7 @@ export class ImageLayersController {
     const { configDigest } = image.content;
     await blobsHere(this.deps.blobs, image, [configDigest]);
     const config = await this.deps.blobs.read(configDigest, defaultArchiveLimits.documentBytes);
-    const steps = imageHistory(image.content, config);
-    const first = Number(cursor);
-    const next = first + limit;
-    return { items: steps.slice(first, next), nextCursor: next < steps.length ? String(next) : null };
+    return pageOf(imageHistory(image.content, config), cursor, limit);
   }
 
   @Get('images/:name/diff')
@@ -109,10 +117,7 @@ export class ImageLayersController {
         image,
         image.content.layers.map(({ digest }) => digest),
       );
-    const all = await this.diffs.changes(before.content, after.content);
-    const first = Number(cursor);
-    const next = first + limit;
-    return { items: all.slice(first, next), nextCursor: next < all.length ? String(next) : null };
+    return pageOf(await this.diffs.changes(before.content, after.content), cursor, limit);
   }
 
   /** @throws BerthError notFound, unsupported */

@@ -1,6 +1,6 @@
-import { chmodSync, chownSync, lstatSync, mkdirSync, rmdirSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { hasCode, idmappedMount, namesIn, umountAll } from '@berth/linux';
+import { chmodSync, chownSync, lstatSync, mkdirSync, rmdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { hasCode, idmappedMount, isMounted, namesIn, umountAll } from '@berth/linux';
 import type { HostMount, VolumeId, VolumeSeen } from '@berth/model';
 import { guestPathResolve } from '../bundle/guest-file.js';
 import type { OciMount } from '../bundle/oci-types.js';
@@ -70,12 +70,6 @@ export class VolumeMounts {
 
 /** Volumes that a placement has, or had when its release was interrupted. */
 export const volumesIn = (directory: string): VolumeId[] => namesIn(directory) as VolumeId[];
-
-/** A mount is another device than the directory around it. */
-function isMounted(target: string): boolean {
-  const seen = statSync(target, { throwIfNoEntry: false });
-  return seen !== undefined && seen.dev !== statSync(dirname(target)).dev;
-}
 
 /** As the OCI runtime takes them; those above others first, or they would hide them. */
 export const volumeBinds = (directory: string, wanted: readonly HostMount[]): OciMount[] =>

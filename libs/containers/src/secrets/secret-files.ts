@@ -1,15 +1,6 @@
-import {
-  chmodSync,
-  chownSync,
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
-import { basename, dirname, join } from 'node:path';
-import { MS, hasCode, mount, namesIn, umountAll } from '@berth/linux';
+import { chmodSync, chownSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { MS, hasCode, isMounted, mount, namesIn, umountAll } from '@berth/linux';
 import { SECRETS_DIRECTORY, secretPath } from '@berth/model';
 import { RuntimeError, type WorkloadSecret } from '@berth/runtime';
 import type { OciMount } from '../bundle/oci-types.js';
@@ -45,20 +36,14 @@ export interface SecretParts {
 /** Mounts memory on the bundle's directory, unless it is. Synchronous and short. */
 export function bundleInMemory(bundle: string): void {
   mkdirSync(bundle, { recursive: true, mode: 0o700 });
-  if (!inMemory(bundle))
+  if (!isMounted(bundle))
     mount('tmpfs', bundle, 'tmpfs', MS.NOSUID | MS.NODEV | MS.NOEXEC, `mode=0700,size=${SIZE}`);
 }
 
 /** Takes it away again, with all in it. Repeating it is no error. */
 export function bundleForget(bundle: string): void {
-  if (inMemory(bundle)) umountAll(bundle);
+  if (isMounted(bundle)) umountAll(bundle);
   rmSync(bundle, { recursive: true, force: true });
-}
-
-/** Something is mounted there. */
-function inMemory(bundle: string): boolean {
-  const own = statSync(bundle, { throwIfNoEntry: false });
-  return own !== undefined && own.dev !== statSync(dirname(bundle)).dev;
 }
 
 /** Where in the container a file, or the directory, is mounted. */
@@ -111,7 +96,7 @@ export function secretsLay(bundle: string, secrets: readonly WorkloadSecret[], b
  * run. @throws RuntimeError secretMissing
  */
 export function secretsBring(bundle: string, secrets: readonly WorkloadSecret[], base: number): void {
-  if (secrets.length === 0 || !inMemory(bundle)) return; // it was started without any
+  if (secrets.length === 0 || !isMounted(bundle)) return; // it was started without any
   const placed = placedRead(bundle);
   const values = valuesKeep(bundle, secrets);
   for (const use of secrets) {
