@@ -209,7 +209,8 @@ describe('an example of --help', () => {
       });
       return;
     }
-    if (/ (-f|--follow|--watch)( |$)/.test(line) && !/berth (create|update) /.test(line)) {
+    const goesOn = / (-f|--follow|--watch)( |$)/.test(line) || /\bberth stats (?!.*--once)/.test(line);
+    if (goesOn && !/berth (create|update) /.test(line)) {
       await expect.poll(() => running.out, { timeout: 15_000 }).not.toBe('');
       running.interrupt();
       expect(await running.ended).toMatchObject({ code: 130, err: '' });

@@ -202,3 +202,39 @@ describe('wait', () => {
     expect(none).toMatchObject({ code: 2, err: expect.stringContaining('readiness probe') });
   });
 });
+
+describe('stats', () => {
+  test('are drawn over themselves in a terminal, round by round, until nothing of it runs', async () => {
+    for (const name of ['drawn-1', 'drawn-2'])
+      await lab.api.call('post', `${instances}?wait=10`).send({ name, spec }).expect(202);
+    const seen = lab.beginInTerminal('berth stats drawn-2 drawn-1');
+    await expect.poll(() => seen.out, { timeout: 15_000 }).toContain('\u001b[3A\u001b[J');
+    const [head, first, second] = seen.out.split('\r\n');
+    expect(head).toMatch(/^NAME +CPU +MEMORY +MEMORY% +NET IN\/OUT +BLOCK IN\/OUT +PIDS$/);
+    expect(first).toMatch(
+      /^drawn-2 +25\.0% +1\.0 MiB \/ 64\.0 MiB +1\.6% +2\.0 KiB \/ 1\.0 KiB +0 B \/ - +3$/,
+    );
+    expect(second).toMatch(/^drawn-1 /);
+    for (const name of ['drawn-1', 'drawn-2'])
+      await lab.api.call('post', `${instances}/${name}/actions/stop?wait=10`).expect(202);
+    const { code, out } = await seen.ended;
+    expect(code).toBe(0);
+    expect(out).toContain('drawn-1 does not run any more');
+    for (const name of ['drawn-1', 'drawn-2'])
+      await lab.api.call('delete', `${instances}/${name}?wait=10`).expect(202);
+  });
+
+  test('for a script are an object for each on a line; what cannot be measured ends the command', async () => {
+    await lab.api.call('post', `${instances}/web-2/actions/start?wait=10`);
+    const { code, out } = await lab.run('berth -o json stats --once web-2');
+    expect(code).toBe(0);
+    expect(JSON.parse(out)).toMatchObject({ name: 'web-2', cpuMillis: 250, pids: 3 });
+    expect(await lab.run('berth stats nowhere web-2')).toMatchObject({ code: 4, out: '' });
+    expect(await lab.run('berth stats --interval 61 web-2')).toMatchObject({ code: 5 });
+    const many = Array.from({ length: 33 }, (_, n) => `i${n}`).join(' ');
+    expect(await lab.run(`berth stats ${many}`)).toMatchObject({
+      code: 2,
+      err: expect.stringMatching(/at most 32/),
+    });
+  });
+});

@@ -17,6 +17,7 @@ import type {
   GuestInfo,
   HostId,
   ImageContent,
+  InstanceId,
   InstanceSpec,
   ProjectId,
   Role,
@@ -27,7 +28,7 @@ import { pino } from 'pino';
 import supertest from 'supertest';
 import { makeSecret } from '../../apps/api/src/access/secret.js';
 import { MasterKey } from '../../apps/api/src/dispatch/master-key.js';
-import { defaultHttpConfig, type HttpDeps } from '../../apps/api/src/http/deps.js';
+import { defaultHttpConfig, type HttpDeps, type StatsNow } from '../../apps/api/src/http/deps.js';
 import { createHttpApp } from '../../apps/api/src/http/http-app.js';
 import { defaultDownloadLimits, RemoteImports } from '../../apps/api/src/images/remote-imports.js';
 import { systemPause } from '../../apps/api/src/system-clock.js';
@@ -91,6 +92,23 @@ const runs = {
   ...{ pid: 1, parent: 0, uid: 0, user: 'root', state: 'S', threads: 1 },
   ...{ cpuMicros: 10_000, memoryBytes: 4096, ageSeconds: 5, command: 'sh' },
 };
+/** What whatever runs uses, after each interval, for as long as it does. */
+async function* uses(
+  store: Pick<Store, 'instanceById'>,
+  id: InstanceId,
+  everyMs: number,
+  signal: AbortSignal,
+): AsyncGenerator<StatsNow> {
+  for (let n = 1; ; n += 1) {
+    await systemPause.sleep(everyMs, signal);
+    if (signal.aborted || (await store.instanceById(id))?.status.state !== 'running') return;
+    yield {
+      ...{ cpuMillis: 250, memoryBytes: n * 1024 * 1024, memoryLimitBytes: 64 * 1024 * 1024, pids: 3 },
+      ...{ networkReceivedBytes: 2048, networkSentBytes: 1024, blockReadBytes: 0, blockWriteBytes: null },
+      guestMemoryBytes: null,
+    };
+  }
+}
 /** What the agent of such a machine says. */
 export const guestInfo: GuestInfo = {
   agentVersion: '7.2.0',
@@ -254,6 +272,7 @@ export class Api {
       layers: changedLayers,
       guest: () => Promise.resolve(guestInfo),
       processes: () => Promise.resolve({ items: [runs], total: 1 }),
+      stats: ({ id }, everyMs, signal) => Promise.resolve(uses(store, id, everyMs, signal)),
       seed: () => Promise.resolve(seed),
       every: (ms, task) => {
         const timer = setInterval(task, ms);

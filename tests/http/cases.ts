@@ -522,6 +522,16 @@ export const cases: Readonly<Record<string, RouteCase>> = {
     },
     bad: async (api) => refused(api.call('get', `${instances}/${await api.instance()}/processes`)),
   },
+  'GET /v1/projects/{project}/instances/{name}/stats': {
+    good: async (api) => {
+      const made = await api.instance();
+      await api.settle();
+      const { body } = await api.call('get', `${instances}/${made}/stats`).expect(200);
+      expect(body).toMatchObject({ cpuMillis: 250, memoryLimitBytes: 64 * 1024 * 1024, pids: 3 });
+      expect(Date.parse(body.time)).not.toBeNaN();
+    },
+    bad: async (api) => refused(api.call('get', `${instances}/${await api.instance()}/stats`)),
+  },
   'GET /v1/projects/{project}/instances/{name}/logs': {
     good: async (api) => {
       const { text, headers } = await api

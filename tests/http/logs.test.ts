@@ -1,8 +1,12 @@
-import { Readable } from 'node:stream';
-import { placeAt, placeText } from '@berth/model';
+import { once } from 'node:events';
+import { PassThrough, Readable } from 'node:stream';
+import { finished } from 'node:stream/promises';
+import { type Instance, placeAt, placeText } from '@berth/model';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { BerthClient, type LogBegin, type LogForms, type LogPiece } from '@berth/client';
 import type { AddressInfo } from 'node:net';
+import { defaultHttpConfig } from '../../apps/api/src/http/deps.js';
+import { statsText } from '../../apps/api/src/http/stats-text.js';
 import { Api } from './api.js';
 import { until } from './test-terminal.js';
 
@@ -53,6 +57,8 @@ class Log {
 let log = new Log();
 /** What the host was asked for last. */
 let asked: { readonly follow: boolean; readonly framed?: boolean; readonly tailBytes?: number };
+/** What stands for the stats of a host: what is told, until it ends or breaks. */
+let stats = new PassThrough({ objectMode: true });
 let api: Api;
 let client: BerthClient;
 beforeAll(async () => {
@@ -60,6 +66,11 @@ beforeAll(async () => {
     logs: (_instance, options, signal) => {
       asked = options;
       return Promise.resolve(Readable.from(log.read(options.follow, signal)));
+    },
+    stats: (_instance, _everyMs, signal) => {
+      const told = stats;
+      signal.addEventListener('abort', () => told.destroy(), { once: true });
+      return Promise.resolve(told);
     },
   });
   const { port } = api.app.getHttpServer().address() as AddressInfo;
@@ -249,5 +260,91 @@ describe('a log whose lines have their times', () => {
       errors: [{ path: '/since' }, { path: '/format' }],
     });
     await read(vm, 'since=yesterday').expect(400);
+  });
+});
+
+describe('stats that are followed', () => {
+  const now = (memoryBytes: number) => ({
+    ...{ cpuMillis: 5, memoryBytes, memoryLimitBytes: 64, guestMemoryBytes: null, pids: 1 },
+    ...{ networkReceivedBytes: 0, networkSentBytes: 0, blockReadBytes: 0, blockWriteBytes: 0 },
+  });
+  const follow = (instance: string) => {
+    stats = new PassThrough({ objectMode: true });
+    return client.stats({ project: 'alpha', instance, follow: true, intervalSeconds: 1 });
+  };
+
+  test('come as they are measured, and end cleanly with the run', async () => {
+    const seen: number[] = [];
+    const all = follow(await running());
+    stats.write(now(1));
+    for await (const { memoryBytes, time } of all) {
+      expect(Date.parse(time)).not.toBeNaN();
+      seen.push(memoryBytes);
+      if (seen.length === 1) stats.write(now(2));
+      else stats.end();
+    }
+    expect(seen).toEqual([1, 2]);
+  });
+
+  test('nothing waits for whoever does not read; what is read late is the newest', async () => {
+    const source = new PassThrough({ objectMode: true });
+    const over = new AbortController();
+    const text = await statsText(
+      { stats: () => Promise.resolve(source), clock: { now: () => new Date() }, config: defaultHttpConfig },
+      {} as Instance,
+      { follow: true, intervalSeconds: 1 },
+      { gone: over.signal, stillAllowed: () => Promise.resolve() },
+    );
+    source.write(now(1));
+    expect(JSON.parse((await text.next()).value as string)).toMatchObject({ memoryBytes: 1 });
+    for (let n = 2; n <= 500; n += 1) if (!source.write(now(n))) await once(source, 'drain');
+    source.end();
+    await finished(source);
+    expect(JSON.parse((await text.next()).value as string)).toMatchObject({ memoryBytes: 500 });
+    expect(await text.next()).toMatchObject({ done: true });
+  });
+
+  test('break off when their host is lost, and when their token is revoked', async () => {
+    const name = await running();
+    const lost = follow(name);
+    stats.write(now(1));
+    await lost.next();
+    stats.destroy(new Error('the link is lost'));
+    await expect(lost.next()).rejects.toThrow('broke off');
+
+    const secret = await api.tokenMake('viewer', 'alpha');
+    const { port } = api.app.getHttpServer().address() as AddressInfo;
+    const viewer = new BerthClient({ baseUrl: `http://127.0.0.1:${port}`, token: secret });
+    stats = new PassThrough({ objectMode: true });
+    const seen = viewer.stats({ project: 'alpha', instance: name, follow: true, intervalSeconds: 1 });
+    stats.write(now(1));
+    await seen.next();
+    const { items } = (await api.call('get', '/v1/tokens').expect(200)).body as {
+      items: { id: string; name: string }[];
+    };
+    for (const { id } of items.filter((token) => token.name === 'alpha-viewer'))
+      await api.call('delete', `/v1/tokens/${id}`).expect(204);
+    const source = stats;
+    const ended = until(() => {
+      if (!source.destroyed) source.write(now(2));
+      return source.destroyed;
+    }, 'the end of the stream');
+    await expect(
+      (async () => {
+        for await (const _ of seen);
+      })(),
+    ).rejects.toThrow('broke off');
+    await ended;
+  });
+
+  test('are not for a token of another project, and not of what does not run', async () => {
+    const name = await api.instance();
+    await api.call('get', `/v1/projects/alpha/instances/${name}/stats`).expect(409);
+    await api.settle();
+    const other = await api
+      .call('get', `/v1/projects/alpha/instances/${name}/stats`, 'beta:admin')
+      .expect(404);
+    expect(other.body.code).toBe('notFound');
+    await api.call('get', `/v1/projects/alpha/instances/${name}/stats?intervalSeconds=61`).expect(400);
   });
 });

@@ -33,8 +33,21 @@ it('what an instance uses comes over the link; an API that was restarted asks fo
     // The newest step may have begun since the sample: it has nothing yet.
     const { memoryBytes } = api.usage.instance(id, { seconds: 60, step: 15 });
     expect(Math.max(...memoryBytes.map((bytes) => bytes ?? 0))).toBeGreaterThan(1024 * 1024);
+    const stats = await api.door.stats(await api.untilConnected(), id, 1000, new AbortController().signal);
+    const lines = stats[Symbol.asyncIterator]();
+    expect((await lines.next()).value).toMatchObject({ memoryLimitBytes: 16 * 1024 * 1024, pids: 1 });
     expect(api.door.figures()).toMatchObject({ hosts: 1 });
     expect(api.door.figures().receivedBytes).toBeGreaterThan(0);
+    // What stops ends its stream cleanly, and can be asked of no more.
+    await api.act('web', 'stop');
+    await until(
+      () => lines.next(),
+      ({ done }) => done === true,
+      'the end of the stream',
+    );
+    await expect(
+      api.door.stats(await api.untilConnected(), id, 1000, new AbortController().signal),
+    ).rejects.toMatchObject({ code: 'stateConflict' });
     const { port } = api.door;
     await api.close();
     api = await Api.start(url, dir, port);

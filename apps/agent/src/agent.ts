@@ -129,6 +129,7 @@ export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<
       images,
       runtimes,
       usage,
+      traffic: parts.networks,
       log,
       began,
     };

@@ -47,6 +47,8 @@ export interface Newest {
   readonly runtime: Runtime;
   readonly image: ImageContent;
   readonly isolation: Isolation;
+  /** As it is asked for now: a change takes effect while it runs, or waits for its next start. */
+  readonly memoryMiB: number;
 }
 
 /** Why an instance cannot be reached now, as the answer of a request. */
@@ -396,8 +398,8 @@ export class Placements {
     const newest = own.sort((a, b) => b.key.epoch - a.key.epoch)[0];
     if (newest === undefined) return outOfReach(404, 'notFound', 'no epoch of this instance is on this host');
     const runtime = this.choice.of(newest.record);
-    const { image, isolation } = newest.record.assignment.workload;
-    if (!('absent' in runtime)) return { key: newest.key, runtime, image, isolation };
+    const { image, isolation, memoryMiB } = newest.record.assignment.workload;
+    if (!('absent' in runtime)) return { key: newest.key, runtime, image, isolation, memoryMiB };
     const why = newest.unseen ? 'its agent is still starting' : 'its runtime is away';
     return outOfReach(503, 'unavailable', `${why} (${runtime.absent})`);
   }

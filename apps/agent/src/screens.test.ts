@@ -14,7 +14,7 @@ const signal = new AbortController().signal;
 
 function placed(runtime: Partial<Runtime>): Pick<Placements, 'newest'> {
   const key = { instanceId: id, epoch: 1 };
-  const made = { image: {} as ImageContent, isolation: 'vm' as const };
+  const made = { image: {} as ImageContent, isolation: 'vm' as const, memoryMiB: 64 };
   return { newest: () => ({ key, runtime: { name: 'test', ...runtime } as Runtime, ...made }) };
 }
 

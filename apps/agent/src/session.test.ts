@@ -77,7 +77,17 @@ class Agent {
     const began = (): Promise<void> => Promise.resolve();
     const usage = { since: () => ({ now: 0, samples: [], more: false }) };
     const agentVersion = 't';
-    this.ports = { ...common, hostId, agentVersion, outbox: this.outbox, placements, runtimes, usage, began };
+    const told = { usage, traffic: null };
+    this.ports = {
+      ...common,
+      hostId,
+      agentVersion,
+      outbox: this.outbox,
+      placements,
+      runtimes,
+      ...told,
+      began,
+    };
   }
 
   /** The API's side of a new connection, its session begun. */

@@ -20,7 +20,9 @@ import { GuestFiles } from './guest-files.js';
 import type { ImageFetch } from './image-fetch.js';
 import type { Journal } from './journal.js';
 import { LayerReads } from './layer-reads.js';
+import { LiveUsage } from './live-usage.js';
 import type { AgentLog } from './log.js';
+import type { NetworkKeeper } from './networks.js';
 import type { Outbox } from './outbox.js';
 import type { Placements } from './placements.js';
 import { PromptActions } from './prompt-actions.js';
@@ -42,6 +44,8 @@ export interface SessionPorts {
   readonly images: ImageFetch;
   readonly runtimes: Pick<Runtimes, 'ready'>;
   readonly usage: Pick<UsageSampler, 'since'>;
+  /** What goes through nics here; null where there are no networks. */
+  readonly traffic: Pick<NetworkKeeper, 'traffic'> | null;
   readonly log: AgentLog;
   /** A session began: say the host's facts and inventory. */
   readonly began: () => Promise<void>;
@@ -75,6 +79,7 @@ class AgentSession {
   private readonly actions: PromptActions;
   private readonly exports: VolumeExports;
   private readonly layers: LayerReads;
+  private readonly stats: LiveUsage;
 
   constructor(private readonly ports: SessionPorts) {
     this.terminals = new Terminals(ports.placements, ports.log);
@@ -82,6 +87,7 @@ class AgentSession {
     this.files = new GuestFiles(ports.placements);
     this.layers = new LayerReads(ports.placements);
     this.exports = new VolumeExports(ports.runtimes);
+    this.stats = new LiveUsage(ports);
     this.actions = new PromptActions(ports.placements, ports.clock);
   }
 
@@ -111,6 +117,8 @@ class AgentSession {
         return this.logs(request, parsePart(InstanceId, tail));
       case 'GET guest':
         return this.guest(request, parsePart(InstanceId, tail));
+      case 'GET stats':
+        return this.stats.serve(parsePart(InstanceId, tail), request);
       case 'GET processes':
         return this.processes(request, parsePart(InstanceId, tail));
       case 'GET seed':

@@ -8,7 +8,7 @@ import { secretSource } from './secrets/secret-values.js';
 import { Authority } from './dispatch/authority.js';
 import type { DispatchHooks, HostLogOptions } from './dispatch/hooks.js';
 import { hostFiles, hostLayers, hostPrompts } from './dispatch/host-prompts.js';
-import { hostGuest, hostProcesses, hostSeed, hostTerminals } from './dispatch/host-terminals.js';
+import { hostGuest, hostProcesses, hostSeed, hostStats, hostTerminals } from './dispatch/host-terminals.js';
 import { MasterKey } from './dispatch/master-key.js';
 import { firstAccessEnsure } from './first-access.js';
 import { defaultHttpConfig, type HttpDeps } from './http/deps.js';
@@ -207,6 +207,7 @@ async function startCore(
       layers: hostLayers(agents),
       guest: (instance) => hostGuest(agents, instance),
       processes: (instance) => hostProcesses(agents, instance),
+      stats: (instance, everyMs, signal) => hostStats(agents, instance, everyMs, signal),
       seed: (instance) => hostSeed(agents, instance),
       logs: (instance, options, signal) => instanceLogs(agents, instance, options, signal),
       explain: async (instance, host) =>

@@ -25,6 +25,7 @@ import { registryCommands } from './commands/registry.js';
 import { secretCommands } from './commands/secret.js';
 import { screenCommands } from './commands/screen.js';
 import { signInCommands } from './commands/sign-in.js';
+import { statsCommands } from './commands/stats.js';
 import { tokenCommands } from './commands/token.js';
 import { topCommands } from './commands/top.js';
 import { waitCommands } from './commands/wait.js';
@@ -64,6 +65,7 @@ const groups: readonly Commands[] = [
   cpCommands,
   guestCommands,
   topCommands,
+  statsCommands,
   cloudInitCommands,
   eventsCommands,
   operationCommands,

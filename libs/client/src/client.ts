@@ -9,6 +9,7 @@ import {
   type LogForms,
   type LogPiece,
 } from './logs.js';
+import { jsonLines } from './json-lines.js';
 import { errorOf, errorOfBody, ProblemError, UnreachableError } from './problem.js';
 import type { components, paths } from './schema.gen.js';
 import { transport, type ClientOptions } from './transport.js';
@@ -24,6 +25,15 @@ export interface LogRequest extends LogBegin, LogForms {
   readonly project: string;
   readonly instance: string;
   readonly follow?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+export interface StatsRequest {
+  readonly project: string;
+  readonly instance: string;
+  /** Go on after the first. */
+  readonly follow: boolean;
+  readonly intervalSeconds: number;
   readonly signal?: AbortSignal;
 }
 
@@ -151,6 +161,26 @@ export class BerthClient {
       },
       options,
     );
+  }
+
+  /**
+   * What an instance uses now: once, or after each interval until it runs no more. @throws ProblemError; UnreachableError when the
+   * stream breaks off
+   */
+  async *stats({
+    project,
+    instance,
+    signal,
+    ...query
+  }: StatsRequest): AsyncGenerator<Schemas['InstanceStats']> {
+    const path = `/v1/projects/${segment(project)}/instances/${segment(instance)}/stats`;
+    const url = this.url(path, {
+      follow: String(query.follow),
+      intervalSeconds: String(query.intervalSeconds),
+    });
+    const response = await this.send(new Request(url, signal === undefined ? {} : { signal }));
+    if (!response.ok) throw await errorOf(response);
+    if (response.body !== null) yield* jsonLines<Schemas['InstanceStats']>(response.body);
   }
 
   private async logOpen(request: LogRequest & { readonly after?: string }): Promise<LogAnswer> {

@@ -7,6 +7,7 @@ export {
   type FileAnswer,
   type LogRequest,
   type Schemas,
+  type StatsRequest,
   type TerminalOpens,
   type TerminalRequest,
 } from './client.js';

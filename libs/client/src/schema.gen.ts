@@ -935,6 +935,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/projects/{project}/instances/{name}/stats': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Measure what a running instance uses now: one object after an interval, or one after each */
+    get: operations['usageStats'];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/projects/{project}/networks': {
     parameters: {
       query?: never;
@@ -2680,6 +2697,29 @@ export interface components {
         /** @enum {string} */
         action: 'reset' | 'poweroff' | 'pause' | 'none';
       };
+    };
+    InstanceStats: {
+      /** @description Null where its host cannot tell */
+      blockReadBytes: number | null;
+      /** @description Null where its host cannot tell */
+      blockWriteBytes: number | null;
+      /** @description Thousandths of a processor since the object before, or since the request; null where it was started anew meanwhile */
+      cpuMillis: number | null;
+      /** @description What a guest says that it uses and could not give to a new program; null where it does not tell */
+      guestMemoryBytes: number | null;
+      /** @description Held now: of a container with its cache of files, of a VM what its process has resident */
+      memoryBytes: number;
+      /** @description `memoryMiB` of its spec */
+      memoryLimitBytes: number;
+      networkReceivedBytes: number;
+      networkSentBytes: number;
+      /** @description Processes and threads of a container; null for others */
+      pids: number | null;
+      /**
+       * Format: date-time
+       * @description When it was measured
+       */
+      time: string;
     };
     InstanceStatus: {
       appliedGeneration: number | null;
@@ -5705,6 +5745,36 @@ export interface operations {
         };
         content: {
           'application/json': components['schemas']['Accepted'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  usageStats: {
+    parameters: {
+      query?: {
+        /** @description Go on after the first object, until the instance runs no more */
+        follow?: boolean;
+        /** @description Between two objects */
+        intervalSeconds?: number;
+      };
+      header?: never;
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description An InstanceStats on each line; the end is clean when the instance runs no more. Whoever reads slowly misses some, and gets none late */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['InstanceStats'];
+          'application/x-ndjson': string;
         };
       };
       default: components['responses']['Problem'];

@@ -37,7 +37,8 @@ export async function* sseMessages(
   }
 }
 
-async function* lines(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+/** Lines of a body, as they come. @throws Error on a line without end */
+export async function* lines(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {
   const reader = body.getReader();
   const decoder = new TextDecoder();
   let rest = '';
@@ -49,7 +50,7 @@ async function* lines(body: ReadableStream<Uint8Array>): AsyncGenerator<string> 
       // A carriage return at the end may be half of a CRLF: it waits for the next bytes.
       const parts = rest.split(/\r\n|\n|\r(?!$)/);
       rest = parts.pop() ?? '';
-      if (rest.length > maxLine) throw new Error('the event stream holds a line without end');
+      if (rest.length > maxLine) throw new Error('the stream holds a line without end');
       yield* parts;
     }
   } finally {

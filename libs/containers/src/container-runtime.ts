@@ -341,8 +341,11 @@ class ContainerRuntime implements Runtime {
     }
   };
 
-  readonly usage = async (): Promise<(WorkloadKey & Usage)[]> => {
-    const running = (await this.records.list()).filter((record) => this.use.runs.alive(record));
+  readonly usage = async (of?: WorkloadKey): Promise<(WorkloadKey & Usage)[]> => {
+    const wanted = await this.records.list(of?.instanceId);
+    const running = wanted.filter(
+      (record) => (of === undefined || record.epoch === of.epoch) && this.use.runs.alive(record),
+    );
     const all = await Promise.all(running.map((record) => this.usageOf(record)));
     return all.filter((usage) => usage !== null);
   };
@@ -366,10 +369,10 @@ class ContainerRuntime implements Runtime {
   private async usageOf({ instanceId, epoch }: WorkloadKey): Promise<(WorkloadKey & Usage) | null> {
     const { cgroup } = this.parts.paths({ instanceId, epoch });
     try {
-      const { cpuMicros, memoryBytes, oomKills } = await cgroupUsage(cgroup);
+      const { cpuMicros, memoryBytes, pids, oomKills } = await cgroupUsage(cgroup);
       const block = await cgroupBlockBytes(cgroup);
       const blockBytes = { blockReadBytes: block?.read ?? null, blockWriteBytes: block?.write ?? null };
-      return { instanceId, epoch, cpuMicros, memoryBytes, oomKills, ...blockBytes };
+      return { instanceId, epoch, cpuMicros, memoryBytes, pids, oomKills, ...blockBytes };
     } catch (error) {
       if (hasCode(error, 'ENOENT', 'ENODEV')) return null;
       throw error;

@@ -14,6 +14,7 @@
  *     GET  /blobs/<digest>         content that this host holds, for another host
  *     GET  /usage?after=MS         UsageAnswer: what was measured after that time of the host's clock
  *     GET  /logs/<instanceId>      bytes of the newest epoch; `?follow=1&tailBytes=N&framed=1` (model, log-lines.ts)
+ *     GET  /stats/<instanceId>     StatsLine, one after each `?everyMs=N`, until the newest epoch runs no more
  *     GET  /processes/<instanceId> what runs in the newest epoch (model, processes.ts)
  *     POST /terminals/<instanceId> console or exec of the newest epoch, both ways: see terminal.ts
  */

@@ -46,6 +46,7 @@ import {
   StopGrace,
   UidRange,
   SnapshotTaken,
+  InstanceStats,
   UsageSample,
   VmDriver,
   VolumeId,
@@ -407,6 +408,10 @@ export const UsageAnswer = z.strictObject({
   more: z.boolean(),
 });
 export type UsageAnswer = z.infer<typeof UsageAnswer>;
+
+/** What one instance uses now: a line of its stream. Its time is the API's at its arrival, since clocks differ. */
+export const StatsLine = InstanceStats.omit({ time: true });
+export type StatsLine = z.infer<typeof StatsLine>;
 
 const pem = z.string().max(16_384);
 

@@ -73,6 +73,8 @@ export const Usage = z.strictObject({
   guest: GuestMemory.optional(),
   /** Processes of a container that its host's kernel killed for want of memory. */
   oomKills: counter.optional(),
+  /** Processes and threads of a container now. */
+  pids: counter.optional(),
   /** In the newest sample of a host only. */
   disks: z.array(DiskUsage).max(300).optional(),
 });
@@ -130,6 +132,35 @@ export const UsageSample = z.strictObject({
   instances: z.array(InstanceUsage).max(10_000),
 });
 export type UsageSample = z.infer<typeof UsageSample>;
+
+/** What an instance uses now. Bytes of disks and nics are counted since its run, or the nic, began. */
+export const InstanceStats = z
+  .strictObject({
+    time: z.iso.datetime().describe('When it was measured'),
+    cpuMillis: z
+      .number()
+      .min(0)
+      .nullable()
+      .describe(
+        'Thousandths of a processor since the object before, or since the request; null where it was started anew meanwhile',
+      ),
+    memoryBytes: counter.describe(
+      'Held now: of a container with its cache of files, of a VM what its process has resident',
+    ),
+    memoryLimitBytes: counter.describe('`memoryMiB` of its spec'),
+    guestMemoryBytes: counter
+      .nullable()
+      .describe(
+        'What a guest says that it uses and could not give to a new program; null where it does not tell',
+      ),
+    networkReceivedBytes: counter,
+    networkSentBytes: counter,
+    blockReadBytes: counter.nullable().describe('Null where its host cannot tell'),
+    blockWriteBytes: counter.nullable().describe('Null where its host cannot tell'),
+    pids: counter.nullable().describe('Processes and threads of a container; null for others'),
+  })
+  .meta({ id: 'InstanceStats' });
+export type InstanceStats = z.infer<typeof InstanceStats>;
 
 const points = z.array(z.number().nullable());
 

@@ -406,8 +406,8 @@ export interface Runtime {
   readonly layers?: LayerFacet;
   /** The limits the host really enforces. */
   readonly limits?: (key: WorkloadKey) => Promise<EnforcedLimits>;
-  /** What every workload that runs has used. One that ends meanwhile is left out. */
-  readonly usage?: () => Promise<readonly (WorkloadKey & Usage)[]>;
+  /** What every workload that runs has used, or that one of them alone. One that ends meanwhile is left out. */
+  readonly usage?: (of?: WorkloadKey) => Promise<readonly (WorkloadKey & Usage)[]>;
 }
 
 /** Files of a workload that runs. @throws RuntimeError notPrepared when it does not run, or ends meanwhile */

@@ -503,8 +503,9 @@ export class SimulatedRuntime implements Runtime {
   }
 
   /** A workload uses as much as its log is long. */
-  usage(): Promise<(WorkloadKey & Usage)[]> {
-    const running = Object.values(this.host.state.workloads).filter((w) => w.pid !== null);
+  usage(of?: WorkloadKey): Promise<(WorkloadKey & Usage)[]> {
+    const all = of === undefined ? Object.values(this.host.state.workloads) : [this.workload(of)];
+    const running = all.filter((w) => w !== undefined).filter((w) => w.pid !== null);
     return Promise.resolve(
       running.map(({ spec, log }) => ({
         instanceId: spec.instanceId,
@@ -513,6 +514,7 @@ export class SimulatedRuntime implements Runtime {
         memoryBytes: 1024 * 1024 + log.length,
         blockReadBytes: log.length,
         blockWriteBytes: null,
+        ...(spec.isolation === 'container' ? { pids: 1 } : {}),
       })),
     );
   }

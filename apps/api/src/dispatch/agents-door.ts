@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import type { Readable } from 'node:stream';
 import tls from 'node:tls';
 import type { TLSSocket } from 'node:tls';
-import type { PromptAction } from '@berth/link';
+import type { PromptAction, StatsLine } from '@berth/link';
 import { LinkError, agentDoor, clientLink, joinDoor, keyFingerprint, linkLimits } from '@berth/link';
 import { BerthError } from '@berth/model';
 import type {
@@ -156,6 +156,23 @@ export class AgentsDoor {
       return await this.linkOf(hostId).guest(instanceId);
     } catch (cause) {
       throw streamFault(cause, 'guest');
+    }
+  }
+
+  /**
+   * What an instance's newest epoch on a host uses, again after each interval, until it runs no more or the signal fires.
+   * @throws BerthError unavailable (not connected here), notFound, stateConflict (does not run), unsupported, rateLimited
+   */
+  async stats(
+    hostId: HostId,
+    instanceId: InstanceId,
+    everyMs: number,
+    signal: AbortSignal,
+  ): Promise<AsyncIterable<StatsLine>> {
+    try {
+      return await this.linkOf(hostId).stats(instanceId, everyMs, signal);
+    } catch (cause) {
+      throw streamFault(cause, 'stats');
     }
   }
 

@@ -13,6 +13,7 @@ import {
   readBody,
   send,
   sendForStream,
+  StatsLine,
   UsageAnswer,
   fileOfAnswer,
   layerOfAnswer,
@@ -90,6 +91,10 @@ const layerRefused = ({
     message,
     remedy === undefined ? {} : { remedy },
   );
+
+async function* statsOf(stream: ClientHttp2Stream): AsyncGenerator<StatsLine> {
+  for await (const line of lines(stream, linkLimits.lineBytes)) yield parseMessage(StatsLine, line);
+}
 
 /** A file as it comes from a host. */
 export type HostFile = Awaited<ReturnType<typeof fileOfAnswer>>;
@@ -375,6 +380,19 @@ export class HostLink {
     if (options.tailBytes !== undefined) query.set('tailBytes', String(options.tailBytes));
     if (options.framed === true) query.set('framed', '1');
     return sendForStream(this.h2, { method: 'GET', path: `/logs/${instanceId}?${query.toString()}`, signal });
+  }
+
+  /**
+   * What an instance's newest epoch on this host uses, a line after each interval, until it runs no more or the signal fires.
+   * @throws LinkError status; the lines LinkError when the link is lost
+   */
+  async stats(
+    instanceId: InstanceId,
+    everyMs: number,
+    signal: AbortSignal,
+  ): Promise<AsyncIterable<StatsLine>> {
+    const path = `/stats/${instanceId}?everyMs=${everyMs}`;
+    return statsOf(await sendForStream(this.h2, { method: 'GET', path, signal }));
   }
 
   /** Console, display or exec of an instance's newest epoch on this host; `signal` ends it. @throws LinkError status */

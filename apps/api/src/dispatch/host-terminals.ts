@@ -1,3 +1,4 @@
+import type { StatsLine } from '@berth/link';
 import {
   BerthError,
   type CloudInitSeed,
@@ -10,7 +11,7 @@ import {
 import type { AgentsDoor } from './agents-door.js';
 import type { HostTerminal } from './host-terminal.js';
 
-type Door = Pick<AgentsDoor, 'connected' | 'terminal' | 'guest' | 'processes' | 'seed'>;
+type Door = Pick<AgentsDoor, 'connected' | 'terminal' | 'guest' | 'processes' | 'stats' | 'seed'>;
 
 /** The host of an instance, on which something is asked of it. @throws BerthError stateConflict, unavailable */
 export function hostOf(
@@ -39,6 +40,16 @@ export async function hostGuest(door: Door, instance: Instance): Promise<GuestIn
 /** What runs in it. @throws BerthError stateConflict, unavailable, unsupported */
 export async function hostProcesses(door: Door, instance: Instance): Promise<InstanceProcesses> {
   return door.processes(hostOf(door, instance).id, instance.id);
+}
+
+/** What it uses, again after each interval. @throws BerthError stateConflict, unavailable, unsupported, rateLimited */
+export async function hostStats(
+  door: Door,
+  instance: Instance,
+  everyMs: number,
+  signal: AbortSignal,
+): Promise<AsyncIterable<StatsLine>> {
+  return door.stats(hostOf(door, instance).id, instance.id, everyMs, signal);
 }
 
 /** What its cloud-init was given. @throws BerthError stateConflict, unavailable, notFound */

@@ -11,6 +11,7 @@ import {
   type Instance,
   type InstanceProcesses,
   type InstanceSpec,
+  type InstanceStats,
   type LayerChanges,
   type SendKeys,
   type TerminalOpen,
@@ -78,6 +79,9 @@ export const defaultHttpConfig: HttpConfig = {
   deadlineSeconds: { start: 900, stop: 180, delete: 600 },
 };
 
+/** What an instance uses now; its time is that of its arrival. */
+export type StatsNow = Omit<InstanceStats, 'time'>;
+
 /** Everything the REST API takes from other rooms; it knows no other. */
 export interface HttpDeps {
   readonly store: Store;
@@ -115,6 +119,11 @@ export interface HttpDeps {
   guest(instance: Instance): Promise<GuestInfo>;
   /** What runs in an instance now. @throws BerthError stateConflict, unavailable, unsupported */
   processes(instance: Instance): Promise<InstanceProcesses>;
+  /**
+   * What an instance uses, again after each interval (1 to 60 s), until it runs no more or the signal fires.
+   * @throws BerthError stateConflict, unavailable, unsupported, rateLimited
+   */
+  stats(instance: Instance, everyMs: number, signal: AbortSignal): Promise<AsyncIterable<StatsNow>>;
   /** What a VM's cloud-init was given. @throws BerthError stateConflict (never placed), unavailable, notFound */
   seed(instance: Instance): Promise<CloudInitSeed>;
   /** Calls back again and again until the returned function is called. */

@@ -7,12 +7,15 @@ import { disksTogether, type MachineFigures } from './machine-figures.js';
 /** A QEMU answers in a millisecond. One that hangs tells nothing of itself, and holds up the others for so long at most. */
 const FIGURES_MS = 2_000;
 
-/** What every machine that runs has used. One that ends meanwhile is left out. */
+/** What every machine that runs has used, or one of them. One that ends meanwhile is left out. */
 export async function machinesUsage<M extends Machine>(
   driver: MachineDriver<M>,
+  of?: WorkloadKey,
 ): Promise<(WorkloadKey & Usage)[]> {
-  const running = (await driver.list()).filter((machine) => machine.power !== null);
-  const all = await Promise.all(running.map((machine) => usageOf(driver, machine)));
+  const found = of === undefined ? await driver.list() : [await driver.find(of)];
+  const running = found.filter((machine) => machine !== null && machine.power !== null) as M[];
+  const wanted = running.filter((machine) => of === undefined || machine.epoch === of.epoch);
+  const all = await Promise.all(wanted.map((machine) => usageOf(driver, machine)));
   return all.filter((usage) => usage !== null);
 }
 

@@ -445,8 +445,8 @@ export class VmRuntime<M extends Machine> implements Runtime {
     return hostFaults(async () => this.driver.limits(await this.running(key)));
   }
 
-  usage(): Promise<(WorkloadKey & Usage)[]> {
-    return hostFaults(() => machinesUsage(this.driver));
+  usage(of?: WorkloadKey): Promise<(WorkloadKey & Usage)[]> {
+    return hostFaults(() => machinesUsage(this.driver, of));
   }
 
   /** @throws RuntimeError notPrepared when it does not run. */

@@ -130,8 +130,8 @@ export class MicrovmRuntime implements Runtime {
     return this.#machines.limits(key);
   }
 
-  usage(): Promise<(WorkloadKey & Usage)[]> {
-    return this.#machines.usage();
+  usage(of?: WorkloadKey): Promise<(WorkloadKey & Usage)[]> {
+    return this.#machines.usage(of);
   }
 
   exec(key: WorkloadKey, open: ExecOpen, signal: AbortSignal): Promise<Terminal> {

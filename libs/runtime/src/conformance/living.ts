@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { Observation } from '../runtime.js';
+import type { Observation, WorkloadKey } from '../runtime.js';
 import type { Behaviour } from './harness.js';
 import {
   context,
@@ -35,17 +35,24 @@ export const living: readonly Behaviour[] = [
     run: async (h) => {
       const rt = await h.runtime();
       const spec = await h.spec('steady');
-      const used = async () => {
+      const told = async (of?: WorkloadKey) => {
         assert.ok(rt.usage, 'the runtime can tell what is used');
-        return (await rt.usage()).find((u) => same(u, spec));
+        return rt.usage(of);
       };
+      const used = async () => (await told()).find((u) => same(u, spec));
       await upAndHeard(h, rt, spec);
       const before = await used();
       assert.ok(before !== undefined && before.memoryBytes > 0 && before.cpuMicros > 0, 'it uses something');
-      const after = await used();
-      assert.ok(after !== undefined && after.cpuMicros >= before.cpuMicros, 'processor time never goes back');
+      const [after, ...others] = await told(spec);
+      assert.ok(
+        after !== undefined && same(after, spec) && others.length === 0,
+        'asked of one, it tells of one',
+      );
+      assert.deepEqual(await told({ ...spec, epoch: spec.epoch + 1 }), [], 'and of no other epoch');
+      assert.ok(after.cpuMicros >= before.cpuMicros, 'processor time never goes back');
       await rt.stop(spec, 20, context(h));
       assert.equal(await used(), undefined, 'what ended uses nothing');
+      assert.deepEqual(await told(spec), [], 'and tells nothing');
       await gone(h, rt, spec);
     },
   },
