@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { ImageContent, InstanceId, Usage } from '@berth/model';
 import { RuntimeError, type Runtime, type WorkloadKey } from '@berth/runtime';
 import { StatsLine } from '@berth/link';
@@ -88,6 +89,7 @@ test('however many watch an instance, it is looked at once; an interval has boun
 test('a stream that is over makes room for another', async () => {
   const lab = new Lab();
   const over = new AbortController();
+  setMaxListeners(64, over.signal);
   for (let n = 0; n < 64; n += 1) await lab.open(1000, over.signal);
   over.abort();
   const { answer, next } = await lab.open(1000);
