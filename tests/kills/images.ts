@@ -30,7 +30,8 @@ export class KillImages {
     const mark = Buffer.from(name);
     const file = join(this.berth.root, `${name}.image`);
     const config = { Cmd: [guestScripts[guest]], Labels: { name } };
-    writeFileSync(file, what === 'oci' ? await busyboxArchive({ config }) : bootDisk(guest, mark));
+    const disk = guest === 'steady' ? 'quiet' : guest;
+    writeFileSync(file, what === 'oci' ? await busyboxArchive({ config }) : bootDisk(disk, mark));
     await this.berth.image(name, what, file);
     return name;
   }

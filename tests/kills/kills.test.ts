@@ -79,7 +79,7 @@ beforeAll(async () => {
   victims = new Victims(berth);
   fleet = new Fleet(berth, victims, [2, 3]);
   const disk = join(berth.root, 'steady.img');
-  writeFileSync(disk, bootDisk('steady'));
+  writeFileSync(disk, bootDisk('quiet'));
   await berth.image('busybox', 'oci', images.container);
   await berth.image('steady', 'disk', disk);
   before = await fleet.state();

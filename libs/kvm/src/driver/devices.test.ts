@@ -78,7 +78,7 @@ it('libvirt has as many slots free as are for nics, whatever else a machine has'
     machines.push(machine);
     return machine;
   });
-  const spec = host.spec('steady');
+  const spec = host.spec('steady', { usbTablet: undefined });
   await drivers.libvirt.prepare(spec, step(60_000));
   await drivers.libvirt.start(spec, step(60_000));
   await drivers.libvirt.stop(spec, 0, step(60_000));
@@ -109,7 +109,7 @@ it('libvirt has as many slots free as are for nics, whatever else a machine has'
 describe.each(['libvirt', 'qemu'] as const)('a machine under %s', (name) => {
   const state = name === 'libvirt' ? 'state' : join('qemu', 'state');
   async function started(changes: Partial<WorkloadSpec> = {}): Promise<WorkloadSpec> {
-    const spec = host.spec('steady', changes);
+    const spec = host.spec('steady', { usbTablet: undefined, ...changes });
     await drivers[name].prepare(spec, step(60_000));
     await drivers[name].start(spec, step(60_000));
     await eventually('it boots', async () =>

@@ -52,7 +52,26 @@ const heedPowerButton = [
   ...[0xeb, 0xed], // jmp wait
 ];
 
-/** The same, and says back what comes in at COM1 and at the keyboard (INT 16h). */
+/** Data ports of the two interrupt controllers, which hold what they mask. */
+const PIC = { first: 0x21, second: 0xa1 } as const;
+
+/**
+ * Like {@link heedPowerButton}, but sleeps until the button's interrupt (9, by the second controller), with the timer's and all
+ * others masked: dozens that wake at every tick are a tenth of a processor. Looks with interrupts off, so that none comes
+ * between the look and the sleep.
+ */
+const sleepUntilPowerButton = [
+  ...[0xb0, 0xfb, 0xe6, PIC.first], // mov al, all but 2, the second controller; out first, al
+  ...[0xb0, 0xfd, 0xe6, PIC.second], // mov al, all but 9; out second, al
+  ...[0xba, ...word(PM.enable), 0xb8, 0x00, 0x01, 0xef], // mov dx, enable; mov ax, button; out dx, ax
+  ...[0xfa, 0xba, ...word(PM.status), 0xed], // look: cli; mov dx, status; in ax, dx
+  ...[0xf6, 0xc4, 0x01, 0x75, 0x04], // test ah, button; jnz +4
+  ...[0xfb, 0xf4, 0xeb, 0xf2], // sti; hlt; jmp look
+  ...[0xba, ...word(PM.control), 0xb8, 0x00, 0x20, 0xef], // mov dx, control; mov ax, sleep enable; out dx, ax
+  ...[0xfa, 0xf4, 0xeb, 0xfc], // end: cli; hlt; jmp end
+];
+
+/** The same as heedPowerButton, and says back what comes in at COM1 and at the keyboard (INT 16h). */
 const sayBack = [
   ...[0xba, ...word(PM.enable), 0xb8, 0x00, 0x01, 0xef], // mov dx, enable; mov ax, button; out dx, ax
   0xf4, // wait: hlt
@@ -76,7 +95,7 @@ const talk = [
   ...[0xba, ...word(COM1), 0x88, 0xe0, 0xee, 0xc3], // mov dx, COM1; mov al, ah; out dx, al; ret
 ];
 
-const ignoreEverything = [0xf4, 0xeb, 0xfd]; // wait: hlt; jmp wait
+const ignoreEverything = [0xfa, 0xf4, 0xeb, 0xfc]; // wait: cli; hlt; jmp wait
 
 /** Reboots by the chipset's reset register until it has booted twice, and is steady then. */
 const reboot = [
@@ -182,6 +201,7 @@ function painter(at: number, text: number): number[] {
 
 const endings = {
   steady: sayBack,
+  quiet: sleepUntilPowerButton,
   talker: talk,
   stubborn: ignoreEverything,
   brief: powerOff,

@@ -89,6 +89,8 @@ export class VmHost {
       volumes: [],
       nics: [],
       networks: [],
+      // Firmware looks at the controller for longer than these guests take to boot.
+      usbTablet: false,
       process: null,
       userData: null,
       restart: { policy: 'never', backoffSeconds: 1, maxBackoffSeconds: 300 },
