@@ -70,10 +70,10 @@ describe('a container that takes all it can get', () => {
       memoryMiB: 256,
       cpuMillis: 300,
     });
-    const pids = async () => (await cgroupUsage(cgroupOf(bomb))).pids;
+    const pids = () => cgroupUsage(cgroupOf(bomb)).pids;
     await expect.poll(pids, { timeout: 15_000, interval: 50 }).toBeGreaterThan(PIDS - 3);
     for (let round = 0; round < 5; round += 1) {
-      expect(await pids()).toBeLessThanOrEqual(PIDS);
+      expect(pids()).toBeLessThanOrEqual(PIDS);
       await neighbour.answers();
       expect((await run('true', [])).stdout).toBe('');
     }
@@ -90,10 +90,10 @@ describe('a container that takes all it can get', () => {
       cpuMillis: 200,
       resources: { cpus: one },
     });
-    const used = async () => (await cgroupUsage(cgroupOf(hog))).cpuMicros;
-    const [before, begun] = [await used(), performance.now()];
+    const used = () => cgroupUsage(cgroupOf(hog)).cpuMicros;
+    const [before, begun] = [used(), performance.now()];
     await expect.poll(used, { timeout: 60_000, interval: 50 }).toBeGreaterThan(before + 300_000);
-    const got = (await used()) - before;
+    const got = used() - before;
     // A period that was half over when we began to look, and the one under way, may have been used up whole.
     expect(got).toBeLessThanOrEqual(200 * (performance.now() - begun) + 2 * 20_000);
     const { pid } = (await find(runtime, hog)) ?? {};
@@ -135,7 +135,7 @@ describe('a container that takes all it can get', () => {
     expect(exit?.memory?.peakBytes).toBeLessThanOrEqual(24 * 2 ** 20);
     expect(exit?.message).toMatch(/its limit is 24 MiB, and the most that it held was 2[0-9.]+ MiB$/);
     await neighbour.answers();
-    expect((await cgroupUsage(cgroupOf(neighbour.spec))).oomKills).toBe(0);
+    expect(cgroupUsage(cgroupOf(neighbour.spec)).oomKills).toBe(0);
   });
 
   it.each(['/dev/shm', '/dev', '/tmp/../dev/mqueue'])(

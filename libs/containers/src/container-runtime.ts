@@ -69,6 +69,8 @@ import { RecordStore, type WorkloadRecord, workloadId, workloadKey } from './wor
 
 /** Events may be lost with a watch; identities are looked at this often, ms. */
 const RESYNC_MS = 2000;
+/** So many workloads are looked at in a row: a few milliseconds. */
+const PIECE = 50;
 
 const FACETS = [
   ...['pause', 'update', 'logs', 'exec', 'files', 'limits', 'layers'],
@@ -100,6 +102,8 @@ class ContainerRuntime implements Runtime {
   private readonly hub: ObservationHub;
   private readonly stock: Inventory;
   readonly layers: WritableLayers;
+  /** Whose look has not begun. */
+  private readonly waiting = new Set<string>();
   private launching = 0;
   private launched: { launcher: Launcher; runs: Runs } | null = null;
 
@@ -342,12 +346,14 @@ class ContainerRuntime implements Runtime {
   };
 
   readonly usage = async (of?: WorkloadKey): Promise<(WorkloadKey & Usage)[]> => {
-    const wanted = await this.records.list(of?.instanceId);
-    const running = wanted.filter(
-      (record) => (of === undefined || record.epoch === of.epoch) && this.use.runs.alive(record),
-    );
-    const all = await Promise.all(running.map((record) => this.usageOf(record)));
-    return all.filter((usage) => usage !== null);
+    const all: (WorkloadKey & Usage)[] = [];
+    for (const [index, record] of (await this.records.list(of?.instanceId)).entries()) {
+      await inPieces(index);
+      const wanted = of === undefined || record.epoch === of.epoch;
+      const usage = wanted && this.use.runs.alive(record) ? this.usageOf(record) : null;
+      if (usage !== null) all.push(usage);
+    }
+    return all;
   };
 
   /** The record of one that runs. Callers hold its lock. @throws RuntimeError notPrepared */
@@ -366,11 +372,11 @@ class ContainerRuntime implements Runtime {
   }
 
   /** Null when it ended meanwhile. */
-  private async usageOf({ instanceId, epoch }: WorkloadKey): Promise<(WorkloadKey & Usage) | null> {
+  private usageOf({ instanceId, epoch }: WorkloadKey): (WorkloadKey & Usage) | null {
     const { cgroup } = this.parts.paths({ instanceId, epoch });
     try {
-      const { cpuMicros, memoryBytes, pids, oomKills } = await cgroupUsage(cgroup);
-      const block = await cgroupBlockBytes(cgroup);
+      const { cpuMicros, memoryBytes, pids, oomKills } = cgroupUsage(cgroup);
+      const block = cgroupBlockBytes(cgroup);
       const blockBytes = { blockReadBytes: block?.read ?? null, blockWriteBytes: block?.write ?? null };
       return { instanceId, epoch, cpuMicros, memoryBytes, pids, oomKills, ...blockBytes };
     } catch (error) {
@@ -503,20 +509,25 @@ class ContainerRuntime implements Runtime {
     });
   }
 
-  /** Says it in its turn: what was read earlier is never said after what was read later. */
+  /** Says it in its turn: what was read earlier is never said after what was read later. One that waits for its turn looks for all. */
   private look(key: WorkloadKey): Promise<void> {
+    const id = workloadId(key);
+    if (this.waiting.has(id)) return Promise.resolve();
+    this.waiting.add(id);
     return this.alone(key, async () => {
+      this.waiting.delete(id);
       const record = await this.records.read(key);
       if (record !== null) this.publish(await this.use.runs.settle(record));
     });
   }
 
   private watchExits(signal: AbortSignal): void {
-    const resync = (): void => {
-      void this.records
-        .list()
-        .then((all) => Promise.all(all.map((record) => this.look(record))))
-        .catch(() => undefined); // the next round, or the next event, tries again
+    const resync = async (): Promise<void> => {
+      for (const [index, key] of (await this.records.keys()).entries()) {
+        await inPieces(index);
+        if (signal.aborted) return;
+        void this.look(key).catch(() => undefined); // the next round, or the next event, tries again
+      }
     };
     const watcher = watch(this.use.launcher.exitDirectory, (_, name) => {
       const key = name === null ? null : workloadKey(name);
@@ -524,12 +535,17 @@ class ContainerRuntime implements Runtime {
       void this.look(key).catch(() => undefined);
     });
     watcher.on('error', () => undefined); // the timer goes on
-    const timer = setInterval(resync, RESYNC_MS);
+    const timer = setInterval(() => void resync().catch(() => undefined), RESYNC_MS);
     signal.addEventListener('abort', () => {
       watcher.close();
       clearInterval(timer);
     });
   }
+}
+
+/** Between pieces of what is done for every workload, others have their turn. */
+async function inPieces(index: number): Promise<void> {
+  if (index % PIECE === PIECE - 1) await new Promise((resolve) => setImmediate(resolve));
 }
 
 /** A file system of another size than asked for is one that cannot grow while it is in use. */

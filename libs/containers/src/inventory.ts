@@ -20,13 +20,18 @@ export class Inventory {
     alive: (record: WorkloadRecord) => boolean,
   ): Promise<Held[]> {
     const held = new HeldParts();
-    for (const record of records) if (alive(record)) held.runs(record);
+    const running = new Set<string>();
+    for (const record of records)
+      if (alive(record)) {
+        held.runs(record);
+        running.add(workloadId(record));
+      }
     const waiting = await this.containers(launcher, held);
     for (const [what, directory] of this.places(launcher)) await this.files(held, what, directory);
     for (const { target } of mounts()) this.mount(held, target);
     for (const nic of await this.options.network.inventory())
       if (nic.kind === 'veth') held.part(nic, `link ${nic.ifname}`);
-    await this.groups(held, waiting);
+    await this.groups(held, (id) => waiting.has(id) || running.has(id));
     return held.all();
   }
 
@@ -70,7 +75,8 @@ export class Inventory {
     }
   }
 
-  private async groups(held: HeldParts, waiting: ReadonlySet<string>): Promise<void> {
+  /** @param told what is known of it without its group */
+  private async groups(held: HeldParts, told: (id: string) => boolean): Promise<void> {
     for (const name of await cgroupChildren(this.cgroupParent)) {
       const key = keyIn(name);
       if (key === null) continue;
@@ -78,7 +84,7 @@ export class Inventory {
       held.part(key, `cgroup ${group}`);
       // A process in the container's own group is the guest's, whatever became of its records.
       const id = workloadId(key);
-      if (name === id && !waiting.has(id) && (await cgroupProcs(group)).length > 0) held.runs(key);
+      if (name === id && !told(id) && (await cgroupProcs(group)).length > 0) held.runs(key);
     }
   }
 }

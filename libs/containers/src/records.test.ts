@@ -3,12 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
-import type { VolumeId } from '@berth/model';
+import type { InstanceId, VolumeId } from '@berth/model';
 import { RANGE_SIZE, UidRanges } from './isolation/uid-ranges.js';
 import { LogDecoder } from './log-reader.js';
 import { memoryConditions } from './out-of-memory.js';
 import { exitInfo } from './run-exit.js';
-import { workloadId } from './workload-record.js';
+import { RecordStore, type WorkloadRecord, workloadId } from './workload-record.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'records-'));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -40,6 +40,27 @@ describe('uid ranges', () => {
     const damaged = join(directory, 'damaged.json');
     writeFileSync(damaged, '{"version":1,"ran');
     await expect(new UidRanges(damaged).ensure('v' as VolumeId)).rejects.toThrow(/cannot be read/);
+  });
+});
+
+describe('records', () => {
+  const record: WorkloadRecord = {
+    ...{ version: 1, instanceId: '6f9619ff-8b86-4d11-b42d-00cf4fc964ff' as InstanceId, epoch: 3 },
+    ...{ volumeId: 'v' as VolumeId, networkIds: [], stopSignal: 'TERM', run: null, stop: null, exit: null },
+  };
+  it('are read once, and again when this or another process replaced them', async () => {
+    const [store, other] = [new RecordStore(directory), new RecordStore(directory)];
+    await store.write(record);
+    const read = await store.read(record);
+    expect(read).toEqual(record);
+    expect(await store.read(record)).toBe(read);
+    await other.write({ ...record, stop: { forced: true } });
+    expect((await store.read(record))?.stop).toEqual({ forced: true });
+    await store.write({ ...record, stop: { forced: false } });
+    expect((await store.read(record))?.stop).toEqual({ forced: false });
+    await other.remove(record);
+    expect(await store.read(record)).toBeNull();
+    expect(await store.keys()).toEqual([]);
   });
 });
 

@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { mkdir, readFile, readdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { ExitInfo, InstanceId, NetworkId, VolumeId } from '@berth/model';
@@ -44,17 +45,45 @@ export function workloadKey(id: string): WorkloadKey | null {
   return match === null ? null : { instanceId: match[1] as InstanceId, epoch: Number(match[2]) };
 }
 
-/** Records below the state directory: one file per epoch of an instance, and the highest epoch of each instance. */
+/** A record with the state of its file when it was read. */
+interface Seen {
+  readonly file: string;
+  readonly record: WorkloadRecord;
+}
+
+/**
+ * Records below the state directory: one file per epoch of an instance, and the highest epoch of each instance. Every one is looked at every
+ * two seconds, so that what was read of a file counts until another is in its place.
+ */
 export class RecordStore {
+  private readonly seen = new Map<string, Seen>();
+
   constructor(private readonly directory: string) {}
 
   async write(record: WorkloadRecord): Promise<void> {
     await mkdir(this.workloads, { recursive: true, mode: 0o700 });
     await writeFileAtomic(this.file(record), JSON.stringify(record));
+    this.seen.delete(this.file(record));
   }
 
-  read(key: WorkloadKey): Promise<WorkloadRecord | null> {
-    return readJson<WorkloadRecord>(this.file(key));
+  async read(key: WorkloadKey): Promise<WorkloadRecord | null> {
+    const path = this.file(key);
+    const file = fileState(path);
+    const known = this.seen.get(path);
+    if (file !== null && known?.file === file) return known.record;
+    const record = await readJson<WorkloadRecord>(path);
+    if (record === null) this.seen.delete(path);
+    // The state before: were the file replaced meanwhile, it would be read again.
+    else if (file !== null) this.seen.set(path, { file, record });
+    return record;
+  }
+
+  /** Keys of every workload, or of every epoch of one. */
+  async keys(of?: InstanceId): Promise<WorkloadKey[]> {
+    return (await names(this.workloads)).flatMap((name) => {
+      const key = name.endsWith('.json') ? workloadKey(name.slice(0, -'.json'.length)) : null;
+      return key === null || (of !== undefined && key.instanceId !== of) ? [] : [key];
+    });
   }
 
   /** The record goes last: while it stands, an interrupted removal is found again. */
@@ -63,15 +92,14 @@ export class RecordStore {
     for (const name of await names(this.workloads))
       if (atomicTemporaryOf(name) === file) await rm(join(this.workloads, name), { force: true });
     await removeDurably(this.workloads, this.file(key));
+    this.seen.delete(this.file(key));
   }
 
   /** Of every workload, or of every epoch of one. */
   async list(of?: InstanceId): Promise<WorkloadRecord[]> {
     const found: WorkloadRecord[] = [];
-    for (const name of await names(this.workloads)) {
-      const key = name.endsWith('.json') ? workloadKey(name.slice(0, -'.json'.length)) : null;
-      if (of !== undefined && key?.instanceId !== of) continue;
-      const record = key === null ? null : await this.read(key);
+    for (const key of await this.keys(of)) {
+      const record = await this.read(key);
       if (record !== null) found.push(record);
     }
     return found;
@@ -116,6 +144,12 @@ export class RecordStore {
   private epochFile(instanceId: InstanceId): string {
     return join(this.epochs, `${instanceId}.json`);
   }
+}
+
+/** Changes with every replacement of a file; null where there is none. */
+function fileState(path: string): string | null {
+  const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return stat === undefined ? null : `${stat.ino} ${stat.ctimeNs} ${stat.size}`;
 }
 
 async function names(directory: string): Promise<string[]> {

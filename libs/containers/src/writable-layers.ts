@@ -1,12 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { faultPoint } from '@berth/faults';
 import { layerChanges, layerTar, packLimits, pathText, type UpperLayer } from '@berth/images';
+import { isMounted } from '@berth/linux';
 import { IDENTITY_PATHS, type ImageContent, type LayerChanges, type VolumeId } from '@berth/model';
 import { type LayerFacet, type Observation, RuntimeError, type WorkloadKey } from '@berth/runtime';
 import { kernelMountPoints } from './bundle/config.js';
 import type { HostParts, OciImage } from './host-parts.js';
 import { cgroupFrozen } from './isolation/cgroup-trees.js';
-import { layersMount, layersUnmount, rootfsMounted } from './isolation/rootfs.js';
+import { layersMount, layersUnmount } from './isolation/rootfs.js';
 import { RANGE_SIZE, type UidRanges } from './isolation/uid-ranges.js';
 import type { Launcher } from './launch/launcher.js';
 import { layerFault } from './room-faults.js';
@@ -193,7 +194,7 @@ export class WritableLayers implements LayerFacet {
     this.readers.delete(volumeId);
     const { records, parts, close } = this.o;
     const all = (await records.list()).filter((record) => record.volumeId === volumeId);
-    if (!all.some((record) => rootfsMounted(parts.paths(record).rootfs))) await close(volumeId);
+    if (!all.some((record) => isMounted(parts.paths(record).rootfs))) await close(volumeId);
   }
 }
 

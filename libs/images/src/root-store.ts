@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, rmSync } from 'node:fs';
 import { chmod, chown, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CommandError, hasCode, mount, MS, mounts, MNT, run, syncPath, umount } from '@berth/linux';
+import { CommandError, hasCode, mount, MS, run, syncPath, umountAll } from '@berth/linux';
 import { Digest } from '@berth/model';
 import { confined, confinedId } from './confine.js';
 import { Holds } from './holds.js';
@@ -150,7 +150,7 @@ export class RootStore {
 
   private async sweep(work: string): Promise<void> {
     const tree = join(work, 'tree');
-    for (const { target } of mounts()) if (target === tree) umount(tree, MNT.DETACH | MNT.NOFOLLOW);
+    umountAll(tree);
     await rm(work, { recursive: true, force: true });
   }
 }

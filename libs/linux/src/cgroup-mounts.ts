@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { MountEntry } from './mountinfo.js';
-import { mounts } from './mounts.js';
+import { mountinfoParse, type MountEntry } from './mountinfo.js';
 
 /** `hybrid`: v1 controllers beside a v2 tree (systemd's transitional layout). */
 export type CgroupMode = 'v1' | 'v2' | 'hybrid';
@@ -19,8 +18,27 @@ export interface CgroupHierarchies {
   readonly unified: string | null;
 }
 
+/** How long a look at the mounts of cgroups holds: those of a host hardly ever change. */
+const SEEN_MS = 10_000;
+
+let seen: { readonly at: number; readonly table: readonly MountEntry[]; trees?: CgroupHierarchies } | null =
+  null;
+
+/**
+ * Every cgroup tree that is mounted here, v1 and v2, as it was at most ten seconds ago: the table is as long as there are containers, and
+ * whoever looks at one of them asks for the trees.
+ */
+export const cgroupMounts = (): readonly MountEntry[] => seenLately().table;
+
+function seenLately(): NonNullable<typeof seen> {
+  const at = performance.now();
+  if (seen !== null && at - seen.at < SEEN_MS) return seen;
+  const lines = readFileSync('/proc/self/mountinfo', 'utf8').match(/^.* - cgroup2? .*$/gm) ?? [];
+  return (seen = { at, table: mountinfoParse(lines.join('\n')) });
+}
+
 /** Which cgroups this host has, by its mounts. @throws Error where there are none. */
-export function detectCgroups(table: readonly MountEntry[] = mounts()): CgroupMode {
+export function detectCgroups(table: readonly MountEntry[] = cgroupMounts()): CgroupMode {
   const v1 = table.some((m) => m.type === 'cgroup' && m.superOptions.some((o) => V1_CONTROLLERS.has(o)));
   const v2 = table.some((m) => m.type === 'cgroup2');
   if (v1) return v2 ? 'hybrid' : 'v1';
@@ -28,8 +46,14 @@ export function detectCgroups(table: readonly MountEntry[] = mounts()): CgroupMo
   throw new Error('no cgroup file system is mounted');
 }
 
-/** Read anew at each call: cheap, and mounts may change below a long-lived process. */
-export function hierarchies(table: readonly MountEntry[] = mounts()): CgroupHierarchies {
+/** The trees of this host, see {@link cgroupMounts}; or those of a given table. */
+export function hierarchies(table?: readonly MountEntry[]): CgroupHierarchies {
+  if (table !== undefined) return hierarchiesOf(table);
+  const lately = seenLately();
+  return (lately.trees ??= hierarchiesOf(lately.table));
+}
+
+function hierarchiesOf(table: readonly MountEntry[]): CgroupHierarchies {
   const controllers = new Map<string, { path: string; version: 1 | 2 }>();
   for (const entry of table.filter((m) => m.type === 'cgroup')) {
     for (const option of entry.superOptions) {

@@ -1,4 +1,5 @@
 import { mkdir, readFile, rmdir, writeFile, readdir } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { detectCgroups, type CgroupHierarchies, hierarchies } from './cgroup-mounts.js';
@@ -128,20 +129,20 @@ export async function cgroupAdd(group: string, pid: number): Promise<void> {
     await writeFile(join(directory, 'cgroup.procs'), `${pid}`);
 }
 
-/** What the group used and uses. @throws Node's ENOENT when there is no such group. */
-export async function cgroupUsage(group: string): Promise<CgroupUsage> {
+/** What the group used and uses: files in memory, for which a pool thread would cost more than the look. @throws Node's ENOENT when there is no such group. */
+export function cgroupUsage(group: string): CgroupUsage {
   const trees = hierarchies();
   const read = (controller: string, v1: string, v2: string) => {
     const tree = treeOf(trees, controller);
-    return readFile(join(tree.path, checked(group), tree.version === 1 ? v1 : v2), 'utf8');
+    return readFileSync(join(tree.path, checked(group), tree.version === 1 ? v1 : v2), 'utf8');
   };
-  const cpu = await read('cpuacct', 'cpuacct.usage', 'cpu.stat');
-  const oom = await read('memory', 'memory.oom_control', 'memory.events');
+  const cpu = read('cpuacct', 'cpuacct.usage', 'cpu.stat');
+  const oom = read('memory', 'memory.oom_control', 'memory.events');
   return {
     cpuMicros:
       treeOf(trees, 'cpuacct').version === 1 ? Math.floor(Number(cpu) / 1000) : keyed(cpu, 'usage_usec'),
-    memoryBytes: Number(await read('memory', 'memory.usage_in_bytes', 'memory.current')),
-    pids: Number(await read('pids', 'pids.current', 'pids.current')),
+    memoryBytes: Number(read('memory', 'memory.usage_in_bytes', 'memory.current')),
+    pids: Number(read('pids', 'pids.current', 'pids.current')),
     oomKills: keyed(oom, 'oom_kill'),
   };
 }
@@ -150,11 +151,16 @@ export async function cgroupUsage(group: string): Promise<CgroupUsage> {
  * Bytes the group read from and wrote to block devices, or null where the host does not account for them. v1 does not see
  * writes that go through the page cache (blkio-controller.txt).
  */
-export async function cgroupBlockBytes(group: string): Promise<{ read: number; write: number } | null> {
+export function cgroupBlockBytes(group: string): { read: number; write: number } | null {
   const tree = hierarchies().controllers.get('blkio') ?? hierarchies().controllers.get('io');
   if (tree === undefined) return null;
   const file = tree.version === 1 ? 'blkio.throttle.io_service_bytes' : 'io.stat';
-  const text = await readFile(join(tree.path, checked(group), file), 'utf8').catch(ignoreGone);
+  let text: string;
+  try {
+    text = readFileSync(join(tree.path, checked(group), file), 'utf8');
+  } catch (error) {
+    text = ignoreGone(error);
+  }
   // v1: `8:0 Read 4096`; v2: `8:0 rbytes=4096 wbytes=0 …`
   const sum = (pattern: RegExp): number =>
     [...text.matchAll(pattern)].reduce((total, [, bytes]) => total + Number(bytes), 0);

@@ -29,7 +29,7 @@ export { listRead, nodeHugePages, numaNodes, type NumaNode, setAffinity } from '
 export * from './vsock.js';
 export * from './send-descriptor.js';
 export * from './privileges.js';
-export { type CgroupMode, detectCgroups } from './cgroup-mounts.js';
+export { type CgroupMode, cgroupMounts, detectCgroups } from './cgroup-mounts.js';
 export * from './cgroups.js';
 export {
   type BlockDevice,

@@ -11,9 +11,11 @@ export interface ProcessIdentity {
   readonly bootId: string;
 }
 
-/** The kernel's random id of this boot. */
+let boot: string | null = null;
+
+/** The kernel's random id of this boot, which no process outlives. */
 export function bootId(): string {
-  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  return (boot ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
 }
 
 /**

@@ -1,6 +1,6 @@
 import { chownSync, existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { hasCode, mounts } from '@berth/linux';
+import { cgroupMounts, hasCode } from '@berth/linux';
 import type { MemoryEnd } from '@berth/model';
 
 interface CgroupTree {
@@ -11,9 +11,11 @@ interface CgroupTree {
 
 /** Mount points of every cgroup tree of the host, v1 and v2: an OCI runtime makes its group in all of them. */
 export function trees(): CgroupTree[] {
-  return mounts()
-    .filter((m) => m.type === 'cgroup' || m.type === 'cgroup2')
-    .map((m) => ({ path: m.target, version: m.type === 'cgroup' ? 1 : 2, options: m.superOptions }));
+  return cgroupMounts().map((m) => ({
+    path: m.target,
+    version: m.type === 'cgroup' ? 1 : 2,
+    options: m.superOptions,
+  }));
 }
 
 /** Whether the group's processes are frozen. A group that is not there is not. */

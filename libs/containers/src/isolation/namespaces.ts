@@ -1,6 +1,6 @@
-import { closeSync, existsSync, mkdirSync, openSync, rmSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { MNT, MS, Netlink, hasCode, inUserNamespace, mount, mounts, umount } from '@berth/linux';
+import { MNT, MS, Netlink, hasCode, inUserNamespace, isMounted, mount, umount } from '@berth/linux';
 import { RANGE_SIZE } from './uid-ranges.js';
 
 /** Where a container's user and network namespace are kept, as bind mounts of nsfs. */
@@ -60,11 +60,5 @@ function keep(namespace: string, path: string): void {
 }
 
 function stand(paths: NamespacePaths): boolean {
-  if (!existsSync(paths.user) || !existsSync(paths.network)) return false;
-  const targets = new Set(
-    mounts()
-      .filter((m) => m.type === 'nsfs')
-      .map((m) => m.target),
-  );
-  return targets.has(paths.user) && targets.has(paths.network);
+  return isMounted(paths.user) && isMounted(paths.network);
 }

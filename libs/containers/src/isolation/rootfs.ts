@@ -1,17 +1,6 @@
 import { chmodSync, chownSync, lstatSync, mkdirSync, rmdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import {
-  MNT,
-  MS,
-  bindMount,
-  hasCode,
-  idmappedMount,
-  mount,
-  mounts,
-  umount,
-  umountAll,
-  namesIn,
-} from '@berth/linux';
+import { MS, bindMount, hasCode, idmappedMount, isMounted, mount, namesIn, umountAll } from '@berth/linux';
 import { RuntimeError } from '@berth/runtime';
 import { type NamespacePaths, withUserNamespace } from './namespaces.js';
 
@@ -39,7 +28,7 @@ const OPTIONS_MAX = 4095;
  * @throws RuntimeError unsupported for too many layers, hostFault where the path cannot be reached by the container.
  */
 export function rootfsMount(request: RootfsRequest): void {
-  if (rootfsMounted(request.target)) return;
+  if (isMounted(request.target)) return;
   const parent = dirname(request.target);
   passable(dirname(parent));
   mkdirSync(request.target, { recursive: true, mode: 0o755 });
@@ -108,16 +97,12 @@ export function layersUnmount(target: string): void {
  * of the root leaves them, once or several times over. Removing what never was is no error.
  */
 export function scratchClear(scratch: string): void {
-  for (const { target } of mounts())
-    if (dirname(target) === scratch) umount(target, MNT.DETACH | MNT.NOFOLLOW);
-  // Not recursive: what is still mounted there is a layer, which others use.
-  for (const name of namesIn(scratch)) removeEmpty(join(scratch, name));
+  for (const name of namesIn(scratch)) {
+    umountAll(join(scratch, name));
+    // Not recursive: what is still mounted there is a layer, which others use.
+    removeEmpty(join(scratch, name));
+  }
   removeEmpty(scratch);
-}
-
-/** Whether something is mounted there. */
-export function rootfsMounted(target: string): boolean {
-  return mounts().some((m) => m.target === target);
 }
 
 /** Unmounts and removes the mount point and its directory. Removing what never was is no error. */
