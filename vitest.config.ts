@@ -13,6 +13,15 @@ const resolve = {
 const expect = { poll: { timeout: 15_000 } };
 
 /**
+ * Rooms whose tests keep nothing of the machine, replace no module and hold no state of their own: their files share a worker, which
+ * costs as much to start as such a file to run.
+ */
+const shared = [
+  'apps/{api,cli,dashboard,supervisor}/src/**/*.test.ts',
+  'libs/{faults,images,link,linux,model,scheduler}/src/**/*.test.ts',
+];
+
+/**
  * Two groups: tests beside the code run in parallel; those of several rooms (tests/) follow, one file after the other,
  * since they own ports, libvirt or whole hosts while they run.
  */
@@ -30,6 +39,20 @@ export default defineConfig({
           expect,
           setupFiles,
           include: ['{apps,libs}/*/src/**/*.test.ts', 'migrations/**/*.test.ts'],
+          exclude: shared,
+          testTimeout: 30_000,
+          hookTimeout: 60_000,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        ...resolve,
+        test: {
+          name: 'shared',
+          expect,
+          setupFiles,
+          include: shared,
+          isolate: false,
           testTimeout: 30_000,
           hookTimeout: 60_000,
           sequence: { groupOrder: 1 },

@@ -1,5 +1,6 @@
-// Vitest inside a test machine: runs one file after the other as they are handed in, and answers each with what came
-// of it. Spoken with over the IPC channel: { file } in; { ready } once, then { counts, skipped, failed, ms, text } per file out.
+// Vitest inside a test machine: runs files as they are handed in, one after the other, and answers with what came of them.
+// Spoken with over the IPC channel: { files } in; { ready } once, then per question { results } out, one for each of its files:
+// { counts, skipped, failed, ms, text }.
 //
 //   usage (by machines.mjs): tools/test/machine node tools/test/driver.mjs [VITEST FLAG...]
 import { mkdtempSync } from 'node:fs';
@@ -58,28 +59,46 @@ const nothing = (why) => ({
   failed: [{ name: 'the whole file', why }],
 });
 
-async function run(file) {
+async function run(files) {
   text = '';
   const begun = Date.now();
-  const specifications = (await vitest.globTestSpecifications([file])).filter((s) => s.moduleId === file);
-  const { testModules, unhandledErrors } = await vitest.runTestSpecifications(specifications);
-  const module = testModules.find((m) => m.moduleId === file);
-  const why = 'vitest did not run this file';
-  const result = module ? counted(module) : nothing(why);
-  if (!module) text += `${why}\n`;
+  const found = await vitest.globTestSpecifications(files);
+  const { testModules, unhandledErrors } = await vitest.runTestSpecifications(
+    found.filter((s) => files.includes(s.moduleId)),
+  );
+  const took = Date.now() - begun;
+  const results = files.map((file) => {
+    const module = testModules.find((m) => m.moduleId === file);
+    const why = 'vitest did not run this file';
+    const result = module ? counted(module) : nothing(why);
+    if (!module) text += `${why}\n`;
+    // With the first of them stands what they all printed.
+    const said = text;
+    text = '';
+    return { ...result, ms: files.length === 1 || !module ? took : durationOf(module), text: said };
+  });
   for (const error of unhandledErrors) {
-    result.counts.failed++;
+    const [first] = results;
     const name = 'an error that nothing caught';
-    text += `\n  ✗ ${name}\n`;
-    result.failed.push({ name, why: error.message });
+    text = `\n  ✗ ${name}\n`;
     vitest.logger.printError(error);
+    first.counts.failed++;
+    first.failed.push({ name, why: error.message });
+    first.text += text;
   }
-  process.send({ ...result, ms: Date.now() - begun, text });
+  process.send({ results });
 }
 
-process.on('message', ({ file }) => {
-  run(file).catch((error) => {
-    process.send({ ...nothing(error.message), ms: 0, text: `${text}${error.stack}\n` });
+/** What a file that shares its worker took, ms. */
+function durationOf(module) {
+  const { setupDuration, collectDuration, duration } = module.diagnostic();
+  return setupDuration + collectDuration + duration;
+}
+
+process.on('message', ({ files }) => {
+  run(files).catch((error) => {
+    const broken = { ...nothing(error.message), ms: 0, text: `${text}${error.stack}\n` };
+    process.send({ results: files.map(() => broken) });
   });
 });
 // The machine ends with this process; whatever else runs in it, too.

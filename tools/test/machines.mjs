@@ -18,13 +18,26 @@ const GIB = 2 ** 30;
 const machineCount = () =>
   Math.max(1, Math.min(4, availableParallelism() + 1, Math.floor(totalmem() / (3 * GIB))));
 
-/** Absolute paths of the test files that vitest's arguments select, and whether they select tests inside files too. */
+/** Files that share a worker, at most; with more of them the last machine would be busy for long when the others are done. */
+const TOGETHER = 12;
+
+/**
+ * Absolute paths of the test files that vitest's arguments select, those together that share a worker, and whether they select
+ * tests inside files too.
+ */
 async function select(args) {
   const { filter, options } = parseCLI(['vitest', 'run', ...args]);
   const vitest = await createVitest('test', { ...options, run: true, watch: false, reporters: [{}] });
   try {
-    const files = new Set((await vitest.globTestSpecifications(filter)).map((s) => s.moduleId));
-    return { files: [...files], whole: options.testNamePattern === undefined };
+    const found = await vitest.globTestSpecifications(filter);
+    const files = (shared) =>
+      [
+        ...new Set(found.filter((s) => (s.project.name === 'shared') === shared).map((s) => s.moduleId)),
+      ].sort();
+    const together = files(true);
+    const groups = files(false).map((file) => [file]);
+    while (together.length > 0) groups.push(together.splice(0, TOGETHER));
+    return { groups, whole: options.testNamePattern === undefined };
   } finally {
     await vitest.close();
   }
@@ -49,7 +62,8 @@ class Durations {
       // None yet.
     }
   }
-  of = (file) => this.#seconds[relative(root, file)] ?? guess(relative(root, file));
+  of = (files) => files.reduce((sum, file) => sum + this.#of(relative(root, file)), 0);
+  #of = (path) => this.#seconds[path] ?? guess(path);
   set(file, ms) {
     this.#seconds[relative(root, file)] = Math.round(ms / 100) / 10;
     writeFileSync(this.#path, `${JSON.stringify(this.#seconds, null, 1)}\n`);
@@ -57,7 +71,7 @@ class Durations {
 }
 
 /** The same order for the same seed: xorshift32, then sorting by it. */
-function shuffled(files, seed) {
+function shuffled(groups, seed) {
   let x = seed >>> 0 || 1;
   const next = () => {
     x ^= x << 13;
@@ -65,10 +79,10 @@ function shuffled(files, seed) {
     x ^= x << 5;
     return x >>> 0;
   };
-  return files
-    .map((file) => [next(), file])
+  return groups
+    .map((files) => [next(), files])
     .sort(([a], [b]) => a - b)
-    .map(([, file]) => file);
+    .map(([, files]) => files);
 }
 
 /** One machine with its vitest; see driver.mjs for what is said. */
@@ -110,22 +124,24 @@ class Machine {
     return Promise.race([message, end]);
   }
 
-  /** Runs one file and tells what came of it; a machine that dies or hangs over it is a failure of the file. */
-  async run(file) {
+  /** Runs files and tells what came of each; a machine that dies or hangs over them is a failure of all. */
+  async run(files) {
     const begun = Date.now();
     let late = null;
     try {
       await this.ready;
       this.#noise = '';
       const done = this.#next();
-      this.#child.send({ file });
+      this.#child.send({ files });
       late = setTimeout(() => this.end(), FILE_MS);
-      const result = await done;
-      return { ...result, text: result.text + this.#noise };
+      const { results } = await done;
+      results[0].text += this.#noise;
+      return results;
     } catch (error) {
       const counts = { passed: 0, failed: 1, skipped: 0 };
       const failed = [{ name: 'the whole file', why: error.message }];
-      return { counts, skipped: [], failed, ms: Date.now() - begun, text: `${error.message}\n` };
+      const ms = Date.now() - begun;
+      return files.map(() => ({ counts, skipped: [], failed, ms, text: `${error.message}\n` }));
     } finally {
       clearTimeout(late);
     }
@@ -163,17 +179,17 @@ function report(file, { counts, skipped, ms, text }, whole) {
 export async function runOnMachines({ args, machines, seed, env, signal }) {
   const lanes = machines ?? machineCount();
   const durations = new Durations();
-  const { files, whole } = await select(args);
+  const { groups, whole } = await select(args);
   const queue =
-    seed === null ? files.sort((a, b) => durations.of(b) - durations.of(a)) : shuffled(files.sort(), seed);
-  const total = { passed: 0, failed: 0, skipped: 0, files: queue.length, failures: [] };
+    seed === null ? groups.sort((a, b) => durations.of(b) - durations.of(a)) : shuffled(groups, seed);
+  const total = { passed: 0, failed: 0, skipped: 0, files: queue.flat().length, failures: [] };
   const running = new Set();
   signal.addEventListener('abort', () => running.forEach((machine) => machine.end()));
 
   // What stands beside the code waits more than it works, and what is in tests/ works more than it waits: of three machines
   // one begins with the former, and each goes on with what is left.
   const next = (beside) => {
-    const at = queue.findIndex((file) => relative(root, file).startsWith('tests/') !== beside);
+    const at = queue.findIndex(([file]) => relative(root, file).startsWith('tests/') !== beside);
     return queue.splice(Math.max(0, at), 1)[0];
   };
   const lane = async (_, i) => {
@@ -184,16 +200,19 @@ export async function runOnMachines({ args, machines, seed, env, signal }) {
       running.delete(machine);
       machine = null;
     };
-    for (let file = next(beside); file !== undefined && !signal.aborted; file = next(beside)) {
+    for (let files = next(beside); files !== undefined && !signal.aborted; files = next(beside)) {
       if (machine === null) running.add((machine = new Machine(args, env)));
-      const result = await machine.run(file);
+      const results = await machine.run(files);
       if (signal.aborted) break;
-      report(file, result, whole);
-      for (const key of ['passed', 'failed', 'skipped']) total[key] += result.counts[key];
-      for (const { name, why } of result.failed)
-        total.failures.push(`${relative(root, file)} > ${name}: ${shortened(why)}`);
-      if (result.counts.failed > 0) await end();
-      else if (whole) durations.set(file, result.ms);
+      for (const [i, file] of files.entries()) {
+        const result = results[i];
+        report(file, result, whole);
+        for (const key of ['passed', 'failed', 'skipped']) total[key] += result.counts[key];
+        for (const { name, why } of result.failed)
+          total.failures.push(`${relative(root, file)} > ${name}: ${shortened(why)}`);
+        if (result.counts.failed === 0 && whole) durations.set(file, result.ms);
+      }
+      if (results.some(({ counts }) => counts.failed > 0)) await end();
     }
     await end();
   };
