@@ -5,7 +5,7 @@ import { Readable } from 'node:stream';
 import { join } from 'node:path';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { BlobStore } from '@berth/images';
-import { agentConnectedType, healthyType, readyType, watchdogExpiredType } from '@berth/model';
+import { agentConnectedType, healthyType, readyType, tpmLostType, watchdogExpiredType } from '@berth/model';
 import { disksOf } from '@berth/runtime';
 import type {
   Capabilities,
@@ -72,7 +72,7 @@ export const diskContent: ImageContent = {
   blobs: [{ digest: digest(500), sizeBytes: 1000 }],
 };
 
-/** What a host reports of a machine whose user data has `sim:agent` or `sim:held`, and of what is probed, which is well. */
+/** What a host reports of a machine whose user data has `sim:agent`, `sim:held` or `sim:tpmless`, and of what is probed, which is well. */
 const conditionsOf = ({
   userData = '',
   probes,
@@ -82,6 +82,9 @@ const conditionsOf = ({
     : []),
   ...(userData.includes('sim:held')
     ? [{ type: watchdogExpiredType, reason: 'Paused', message: 'its watchdog paused it' }]
+    : []),
+  ...(userData.includes('sim:tpmless')
+    ? [{ type: tpmLostType, reason: 'Ended', message: 'its TPM has ended' }]
     : []),
   ...(probes?.readiness === undefined ? [] : [well(readyType)]),
   ...(probes?.liveness === undefined ? [] : [well(healthyType)]),

@@ -106,6 +106,37 @@ describe('a machine that its watchdog paused', () => {
   });
 });
 
+describe('a machine whose TPM has ended', () => {
+  test('says so while it runs, and is refused what it would not outlive, with what brings the TPM back', async () => {
+    await api.facetsAdd('tpm', 'suspend', 'pause', 'snapshots', 'memorySnapshots');
+    const name = await started({ ...vm, tpm: true, userData: '#sim:tpmless' });
+    const path = `/v1/projects/alpha/instances/${name}`;
+    const conditions = [{ type: 'TpmLost', reason: 'Ended' }];
+    const { body } = await api.call('get', path).expect(200);
+    expect(body.status).toMatchObject({ state: 'running', reason: null, conditions });
+    const refused = {
+      reset: await api.call('post', at(name, 'reset')).expect(409),
+      suspend: await api.call('post', at(name, 'suspend')).expect(409),
+      'snapshot with memory': await api
+        .call('post', `${path}/snapshots`)
+        .send({ name: 'one', memory: true })
+        .expect(409),
+    };
+    for (const [what, answer] of Object.entries(refused))
+      expect(answer.body).toMatchObject({
+        code: 'stateConflict',
+        detail: `The TPM of instance "${name}" has ended, so there is no ${what}.`,
+        remedy: 'restart the instance, which brings its TPM back with what it holds',
+      });
+    expect(hosts.done).toEqual([]);
+    await api.call('post', `${path}/snapshots`).send({ name: 'disks' }).expect(202);
+    await api.call('post', at(name, 'pause')).expect(202);
+    // What ends is not held up by it.
+    const stop = await api.call('post', at(name, 'stop')).expect(202);
+    expect(stop.body.instance.status).toMatchObject({ state: 'stopping', reason: null });
+  });
+});
+
 test('a watchdog is refused for a container, and with an action that there is none of', async () => {
   const create = (spec: object) =>
     api

@@ -53,6 +53,7 @@ describe('the container runtime', () => {
     debris,
     media: () => Promise.reject(new Error('a container has no drives')),
     mediaOf: () => Promise.resolve([]),
+    endTpm: () => Promise.reject(new Error('a container has no TPM')),
     macs: (_, pid) => {
       const links = Netlink.with(`/proc/${pid}/ns/net`, (netlink) => netlink.links());
       return Promise.resolve(links.filter((l) => l.name.startsWith('eth')).map((l) => l.mac ?? ''));

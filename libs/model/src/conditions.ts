@@ -21,6 +21,13 @@ export const outOfMemoryType = 'OutOfMemory';
 /** Type of the condition of a machine whose file systems are frozen, until they are thawed. */
 export const filesystemsFrozenType = 'FilesystemsFrozen';
 
+/**
+ * Type of the condition of a machine whose TPM has ended beside it, until its next run, which has the TPM again with what it holds.
+ * Until then its memory cannot be written, and a reset would end it: {@link tpmLostRemedy}.
+ */
+export const tpmLostType = 'TpmLost';
+export const tpmLostRemedy = 'restart the instance, which brings its TPM back with what it holds';
+
 /** Type of the condition of an instance whose last snapshot by schedule was not taken, until one is. */
 export const snapshotsLateType = 'SnapshotsLate';
 
@@ -43,6 +50,11 @@ export function isWatchdogHold({ type, reason }: Said): boolean {
 /** Whether it says that its host paused a workload, and holds it. */
 export function isHolding(said: Said): boolean {
   return said.type === storageErrorType || isWatchdogHold(said);
+}
+
+/** Whether a machine has lost its TPM. */
+export function isTpmLost(conditions: readonly { readonly type: string }[]): boolean {
+  return conditions.some(({ type }) => type === tpmLostType);
 }
 
 /** The conditions that keep it from its work. */

@@ -2,6 +2,8 @@ import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import {
   agentConnectedType,
   filesystemsFrozenType,
+  tpmLostRemedy,
+  tpmLostType,
   watchdogExpiredType,
   type CdromSeen,
   type Condition,
@@ -11,7 +13,7 @@ import {
   type SnapshotTaken,
   type VolumeSeen,
 } from '@berth/model';
-import { keyText, type Observation, type WorkloadKey, type WorkloadSpec } from './runtime.js';
+import { keyText, RuntimeError, type Observation, type WorkloadKey, type WorkloadSpec } from './runtime.js';
 
 export interface SimulatedWorkload {
   spec: WorkloadSpec;
@@ -23,6 +25,8 @@ export interface SimulatedWorkload {
   suspended?: boolean;
   /** What its watchdog did when it expired. */
   expired?: 'reset' | 'pause' | 'none';
+  /** Its TPM ended in this run. */
+  tpmLost?: boolean;
   /** Disks it runs with, the root disk among them: what it was started with, or changed to. */
   volumes?: readonly VolumeSeen[];
   /** Files that were copied into its guest, in base64. */
@@ -99,6 +103,14 @@ export class SimulatedHost {
     this.changed(observationOf(w));
   }
 
+  /** Ends the TPM of a running workload, and not the workload. */
+  endTpm(key: WorkloadKey): void {
+    const w = this.state.workloads[keyText(key)];
+    if (w === undefined || w.pid === null || w.spec.tpm !== true) return;
+    w.tpmLost = true;
+    this.changed(observationOf(w));
+  }
+
   /** A running workload says something. */
   print(key: WorkloadKey, text: string): void {
     const w = this.state.workloads[keyText(key)];
@@ -143,7 +155,13 @@ function conditionsOf(w: SimulatedWorkload): Omit<Condition, 'since'>[] {
     reason === null ? [] : [{ type: watchdogExpiredType, reason, message: 'its watchdog expired' }];
   const held =
     w.frozen === true ? [{ type: filesystemsFrozenType, reason: 'Frozen', message: 'frozen' }] : [];
-  return [...said, ...held, ...(hasAgent(w) ? [answering] : [])];
+  const lost = w.tpmLost === true ? [tpmLost] : [];
+  return [...said, ...held, ...lost, ...(hasAgent(w) ? [answering] : [])];
+}
+
+/** @throws RuntimeError notPrepared */
+export function refuseTpmLost(w: SimulatedWorkload): void {
+  if (w.tpmLost === true) throw new RuntimeError('notPrepared', tpmLost.message, { remedy: tpmLostRemedy });
 }
 
 /** The least that no other has. */
@@ -165,4 +183,5 @@ export const mediaIn = ({ cdroms = [] }: Pick<WorkloadSpec, 'cdroms'>): (Digest 
 /** An agent is in its guest. */
 export const hasAgent = (w: SimulatedWorkload): boolean => w.spec.userData?.includes('sim:agent') === true;
 
+const tpmLost = { type: tpmLostType, reason: 'Ended', message: 'its TPM has ended', remedy: tpmLostRemedy };
 const answering = { type: agentConnectedType, reason: 'Answers', message: 'the agent in its guest answers' };

@@ -1,6 +1,6 @@
 import type { SnapshotTaken } from '@berth/model';
 import { RuntimeError, keyText, type SnapshotFacet, type SnapshotOf } from './runtime.js';
-import { hasAgent, type SimulatedHost, type SimulatedWorkload } from './simulated-host.js';
+import { hasAgent, refuseTpmLost, type SimulatedHost, type SimulatedWorkload } from './simulated-host.js';
 
 /** Snapshots of simulated disks: of their start counters. */
 export function simulatedSnapshots(host: SimulatedHost): SnapshotFacet {
@@ -20,6 +20,7 @@ export function simulatedSnapshots(host: SimulatedHost): SnapshotFacet {
         throw new RuntimeError('notPrepared', 'there is no memory to take of what does not run', {
           remedy: 'start it first, or take its disks alone',
         });
+      if (of.memory === true && w !== undefined) refuseTpmLost(w);
       const taken = of.memory === true ? exact(w, host.options.now()) : takenOf(w, host.options.now());
       const disks = Object.fromEntries(of.volumes.map((id) => [id, state.disks[id] ?? 0]));
       state.snapshots[of.snapshotId] = { disks, taken };

@@ -78,6 +78,7 @@ function harness(broken?: string): ConformanceHarness {
     spec: (kind) => Promise.resolve(workload(kind)),
     briefEnd: { reason: 'exited', code: 7 },
     crash: (key) => Promise.resolve(host.end(key, { reason: 'signalled', signal: 'KILL' })),
+    endTpm: (key) => Promise.resolve(host.endTpm(key)),
     leftovers: (key) => {
       const all = [...Object.keys(host.state.workloads), ...Object.keys(host.state.debris)];
       return Promise.resolve(all.filter((k) => k.startsWith(key.instanceId)));

@@ -44,6 +44,7 @@ import {
   hasAgent,
   mediaIn,
   observationOf,
+  refuseTpmLost,
   type SimulatedHost,
   type SimulatedWorkload,
 } from './simulated-host.js';
@@ -73,7 +74,7 @@ export class SimulatedRuntime implements Runtime {
       facets: [
         ...['pause', 'suspend', 'reset', 'watchdog', 'update', 'logs', 'limits', 'console', 'exec', 'guest'],
         ...['volumes', 'nics', 'cdroms', 'snapshots', 'memorySnapshots', 'copies', 'clones', 'exports'],
-        ...['display', 'screenshot', 'sendKeys', 'displays', 'vsock', 'numa', 'files'],
+        ...['display', 'screenshot', 'sendKeys', 'displays', 'vsock', 'numa', 'files', 'tpm'],
       ],
       facts: {},
     });
@@ -140,6 +141,7 @@ export class SimulatedRuntime implements Runtime {
     w.pid = state.nextPid++;
     w.exit = null;
     delete w.expired;
+    delete w.tpmLost;
     this.boot(w);
     const args = w.spec.process?.args?.join(' ') ?? '';
     if (args.includes('sim:reboots')) this.boot(w);
@@ -323,6 +325,7 @@ export class SimulatedRuntime implements Runtime {
     return this.step(ctx, () => {
       if (this.workload(spec)?.suspended === true) return;
       const w = this.running(spec);
+      refuseTpmLost(w);
       w.pid = null;
       w.paused = false;
       w.suspended = true;
@@ -333,6 +336,7 @@ export class SimulatedRuntime implements Runtime {
   reset(key: WorkloadKey, ctx: StepContext): Promise<void> {
     return this.step(ctx, () => {
       const w = this.running(key);
+      refuseTpmLost(w);
       if (w.paused === true && w.expired !== 'pause')
         throw new RuntimeError('notPrepared', `${keyText(key)} is paused`);
       this.setPaused(key, false);

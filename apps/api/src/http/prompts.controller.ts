@@ -10,6 +10,7 @@ import { Asking, type Caller } from './gate.js';
 import { hostWithout, kindOf, refuseGuest, refusePaused, refuseStopped } from './guest-refusal.js';
 import { Accepted, accepted } from './operation-wait.js';
 import { instanceOf } from './project-scope.js';
+import { refuseTpmLost } from '../store/refusals.js';
 
 const Freeze = z
   .strictObject({
@@ -54,6 +55,7 @@ export class PromptsController {
       });
     refuseStopped(instance);
     if (!instance.status.conditions.some(isWatchdogHold)) refusePaused(instance);
+    refuseTpmLost({ name, conditions: instance.status.conditions }, 'reset');
     const host = await hostWithout(this.deps.store, instance, 'reset');
     if (host !== null)
       throw new BerthError('unsupported', `Host ${host.name} cannot reset ${name}.`, {

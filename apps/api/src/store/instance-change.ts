@@ -16,7 +16,7 @@ import { eventsWrite, instanceObject } from './events.js';
 import { revisionWrite } from './instance-create.js';
 import { instanceOf } from './instance-read.js';
 import { operationEnd, operationOf, operationWrite } from './operations.js';
-import { invalidField, matchVersion, notFound } from './refusals.js';
+import { invalidField, matchVersion, notFound, refuseTpmLost } from './refusals.js';
 import { diskRoom } from './capacity.js';
 import { sizesBook, sizesPlaced } from './live-sizes.js';
 import { refuseDetached, refuseReverting } from './snapshot-guards.js';
@@ -48,6 +48,7 @@ export interface Locked {
   phase: Phase | null;
   p_generation: number;
   power: string | null;
+  conditions: readonly { readonly type: string }[];
 }
 
 /** @throws notFound, preconditionFailed */
@@ -63,7 +64,7 @@ export async function instanceForRequest(
   // A statement of its own: it sees what the holder of the lock before us committed.
   const row = await tx.row<Locked & Record<string, unknown>>(
     `SELECT i.id, i.project_id, i.name, i.labels, i.spec, i.desired, i.generation, i.run_generation, i.resource_version,
-       i.deleting_since, i.operation_id, p.host_id, p.phase, coalesce(p.run_generation, 0) AS p_generation, p.power
+       i.deleting_since, i.operation_id, i.conditions, p.host_id, p.phase, coalesce(p.run_generation, 0) AS p_generation, p.power
      FROM instances i LEFT JOIN placements p ON p.instance_id = i.id AND p.epoch = i.owner_epoch WHERE i.id = $1`,
     [locked.id],
   );
@@ -301,6 +302,7 @@ function wish(i: Locked, verb: Verb): { desired: Desired; newRun: boolean } {
             remedy: 'start it first',
           },
         );
+      if (verb === 'suspend' && i.power !== 'suspended') refuseTpmLost(i, verb);
       return { desired: desiredBy[verb], newRun: false };
   }
 }

@@ -9,6 +9,7 @@ import {
 import type { RequestContext } from './context.js';
 import type { Tx } from './db.js';
 import { instanceActs, live, type Locked } from './instance-change.js';
+import { refuseTpmLost } from './refusals.js';
 
 /* What a snapshot with memory asks of its instance: to run when it is taken, and to be the same machine when it goes on. */
 
@@ -18,7 +19,7 @@ const deadlineSeconds = 600;
 /** @throws stateConflict for what has no memory that could be taken */
 export function refuseMemoryless(i: Locked): void {
   const runs = live(i) && i.phase === 'running' && i.desired === 'running';
-  if (runs && i.power === 'running') return;
+  if (runs && i.power === 'running') return refuseTpmLost(i, 'snapshot with memory');
   const why =
     i.power === 'suspended' || i.desired === 'suspended'
       ? 'is suspended'

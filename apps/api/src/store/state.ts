@@ -12,6 +12,7 @@ import {
   deriveState,
   isHolding,
   restartRequiredType,
+  tpmLostType,
   transition,
   transitionalStates,
   troublesOf,
@@ -228,9 +229,12 @@ function reasonOf(i: Inputs, next: InstanceState, conditions: readonly Condition
   }
 }
 
+/** What keeps nobody from reaching what is wanted. */
+const unhindering: ReadonlySet<string> = new Set([restartRequiredType, tpmLostType]);
+
 /** A host that is not heard outweighs what it said before. */
 function obstacleOf(conditions: readonly Condition[]): string | null {
-  const obstacles = troublesOf(conditions).filter((c) => c.type !== restartRequiredType);
+  const obstacles = troublesOf(conditions).filter(({ type }) => !unhindering.has(type));
   return (conditions.find((c) => c.type === 'HostUnreachable') ?? obstacles[0])?.message ?? null;
 }
 

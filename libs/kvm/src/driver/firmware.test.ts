@@ -2,11 +2,13 @@ import { randomUUID } from 'node:crypto';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { firmwareFacet, type FirmwareSpec, type SnapshotId, type VolumeId } from '@berth/model';
-import type { SnapshotOf, WorkloadSpec } from '@berth/runtime';
+import { run } from '@berth/linux';
+import { firmwareFacet, isTpmLost, type FirmwareSpec, type SnapshotId, type VolumeId } from '@berth/model';
+import type { Observation, SnapshotOf, WorkloadSpec } from '@berth/runtime';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { eventually, qemuArguments, serialText, step, TestHost } from '../testing/host.js';
+import { eventually, qemuArguments, serialText, step, TestHost, tpmsOf } from '../testing/host.js';
 import { uefiDisk } from '../testing/uefi-disk.js';
+import { domainName } from '../machine/metadata.js';
 import { isVmUid } from '../qemu/vm-uids.js';
 import { firmwareKinds, machineFirmware } from './firmware.js';
 
@@ -48,19 +50,6 @@ async function ended(name: Name, spec: WorkloadSpec): Promise<void> {
 }
 const pidOf = async (name: Name, spec: WorkloadSpec): Promise<number> =>
   (await drivers[name].recover()).find((o) => o.instanceId === spec.instanceId)?.pid ?? 0;
-/** Processes that keep the TPM of an instance: they stand where its socket is. */
-function tpmsOf({ instanceId }: WorkloadSpec): number[] {
-  const all = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
-  return all.flatMap((pid) => {
-    try {
-      const own = readFileSync(`/proc/${pid}/environ`, 'utf8').includes('TPM_PATH=');
-      const group = readFileSync(`/proc/${pid}/cgroup`, 'utf8');
-      return own && group.includes(instanceId) ? [Number(pid)] : [];
-    } catch {
-      return [];
-    }
-  });
-}
 const groupsOf = (pid: number): string => readFileSync(`/proc/${pid}/cgroup`, 'utf8');
 function tpmOf(name: Name, spec: WorkloadSpec): { uid: number; status: string; groups: string } {
   const [pid = 0, ...more] = tpmsOf(spec);
@@ -68,6 +57,10 @@ function tpmOf(name: Name, spec: WorkloadSpec): { uid: number; status: string; g
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   return { uid: Number(/^Uid:\t(\d+)/m.exec(status)?.[1]), status, groups: groupsOf(pid) };
 }
+const seen = (name: Name, spec: WorkloadSpec, wanted: (o: Observation) => boolean): Promise<Observation> =>
+  eventually('what is wanted of it', async () =>
+    (await drivers[name].recover()).find((o) => o.instanceId === spec.instanceId && wanted(o)),
+  );
 const inVolume = (id: VolumeId, ...path: string[]): string => join(host.dir, 'volumes', id, ...path);
 
 describe('UEFI', () => {
@@ -110,6 +103,16 @@ describe('UEFI', () => {
     expect(args.join(' ')).toContain(`/firmware/uefi.fd`);
     expect(tpmsOf(second)).toHaveLength(1);
     expect(readFileSync(variables)).not.toEqual(taken);
+    // QEMU resets no machine whose TPM is gone, whoever asks: its end tells why.
+    for (const pid of tpmsOf(second)) process.kill(pid, 'SIGKILL');
+    await seen('libvirt', second, ({ conditions = [] }) => isTpmLost(conditions));
+    const reset = ['-c', host.uri, 'reset', domainName('test-host', instanceId)];
+    await run('virsh', reset).catch(() => undefined);
+    const { exit } = await seen('libvirt', second, ({ phase }) => phase === 'ended');
+    expect(exit).toMatchObject({
+      reason: 'hypervisorCrash',
+      message: expect.stringContaining('its TPM had ended') as string,
+    });
     await ended('libvirt', second);
 
     expect(tpmsOf(second)).toEqual([]);

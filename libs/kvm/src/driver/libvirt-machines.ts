@@ -72,6 +72,7 @@ import { argumentsOf, cpuCapMillis, QemuProcesses } from './qemu-process.js';
 import { serialInput } from './serial-input.js';
 import { callBounds, guard, unlessGone } from './step-bounds.js';
 import { startTpm } from '../tpm/swtpm.js';
+import { tpmSeen, type TpmSeen } from '../tpm/tpm-watch.js';
 import { ownGroups } from './own-groups.js';
 
 /** What libvirt calls the chardev of the first serial port. */
@@ -188,6 +189,10 @@ export class LibvirtMachines implements MachineDriver<OwnDomain> {
 
   pid(domain: OwnDomain): Promise<number | null> {
     return this.#processes.find(domain.uuid);
+  }
+
+  async tpm(domain: OwnDomain): Promise<TpmSeen> {
+    return tpmSeen(await this.pid(domain), this.#tpmGroup(domain));
   }
 
   async limits(domain: OwnDomain): Promise<EnforcedLimits> {

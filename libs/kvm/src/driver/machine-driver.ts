@@ -16,6 +16,7 @@ import type { MachineFigures } from './machine-figures.js';
 import type { MemoryTarget } from './memory-images.js';
 import type { GuestReport } from './guest-report.js';
 import type { Account } from './qemu-account.js';
+import type { TpmSeen } from '../tpm/tpm-watch.js';
 
 /** How a machine's last run ended: `saved` when its memory was written to a file, `lost` when its driver cannot tell how, `unknown` when it may never have run. */
 export type MachineEnd =
@@ -108,6 +109,8 @@ export interface MachineDriver<M extends Machine = Machine> {
   /** Adds what this driver finds on the host of any epoch, and which run. @throws when it cannot look everywhere. */
   inventory(held: HeldParts): Promise<void>;
   pid(machine: M): Promise<number | null>;
+  /** What became of the TPM of a machine, by its processes. */
+  tpm(machine: M): Promise<TpmSeen>;
   limits(machine: M): Promise<EnforcedLimits>;
   /** What it tells of itself since it started. Null when it does not run any more, or gave no answer in time. */
   figures(machine: M, bounds: ExecuteOptions): Promise<MachineFigures | null>;

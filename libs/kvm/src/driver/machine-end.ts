@@ -7,7 +7,12 @@ import type { WorkloadRecord } from './workload-record.js';
 /** Why a run ended, from what the driver says of the machine that is off and what we had asked for. Pure. */
 export function exitOf(
   record: Pick<WorkloadRecord, 'intent' | 'bootId'>,
-  { end, signal, report }: Pick<Machine, 'end' | 'signal' | 'report'>,
+  {
+    end,
+    signal,
+    report,
+    tpmLost,
+  }: Pick<Machine, 'end' | 'signal' | 'report'> & { readonly tpmLost?: boolean },
   now: { readonly bootId: string; readonly at: string },
 ): ExitInfo {
   const at = now.at;
@@ -24,7 +29,7 @@ export function exitOf(
     case 'panicked':
       return { reason: 'guestCrash', message: 'the guest kernel panicked', at };
     case 'failed':
-      return { ...failure(signal), at };
+      return { ...(tpmLost === true && !isSent(signal) ? withoutTpm : failure(signal)), at };
     case 'watchdog':
       return { ...watchdogExit, at };
     case 'saved':
@@ -39,12 +44,20 @@ export function exitOf(
 /** Signals that somebody sends; all others are a program's own faults. */
 const sent: ReadonlySet<string> = new Set(['SIGKILL', 'SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT']);
 
+const isSent = (signal: Machine['signal']): boolean => typeof signal === 'string' && sent.has(signal);
+
+/** Of a machine whose TPM had ended: QEMU gives up when such a one is reset, by its guest, too. */
+const withoutTpm: Omit<ExitInfo, 'at'> = {
+  reason: 'hypervisorCrash',
+  message: 'the process of its TPM had ended, without which QEMU resets no machine',
+};
+
 /** A QEMU that went away under its guest: somebody on the host killed it, or it crashed. */
 function failure(signal: Machine['signal']): Omit<ExitInfo, 'at'> {
   if (signal === undefined)
     return { reason: 'hypervisorCrash', message: 'QEMU ended by a signal or a fault of its own' };
   if (signal === null) return { reason: 'hypervisorCrash', message: 'QEMU ended by itself' };
-  return sent.has(signal)
+  return isSent(signal)
     ? { reason: 'signalled', signal, message: 'somebody on the host killed QEMU' }
     : { reason: 'hypervisorCrash', signal, message: 'QEMU crashed' };
 }

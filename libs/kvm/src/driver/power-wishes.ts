@@ -2,6 +2,7 @@ import { RuntimeError, type StepContext, type WorkloadKey } from '@berth/runtime
 import { runningOf, runningOn, type Machine, type MachineDriver } from './machine-driver.js';
 import { adoptedRecord, type Settlement } from './settlement.js';
 import { isSuspended, isSuspending, refuseSuspended, type Suspension } from './suspension.js';
+import { refuseTpmLost, type TpmWatch } from '../tpm/tpm-watch.js';
 import type { WorkloadRecord, WorkloadRecords } from './workload-record.js';
 
 /** What a guest that stands still waits for at most, whoever asks. */
@@ -19,6 +20,7 @@ export class PowerWishes<M extends Machine> {
     private readonly records: WorkloadRecords,
     private readonly suspension: Suspension<M>,
     private readonly settlement: Settlement<M>,
+    private readonly tpms: Pick<TpmWatch<M>, 'lost'>,
   ) {}
 
   async pause(key: WorkloadKey, ctx: StepContext): Promise<void> {
@@ -31,11 +33,12 @@ export class PowerWishes<M extends Machine> {
     if (machine.power === 'paused') await this.driver.resume(machine, ctx);
   }
 
-  /** @throws RuntimeError notPrepared when it does not run, is paused, or about to be suspended */
+  /** @throws RuntimeError notPrepared when it does not run, is paused, about to be suspended, or has lost its TPM */
   async reset(key: WorkloadKey, ctx: StepContext): Promise<void> {
     const found = await this.driver.find(key, ctx.signal);
     refuseSuspended(await this.settlement.settle(key, found));
     const machine = runningOn(key, found);
+    refuseTpmLost(await this.tpms.lost(machine), 'QEMU would end at a reset');
     // One that its watchdog paused goes on for that: of a machine that stands still QEMU would forget that its guest has run.
     if (machine.watchdog === true) await this.driver.resume(await this.#wishPaused(key, false, ctx), ctx);
     else if (machine.power === 'paused')

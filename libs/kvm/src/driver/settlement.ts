@@ -6,6 +6,7 @@ import type { Machine, MachineDriver } from './machine-driver.js';
 import { exitOf, hasRun } from './machine-end.js';
 import { frozenCondition } from './freezes.js';
 import { storageCondition } from './storage-watch.js';
+import { tpmCondition, type TpmWatch } from '../tpm/tpm-watch.js';
 import { isSuspended, isSuspending, type Suspension } from './suspension.js';
 import { watchdogCondition } from './watchdog.js';
 import type { WorkloadRecord, WorkloadRecords } from './workload-record.js';
@@ -16,6 +17,7 @@ export class Settlement<M extends Machine> {
     private readonly driver: MachineDriver<M>,
     private readonly records: WorkloadRecords,
     private readonly suspension: Suspension<M>,
+    private readonly tpms: Pick<TpmWatch<M>, 'lost' | 'hadLost'>,
     private readonly now: () => Date,
   ) {}
 
@@ -48,7 +50,8 @@ export class Settlement<M extends Machine> {
     const suspended = end === 'saved' && isSuspending(record) ? await this.suspension.complete(record) : null;
     if (suspended !== null) return suspended;
     if (!hasRun(record, end)) return record;
-    const exit = exitOf(record, mine ?? { end }, { bootId: bootId(), at: this.now().toISOString() });
+    const now = { bootId: bootId(), at: this.now().toISOString() };
+    const exit = exitOf(record, { ...(mine ?? { end }), tpmLost: this.tpms.hadLost(key) }, now);
     const closed = end === 'guestOff' && exit.reason !== 'hostBoot';
     const ended: WorkloadRecord = { ...record, state: 'ended', exit, closed };
     await this.records.write(ended);
@@ -82,6 +85,7 @@ export class Settlement<M extends Machine> {
         held ? storageCondition(mine.storage) : null,
         watchdogCondition(mine, record),
         frozenCondition(record),
+        (await this.tpms.lost(mine)) ? tpmCondition : null,
       ].filter((c) => c !== null);
       return { ...base, phase, power: mine.power, exit: null, pid, conditions };
     }

@@ -8,6 +8,7 @@ import { tapsOf } from './live-nics.js';
 import type { Machine, MachineDriver } from './machine-driver.js';
 import { machineShape } from './machine-shape.js';
 import { memoryBegun, memoryCompleted, type MemoryImages } from './memory-images.js';
+import { refuseTpmLost, type TpmWatch } from '../tpm/tpm-watch.js';
 import type { DiskVolumes, NicAttacher } from './ports.js';
 import { adoptedRecord } from './settlement.js';
 import { rootOf, type SnapshotMemory, type SnapshotRecords } from './snapshot-records.js';
@@ -23,6 +24,7 @@ interface Ports<M extends Machine> {
   readonly volumes: DiskVolumes;
   readonly images: MemoryImages;
   readonly network: Pick<NicAttacher, 'inventory'>;
+  readonly tpms: Pick<TpmWatch<M>, 'lost'>;
   /** Lets a machine go on that stands still for its memory. */
   readonly stirred: (of: SnapshotOf) => Promise<unknown>;
 }
@@ -54,6 +56,10 @@ export class SnapshotMemories<M extends Machine> {
           remedy: 'thaw them first, or take its disks alone',
         },
       );
+    refuseTpmLost(
+      await this.o.tpms.lost(machine),
+      'its memory cannot be written; its disks alone can be taken',
+    );
     const shape = await machineShape(
       await driver.monitor(machine),
       await tapsOf(machine, network),

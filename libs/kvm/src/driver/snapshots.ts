@@ -11,6 +11,7 @@ import {
 import type { Freezes } from './freezes.js';
 import { runningOf, type Machine, type MachineDriver } from './machine-driver.js';
 import type { MemoryImages } from './memory-images.js';
+import type { TpmWatch } from '../tpm/tpm-watch.js';
 import type { DiskVolumes, NicAttacher } from './ports.js';
 import { refuseUsed } from './qemu-process.js';
 import type { Settlement } from './settlement.js';
@@ -44,6 +45,7 @@ interface Ports<M extends Machine> {
   readonly stirred: (key: WorkloadKey) => Promise<M | null>;
   readonly settlement: Settlement<M>;
   readonly freezes: Pick<Freezes, 'freeze' | 'thaw'>;
+  readonly tpms: Pick<TpmWatch<M>, 'lost'>;
   /** Whether the agent in its guest answers, as far as is known. */
   readonly answers: (key: WorkloadKey) => boolean;
   /** Alone with the instance. */

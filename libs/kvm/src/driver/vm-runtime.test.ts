@@ -50,6 +50,7 @@ beforeEach(() => {
       return found;
     },
     pid: () => Promise.resolve(1),
+    tpm: () => Promise.resolve(null),
     ended: () => Promise.resolve(),
   } as unknown as MachineDriver;
   const at = { stateDir: join(dir, 'state'), logDir: join(dir, 'log'), runDir: join(dir, 'run') };

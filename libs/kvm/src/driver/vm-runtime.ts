@@ -65,6 +65,7 @@ import { guard, hostFaults } from './step-bounds.js';
 import { probeOf } from './vm-probe.js';
 import { poolFaults } from './volume-disks.js';
 import { vncRefusal } from './vnc-support.js';
+import { refuseTpmLost, TpmWatch } from '../tpm/tpm-watch.js';
 import { Snapshots } from './snapshots.js';
 import { StorageWatch } from './storage-watch.js';
 import { isSuspended, refuseSuspended, Suspension, type SuspendedRecord } from './suspension.js';
@@ -106,6 +107,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
   readonly #locks = new KeyedLock();
   readonly #hub = new ObservationHub();
   readonly #storage: StorageWatch;
+  readonly #tpms: TpmWatch<M>;
   readonly guest: GuestAgents;
   readonly snapshots: Snapshots<M>;
   readonly #lines: SerialLines;
@@ -136,8 +138,12 @@ export class VmRuntime<M extends Machine> implements Runtime {
     const now = options.now ?? (() => new Date());
     const images = new MemoryImages(options.volumes);
     this.#suspension = new Suspension(driver, this.#records, images, this.#preparation, options.network, now);
-    this.#settlement = new Settlement(driver, this.#records, this.#suspension, now);
-    this.#wishes = new PowerWishes(driver, this.#records, this.#suspension, this.#settlement);
+    this.#tpms = new TpmWatch(
+      (machine) => driver.tpm(machine),
+      (key) => this.#notice(key),
+    );
+    this.#settlement = new Settlement(driver, this.#records, this.#suspension, this.#tpms, now);
+    this.#wishes = new PowerWishes(driver, this.#records, this.#suspension, this.#settlement, this.#tpms);
     this.#displays = new Displays(driver, (key) => this.running(key));
     this.#storage = new StorageWatch({
       freeMiB: () => options.volumes.freeMiB(),
@@ -169,6 +175,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
       stirred: (key) => this.#wishes.stirred(key),
       settlement: this.#settlement,
       freezes: this.guest.freezes,
+      tpms: this.#tpms,
       answers: (key) => this.guest.conditions(key).length > 0,
       locked: (key, work) => this.#locks.run(key.instanceId, work),
       now,
@@ -194,6 +201,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
     this.#closed = true;
     this.#accel.close();
     this.#storage.close();
+    this.#tpms.close();
     this.guest.close();
     this.#lines.close();
     this.driver.close();
@@ -275,6 +283,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
         await this.#choices.release(key);
         await this.#records.remove(key);
         this.#storage.forget(key);
+        this.#tpms.forget(key);
         this.guest.forget(key);
         this.guest.freezes.forget(key);
         this.#lines.forget(key);
@@ -394,6 +403,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
         const record = await this.#settlement.settle(spec, machine);
         if (isSuspended(record)) return;
         const running = runningOn(spec, machine);
+        refuseTpmLost(await this.#tpms.lost(running), 'its memory cannot be written');
         await this.#suspension.suspend(running, record ?? adoptedRecord(running), spec, ctx);
         this.#lines.forget(spec);
       }),
@@ -563,6 +573,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
         key,
         (seen?.conditions ?? []).some((c) => c.type === storageErrorType),
       );
+      if (runningOf(machine)?.epoch !== key.epoch) this.#tpms.forget(key);
       if (seen !== null) say?.(seen);
       return seen;
     });

@@ -64,6 +64,7 @@ import { cancelSave, saveMemory } from './memory-stream.js';
 import { livePower, quitReasons } from './run-state.js';
 import { forgetRotation, openedFor, rotate } from './serial-rotation.js';
 import { startTpm } from '../tpm/swtpm.js';
+import { tpmSeen, type TpmSeen } from '../tpm/tpm-watch.js';
 import { VmUids } from './vm-uids.js';
 
 const MIB = 2 ** 20;
@@ -171,6 +172,10 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
 
   pid(machine: QemuMachine): Promise<number | null> {
     return Promise.resolve(machine.process?.pid ?? null);
+  }
+
+  tpm(machine: QemuMachine): Promise<TpmSeen> {
+    return tpmSeen(machine.process?.pid ?? null, this.#cgroup(machine));
   }
 
   async limits(machine: QemuMachine): Promise<EnforcedLimits> {

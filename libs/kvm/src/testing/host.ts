@@ -339,3 +339,17 @@ export async function serialText(
 export function qemuArguments(pid: number): string[] {
   return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
 }
+
+/** Processes that keep the TPM of an instance, whichever driver runs it. */
+export function tpmsOf({ instanceId }: Pick<WorkloadKey, 'instanceId'>): number[] {
+  const all = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  return all.flatMap((pid) => {
+    try {
+      const own = readFileSync(`/proc/${pid}/environ`, 'utf8').includes('TPM_PATH=');
+      const group = readFileSync(`/proc/${pid}/cgroup`, 'utf8');
+      return own && group.includes(instanceId) ? [Number(pid)] : [];
+    } catch {
+      return [];
+    }
+  });
+}

@@ -19,7 +19,7 @@ import type { ConformanceHarness, WorkloadKind } from '@berth/runtime/conformanc
 import { VolumePool } from '@berth/storage';
 import type { VmRuntimeOptions } from '../index.js';
 import { WRITTEN } from './boot-sector.js';
-import { isIso, type VmHost } from './host.js';
+import { isIso, tpmsOf, type VmHost } from './host.js';
 
 /** A host that makes runtimes of one driver. */
 export interface DriverHost extends VmHost {
@@ -115,6 +115,10 @@ export function vmHarness(host: DriverHost, around: VmSurroundings): Conformance
     crash: (_key, pid) => {
       if (pid === null) throw new Error('a running machine has a process');
       process.kill(pid, 'SIGKILL');
+      return Promise.resolve();
+    },
+    endTpm: (key) => {
+      for (const pid of tpmsOf(key)) process.kill(pid, 'SIGKILL');
       return Promise.resolve();
     },
     leftovers: async (key) => [...(await host.leftovers(key)), ...links(key)],

@@ -15,6 +15,7 @@ import { resetting } from './resetting.js';
 import { snapshots } from './snapshots.js';
 import { starting } from './starting.js';
 import { suspending } from './suspending.js';
+import { tpms } from './tpms.js';
 import { consoles, execs } from './terminals.js';
 import { volumes } from './volumes.js';
 import { watching } from './watching.js';
@@ -31,6 +32,7 @@ export const behaviours: readonly Behaviour[] = [
   ...suspending,
   ...resetting,
   ...watching,
+  ...tpms,
   ...changing,
   ...volumes,
   ...nics,
@@ -54,6 +56,7 @@ const ofFacet = {
   suspend: suspending,
   reset: resetting,
   watchdog: watching,
+  tpm: tpms,
   update: [...changing, ...volumes, ...nics, ...cdroms],
   volumes,
   nics,
@@ -74,18 +77,22 @@ export const ofWholeMachines = [
   'cdroms',
   'reset',
   'watchdog',
+  'tpm',
   'guest',
   'snapshots',
 ] as const satisfies readonly Facet[];
+
+/** What has no member of its own. */
+const noMembers = ['watchdog', 'tpm', 'volumes', 'nics', 'cdroms'] as const satisfies readonly Facet[];
+const isNoMember = (facet: Facet): facet is (typeof noMembers)[number] =>
+  (noMembers as readonly Facet[]).includes(facet);
 
 /** The promises of a facet that is left out: it is not offered. */
 const lacking = (facet: Facet): Behaviour => ({
   name: `it has no ${facet}, and does not say that it has`,
   run: async (h) => {
     const runtime = await h.runtime();
-    // These have no member of their own.
-    if (facet !== 'watchdog' && facet !== 'volumes' && facet !== 'nics' && facet !== 'cdroms')
-      assert.equal(runtime[facet], undefined);
+    if (!isNoMember(facet)) assert.equal(runtime[facet], undefined);
     assert.ok(!(await runtime.probe()).facets.includes(facet));
   },
 });

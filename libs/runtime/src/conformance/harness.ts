@@ -26,6 +26,8 @@ export interface ConformanceHarness {
   readonly briefEnd: Pick<ExitInfo, 'reason' | 'code'>;
   /** Ends a running workload from outside without asking it (`kill -9`). */
   crash(key: WorkloadKey, pid: number | null): Promise<void>;
+  /** Ends the TPM of a running workload from outside (`kill -9`). Only where there are TPMs. */
+  endTpm(key: WorkloadKey): Promise<void>;
   /** Everything on the host that carries this instance, except volumes: links, mounts, cgroups, processes, files. */
   leftovers(key: WorkloadKey): Promise<readonly string[]>;
   /**

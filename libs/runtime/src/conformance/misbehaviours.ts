@@ -230,6 +230,11 @@ export const misbehaviours: Readonly<Record<string, Twist>> = {
     start: (spec, ctx) => rt.start(spec, ctx).then(() => rt.reset?.(spec, ctx)),
   }),
 
+  'a TPM that ends is told of while its workload runs on, also to a later life of the agent, until the next run':
+    (rt) => recovering(rt, (o) => ({ ...o, conditions: [] })),
+  'a workload whose TPM has ended is refused what it would not outlive, and can be paused, taken without memory and stopped':
+    () => ({ reset: () => Promise.resolve() }),
+
   'a console begins with what was printed before, and carries what is typed, also to a later life of the agent':
     (rt) => ({
       console: (key, open, signal) => opened(rt, key, { ...open, scrollbackBytes: 0 }, signal),
