@@ -144,6 +144,7 @@ export class KillTable {
     const slot = this.slot(t);
     if (row !== null) this.arm(t, row, slot);
     if (operation === 'crash') return this.crash(slot);
+    if (operation === 'medium') return slot.changeMedium();
     const asked =
       operation === 'delete'
         ? berth.ok('DELETE', slot.path)
@@ -271,7 +272,12 @@ export class KillTable {
     const { operation } = t.task;
     if (operation === 'stop' || operation === 'kill') return slot.untilStopped();
     if (operation === 'delete') return slot.untilGone();
-    await (operation === 'crash' ? slot.untilNextRun() : slot.untilRunning(slot.epoch + 1));
+    if (operation === 'medium') {
+      if (!slot.counted) await slot.untilNextRun();
+      await slot.untilMedium();
+      // It is the same run, and the same process: what is in a drive is none of its guest's concern.
+      if (slot.counted) return;
+    } else await (operation === 'crash' ? slot.untilNextRun() : slot.untilRunning(slot.epoch + 1));
     // Its output may be lost with its monitor.
     if (t.task.row?.victim === 'conmon') return;
     const before = slot.counted ? slot.boots : 0;
@@ -338,11 +344,13 @@ export class KillTable {
   }
 }
 
-/** Slots of stubborn guests have it before their names. */
+/** Slots of stubborn guests, and of guests with a drive, have it before their names. */
 export const STUBBORN = 'stubborn-';
+export const DRIVE = 'drive-';
 
 function kindOf({ slot, row }: Task): GuestKind {
   if (slot.startsWith(STUBBORN)) return 'stubborn';
+  if (slot.startsWith(DRIVE)) return 'drive';
   return row?.point.startsWith('agent.fetchImage.') === true ? 'fresh' : 'steady';
 }
 

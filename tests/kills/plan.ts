@@ -19,7 +19,7 @@ export interface Task {
 type State = 'none' | 'running' | 'stopped';
 const possible: Readonly<Record<State, readonly Operation[]>> = {
   none: ['create'],
-  running: ['stop', 'kill', 'restart', 'crash', 'delete'],
+  running: ['stop', 'kill', 'restart', 'crash', 'medium', 'delete'],
   stopped: ['start'],
 };
 const after: Readonly<Record<Operation, State>> = {
@@ -29,6 +29,7 @@ const after: Readonly<Record<Operation, State>> = {
   start: 'running',
   restart: 'running',
   crash: 'running',
+  medium: 'running',
   delete: 'none',
 };
 

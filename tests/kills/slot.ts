@@ -1,11 +1,29 @@
+import { readdirSync, readlinkSync } from 'node:fs';
 import type { Instance } from '@berth/model';
 import { patience, until, type Answer, type Berth } from '../e2e/berth.js';
 import type { LabHost } from './lab-host.js';
+import { media } from './images.js';
 import type { Listing } from './listing.js';
 import type { RuntimeName } from './steps.js';
 
 /** The boot sector counts in one character, which goes on after the digits. */
 const bootsOf = (text: string): number => (text.length > 1 ? Number(text) : text.charCodeAt(0) - 48);
+
+/** Paths of what a process has open. */
+function filesOpen(pid: number): string {
+  const links = readdirSync(`/proc/${pid}/fd`).map((fd) => {
+    try {
+      return readlinkSync(`/proc/${pid}/fd/${fd}`);
+    } catch {
+      return ''; // it was closed meanwhile
+    }
+  });
+  return links.join('\n');
+}
+
+/** Of what is in its drive: content lies under it. */
+const digestOf = ({ status }: Instance): string =>
+  status.cdroms[0]?.digest?.replace('sha256:', '') ?? 'nothing';
 
 /** Between two looks at a log, ms: dozens that look ten times a second are more work for the API than what they wait for. */
 const LOGS_MS = 400;
@@ -20,6 +38,10 @@ export class Slot {
   gone = false;
   /** How often its guest started on its disk. */
   boots = 0;
+  /** What is in its drive, where it has one. */
+  medium: string = media[0];
+  private lastMedium = '';
+  private process = 0;
   /** Whether every start of it is known; not after its own processes were killed. */
   counted = true;
 
@@ -59,6 +81,35 @@ export class Slot {
       ({ status }) =>
         status.power === 'running' && status.epoch === this.epoch && (status.run ?? 0) >= this.run,
     );
+  }
+
+  /** Asks for the other medium in its drive. */
+  async changeMedium(): Promise<void> {
+    this.medium = media.find((image) => image !== this.medium) ?? media[0];
+    this.process = this.host.workload(this.instance).pid;
+    this.lastMedium = digestOf(this.instance);
+    const cdroms = [{ image: this.medium }];
+    await this.berth.ok('PUT', this.path, { spec: { ...this.instance.spec, cdroms } });
+  }
+
+  /**
+   * Waits until its drive has that medium and is closed, as the API says, and its QEMU has nothing else open; in the same process, unless
+   * that was killed.
+   */
+  async untilMedium(): Promise<void> {
+    const wanted = [{ image: this.medium, trayOpen: false }];
+    await this.until('running', ({ status }) => {
+      const had = status.cdroms.map(({ image, trayOpen }) => ({ image, trayOpen }));
+      return JSON.stringify(had) === JSON.stringify(wanted);
+    });
+    const { pid } = this.host.workload(this.instance);
+    const open = filesOpen(pid);
+    const has = [this.lastMedium, digestOf(this.instance)].map((digest) => open.includes(digest));
+    if (has[0] === true || has[1] !== true)
+      throw new Error(`QEMU has the medium before: ${has[0]}; the one that is wanted: ${has[1]}`);
+    const { run } = this.instance.status;
+    if (this.counted && (pid !== this.process || run !== this.run))
+      throw new Error(`it is run ${run} in process ${pid}, not run ${this.run} in ${this.process}`);
   }
 
   async untilStopped(): Promise<void> {

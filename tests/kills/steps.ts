@@ -1,13 +1,25 @@
 /*
- * Every step of create, stop, start, restart and delete at which something is killed, by the names of the fault points
+ * Every step of create, stop, start, restart, delete and a change of a medium at which something is killed, by the names of the fault points
  * (ADR 11). Pure.
  */
 
 export const runtimes = ['libvirt', 'qemu', 'oci'] as const;
 export type RuntimeName = (typeof runtimes)[number];
 
-/** `kill`: a stop that the workload does not heed. `crash`: it ends by itself and is run again. */
-export const operations = ['create', 'stop', 'kill', 'start', 'restart', 'crash', 'delete'] as const;
+/**
+ * `kill`: a stop that the workload does not heed. `crash`: it ends by itself and is run again. `medium`: another one is put into its
+ * CD-ROM drive while it runs.
+ */
+export const operations = [
+  'create',
+  'stop',
+  'kill',
+  'start',
+  'restart',
+  'crash',
+  'medium',
+  'delete',
+] as const;
 export type Operation = (typeof operations)[number];
 
 /** `workload`: QEMU; of containers the init or, as `conmon`, its monitor. */
@@ -70,9 +82,10 @@ function controlSteps(operation: Operation): [string, Up, Draft?][] {
   switch (operation) {
     case 'create':
       return [request, placement, ...listUp, ...reportUp];
-    // Nobody asks for a crash; a kill begins as a stop.
+    // Nobody asks for a crash; a kill begins as a stop; and a medium comes as any change of a list does.
     case 'kill':
     case 'crash':
+    case 'medium':
       return [];
     case 'stop':
       return [request, ...listDown, ...reportDown];
@@ -115,6 +128,7 @@ function workerSteps(operation: Operation): [string, Up, Draft?][] {
     case 'stop':
       return downward;
     case 'kill':
+    case 'medium':
       return [];
     case 'crash':
       return around('beginRun', 'down', 'down');
@@ -200,6 +214,8 @@ function driverSteps(operation: Operation, runtime: RuntimeName): [string, Up, D
       return killing[runtime];
     case 'crash':
       return all('down', runtime === 'oci' ? 'oci.end.recorded' : 'vm.end.recorded');
+    case 'medium':
+      return runtime === 'oci' ? [] : all('up', 'vm.tray.asked', 'vm.tray.opened', 'vm.medium.changed');
     case 'restart':
       return [...ending[runtime], ...clearing[runtime], ...launching[runtime]];
     case 'delete':
@@ -235,15 +251,19 @@ function stepsOf(operation: Operation, runtime: RuntimeName, source: Source): St
   }));
 }
 
-/** Which steps are tried with which victim: all at which it can die. libvirtd takes part in no step of the API. */
+/**
+ * Which steps are tried with which victim: all at which it can die. libvirtd takes part in no step of the API, and API and Postgres in
+ * none of a medium, for which nothing is recorded but the spec before and the report after.
+ */
 export function stepsFor(victim: VictimName, runtime: RuntimeName): Step[] {
   const from = (...sources: readonly Source[]): Step[] =>
     sources.flatMap((source) => operations.flatMap((operation) => stepsOf(operation, runtime, source)));
   switch (victim) {
     case 'agent':
+      return from('control', 'worker', 'driver');
     case 'api':
     case 'postgres':
-      return from('control', 'worker', 'driver');
+      return from('control', 'worker', 'driver').filter((step) => step.operation !== 'medium');
     case 'libvirtd':
       return runtime === 'libvirt' ? from('worker', 'driver') : [];
     case 'workload':

@@ -4,8 +4,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { FaultBench } from '../../libs/faults/src/testing/fault-bench.js';
 import { Berth, patience } from '../e2e/berth.js';
 import { Fleet, layAgent } from './fleet.js';
-import { type GuestKind, KillImages } from './images.js';
-import { asWanted, KillTable, STUBBORN } from './kill-table.js';
+import { type GuestKind, KillImages, media } from './images.js';
+import { asWanted, DRIVE, KillTable, STUBBORN } from './kill-table.js';
 import type { LabHost } from './lab-host.js';
 import { Listing } from './listing.js';
 import { plan, type Row, type Task } from './plan.js';
@@ -14,7 +14,7 @@ import { runtimes, type RuntimeName } from './steps.js';
 import { Victims } from './victims.js';
 
 /*
- * The kill table: every step of create, stop, start, restart and delete × whoever can die there × every runtime. Each row
+ * The kill table: every step of create, stop, start, restart, delete and a change of a medium × whoever can die there × every runtime. Each row
  * is held at its step by a fault point (ADR 11), the victim gets SIGKILL, and afterwards exactly what was wanted is there,
  * once. Rows are held many at a time, so that one kill serves them all; the plan says which may be.
  */
@@ -23,6 +23,8 @@ const kept = new URL('../../.berth/', import.meta.url).pathname;
 const SLOTS = 8;
 /** The same of guests that heed no stop: each costs a time of grace. */
 const STUBBORN_SLOTS = 2;
+/** The same of guests with a drive: one for each step. */
+const DRIVE_SLOTS = 3;
 /** Seconds, so that they are asked before they are forced. */
 const STUBBORN_GRACE = 5;
 const numbers: Readonly<Record<RuntimeName, number>> = { libvirt: 2, qemu: 3, oci: 4 };
@@ -56,6 +58,7 @@ async function spec(
     memoryMiB: 32,
     usbTablet: false,
     rootDisk: { sizeMiB: 8 },
+    ...(kind === 'drive' ? { cdroms: [{ image: media[0] }] } : {}),
     ...common,
   };
 }
@@ -148,11 +151,16 @@ export function killTable(name: string, rows: readonly Row[]): void {
   });
 }
 
-/** A guest that heeds no stop takes part in nothing else. */
+/** A guest that heeds no stop takes part in nothing else. One with a drive neither: firmware looks for that at each of a thousand boots. */
 function rounds(rows: readonly Row[]): Task[][] {
   const kills = rows.filter((row) => row.operation === 'kill');
-  const others = rows.filter((row) => row.operation !== 'kill');
-  return [...plan(others, SLOTS), ...plan(kills, STUBBORN_SLOTS, STUBBORN)];
+  const discs = rows.filter((row) => row.operation === 'medium');
+  const others = rows.filter((row) => row.operation !== 'kill' && row.operation !== 'medium');
+  return [
+    ...plan(others, SLOTS),
+    ...plan(kills, STUBBORN_SLOTS, STUBBORN),
+    ...plan(discs, DRIVE_SLOTS, DRIVE),
+  ];
 }
 
 /** One line per step and victim, one column per runtime. */
