@@ -15,7 +15,7 @@ import type {
 import { disksOf, sizesIn, Stopwatch } from '@berth/runtime';
 import type { Observation, WorkloadHas, WorkloadKey, WorkloadSpec } from '@berth/runtime';
 import type { PlacementRecord } from './journal.js';
-import { booking, liveText, restartFields, restartRequired } from './spec-change.js';
+import { besideText, booking, liveText, restartFields, restartRequired } from './spec-change.js';
 import type { WorkerPorts } from './worker-ports.js';
 
 /** Between two offers of what a workload that runs did not take, milliseconds. */
@@ -57,6 +57,8 @@ export class PlacementFacts {
   restart: Condition | null = null;
   /** What of the assignment is in effect, of that which can be changed while it runs. */
   private inEffect: string | null = null;
+  /** The same of all but its drives, while what is to go into them is on its way. */
+  private inEffectBeside: string | null = null;
   /** What the start under way was given. */
   private starting: Assignment | null = null;
   /** How long the parts of this run's start took. */
@@ -181,6 +183,17 @@ export class PlacementFacts {
     return this.inEffect !== liveText(this.record.assignment);
   }
 
+  /** That is so of more than what is in its drives. */
+  get behindBeside(): boolean {
+    return this.behind && this.inEffectBeside !== besideText(this.record.assignment);
+  }
+
+  /** What it can be brought to before the images for its drives are here: they have what they have. */
+  get specBeside(): WorkloadSpec {
+    const { cdroms: _, ...rest } = this.spec;
+    return rest;
+  }
+
   /** A start begins; what it is given counts, whatever is listed before it is over. */
   startBegins(): void {
     this.starting = this.record.assignment;
@@ -188,9 +201,19 @@ export class PlacementFacts {
 
   /** All that can be in effect of this assignment now is. @param has null of a runtime that changes nothing while it runs */
   broughtTo(assignment: Assignment, has: WorkloadHas | null): void {
-    const { id, sizeMiB } = assignment.workload.rootVolume;
     this.inEffect = liveText(assignment);
     this.revision = assignment.revision;
+    this.has(assignment, has);
+  }
+
+  /** All but its drives is as this assignment wants it, as far as that can be. */
+  broughtBeside(assignment: Assignment, has: WorkloadHas | null): void {
+    this.inEffectBeside = besideText(assignment);
+    this.has(assignment, has);
+  }
+
+  private has(assignment: Assignment, has: WorkloadHas | null): void {
+    const { id, sizeMiB } = assignment.workload.rootVolume;
     this.volumes = has?.volumes ?? [{ id, sizeMiB }];
     this.ports.disksKnown();
     this.nics = has?.nics ?? null;
@@ -269,6 +292,7 @@ export class PlacementFacts {
     delete record.health;
     delete record.unhealthy;
     this.inEffect = null;
+    this.inEffectBeside = null;
     this.volumes = null;
     this.nics = null;
     this.cdroms = null;

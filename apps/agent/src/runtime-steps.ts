@@ -138,11 +138,15 @@ export class RuntimeSteps {
     if (!restored) facts.startedWhole();
   }
 
+  /** What is to go into its drives may be on its way yet: all else is brought to it. */
   private async update(ctx: StepContext): Promise<void> {
-    const { assignment, networks } = this.facts.record;
+    const { facts } = this;
+    const { assignment, networks } = facts.record;
+    const whole = facts.imagePresent;
     await this.ports.bringNetworks(networks);
-    const has = await this.runtime().update?.(this.facts.spec, ctx);
-    this.facts.broughtTo(assignment, has ?? null);
+    const has = (await this.runtime().update?.(whole ? facts.spec : facts.specBeside, ctx)) ?? null;
+    if (whole) facts.broughtTo(assignment, has);
+    else facts.broughtBeside(assignment, has);
   }
 
   /** Each by the runtime that made it, which need not be the one that is asked next. */

@@ -104,6 +104,12 @@ export const liveText = ({
 }: Assignment): string =>
   JSON.stringify([revision, volumes.map(sourceless), sourceless(rootVolume), nics, cdroms, secrets, mounts]);
 
+/** The same of all but what is in its drives. */
+export const besideText = (assignment: Assignment): string => {
+  const { cdroms: _, ...workload } = assignment.workload;
+  return liveText({ ...assignment, workload });
+};
+
 /** What a disk began as is no wish of something that runs, and is told no more once it has been made. */
 const sourceless = <D extends { readonly source?: unknown }>({ source: _, ...disk }: D): Omit<D, 'source'> =>
   disk;

@@ -50,12 +50,14 @@ const observeds: fc.Arbitrary<Observed> = fc
     canSuspend: fc.boolean(),
     held: fc.boolean(),
     behind: fc.boolean(),
+    behindBeside: fc.boolean(),
     unhealthy: fc.constant(false),
     offerAt: fc.option(fc.integer({ min: start, max: start + 20_000 })),
   })
   .map((o) => ({
     ...o,
     held: o.held && o.power === 'paused',
+    behindBeside: o.behind && o.behindBeside,
     exit: ['running', 'paused', 'suspended'].includes(o.power) ? null : o.exit,
   }));
 
@@ -90,11 +92,19 @@ function obey(seen: Observed, action: Action): Observed {
       };
     case 'start':
       // One that goes on has what it had before.
-      return { ...seen, power: 'running', behind: seen.power === 'suspended' };
+      return {
+        ...seen,
+        power: 'running',
+        behind: seen.power === 'suspended',
+        behindBeside: seen.power === 'suspended',
+      };
     case 'resume':
       return { ...seen, power: 'running' };
     case 'update':
-      return { ...seen, behind: false, offerAt: null };
+      // What is to go into its drives is put in once it is there.
+      return seen.imagePresent
+        ? { ...seen, behind: false, behindBeside: false, offerAt: null }
+        : { ...seen, behindBeside: false };
     case 'pause':
       return { ...seen, power: 'paused', held: false };
     case 'suspend':
@@ -239,8 +249,10 @@ describe('step', () => {
       fc.property(wanteds, observeds, (wanted, seen) => {
         const action = step(wanted, { ...seen, behind: true });
         if (action.kind === 'update') expect(['running', 'paused']).toContain(seen.power);
-        // What is to go into a drive is fetched before.
-        if (action.kind === 'update') expect(seen.imagePresent).toBe(true);
+        // What is to go into a drive is fetched before, and nothing else waits for it.
+        if (action.kind === 'update') expect(seen.imagePresent || seen.behindBeside).toBe(true);
+        if (action.kind === 'fetchImage' && ['running', 'paused'].includes(seen.power ?? ''))
+          expect(seen.behindBeside).toBe(false);
         expect(step(wanted, { ...seen, behind: false, offerAt: null }).kind).not.toBe('update');
         // What it did not take is offered again in time, not before.
         const offered = step(wanted, { ...seen, behind: false, offerAt: seen.now + 1 });

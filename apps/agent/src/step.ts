@@ -10,7 +10,8 @@ import type { ExitInfo, Power, RestartPolicy } from '@berth/model';
  *    running     -> clearPredecessors -> fetchImage -> prepare -> start -> none
  *                     ^                                             |
  *                     +------- beginRun (run + 1, after back-off) <-+ run ended, policy says restart; else end
- *                  and while it runs: fetchImage (what is to go into a drive), update, when its spec changed
+ *                  and while it runs: update, when its spec changed; what is to go into a drive comes by fetchImage before, and by
+ *                      another update, and the rest of the change does not wait for it
  *                  and when its probes say so: endUnhealthy, and as after any other end
  *    suspended   -> as running, then suspend -> none; from there to running again by fetchImage, prepare, start
  */
@@ -53,6 +54,8 @@ export interface Observed {
   readonly held: boolean;
   /** Something of its spec is not in effect, and may be put into effect while it runs. */
   readonly behind: boolean;
+  /** That is so of more than what is in its drives. */
+  readonly behindBeside: boolean;
   /** Its probes say that it is to be ended, and started again. */
   readonly unhealthy: boolean;
   /** When what its workload did not take of that is offered to it again; null when it took all. */
@@ -122,7 +125,7 @@ function powered(wanted: Wanted, seen: Observed): Action {
 }
 
 function updating(seen: Observed): Action {
-  return later(seen) ?? (seen.imagePresent ? { kind: 'update' } : { kind: 'fetchImage' });
+  return later(seen) ?? { kind: seen.imagePresent || seen.behindBeside ? 'update' : 'fetchImage' };
 }
 
 function starting(seen: Observed): Action {

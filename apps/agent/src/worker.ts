@@ -233,6 +233,7 @@ export class Worker implements Predecessor {
       fatal: retry.fatal,
       held: facts.held,
       behind: facts.behind,
+      behindBeside: facts.behindBeside,
       unhealthy: record.unhealthy !== undefined,
       offerAt: facts.offerAt,
       canSuspend: !('absent' in runtime) && runtime.suspend !== undefined,
