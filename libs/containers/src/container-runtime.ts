@@ -435,11 +435,11 @@ class ContainerRuntime implements Runtime {
   }
 
   /** A start that was interrupted between create and start is finished. False where it has to begin anew. */
-  private async finishStart(record: WorkloadRecord): Promise<boolean> {
+  private async finishStart(record: LiveRecord): Promise<boolean> {
     const id = workloadId(record);
     if ((await this.use.launcher.status(id))?.status === 'created') {
       if (!this.use.runs.startable(record)) return false;
-      await this.use.launcher.start(id);
+      await this.use.launcher.start(id, record.run.init);
     }
     this.publish(record);
     return true;

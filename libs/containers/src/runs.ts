@@ -2,7 +2,7 @@ import { watch } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { faultPoint } from '@berth/faults';
 import { bootId, isAlive, signalProcess } from '@berth/linux';
-import { type Observation, RuntimeError, type StepContext } from '@berth/runtime';
+import { type Observation, RuntimeError, signalNumber, type StepContext } from '@berth/runtime';
 import type { HostParts } from './host-parts.js';
 import { cgroupFrozen, cgroupMemory, cgroupOomKilled, trees } from './isolation/cgroup-trees.js';
 import { RANGE_SIZE } from './isolation/uid-ranges.js';
@@ -72,7 +72,7 @@ export class Runs {
       await this.records.write(next);
       await faultPoint('oci.run.recorded', record.instanceId);
       if (!this.startable(next)) throw new LaunchError('its monitor or its first process is gone');
-      await this.launcher.start(id);
+      await this.launcher.start(id, run.init);
       await faultPoint('oci.started', record.instanceId);
       return next;
     } catch (error) {
@@ -114,7 +114,7 @@ export class Runs {
       await this.records.write(now);
       await faultPoint('oci.stop.recorded', now.instanceId);
       if (cgroupFrozen(this.parts.paths(now).cgroup)) await this.launcher.resume(id);
-      await this.launcher.kill(id, now.stopSignal);
+      this.signal(now, now.stopSignal);
       await faultPoint('oci.stop.signalled', now.instanceId);
       now = await this.waitEnd(
         now,
@@ -126,12 +126,17 @@ export class Runs {
     now = { ...now, stop: { forced: true } };
     await this.records.write(now);
     await faultPoint('oci.kill.recorded', now.instanceId);
-    await this.launcher.kill(id, 'KILL');
+    this.signal(now, 'KILL');
     await faultPoint('oci.killed', now.instanceId);
     if (cgroupFrozen(this.parts.paths(now).cgroup)) await this.launcher.resume(id); // the frozen do not die
     now = await this.waitEnd(now, ctx.deadline, ctx.signal);
     if (now.exit === null) throw new RuntimeError('deadline', `${id} still runs after SIGKILL`);
     return now;
+  }
+
+  /** To its first process, and to none that has its pid by now; one that is gone needs none. No program of an OCI runtime is run for it. */
+  private signal({ run }: WorkloadRecord, name: string): void {
+    if (run !== null) signalProcess(run.init, signalNumber(name));
   }
 
   /** What is to be said of a record now. */

@@ -57,6 +57,8 @@ interface Seen {
  */
 export class RecordStore {
   private readonly seen = new Map<string, Seen>();
+  /** Whose root volumes are, as far as this object was told: others are looked for. */
+  private readonly owners = new Map<VolumeId, InstanceId>();
 
   constructor(private readonly directory: string) {}
 
@@ -121,11 +123,14 @@ export class RecordStore {
     await mkdir(this.epochs, { recursive: true, mode: 0o700 });
     const record: EpochRecord = { version: 1, highestEpoch: key.epoch, volumeId };
     await writeFileAtomic(this.epochFile(key.instanceId), JSON.stringify(record));
+    this.owners.set(volumeId, key.instanceId);
   }
 
   /** Forgets the instance of a root volume that is gone for good. */
   async epochForget(volumeId: VolumeId): Promise<void> {
-    for (const name of await names(this.epochs)) {
+    const owner = this.owners.get(volumeId);
+    this.owners.delete(volumeId);
+    for (const name of owner === undefined ? await names(this.epochs) : [`${owner}.json`]) {
       const path = join(this.epochs, name);
       if (name.endsWith('.json') && (await readJson<EpochRecord>(path))?.volumeId === volumeId)
         await removeDurably(this.epochs, path);

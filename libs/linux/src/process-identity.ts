@@ -77,7 +77,7 @@ export function isAlive(identity: ProcessIdentity): boolean {
  * Sends a signal to exactly this process: the pidfd is opened first and the identity compared after, so a recycled pid
  * is never hit. Returns false when the process is gone. @throws SystemError EPERM.
  */
-export function signalProcess(identity: ProcessIdentity, signal: NodeJS.Signals): boolean {
+export function signalProcess(identity: ProcessIdentity, signal: NodeJS.Signals | number): boolean {
   const fd = c.pidfdOpen(SYS.pidfdOpen, identity.pid, 0);
   if (fd < 0) {
     const errno = lastErrno();
@@ -86,7 +86,8 @@ export function signalProcess(identity: ProcessIdentity, signal: NodeJS.Signals)
   }
   try {
     if (!isAlive(identity)) return false;
-    if (c.pidfdSendSignal(SYS.pidfdSendSignal, fd, constants.signals[signal], null, 0) === 0) return true;
+    const number = typeof signal === 'number' ? signal : constants.signals[signal];
+    if (c.pidfdSendSignal(SYS.pidfdSendSignal, fd, number, null, 0) === 0) return true;
     const errno = lastErrno();
     if (errno === constants.errno.ESRCH) return false;
     throw new SystemError('pidfd_send_signal', errno, `pid ${identity.pid}`);

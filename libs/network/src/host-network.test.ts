@@ -3,10 +3,11 @@ import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:net';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import { createNetns, Netlink, processIdentity, run } from '@berth/linux';
+import { createNetns, inNetns, Netlink, processIdentity, run } from '@berth/linux';
 import { HostNetworkSpec, InstanceId, NicId, type NicUsage } from '@berth/model';
 import { expect, test, vi } from 'vitest';
 import { HostNetwork } from './index.js';
+import { tapAttach } from './nics.js';
 import {
   agentAgain,
   connect,
@@ -240,6 +241,29 @@ test('a container that comes again in a new namespace gets its nic there', async
   await network.attachVeth(web.owner, web.nic, { netns, ifname: 'eth0' });
   expect(await ping(netns, spec.gateway)).toBe(true);
   expect(Netlink.with(web.netns, (old) => old.link('eth0'))).toBeNull();
+});
+
+test('a bridge without a port left says so, and what to do', () => {
+  const netns = netnsOf('full');
+  createNetns(netns);
+  guests.push(netns); // with which all of it goes at once
+  const nic = { link: 'late', alias: 'a', olderAlias: 'b', bridge: 'full', mtu: 1500, uid: 65534 };
+  inNetns(netns, () => {
+    Netlink.with(undefined, (netlink) => {
+      netlink.addBridge('full');
+      for (let pair = 0; pair < 512; pair += 1) {
+        netlink.addVeth({ name: `a${pair}`, peer: { name: `b${pair}` } });
+        netlink.setLink(`a${pair}`, { master: 'full' });
+        if (pair > 0) netlink.setLink(`b${pair}`, { master: 'full' });
+      }
+    });
+    expect(() => tapAttach(nic)).toThrow(
+      expect.objectContaining({
+        code: 'bridgeFull',
+        remedy: expect.stringContaining('another host') as string,
+      }),
+    );
+  });
 });
 
 test('a network that cannot be is refused with a remedy and leaves nothing', async () => {

@@ -226,13 +226,18 @@ export class HostNetwork {
   }
 
   private async detachOf(which: (nic: NicName) => boolean): Promise<void> {
-    const own = this.nics().filter(which);
-    const halfMade = this.links().filter((link) => this.names.isHalfMade(link));
+    const links = this.links(); // once: there are as many as nics on the host
+    const own = this.nics(links).filter(which);
+    const halfMade = links.filter((link) => this.names.isHalfMade(link));
+    const limiters = this.limiters(links).filter(({ nic }) => which(nic));
     await linksDelete([...own.map((nic) => nic.ifname), ...halfMade.map((link) => link.name)]);
     await this.guarding(async () => {
-      // After the nics: one that is there may be limited at any time.
-      const limiters = this.limiters().filter(({ nic }) => which(nic));
-      await linksDelete(limiters.map(({ name }) => name));
+      // After the nics, and by the names they would have now: a nic that is there may be limited at any time.
+      const names = own.flatMap((nic) => [
+        this.names.limiter(nic, 'ingress'),
+        this.names.limiter(nic, 'egress'),
+      ]);
+      await linksDelete([...new Set([...names, ...limiters.map(({ name }) => name)])]);
       await guardLetGo(this.names.guard(), own.flatMap(guardedOf));
     });
   }
@@ -327,8 +332,8 @@ export class HostNetwork {
     return spec;
   }
 
-  private nics(): NicInventoryEntry[] {
-    return this.links().flatMap((link) => {
+  private nics(links = this.links()): NicInventoryEntry[] {
+    return links.flatMap((link) => {
       const nic = this.names.nicOf(link.alias);
       return nic === null ? [] : [{ ...nic, ifname: link.name, kind: this.names.kindOf(link.name) }];
     });
@@ -337,28 +342,31 @@ export class HostNetwork {
   /** Brings the limits of nics of a network to what its leases say, and takes away what limits no nic any more. */
   private async limit(spec: HostNetworkSpec, which: (nic: NicIdentity) => boolean): Promise<void> {
     const limits = limitsIn(spec);
-    const limited = new Set(this.limiters().map(({ nic }) => nic.nicId));
-    const nics = this.nics().flatMap((nic) => {
+    const links = this.links();
+    const limited = new Set(this.limiters(links).map(({ nic }) => nic.nicId));
+    const nics = this.nics(links).flatMap((nic) => {
       const wanted = limits.get(nic.addresses?.ipv4 ?? '') ?? {};
       const concerned = Object.keys(wanted).length > 0 || limited.has(nic.nicId);
       return concerned && nic.networkId === spec.id && which(nic)
         ? [{ nic, link: nic.ifname, limits: wanted }]
         : [];
     });
-    await linksDelete([...nicsLimit(this.names, nics, this.mtu), ...this.strayLimiters()]);
+    await linksDelete([...nicsLimit(this.names, nics, this.mtu), ...this.strayLimiters(links)]);
   }
 
-  private limiters() {
-    return this.links().flatMap(({ name, alias }) => {
+  private limiters(links: ReturnType<HostNetwork['links']>) {
+    return links.flatMap(({ name, alias }) => {
       const nic = this.names.limiterOf(alias);
       return nic === null ? [] : [{ name, nic }];
     });
   }
 
   /** Left by an agent that died, or by a nic that went with its namespace. */
-  private strayLimiters(): string[] {
-    const nics = new Set(this.nics().map((nic) => `${nic.nicId} ${nic.epoch}`));
-    return this.limiters().flatMap(({ name, nic }) => (nics.has(`${nic.nicId} ${nic.epoch}`) ? [] : [name]));
+  private strayLimiters(links = this.links()): string[] {
+    const nics = new Set(this.nics(links).map((nic) => `${nic.nicId} ${nic.epoch}`));
+    return this.limiters(links).flatMap(({ name, nic }) =>
+      nics.has(`${nic.nicId} ${nic.epoch}`) ? [] : [name],
+    );
   }
 
   private links() {

@@ -3,6 +3,7 @@ export type NetworkErrorCode =
   | 'subnetTaken'
   | 'nameTaken'
   | 'unknownNetwork'
+  | 'bridgeFull'
   | 'ipv6Missing'
   | 'runDirPrivate'
   | 'dnsmasqFailed'

@@ -37,10 +37,14 @@ export async function guardLetIn(settings: GuardSettings, nic: GuardedNic): Prom
 
 /** Takes nics, whose links are gone, out of the guard. */
 export async function guardLetGo(settings: GuardSettings, nics: readonly GuardedNic[]): Promise<void> {
-  const wanted = { mark: guardMark(settings), rules: guardRules(settings) };
-  // Without a table there is nothing to take them out of.
-  if (nics.length > 0 && (await inPlace('bridge', settings.table, wanted)))
+  if (nics.length === 0) return;
+  try {
     await nft(guardExpel(settings, nics));
+  } catch (error) {
+    // Without a table of ours there is nothing to take them out of. It is looked at only then: that costs as much as the deed.
+    const wanted = { mark: guardMark(settings), rules: guardRules(settings) };
+    if (await inPlace('bridge', settings.table, wanted)) throw error;
+  }
 }
 
 /** Takes a network's table away. Removing what never was is no error. */
@@ -59,7 +63,8 @@ async function inPlace(
   wanted: Parameters<typeof nftMatches>[1],
 ): Promise<boolean> {
   try {
-    const { stdout } = await run('nft', ['-j', 'list', 'table', family, table]);
+    // Without what is in its sets, which is as much as there are nics.
+    const { stdout } = await run('nft', ['-j', '-t', 'list', 'table', family, table]);
     return nftMatches(JSON.parse(stdout), wanted);
   } catch (error) {
     if (error instanceof CommandError && error.reason === 'exit') return false; // no such table

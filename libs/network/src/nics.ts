@@ -2,6 +2,9 @@ import { createTap, hasCode, inNetns, type LinkInfo, Netlink } from '@berth/linu
 import { ipv6Disable, ipv6Enable } from './ipv6-host.js';
 import { NetworkError } from './network-error.js';
 
+/** No port is left at a bridge (include/uapi/asm-generic/errno.h); Node has no name for it. */
+const EXFULL = 'E54';
+
 /** A nic to be joined to a bridge. */
 export interface NicWanted {
   readonly link: string;
@@ -99,6 +102,13 @@ function join(netlink: Netlink, wanted: NicWanted): void {
   try {
     netlink.setLink(wanted.link, { master: wanted.bridge, mtu: wanted.mtu, up: true });
   } catch (error) {
+    if (hasCode(error, EXFULL))
+      throw new NetworkError(
+        'bridgeFull',
+        `${wanted.bridge} has all the nics that a bridge of Linux takes, 1,023`,
+        'put further instances of this network on another host, or on a second network',
+        error,
+      );
     if (!hasCode(error, 'ENODEV')) throw error;
     throw new NetworkError(
       'unknownNetwork',

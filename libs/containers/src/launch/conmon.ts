@@ -74,9 +74,9 @@ export class ConmonLauncher implements Launcher {
     }
   }
 
-  async start(id: string): Promise<void> {
+  async start(id: string, init: ProcessIdentity): Promise<void> {
     try {
-      await this.options.command.start(id);
+      await this.options.command.start(id, init);
     } catch (error) {
       throw new LaunchError(error instanceof Error ? error.message : String(error), { cause: error });
     }
@@ -92,9 +92,6 @@ export class ConmonLauncher implements Launcher {
   }
   list(): ReturnType<Launcher['list']> {
     return this.options.command.list();
-  }
-  kill(id: string, signal: string): Promise<void> {
-    return this.options.command.kill(id, signal);
   }
   pause(id: string): Promise<void> {
     return this.options.command.pause(id);

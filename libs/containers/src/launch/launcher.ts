@@ -33,12 +33,10 @@ export type LaunchStatus = 'created' | 'running' | 'paused' | 'stopped';
 export interface Launcher {
   /** Makes the container up to just before its program starts. @throws LaunchError */
   create(request: LaunchRequest): Promise<Launched>;
-  /** Starts the program of a created container. @throws LaunchError */
-  start(id: string): Promise<void>;
+  /** Starts the program of a created container, whose first process waits for it. @throws LaunchError */
+  start(id: string, init: ProcessIdentity): Promise<void>;
   status(id: string): Promise<{ readonly status: LaunchStatus; readonly pid: number | null } | null>;
   list(): Promise<{ readonly id: string; readonly status: LaunchStatus; readonly pid: number | null }[]>;
-  /** A signal to the container's init; a container that does not run is no error. */
-  kill(id: string, signal: string): Promise<void>;
   pause(id: string): Promise<void>;
   resume(id: string): Promise<void>;
   /** Program and arguments that run a process of a file (OCI `process`) in a running container, and relay its streams. */
