@@ -43,6 +43,11 @@ const MAY_STAY: readonly { readonly kind: string; readonly what: RegExp; readonl
     what: /^\/run\/xtables\.lock$/,
     why: 'iptables makes its lock at its first call and keeps it',
   },
+  {
+    kind: 'files',
+    what: /^\/run\/lxcfs(\/(controllers|root))?$/,
+    why: 'lxcfs makes mount points for itself, in a mount namespace of its own, and keeps them',
+  },
 ];
 
 /** Kinds of which something may also go: the processes of the file before end when they please. */

@@ -18,6 +18,7 @@ import type { Runtime } from '@berth/runtime';
 import { VolumePool } from '@berth/storage';
 import type { AgentParts } from './agent.js';
 import type { AgentSettings } from './config.js';
+import type { AgentLog } from './log.js';
 
 /** The host's real parts: stores, networks and runtimes, each in its own directory below the root. */
 export type HostParts = Pick<
@@ -33,7 +34,7 @@ export type HostParts = Pick<
 >;
 
 /** Makes the host's parts. What an earlier agent left half-made in the stores is swept. */
-export async function composeHost(settings: AgentSettings): Promise<HostParts> {
+export async function composeHost(settings: AgentSettings, log: AgentLog): Promise<HostParts> {
   const { stateDir, runDir, logDir } = settings;
   for (const dir of [stateDir, runDir, logDir]) await mkdir(dir, { recursive: true, mode: 0o755 });
   await temporariesSweep(settings);
@@ -57,8 +58,9 @@ export async function composeHost(settings: AgentSettings): Promise<HostParts> {
   if (settings.runtimes.includes('oci')) {
     runtimes.push(
       createContainerRuntime({
-        ...{ blobs, layers, volumes, network, hostTag, devices: settings.devices },
+        ...{ blobs, layers, volumes, network, hostTag, devices: settings.devices, lxcfs: settings.lxcfs },
         ...dirs('containers'),
+        tell: (message, error) => log.warn({ ...(error === undefined ? {} : { err: error }) }, message),
         initProgram: join(settings.microvmDir, 'init'),
       }),
     );

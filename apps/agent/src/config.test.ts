@@ -40,6 +40,12 @@ it('lets the environment win over the file, and puts every path below the root',
   });
 });
 
+it('gives containers files of lxcfs unless it says otherwise', () => {
+  expect([readConfig(null, {}).lxcfs, readConfig('lxcfs: false\n', {}).lxcfs]).toEqual([true, false]);
+  expect(readConfig('lxcfs: true\n', { BERTH_LXCFS: 'false' }).lxcfs).toBe(false);
+  expect(() => readConfig(null, { BERTH_LXCFS: 'no' })).toThrow(/lxcfs \(BERTH_LXCFS\)/);
+});
+
 it('takes a list of devices by name, and no path that is not below /dev', () => {
   const devices = { fuse: '/dev/fuse', tun: '/dev/net/tun' };
   expect(readConfig(`devices: ${JSON.stringify(devices)}\n`, {}).devices).toEqual(devices);

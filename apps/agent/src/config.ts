@@ -60,6 +60,8 @@ const AgentConfig = z.strictObject({
     )
     .refine((all) => Object.keys(all).length <= 64, 'at most 64 devices')
     .default({}),
+  /** Whether containers see their own memory, processors, uptime and load, where lxcfs is installed. */
+  lxcfs: z.boolean().default(true),
   /** Part of the host kept back from instances. */
   reserve: z
     .strictObject({
@@ -108,6 +110,7 @@ const variables: Readonly<Record<string, readonly string[]>> = {
   BERTH_IMAGE_GRACE_SECONDS: ['imageGraceSeconds'],
   BERTH_PUBLISHED_PORTS: ['publishedPorts'],
   BERTH_DEVICES: ['devices'],
+  BERTH_LXCFS: ['lxcfs'],
   BERTH_CAPACITY_CPU_MILLIS: ['capacity', 'cpuMillis'],
   BERTH_CAPACITY_MEMORY_MIB: ['capacity', 'memoryMiB'],
   BERTH_CAPACITY_DISK_MIB: ['capacity', 'diskMiB'],
@@ -140,6 +143,7 @@ const numbers = new Set(['vmStarts', 'inventorySeconds', 'imageGraceSeconds']);
 function valueOf(key: readonly string[], text: string): unknown {
   if (key[0] === 'labels' || key[0] === 'devices') return labelsOf(text);
   if (key[0] === 'runtimes') return text.split(',');
+  if (key[0] === 'lxcfs') return { true: true, false: false }[text] ?? text;
   if (key[0] === 'publishedPorts') return rangeOf(text);
   if (key[0] === 'capacity' || numbers.has(key[0] ?? '')) return Number(text);
   return text;

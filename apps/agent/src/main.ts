@@ -31,7 +31,7 @@ async function main(): Promise<void> {
       log.info({ signal: name }, 'the agent ends; what runs goes on');
       stop.abort();
     });
-  const parts = await composeHost(settings);
+  const parts = await composeHost(settings, log);
   await runAgent(
     {
       ...parts,

@@ -7,7 +7,7 @@ import type { WorkloadSpec } from '@berth/runtime';
 import { VolumePool } from '@berth/storage';
 import { HostParts } from './host-parts.js';
 import { UidRanges } from './isolation/uid-ranges.js';
-import { ContainerLab } from './testing/container-lab.js';
+import { ContainerLab, patience } from './testing/container-lab.js';
 import { guestScripts } from './testing/guest-scripts.js';
 import { workloadId } from './workload-record.js';
 
@@ -35,7 +35,7 @@ describe('the container runtime', () => {
   }
 
   const harness: ConformanceHarness = {
-    stepMs: 20_000,
+    stepMs: 20_000 * patience,
     runtime: () => Promise.resolve(lab.runtime()),
     spec: (kind) => {
       if (kind === 'rebooter' || kind === 'unattended')

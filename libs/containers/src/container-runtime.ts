@@ -51,6 +51,7 @@ import { containerFileRead, containerFileWrite } from './files/container-files.j
 import { Copies } from './files/copies.js';
 import { HostParts, type OciImage } from './host-parts.js';
 import { liveSizes } from './isolation/live-sizes.js';
+import { lxcfsMissing } from './isolation/lxcfs.js';
 import { cgroup2There, cgroupFrozen, cgroupRemoveEmpty } from './isolation/cgroup-trees.js';
 import { passable } from './isolation/rootfs.js';
 import { UidRanges } from './isolation/uid-ranges.js';
@@ -132,6 +133,7 @@ class ContainerRuntime implements Runtime {
         ...FACETS,
         ...(initIsThere(this.options.initProgram) ? ['init'] : []),
         ...(cgroup2There() ? [systemFacet] : []),
+        ...(this.options.lxcfs === true && lxcfsMissing() === null ? ['lxcfs'] : []),
       ]),
     );
   }
@@ -523,6 +525,7 @@ class ContainerRuntime implements Runtime {
 
   private watchExits(signal: AbortSignal): void {
     const resync = async (): Promise<void> => {
+      void this.parts.lxcfs.look().catch(() => undefined);
       for (const [index, key] of (await this.records.keys()).entries()) {
         await inPieces(index);
         if (signal.aborted) return;

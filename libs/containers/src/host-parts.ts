@@ -11,7 +11,7 @@ import {
   type VolumeId,
   type VolumeSeen,
 } from '@berth/model';
-import { Netlink, cgroupRemove, disksHolding, hasCode, writeFileAtomic } from '@berth/linux';
+import { Netlink, cgroupRemove, disksHolding, hasCode, namesIn, writeFileAtomic } from '@berth/linux';
 import {
   mergeEnv,
   RuntimeError,
@@ -34,6 +34,7 @@ import { type ExecProcess, execProcess } from './exec/exec-plan.js';
 import { cgroupDelegate, swapAccounting } from './isolation/cgroup-trees.js';
 import { VolumeMounts, volumeBinds, volumesIn, volumesOwn } from './isolation/volume-mounts.js';
 import { devicesLend, devicesTake } from './isolation/devices.js';
+import { Lxcfs } from './isolation/lxcfs.js';
 import { type NamespacePaths, namespacesEnsure, namespacesRemove } from './isolation/namespaces.js';
 import { hostBounds } from './isolation/privileges.js';
 import { rootfsMount, rootfsUnmount, scratchClear } from './isolation/rootfs.js';
@@ -77,11 +78,16 @@ const ACCOUNTS = 'accounts.json';
 export class HostParts {
   private readonly networks = new KeyedLock();
   private readonly mounts: VolumeMounts;
+  /** What containers see of memory, processors, uptime and load. */
+  readonly lxcfs: Lxcfs;
 
   constructor(private readonly options: ContainerRuntimeOptions) {
     if (!/^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/.test(options.hostTag))
       throw new RangeError(`hostTag must be 1 to 32 of a-z, 0-9 and "-": ${JSON.stringify(options.hostTag)}`);
     this.mounts = new VolumeMounts(options.volumes);
+    const { lxcfs: enabled = false, tell = () => undefined } = options;
+    const wanted = (): boolean => namesIn(join(options.runDir, 'bundles')).length > 0;
+    this.lxcfs = new Lxcfs(join(options.runDir, 'lxcfs'), { enabled, wanted, tell });
     // Only passing is allowed to others, who need it to reach a root that is theirs; nothing can be listed or read.
     mkdirSync(this.roots, { recursive: true, mode: 0o711 });
     mkdirSync(options.logDir, { recursive: true, mode: 0o700 });
@@ -228,7 +234,13 @@ export class HostParts {
       namespaces: paths.namespaces,
       cgroup: paths.cgroup,
       limits: await this.limits(spec, layers),
-      filesOver: [...volumeBinds(paths.mounts, volumes), ...identityMounts, ...mounts],
+      filesOver: [
+        // The kernel lets no container in it mount a procfs while something lies over ours.
+        ...(security.nesting === true ? [] : await this.lxcfs.mounts()),
+        ...volumeBinds(paths.mounts, volumes),
+        ...identityMounts,
+        ...mounts,
+      ],
       devices: devicesLend(paths.devices, spec.devices ?? [], this.options.devices ?? {}, base),
       seccomp: seccompFor(profile, machine(), security, system),
       bounds: hostBounds(),
@@ -303,6 +315,7 @@ export class HostParts {
     devicesTake(paths.devices);
     await cgroupRemove(paths.cgroup);
     await cgroupRemove(paths.monitorCgroup);
+    await this.lxcfs.look();
   }
 }
 

@@ -70,4 +70,8 @@ export interface ContainerRuntimeOptions {
   readonly logMaxBytes?: number;
   /** Devices of this host that containers may ask for, by name. Default: none. */
   readonly devices?: Readonly<Record<string, string>>;
+  /** Whether containers see their own memory, processors, uptime and load where lxcfs is installed. Default: no. */
+  readonly lxcfs?: boolean;
+  /** Hears of what goes wrong on the host and ends no container. */
+  readonly tell?: (message: string, error?: unknown) => void;
 }

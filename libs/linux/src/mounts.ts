@@ -31,6 +31,9 @@ const OPEN_TREE_CLONE = 1;
 const OPEN_TREE_CLOEXEC = 0o2000000;
 const MOVE_MOUNT_F_EMPTY_PATH = 4;
 const MOUNT_ATTR_RDONLY = 1n;
+const MOUNT_ATTR_NOSUID = 2n;
+const MOUNT_ATTR_NODEV = 4n;
+const MOUNT_ATTR_NOEXEC = 8n;
 const MOUNT_ATTR_IDMAP = 0x100000n;
 
 /** mount(2). `data` is the file system's own option string. @throws SystemError. */
@@ -126,6 +129,28 @@ export function idmappedMount(
   const tree = openTree(source);
   try {
     mountSetIdmap(tree, userNamespaceFd, options);
+    moveMount(tree, target);
+  } finally {
+    closeSync(tree);
+  }
+}
+
+/**
+ * Mounts a file or directory once more, to be read and no more, and as no peer of where it comes from: what comes to lie over the one is
+ * not over the other. Unlike after a bind mount, its copies are so as well where `target` hands mounts on. @throws SystemError.
+ */
+export function readOnlyMount(source: string, target: string): void {
+  const tree = openTree(source);
+  try {
+    const attributes = Buffer.alloc(32);
+    const set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+    attributes.writeBigUInt64LE(set, 0);
+    attributes.writeBigUInt64LE(BigInt(MS.PRIVATE), 16);
+    check(
+      c.mountSetattr(SYS.mountSetattr, tree, '', AT_EMPTY_PATH, attributes, attributes.length),
+      'mount_setattr',
+      source,
+    );
     moveMount(tree, target);
   } finally {
     closeSync(tree);

@@ -1,5 +1,6 @@
-import { closeSync, readFileSync } from 'node:fs';
+import { closeSync, readdirSync, readFileSync } from 'node:fs';
 import { constants } from 'node:os';
+import { setTimeout as wait } from 'node:timers/promises';
 import { hasCode, SystemError } from './errno.js';
 import { c, lastErrno, SYS } from './libc.js';
 
@@ -93,5 +94,30 @@ export function signalProcess(identity: ProcessIdentity, signal: NodeJS.Signals 
     throw new SystemError('pidfd_send_signal', errno, `pid ${identity.pid}`);
   } finally {
     closeSync(fd);
+  }
+}
+
+/** Asks a process to end (SIGTERM), forces it after a while, and returns when it is gone. One that is gone is no error. */
+export async function processEnd(identity: ProcessIdentity, graceMs = 2000): Promise<void> {
+  const start = performance.now();
+  signalProcess(identity, 'SIGTERM');
+  for (let pause = 1; isAlive(identity); pause = Math.min(20, pause * 2)) {
+    if (performance.now() - start > graceMs) signalProcess(identity, 'SIGKILL');
+    await wait(pause);
+  }
+}
+
+/** Processes that were started with exactly this argument, whoever started them. */
+export function processesWith(argument: string): ProcessIdentity[] {
+  return readdirSync('/proc')
+    .filter((name) => /^[0-9]+$/.test(name) && argumentsOf(name).includes(argument))
+    .flatMap((name) => processIdentity(Number(name)) ?? []);
+}
+
+function argumentsOf(pid: string): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+  } catch {
+    return []; // ended meanwhile
   }
 }

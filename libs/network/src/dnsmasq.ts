@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { closeSync, existsSync, openSync, readdirSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { chmod, mkdir, readFile, rm } from 'node:fs/promises';
 import { Resolver } from 'node:dns/promises';
 import { join } from 'node:path';
@@ -7,6 +7,8 @@ import { setTimeout as wait } from 'node:timers/promises';
 import {
   hasCode,
   isAlive,
+  processEnd,
+  processesWith,
   processIdentity,
   type ProcessIdentity,
   signalProcess,
@@ -97,16 +99,9 @@ export class Dnsmasq {
   private async stop(): Promise<void> {
     const record = await this.record();
     const found = record !== null && isAlive(record.identity) ? [record.identity] : [];
-    for (const identity of [...found, ...this.strays()]) await end(identity);
+    // Also one of an agent that died before it could write the record.
+    for (const identity of [...found, ...processesWith(this.argument())]) await processEnd(identity);
     await rm(this.recordFile, { force: true });
-  }
-
-  /** Started by an agent that died before it could write the record: known by its command line. */
-  private strays(): ProcessIdentity[] {
-    const argument = this.argument();
-    return readdirSync('/proc')
-      .filter((name) => /^[0-9]+$/.test(name) && commandLine(name).includes(argument))
-      .flatMap((name) => processIdentity(Number(name)) ?? []);
   }
 
   private argument(): string {
@@ -176,22 +171,4 @@ export class Dnsmasq {
 /** The host's own resolver configuration, when it names a server. */
 export function hostResolvFile(path = '/etc/resolv.conf'): string | null {
   return existsSync(path) && /^\s*nameserver\s+\S/m.test(readFileSync(path, 'utf8')) ? path : null;
-}
-
-/** SIGTERM, and SIGKILL after two seconds; returns when the process is gone. */
-async function end(identity: ProcessIdentity): Promise<void> {
-  const start = performance.now();
-  signalProcess(identity, 'SIGTERM');
-  for (let pause = 1; isAlive(identity); pause = Math.min(20, pause * 2)) {
-    if (performance.now() - start > 2000) signalProcess(identity, 'SIGKILL');
-    await wait(pause);
-  }
-}
-
-function commandLine(pid: string): string[] {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-  } catch {
-    return []; // ended meanwhile
-  }
 }

@@ -55,6 +55,7 @@ describe('the doctor', () => {
     ['cgroups', { kernel: { cgroup: 'hybrid', controllers: ['cpu', 'cpuacct', 'memory', 'pids'] } }, 'fail'],
     ['swap accounting', { kernel: { swapAccounting: false } }, 'warn'],
     ['overlayfs', { kernel: { overlayfs: 'no' } }, 'fail'],
+    ['lxcfs', { kernel: { lxcfs: 'not installed' } }, 'note'],
     ['user namespaces', { kernel: { userNamespaces: 'no' } }, 'fail'],
     ['user namespaces, number', { kernel: { userNamespacesMax: 100 } }, 'warn'],
     ['idmapped mounts', { kernel: { idmappedMounts: 'no' } }, 'fail'],

@@ -26,6 +26,8 @@ export interface KernelFindings {
   /** Nodes of memory and processors that the kernel tells of. */
   readonly numaNodes: number;
   readonly appArmor: 'enforces' | 'off' | 'notInKernel';
+  /** Null where lxcfs can serve containers, else why not. */
+  readonly lxcfs: string | null;
   /** Whether what is mounted may be made larger (CAP_SYS_RESOURCE). */
   readonly growsMounted: boolean;
 }
@@ -172,6 +174,14 @@ function optional(f: KernelFindings): Check[] {
           'use a kernel with CONFIG_NUMA; in a container pass /sys',
         ),
     apparmor,
+    f.lxcfs === null
+      ? ok('lxcfs', 'works')
+      : bad(
+          'note',
+          'lxcfs',
+          `${f.lxcfs}: containers see memory, processors, uptime and load of their host`,
+          'apt-get install lxcfs; modprobe fuse; in a container pass /dev/fuse',
+        ),
     present(
       'growing mounts',
       f.growsMounted,

@@ -104,7 +104,10 @@ export function bundleConfig(request: BundleRequest): OciConfig {
       readonlyPaths: readonlyPaths(security).filter(
         (path) => !request.system || path !== systemCgroup.destination,
       ),
-      rootfsPropagation: 'rprivate',
+      // Mounts that are to follow those of the host must find theirs when they are made. Nothing else of its tree is the host's.
+      rootfsPropagation: request.filesOver.some(({ options }) => options.includes('rslave'))
+        ? 'rslave'
+        : 'rprivate',
     },
   };
 }

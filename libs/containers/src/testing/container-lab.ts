@@ -164,8 +164,11 @@ export class ContainerLab {
   }
 }
 
+/** By how much a machine is slower than one that has nothing else to do. */
+export const patience = Number(process.env['BERTH_TEST_PATIENCE'] ?? 1);
+
 /** A step's bounds in tests. */
-export function context(ms = 20_000): StepContext {
+export function context(ms = 20_000 * patience): StepContext {
   return { signal: AbortSignal.timeout(ms), deadline: Date.now() + ms };
 }
 

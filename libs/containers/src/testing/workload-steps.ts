@@ -1,5 +1,5 @@
 import type { Observation, Runtime, WorkloadKey, WorkloadSpec } from '@berth/runtime';
-import { context } from './container-lab.js';
+import { context, patience } from './container-lab.js';
 
 /** Prepares and starts; the pid of its init, or 0 where it ended at once. */
 export async function up(runtime: Runtime, spec: WorkloadSpec): Promise<number> {
@@ -13,10 +13,10 @@ export async function find(runtime: Runtime, key: WorkloadKey): Promise<Observat
   return (await runtime.recover()).find((o) => o.instanceId === key.instanceId && o.epoch === key.epoch);
 }
 
-/** Ends what is waited for, at the latest after a quarter of a minute. */
+/** Ends what is waited for, at the latest after a quarter of a minute of an idle machine. */
 function leaving(): { readonly signal: AbortSignal; readonly abort: () => void } {
   const leave = new AbortController();
-  const timer = setTimeout(() => leave.abort(), 15_000).unref();
+  const timer = setTimeout(() => leave.abort(), 15_000 * patience).unref();
   return {
     signal: leave.signal,
     abort: () => {

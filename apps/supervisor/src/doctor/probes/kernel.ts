@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { closeSync, existsSync, openSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import { join } from 'node:path';
@@ -20,7 +20,7 @@ import { attempt, existing, read, readNumber } from './attempt.js';
 export async function kernelFindings(paths: Paths): Promise<KernelFindings> {
   const trial = await mkdtemp(join(existing(paths.state), '.berth-doctor-'));
   try {
-    const [overlayfs, loopDevices, userNamespaces, idmappedMounts, links, tun, nftables, masquerade] =
+    const [overlayfs, loopDevices, userNamespaces, idmappedMounts, links, tun, nftables, masquerade, lxcfs] =
       await Promise.all([
         attempt(() => overlayTry(trial)),
         attempt(() => loopTry(trial)),
@@ -30,9 +30,10 @@ export async function kernelFindings(paths: Paths): Promise<KernelFindings> {
         attempt(tunTry),
         attempt(() => nftTry({ add: { table: { family: 'inet', name: 'berth_doctor' } } })),
         attempt(masqueradeTry),
+        attempt(lxcfsTry),
       ]);
     return {
-      ...{ overlayfs, loopDevices, userNamespaces, idmappedMounts, links, tun, nftables, masquerade },
+      ...{ overlayfs, loopDevices, userNamespaces, idmappedMounts, links, tun, nftables, masquerade, lxcfs },
       ...cgroupFacts(),
       ...facts(),
       growsMounted: isCapable('sys_resource'),
@@ -91,6 +92,11 @@ async function loopTry(dir: string): Promise<void> {
   await writeFile(file, '');
   await truncate(file, 2 ** 20);
   loopAttach(file, 'berth-doctor').close();
+}
+
+async function lxcfsTry(): Promise<void> {
+  await run('lxcfs', ['--version']);
+  closeSync(openSync('/dev/fuse', 'r+'));
 }
 
 const TRIAL_ID = 0x0ffe_0000;

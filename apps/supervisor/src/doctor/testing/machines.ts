@@ -25,7 +25,7 @@ export const debian12: Findings = {
     controllers: ['cpuset', 'cpu', 'io', 'memory', 'hugetlb', 'pids', 'rdma', 'misc'],
     swapAccounting: true,
     ...{ overlayfs: null, idmappedMounts: null, userNamespaces: null, loopDevices: null },
-    ...{ links: null, tun: null, nftables: null, masquerade: null },
+    ...{ links: null, tun: null, nftables: null, masquerade: null, lxcfs: null },
     seccompActions: ['kill_process', 'kill_thread', 'trap', 'errno', 'user_notif', 'trace', 'log', 'allow'],
     ...{ userNamespacesMax: 255_000, vhostNet: true, vhostVsock: null, hugePages: 512, numaNodes: 2 },
     ...{ appArmor: 'enforces' as const, growsMounted: true },
