@@ -308,6 +308,39 @@ test.each([
   });
 });
 
+/** Fields of a spec that take a path, by who reads it: none of them is read by a host as one of its own. */
+const takingPaths: Readonly<Record<string, readonly string[]>> = {
+  'whatever runs in it': [
+    'process.command.0',
+    'process.args.0',
+    'process.env',
+    'process.workdir',
+    'userData',
+  ],
+  'the kernel, with its root as the root': ['volumes.0.path', 'security.tmpfs.0.path', 'secrets.0.path'],
+  'its own server, or a program in it': ['startup', 'readiness', 'liveness'].flatMap((probe) => [
+    `probes.${probe}.exec.command.0`,
+    `probes.${probe}.http.path`,
+  ]),
+};
+
+test('no field of a spec names a file of its host', () => {
+  const takes = ({ type, enum: words, pattern = '', minLength = 0, maxLength = Infinity }: Schema): boolean =>
+    [`/etc/shadow`, '../../etc/shadow', 'file:///etc/shadow'].some(
+      (path) =>
+        (type === 'string' || type === undefined) &&
+        words === undefined &&
+        new RegExp(pattern, 'u').test(path) &&
+        minLength <= path.length &&
+        path.length <= maxLength,
+    );
+  const texts = fieldsOf({ $ref: '#/components/schemas/InstanceSpecInput' }).filter(({ schema }) => {
+    const values = typeof schema.additionalProperties === 'object' ? schema.additionalProperties : null;
+    return schema.type === 'string' ? takes(schema) : values?.type === 'string' && takes(values);
+  });
+  expect(texts.map(({ path }) => path.join('.')).sort()).toEqual(Object.values(takingPaths).flat().sort());
+});
+
 test('a field nobody knows is refused wherever it stands', async () => {
   const before = await api.counts();
   const objects = [[], ...fields.filter((f) => f.schema.properties !== undefined).map((f) => f.path)];
