@@ -22,7 +22,8 @@ function freePort() {
 }
 
 export class Berth {
-  static async make() {
+  /** @param env further environment of its programs */
+  static async make(env = {}) {
     const berth = new Berth();
     berth.root = mkdtempSync(join(tmpdir(), 'berth-bench-'));
     chmodSync(berth.root, 0o711);
@@ -34,6 +35,7 @@ export class Berth {
       BERTH_API_PORT: String(berth.port),
       BERTH_LINK_PORT: String(await freePort()),
       BERTH_NETWORK_SUPERNET: `10.${100 + (process.pid % 100)}.0.0/16`,
+      ...env,
     };
     return berth;
   }

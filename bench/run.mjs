@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util';
 import { Berth } from './berth.mjs';
 import { burst } from './cases/burst.mjs';
 import { container } from './cases/container.mjs';
+import { crowded } from './cases/crowd.mjs';
 import { density } from './cases/density.mjs';
 import { get, rate } from './cases/requests.mjs';
 import { resume } from './cases/resume.mjs';
@@ -30,9 +31,14 @@ const cases = {
   rate: [rate, 60],
   startup: [startup, 60],
 };
+/** Only where they are named: what they take is much of the machine, and an hour at most. */
+const onDemand = { crowd: [crowded, 3600] };
+const known = { ...cases, ...onDemand };
 
-const usage = `usage: berth bench [${Object.keys(cases).join('|')} …] [--pairs N] [--write]
+const usage = `usage: berth bench [${Object.keys(known).join('|')} …] [--pairs N] [--count N] [--write]
+  only where it is named: ${Object.keys(onDemand).join(', ')}
   --pairs N   rounds of each comparison, 30 when absent; fewer decide nothing
+  --count N   containers of crowd, 1000 when absent
   --write     the results go into docs/benchmarks.md as well, below "Results"
 `;
 const home = fileURLToPath(new URL('..', import.meta.url));
@@ -43,23 +49,29 @@ async function main() {
     allowPositionals: true,
     options: {
       pairs: { type: 'string', default: '30' },
+      count: { type: 'string', default: '1000' },
       write: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h' },
     },
   });
   if (values.help) return process.stdout.write(usage);
   const pairs = Number(values.pairs);
-  const unknown = positionals.find((name) => cases[name] === undefined);
-  if (unknown !== undefined || !Number.isInteger(pairs) || pairs < 1 || pairs > 1000) {
-    process.stderr.write(
-      `berth bench: ${unknown === undefined ? '--pairs is a whole number from 1 to 1000' : `there is no benchmark ${unknown}`}\n${usage}`,
-    );
+  const count = Number(values.count);
+  const unknown = positionals.find((name) => known[name] === undefined);
+  const wrong = [
+    ...(unknown === undefined ? [] : [`there is no benchmark ${unknown}`]),
+    ...(within(pairs, 1000) ? [] : ['--pairs is a whole number from 1 to 1000']),
+    // A bridge has ports for no more, and one is the first container's.
+    ...(within(count, 1022) ? [] : ['--count is a whole number from 1 to 1022']),
+  ];
+  if (wrong.length > 0) {
+    process.stderr.write(`berth bench: ${wrong.join('; ')}\n${usage}`);
     process.exitCode = 2;
     return;
   }
   if (process.getuid() !== 0) throw new Error('the peers and Berth must be started by root: use sudo');
   endOnInterrupt();
-  const page = await measured(positionals.length === 0 ? Object.keys(cases) : positionals, pairs);
+  const page = await measured(positionals.length === 0 ? Object.keys(cases) : positionals, pairs, count);
   process.stdout.write(page);
   if (!values.write) return;
   const file = join(home, 'docs/benchmarks.md');
@@ -69,7 +81,9 @@ async function main() {
   );
 }
 
-async function measured(names, pairs) {
+const within = (n, most) => Number.isInteger(n) && n >= 1 && n <= most;
+
+async function measured(names, pairs, count) {
   const dir = mkdtempSync(join(tmpdir(), 'berth-bench-'));
   chmodSync(dir, 0o711);
   let berth = null;
@@ -84,7 +98,7 @@ async function measured(names, pairs) {
     const results = [];
     for (const name of names) {
       progress(name);
-      const [measure, seconds] = cases[name];
+      const [measure, seconds] = known[name];
       results.push(
         await measure({
           berth,
@@ -92,6 +106,8 @@ async function measured(names, pairs) {
           rootfs,
           rootfsTar,
           pairs,
+          count,
+          archive: join(samples, 'busybox.oci.tar'),
           limitMs: seconds * 1000,
           progress,
         }),
