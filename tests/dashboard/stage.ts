@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import type { InstanceId } from '@berth/model';
 import type { AddressInfo } from 'node:net';
 import { defaultHttpConfig } from '../../apps/api/src/http/deps.js';
-import { Api, seedHost } from '../http/api.js';
+import { Api, isoContent, seedHost, system } from '../http/api.js';
 import { DonePrompts } from '../http/done-prompts.js';
 import { ScreenGuests } from './screen-guests.js';
 import { hourOfUsage } from './usage.js';
@@ -47,16 +47,30 @@ export class Stage {
   /** A container and a machine that run, one that waits for memory, one that is stopped, and a silent host; of the first an hour's use. */
   private async fill(): Promise<void> {
     const { api } = this;
+    await api.facetsAdd('cdroms');
+    await api.hostSays(() => ({ devices: ['fuse', 'tun'] }));
+    await api.store.imageInsert(system, {
+      projectId: api.projects.alpha,
+      name: 'rescue',
+      content: isoContent,
+    });
+    await api.call('put', '/v1/projects/alpha/secrets/db-password').send({ value: 's3cret' }).expect(200);
+    await api
+      .call('post', '/v1/projects/alpha/volumes')
+      .send({ name: 'uploads', sizeMiB: 64, format: 'ext4' })
+      .expect(201);
     const create = (name: string, spec: object, labels = {}) =>
       api.call('post', '/v1/projects/alpha/instances').send({ name, labels, spec }).expect(202);
     const container = { isolation: 'container', image: 'oci', memoryMiB: 128 };
-    await create('web', { ...container, restart: { policy: 'always' } }, { tier: 'web', zone: 'a' });
+    const secrets = [{ name: 'db-password', env: 'DB_PASSWORD' }];
+    await create('web', { ...container, restart: { policy: 'always' }, secrets }, { tier: 'web', zone: 'a' });
     await create('database', {
       isolation: 'vm',
       image: 'disk',
       vcpus: 2,
       memoryMiB: 2048,
       rootDisk: { sizeMiB: 4096 },
+      cdroms: [{ image: 'rescue' }, {}],
     });
     await create('worker', container);
     await create('giant', { ...container, memoryMiB: 1_000_000 });

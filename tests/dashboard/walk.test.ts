@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { FakeRegistry, imageParts } from '../images/fake-registry.js';
-import { accessFaults, chromiumLaunch, signIn, windowOpen, type Chromium } from './chromium.js';
+import { accessFaults, chromiumLaunch, signIn, widthFaults, windowOpen, type Chromium } from './chromium.js';
 import { Stage } from './stage.js';
 
 /*
@@ -283,6 +283,111 @@ test('what a machine is to be given is in the spec that the form makes', async (
     },
   });
   expect(complaints).toEqual([]);
+  await context.close();
+});
+
+test('a secret and a volume are made, a container is given both and all that folds, and the secret is replaced and kept while in use', async () => {
+  const { context, page, complaints } = await windowOpen(chromium, { width: 400, scheme: 'dark' });
+  await signIn(page, stage.base, stage.token());
+  await page.goto(`${stage.base}/ui/p/alpha/secrets`);
+  const name = page.getByLabel('Name', { exact: true });
+  await name.fill('db-password');
+  await page.getByText('There is a secret db-password').waitFor();
+  await name.fill('tls-key');
+  await page.getByLabel('Value', { exact: true }).fill('-----BEGIN\nof-a-key\n');
+  const faults = await accessFaults(page);
+  await page.getByRole('button', { name: 'Create', exact: true }).click();
+  const row = page.getByRole('row', { name: /^tls-key/ });
+  await row.getByText('nothing').waitFor();
+  await page.goto(`${stage.base}/ui/p/alpha/volumes`);
+  await name.fill('notes');
+  await page.getByLabel('Size, MiB').fill('8');
+  await page.getByRole('button', { name: 'Create', exact: true }).click();
+  await page.getByText('must be at least 16').first().waitFor();
+  await page.getByLabel('Size, MiB').fill('32');
+  await page.getByRole('button', { name: 'Create', exact: true }).click();
+  await page.getByRole('row', { name: /^notes/ }).waitFor();
+
+  await page.goto(`${stage.base}/ui/p/alpha/create`);
+  await name.fill('vault');
+  // By the keyboard alone, as every folded part can be opened.
+  const fold = (title: string) => page.locator('summary', { hasText: title });
+  await fold('Data volumes').focus();
+  await page.keyboard.press('Enter');
+  await page.getByRole('button', { name: 'Add a volume' }).click();
+  await page.getByLabel('Volume', { exact: true }).selectOption('notes');
+  expect(await page.getByLabel('Where it has it').inputValue()).toBe('/srv/notes');
+  await fold('Secrets').click();
+  await page.getByRole('button', { name: 'Add a secret' }).click();
+  await page.getByLabel('Secret', { exact: true }).selectOption('tls-key');
+  await page.getByLabel('File', { exact: true }).fill('/proc/key');
+  await page.getByText('is in a directory of the kernel').first().waitFor();
+  await page.getByLabel('File', { exact: true }).fill('/etc/site.key');
+  await fold('Starts after').click();
+  await page.getByRole('button', { name: 'Add a dependency' }).click();
+  await page.getByLabel('Instance', { exact: true }).fill('web');
+  await fold('Health probes').click();
+  await page.getByLabel('Liveness').selectOption('exec');
+  await page.getByLabel('Program and its arguments').fill('test -e "/srv/a b"');
+  await page.getByLabel('Every, seconds').fill('3');
+  await fold('Share and limits').click();
+  await page.getByLabel('Processes at most').fill('64');
+  await page.getByLabel('Disk writes, MiB/s').fill('5');
+  await fold('System, isolation and devices').click();
+  await page.getByLabel('System container').check();
+  await page.getByLabel('tun, lent by').check();
+  await fold('Names (DNS)').click();
+  await page.getByLabel('Search domains').fill('example.net, example.org');
+  await page.getByLabel('Lines of /etc/hosts').fill('10.9.8.7 db db.example.net');
+  await page.getByText('is in a directory of the kernel').first().waitFor({ state: 'detached' });
+  faults.push(...(await accessFaults(page)), ...(await widthFaults(page)));
+  await page.getByRole('button', { name: 'Create vault' }).click();
+  await page.getByText('/etc/site.key').waitFor();
+  faults.push(...(await accessFaults(page)), ...(await widthFaults(page)));
+  const { body } = await stage.api.call('get', '/v1/projects/alpha/instances/vault').expect(200);
+  expect(body.spec).toMatchObject({
+    volumes: [{ name: 'notes', path: '/srv/notes', readOnly: false }],
+    secrets: [{ name: 'tls-key', path: '/etc/site.key', mode: '0400' }],
+    dependsOn: [{ instance: 'web', condition: 'running' }],
+    probes: { liveness: { exec: { command: ['test', '-e', '/srv/a b'] }, intervalSeconds: 3 } },
+    resources: { pids: 64, io: { writeMiBPerSecond: 5 } },
+    system: true,
+    devices: ['tun'],
+    dns: {
+      search: ['example.net', 'example.org'],
+      hosts: [{ address: '10.9.8.7', names: ['db', 'db.example.net'] }],
+    },
+  });
+
+  await page.goto(`${stage.base}/ui/p/alpha/secrets`);
+  await row.getByRole('link', { name: 'vault' }).waitFor();
+  expect(await row.getByRole('button', { name: 'Delete tls-key' }).isDisabled()).toBe(true);
+  await row.getByRole('button', { name: 'New value of tls-key' }).click();
+  const dialog = page.getByRole('dialog', { name: 'New value of tls-key' });
+  await dialog.getByLabel('Value').fill('another');
+  faults.push(...(await accessFaults(page)));
+  await dialog.getByRole('button', { name: 'Replace' }).click();
+  await dialog.waitFor({ state: 'detached' });
+  const kept = await stage.api.call('get', '/v1/projects/alpha/secrets/tls-key').expect(200);
+  expect(kept.body.resourceVersion).toBe(2);
+  expect(await page.content()).not.toMatch(/of-a-key|another/);
+  expect([...faults, ...complaints]).toEqual([]);
+  await context.close();
+});
+
+test('a medium is changed in a drive, and what is on its way is told until it is there', async () => {
+  const { context, page, complaints } = await windowOpen(chromium, { width: 1440, scheme: 'light' });
+  await signIn(page, stage.base, stage.token('alpha:operator'));
+  await page.goto(`${stage.base}/ui/p/alpha/instances/database`);
+  await page.getByText('Drive 0: rescue, locked by its guest').waitFor();
+  await page.getByLabel('Medium of drive 0').selectOption('nothing');
+  await page.getByLabel('Even if its guest has locked the drive').check();
+  const faults = await accessFaults(page);
+  await page.getByRole('button', { name: 'Take it out' }).click();
+  await page.getByText('Drive 0: rescue, locked by its guest, is being taken out').waitFor();
+  await stage.api.settle();
+  await page.getByText('Drive 0: empty').waitFor();
+  expect([...faults, ...complaints]).toEqual([]);
   await context.close();
 });
 

@@ -49,7 +49,7 @@ import { changedLayers } from './changed-layers.js';
 import { StoredFiles } from './stored-files.js';
 import { freshDatabase, startPostgres, withClient, type ThrowawayPostgres } from '../support/postgres.js';
 
-const system = { actor: 'system:test', traceId: '0'.repeat(32) };
+export const system = { actor: 'system:test', traceId: '0'.repeat(32) };
 const clock = { now: () => new Date() };
 const ids = { uuid: () => randomUUID() as string };
 export const digest = (n: number): Digest => `sha256:${n.toString(16).padStart(64, '0')}` as Digest;
@@ -124,6 +124,14 @@ export const guestInfo: GuestInfo = {
       addresses: [{ family: 'ipv4', address: '10.1.2.3', prefixLength: 24 }],
     },
   ],
+};
+
+export const isoContent: ImageContent = {
+  kind: 'iso',
+  digest: digest(600),
+  sizeBytes: 2048,
+  bootable: true,
+  blobs: [{ digest: digest(600), sizeBytes: 2048 }],
 };
 
 export const seed: CloudInitSeed = {
@@ -363,6 +371,7 @@ export class Api {
         conditions: a.wanted === 'stopped' ? [] : conditionsOf(a.spec),
         revision: a.generation,
         volumes: a.wanted === 'stopped' ? [] : disksOf(a),
+        ...(a.cdroms !== undefined && a.wanted !== 'stopped' && { cdroms: a.cdroms.map(inDrive) }),
         observedAt: new Date(),
       });
       ended ||= outcome.outcome === 'applied' && outcome.freed;
@@ -416,7 +425,8 @@ export class Api {
     await this.hostSays(() => ({ numa }));
   }
 
-  private async hostSays(change: (known: Capabilities) => Partial<Capabilities>): Promise<void> {
+  /** The host says something else of itself. */
+  async hostSays(change: (known: Capabilities) => Partial<Capabilities>): Promise<void> {
     const { capabilities: known, capacity } = (await this.store.hostGet(this.host.name)) ?? {};
     if (!known || !capacity) throw new Error('the host said nothing of itself');
     const { id, session } = this.host;
@@ -461,6 +471,13 @@ export class Api {
     await rm(this.blobDir, { recursive: true, force: true });
   }
 }
+
+/** What a guest that has mounted all its media makes of a drive. */
+const inDrive = ({ image }: { readonly image: { readonly digest: Digest } | null }) => ({
+  digest: image?.digest ?? null,
+  trayOpen: false,
+  locked: image !== null,
+});
 
 async function seedProject(store: Store, name: string): Promise<ProjectId> {
   const { id } = await store.projectCreate(system, { name });

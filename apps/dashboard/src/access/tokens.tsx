@@ -10,7 +10,7 @@ import { Failure, Waiting } from '../parts/notices.js';
 import { Page, Panel } from '../parts/page.js';
 import { State } from '../parts/state.js';
 import { Time, useNow } from '../parts/time.js';
-import { SureButton } from '../parts/sure-button.js';
+import { Confirmed } from '../parts/confirm.js';
 
 export function TokensPage() {
   const { data, error, refetch } = useQuery(tokensQuery);
@@ -97,23 +97,22 @@ function Make() {
   const problem = said(make.error);
   return (
     <Panel title="Create a token" className="upload">
-      <form onSubmit={submit} className="upload-form">
+      <form onSubmit={submit} className="upload-form labelled">
         <TextInput
-          aria-label="Name"
-          placeholder="Name"
+          label="Name"
           value={name}
           error={fieldSaid(problem.fields, '/name')}
           onChange={(e) => setName(e.currentTarget.value)}
           autoComplete="off"
         />
         <NativeSelect
-          aria-label="Role"
+          label="Role"
           value={role}
           onChange={(e) => setRole(e.currentTarget.value as typeof role)}
           data={['viewer', 'operator', 'admin']}
         />
         <NativeSelect
-          aria-label="Project"
+          label="Project"
           value={project}
           onChange={(e) => setProject(e.currentTarget.value)}
           data={[...(cluster ? [{ value: '', label: 'every project' }] : []), ...projects]}
@@ -140,16 +139,17 @@ function Revoke({ id, name }: { id: string; name: string }) {
     onSuccess: () => void client.invalidateQueries({ queryKey: ['tokens'] }),
   });
   return (
-    <SureButton
+    <Confirmed
       act={revoke}
       icon="trash"
       verb="Revoke"
       label={`Revoke ${name}`}
       title={`Revoke ${name}?`}
       name={name}
-      hint="Revoke"
     >
-      Whoever uses it is refused from now on, and browsers that signed in with it are signed out.
-    </SureButton>
+      <p className="flat">
+        Whoever uses it is refused from now on, and browsers that signed in with it are signed out.
+      </p>
+    </Confirmed>
   );
 }

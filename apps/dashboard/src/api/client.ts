@@ -8,6 +8,7 @@ export type Operation = Schemas['Operation'];
 export type Snapshot = Schemas['Snapshot'];
 export type Volume = Schemas['Volume'];
 export type Registry = Schemas['RegistryCredential'];
+export type Secret = Schemas['Secret'];
 export type Session = Schemas['Session'];
 export type Event = EventPage['items'][number];
 export type Decision = Schemas['Decision'];

@@ -51,6 +51,17 @@ export const instancesQuery = (project: string, filter: InstanceFilter) =>
     placeholderData: keepPreviousData,
   });
 
+/** Names of a project's instances to choose from; of very many the first. */
+export const namesQuery = (project: string) =>
+  queryOptions({
+    queryKey: ['instances', project, 'names'],
+    queryFn: async () => {
+      const params = { path: { project }, query: { limit: 500 } };
+      const { items } = await answer(api.rest.GET('/v1/projects/{project}/instances', { params }));
+      return items.map(({ name }) => name);
+    },
+  });
+
 export const instanceQuery = (project: string, name: string) =>
   queryOptions({
     queryKey: ['instance', project, name],
@@ -100,6 +111,14 @@ export const registriesQuery = (project: string) =>
     queryFn: async () =>
       (await answer(api.rest.GET('/v1/projects/{project}/registries', { params: { path: { project } } })))
         .items,
+  });
+
+/** What is known of a project's secrets; their values are told to nobody. */
+export const secretsQuery = (project: string) =>
+  queryOptions({
+    queryKey: ['secrets', project],
+    queryFn: async () =>
+      (await answer(api.rest.GET('/v1/projects/{project}/secrets', { params: { path: { project } } }))).items,
   });
 
 export const imagesQuery = (project: string) =>

@@ -19,6 +19,8 @@ export function staleKeys(event: Event): Key[] {
       return [['volumes', project], ...operations];
     case 'image':
       return [['images', project], ...operations];
+    case 'secret':
+      return [['secrets', project]];
     case 'registryCredential':
       return [['registries', project]];
     case 'host':
@@ -42,6 +44,7 @@ function instanceKeys({ type }: Event, project: string, name: string): Key[] {
   if (books) keys.push(['summary', project], ['hosts'], ['volumes', project], ['preview']);
   if (/^(placement\.made|instance\.(created|statusChanged|stateChanged))$/.test(type))
     keys.push(['decisions', project, name]);
+  if (/^instance\.(created|updated|deleted)$/.test(type)) keys.push(['secrets', project]);
   // One that failed may have been of a snapshot, which is gone then.
   if (type.startsWith('operation.')) keys.push(['snapshots', project, name]);
   return keys;

@@ -106,6 +106,11 @@ const volumes = createRoute({
   path: '/volumes',
   component: lazyRouteComponent(() => import('../networks/volumes.js'), 'VolumesPage'),
 });
+const secrets = createRoute({
+  getParentRoute: () => project,
+  path: '/secrets',
+  component: lazyRouteComponent(() => import('../access/secrets.js'), 'SecretsPage'),
+});
 const operations = createRoute({
   getParentRoute: () => project,
   path: '/operations',
@@ -132,7 +137,17 @@ const tree = root.addChildren([
   signIn,
   inside.addChildren([
     home,
-    project.addChildren([overview, instances, create, instance, images, networks, volumes, operations]),
+    project.addChildren([
+      overview,
+      instances,
+      create,
+      instance,
+      images,
+      networks,
+      volumes,
+      secrets,
+      operations,
+    ]),
     hosts,
     host,
     tokens,

@@ -103,6 +103,7 @@ const ofProject = [
   ['/p/$project/images', 'Images', 'images'],
   ['/p/$project/networks', 'Networks', 'networks'],
   ['/p/$project/volumes', 'Volumes', 'volumes'],
+  ['/p/$project/secrets', 'Secrets', 'secrets'],
   ['/p/$project/operations', 'Operations', 'operations'],
 ] as const satisfies readonly (readonly [string, string, IconName])[];
 

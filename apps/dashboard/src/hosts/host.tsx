@@ -97,7 +97,10 @@ function Details({ host }: { host: Host }) {
               )),
             ],
             ['Seen', <Time key="s" at={host.lastSeenAt} />],
-            ['Clock', clockTrouble(host)?.message ?? (host.clockAheadMs === null ? '' : 'right')],
+            [
+              'Clock',
+              clockTrouble(host)?.message ?? (host.clockAheadMs === null ? 'not compared yet' : 'right'),
+            ],
             [
               'Boot',
               <span key="b" className="mono">
@@ -108,10 +111,7 @@ function Details({ host }: { host: Host }) {
               ? []
               : ([
                   ['Processor', `${can.cpus} × ${can.cpu.model} (${can.arch})`],
-                  [
-                    'Virtualisation',
-                    `${can.cpu.virtualisation}, ${can.cpu.secondLevelPaging}${can.cpu.nested ? ', nested' : ''}`,
-                  ],
+                  ['Virtualisation', virtualisationOf(can.cpu)],
                   [
                     'Boundary between tenants',
                     can.tenantBoundary ? 'hardware virtualisation' : 'none: machines are emulated here',
@@ -121,6 +121,14 @@ function Details({ host }: { host: Host }) {
                     (can.numa ?? []).map((n) => (
                       <span className="chip" key={n.id}>
                         {n.id}: {n.cpus.length} processors, {mib(n.memoryMiB)}
+                      </span>
+                    )),
+                  ],
+                  [
+                    'Lends to containers',
+                    (can.devices ?? []).map((d) => (
+                      <span className="chip" key={d}>
+                        {d}
                       </span>
                     )),
                   ],
@@ -148,6 +156,12 @@ function Details({ host }: { host: Host }) {
     </div>
   );
 }
+
+type Cpu = NonNullable<Host['capabilities']>['cpu'];
+const virtualisationOf = ({ virtualisation, secondLevelPaging, nested }: Cpu): string =>
+  virtualisation === 'none'
+    ? 'none'
+    : `${virtualisation}, second-level paging ${secondLevelPaging}${nested ? ', nested' : ''}`;
 
 /** Opens or closes a host to new instances; shown at once, and taken back when the API refuses. */
 function Cordon({ host }: { host: Host }) {

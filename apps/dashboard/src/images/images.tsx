@@ -11,7 +11,7 @@ import { bytes, mib, shortDigest } from '../parts/format.js';
 import { Icon } from '../parts/icons.js';
 import { Empty, Failure, Waiting } from '../parts/notices.js';
 import { Page, Panel } from '../parts/page.js';
-import { SureButton } from '../parts/sure-button.js';
+import { Confirmed } from '../parts/confirm.js';
 import { Time } from '../parts/time.js';
 import { ImportUrl } from './import-url.js';
 import { Registries } from './registries.js';
@@ -118,17 +118,16 @@ function Remove({ image }: { image: Image }) {
     onSuccess: () => void client.invalidateQueries({ queryKey: ['images', project] }),
   });
   return (
-    <SureButton
+    <Confirmed
       act={remove}
       icon="trash"
       verb="Delete"
       label={`Delete ${name}`}
       title={`Delete image ${name}?`}
       name={name}
-      hint="Delete"
     >
-      Instances that use it keep it from being deleted; what they wrote is not in it.
-    </SureButton>
+      <p className="flat">Instances that use it keep it from being deleted; what they wrote is not in it.</p>
+    </Confirmed>
   );
 }
 

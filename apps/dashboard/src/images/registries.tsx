@@ -7,7 +7,7 @@ import { fieldSaid, said } from '../api/problem.js';
 import { registriesQuery } from '../api/queries.js';
 import { Failure } from '../parts/notices.js';
 import { Panel } from '../parts/page.js';
-import { SureButton } from '../parts/sure-button.js';
+import { Confirmed } from '../parts/confirm.js';
 import { Time } from '../parts/time.js';
 
 /** What the project signs in with at registries. Secrets go in, and never come back. */
@@ -36,7 +36,7 @@ export function Registries({ project }: { project: string }) {
   };
   const { fields } = said(keep.error);
   return (
-    <Panel title="Registries" className="upload">
+    <Panel title="Sign-ins at registries" className="below">
       <form onSubmit={submit} className="upload-form">
         <TextInput
           aria-label="Registry"
@@ -73,6 +73,11 @@ export function Registries({ project }: { project: string }) {
           </>
         )}
       </form>
+      {kept.data?.length === 0 && (
+        <p className="flat dim small">
+          Pulls are anonymous. Name a registry, and a user and password to sign in with there.
+        </p>
+      )}
       {keep.isError && <Failure error={keep.error} />}
       {kept.isError && <Failure error={kept.error} retry={() => void kept.refetch()} />}
       {kept.data !== undefined && kept.data.length > 0 && (
@@ -120,16 +125,15 @@ function Forget({ one }: { one: Registry }) {
     onSuccess: () => void client.invalidateQueries({ queryKey: ['registries', project] }),
   });
   return (
-    <SureButton
+    <Confirmed
       act={forget}
       icon="trash"
       verb="Forget"
       label={`Forget ${host}`}
       title={`Forget what the project signs in with at ${host}?`}
       name={host}
-      hint="Forget"
     >
-      Pulls from there are anonymous then, unless they bring a password of their own.
-    </SureButton>
+      <p className="flat">Pulls from there are anonymous then, unless they bring a password of their own.</p>
+    </Confirmed>
   );
 }

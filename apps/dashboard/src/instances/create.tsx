@@ -1,4 +1,4 @@
-import { Button, Checkbox, NativeSelect, SegmentedControl, Textarea, TextInput } from '@mantine/core';
+import { Button, Checkbox, NativeSelect, SegmentedControl, Textarea } from '@mantine/core';
 import { answer } from '@berth/client';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router';
@@ -8,7 +8,11 @@ import { fieldSaid, said } from '../api/problem.js';
 import { imagesQuery, instanceQuery, networksQuery } from '../api/queries.js';
 import { Empty, Failure, Waiting } from '../parts/notices.js';
 import { Page, Panel } from '../parts/page.js';
+import { Isolating, Names, Resources } from './create-parts.js';
+import { Probes } from './create-probes.js';
+import { Secrets, StartsAfter, Volumes } from './create-project.js';
 import { DecisionView } from './decision.js';
+import { Check, Num, Text, type Form } from './fields.js';
 import { bodyOf, firstDraft, kindFor, specOf, type Draft } from './form.js';
 
 export function InstanceCreate() {
@@ -30,7 +34,7 @@ export function InstanceCreate() {
         </Empty>
       )}
       {images.data !== undefined && images.data.length > 0 && (
-        <Form project={project} images={images.data} asked={asked} />
+        <Create project={project} images={images.data} asked={asked} />
       )}
     </Page>
   );
@@ -44,7 +48,7 @@ function first(images: readonly Image[], asked: string | undefined): Draft {
   return { ...firstDraft, isolation: image?.kind === 'disk' ? 'vm' : 'container', image: image?.name ?? '' };
 }
 
-function Form({
+function Create({
   project,
   images,
   asked,
@@ -75,24 +79,7 @@ function Form({
   // What the API says of the spec while it is typed, and of the whole when it was sent.
   const problem = said(create.error ?? preview.error);
   const error = (pointer: string) => fieldSaid(problem.fields, pointer);
-  const field = (
-    key: Exclude<keyof Draft, 'tpm' | 'vsock' | 'numaBound' | 'readOnlyRoot'>,
-    label: string,
-    pointer: string,
-    more: object = {},
-  ) => (
-    <TextInput
-      label={label}
-      value={draft[key]}
-      error={error(pointer)}
-      onChange={(e) => change({ [key]: e.currentTarget.value })}
-      autoComplete="off"
-      spellCheck={false}
-      {...more}
-    />
-  );
-  const number = (key: Parameters<typeof field>[0], label: string, pointer: string, more: object = {}) =>
-    field(key, label, pointer, { inputMode: 'numeric', ...more });
+  const form: Form = { draft, change, error };
   const suited = images.filter((i) => i.kind === kindFor(draft.isolation));
   const isolate = (isolation: Draft['isolation']): void => {
     const image = images.find((i) => i.kind === kindFor(isolation))?.name ?? '';
@@ -105,167 +92,16 @@ function Form({
   return (
     <form className="create" onSubmit={submit}>
       <div className="stack">
-        <Panel title="What">
-          <div className="fields">
-            {field('name', 'Name', '/name', {
-              required: true,
-              withAsterisk: false,
-              autoFocus: true,
-              description: 'Lower-case letters, digits and "-"; its host name inside',
-            })}
-            <div>
-              <span className="label" id="isolation-label">
-                Isolation
-              </span>
-              <SegmentedControl
-                aria-labelledby="isolation-label"
-                fullWidth
-                value={draft.isolation}
-                onChange={(v) => isolate(v as Draft['isolation'])}
-                data={[
-                  { value: 'container', label: 'Container' },
-                  { value: 'microvm', label: 'microVM' },
-                  { value: 'vm', label: 'Virtual machine' },
-                ]}
-              />
-            </div>
-            <NativeSelect
-              label="Image"
-              value={draft.image}
-              error={error('/spec/image')}
-              onChange={(e) => change({ image: e.currentTarget.value })}
-              data={
-                suited.length === 0
-                  ? [{ value: '', label: `no ${kindFor(draft.isolation)} image here` }]
-                  : suited.map((i) => i.name)
-              }
-            />
-            {field('labels', 'Labels', '/labels', { placeholder: 'tier=web,zone=a' })}
-          </div>
-        </Panel>
-        <Panel title="Size">
-          <div className="fields">
-            {draft.isolation !== 'container'
-              ? number('vcpus', 'Virtual processors', '/spec/vcpus')
-              : number('cpuMillis', 'Processor, thousandths', '/spec/cpuMillis', {
-                  placeholder: '100: a tenth of one',
-                })}
-            {draft.isolation === 'vm' &&
-              number('maxVcpus', 'Virtual processors it can get', '/spec/maxVcpus', {
-                placeholder: 'as it starts',
-              })}
-            {number('memoryMiB', 'Memory, MiB', '/spec/memoryMiB')}
-            {draft.isolation === 'vm' &&
-              number('maxMemoryMiB', 'Memory it can grow to, MiB', '/spec/maxMemoryMiB', {
-                placeholder: 'as it starts',
-              })}
-            {draft.isolation === 'vm' &&
-              number('numaNodes', 'NUMA nodes', '/spec/numa/nodes', { placeholder: 'none of its own' })}
-            {number(
-              'diskMiB',
-              draft.isolation === 'vm' ? 'Root disk, MiB' : 'Writable layer, MiB',
-              '/spec/rootDisk',
-            )}
-          </div>
-        </Panel>
-        <Panel title="How">
-          <div className="fields">
-            <Networks
-              all={networks}
-              chosen={draft.networks}
-              error={error('/spec/nics/0/network')}
-              onChange={(chosen) => change({ networks: chosen })}
-            />
-            {draft.networks.length > 0 &&
-              field('address', 'Address', '/spec/nics/0/address', {
-                placeholder: 'the lowest free one',
-                className: 'mono-input',
-              })}
-            <NativeSelect
-              label="When it ends"
-              value={draft.restart}
-              error={error('/spec/restart')}
-              onChange={(e) => change({ restart: e.currentTarget.value as Draft['restart'] })}
-              data={[
-                { value: 'never', label: 'leave it ended' },
-                { value: 'onFailure', label: 'restart on failure' },
-                { value: 'always', label: 'restart always' },
-              ]}
-            />
-            {field('selector', 'Only on hosts labelled', '/spec/placement', { placeholder: 'zone=a' })}
-            {draft.isolation !== 'vm' ? (
-              <>
-                {field('args', 'Arguments', '/spec/process/args', {
-                  placeholder: "the image's own",
-                  className: 'mono-input',
-                })}
-                <Textarea
-                  label="Environment"
-                  className="mono-input"
-                  placeholder={'KEY=value, one per line'}
-                  autosize={false}
-                  rows={3}
-                  value={draft.env}
-                  error={error('/spec/process/env')}
-                  onChange={(e) => change({ env: e.currentTarget.value })}
-                />
-                {draft.isolation === 'container' && (
-                  <Checkbox
-                    label="Read-only root"
-                    checked={draft.readOnlyRoot}
-                    error={error('/spec/security/readOnlyRoot') ?? error('/spec/security')}
-                    onChange={(e) => change({ readOnlyRoot: e.currentTarget.checked })}
-                  />
-                )}
-              </>
-            ) : (
-              <>
-                {field('cpuModel', 'Processor model', '/spec/cpu/model', {
-                  placeholder: "its host's choice",
-                  className: 'mono-input',
-                })}
-                <NativeSelect
-                  label="Firmware"
-                  value={draft.firmware}
-                  error={error('/spec/firmware')}
-                  onChange={(e) => change({ firmware: e.currentTarget.value as Draft['firmware'] })}
-                  data={[
-                    { value: 'bios', label: 'BIOS' },
-                    { value: 'uefi', label: 'UEFI' },
-                    { value: 'secureBoot', label: 'UEFI with secure boot' },
-                  ]}
-                />
-                <Checkbox
-                  label="TPM 2.0"
-                  checked={draft.tpm}
-                  error={error('/spec/tpm')}
-                  onChange={(e) => change({ tpm: e.currentTarget.checked })}
-                />
-                <Checkbox
-                  label="Sockets between it and its host (vsock)"
-                  checked={draft.vsock}
-                  error={error('/spec/vsock')}
-                  onChange={(e) => change({ vsock: e.currentTarget.checked })}
-                />
-                <Checkbox
-                  label="Bound to NUMA nodes of its host"
-                  checked={draft.numaBound}
-                  error={error('/spec/numa/placement')}
-                  onChange={(e) => change({ numaBound: e.currentTarget.checked })}
-                />
-                <Textarea
-                  label="cloud-init user data"
-                  className="mono-input"
-                  placeholder="#cloud-config"
-                  rows={4}
-                  value={draft.userData}
-                  error={error('/spec/userData')}
-                  onChange={(e) => change({ userData: e.currentTarget.value })}
-                />
-              </>
-            )}
-          </div>
-        </Panel>
+        <What form={form} suited={suited.map((i) => i.name)} isolate={isolate} />
+        <Size form={form} />
+        <How form={form} networks={networks} />
+        <Volumes {...{ form, project }} />
+        {draft.isolation === 'container' && <Secrets {...{ form, project }} />}
+        <StartsAfter {...{ form, project }} />
+        <Probes form={form} />
+        {draft.isolation === 'container' && <Resources form={form} />}
+        {draft.isolation === 'container' && <Isolating form={form} />}
+        {draft.isolation !== 'vm' && <Names form={form} />}
       </div>
       <div className="stack create-side">
         <Panel title="Where it would go">
@@ -288,6 +124,227 @@ function Form({
         </Button>
       </div>
     </form>
+  );
+}
+
+function What(props: {
+  form: Form;
+  suited: readonly string[];
+  isolate: (isolation: Draft['isolation']) => void;
+}) {
+  const { form, suited, isolate } = props;
+  const { draft, change, error } = form;
+  return (
+    <Panel title="What">
+      <div className="fields">
+        <Text
+          form={form}
+          of="name"
+          label="Name"
+          at="/name"
+          required
+          withAsterisk={false}
+          autoFocus
+          description='Lower-case letters, digits and "-"; its host name inside'
+        />
+        <div>
+          <span className="label" id="isolation-label">
+            Isolation
+          </span>
+          <SegmentedControl
+            aria-labelledby="isolation-label"
+            fullWidth
+            value={draft.isolation}
+            onChange={(v) => isolate(v as Draft['isolation'])}
+            data={[
+              { value: 'container', label: 'Container' },
+              { value: 'microvm', label: 'microVM' },
+              { value: 'vm', label: 'Virtual machine' },
+            ]}
+          />
+        </div>
+        <NativeSelect
+          label="Image"
+          value={draft.image}
+          error={error('/spec/image')}
+          onChange={(e) => change({ image: e.currentTarget.value })}
+          data={
+            suited.length === 0
+              ? [{ value: '', label: `no ${kindFor(draft.isolation)} image here` }]
+              : [...suited]
+          }
+        />
+        <Text form={form} of="labels" label="Labels" at="/labels" placeholder="tier=web,zone=a" />
+      </div>
+    </Panel>
+  );
+}
+
+function Size({ form }: { form: Form }) {
+  const { isolation } = form.draft;
+  const vm = isolation === 'vm';
+  return (
+    <Panel title="Size">
+      <div className="fields">
+        {isolation === 'container' ? (
+          <Num
+            form={form}
+            of="cpuMillis"
+            label="Processor, thousandths"
+            at="/spec/cpuMillis"
+            placeholder="100: a tenth of one"
+          />
+        ) : (
+          <Num form={form} of="vcpus" label="Virtual processors" at="/spec/vcpus" />
+        )}
+        {vm && (
+          <Num
+            form={form}
+            of="maxVcpus"
+            label="Virtual processors it can get"
+            at="/spec/maxVcpus"
+            placeholder="as it starts"
+          />
+        )}
+        <Num form={form} of="memoryMiB" label="Memory, MiB" at="/spec/memoryMiB" />
+        {vm && (
+          <Num
+            form={form}
+            of="maxMemoryMiB"
+            label="Memory it can grow to, MiB"
+            at="/spec/maxMemoryMiB"
+            placeholder="as it starts"
+          />
+        )}
+        {vm && (
+          <Num
+            form={form}
+            of="numaNodes"
+            label="NUMA nodes"
+            at="/spec/numa/nodes"
+            placeholder="none of its own"
+          />
+        )}
+        <Num
+          form={form}
+          of="diskMiB"
+          label={vm ? 'Root disk, MiB' : 'Writable layer, MiB'}
+          at="/spec/rootDisk"
+        />
+      </div>
+    </Panel>
+  );
+}
+
+function How({ form, networks }: { form: Form; networks: readonly Network[] }) {
+  const { draft, change, error } = form;
+  return (
+    <Panel title="How">
+      <div className="fields">
+        <Networks
+          all={networks}
+          chosen={draft.networks}
+          error={error('/spec/nics/0/network')}
+          onChange={(chosen) => change({ networks: chosen })}
+        />
+        {draft.networks.length > 0 && (
+          <Text
+            form={form}
+            of="address"
+            label="Address"
+            at="/spec/nics/0/address"
+            placeholder="the lowest free one"
+            className="mono-input"
+          />
+        )}
+        <NativeSelect
+          label="When it ends"
+          value={draft.restart}
+          error={error('/spec/restart')}
+          onChange={(e) => change({ restart: e.currentTarget.value as Draft['restart'] })}
+          data={[
+            { value: 'never', label: 'leave it ended' },
+            { value: 'onFailure', label: 'restart on failure' },
+            { value: 'always', label: 'restart always' },
+          ]}
+        />
+        <Text
+          form={form}
+          of="selector"
+          label="Only on hosts labelled"
+          at="/spec/placement"
+          placeholder="zone=a"
+        />
+        {draft.isolation === 'vm' ? <Machine form={form} /> : <Program form={form} />}
+      </div>
+    </Panel>
+  );
+}
+
+/** What an OCI image runs. */
+function Program({ form }: { form: Form }) {
+  const { draft, change, error } = form;
+  return (
+    <>
+      <Text
+        form={form}
+        of="args"
+        label="Arguments"
+        at="/spec/process/args"
+        placeholder="the image's own"
+        className="mono-input"
+      />
+      <Textarea
+        label="Environment"
+        className="mono-input"
+        placeholder={'KEY=value, one per line'}
+        autosize={false}
+        rows={3}
+        value={draft.env}
+        error={error('/spec/process/env')}
+        onChange={(e) => change({ env: e.currentTarget.value })}
+      />
+    </>
+  );
+}
+
+/** What a machine is made of. */
+function Machine({ form }: { form: Form }) {
+  const { draft, change, error } = form;
+  return (
+    <>
+      <Text
+        form={form}
+        of="cpuModel"
+        label="Processor model"
+        at="/spec/cpu/model"
+        placeholder="its host's choice"
+        className="mono-input"
+      />
+      <NativeSelect
+        label="Firmware"
+        value={draft.firmware}
+        error={error('/spec/firmware')}
+        onChange={(e) => change({ firmware: e.currentTarget.value as Draft['firmware'] })}
+        data={[
+          { value: 'bios', label: 'BIOS' },
+          { value: 'uefi', label: 'UEFI' },
+          { value: 'secureBoot', label: 'UEFI with secure boot' },
+        ]}
+      />
+      <Check form={form} of="tpm" label="TPM 2.0" at="/spec/tpm" />
+      <Check form={form} of="vsock" label="Sockets between it and its host (vsock)" at="/spec/vsock" />
+      <Check form={form} of="numaBound" label="Bound to NUMA nodes of its host" at="/spec/numa/placement" />
+      <Textarea
+        label="cloud-init user data"
+        className="mono-input"
+        placeholder="#cloud-config"
+        rows={4}
+        value={draft.userData}
+        error={error('/spec/userData')}
+        onChange={(e) => change({ userData: e.currentTarget.value })}
+      />
+    </>
   );
 }
 

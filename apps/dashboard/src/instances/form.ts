@@ -1,9 +1,11 @@
 import type { Schemas } from '@berth/client';
+import { firstParts, partsOf, type PartsDraft } from './form-parts.js';
+import { numberOf, pairsOf, wordsOf } from './typed.js';
 
 type SpecInput = Schemas['InstanceCreate']['spec'];
 
 /** What the form holds: text as it was typed. */
-export interface Draft {
+export interface Draft extends PartsDraft {
   readonly name: string;
   readonly isolation: 'container' | 'microvm' | 'vm';
   readonly image: string;
@@ -16,8 +18,6 @@ export interface Draft {
   /** Of a VM; empty: its guest sees none. */
   readonly numaNodes: string;
   readonly numaBound: boolean;
-  /** Of a container. */
-  readonly readOnlyRoot: boolean;
   /** Of a VM; empty: its host's choice. */
   readonly cpuModel: string;
   readonly cpuMillis: string;
@@ -39,6 +39,7 @@ export interface Draft {
 
 /** Small enough for any host, and what most images need. */
 export const firstDraft: Draft = {
+  ...firstParts,
   name: '',
   isolation: 'container',
   image: '',
@@ -49,7 +50,6 @@ export const firstDraft: Draft = {
   vsock: false,
   numaNodes: '',
   numaBound: false,
-  readOnlyRoot: false,
   cpuModel: '',
   cpuMillis: '',
   memoryMiB: '128',
@@ -77,7 +77,11 @@ export function specOf(draft: Draft): SpecInput {
   const oci = draft.isolation !== 'vm';
   const args = wordsOf(draft.args);
   const env = pairsOf(draft.env, '\n');
-  const process = { ...(args.length > 0 && { args }), ...(Object.keys(env).length > 0 && { env }) };
+  const process = {
+    ...(args.length > 0 && { args }),
+    ...(Object.keys(env).length > 0 && { env }),
+    ...(container && draft.init && { init: true }),
+  };
   return {
     isolation: draft.isolation,
     image: draft.image,
@@ -93,7 +97,7 @@ export function specOf(draft: Draft): SpecInput {
     })),
     restart: { policy: draft.restart },
     ...(oci && Object.keys(process).length > 0 && { process }),
-    ...(container && draft.readOnlyRoot && { security: { readOnlyRoot: true } }),
+    ...partsOf(draft, draft.isolation),
     ...(!oci &&
       draft.firmware !== 'bios' && {
         firmware: { type: 'uefi', secureBoot: draft.firmware === 'secureBoot' },
@@ -115,43 +119,4 @@ export function specOf(draft: Draft): SpecInput {
 
 export function bodyOf(draft: Draft): Schemas['InstanceCreate'] {
   return { name: draft.name, labels: pairsOf(draft.labels, ','), spec: specOf(draft) };
-}
-
-function numberOf(text: string): number {
-  return (/^\s*\d+\s*$/.test(text) ? Number(text) : text) as number;
-}
-
-/** `key=value`, several split by commas or lines; what has no `=` is a key without a value. */
-export function pairsOf(text: string, between: ',' | '\n'): Record<string, string> {
-  const parts = text
-    .split(between)
-    .map((p) => (between === ',' ? p.trim() : p.replace(/\r$/, '')))
-    .filter((p) => p.trim() !== '');
-  return Object.fromEntries(
-    parts.map((p) => {
-      const at = p.indexOf('=');
-      return at === -1 ? [p.trim(), ''] : [p.slice(0, at).trim(), p.slice(at + 1)];
-    }),
-  );
-}
-
-/** Words as a shell would split them, by blanks, with single and double quotes; nothing is expanded. */
-export function wordsOf(text: string): string[] {
-  const words: string[] = [];
-  let word: string | null = null;
-  let quote: string | null = null;
-  for (const c of text) {
-    if (quote !== null) {
-      if (c === quote) quote = null;
-      else word = (word ?? '') + c;
-    } else if (c === '"' || c === "'") {
-      quote = c;
-      word ??= '';
-    } else if (/\s/.test(c)) {
-      if (word !== null) words.push(word);
-      word = null;
-    } else word = (word ?? '') + c;
-  }
-  if (word !== null) words.push(word);
-  return words;
 }

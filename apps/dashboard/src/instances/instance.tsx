@@ -1,4 +1,4 @@
-import { isGoodNews, secretPath } from '@berth/model';
+import { isGoodNews } from '@berth/model';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router';
 import { ProblemError } from '@berth/client';
@@ -6,17 +6,16 @@ import { lazy, Suspense, type KeyboardEvent } from 'react';
 import type { Instance } from '../api/client.js';
 import { decisionsQuery, eventsQuery, instanceQuery } from '../api/queries.js';
 import { covers, sessionQuery } from '../api/session.js';
-import { cpus, mib, shortDigest, span } from '../parts/format.js';
+import { span } from '../parts/format.js';
 import { Empty, Failure, Waiting } from '../parts/notices.js';
 import { Facts, Page, Panel } from '../parts/page.js';
 import { State } from '../parts/state.js';
 import { Time } from '../parts/time.js';
 import { Actions } from './actions.js';
+import { Asked } from './asked.js';
 import { DecisionView } from './decision.js';
 import { eventText } from './event-text.js';
 import { Logs } from './logs.js';
-import { resourcesOf } from './resources.js';
-import { cpuMillisOf } from './size.js';
 import { InstanceDisplay } from './display.js';
 import { Cdroms } from './cdroms.js';
 import { Snapshots } from './snapshots.js';
@@ -131,18 +130,11 @@ function Tabs({ instance }: { instance: Instance }) {
   );
 }
 
-/** Where a container has it: a file, a variable, or both. */
-const secretPlaces = (use: NonNullable<Instance['spec']['secrets']>[number]): string =>
-  [secretPath(use), use.env === undefined ? null : `$${use.env}`]
-    .filter((place) => place !== null)
-    .join(', ');
-
 function Overview({ instance }: { instance: Instance }) {
-  const { spec, status, project } = instance;
+  const { status, project } = instance;
   return (
     <div className="grid">
       <Conditions instance={instance} />
-      <Cdroms instance={instance} />
       <Panel title="Status">
         <Facts
           facts={[
@@ -231,40 +223,8 @@ function Overview({ instance }: { instance: Instance }) {
           ]}
         />
       </Panel>
-      <Panel title="Asked for">
-        <Facts
-          facts={[
-            [
-              'Image',
-              <span key="i">
-                {spec.image}{' '}
-                <span className="dim mono" title={instance.imageDigest}>
-                  {shortDigest(instance.imageDigest)}
-                </span>
-              </span>,
-            ],
-            ['Size', `${processorsOf(spec)}, ${memoryOf(spec)}, ${mib(spec.rootDisk.sizeMiB)} disk`],
-            ...(resourcesOf(spec) === '' ? [] : [['Resources', resourcesOf(spec)] as const]),
-            ['Wanted', spec.desired],
-            ...(spec.secrets ?? []).map((use): [string, string] => [`Secret ${use.name}`, secretPlaces(use)]),
-            [
-              'When it ends',
-              spec.restart.policy === 'never'
-                ? 'left ended'
-                : `restarted ${spec.restart.policy === 'always' ? 'always' : 'on failure'}`,
-            ],
-            [
-              'Labels',
-              Object.entries(instance.labels).map(([k, v]) => (
-                <span className="chip" key={k}>
-                  {k}={v}
-                </span>
-              )),
-            ],
-            ['Created', <Time key="c" at={instance.createdAt} />],
-          ]}
-        />
-      </Panel>
+      <Asked instance={instance} />
+      <Cdroms instance={instance} />
       <Timeline instance={instance} />
       <Panel title="Last hour" className="wide-panel">
         <Suspense fallback={<Waiting rows={4} />}>
@@ -275,12 +235,7 @@ function Overview({ instance }: { instance: Instance }) {
   );
 }
 
-const processorsOf = (spec: Instance['spec']): string =>
-  `${cpus(cpuMillisOf(spec))}${spec.maxVcpus === undefined ? '' : ` (at most ${spec.maxVcpus})`}`;
 /** Hosts are for those who may see the cluster; others see their name. */
-const memoryOf = ({ memoryMiB, maxMemoryMiB }: Instance['spec']): string =>
-  `${mib(memoryMiB)} memory${maxMemoryMiB === undefined ? '' : ` (at most ${mib(maxMemoryMiB)})`}`;
-
 function HostName({ host }: { host: string }) {
   const session = useQuery(sessionQuery).data;
   return session?.project === null ? (

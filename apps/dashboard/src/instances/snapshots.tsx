@@ -10,7 +10,7 @@ import { mib } from '../parts/format.js';
 import { Empty, Failure, Waiting } from '../parts/notices.js';
 import { Panel } from '../parts/page.js';
 import { State } from '../parts/state.js';
-import { SureButton } from '../parts/sure-button.js';
+import { Confirmed } from '../parts/confirm.js';
 import { Time } from '../parts/time.js';
 
 const all = '/v1/projects/{project}/instances/{name}/snapshots';
@@ -170,7 +170,7 @@ function Revert({ instance, snapshot }: OfSnapshot) {
   );
   const stopped = ['stopped', 'error'].includes(instance.status.state);
   return (
-    <SureButton
+    <Confirmed
       act={revert}
       icon="restart"
       verb="Revert"
@@ -180,10 +180,12 @@ function Revert({ instance, snapshot }: OfSnapshot) {
       disabled={!stopped || snapshot.state !== 'ready'}
       hint={stopped ? 'Revert' : 'Stop the instance first'}
     >
-      {snapshot.memory
-        ? 'Its disks and its memory are brought back as they were, and it goes on from there. What it has done since is lost.'
-        : 'Its disks are brought back as they were. What it has written since is lost.'}
-    </SureButton>
+      <p className="flat">
+        {snapshot.memory
+          ? 'Its disks and its memory are brought back as they were, and it goes on from there. What it has done since is lost.'
+          : 'Its disks are brought back as they were. What it has written since is lost.'}
+      </p>
+    </Confirmed>
   );
 }
 
@@ -191,7 +193,7 @@ function Remove({ instance, snapshot }: OfSnapshot) {
   const path = { project: instance.project, name: instance.name, snapshot: snapshot.name };
   const remove = useAsk<void>(instance, () => answer(api.rest.DELETE(one, { params: { path } })));
   return (
-    <SureButton
+    <Confirmed
       act={remove}
       icon="trash"
       verb="Delete"
@@ -199,9 +201,8 @@ function Remove({ instance, snapshot }: OfSnapshot) {
       title={`Delete snapshot ${snapshot.name}?`}
       name={snapshot.name}
       disabled={snapshot.state === 'deleting' || snapshot.state === 'reverting'}
-      hint="Delete"
     >
-      The disks stay as they are. What only the snapshot holds is lost.
-    </SureButton>
+      <p className="flat">The disks stay as they are. What only the snapshot holds is lost.</p>
+    </Confirmed>
   );
 }

@@ -7,7 +7,7 @@ import { Empty, Waiting } from '../parts/notices.js';
 import { Panel } from '../parts/page.js';
 import type { ScreenProps } from '../terminal/screen.js';
 import { runs, type TerminalState } from '../terminal/state.js';
-import { wordsOf } from './form.js';
+import { wordsOf } from './typed.js';
 
 const Screen = lazy(() => import('../terminal/screen.js').then((m) => ({ default: m.Screen })));
 

@@ -9,7 +9,7 @@ import { networksQuery } from '../api/queries.js';
 import { covers, sessionQuery } from '../api/session.js';
 import { Empty, Failure, Waiting } from '../parts/notices.js';
 import { Page, Panel } from '../parts/page.js';
-import { SureButton } from '../parts/sure-button.js';
+import { Confirmed } from '../parts/confirm.js';
 import { Time } from '../parts/time.js';
 
 const scopes: Readonly<Record<string, string>> = {
@@ -55,7 +55,7 @@ export function NetworksPage() {
           <tbody>
             {data.map((n) => (
               <tr key={n.id}>
-                <td>{n.name}</td>
+                <td className="main-cell">{n.name}</td>
                 <td className="mono">
                   {n.cidr}
                   {n.ipv6Cidr === null ? null : <div>{n.ipv6Cidr}</div>}
@@ -119,18 +119,17 @@ function Make({ project }: { project: string }) {
   const problem = said(make.error);
   return (
     <Panel title="Create a network" className="upload">
-      <form onSubmit={submit} className="upload-form">
+      <form onSubmit={submit} className="upload-form labelled">
         <TextInput
-          aria-label="Name"
-          placeholder="Name"
+          label="Name"
           value={name}
           error={fieldSaid(problem.fields, '/name')}
           onChange={(e) => setName(e.currentTarget.value)}
           autoComplete="off"
         />
         <TextInput
-          aria-label="Subnet"
-          placeholder="Subnet: a free one"
+          label="Subnet"
+          placeholder="a free one"
           className="mono-input"
           value={cidr}
           error={fieldSaid(problem.fields, '/cidr')}
@@ -138,8 +137,8 @@ function Make({ project }: { project: string }) {
           autoComplete="off"
         />
         <TextInput
-          aria-label="IPv6 prefix"
-          placeholder="IPv6 prefix: none; auto: a free one"
+          label="IPv6 prefix"
+          placeholder="none, or auto"
           className="mono-input"
           value={prefix}
           error={fieldSaid(problem.fields, '/ipv6Cidr')}
@@ -170,16 +169,15 @@ function Remove({ project, name }: { project: string; name: string }) {
     onSuccess: () => void client.invalidateQueries({ queryKey: ['networks', project] }),
   });
   return (
-    <SureButton
+    <Confirmed
       act={remove}
       icon="trash"
       verb="Delete"
       label={`Delete ${name}`}
       title={`Delete network ${name}?`}
       name={name}
-      hint="Delete"
     >
-      No instance may have a nic on it.
-    </SureButton>
+      <p className="flat">No instance may have a nic on it.</p>
+    </Confirmed>
   );
 }

@@ -1,4 +1,4 @@
-import { Button, TextInput } from '@mantine/core';
+import { Button, NativeSelect, TextInput } from '@mantine/core';
 import { answer } from '@berth/client';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { Link, useParams } from '@tanstack/react-router';
@@ -7,9 +7,11 @@ import { api, type Volume } from '../api/client.js';
 import { fieldSaid, said } from '../api/problem.js';
 import { operationQuery, volumesQuery } from '../api/queries.js';
 import { covers, sessionQuery } from '../api/session.js';
+import { numberOf } from '../instances/typed.js';
+import { Confirmed } from '../parts/confirm.js';
 import { mib } from '../parts/format.js';
 import { Empty, Failure, Waiting } from '../parts/notices.js';
-import { Page } from '../parts/page.js';
+import { Page, Panel } from '../parts/page.js';
 import { Time } from '../parts/time.js';
 
 const kinds: Readonly<Record<string, string>> = {
@@ -19,17 +21,22 @@ const kinds: Readonly<Record<string, string>> = {
   export: 'export',
 };
 
+const formats: Readonly<Record<string, string>> = { dir: 'ext4', ext4: 'ext4, for containers' };
+
 export function VolumesPage() {
   const { project } = useParams({ from: '/inside/p/$project/volumes' });
   const { data, error, refetch } = useQuery(volumesQuery(project));
   const operator = covers(useQuery(sessionQuery).data, 'operator');
   return (
     <Page title="Volumes">
+      {operator && <Make project={project} />}
       {error !== null && <Failure error={error} retry={() => void refetch()} />}
       {data === undefined && error === null && <Waiting />}
       {data?.length === 0 && (
         <Empty title="No volumes">
-          <p className="flat">Each instance brings its root disk or writable layer.</p>
+          <p className="flat">
+            Each instance brings its root disk or writable layer. Data volumes outlive instances.
+          </p>
         </Empty>
       )}
       {data !== undefined && data.length > 0 && (
@@ -79,7 +86,8 @@ export function VolumesPage() {
                   )}
                 </td>
                 <td>
-                  {kinds[v.kind] ?? v.kind}, {v.format}
+                  {kinds[v.kind] ?? v.kind}
+                  <span className="dim">, {formats[v.format] ?? v.format}</span>
                 </td>
                 <td className="num nowrap">{mib(v.sizeMiB)}</td>
                 <td className="from-s">{v.host?.name ?? <span className="dim">none yet</span>}</td>
@@ -90,9 +98,10 @@ export function VolumesPage() {
                 </td>
                 {operator && (
                   <td className="actions-cell">
-                    {v.kind === 'data' && <Clone volume={v} />}
-                    {v.kind === 'data' && <Export volume={v} />}
+                    {isDisk(v) && <Clone volume={v} />}
+                    {isDisk(v) && <Export volume={v} />}
                     {v.export !== null && v.export.file !== null && <Download volume={v} />}
+                    {(v.kind === 'data' || v.kind === 'export') && <Remove volume={v} />}
                   </td>
                 )}
               </tr>
@@ -101,6 +110,97 @@ export function VolumesPage() {
         </table>
       )}
     </Page>
+  );
+}
+
+/** What is copied and exported: a file system of containers is neither. */
+const isDisk = (v: Volume): boolean => v.kind === 'data' && v.format !== 'ext4';
+
+function Make({ project }: { project: string }) {
+  const client = useQueryClient();
+  const [name, setName] = useState('');
+  const [size, setSize] = useState('1024');
+  const [format, setFormat] = useState<'ext4' | 'qcow2' | 'raw'>('ext4');
+  const make = useMutation({
+    mutationFn: () =>
+      answer(
+        api.rest.POST('/v1/projects/{project}/volumes', {
+          params: { path: { project } },
+          body: { name, sizeMiB: numberOf(size), format },
+        }),
+      ),
+    onSuccess: async () => {
+      setName('');
+      await client.invalidateQueries({ queryKey: volumesQuery(project).queryKey });
+    },
+  });
+  const submit = (event: FormEvent): void => {
+    event.preventDefault();
+    make.mutate();
+  };
+  const { fields } = said(make.error);
+  return (
+    <Panel title="Create a data volume" className="upload">
+      <form onSubmit={submit} className="upload-form labelled">
+        <TextInput
+          label="Name"
+          value={name}
+          error={fieldSaid(fields, '/name')}
+          onChange={(e) => setName(e.currentTarget.value)}
+          autoComplete="off"
+          spellCheck={false}
+        />
+        <TextInput
+          label="Size, MiB"
+          inputMode="numeric"
+          value={size}
+          error={fieldSaid(fields, '/sizeMiB')}
+          onChange={(e) => setSize(e.currentTarget.value)}
+          autoComplete="off"
+        />
+        <NativeSelect
+          label="For"
+          value={format}
+          error={fieldSaid(fields, '/format')}
+          onChange={(e) => setFormat(e.currentTarget.value as typeof format)}
+          data={[
+            { value: 'ext4', label: 'containers: a file system (ext4)' },
+            { value: 'qcow2', label: 'machines: a disk (qcow2)' },
+            { value: 'raw', label: 'machines: a disk (raw)' },
+          ]}
+        />
+        <Button type="submit" loading={make.isPending} disabled={name === ''}>
+          Create
+        </Button>
+      </form>
+      {make.isError && <Failure error={make.error} />}
+    </Panel>
+  );
+}
+
+function Remove({ volume: { project, name, owner } }: { volume: Volume }) {
+  const client = useQueryClient();
+  const act = useMutation({
+    mutationFn: () =>
+      answer(
+        api.rest.DELETE('/v1/projects/{project}/volumes/{volume}', {
+          params: { path: { project, volume: name } },
+        }),
+      ),
+    onSuccess: () => client.invalidateQueries({ queryKey: volumesQuery(project).queryKey }),
+  });
+  return (
+    <Confirmed
+      {...{ name, act }}
+      icon="trash"
+      verb="Delete"
+      label={`Delete ${name}`}
+      hint={owner === null ? 'Delete' : `In use by ${owner.instance}`}
+      disabled={owner !== null}
+      title={`Delete volume ${name}?`}
+    >
+      <p className="flat">What is on it is lost. This cannot be undone.</p>
+    </Confirmed>
   );
 }
 

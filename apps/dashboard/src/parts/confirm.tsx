@@ -1,11 +1,59 @@
-import { Button, Modal, TextInput } from '@mantine/core';
-import { useEffect, useState, type FormEvent, type ReactNode } from 'react';
+import { Button, TextInput } from '@mantine/core';
+import { useState, type FormEvent, type ReactNode } from 'react';
+import { ActButton, type ActLook } from './act-button.js';
+import { Dialog } from './dialog.js';
 import { Failure } from './notices.js';
 
-/** What cannot be undone is confirmed by typing the name of what goes. */
-export function ConfirmByName(props: {
-  opened: boolean;
-  title: string;
+/** What a confirmed act needs of its mutation. */
+export interface Doing<Given> {
+  readonly isPending: boolean;
+  readonly error: unknown;
+  readonly reset: () => void;
+  readonly mutate: (given: Given, then: { onSuccess: () => void }) => void;
+}
+
+/** A button for what cannot be undone: it is done once the name of what may be lost was typed. */
+export function Confirmed<Given = void>(
+  props: Omit<ActLook, 'onClick'> & {
+    title: string;
+    name: string;
+    act: Doing<Given>;
+    /** What its mutation takes, where it takes something. */
+    given?: Given;
+    /** What to set up when the question is asked anew. */
+    onOpen?: () => void;
+    children: ReactNode;
+  },
+) {
+  const { title, name, act, given, onOpen, children, ...look } = props;
+  const [asking, setAsking] = useState(false);
+  const open = (): void => {
+    act.reset();
+    onOpen?.();
+    setAsking(true);
+  };
+  const close = (): void => setAsking(false);
+  return (
+    <>
+      <ActButton {...look} loading={act.isPending} onClick={open} />
+      <Dialog opened={asking} title={title} onClose={close}>
+        <Question
+          name={name}
+          verb={look.verb}
+          pending={act.isPending}
+          error={act.error}
+          onClose={close}
+          onConfirm={() => act.mutate(given as Given, { onSuccess: close })}
+        >
+          {children}
+        </Question>
+      </Dialog>
+    </>
+  );
+}
+
+/** It is made anew each time that the dialog opens, so that nothing is typed already. */
+function Question(props: {
   name: string;
   verb: string;
   pending: boolean;
@@ -14,45 +62,32 @@ export function ConfirmByName(props: {
   onConfirm: () => void;
   children: ReactNode;
 }) {
-  const { opened, title, name, verb, pending, error, onClose, onConfirm, children } = props;
+  const { name, verb, pending, error, onClose, onConfirm, children } = props;
   const [typed, setTyped] = useState('');
-  useEffect(() => setTyped(''), [opened]);
   const submit = (event: FormEvent): void => {
     event.preventDefault();
     if (typed === name) onConfirm();
   };
   return (
-    <Modal.Root opened={opened} onClose={onClose} centered>
-      <Modal.Overlay />
-      <Modal.Content>
-        {/* Mantine's Modal.Header is a <header>: with the page's it would be a second banner. */}
-        <div className="dialog-head">
-          <Modal.Title>{title}</Modal.Title>
-          <Modal.CloseButton aria-label="Close" />
-        </div>
-        <Modal.Body>
-          <form onSubmit={submit} className="stack">
-            {children}
-            <TextInput
-              label={`Type ${name} to confirm`}
-              value={typed}
-              onChange={(e) => setTyped(e.currentTarget.value)}
-              autoComplete="off"
-              spellCheck={false}
-              data-autofocus
-            />
-            {error !== null && <Failure error={error} />}
-            <div className="actions end">
-              <Button variant="default" onClick={onClose}>
-                Keep it
-              </Button>
-              <Button type="submit" color="red" disabled={typed !== name} loading={pending}>
-                {verb}
-              </Button>
-            </div>
-          </form>
-        </Modal.Body>
-      </Modal.Content>
-    </Modal.Root>
+    <form onSubmit={submit} className="stack">
+      <div className="stack">{children}</div>
+      <TextInput
+        label={`Type ${name} to confirm`}
+        value={typed}
+        onChange={(e) => setTyped(e.currentTarget.value)}
+        autoComplete="off"
+        spellCheck={false}
+        data-autofocus
+      />
+      {error !== null && <Failure error={error} />}
+      <div className="actions end">
+        <Button variant="default" onClick={onClose}>
+          Keep it
+        </Button>
+        <Button type="submit" color="red" disabled={typed !== name} loading={pending}>
+          {verb}
+        </Button>
+      </div>
+    </form>
   );
 }

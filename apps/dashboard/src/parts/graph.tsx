@@ -1,3 +1,4 @@
+import { useComputedColorScheme } from '@mantine/core';
 import { useEffect, useRef } from 'react';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
@@ -34,6 +35,8 @@ export function Graph({
   /** Ticks at powers of two, as bytes are shown. */
   binary?: boolean;
 }) {
+  // What was drawn keeps the colours that it was drawn with.
+  const scheme = useComputedColorScheme();
   const place = useRef<HTMLDivElement>(null);
   const measured = series.some((s) => s.points.some((p) => p !== null));
   const newest = series.map((s) => {
@@ -82,7 +85,7 @@ export function Graph({
       watch.disconnect();
       plot.destroy();
     };
-  }, [times, series, show, binary, measured]);
+  }, [times, series, show, binary, measured, scheme]);
   return (
     <figure className="graph">
       <figcaption>

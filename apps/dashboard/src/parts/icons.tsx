@@ -4,6 +4,7 @@ const paths = {
   images: 'M8 1l6 3.5v7L8 15l-6-3.5v-7zM2 4.5L8 8l6-3.5M8 8v7',
   networks: 'M8 2v4M3 10v3M13 10v3M3 10h10M8 6v4M6 2h4M1.500 13h3M11.500 13h3',
   volumes: 'M2 4c0-3 12-3 12 0v8c0 3-12 3-12 0zM2 4c0 3 12 3 12 0M2 8c0 3 12 3 12 0',
+  secrets: 'M3.500 7h9v6.500h-9zM5.500 7V5a2.500 2.500 0 0 1 5 0v2M8 9.500v1.500',
   operations: 'M8 2a6 6 0 1 1-6 6M8 5v3l2 2M2 4v4h4',
   hosts: 'M3 2h10v12H3zM5 5h6M5 8h6M8 11.500h.01',
   tokens: 'M10 6a3.500 3.500 0 1 0-3 3.450L8 10.500h1.500V12H11v2h3v-2.500L9.700 7.300',
