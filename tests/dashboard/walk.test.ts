@@ -327,7 +327,7 @@ test('a secret and a volume are made, a container is given both and all that fol
   await page.getByRole('button', { name: 'Add a dependency' }).click();
   await page.getByLabel('Instance', { exact: true }).fill('web');
   await fold('Health probes').click();
-  await page.getByLabel('Liveness').selectOption('exec');
+  await page.getByLabel('Liveness', { exact: true }).selectOption('exec');
   await page.getByLabel('Program and its arguments').fill('test -e "/srv/a b"');
   await page.getByLabel('Every, seconds').fill('3');
   await fold('Share and limits').click();
