@@ -118,6 +118,33 @@ describe('placement over two hosts', () => {
   });
 });
 
+describe('an instance that depends on one of another host', () => {
+  it('waits, saying for what, until that one is ready there, and starts by itself', async () => {
+    const elsewhere = (await berth.hosts()).map((h) => h.name).find((name) => name !== first) ?? '';
+    await berth.ok('PATCH', `/v1/hosts/${elsewhere}`, { labels: { where: 'there' } });
+    const probes = { readiness: { exec: { command: ['test', '-e', '/tmp/ready'] }, intervalSeconds: 1 } };
+    await berth.create('base', { ...small, ...here, probes, desired: 'stopped' });
+    const dependsOn = [{ instance: 'base', condition: 'ready' }];
+    const there = { placement: { selector: { where: 'there' } } };
+    await berth.create('upon', { ...small, ...there, dependsOn });
+    await reason('upon', /waits until base is ready: it is stopped/);
+    await berth.act('base', 'start');
+    await reason('upon', /waits until base is ready: it is not ready yet/);
+    expect(await berth.run(['explain', 'upon'])).toContain('dependencies');
+    await berth.run(['exec', 'base', '--', 'touch', '/tmp/ready']);
+    const upon = await berth.state('upon', 'running');
+    const base = await berth.get('base');
+    expect([base.status.host?.name, upon.status.host?.name]).toEqual([first, elsewhere]);
+    expect(base.status.conditions.map((c) => c.type)).toContain('Ready');
+    // What becomes of it later does not touch a run.
+    await berth.act('base', 'stop');
+    await berth.state('base', 'stopped');
+    expect((await berth.get('upon')).status.state).toBe('running');
+    await Promise.all(['base', 'upon'].map((n) => berth.delete(n)));
+    await berth.ok('PATCH', `/v1/hosts/${elsewhere}`, { labels: {} });
+  });
+});
+
 describe('a container', () => {
   it('has its own pid 1, host name, network and uid range, and its limits stand in its cgroup', async () => {
     await berth.create('box', { ...small, ...here, process: { env: { NONCE: 'box-nonce' } } });

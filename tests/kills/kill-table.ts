@@ -17,11 +17,12 @@ export interface TableParts {
   readonly bench: FaultBench;
   readonly victims: Victims;
   readonly hosts: Readonly<Record<RuntimeName, LabHost>>;
-  /** Spec of an instance that fits only its runtime's host, and that only with these further labels. */
+  /** Spec of an instance of a slot that fits only its runtime's host, and that only with these further labels. */
   readonly spec: (
     runtime: RuntimeName,
     labels: Readonly<Record<string, string>>,
     kind: GuestKind,
+    slot: string,
   ) => Promise<object>;
   /** Sets the further labels of the runtime's host. */
   readonly label: (runtime: RuntimeName, labels: Readonly<Record<string, string>>) => Promise<void>;
@@ -204,7 +205,7 @@ export class KillTable {
     const { berth, listing, bench, hosts } = this.p;
     t.held = { point: row.point, key: name };
     bench.arm(t.held.point, t.held.key);
-    berth.create(name, await this.p.spec(runtime, {}, kindOf(t.task))).catch(() => undefined);
+    berth.create(name, await this.p.spec(runtime, {}, kindOf(t.task), slot)).catch(() => undefined);
     const instance = await until(`${name} is stored`, patience(30_000), async () => {
       const { status, body } = await berth.call<Instance>('GET', `${berth.instances}/${name}`);
       return status === 200 ? body : undefined;
@@ -217,7 +218,7 @@ export class KillTable {
     const { berth, listing, hosts } = this.p;
     const { slot, runtime } = task;
     const name = gate[slot] ?? '';
-    const { instance } = await berth.create(name, await this.p.spec(runtime, gate, kindOf(task)));
+    const { instance } = await berth.create(name, await this.p.spec(runtime, gate, kindOf(task), slot));
     const made = new Slot(berth, listing, runtime, hosts[runtime], instance);
     this.slots.set(slot, made);
     this.gates.set(runtime, { ...this.gates.get(runtime), ...gate });

@@ -227,6 +227,12 @@ function driverSteps(operation: Operation, runtime: RuntimeName): [string, Up, D
   }
 }
 
+/** Steps within a step of the driver's: to all but the agent they are what stands before them. */
+const within: Partial<Record<Operation, readonly string[]>> = {
+  create: ['oci.volume.opened', 'oci.secrets.laid'],
+  delete: ['oci.volume.closed'],
+};
+
 /** Of a container both processes are there from `oci.created` on, and conmon alone just before. */
 function thereAt(point: string, up: Up, runtime: RuntimeName): Step['there'] {
   if (runtime !== 'oci') return up === 'up' ? ['workload'] : [];
@@ -234,13 +240,14 @@ function thereAt(point: string, up: Up, runtime: RuntimeName): Step['there'] {
   return up === 'up' ? ['workload', 'conmon'] : [];
 }
 
-type Source = 'control' | 'worker' | 'driver';
+type Source = 'control' | 'worker' | 'driver' | 'within';
 
 function stepsOf(operation: Operation, runtime: RuntimeName, source: Source): Step[] {
   const drafts = {
     control: controlSteps(operation),
     worker: workerSteps(operation),
     driver: driverSteps(operation, runtime),
+    within: runtime === 'oci' ? all('down', ...(within[operation] ?? [])) : [],
   }[source];
   return drafts.map(([point, up, draft = {}]) => ({
     operation,
@@ -260,7 +267,7 @@ export function stepsFor(victim: VictimName, runtime: RuntimeName): Step[] {
     sources.flatMap((source) => operations.flatMap((operation) => stepsOf(operation, runtime, source)));
   switch (victim) {
     case 'agent':
-      return from('control', 'worker', 'driver');
+      return from('control', 'worker', 'driver', 'within');
     case 'api':
     case 'postgres':
       return from('control', 'worker', 'driver').filter((step) => step.operation !== 'medium');

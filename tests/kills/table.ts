@@ -42,6 +42,7 @@ async function spec(
   runtime: RuntimeName,
   labels: Readonly<Record<string, string>>,
   kind: GuestKind,
+  slot: string,
 ): Promise<object> {
   const common = {
     image: await images.name(runtime, kind),
@@ -49,8 +50,11 @@ async function spec(
     ...(kind === 'stubborn' ? { stopGraceSeconds: STUBBORN_GRACE } : {}),
     placement: { selector: { runs: runtime, ...labels } },
   };
-  if (runtime === 'oci')
-    return { isolation: 'container', cpuMillis: 200, memoryMiB: 32, rootDisk: { sizeMiB: 16 }, ...common };
+  if (runtime === 'oci') {
+    const box = { isolation: 'container', cpuMillis: 200, memoryMiB: 32, rootDisk: { sizeMiB: 16 } };
+    const volumes = [{ name: await volumeOf(slot), path: '/data' }];
+    return { ...box, secrets: [{ name: SECRET }], volumes, ...common };
+  }
   // Firmware looks for a USB tablet for longer than these guests take to boot.
   return {
     isolation: 'vm',
@@ -61,6 +65,19 @@ async function spec(
     ...(kind === 'drive' ? { cdroms: [{ image: media[0] }] } : {}),
     ...common,
   };
+}
+
+/** Every container has this secret, and a data volume that stays when it goes. */
+const SECRET = 'table';
+const volumes = new Map<string, Promise<unknown>>();
+
+async function volumeOf(slot: string): Promise<string> {
+  const made =
+    volumes.get(slot) ??
+    berth.ok('POST', '/v1/projects/default/volumes', { name: slot, sizeMiB: 16, format: 'ext4' });
+  volumes.set(slot, made);
+  await made;
+  return slot;
 }
 
 /** Each host has one runtime, so that what holds up one host holds up one runtime. */
@@ -80,7 +97,8 @@ const label = async (runtime: RuntimeName, labels: Readonly<Record<string, strin
 };
 
 async function neighbour(runtime: RuntimeName): Promise<Slot> {
-  const { instance } = await berth.create(`neighbour-${runtime}`, await spec(runtime, {}, 'steady'));
+  const name = `neighbour-${runtime}`;
+  const { instance } = await berth.create(name, await spec(runtime, {}, 'steady', name));
   const slot = new Slot(berth, listing, runtime, hosts[runtime], instance);
   await slot.untilRunning(1);
   slot.boots = await slot.booted(1);
@@ -109,6 +127,7 @@ async function up(name: string): Promise<void> {
     if (runtime !== undefined) names[runtime] = host.name;
   }
   images = new KillImages(berth);
+  await berth.ok('PUT', `/v1/projects/default/secrets/${SECRET}`, { value: 'known to containers alone' });
   const neighbours = await Promise.all(runtimes.map(neighbour));
   before = await fleet.state();
   table = new KillTable({
@@ -144,6 +163,9 @@ export function killTable(name: string, rows: readonly Row[]): void {
       'nothing is left over on any host',
       async () => {
         await table.cleared();
+        for (const slot of volumes.keys())
+          if (!slot.startsWith('neighbour-'))
+            await berth.ok('DELETE', `/v1/projects/default/volumes/${slot}`);
         await fleet.untilLike(before);
       },
       patience(120_000),

@@ -45,6 +45,7 @@ import {
 import { initIsThere } from './bundle/init-process.js';
 import { boundsDisks } from './bundle/limits.js';
 import { containerProcesses } from './container-processes.js';
+import { endedConditions } from './ended-layers.js';
 import { Execs } from './exec/execs.js';
 import { planOf, stopSignalOf } from './bundle/system.js';
 import { containerFileRead, containerFileWrite } from './files/container-files.js';
@@ -105,6 +106,8 @@ class ContainerRuntime implements Runtime {
   readonly layers: WritableLayers;
   /** Whose look has not begun. */
   private readonly waiting = new Set<string>();
+  /** Layers that nothing can be written to any more, when that was looked at last. */
+  private ended: ReadonlySet<VolumeId> = new Set();
   private launching = 0;
   private launched: { launcher: Launcher; runs: Runs } | null = null;
 
@@ -178,6 +181,7 @@ class ContainerRuntime implements Runtime {
       const record = await this.use.runs.settle(found);
       if (this.use.runs.alive(record) && (await this.finishStart(record))) return;
       await this.use.runs.monitorGone(record);
+      await this.mountAnew(record);
       const image = ociImage(spec);
       const layers = await this.unpacked(image, ctx.signal);
       const base = await this.realise(spec, layers, ctx.watch);
@@ -246,13 +250,11 @@ class ContainerRuntime implements Runtime {
 
   async recover(): Promise<Observation[]> {
     const seen = new Map<string, Observation>();
+    this.ended = this.options.volumes.endedLayers();
     for (const record of await this.records.list()) {
       if (record.run !== null && this.use.runs.alive(record))
         await this.execs.sweep(record, record.run.init.pid);
-      seen.set(
-        workloadId(record),
-        this.layers.unfrozen(this.use.runs.observation(await this.settle(record))),
-      );
+      seen.set(workloadId(record), this.observed(await this.settle(record)));
     }
     for (const found of await this.use.launcher.list()) {
       const key = workloadKey(found.id);
@@ -498,7 +500,24 @@ class ContainerRuntime implements Runtime {
   }
 
   private publish(record: WorkloadRecord): void {
-    this.hub.publish(this.layers.unfrozen(this.use.runs.observation(record)));
+    this.hub.publish(this.observed(record));
+  }
+
+  private observed(record: WorkloadRecord): Observation {
+    const seen = this.layers.unfrozen(this.use.runs.observation(record));
+    if (this.ended.size === 0 || seen.phase !== 'running') return seen;
+    const more = endedConditions(this.ended, record.volumeId, this.parts.volumesOf(record));
+    return more.length === 0 ? seen : { ...seen, conditions: [...(seen.conditions ?? []), ...more] };
+  }
+
+  /** What a run before it left without a file system that takes writes gets one, if there is room now. */
+  private async mountAnew(record: WorkloadRecord): Promise<void> {
+    if (record.exit === null) return;
+    this.ended = this.options.volumes.endedLayers();
+    if (endedConditions(this.ended, record.volumeId, this.parts.volumesOf(record)).length === 0) return;
+    await this.copies.end(record.instanceId);
+    await this.parts.unmount(record, record.volumeId);
+    this.ended = this.options.volumes.endedLayers();
   }
 
   /** Under the lock only when there is something to settle. */
@@ -526,6 +545,7 @@ class ContainerRuntime implements Runtime {
   private watchExits(signal: AbortSignal): void {
     const resync = async (): Promise<void> => {
       void this.parts.lxcfs.look().catch(() => undefined);
+      this.ended = this.options.volumes.endedLayers();
       for (const [index, key] of (await this.records.keys()).entries()) {
         await inPieces(index);
         if (signal.aborted) return;

@@ -140,7 +140,7 @@ export class HostParts {
     await timed(watch, 'overlay', () =>
       rootfsMount({ target: rootfs, scratch, layers, upper, work, base, namespaces }),
     );
-    await timed(watch, 'volumes', () => this.mounts.open(paths.mounts, spec.mounts ?? [], namespaces));
+    await timed(watch, 'volumes', () => this.mounts.open(spec, paths.mounts, spec.mounts ?? [], namespaces));
     await faultPoint('oci.root.mounted', spec.instanceId);
   }
 
@@ -216,6 +216,7 @@ export class HostParts {
     mkdirSync(paths.bundle, { recursive: true, mode: 0o700 });
     if (secrets.length > 0) bundleInMemory(paths.bundle);
     const { mounts, env } = secretsLay(paths.bundle, secrets, base);
+    await faultPoint('oci.secrets.laid', spec.instanceId);
     const identityMounts = guestIdentityWrite(paths.bundle, {
       hostname: spec.name,
       addresses: spec.nics.flatMap((nic) => [nic.ipv4, ...(nic.ipv6 === undefined ? [] : [nic.ipv6])]),
@@ -296,6 +297,15 @@ export class HostParts {
     return text === null ? null : (JSON.parse(text) as AccountFiles).passwd;
   }
 
+  /** Closes its root, its data volumes and its writable layer; no process may be left. The next `realise` opens them again. */
+  async unmount(key: WorkloadKey, volumeId: VolumeId | null): Promise<void> {
+    const paths = this.paths(key);
+    rootfsUnmount(paths.rootfs);
+    await this.mounts.close(key, paths.mounts);
+    await faultPoint('oci.root.unmounted', key.instanceId);
+    if (volumeId !== null) await this.options.volumes.closeLayer(volumeId);
+  }
+
   /**
    * Takes away what `realise` and `bundleWrite` made; no process may be left. Repeating it is no error.
    * @param volumeId its writable layer, or null where no record tells: that is closed when it is removed
@@ -304,10 +314,7 @@ export class HostParts {
     const paths = this.paths(key);
     await this.options.network.detach({ instanceId: key.instanceId, epoch: key.epoch });
     await faultPoint('oci.nics.detached', key.instanceId);
-    rootfsUnmount(paths.rootfs);
-    await this.mounts.close(paths.mounts);
-    await faultPoint('oci.root.unmounted', key.instanceId);
-    if (volumeId !== null) await this.options.volumes.closeLayer(volumeId);
+    await this.unmount(key, volumeId);
     namespacesRemove(paths.namespaces);
     bundleForget(paths.bundle);
     scratchClear(paths.scratch);

@@ -30,6 +30,8 @@ export interface LayerVolumes {
   /** Mounted when it returns, and at least so large, or as large as it can be while it is in use. */
   ensureLayer(request: { readonly volumeId: VolumeId; readonly sizeMiB: number }): Promise<WritableLayer>;
   closeLayer(volumeId: VolumeId): Promise<void>;
+  /** Those that nothing can be written to any more until they are closed and opened again. One look at the mount table. */
+  endedLayers(): ReadonlySet<VolumeId>;
   remove(volumeId: VolumeId): Promise<unknown>;
 }
 

@@ -1,8 +1,12 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { tarEntries } from '@berth/images';
-import { mounts } from '@berth/linux';
+import { mount, mounts, MS, processIdentity, signalProcess, umount } from '@berth/linux';
+import { readOnlyReason, storageErrorType } from '@berth/model';
 import type { LayerFacet, WorkloadSpec } from '@berth/runtime';
+import { VolumePool } from '@berth/storage';
 import { ContainerLab, context } from './testing/container-lab.js';
 import { find, logUntil, untilEnded, up } from './testing/workload-steps.js';
 
@@ -169,4 +173,49 @@ it('attributes of an image’s files are those of the container’s, also once i
     'security.capability': capability,
     'user.note': 'mine',
   });
+});
+
+it('one whose pool is full is told, and takes writes again in the run that follows once there is room', async () => {
+  const dir = join(lab.root, 'small');
+  mkdirSync(dir);
+  mount('tmpfs', dir, 'tmpfs', 0, 'size=24m,mode=0711');
+  const small = lab.runtime({ volumes: new VolumePool({ dir, reserveMiB: 0 }) });
+  const listening = new AbortController();
+  const said: string[] = [];
+  const heard = (async () => {
+    for await (const o of small.observe(listening.signal))
+      said.push(...(o.conditions ?? []).map((c) => `${c.type} ${c.reason}`));
+  })();
+  const fill = 'dd if=/dev/zero of=/fill.$i bs=1M count=4 2>/dev/null; sync; echo $i >/turn';
+  const spec = lab.spec(
+    `if [ -e /turn ]; then echo again >/again && echo wrote again; exec sleep 1000; fi
+     i=0; while ${fill}; do i=$((i+1)); done 2>/dev/null; echo cannot write; exec sleep 1000`,
+    { memoryMiB: 128 },
+  );
+  await up(small, spec);
+  await logUntil(small, spec, 'cannot write');
+  const told = {
+    ...{ type: storageErrorType, reason: readOnlyReason },
+    message: expect.stringContaining('its writable layer') as string,
+    remedy: expect.stringContaining('make space') as string,
+  };
+  const seen = await find(small, spec);
+  expect(seen).toMatchObject({ phase: 'running', power: 'running', conditions: [told] });
+  // Whoever only listens hears of it too, and it runs on.
+  await expect.poll(() => said, { timeout: 15_000 }).toContain(`${storageErrorType} ${readOnlyReason}`);
+
+  mount('none', dir, null, MS.REMOUNT, 'size=100m');
+  expect((await find(small, spec))?.conditions, 'room alone does not mend it').toMatchObject([told]);
+  const identity = processIdentity(seen?.pid ?? 0);
+  if (identity !== null) signalProcess(identity, 'SIGKILL');
+  await untilEnded(small, spec);
+  await small.start(spec, context());
+  await logUntil(small, spec, 'wrote again');
+  expect((await find(small, spec))?.conditions).toBeUndefined();
+  listening.abort();
+  await heard;
+  await small.remove(spec, context());
+  await small.removeVolume(spec.rootVolume.id, context());
+  expect(lab.leftovers(spec)).toEqual([]);
+  umount(dir);
 });

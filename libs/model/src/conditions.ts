@@ -4,10 +4,12 @@
 export const agentConnectedType = 'AgentConnected';
 
 /**
- * Type of the condition of a workload that its host paused because its disk cannot be written. The host lets it go on
- * when the disk can be written again; nobody need ask for it.
+ * Type of the condition of a workload whose disk cannot be written. Its host has paused a machine, and lets it go on when the disk can
+ * be written again; nobody need ask for it. A container is not paused: with reason {@link readOnlyReason} it runs on, and reads.
  */
 export const storageErrorType = 'StorageError';
+/** What it wrote to is read-only until its next start. */
+export const readOnlyReason = 'ReadOnly';
 
 /**
  * Type of the condition of a machine whose watchdog expired. With reason `Paused` its host holds it until somebody resumes,
@@ -49,7 +51,7 @@ export function isWatchdogHold({ type, reason }: Said): boolean {
 
 /** Whether it says that its host paused a workload, and holds it. */
 export function isHolding(said: Said): boolean {
-  return said.type === storageErrorType || isWatchdogHold(said);
+  return (said.type === storageErrorType && said.reason !== readOnlyReason) || isWatchdogHold(said);
 }
 
 /** Whether a machine has lost its TPM. */

@@ -184,7 +184,7 @@ export interface Observation extends WorkloadKey {
   readonly pid: number | null;
   /**
    * What keeps it from its work, as the host knows it. With one of type `StorageError` it is paused and the runtime lets
-   * it go on by itself. One of type `AgentConnected` is good news: its guest agent answers. One of type
+   * it go on by itself, unless its reason is `ReadOnly`: then it runs, and writes nothing until its next start. One of type `AgentConnected` is good news: its guest agent answers. One of type
    * `WatchdogExpired` and reason `Paused` holds it until `resume` or `reset`.
    */
   readonly conditions?: readonly Omit<Condition, 'since'>[];

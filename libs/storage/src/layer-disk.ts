@@ -1,6 +1,7 @@
-import { constants, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { constants, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { chmod, mkdir, open, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import {
   CommandError,
   hasCode,
@@ -10,12 +11,13 @@ import {
   type LoopDevice,
   MNT,
   mount,
+  mounts,
   MS,
   run,
   SystemError,
   umount,
 } from '@berth/linux';
-import type { VolumeId } from '@berth/model';
+import { VolumeId } from '@berth/model';
 import { createRaw, growRaw } from './disk-files.js';
 import { StorageError } from './storage-error.js';
 
@@ -38,6 +40,14 @@ const JOURNAL_MIB = 4;
 const BYTES_PER_INODE = 8192;
 /** A full disk below, or a broken one, ends all writing instead of spoiling what is there. What is deleted is given back to the host. */
 const OPTIONS = 'errors=remount-ro,discard';
+
+/**
+ * By these options the kernel tells that it writes nothing to an ext4 any more. `ro` is what `errors=remount-ro` made of it until Linux 6.11;
+ * `emergency_ro` is told since 6.15, and what comes between tells nothing.
+ */
+const ENDED = ['ro', 'emergency_ro', 'shutdown'];
+/** A file system goes with the last mount of it, a moment after the process that had that. */
+const GONE_MS = 2_000;
 
 /** A layer as overlayfs is given it. */
 export interface Layer {
@@ -98,7 +108,7 @@ export async function layerOpen(volumeId: VolumeId, directory: string, sizeMiB: 
   let is = hasMiB;
   if (hasMiB < sizeMiB && !online && !layerMounted(directory))
     is = await growUnused(volumeId, directory, sizeMiB);
-  if (!layerMounted(directory)) inLoopDevice(volumeId, directory, (device) => layerMount(device, directory));
+  if (!layerMounted(directory)) await layerMountNew(volumeId, directory);
   if (is < sizeMiB && online) is = await growInUse(volumeId, directory, sizeMiB);
   return layerAt(join(directory, MOUNT), is);
 }
@@ -114,15 +124,59 @@ function layerMounted(directory: string): boolean {
   return inside !== undefined && inside.dev !== statSync(directory).dev;
 }
 
+/** One whose writing has ended is mounted anew only once nobody has it any more: until then it is the same file system. */
+async function layerMountNew(volumeId: VolumeId, directory: string): Promise<void> {
+  for (const end = performance.now() + GONE_MS; ; await wait(20)) {
+    inLoopDevice(volumeId, directory, (device) => layerMount(device, directory));
+    if (takesWrites(join(directory, MOUNT))) return;
+    layerClose(directory);
+    if (performance.now() > end)
+      throw new StorageError(
+        'hostFault',
+        `${join(directory, FILE)} is read-only since a write to it failed, and is in use`,
+        'Make space in the pool; end what has it mounted (grep layer /proc/*/mountinfo), and start the instance again.',
+      );
+  }
+}
+
+function takesWrites(mounted: string): boolean {
+  const now = new Date();
+  try {
+    utimesSync(mounted, now, now);
+    return true;
+  } catch (error) {
+    if (hasCode(error, 'EROFS')) return false;
+    throw error;
+  }
+}
+
+/**
+ * Layers of a pool that the kernel writes nothing to any more, because a write to their file failed: the disk below is full or broken. They
+ * stay so for whoever has them mounted. One look at the mount table.
+ */
+export function layersEnded(pool: string, table = mounts()): ReadonlySet<VolumeId> {
+  const ended = table.filter(
+    ({ target, type, superOptions }) =>
+      type === 'ext4' &&
+      basename(target) === MOUNT &&
+      dirname(dirname(target)) === pool &&
+      superOptions.some((one) => ENDED.includes(one)),
+  );
+  return new Set(ended.map(({ target }) => VolumeId.parse(basename(dirname(target)))));
+}
+
 function layerMount(device: LoopDevice, directory: string): void {
   try {
     mount(device.path, join(directory, MOUNT), 'ext4', MS.NODEV | MS.NOSUID, OPTIONS);
   } catch (cause) {
     if (!(cause instanceof SystemError)) throw cause;
     const file = join(directory, FILE);
-    throw new StorageError('hostFault', `${file} cannot be mounted: ${cause.message}`, `e2fsck -f ${file}`, {
-      cause,
-    });
+    throw new StorageError(
+      'hostFault',
+      `${file} cannot be mounted: ${cause.message}`,
+      `Make space in the pool if it is full; else e2fsck -f ${file}`,
+      { cause },
+    );
   }
 }
 

@@ -12,7 +12,7 @@ import { copySnapshot, type CopyRequest } from './disk-copy.js';
 import { removeSnapshot, hasSnapshot, revertToSnapshot, takeSnapshot } from './disk-snapshots.js';
 import { copyVariables, ensureVariables } from './firmware-files.js';
 import { createOverlay, createQcow2, createRaw, diskSizeMiB, growQcow2, growRaw } from './disk-files.js';
-import { layerClose, layerAt, type Layer, layerMake, layerOpen } from './layer-disk.js';
+import { layerAt, layerClose, type Layer, layerMake, layerOpen, layersEnded } from './layer-disk.js';
 import { StorageError } from './storage-error.js';
 
 /** `disk`: a root disk on an image; `layer`: a container's writable layer; `data`: a disk of its own; `export`: a file to be read. */
@@ -316,6 +316,11 @@ export class VolumePool {
   closeLayer(volumeId: VolumeId): Promise<void> {
     const id = VolumeId.parse(volumeId);
     return this.inTurn(id, () => Promise.resolve(layerClose(join(this.dir, id))));
+  }
+
+  /** Layers that nothing can be written to any more, until they are closed and opened again: their disk was full, or it fails. */
+  endedLayers(): ReadonlySet<VolumeId> {
+    return layersEnded(this.dir);
   }
 
   /** Where the memory of a machine that is suspended lies: with its disk, and it goes with it. */

@@ -1,7 +1,9 @@
 import { chmodSync, chownSync, lstatSync, mkdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { faultPoint } from '@berth/faults';
 import { hasCode, idmappedMount, isMounted, namesIn, umountAll } from '@berth/linux';
 import type { HostMount, VolumeId, VolumeSeen } from '@berth/model';
+import type { WorkloadKey } from '@berth/runtime';
 import { guestPathResolve } from '../bundle/guest-file.js';
 import type { OciMount } from '../bundle/oci-types.js';
 import type { LayerVolumes } from '../ports.js';
@@ -19,11 +21,17 @@ export class VolumeMounts {
   constructor(private readonly volumes: LayerVolumes) {}
 
   /** Mounts what is wanted and is not mounted, and nothing else. Nothing runs. @throws RuntimeError noSpace, hostFault */
-  async open(directory: string, wanted: readonly HostMount[], namespaces: NamespacePaths): Promise<void> {
+  async open(
+    { instanceId }: WorkloadKey,
+    directory: string,
+    wanted: readonly HostMount[],
+    namespaces: NamespacePaths,
+  ): Promise<void> {
     for (const id of volumesIn(directory))
       if (!wanted.some((one) => one.id === id)) await this.shut(directory, id);
     for (const { id, sizeMiB } of wanted) {
       const { upper } = await this.layer(id, sizeMiB);
+      await faultPoint('oci.volume.opened', instanceId);
       const target = join(directory, id);
       if (isMounted(target)) continue;
       mkdirSync(target, { recursive: true, mode: 0o700 });
@@ -43,8 +51,11 @@ export class VolumeMounts {
   }
 
   /** Takes all of them away; no process that has them may be left. Repeating it is no error. */
-  async close(directory: string): Promise<void> {
-    for (const id of volumesIn(directory)) await this.shut(directory, id);
+  async close({ instanceId }: WorkloadKey, directory: string): Promise<void> {
+    for (const id of volumesIn(directory)) {
+      await this.shut(directory, id);
+      await faultPoint('oci.volume.closed', instanceId);
+    }
     try {
       rmdirSync(directory);
     } catch (error) {
