@@ -16,6 +16,7 @@ let env: NodeJS.ProcessEnv;
 beforeAll(async () => {
   const images = await samples();
   berth = await Berth.up(1);
+  await berth.ok('PUT', '/v1/projects/default/secrets/pin', { value: 'pin-4711' });
   await berth.image('busybox', 'oci', images.container);
   const token = readFileSync(join(berth.root, 'etc/berth/admin-token'), 'utf8').trim();
   env = { ...process.env, BERTH_API: berth.base, BERTH_TOKEN: token };
@@ -46,7 +47,13 @@ const bodyOf = (isolation: string): string => {
   return stringify({
     ...body,
     name: `as-${isolation}`,
-    spec: { ...body.spec, isolation, process: { env: { NONCE: 'n1' } }, probes: { readiness } },
+    spec: {
+      ...body.spec,
+      isolation,
+      process: { env: { NONCE: 'n1' } },
+      probes: { readiness },
+      secrets: [{ name: 'pin' }, { name: 'pin', env: 'PIN' }],
+    },
   });
 };
 
@@ -74,6 +81,8 @@ it.each(['container', 'microvm'])(
     ]);
     expect(said).toMatchObject({ code: 7, err: 'bad\n' });
     expect(said.out).toMatch(new RegExp(`^n1 ${name} [0-9]+\n$`));
+    const pin = ['sh', '-c', 'cat /run/secrets/pin; echo " $PIN"'];
+    expect((await cli(['exec', name, '-u', '0', '--', ...pin])).out).toBe('pin-4711 pin-4711\n');
     expect(await cli(['cp', '-', `${name}:/etc/greeting`], 'hello')).toMatchObject({ code: 0 });
     expect(await cli(['exec', name, '--', 'cat', '/etc/greeting'])).toMatchObject({ code: 0, out: 'hello' });
     expect(await cli(['cp', `${name}:/etc/greeting`, '-'])).toMatchObject({ code: 0, out: 'hello' });

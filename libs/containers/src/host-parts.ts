@@ -11,7 +11,15 @@ import {
   type VolumeId,
   type VolumeSeen,
 } from '@berth/model';
-import { Netlink, cgroupRemove, disksHolding, hasCode, namesIn, writeFileAtomic } from '@berth/linux';
+import {
+  Netlink,
+  cgroupRemove,
+  disksHolding,
+  hasCode,
+  memoryForget,
+  namesIn,
+  writeFileAtomic,
+} from '@berth/linux';
 import {
   mergeEnv,
   RuntimeError,
@@ -41,13 +49,7 @@ import { rootfsMount, rootfsUnmount, scratchClear } from './isolation/rootfs.js'
 import { type SeccompMachine, SECCOMP_PROFILE, seccompProfileRead, seccompFor } from './isolation/seccomp.js';
 import type { ContainerRuntimeOptions, WritableLayer } from './ports.js';
 import { volumeFault } from './room-faults.js';
-import {
-  bundleForget,
-  bundleInMemory,
-  secretMountPoints,
-  secretsBring,
-  secretsLay,
-} from './secrets/secret-files.js';
+import { bundleInMemory, secretMountPoints, secretsBring, secretsLay } from './secrets/secret-files.js';
 import { workloadId } from './workload-record.js';
 
 export type OciImage = Extract<ImageContent, { kind: 'oci' }>;
@@ -316,7 +318,7 @@ export class HostParts {
     await faultPoint('oci.nics.detached', key.instanceId);
     await this.unmount(key, volumeId);
     namespacesRemove(paths.namespaces);
-    bundleForget(paths.bundle);
+    memoryForget(paths.bundle);
     scratchClear(paths.scratch);
     scratchClear(paths.views);
     devicesTake(paths.devices);

@@ -65,6 +65,8 @@ void program_field(void *to, const char *key, char *value)
   else if (strcmp(key, "user") == 0) program->user = must(strdup(value));
   else if (strcmp(key, "get") == 0) program->get = must(strdup(value));
   else if (strcmp(key, "put") == 0) program->put = must(strdup(value));
+  else if (strcmp(key, "secret") == 0)
+    program->secret = sscanf(value, "%u %u", &program->secret_uid, &program->secret_gid) == 2;
   else if (strcmp(key, "list") == 0) program->list = strcmp(value, "processes") == 0;
   else if (strcmp(key, "mode") == 0) program->mode = (mode_t)strtoul(value, NULL, 8) & 07777;
   else if (strcmp(key, "tty") == 0)
@@ -99,6 +101,27 @@ static void nic6_field(struct config *config, const char *value)
     give_up("the configuration has IPv6 that makes no sense: %s", value);
 }
 
+/* `0400 7 8 /run/secrets/token`: mode, owner, group, path. */
+static void secret_field(struct config *config, char *value)
+{
+  unsigned mode;
+  int at = 0;
+  if (config->secret_count == MAX_SECRETS) give_up("the configuration has more than %d secrets", MAX_SECRETS);
+  struct secret *secret = &config->secrets[config->secret_count++];
+  if (sscanf(value, "%o %u %u %n", &mode, &secret->uid, &secret->gid, &at) != 3 || value[at] != '/')
+    give_up("the configuration has a secret that makes no sense");
+  secret->mode = (mode_t)(mode & 0777);
+  secret->path = value + at;
+  secret->value = value + strlen(value); /* empty unless said */
+}
+
+/* Of the secret before it. */
+static void secret_value_field(struct config *config, char *value)
+{
+  if (config->secret_count == 0) give_up("the configuration has the value of no secret");
+  config->secrets[config->secret_count - 1].value = value;
+}
+
 static void config_field(void *to, const char *key, char *value)
 {
   struct config *config = to;
@@ -113,6 +136,8 @@ static void config_field(void *to, const char *key, char *value)
   else if (strcmp(key, "stop") == 0) config->stop_signal = atoi(value);
   else if (strcmp(key, "nic") == 0) nic_field(config, value);
   else if (strcmp(key, "nicsix") == 0) nic6_field(config, value);
+  else if (strcmp(key, "secret") == 0) secret_field(config, value);
+  else if (strcmp(key, "secretvalue") == 0) secret_value_field(config, value);
   /* Fields of a newer host are left alone. */
 }
 

@@ -66,8 +66,9 @@ static bool input_read(void *to, size_t size)
   return true;
 }
 
-_Noreturn static void file_put(const char *path, mode_t mode, int words)
+_Noreturn static void file_put(const struct program *program, int words)
 {
+  const char *path = program->put;
   static char bytes[PIECE];
   uint8_t head[4];
   const char *name = strrchr(path, '/');
@@ -75,7 +76,9 @@ _Noreturn static void file_put(const char *path, mode_t mode, int words)
     dprintf(words, "%s is no absolute path", path);
     _exit(1);
   }
-  snprintf(part, sizeof part, "%.*s.berth-%d.part", (int)(name + 1 - path), path, (int)getpid());
+  /* Those who look into the directory of secrets see none that is half there. */
+  if (program->secret) snprintf(part, sizeof part, "../%d.part", (int)getpid());
+  else snprintf(part, sizeof part, "%.*s.berth-%d.part", (int)(name + 1 - path), path, (int)getpid());
   int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (fd < 0) {
     part[0] = 0;
@@ -83,7 +86,9 @@ _Noreturn static void file_put(const char *path, mode_t mode, int words)
   }
   signal(SIGHUP, part_remove);
   signal(SIGTERM, part_remove);
-  if (fchmod(fd, mode) != 0) refuse(words, "cannot write", path);
+  if (program->secret && fchown(fd, program->secret_uid, program->secret_gid) != 0)
+    refuse(words, "cannot write", path);
+  if (fchmod(fd, program->mode) != 0) refuse(words, "cannot write", path);
   close(words);
   for (;;) {
     if (!input_read(head, sizeof head)) part_remove(0);
@@ -103,5 +108,9 @@ _Noreturn static void file_put(const char *path, mode_t mode, int words)
 _Noreturn void file_copy(const struct program *program, int words)
 {
   if (program->get != NULL) file_get(program->get, words);
-  file_put(program->put, program->mode, words);
+  if (program->secret && !secrets_enter()) {
+    dprintf(words, "the machine has no secrets");
+    _exit(1);
+  }
+  file_put(program, words);
 }

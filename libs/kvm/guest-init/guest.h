@@ -8,7 +8,7 @@
  * machine.c  modules, disks, mounts          process.c  users, capabilities, what is executed
  * network.c  interfaces and the default way  channel.c  frames of the host, programs it runs beside the entry point
  * config.c   what the host says              file.c     files between the host and here
- * processes.c   what runs here
+ * secrets.c  files in memory                 processes.c   what runs here
  * init.c     the order of it all, and the loop   tend.c  a first process beside a program that is none
  *
  * Called with `-- PROGRAM ARGUMENTS…` it is none of that, but the first process of a container: it runs the program, hands signals
@@ -28,6 +28,7 @@
 
 #define MAX_NICS 8
 #define MAX_GROUPS 64
+#define MAX_SECRETS 32
 #define WORDS_MAX 512
 
 /* A list of strings that ends with NULL, as execve(2) takes it. */
@@ -43,6 +44,15 @@ struct nic {
   unsigned prefix6;
 };
 
+/* A file in memory: its value is in hexadecimal. */
+struct secret {
+  const char *path;
+  char *value;
+  mode_t mode;
+  uid_t uid;
+  gid_t gid;
+};
+
 struct config {
   struct strings args, env;
   const char *cwd, *user, *hostname, *hosts, *resolv;
@@ -50,6 +60,8 @@ struct config {
   int stop_signal;
   struct nic nics[MAX_NICS];
   size_t nic_count;
+  struct secret secrets[MAX_SECRETS];
+  size_t secret_count;
 };
 
 /* What a program runs as. */
@@ -70,6 +82,10 @@ struct program {
   unsigned short columns, rows;
   /* Instead of a program: a file to read, or to write with this mode. */
   const char *get, *put;
+  /* The file to write is one of /run/secrets, and belongs to these. */
+  bool secret;
+  uid_t secret_uid;
+  gid_t secret_gid;
   /* Instead of a program: what runs here is to be listed. */
   bool list;
   mode_t mode;
@@ -104,6 +120,22 @@ int port_open(const char *name, int flags);
 void root_enter(const struct config *config);
 /* What was written is on the disk, and the file system needs no recovery. Nothing can be written after it. */
 void root_settle(void);
+
+/* Makes a directory, unless it is there. */
+void make_dir(const char *path, mode_t mode);
+void must_mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data);
+/* A detached, read-only mount of what lies at a path, to be put over the image's own after the root was entered. */
+int tree_detach(const char *path);
+/* Puts such a mount of a file there, and makes the file where the image has none. */
+void file_place(int tree, const char *path);
+
+/* secrets.c */
+/* Writes them to memory; before the root is entered, so that nothing in it can write there. */
+void secrets_lay(const struct config *config);
+/* Puts them where they are wanted in the root that was entered. */
+void secrets_place(const struct config *config);
+/* Goes to where those of /run/secrets can be replaced. False where there are none. */
+bool secrets_enter(void);
 
 /* network.c */
 void network_up(const struct config *config);

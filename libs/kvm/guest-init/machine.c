@@ -22,12 +22,12 @@
 
 static int data_fd = -1;
 
-static void make_dir(const char *path, mode_t mode)
+void make_dir(const char *path, mode_t mode)
 {
   if (mkdir(path, mode) != 0 && errno != EEXIST) give_up("%s cannot be made: %m", path);
 }
 
-static void must_mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)
+void must_mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)
 {
   make_dir(target, 0755);
   if (mount(source, target, type, flags, data) != 0) give_up("%s cannot be mounted on %s: %m", type, target);
@@ -144,7 +144,7 @@ static void devices_make(void)
   must_mount("mqueue", "/dev/mqueue", "mqueue", guarded, NULL);
 }
 
-/* A detached, read-only mount of one small file, to be put over the image's own after the root was entered. */
+/* One small file, detached. */
 static int file_mount(const char *name, const char *text)
 {
   char path[64];
@@ -152,6 +152,11 @@ static int file_mount(const char *name, const char *text)
   int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   if (fd < 0 || fchmod(fd, 0644) != 0 || write_all(fd, text, strlen(text)) != 0 || close(fd) != 0)
     give_up("%s cannot be written: %m", path);
+  return tree_detach(path);
+}
+
+int tree_detach(const char *path)
+{
   int tree = (int)syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
   struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
   if (tree < 0 || syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attr, sizeof attr) != 0)
@@ -159,7 +164,7 @@ static int file_mount(const char *name, const char *text)
   return tree;
 }
 
-static void file_place(int tree, const char *path)
+void file_place(int tree, const char *path)
 {
   int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0644);
   if (fd >= 0) close(fd);
@@ -189,6 +194,7 @@ void root_enter(const struct config *config)
   int hostname = file_mount("hostname", name);
   int hosts = file_mount("hosts", config->hosts);
   int resolv = file_mount("resolv.conf", config->resolv);
+  secrets_lay(config);
   /* Not only chroot: whoever leaves that again finds no other root behind it. */
   if (chdir("/root") != 0 || mount(".", "/", NULL, MS_MOVE, NULL) != 0 || chroot(".") != 0 || chdir("/") != 0)
     give_up("the root cannot be entered: %m");
@@ -199,6 +205,7 @@ void root_enter(const struct config *config)
   file_place(hostname, "/etc/hostname");
   file_place(hosts, "/etc/hosts");
   file_place(resolv, "/etc/resolv.conf");
+  secrets_place(config);
   if (sethostname(config->hostname, strlen(config->hostname)) != 0) give_up("the host name cannot be set: %m");
 }
 

@@ -6,6 +6,7 @@ export * from './process-identity.js';
 export * from './process-table.js';
 export * from './mountinfo.js';
 export * from './mounts.js';
+export * from './kept-values.js';
 export * from './file-owner.js';
 export * from './openat2.js';
 export * from './user-namespace.js';

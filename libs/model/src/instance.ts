@@ -234,7 +234,7 @@ export const InstanceSpec = z
     devices: DevicesSpec.optional(),
     /** How it finds names (container, microvm): as its network has it when absent. A change takes effect at the next start. */
     dns: GuestDns.optional(),
-    /** Secrets of the project that it has (container). A change takes effect at the next start; a new value may reach it before. */
+    /** Secrets of the project that it has (container, microvm). A change takes effect at the next start; a new value may reach it before. */
     secrets: SecretUses.optional(),
     /** Its share and its bounds beside `cpuMillis` and `memoryMiB` (container). A change takes effect at once. */
     resources: ContainerResources.optional(),

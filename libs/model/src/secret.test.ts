@@ -49,8 +49,8 @@ describe('the secrets of a spec', () => {
     expect(refusals([{ name: 'a', env: 'A' }], { process: { env: { A: '' } } })).toHaveLength(1);
     const tmpfs = [{ path: '/run/secrets', sizeMiB: 1, mode: '1777' }];
     expect(refusals([{ name: 'a' }], { security: { tmpfs } })).toHaveLength(1);
-    for (const isolation of ['vm', 'microvm'])
-      expect(refusals([{ name: 'a' }], { isolation })).toEqual([expect.stringMatching(/^secrets: /)]);
+    expect(refusals([{ name: 'a' }], { isolation: 'vm' })).toEqual([expect.stringMatching(/^secrets: /)]);
+    expect(refusals([{ name: 'a' }], { isolation: 'microvm' })).toEqual([]);
   });
 });
 

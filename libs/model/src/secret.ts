@@ -14,6 +14,8 @@ export const secretMaxBytes = 64 * 1024;
 export const SECRETS_DIRECTORY = '/run/secrets';
 /** Facet of hosts whose containers have secrets. */
 export const secretsFacet = 'secrets';
+/** The same of microVMs. */
+export const microvmSecretsFacet = 'microvmSecrets';
 
 export const SecretPut = z
   .strictObject({
@@ -127,12 +129,10 @@ type Refuse = (path: readonly (string | number)[], message: string) => void;
 export function checkSecrets(spec: Using, refuse: Refuse): void {
   const { secrets = [] } = spec;
   if (secrets.length === 0) return;
-  if (spec.isolation !== 'container')
+  if (spec.isolation === 'vm')
     return refuse(
       ['secrets'],
-      spec.isolation === 'vm'
-        ? 'only for isolation container: give a vm what it needs by userData, or copy it in'
-        : 'only for isolation container, whose memory its host shares; leave it out, and copy files in by cp',
+      'only for OCI images (container, microvm): give a vm what it needs by userData, or copy it in',
     );
   secrets.forEach((use, i) => {
     checkPath(spec, secrets, i, (message) => refuse(['secrets', i, 'path'], message));

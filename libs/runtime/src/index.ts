@@ -1,6 +1,7 @@
 export { KeyedLock } from './keyed-lock.js';
 export * from './runtime.js';
 export * from './oci-process.js';
+export { secretKey, secretsFound, secretVariables } from './secret-values.js';
 export * from './guest-identity.js';
 export * from './stopwatch.js';
 export { HeldParts } from './held-parts.js';

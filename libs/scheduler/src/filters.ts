@@ -8,6 +8,7 @@ import {
   guestDnsFacet,
   HOST_PASSTHROUGH,
   type InstanceSpec,
+  microvmSecretsFacet,
   mountsFacet,
   nestingFacet,
   numaNeed,
@@ -140,8 +141,16 @@ const devices: readonly {
     facet: secretsFacet,
     need: 'secrets',
     have: 'no secrets',
-    wanted: (spec) => (spec.secrets ?? []).length > 0,
+    wanted: (spec) => spec.isolation === 'container' && (spec.secrets ?? []).length > 0,
     message: 'its containers have no secrets: its agent is older than this API',
+  },
+  {
+    facet: microvmSecretsFacet,
+    need: 'secrets of microVMs',
+    have: 'no secrets of microVMs',
+    wanted: (spec) => spec.isolation === 'microvm' && (spec.secrets ?? []).length > 0,
+    message:
+      'its microVMs have no secrets: its agent, or what they boot from, is older than this API; ./berth up or tools/microvm/build makes that anew',
   },
   {
     facet: mountsFacet,

@@ -30,8 +30,8 @@ export function SecretsPage() {
       {data?.length === 0 && (
         <Empty title="No secrets yet">
           <p className="flat">
-            Passwords, keys and certificates, which containers have as files in memory or as variables. A
-            value is kept sealed, and shown to nobody again.
+            Passwords, keys and certificates, which containers and microVMs have as files in memory or as
+            variables. A value is kept sealed, and shown to nobody again.
           </p>
         </Empty>
       )}

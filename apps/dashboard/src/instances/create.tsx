@@ -96,7 +96,7 @@ function Create({
         <Size form={form} />
         <How form={form} networks={networks} />
         <Volumes {...{ form, project }} />
-        {draft.isolation === 'container' && <Secrets {...{ form, project }} />}
+        {draft.isolation !== 'vm' && <Secrets {...{ form, project }} />}
         <StartsAfter {...{ form, project }} />
         <Probes form={form} />
         {draft.isolation === 'container' && <Resources form={form} />}

@@ -113,6 +113,7 @@ export function partsOf(draft: PartsDraft, isolation: SpecInput['isolation']): P
   const asked = probeKinds.filter((kind) => probes[kind].ask !== 'none');
   return {
     ...(isolation === 'container' && containerOnly(draft)),
+    ...(oci && draft.secrets.length > 0 && { secrets: draft.secrets.map(secretOf) }),
     ...(oci && group('dns', dnsOf(draft))),
     ...(volumes.length > 0 && { volumes: volumes.map((v) => volumeOf(v, oci)) }),
     ...(dependsOn.length > 0 && { dependsOn: [...dependsOn] }),
@@ -147,7 +148,6 @@ function containerOnly(draft: PartsDraft): Partial<SpecInput> {
     ...group('security', security),
     ...(draft.system && { system: true }),
     ...(listOf(draft.devices).length > 0 && { devices: listOf(draft.devices) }),
-    ...(draft.secrets.length > 0 && { secrets: draft.secrets.map(secretOf) }),
   };
 }
 

@@ -1,8 +1,8 @@
 import { chmodSync, chownSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { MS, hasCode, isMounted, mount, namesIn, umountAll } from '@berth/linux';
+import { hasCode, isMounted, memoryMount, valuesKeep } from '@berth/linux';
 import { SECRETS_DIRECTORY, secretPath } from '@berth/model';
-import { RuntimeError, type WorkloadSecret } from '@berth/runtime';
+import { secretKey, secretsFound, secretVariables, type WorkloadSecret } from '@berth/runtime';
 import type { OciMount } from '../bundle/oci-types.js';
 
 /*
@@ -34,17 +34,7 @@ export interface SecretParts {
 }
 
 /** Mounts memory on the bundle's directory, unless it is. Synchronous and short. */
-export function bundleInMemory(bundle: string): void {
-  mkdirSync(bundle, { recursive: true, mode: 0o700 });
-  if (!isMounted(bundle))
-    mount('tmpfs', bundle, 'tmpfs', MS.NOSUID | MS.NODEV | MS.NOEXEC, `mode=0700,size=${SIZE}`);
-}
-
-/** Takes it away again, with all in it. Repeating it is no error. */
-export function bundleForget(bundle: string): void {
-  if (isMounted(bundle)) umountAll(bundle);
-  rmSync(bundle, { recursive: true, force: true });
-}
+export const bundleInMemory = (bundle: string): void => memoryMount(bundle, SIZE, '0700');
 
 /** Where in the container a file, or the directory, is mounted. */
 export function secretMountPoints(secrets: readonly WorkloadSecret[] = []): {
@@ -64,14 +54,14 @@ export function secretMountPoints(secrets: readonly WorkloadSecret[] = []): {
  * @param base first host id of the container's range @throws RuntimeError secretMissing
  */
 export function secretsLay(bundle: string, secrets: readonly WorkloadSecret[], base: number): SecretParts {
-  const values = valuesKeep(bundle, secrets);
+  const values = valuesOf(bundle, secrets);
   for (const name of ['secrets', 'files', PLACED])
     rmSync(join(bundle, name), { recursive: true, force: true });
   const mounts: OciMount[] = [];
   const placed: Placed[] = [];
   secrets.forEach((use, i) => {
     const path = secretPath(use);
-    const value = values.get(use.id);
+    const value = values.get(secretKey(use));
     if (path === null || value === undefined) return;
     const live = path.startsWith(`${SECRETS_DIRECTORY}/`);
     const directory = directoryMake(bundle, live ? 'secrets' : 'files', base);
@@ -82,13 +72,7 @@ export function secretsLay(bundle: string, secrets: readonly WorkloadSecret[], b
   });
   if (placed.length > 0) mounts.unshift(bind(join(bundle, 'secrets'), SECRETS_DIRECTORY));
   if (placed.length > 0) writeFileSync(join(bundle, PLACED), JSON.stringify(placed), { mode: 0o600 });
-  const env = secrets.flatMap(({ id, env: name }) => {
-    const value = values.get(id);
-    return name === undefined || value === undefined
-      ? []
-      : [`${name}=${Buffer.from(value).toString('utf8')}`];
-  });
-  return { mounts, env };
+  return { mounts, env: secretVariables(secrets, values) };
 }
 
 /**
@@ -98,53 +82,20 @@ export function secretsLay(bundle: string, secrets: readonly WorkloadSecret[], b
 export function secretsBring(bundle: string, secrets: readonly WorkloadSecret[], base: number): void {
   if (secrets.length === 0 || !isMounted(bundle)) return; // it was started without any
   const placed = placedRead(bundle);
-  const values = valuesKeep(bundle, secrets);
+  const values = valuesOf(bundle, secrets);
   for (const use of secrets) {
     const path = secretPath(use);
-    const value = values.get(use.id);
+    const value = values.get(secretKey(use));
     if (value === undefined || !placed.some((one) => one.id === use.id && one.path === path)) continue;
     const file = join(bundle, 'secrets', basename(path ?? ''));
     if (!readFileSync(file).equals(value)) place(bundle, file, value, use, base);
   }
 }
 
-/** Values by their secrets' ids, as they were given or kept; from now on these are kept, and no others. */
-function valuesKeep(bundle: string, secrets: readonly WorkloadSecret[]): Map<string, Uint8Array> {
-  const directory = join(bundle, 'values');
-  const values = new Map<string, Uint8Array>();
-  const names = new Set<string>();
-  for (const { id, version, name, value } of secrets) {
-    const file = `${id}.${version}`;
-    const kept = value ?? valueRead(join(directory, file));
-    if (kept === null)
-      throw new RuntimeError('secretMissing', `the value of secret "${name}" is not on this host`, {
-        remedy:
-          'it comes with the connection to the API, and the step is tried again then: see why the host has none',
-      });
-    values.set(id, kept);
-    names.add(file);
-  }
-  if (names.size > 0) mkdirSync(directory, { recursive: true, mode: 0o700 });
-  for (const { id, version, value } of secrets)
-    if (value !== undefined) written(join(directory, `${id}.${version}`), value);
-  for (const name of namesIn(directory)) if (!names.has(name)) rmSync(join(directory, name), { force: true });
-  return values;
-}
-
-function valueRead(file: string): Uint8Array | null {
-  try {
-    return readFileSync(file);
-  } catch (error) {
-    if (hasCode(error, 'ENOENT')) return null;
-    throw error;
-  }
-}
-
-/** Whole or not at all. */
-function written(file: string, value: Uint8Array): void {
-  const temporary = `${file}.tmp`;
-  writeFileSync(temporary, value, { mode: 0o600 });
-  renameSync(temporary, file);
+/** From now on these are kept, and no others. @throws RuntimeError secretMissing */
+function valuesOf(bundle: string, secrets: readonly WorkloadSecret[]): ReadonlyMap<string, Uint8Array> {
+  const wanted = secrets.map((secret) => ({ name: secretKey(secret), value: secret.value }));
+  return secretsFound(secrets, valuesKeep(join(bundle, 'values'), wanted));
 }
 
 /** Readers see the file as it was or as it is, and never half of it. */

@@ -10,11 +10,14 @@ export interface BootFiles {
   readonly initrd: string;
   /** An empty file system, raw: what a writable layer begins as. */
   readonly blank: string;
+  /** What its first process can do beyond what the first one of all could. */
+  readonly abilities: ReadonlySet<string>;
 }
 
 const KERNEL = 'kernel';
 const INITRD = 'initrd';
 const BLANK = 'root.ext4';
+const ABILITIES = 'abilities';
 
 /**
  * The files that tools/microvm/build makes, as this host keeps them, each below a name by its content: where they were built
@@ -37,7 +40,7 @@ export class BootFilesStore {
     const [kernel, initrd, blank] = await Promise.all(
       [KERNEL, INITRD, BLANK].map((name) => this.#kept(name)),
     );
-    const files = { kernel, initrd, blank } as BootFiles;
+    const files = { kernel, initrd, blank, abilities: await this.#abilities() } as BootFiles;
     this.#known = { key, files };
     return files;
   }
@@ -66,6 +69,16 @@ export class BootFilesStore {
         cause,
         remedy: 'run ./berth up once, which builds it, or tools/microvm/build',
       });
+    }
+  }
+
+  /** None of a build of before. */
+  async #abilities(): Promise<ReadonlySet<string>> {
+    try {
+      return new Set((await readFile(join(this.source, ABILITIES), 'utf8')).trim().split(/\s+/));
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return new Set();
+      throw error;
     }
   }
 

@@ -14,6 +14,7 @@ import { configDisk } from '../guest/guest-fields.js';
 import { undivided, type MachineSpec } from '../machine/machine-spec.js';
 import type { BootFiles, BootFilesStore } from './boot-files.js';
 import { guestConfig, type OciImage } from './guest-config.js';
+import type { MicrovmSecrets } from './microvm-secrets.js';
 import type { MicrovmRuntimeOptions } from './ports.js';
 
 /** Minimal q35: see ADR 29. The version is fixed for as long as a machine runs. */
@@ -31,6 +32,7 @@ export class MicrovmPreparation implements MachinePreparation {
     private readonly boot: BootFilesStore,
     private readonly records: WorkloadRecords,
     private readonly logs: SerialLogs,
+    private readonly secrets: MicrovmSecrets,
   ) {
     this.disks = new VolumeDisks(options.volumes);
   }
@@ -116,12 +118,15 @@ export class MicrovmPreparation implements MachinePreparation {
     };
   }
 
-  /** A new file for each run: QEMU's user had the one before. */
+  /** A new file for each run: QEMU's user had the one before. With secrets in it, it is in memory. */
   async #config(spec: WorkloadSpec, image: OciImage): Promise<string> {
     const network = spec.nics[0]?.networkId;
     const resolver = network === undefined ? null : await this.options.network.resolver(network);
-    const path = this.records.configPath(spec);
-    await writeFileAtomic(path, configDisk(guestConfig(spec, image, resolver)), {
+    const { secrets = [] } = spec;
+    const told = secrets.length === 0 ? null : this.secrets.lay(spec, secrets);
+    const path = told?.config ?? this.records.configPath(spec);
+    const fields = [...guestConfig(spec, image, resolver), ...(told?.fields ?? [])];
+    await writeFileAtomic(path, configDisk(fields), {
       mode: 0o600,
       durable: false, // it is of one run
     });

@@ -1,5 +1,9 @@
-import type { ExecOpen, ProcessSpec } from '@berth/model';
-import type { Terminal, WorkloadSpec } from '@berth/runtime';
+import { randomUUID } from 'node:crypto';
+import { lstatSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { mounts } from '@berth/linux';
+import { HostSecret, type ExecOpen, type ProcessSpec } from '@berth/model';
+import type { Terminal, WorkloadSecret, WorkloadSpec } from '@berth/runtime';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { eventually, serialText, step } from '../testing/host.js';
 import { microvmBoot, MicrovmHost } from '../testing/microvm-host.js';
@@ -11,6 +15,14 @@ let host: MicrovmHost;
 let runtime: MicrovmRuntime;
 let running: WorkloadSpec;
 
+const secret = (use: object, value: string): WorkloadSecret => ({
+  ...HostSecret.parse({ id: randomUUID(), version: 1, ...use }),
+  value: Buffer.from(value),
+});
+const token = secret({ name: 'token', uid: 7, gid: 8, mode: '0440' }, 'value-of-token\0\n');
+const key = secret({ name: 'key', path: '/etc/deep/app.key', uid: 1000 }, 'value-of-key');
+const password = secret({ name: 'password', env: 'PASSWORD' }, 'value-of-password');
+
 const hostile = `a "b" 'c' $(id) \\ , = %s\n\tü`;
 
 beforeAll(async () => {
@@ -18,7 +30,10 @@ beforeAll(async () => {
   runtime = host.runtime();
   running = host.running(
     `id; pwd; echo "$FROM|$HOME|$(hostname)|$$"; echo oops >&2; echo "[$ODD]"; trap '' TERM; trap 'exit 3' USR1; while :; do sleep 60 & wait $!; done`,
-    { process: { user: 'web', workdir: '/srv/web/new', stopSignal: 'SIGUSR1', env: { ODD: hostile } } },
+    {
+      process: { user: 'web', workdir: '/srv/web/new', stopSignal: 'SIGUSR1', env: { ODD: hostile } },
+      secrets: [token, key, password],
+    },
   );
   await started(running);
 }, 300_000);
@@ -59,6 +74,7 @@ async function outputOf(terminal: Terminal): Promise<string> {
 
 describe('an entry point', () => {
   it('has the user, groups, directory and environment of the spec and the image, and is pid 1', async () => {
+    await printed(running, /oops\n/); // by a pipe of its own
     const log = await printed(running, /\[.*\]\n/s);
     expect(log).toContain('uid=1000(web) gid=100(users) groups=200(log)');
     expect(log).toContain('/srv/web/new\n');
@@ -158,6 +174,59 @@ describe('a program beside it', () => {
   }, 60_000);
 });
 
+describe('secrets', () => {
+  const says = async (script: string, user = '0'): Promise<string> =>
+    outputOf(await execOf({ command: ['sh', '-c', `(${script}) 2>&1`], user }));
+
+  /** Files of its host that hold a text, but for those in memory. */
+  function onDisk(text: string): string[] {
+    const memory = mounts().filter((m) => m.type === 'tmpfs' && m.target.startsWith(`${host.dir}/`));
+    expect(memory).toHaveLength(1);
+    const below = (dir: string): string[] =>
+      readdirSync(dir, { withFileTypes: true }).flatMap((one) => {
+        const path = join(dir, one.name);
+        if (one.isDirectory()) return memory.some((m) => m.target === path) ? [] : below(path);
+        return one.isFile() && lstatSync(path).size > 0 ? [path] : [];
+      });
+    return below(host.dir).filter((path) => readFileSync(path).includes(text));
+  }
+
+  it('are files of their owners and variables, which nobody in it can change, and on no disk', async () => {
+    const said = await says(
+      'ls -ln /run/secrets/token /etc/deep/app.key; cat /run/secrets/token; echo x > /run/secrets/token; echo x > /run/secrets/more; rm /etc/deep/app.key',
+    );
+    expect(said).toMatch(/^-r--r----- .* 7 +8 +16 .*token$/m);
+    expect(said).toMatch(/^-r-------- .* 1000 +0 +12 .*app\.key$/m);
+    expect(said).toContain('value-of-token\0\n');
+    expect(said.match(/Read-only file system/g)).toHaveLength(2);
+    expect(await says('cat /etc/deep/app.key; echo "[$PASSWORD]"; cat /run/secrets/token', '1000')).toMatch(
+      /^value-of-key\[value-of-password\]\n.*Permission denied/,
+    );
+    for (const value of ['value-of-token', 'value-of-key', 'value-of-password'])
+      for (const text of [value, Buffer.from(value).toString('hex')]) expect(onDisk(text), text).toEqual([]);
+  }, 60_000);
+
+  it('follow a new value while it runs, and are there for the run after a crash, with nobody to tell them', async () => {
+    const second = { ...token, version: 2, value: Buffer.from('second') };
+    const other = { ...password, version: 2, value: Buffer.from('second-password') };
+    running = { ...running, secrets: [second, key, other] };
+    await runtime.update(running, step(60_000));
+    expect(await says('cat /run/secrets/token; echo " $PASSWORD"; ls -a /run/secrets')).toBe(
+      'second value-of-password\n.\n..\ntoken\n',
+    );
+    // As after a restart of the agent, with the API away.
+    runtime = host.runtime();
+    running = { ...running, secrets: [second, key, other].map(({ value: _, ...rest }) => rest) };
+    await runtime.update(running, step(60_000));
+    await says('kill -USR1 1');
+    expect(await exitOf(running)).toMatchObject({ reason: 'exited', code: 3 });
+    await runtime.start(running, step(60_000));
+    expect(await says('cat /run/secrets/token; echo " $PASSWORD"')).toBe('second second-password\n');
+    const unheard = { ...running, secrets: [{ ...token, version: 3, value: undefined }] };
+    await expect(runtime.update(unheard, step())).rejects.toMatchObject({ code: 'secretMissing' });
+  }, 180_000);
+});
+
 it('ends with its own code when it is asked, also while it was paused, and all beside it with it', async () => {
   await runtime.pause(running, step());
   await expect(execOf({ command: ['true'] })).rejects.toMatchObject({ code: 'notPrepared' });
@@ -170,4 +239,6 @@ it('ends with its own code when it is asked, also while it was paused, and all b
   const exit = { reason: 'stopped', code: 3 };
   expect(await exitOf(running)).toMatchObject(exit);
   for (const { ended } of beside) expect(await ended).toMatchObject({ reason: 'workloadEnded', exit });
+  // With its secrets, also of its host's memory.
+  expect(mounts().filter((m) => m.type === 'tmpfs' && m.target.startsWith(`${host.dir}/`))).toEqual([]);
 }, 90_000);

@@ -1,5 +1,13 @@
 import { join } from 'node:path';
-import type { ExecOpen, ExitInfo, InstanceProcesses, Isolation, Usage, VolumeId } from '@berth/model';
+import {
+  microvmSecretsFacet,
+  type ExecOpen,
+  type ExitInfo,
+  type InstanceProcesses,
+  type Isolation,
+  type Usage,
+  type VolumeId,
+} from '@berth/model';
 import {
   RuntimeError,
   type EnforcedLimits,
@@ -26,6 +34,7 @@ import { fileRequest, microvmFileRead, microvmFileWrite } from './microvm-files.
 import { MicrovmMachines } from './microvm-machines.js';
 import { MicrovmPreparation } from './microvm-preparation.js';
 import { microvmProcesses, processesRequest } from './microvm-processes.js';
+import { MicrovmSecrets } from './microvm-secrets.js';
 import type { MicrovmRuntimeOptions } from './ports.js';
 
 const FACETS = ['pause', 'logs', 'exec', 'files', 'limits', 'init'] as const;
@@ -41,16 +50,18 @@ export class MicrovmRuntime implements Runtime {
   readonly #driver: MicrovmMachines;
   readonly #machines: VmRuntime<QemuMachine>;
   readonly #boot: BootFilesStore;
+  readonly #secrets: MicrovmSecrets;
   /** Before anything is started. */
   #swept: Promise<void> | null = null;
 
   constructor(options: MicrovmRuntimeOptions) {
     this.#boot = new BootFilesStore(options.bootDir, join(options.stateDir, 'boot'));
+    this.#secrets = new MicrovmSecrets(join(options.runDir, 'secrets'));
     this.#driver = new MicrovmMachines(options);
     this.#machines = new VmRuntime(
       this.#driver,
       options,
-      (records, logs) => new MicrovmPreparation(options, this.#boot, records, logs),
+      (records, logs) => new MicrovmPreparation(options, this.#boot, records, logs, this.#secrets),
     );
   }
 
@@ -66,14 +77,16 @@ export class MicrovmRuntime implements Runtime {
     } catch (error) {
       return { ok: false, reason: (error as Error).message, facets: [], facts: {} };
     }
+    const { abilities } = await this.#boot.ensure();
+    const all = [...FACETS, ...(abilities.has('secrets') ? [microvmSecretsFacet] : [])];
     const { later, ...now } = await this.#machines.probe();
-    const facets = now.ok ? FACETS : [];
+    const facets = now.ok ? all : [];
     return {
       ...now,
       facets,
       ...(later === undefined
         ? {}
-        : { later: later.then((full) => ({ ...full, facets: full.ok ? FACETS : [] })) }),
+        : { later: later.then((full) => ({ ...full, facets: full.ok ? all : [] })) }),
     };
   }
 
@@ -85,12 +98,14 @@ export class MicrovmRuntime implements Runtime {
     return this.#machines.start(spec, ctx);
   }
 
-  stop(key: WorkloadKey, graceSeconds: number, ctx: StepContext): Promise<void> {
-    return this.#machines.stop(key, graceSeconds, ctx);
+  async stop(key: WorkloadKey, graceSeconds: number, ctx: StepContext): Promise<void> {
+    await this.#machines.stop(key, graceSeconds, ctx);
+    this.#secrets.forget(key);
   }
 
-  remove(key: WorkloadKey, ctx: StepContext): Promise<void> {
-    return this.#machines.remove(key, ctx);
+  async remove(key: WorkloadKey, ctx: StepContext): Promise<void> {
+    this.#secrets.forget(key); // before its record: what an interrupted removal leaves is found again by that
+    await this.#machines.remove(key, ctx);
   }
 
   removeVolume(volumeId: VolumeId, ctx: StepContext): Promise<void> {
@@ -117,8 +132,12 @@ export class MicrovmRuntime implements Runtime {
     return this.#machines.resume(key, ctx);
   }
 
-  /** The cap of its processors; there is nothing else of it that can change while it runs. */
-  update(spec: WorkloadSpec, ctx: StepContext): Promise<WorkloadHas> {
+  /** The cap of its processors, and its secrets in `/run/secrets`; there is nothing else of it that can change while it runs. */
+  async update(spec: WorkloadSpec, ctx: StepContext): Promise<WorkloadHas> {
+    await this.#secrets.bring(spec, spec.secrets ?? [], async (request, path, value) => {
+      const exec = await this.#ask(spec, request, ctx.signal);
+      return microvmFileWrite(exec, path, pieceOf(value), ctx.signal);
+    });
     return this.#machines.update(spec, ctx);
   }
 
@@ -192,4 +211,8 @@ export class MicrovmRuntime implements Runtime {
 /** Settles only when the work does before the signal fires. */
 function unless<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
   return work.then((result) => (signal.aborted ? new Promise<never>(() => undefined) : result));
+}
+
+async function* pieceOf(value: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield await Promise.resolve(value);
 }
