@@ -6,6 +6,7 @@ import {
   CommandError,
   hasCode,
   isCapable,
+  isMounted,
   loopAgain,
   loopAttach,
   type LoopDevice,
@@ -106,22 +107,16 @@ export async function layerOpen(volumeId: VolumeId, directory: string, sizeMiB: 
   const hasMiB = await fileSystemMiB(directory);
   const online = isCapable('sys_resource');
   let is = hasMiB;
-  if (hasMiB < sizeMiB && !online && !layerMounted(directory))
+  if (hasMiB < sizeMiB && !online && !isMounted(join(directory, MOUNT)))
     is = await growUnused(volumeId, directory, sizeMiB);
-  if (!layerMounted(directory)) await layerMountNew(volumeId, directory);
+  if (!isMounted(join(directory, MOUNT))) await layerMountNew(volumeId, directory);
   if (is < sizeMiB && online) is = await growInUse(volumeId, directory, sizeMiB);
   return layerAt(join(directory, MOUNT), is);
 }
 
 /** Takes the mount away; the file system ends with the last container on it. Repeating it is no error. */
 export function layerClose(directory: string): void {
-  while (layerMounted(directory)) umount(join(directory, MOUNT), MNT.DETACH | MNT.NOFOLLOW);
-}
-
-/** A mount is another device than the directory around it. */
-function layerMounted(directory: string): boolean {
-  const inside = statSync(join(directory, MOUNT), { throwIfNoEntry: false });
-  return inside !== undefined && inside.dev !== statSync(directory).dev;
+  while (isMounted(join(directory, MOUNT))) umount(join(directory, MOUNT), MNT.DETACH | MNT.NOFOLLOW);
 }
 
 /** One whose writing has ended is mounted anew only once nobody has it any more: until then it is the same file system. */
