@@ -12,8 +12,8 @@ import {
   type LoopDevice,
   MNT,
   mount,
-  mounts,
   MS,
+  readOnlyExt4,
   run,
   SystemError,
   umount,
@@ -42,11 +42,6 @@ const BYTES_PER_INODE = 8192;
 /** A full disk below, or a broken one, ends all writing instead of spoiling what is there. What is deleted is given back to the host. */
 const OPTIONS = 'errors=remount-ro,discard';
 
-/**
- * By these options the kernel tells that it writes nothing to an ext4 any more. `ro` is what `errors=remount-ro` made of it until Linux 6.11;
- * `emergency_ro` is told since 6.15, and what comes between tells nothing.
- */
-const ENDED = ['ro', 'emergency_ro', 'shutdown'];
 /** A file system goes with the last mount of it, a moment after the process that had that. */
 const GONE_MS = 2_000;
 
@@ -147,15 +142,11 @@ function takesWrites(mounted: string): boolean {
 
 /**
  * Layers of a pool that the kernel writes nothing to any more, because a write to their file failed: the disk below is full or broken. They
- * stay so for whoever has them mounted. One look at the mount table.
+ * stay so for whoever has them mounted.
  */
-export function layersEnded(pool: string, table = mounts()): ReadonlySet<VolumeId> {
-  const ended = table.filter(
-    ({ target, type, superOptions }) =>
-      type === 'ext4' &&
-      basename(target) === MOUNT &&
-      dirname(dirname(target)) === pool &&
-      superOptions.some((one) => ENDED.includes(one)),
+export function layersEnded(pool: string): ReadonlySet<VolumeId> {
+  const ended = readOnlyExt4().filter(
+    ({ target }) => basename(target) === MOUNT && dirname(dirname(target)) === pool,
   );
   return new Set(ended.map(({ target }) => VolumeId.parse(basename(dirname(target)))));
 }

@@ -19,7 +19,9 @@ async function valueOf(file: string): Promise<Buffer> {
 export const secretCommands: Commands = (program, session) => {
   const secret = program
     .command('secret')
-    .description('secrets of the project, which containers and microVMs have as files and as environment variables');
+    .description(
+      'secrets of the project, which containers and microVMs have as files and as environment variables',
+    );
   examples(secret, 'berth secret ls\nberth secret set --help');
   const set = secret
     .command('set <name> <file>')
