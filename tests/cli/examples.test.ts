@@ -156,8 +156,15 @@ beforeAll(async () => {
   for (const [name, image] of [
     ['cache', 'busybox'],
     ['shop', 'shop-base'],
+    ['worker', 'busybox'],
   ]) {
-    const spec = { isolation: 'container', image, memoryMiB: 64, rootDisk };
+    const spec = {
+      isolation: 'container',
+      image,
+      memoryMiB: 64,
+      rootDisk,
+      process: { stdin: name === 'worker' },
+    };
     await lab.api.call('post', '/v1/projects/alpha/instances?wait=10').send({ name, spec }).expect(202);
   }
 }, 120_000);
@@ -215,6 +222,10 @@ describe('an example of --help', () => {
       running.interrupt();
       expect(await running.ended).toMatchObject({ code: 130, err: '' });
       return;
+    }
+    if (line.startsWith('berth attach ')) {
+      await expect.poll(() => running.out, { timeout: 15_000 }).toContain('begun');
+      running.interrupt();
     }
     const { code, out, err } = await running.ended;
     expect({ name, code, err }).toMatchObject({ code: 0 });

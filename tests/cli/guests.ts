@@ -19,6 +19,7 @@ class Guest extends EchoTerminal {
     const { open } = this;
     if (open.kind === 'console') return void this.print('\u001b[?2004hlogin: ');
     if (open.kind === 'display') return;
+    if (open.kind === 'attach') return void this.print(`begun ${open.size?.columns ?? 'without a size'}\n`);
     const [program = '', ...args] = open.command;
     const start: Readonly<Record<string, () => void>> = {
       echo: () => this.print(`${args.join(' ')}\n`).exit(0),
@@ -51,6 +52,10 @@ class Guest extends EchoTerminal {
     const { open } = this;
     await super.type(bytes);
     this.line += Buffer.from(bytes).toString();
+    if (open.kind === 'attach' && this.line.endsWith('fail\n'))
+      this.say({
+        end: { reason: 'workloadEnded', exit: { reason: 'exited', code: 4, at: new Date().toISOString() } },
+      });
     if (open.kind === 'console' && this.line.endsWith('poweroff\r'))
       this.say({ end: { reason: 'workloadEnded', exit: null } });
     const code = /exit (\d+)\r$/.exec(this.line)?.[1];

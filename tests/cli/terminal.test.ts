@@ -5,13 +5,22 @@ import { CliLab, type Running } from './lab.js';
 
 const instances = '/v1/projects/alpha/instances';
 const container = { isolation: 'container', image: 'oci', memoryMiB: 64 };
+const fed = { ...container, process: { stdin: true } };
+const inTerminal = { ...container, process: { tty: true } };
 const machine = { isolation: 'vm', image: 'disk', vcpus: 1, memoryMiB: 64, rootDisk: { sizeMiB: 64 } };
 const withAgent = { ...machine, userData: '#sim:agent' };
 
 let lab: CliLab;
 beforeAll(async () => {
   lab = await CliLab.start();
-  for (const [name, spec] of Object.entries({ box: container, vm: machine, agent: withAgent, off: machine }))
+  for (const [name, spec] of Object.entries({
+    box: container,
+    fed,
+    typed: inTerminal,
+    vm: machine,
+    agent: withAgent,
+    off: machine,
+  }))
     await lab.api.call('post', `${instances}?wait=10`).send({ name, spec }).expect(202);
   await lab.api.call('post', `${instances}/off/actions/stop?wait=10`).expect(202);
 }, 120_000);
@@ -187,5 +196,48 @@ describe('berth exec', () => {
     expect(await tab('exec -it box -- b')).toBe('');
     expect(await tab('exec box -- -')).toBe('');
     expect(await tab('console --sc')).toBe('--scrollback-bytes\n');
+  });
+});
+
+describe('berth attach', () => {
+  test('lends this terminal to a first process that has one, and leaves with Ctrl-]', async () => {
+    const running = lab.beginInTerminal(settings('berth attach typed'));
+    await shows(running, 'begun 100');
+    expect(running.out).toContain('attached to typed: Ctrl-] leaves it, and it goes on');
+    running.type('help\r\u0003');
+    await expect.poll(typed).toBe('help\r\u0003');
+    running.type('\u001d');
+    const { code, out } = await running.ended;
+    expect(code).toBe(0);
+    expect(out).toContain('left typed, which goes on');
+    expectGivenBack({ out });
+    await expect.poll(() => guest().closed).toBe(true);
+  });
+
+  test('hands on what comes on the standard input without its end, and ends with the code of the process', async () => {
+    const running = lab.begin('echo one | berth attach fed');
+    await shows(running, 'one');
+    await expect.poll(typed).toBe('one\n');
+    expect(guest().orders).toEqual([]);
+    running.interrupt();
+    expect(await running.ended).toMatchObject({
+      code: 0,
+      err: expect.stringMatching(/left fed, which goes on/),
+    });
+    const { code, err } = await lab.run('echo fail | berth attach fed');
+    expect({ code, err }).toMatchObject({ code: 4, err: expect.stringMatching(/fed does not run any more/) });
+  });
+
+  test('looks only where there is no input, and says so', async () => {
+    const running = lab.begin('echo nothing | berth attach box');
+    await shows(running, 'begun without a size');
+    running.interrupt();
+    const { code, err } = await running.ended;
+    expect({ code, typed: typed() }).toEqual({ code: 0, typed: '' });
+    expect(err).toContain('it has no input');
+    expect(await lab.run('berth attach vm')).toMatchObject({
+      code: 5,
+      err: expect.stringMatching(/console/),
+    });
   });
 });

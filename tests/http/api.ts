@@ -179,6 +179,7 @@ const capabilities: Capabilities = {
     'swap',
     'mounts',
     'secrets',
+    'attach',
   ],
   publishedPorts: { first: 1024, last: 32_767, held: [] },
   tenantBoundary: false,

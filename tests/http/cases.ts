@@ -401,6 +401,19 @@ export const cases: Readonly<Record<string, RouteCase>> = {
       );
     },
   },
+  'POST /v1/projects/{project}/instances/{name}/attach': {
+    good: async (api) => {
+      const made = await api.instance('alpha', { process: { stdin: true } });
+      await api.settle();
+      const { body } = await api.call('post', `${instances}/${made}/attach`).send({}).expect(201);
+      expect(body.secret).toMatch(/^berthticket_/);
+    },
+    bad: async (api) => {
+      const made = await api.instance();
+      await api.settle();
+      return refused(api.call('post', `${instances}/${made}/attach`).send({}));
+    },
+  },
   'POST /v1/projects/{project}/instances/{name}/exec': {
     good: async (api) => {
       const made = await api.instance();

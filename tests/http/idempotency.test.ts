@@ -134,6 +134,14 @@ const cases: Readonly<Record<string, Case>> = {
     status: 200,
     before: async () => void (await query(`DELETE FROM events WHERE type = 'keys.sent'`)),
   },
+  'POST /v1/projects/{project}/instances/{name}/attach': {
+    path: () => `${instances}/runner/attach`,
+    body: () => ({ readOnly: true }),
+    other: () => ({ readOnly: true, scrollbackBytes: 1 }),
+    count: ticketsOf('runner'),
+    status: 201,
+    before: noTickets('runner'),
+  },
   'POST /v1/projects/{project}/instances/{name}/exec': {
     path: () => `${instances}/runner/exec`,
     body: () => ({ command: ['true'] }),

@@ -34,7 +34,7 @@ async function vm(): Promise<string> {
 }
 async function ticket(
   name: string,
-  kind: 'console' | 'exec',
+  kind: 'console' | 'exec' | 'attach',
   body: object = {},
   as = 'all:admin',
 ): Promise<string> {
@@ -127,6 +127,7 @@ describe('a ticket', () => {
 
   test.each([
     ['console', 'container', 'unsupported', 422],
+    ['attach', 'vm', 'unsupported', 422],
     ['exec', 'vm', 'stateConflict', 409],
   ] as const)('is not given for %s of a %s', async (kind, isolation, code, status) => {
     const name = isolation === 'vm' ? await vm() : await container();
@@ -253,8 +254,49 @@ describe('a terminal', () => {
     expect(JSON.stringify(events)).not.toMatch(/private|hunter2/);
   });
 
-  test('read-only takes nothing that is typed', async () => {
-    const [terminal, host] = await opened(await vm(), 'console', { readOnly: true });
+  test('attaching carries what is typed to a first process with an input, and leaves it running', async () => {
+    const name = await api.instance('alpha', { process: { tty: true } });
+    await api.settle();
+    const [terminal, host] = await opened(name, 'attach', { size: { columns: 100, rows: 30 } });
+    expect(host.open).toEqual({
+      ...{ kind: 'attach', readOnly: false, scrollbackBytes: 65_536 },
+      size: { columns: 100, rows: 30 },
+    });
+    terminal.type(Buffer.from('help\r'));
+    await until(() => Buffer.concat(host.typed).toString() === 'help\r', 'what was typed');
+    terminal.close();
+    await until(() => host.closed, 'the host is told');
+    expect((await audit(name)).filter(({ type }) => type.startsWith('attach.'))).toMatchObject([
+      { type: 'attach.started', data: { readOnly: false } },
+      { type: 'attach.ended', data: { bytesIn: 5 } },
+    ]);
+  });
+
+  test('attaching to what has no input is for looking, and to a microVM or by an older host refused', async () => {
+    const name = await container();
+    const path = (of: string) => `/v1/projects/alpha/instances/${of}/attach`;
+    const { body } = await api.call('post', path(name)).send({}).expect(422);
+    expect(body).toMatchObject({ code: 'unsupported', remedy: expect.stringMatching(/process\.stdin/) });
+    expect(body.errors).toMatchObject([{ path: '/readOnly' }]);
+    expect(await ticket(name, 'attach', { readOnly: true })).toMatch(/^berthticket_/);
+    await api.call('post', path(name), 'beta:admin').send({ readOnly: true }).expect(404);
+    await api.call('post', path(name), 'alpha:viewer').send({ readOnly: true }).expect(403);
+    for (const [spec, field] of [
+      [{ isolation: 'microvm', image: 'oci', process: { tty: true } }, 'tty'],
+      [{ isolation: 'container', image: 'oci', system: true, process: { stdin: true } }, 'stdin'],
+    ] as const) {
+      const refusal = await api
+        .call('post', '/v1/projects/alpha/instances')
+        .send({ name: 'no-input', spec: { memoryMiB: 128, ...spec } })
+        .expect(400);
+      expect(refusal.body.errors).toMatchObject([{ path: `/spec/process/${field}` }]);
+    }
+  });
+
+  test.each(['console', 'attach'] as const)('read-only %s takes nothing that is typed', async (kind) => {
+    const [terminal, host] = await opened(kind === 'console' ? await vm() : await container(), kind, {
+      readOnly: true,
+    });
     terminal.type(Buffer.from('reboot\n'));
     expect(await terminal.closed).toBe(1008);
     expect(terminal.notices.at(-1)).toMatchObject({ type: 'problem', problem: { code: 'malformed' } });

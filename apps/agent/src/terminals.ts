@@ -14,7 +14,7 @@ const atOnce = 96;
 const viewersAtOnce = 16;
 
 /**
- * The agent's side of consoles, displays and exec: opens what the request's first frame asks for, and carries frames both ways
+ * The agent's side of consoles, displays, attach and exec: opens what the request's first frame asks for, and carries frames both ways
  * until the process or the workload ends, or the API closes its body.
  */
 export class Terminals {
@@ -78,6 +78,7 @@ export class Terminals {
       return runtime.console(key, wanted, signal);
     if (wanted.kind === 'display' && runtime.display !== undefined)
       return runtime.display(key, signal, wanted.head ?? 0);
+    if (wanted.kind === 'attach' && runtime.attach !== undefined) return runtime.attach(key, wanted, signal);
     if (wanted.kind === 'exec' && runtime.exec !== undefined) return runtime.exec(key, wanted, signal);
     if (wanted.kind === 'exec' && runtime.guest !== undefined) return runtime.guest.exec(key, wanted, signal);
     throw new RuntimeError('unsupported', `the runtime ${runtime.name} of this host has no ${wanted.kind}`);

@@ -1,6 +1,7 @@
 import { Command, CommanderError, Option } from 'commander';
 import { BerthClient } from '@berth/client';
 import { actCommands } from './commands/act.js';
+import { attachCommands } from './commands/attach.js';
 import { cdromCommands } from './commands/cdrom.js';
 import { cloudInitCommands } from './commands/cloud-init.js';
 import { completionCommands } from './commands/completion.js';
@@ -62,6 +63,7 @@ const groups: readonly Commands[] = [
   consoleCommands,
   screenCommands,
   execCommands,
+  attachCommands,
   cpCommands,
   guestCommands,
   topCommands,

@@ -37,11 +37,12 @@ export interface StatsRequest {
   readonly signal?: AbortSignal;
 }
 
-/** What a terminal opens: the serial console or the display of a VM, or a program in a container. */
+/** What a terminal opens: the serial console or the display of a VM, a program in a container, or its first process. */
 export type TerminalOpens =
   | { readonly console: Schemas['ConsoleOpen'] }
   | { readonly display: Schemas['DisplayOpen'] }
-  | { readonly exec: Schemas['ExecOpen'] };
+  | { readonly exec: Schemas['ExecOpen'] }
+  | { readonly attach: Schemas['AttachOpen'] };
 
 export interface TerminalRequest {
   readonly project: string;
@@ -220,7 +221,9 @@ export class BerthClient {
         ? this.rest.POST(`${at}/console`, { ...init, body: opens.console })
         : 'display' in opens
           ? this.rest.POST(`${at}/display`, { ...init, body: opens.display })
-          : this.rest.POST(`${at}/exec`, { ...init, body: opens.exec });
+          : 'attach' in opens
+            ? this.rest.POST(`${at}/attach`, { ...init, body: opens.attach })
+            : this.rest.POST(`${at}/exec`, { ...init, body: opens.exec });
     return (await answer(call)).secret;
   }
 

@@ -40,7 +40,7 @@ describe('the container runtime', () => {
     spec: (kind) => {
       if (kind === 'rebooter' || kind === 'unattended')
         throw new Error('a container has no machine that could boot');
-      const spec = lab.spec(guestScripts[kind]);
+      const spec = lab.spec(guestScripts[kind], kind === 'echo' ? { process: { stdin: true } } : {});
       return Promise.resolve(kind === 'badImage' ? { ...spec, image: lab.badImage } : spec);
     },
     briefEnd: { reason: 'exited', code: 7 },

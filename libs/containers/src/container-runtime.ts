@@ -2,6 +2,8 @@ import { rmSync, watch } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { faultPoint } from '@berth/faults';
 import {
+  attachFacet,
+  type AttachOpen,
   type ExecOpen,
   type ExitInfo,
   type InstanceProcesses,
@@ -42,6 +44,7 @@ import {
   type WorkloadSpec,
   KeyedLock,
 } from '@berth/runtime';
+import { AttachTerminal } from './attach/attach-terminal.js';
 import { initIsThere } from './bundle/init-process.js';
 import { boundsDisks } from './bundle/limits.js';
 import { containerProcesses } from './container-processes.js';
@@ -50,7 +53,7 @@ import { Execs } from './exec/execs.js';
 import { planOf, stopSignalOf } from './bundle/system.js';
 import { containerFileRead, containerFileWrite } from './files/container-files.js';
 import { Copies } from './files/copies.js';
-import { HostParts, type OciImage } from './host-parts.js';
+import { HostParts, inputOf, type OciImage } from './host-parts.js';
 import { liveSizes } from './isolation/live-sizes.js';
 import { lxcfsMissing } from './isolation/lxcfs.js';
 import { cgroup2There, cgroupFrozen, cgroupRemoveEmpty } from './isolation/cgroup-trees.js';
@@ -76,7 +79,7 @@ const PIECE = 50;
 
 const FACETS = [
   ...['pause', 'update', 'logs', 'exec', 'files', 'limits', 'layers'],
-  ...[securityFacet, nestingFacet, secretsFacet, resourcesFacet, mountsFacet],
+  ...[attachFacet, securityFacet, nestingFacet, secretsFacet, resourcesFacet, mountsFacet],
 ] as const;
 
 /** The container runtime of a host: OCI images in namespaces and cgroups. */
@@ -189,7 +192,9 @@ class ContainerRuntime implements Runtime {
       try {
         await timed(ctx.watch, 'bundle', () => this.parts.bundleWrite(spec, image, base, layers));
         await faultPoint('oci.bundle.written', spec.instanceId);
-        this.publish(await timed(ctx.watch, 'launch', () => this.use.runs.launch(record, ctx.signal)));
+        this.publish(
+          await timed(ctx.watch, 'launch', () => this.use.runs.launch(record, inputOf(spec), ctx.signal)),
+        );
       } finally {
         this.launching -= 1;
       }
@@ -311,6 +316,27 @@ class ContainerRuntime implements Runtime {
       const end = async (): Promise<ExitInfo | null> =>
         (await this.use.runs.endingWith(record)) ? (await this.settle(record)).exit : null;
       return this.execs.begin(key, open, this.use.launcher, end, signal);
+    });
+
+  readonly attach = (key: WorkloadKey, open: AttachOpen, signal: AbortSignal): Promise<Terminal> =>
+    this.alone(key, async () => {
+      signal.throwIfAborted();
+      const record = await this.live(key);
+      const input = await this.parts.input(key);
+      if (input === 'none' && !open.readOnly)
+        throw new RuntimeError('notPrepared', `${workloadId(key)} was started without an input`, {
+          remedy: 'set process.stdin or process.tty and restart it, or attach read-only',
+        });
+      const { bundle, log } = this.parts.paths(key);
+      const end = async (): Promise<ExitInfo | null> => (await this.settle(record)).exit;
+      const run = {
+        log,
+        places: this.use.launcher.attachTo(bundle),
+        input,
+        alive: () => this.use.runs.alive(record),
+        end,
+      };
+      return AttachTerminal.open(run, open, signal);
     });
 
   readonly processes = async (key: WorkloadKey): Promise<InstanceProcesses> => {

@@ -29,7 +29,7 @@ import {
   type WorkloadSpec,
   KeyedLock,
 } from '@berth/runtime';
-import { bundleConfig } from './bundle/config.js';
+import { bundleConfig, inputAnnotation } from './bundle/config.js';
 import { boundsDisks, type ContainerLimits, limitsOf } from './bundle/limits.js';
 import { guestFileRead } from './bundle/guest-file.js';
 import { guestIdentityWrite } from './bundle/guest-identity.js';
@@ -44,6 +44,7 @@ import { VolumeMounts, volumeBinds, volumesIn, volumesOwn } from './isolation/vo
 import { devicesLend, devicesTake } from './isolation/devices.js';
 import { Lxcfs } from './isolation/lxcfs.js';
 import { type NamespacePaths, namespacesEnsure, namespacesRemove } from './isolation/namespaces.js';
+import type { LaunchInput } from './launch/launcher.js';
 import { hostBounds } from './isolation/privileges.js';
 import { rootfsMount, rootfsUnmount, scratchClear } from './isolation/rootfs.js';
 import { type SeccompMachine, SECCOMP_PROFILE, seccompProfileRead, seccompFor } from './isolation/seccomp.js';
@@ -249,6 +250,7 @@ export class HostParts {
       bounds: hostBounds(),
       security,
       system,
+      input: inputOf(spec),
     });
     if (system) cgroupDelegate(paths.cgroup, base);
     await writeFileAtomic(join(paths.bundle, ACCOUNTS), JSON.stringify(accounts), { durable: false });
@@ -289,6 +291,13 @@ export class HostParts {
     return execProcess(await read<OciConfig>('config.json'), user, open);
   }
 
+  /** What the program of the run reads from; nothing where an earlier version started it. */
+  async input(key: WorkloadKey): Promise<LaunchInput> {
+    const text = await readFile(join(this.paths(key).bundle, 'config.json'), 'utf8');
+    const said = (JSON.parse(text) as Partial<OciConfig>).annotations?.[inputAnnotation];
+    return said === 'pipe' || said === 'terminal' ? said : 'none';
+  }
+
   /** The accounts of its image as they were when the run began; null where they are not known. */
   async passwd(key: WorkloadKey): Promise<string | null> {
     const path = join(this.paths(key).bundle, ACCOUNTS);
@@ -327,6 +336,10 @@ export class HostParts {
     await this.lxcfs.look();
   }
 }
+
+/** What its program is to read from. */
+export const inputOf = ({ process }: Pick<WorkloadSpec, 'process'>): LaunchInput =>
+  process?.tty === true ? 'terminal' : process?.stdin === true ? 'pipe' : 'none';
 
 /** Where something of ours is mounted over the image. */
 function mountedOver({ security = {}, secrets, system, mounts = [] }: WorkloadSpec): {

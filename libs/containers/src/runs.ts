@@ -6,7 +6,7 @@ import { type Observation, RuntimeError, signalNumber, type StepContext } from '
 import type { HostParts } from './host-parts.js';
 import { cgroupFrozen, cgroupMemory, cgroupOomKilled, trees } from './isolation/cgroup-trees.js';
 import { RANGE_SIZE } from './isolation/uid-ranges.js';
-import { LaunchError, type Launcher } from './launch/launcher.js';
+import { LaunchError, type Launcher, type LaunchInput } from './launch/launcher.js';
 import { memoryConditions } from './out-of-memory.js';
 import { exitInfo } from './run-exit.js';
 import { type RecordStore, type WorkloadRecord, workloadId } from './workload-record.js';
@@ -54,7 +54,7 @@ export class Runs {
   }
 
   /** Launches a new run from the written bundle. @throws RuntimeError badImage with the OCI runtime's reason. */
-  async launch(record: WorkloadRecord, signal: AbortSignal): Promise<WorkloadRecord> {
+  async launch(record: WorkloadRecord, input: LaunchInput, signal: AbortSignal): Promise<WorkloadRecord> {
     const id = workloadId(record);
     const paths = this.parts.paths(record);
     await this.launcher.delete(id); // what an interrupted start may have left
@@ -63,6 +63,7 @@ export class Runs {
         id,
         bundle: paths.bundle,
         logPath: paths.log,
+        input,
         monitorCgroup: paths.monitorCgroup,
         signal,
       });

@@ -44,4 +44,5 @@ export * from './machine-usage.js';
 export * from './clock.js';
 export * from './pty.js';
 export * from './fifo.js';
+export * from './packet-socket.js';
 export * from './xattr.js';

@@ -45,6 +45,8 @@ export const c = {
   adjtimex: bind('int adjtimex(void *timex)'),
   socket: bind('int socket(int domain, int type, int protocol)'),
   bindSocket: bind('int bind(int fd, void *address, unsigned int length)'),
+  connect: bind('int connect(int fd, void *address, unsigned int length)'),
+  shutdown: bind('int shutdown(int fd, int how)'),
   setsockopt: bind('int setsockopt(int fd, int level, int name, void *value, unsigned int length)'),
   send: bind('long send(int fd, void *data, size_t length, int flags)'),
   sendmsg: libc.func('sendmsg', 'long', ['int', koffi.pointer(msghdr), 'int']) as (

@@ -172,6 +172,12 @@ const shape: Rule = (s, refuse) => {
 const processes: Rule = (s, refuse) => {
   if (s.process === undefined) return;
   if (s.isolation === 'vm') refuse(['process'], 'only for OCI images; use userData for isolation vm');
+  for (const field of ['stdin', 'tty'] as const)
+    if (s.process[field] === true && (s.isolation === 'microvm' || s.system === true))
+      refuse(
+        ['process', field],
+        `only for programs of isolation container; run one in ${s.isolation === 'microvm' ? 'a microVM' : 'a system'} by exec, and leave it out`,
+      );
   for (const field of ['command', 'args', 'env'] as const) {
     const strings = s.process[field] ?? [];
     for (const [key, value] of Object.entries(strings))

@@ -82,6 +82,10 @@ export const ProcessSpec = z.strictObject({
    * does none of that when it is pid 1. It is in the container at `/dev/berth-init`.
    */
   init: z.boolean().optional(),
+  /** Its standard input stays open, for whoever attaches (container). Without it, it reads the end at once. */
+  stdin: z.boolean().optional(),
+  /** It has a terminal, which is its standard input too, for whoever attaches (container). */
+  tty: z.boolean().optional(),
 });
 export type ProcessSpec = z.infer<typeof ProcessSpec>;
 

@@ -4,7 +4,7 @@ import { Problem } from './errors.js';
 import { ExitInfo, ProcessSpec } from './instance.js';
 
 /*
- * Terminals: the serial console and the display of a virtual machine, and programs started in a running container or, by the
+ * Terminals: the serial console and the display of a virtual machine, the first process of a container (attach), and programs started in a running container or, by the
  * agent in its guest, in a running virtual machine (exec). A ticket is asked for with a POST and spent on
  * `GET /v1/console?ticket=…`, upgraded to a WebSocket (RFC 6455) that carries
  *
@@ -42,6 +42,28 @@ export const DisplayOpen = z
   .meta({ id: 'DisplayOpen' });
 export type DisplayOpen = z.infer<typeof DisplayOpen>;
 
+export const AttachOpen = z
+  .strictObject({
+    readOnly: z
+      .boolean()
+      .default(false)
+      .describe('What is typed is refused; needed where its process has neither `stdin` nor `tty`'),
+    scrollbackBytes: z
+      .int()
+      .min(0)
+      .max(scrollbackMaxBytes)
+      .default(64 * 1024)
+      .describe(
+        'How much of what it printed comes first, of which the log keeps times and streams: a little less is shown',
+      ),
+    size: TerminalSize.optional().describe('Of its terminal, where it has one; as it is when absent'),
+  })
+  .meta({ id: 'AttachOpen' });
+export type AttachOpen = z.infer<typeof AttachOpen>;
+
+/** Facet of hosts whose containers can be attached to. */
+export const attachFacet = 'attach';
+
 const { env, user, workdir } = ProcessSpec.shape;
 export const ExecOpen = z
   .strictObject({
@@ -65,6 +87,7 @@ export const TerminalOpen = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('console'), ...ConsoleOpen.shape }),
   z.strictObject({ kind: z.literal('exec'), ...ExecOpen.shape }),
   z.strictObject({ kind: z.literal('display'), ...DisplayOpen.shape }),
+  z.strictObject({ kind: z.literal('attach'), ...AttachOpen.shape }),
 ]);
 export type TerminalOpen = z.infer<typeof TerminalOpen>;
 

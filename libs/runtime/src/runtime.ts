@@ -1,4 +1,5 @@
 import type {
+  AttachOpen,
   Capabilities,
   CdromBus,
   CdromSeen,
@@ -391,6 +392,12 @@ export interface Runtime {
    * process ends with its terminal. @throws RuntimeError notPrepared when it does not run, badImage (no such user)
    */
   readonly exec?: (key: WorkloadKey, open: ExecOpen, signal: AbortSignal) => Promise<Terminal>;
+  /**
+   * The first process of the workload: what it printed last, what it prints, and what is typed to it. Any number at once. The
+   * workload outlives it, and its input does. @throws RuntimeError notPrepared when it does not run, or has no input and more than
+   * looking is asked for
+   */
+  readonly attach?: (key: WorkloadKey, open: AttachOpen, signal: AbortSignal) => Promise<Terminal>;
   /**
    * What runs in it now, in its own numbers: of a container as its host sees it, of others in the guest's own words.
    * @throws RuntimeError notPrepared when it does not run, agentAway, unsupported (a guest that cannot tell)

@@ -46,7 +46,7 @@ function workload(kind: WorkloadKind): WorkloadSpec {
     volumes: [],
     nics: [{ id: randomUUID() as NicId, networkId: 'w' as NetworkId, mac, ipv4: '10.0.0.2' }],
     networks: [],
-    process: process === undefined ? null : { args: process },
+    process: kind === 'echo' ? { stdin: true } : process === undefined ? null : { args: process },
     userData: null,
     restart: { policy: 'never', backoffSeconds: 1, maxBackoffSeconds: 300 },
     accel: 'any',

@@ -3,6 +3,7 @@ import { Readable } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
 import { sizesNow } from '@berth/model';
 import type {
+  AttachOpen,
   ConsoleOpen,
   ExecOpen,
   ExitInfo,
@@ -72,7 +73,19 @@ export class SimulatedRuntime implements Runtime {
       ok: true,
       reason: null,
       facets: [
-        ...['pause', 'suspend', 'reset', 'watchdog', 'update', 'logs', 'limits', 'console', 'exec', 'guest'],
+        ...[
+          'pause',
+          'suspend',
+          'reset',
+          'watchdog',
+          'update',
+          'logs',
+          'limits',
+          'console',
+          'exec',
+          'guest',
+          'attach',
+        ],
         ...['volumes', 'nics', 'cdroms', 'snapshots', 'memorySnapshots', 'copies', 'clones', 'exports'],
         ...['display', 'screenshot', 'sendKeys', 'displays', 'vsock', 'numa', 'files', 'tpm'],
       ],
@@ -409,6 +422,16 @@ export class SimulatedRuntime implements Runtime {
       workload.log += text;
       this.host.changed(observationOf(workload));
     };
+  }
+
+  /** A first process that says back what is typed, and is a terminal where it has one. */
+  attach(key: WorkloadKey, open: AttachOpen, signal: AbortSignal): Promise<Terminal> {
+    return Promise.resolve().then(() => {
+      const { spec } = this.running(key);
+      if (!open.readOnly && spec.process?.stdin !== true && spec.process?.tty !== true)
+        throw new RuntimeError('notPrepared', `${keyText(key)} was started without an input`);
+      return this.console(key, { readOnly: open.readOnly, scrollbackBytes: open.scrollbackBytes }, signal);
+    });
   }
 
   /** `echo`, `cat`, `size` and `exit <code>`; anything else is not found. */

@@ -1,4 +1,5 @@
 import {
+  attachFacet,
   type AccelVerdict,
   bindableMiB,
   displaysOf,
@@ -181,6 +182,13 @@ const devices: readonly {
     wanted: (spec) => spec.process?.init === true,
     message:
       'it has no first process to put beside a program: ./berth up or tools/microvm/build makes it there, and berth doctor tells whether it is; its agent may also be older than this API',
+  },
+  {
+    facet: attachFacet,
+    need: 'attach',
+    have: 'no attach',
+    wanted: ({ process }) => process?.stdin === true || process?.tty === true,
+    message: 'nobody can attach to its containers: its agent is older than this API',
   },
   {
     facet: 'displays',

@@ -31,6 +31,7 @@ export const actions = {
   'instances.cloudInit': rule('viewer'),
   'instances.console': rule('operator'),
   'instances.display': rule('operator'),
+  'instances.attach': rule('operator'),
   'instances.screenshot': rule('viewer'),
   'instances.keys': rule('operator'),
   'instances.exec': rule('operator'),

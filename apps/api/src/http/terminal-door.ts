@@ -139,7 +139,8 @@ export class TerminalDoor {
     const instance = ticket === null ? null : await this.deps.store.instanceById(ticket.instanceId);
     if (ticket === null || token === null || instance === null)
       throw new BerthError('unauthenticated', 'The ticket is unknown, spent or expired.', {
-        remedy: 'Ask for a new one and use it at once: POST …/instances/{name}/console, …/display or …/exec.',
+        remedy:
+          'Ask for a new one and use it at once: POST …/instances/{name}/console, …/display, …/attach or …/exec.',
       });
     refuseTerminal(instance, ticket.opens);
     return { ticket, token, instance };

@@ -186,7 +186,8 @@ export class TerminalSession {
     if (bytes[0] !== terminalChannels.input)
       throw refused('A binary message begins with the byte 0, which means input.');
     const { opens } = this.subject.ticket;
-    if (opens.kind === 'console' && opens.readOnly) throw refused('This console was opened read-only.');
+    if ((opens.kind === 'console' || opens.kind === 'attach') && opens.readOnly)
+      throw refused(`This ${opens.kind === 'attach' ? 'terminal' : 'console'} was opened read-only.`);
     this.counted.in += bytes.length - 1;
     await this.whenOpen((host) => host.type(bytes.subarray(1)));
   }
@@ -269,7 +270,7 @@ export class TerminalSession {
 
 /** The command is told; values of variables may be secrets. */
 function shownInAudit(opens: TerminalTicketTaken['opens']): object {
-  if (opens.kind === 'console') return { readOnly: opens.readOnly };
+  if (opens.kind === 'console' || opens.kind === 'attach') return { readOnly: opens.readOnly };
   if (opens.kind === 'display') return opens.head === undefined ? {} : { head: opens.head };
   const { command, tty, user, workdir, env } = opens;
   return { command, tty, user: user ?? null, workdir: workdir ?? null, env: Object.keys(env ?? {}) };

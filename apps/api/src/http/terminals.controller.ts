@@ -1,4 +1,6 @@
 import {
+  attachFacet,
+  AttachOpen,
   BerthError,
   ConsoleOpen,
   DisplayOpen,
@@ -32,7 +34,7 @@ const ticketAnswer = {
   201: { description: 'A ticket that works once, for 30 seconds', schema: TerminalTicket },
 };
 
-/** Tickets for the console and the display of a VM and for programs in an instance; the WebSocket they are spent on is beside. */
+/** Tickets for the console and the display of a VM, the first process of a container, and for programs in an instance; the WebSocket they are spent on is beside. */
 @Controller('v1/projects/:project/instances/:name')
 export class TerminalsController {
   constructor(@Inject(HTTP_DEPS) private readonly deps: HttpDeps) {}
@@ -67,6 +69,21 @@ export class TerminalsController {
     return this.ticket(asking, project, name, { kind: 'display', ...body }, reply);
   }
 
+  @Post('attach')
+  @Action('instances.attach', {
+    summary: 'Ask for a ticket for the first process of a running container: what it prints, and its input',
+    answers: ticketAnswer,
+  })
+  async attach(
+    @Asking() asking: Caller,
+    @Param('project') project: string,
+    @Param('name') name: string,
+    @Body({ schema: AttachOpen }) body: AttachOpen,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<TerminalTicket> {
+    return this.ticket(asking, project, name, { kind: 'attach', ...body }, reply);
+  }
+
   @Post('exec')
   @Action('instances.exec', {
     summary:
@@ -98,6 +115,7 @@ export class TerminalsController {
       await refuseWithoutDisplay(store, instance);
       refuseHead(instance, opens.head ?? 0, '/head');
     }
+    if (opens.kind === 'attach') await refuseWithoutAttach(store, instance);
     void reply.header('cache-control', 'no-store');
     return terminalTicketMake(this.deps, asking, reply, instance.id, opens);
   }
@@ -114,11 +132,39 @@ export function refuseTerminal(instance: Instance, opens: TerminalOpen): void {
     throw new BerthError('unsupported', `${name} is ${kindOf(instance)} and has no display.`, {
       remedy: 'Run a program in it instead: POST …/exec, or read what it prints: GET …/logs.',
     });
+  if (opens.kind === 'attach') refuseAttach(instance, opens);
   if (opens.kind === 'exec' && spec.isolation === 'vm') {
     refuseGuestExec(opens);
     return refuseGuest(instance);
   }
   refuseStopped(instance);
+}
+
+/** What cannot be attached to. @throws BerthError unsupported */
+function refuseAttach({ name, spec }: Instance, { readOnly }: AttachOpen): void {
+  if (spec.isolation === 'vm')
+    throw new BerthError('unsupported', `${name} is a virtual machine and has no first process of ours.`, {
+      remedy: 'Use its serial console: POST …/console.',
+    });
+  if (spec.isolation === 'microvm')
+    throw new BerthError('unsupported', `${name} is a microVM, whose first process has no input.`, {
+      remedy: 'Run a program in it: POST …/exec, or follow what it prints: GET …/logs?follow=true.',
+    });
+  if (readOnly || spec.process?.stdin === true || spec.process?.tty === true) return;
+  const message = `The first process of ${name} has no input.`;
+  const remedy = 'Attach with readOnly, or set spec.process.stdin or spec.process.tty and restart it.';
+  const errors = [{ path: '/readOnly', code: 'unsupported', message, remedy }];
+  throw new BerthError('unsupported', message, { remedy, errors });
+}
+
+/** @throws BerthError unsupported */
+async function refuseWithoutAttach(store: Pick<Store, 'hostById'>, instance: Instance): Promise<void> {
+  const host = await hostWithout(store, instance, attachFacet);
+  if (host === null) return;
+  throw new BerthError('unsupported', `Nobody can attach to the containers of host ${host.name}.`, {
+    remedy:
+      'Its agent is older than this API: update it, or follow what the container prints: GET …/logs?follow=true.',
+  });
 }
 
 /** What no VM of its host has. @throws BerthError unsupported */
@@ -148,7 +194,7 @@ export function refuseHead({ name, spec }: Instance, head: number, path: string)
 }
 
 const TicketQuery = z.strictObject({
-  ticket: z.string().max(128).optional().describe('From POST …/console, …/display or …/exec'),
+  ticket: z.string().max(128).optional().describe('From POST …/console, …/display, …/attach or …/exec'),
 });
 
 /** Where tickets are spent. An upgrade never comes here: see terminal-door.ts. */

@@ -3,9 +3,9 @@ import type { TerminalEnd } from '@berth/model';
 import { escapeKey } from '../escape-key.js';
 import { exitCodes, Failure, ProgramEnded, type ExitCode } from '../failure.js';
 import { localSize, terminalLend } from '../local-terminal.js';
+import { pipedLine } from '../piped-line.js';
 import { append, examples, type Commands } from '../session.js';
 import { isTerminal } from '../terminal.js';
-import { TerminalLine } from '../terminal-line.js';
 
 interface ExecOptions {
   readonly stdin: boolean;
@@ -46,7 +46,7 @@ export const execCommands: Commands = (program, session) => {
       const attached = options.stdin && options.tty;
       const end = await (attached
         ? terminalLend(url, { escape: key, typing: true })
-        : piped(url, options.stdin));
+        : pipedLine(url, { input: options.stdin ? 'fed' : 'none' }));
       if (end?.reason === 'exited') throw new ProgramEnded(end.code);
       throw new Failure(...unended(name, end));
     });
@@ -79,31 +79,6 @@ function variable(text: string): readonly [string, string] {
   if (value === undefined)
     throw new Failure(`--env ${text} has no value\n  -> Give NAME=value, or set NAME here`, exitCodes.usage);
   return [text, value];
-}
-
-/** Without a terminal here: output and error output stay apart. Ctrl-C ends the program. */
-async function piped(url: URL, feeding: boolean): Promise<TerminalEnd | null> {
-  const line = await TerminalLine.connect(url, { output: process.stdout, errorOutput: process.stderr });
-  const interrupt = (): void => line.leave();
-  process.once('SIGINT', interrupt);
-  const feed = feeding ? inputFeed(line) : line.order({ type: 'endInput' });
-  try {
-    return await line.ended;
-  } finally {
-    process.off('SIGINT', interrupt);
-    if (feeding) process.stdin.destroy();
-    await feed;
-  }
-}
-
-async function inputFeed(line: TerminalLine): Promise<void> {
-  try {
-    for await (const chunk of process.stdin) await line.type(chunk as Buffer);
-  } catch (error) {
-    // The program ended before its input did.
-    if ((error as NodeJS.ErrnoException).code !== 'ERR_STREAM_PREMATURE_CLOSE') throw error;
-  }
-  await line.order({ type: 'endInput' });
 }
 
 function unended(name: string, end: Exclude<TerminalEnd, { reason: 'exited' }> | null): [string, ExitCode] {

@@ -6,11 +6,12 @@ import {
   rlimitNames,
   type TmpfsMount,
 } from '@berth/model';
-import { type ProcessPlan, RuntimeError } from '@berth/runtime';
+import { mergeEnv, type ProcessPlan, RuntimeError } from '@berth/runtime';
 import type { NamespacePaths } from '../isolation/namespaces.js';
 import type { LentDevice } from '../isolation/devices.js';
 import { type HostBounds, maskedPaths, readonlyPaths } from '../isolation/privileges.js';
 import { RANGE_SIZE } from '../isolation/uid-ranges.js';
+import type { LaunchInput } from '../launch/launcher.js';
 import type { InitProcess } from './init-process.js';
 import { type ContainerLimits, ociLimits } from './limits.js';
 import { systemCgroup, systemTmpfs } from './system.js';
@@ -37,7 +38,14 @@ export interface BundleRequest {
   readonly security: ContainerSecurity;
   /** Its init is that of a machine: see system.ts. */
   readonly system: boolean;
+  readonly input: LaunchInput;
 }
+
+/** Of programs with a terminal, where they are told of no other. */
+export const terminalEnv = 'TERM=xterm-256color';
+
+/** Tells how a run was launched to whoever attaches to it. */
+export const inputAnnotation = 'berth.input';
 
 const SHM = '/dev/shm';
 
@@ -49,10 +57,10 @@ export function bundleConfig(request: BundleRequest): OciConfig {
   return {
     ociVersion: '1.0.2',
     process: {
-      terminal: false,
+      terminal: request.input === 'terminal',
       user: request.user,
       args: [...request.init.before, ...request.process.args],
-      env: request.process.env,
+      env: mergeEnv(request.input === 'terminal' ? [terminalEnv] : [], request.process.env),
       cwd: request.process.cwd,
       capabilities: {
         bounding: capabilities,
@@ -75,7 +83,11 @@ export function bundleConfig(request: BundleRequest): OciConfig {
       ...request.init.mounts,
       ...request.filesOver,
     ],
-    annotations: { 'berth.instance': request.instanceId, 'berth.epoch': String(request.epoch) },
+    annotations: {
+      'berth.instance': request.instanceId,
+      'berth.epoch': String(request.epoch),
+      [inputAnnotation]: request.input,
+    },
     linux: {
       namespaces: [
         { type: 'pid' },

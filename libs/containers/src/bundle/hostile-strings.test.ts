@@ -39,6 +39,7 @@ it('10,000 commands, environments and directories come back from the OCI configu
       }
       taken += 1;
       const config = bundleConfig({
+        input: 'none',
         ...{ instanceId: 'i', epoch: 1, hostname: 'host', rootfs: '/r', process: plan, base: 0x1000_0000 },
         user: { uid: 0, gid: 0, additionalGids: [] },
         namespaces: { user: '/u', network: '/n' },

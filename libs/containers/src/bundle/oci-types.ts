@@ -10,7 +10,7 @@ export interface OciConfig {
 }
 
 export interface OciProcess {
-  readonly terminal: false;
+  readonly terminal: boolean;
   readonly user: OciUser;
   readonly args: readonly string[];
   readonly env: readonly string[];

@@ -1,10 +1,10 @@
 import type { ExecOpen, TerminalSize } from '@berth/model';
+import { terminalEnv } from '../bundle/config.js';
 import type { OciConfig, OciProcess, OciUser } from '../bundle/oci-types.js';
 import { argumentsCheck, mergeEnv, workdir } from '@berth/runtime';
 
 /** The process of an exec as an OCI runtime takes it: `runtime exec --process`. */
-export type ExecProcess = Omit<OciProcess, 'terminal'> & {
-  readonly terminal: boolean;
+export type ExecProcess = OciProcess & {
   readonly consoleSize?: { readonly width: number; readonly height: number };
 };
 
@@ -25,7 +25,7 @@ export function execProcess(container: OciConfig, user: OciUser | null, open: Ex
     terminal: open.tty,
     ...(open.tty ? { consoleSize: consoleSize(open.size ?? usualSize) } : {}),
     args: open.command,
-    env: mergeEnv(open.tty ? ['TERM=xterm-256color'] : [], own.env, asked),
+    env: mergeEnv(open.tty ? [terminalEnv] : [], own.env, asked),
     cwd: open.workdir === undefined ? own.cwd : workdir(open.workdir),
     user: user ?? own.user,
   };

@@ -13,6 +13,7 @@ import {
   type ProcessIdentity,
 } from '@berth/linux';
 import {
+  type AttachPlaces,
   LaunchError,
   type LaunchExit,
   type LaunchRequest,
@@ -104,6 +105,10 @@ export class ConmonLauncher implements Launcher {
     return this.options.command.exec(id, files);
   }
 
+  attachTo(bundle: string): AttachPlaces {
+    return { input: join(bundle, 'attach'), control: join(bundle, 'ctl') };
+  }
+
   exit(id: string): LaunchExit | null {
     try {
       const status = Number(readFileSync(join(this.exitDirectory, id), 'utf8').trim());
@@ -140,6 +145,9 @@ export class ConmonLauncher implements Launcher {
       ['--log-path', `k8s-file:${request.logPath}`],
       ['--log-size-max', String(logMaxBytes)],
       ['--log-level', 'warning'],
+      // Who leaves does not end the input of whoever comes next.
+      request.input === 'none' ? [] : ['--stdin', '--leave-stdin-open'],
+      request.input === 'terminal' ? ['--terminal'] : [],
     ].flat();
     return spawn(conmon, args, {
       // Where memory runs out, conmon leaves a file `oom` in the directory it was started in as well.

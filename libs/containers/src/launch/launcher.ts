@@ -1,11 +1,15 @@
 import type { ProcessIdentity } from '@berth/linux';
 
+export type LaunchInput = 'none' | 'pipe' | 'terminal';
+
 /** A bundle to launch. */
 export interface LaunchRequest {
   readonly id: string;
   /** Directory with config.json. */
   readonly bundle: string;
   readonly logPath: string;
+  /** What its program reads from: nothing, a pipe that stays open, or a terminal, which it writes to as well. */
+  readonly input: LaunchInput;
   /** Group for what watches the container, outside of the container's own limits. */
   readonly monitorCgroup: string;
   readonly signal: AbortSignal;
@@ -15,6 +19,14 @@ export interface LaunchRequest {
 export interface Launched {
   readonly init: ProcessIdentity;
   readonly monitor: ProcessIdentity;
+}
+
+/** Where the monitor of a run listens. */
+export interface AttachPlaces {
+  /** Unix socket (SOCK_SEQPACKET) whose messages are the program's input. */
+  readonly input: string;
+  /** Named pipe that takes the size of its terminal, see {@link winsizeLine}. */
+  readonly control: string;
 }
 
 /** How a run ended, as its monitor recorded it. */
@@ -41,6 +53,8 @@ export interface Launcher {
   resume(id: string): Promise<void>;
   /** Program and arguments that run a process of a file (OCI `process`) in a running container, and relay its streams. */
   exec(id: string, files: { readonly process: string; readonly pid: string }): readonly string[];
+  /** Who attaches to the program of a running container. */
+  attachTo(bundle: string): AttachPlaces;
   /** The recorded end of the current run, or null while there is none. */
   exit(id: string): LaunchExit | null;
   /** Directory in which a file named by the id appears when a run ends. */

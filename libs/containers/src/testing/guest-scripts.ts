@@ -6,6 +6,7 @@ const WAIT = 'while :; do sleep 60 & wait $!; done';
 export const guestScripts = {
   steady: `trap 'exit 0' TERM; ${COUNT}; ${WAIT}`,
   stubborn: `trap '' TERM; ${COUNT}; while :; do sleep 1; done`,
+  echo: `trap 'exit 0' TERM; ${COUNT}; exec 3<&0; cat <&3 & ${WAIT}`,
   brief: `${COUNT}; sleep 0.1; exit 7`,
   badImage: '',
   writer: `

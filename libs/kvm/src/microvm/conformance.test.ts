@@ -39,6 +39,6 @@ function harness(): ConformanceHarness {
 }
 
 describe('the microVM runtime', () => {
-  for (const { name, run: check } of conformanceCases(...ofWholeMachines))
+  for (const { name, run: check } of conformanceCases(...ofWholeMachines, 'attach'))
     it(name, () => check(harness()), 120_000);
 });

@@ -29,7 +29,9 @@ const COUNT = 'n=$(cat /boots 2>/dev/null || echo 0); n=$((n + 1)); echo $n > /b
 const WAIT = 'while :; do sleep 60 & wait $!; done';
 
 /** Shell scripts for the entry point, by how it behaves. */
-const scripts: Readonly<Record<Exclude<WorkloadKind, 'rebooter' | 'unattended'> | 'writer', string>> = {
+const scripts: Readonly<
+  Record<Exclude<WorkloadKind, 'rebooter' | 'unattended' | 'echo'> | 'writer', string>
+> = {
   steady: `trap 'exit 0' TERM; ${COUNT}; ${WAIT}`,
   stubborn: `trap '' TERM; ${COUNT}; while :; do sleep 1; done`,
   brief: `${COUNT}; sleep 0.1; exit 7`,

@@ -99,7 +99,10 @@ async function nextLife(host: DriverHost, options: Partial<VmRuntimeOptions>): P
 /** The conformance harness of a VM driver. */
 export function vmHarness(host: DriverHost, around: VmSurroundings): ConformanceHarness {
   const { network } = around;
-  const spec = (kind: WorkloadKind | 'writer'): WorkloadSpec => around.connected(host.spec(kind));
+  const spec = (kind: WorkloadKind | 'writer'): WorkloadSpec => {
+    if (kind === 'echo') throw new Error('nobody attaches to a machine');
+    return around.connected(host.spec(kind));
+  };
   const links = (key: WorkloadKey): string[] => {
     // Its nics, and what limits them.
     const own = Netlink.with(undefined, (n) => n.links()).filter(

@@ -16,7 +16,7 @@ import { snapshots } from './snapshots.js';
 import { starting } from './starting.js';
 import { suspending } from './suspending.js';
 import { tpms } from './tpms.js';
-import { consoles, execs } from './terminals.js';
+import { attaches, consoles, execs } from './terminals.js';
 import { volumes } from './volumes.js';
 import { watching } from './watching.js';
 
@@ -41,6 +41,7 @@ export const behaviours: readonly Behaviour[] = [
   ...consoles,
   ...displays,
   ...execs,
+  ...attaches,
   ...files,
   ...guests,
   ...ending,
@@ -52,6 +53,7 @@ export const behaviours: readonly Behaviour[] = [
 const ofFacet = {
   console: consoles,
   exec: execs,
+  attach: attaches,
   files,
   suspend: suspending,
   reset: resetting,

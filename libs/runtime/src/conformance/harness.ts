@@ -7,6 +7,8 @@ export type WorkloadKind =
   | 'steady'
   /** Never heeds a polite stop. */
   | 'stubborn'
+  /** Says back what is typed to its first process, which has an input; steady otherwise. Only where there is attach. */
+  | 'echo'
   /** Ends by itself soon after its start, as `briefEnd` says. */
   | 'brief'
   /** Boots once more by itself after its first boot, and is steady then. Only where there is a reset. */

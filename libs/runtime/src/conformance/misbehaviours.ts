@@ -1,3 +1,4 @@
+import type { AttachOpen } from '@berth/model';
 import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -32,6 +33,18 @@ function opened(rt: Runtime, ...args: Parameters<NonNullable<Runtime['console']>
   assert.ok(rt.console);
   return rt.console(...args);
 }
+
+/** Whoever attaches asks for something else, and gets a terminal with this change. */
+const attaching = (
+  rt: Runtime,
+  asks: Partial<AttachOpen>,
+  change: Partial<Terminal> = {},
+): Pick<Runtime, 'attach'> => ({
+  attach: async (key, open, signal) => {
+    assert.ok(rt.attach);
+    return Object.assign(await rt.attach(key, { ...open, ...asks }, signal), change);
+  },
+});
 
 /** A screen on which nothing is. */
 const blank = (): Promise<Uint8Array> => pngOf({ width: 1, height: 1, rgb: Buffer.alloc(3) });
@@ -255,6 +268,12 @@ export const misbehaviours: Readonly<Record<string, Twist>> = {
     console: async (key, open, signal) =>
       Object.assign(await opened(rt, key, open, signal), { ended: Promise.resolve(null) }),
   }),
+  'who attaches sees what was printed, types to the first process and leaves it running, also for a later life of the agent':
+    (rt) => attaching(rt, { scrollbackBytes: 0 }),
+  'all who attach see the same, whoever reads nothing holds nothing up, and it ends with the workload after its last words':
+    (rt) => attaching(rt, {}, { ended: Promise.resolve(null) }),
+  'a first process without an input can be looked at, and is not typed to': (rt) =>
+    attaching(rt, { readOnly: true }),
   'all who look at a display see the same screen, and a screenshot shows it': () => ({ screenshot: blank }),
   'keys typed at a display and keys that are sent reach the workload, unless it is paused': (rt) => ({
     sendKeys: (key, presses, signal) =>

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { ConsoleOpen, ExecOpen, TerminalEnd } from '@berth/model';
+import type { AttachOpen, ConsoleOpen, ExecOpen, TerminalEnd } from '@berth/model';
 import type { Runtime, Terminal, WorkloadKey } from '../runtime.js';
 import type { Behaviour, ConformanceHarness } from './harness.js';
 import { context, eventually, gone, refused, upAndHeard } from './steps.js';
@@ -65,6 +65,86 @@ export const execs: readonly Behaviour[] = [
     },
   },
 ];
+
+/** Somebody at the first process. */
+export const attaches: readonly Behaviour[] = [
+  {
+    name: 'who attaches sees what was printed, types to the first process and leaves it running, also for a later life of the agent',
+    run: async (h) => {
+      const rt = await h.runtime();
+      const spec = await h.spec('echo');
+      await refused('attach before the start', ['notPrepared'], async () => {
+        await attach(h, rt, spec);
+      });
+      const { pid } = await upAndHeard(h, rt, spec);
+      const one = await attach(h, rt, spec);
+      await one.until('boots=1');
+      await one.type('first\n');
+      await one.until('first\n');
+      one.terminal.close();
+      assert.equal(await one.end(), null);
+      const later = await h.runtime();
+      const two = await attach(h, later, spec);
+      await two.until('first\n');
+      await two.type('second\n');
+      await two.until('second\n');
+      two.terminal.close();
+      assert.equal((await later.recover()).find((o) => o.instanceId === spec.instanceId)?.pid, pid);
+      await gone(h, later, spec);
+    },
+  },
+  {
+    name: 'all who attach see the same, whoever reads nothing holds nothing up, and it ends with the workload after its last words',
+    run: async (h) => {
+      const rt = await h.runtime();
+      const spec = await h.spec('echo');
+      await upAndHeard(h, rt, spec);
+      assert.ok(rt.attach, 'the runtime has the attach facet');
+      const unread = await rt.attach(
+        spec,
+        { readOnly: true, scrollbackBytes: 65_536 },
+        AbortSignal.timeout(4 * h.stepMs),
+      );
+      const [one, two] = [await attach(h, rt, spec), await attach(h, rt, spec)];
+      await one.type('last words\n');
+      for (const screen of [one, two]) await screen.until('last words\n');
+      await rt.stop(spec, 0, context(h));
+      const kept = new Screen(h, unread);
+      for (const screen of [one, two, kept]) {
+        const end = await screen.end();
+        assert.ok(end?.reason === 'workloadEnded' && end.exit?.reason === 'killed', JSON.stringify(end));
+        assert.ok(screen.text.includes('last words\n'), 'all of it is there, for a late reader too');
+      }
+      await gone(h, rt, spec);
+    },
+  },
+  {
+    name: 'a first process without an input can be looked at, and is not typed to',
+    run: async (h) => {
+      const rt = await h.runtime();
+      const spec = await h.spec('steady');
+      await upAndHeard(h, rt, spec);
+      await refused('typing to what has no input', ['notPrepared'], async () => {
+        await attach(h, rt, spec);
+      });
+      const seen = await attach(h, rt, spec, { readOnly: true });
+      await seen.until('boots=1');
+      seen.terminal.close();
+      await gone(h, rt, spec);
+    },
+  },
+];
+
+async function attach(
+  h: ConformanceHarness,
+  rt: Runtime,
+  key: WorkloadKey,
+  open: Partial<AttachOpen> = {},
+): Promise<Screen> {
+  assert.ok(rt.attach, 'the runtime has the attach facet');
+  const whole = { readOnly: false, scrollbackBytes: 65_536, ...open };
+  return new Screen(h, await rt.attach(key, whole, AbortSignal.timeout(4 * h.stepMs)));
+}
 
 /** The serial console. */
 export const consoles: readonly Behaviour[] = [
