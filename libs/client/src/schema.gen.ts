@@ -609,6 +609,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  '/v1/projects/{project}/instances/{name}/attach': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Ask for a ticket for the first process of a running container: what it prints, and its input */
+    post: operations['terminalsAttach'];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   '/v1/projects/{project}/instances/{name}/cloudInit': {
     parameters: {
       query?: never;
@@ -1280,6 +1297,20 @@ export interface components {
       /** @description null when it is gone */
       instance: components['schemas']['Instance'] | null;
       operation: components['schemas']['Operation'];
+    };
+    AttachOpen: {
+      /**
+       * @description What is typed is refused; needed where its process has neither `stdin` nor `tty`
+       * @default false
+       */
+      readOnly?: boolean;
+      /**
+       * @description How much of what it printed comes first, of which the log keeps times and streams: a little less is shown
+       * @default 65536
+       */
+      scrollbackBytes?: number;
+      /** @description Of its terminal, where it has one; as it is when absent */
+      size?: components['schemas']['TerminalSize'];
     };
     Capabilities: {
       accel: {
@@ -2390,7 +2421,9 @@ export interface components {
           [key: string]: string;
         };
         init?: boolean;
+        stdin?: boolean;
         stopSignal?: string;
+        tty?: boolean;
         user?: string;
         /** Format: starts_with */
         workdir?: string;
@@ -2608,7 +2641,9 @@ export interface components {
           [key: string]: string;
         };
         init?: boolean;
+        stdin?: boolean;
         stopSignal?: string;
+        tty?: boolean;
         user?: string;
         /** Format: starts_with */
         workdir?: string;
@@ -3760,7 +3795,7 @@ export interface operations {
   terminalDoorRefuse: {
     parameters: {
       query?: {
-        /** @description From POST …/console, …/display or …/exec */
+        /** @description From POST …/console, …/display, …/attach or …/exec */
         ticket?: string;
       };
       header?: never;
@@ -5080,6 +5115,37 @@ export interface operations {
         };
         content: {
           'application/json': components['schemas']['Accepted'];
+        };
+      };
+      default: components['responses']['Problem'];
+    };
+  };
+  terminalsAttach: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description One object and one answer, which is kept for a day, however often the request is repeated under this key; 422 with another body */
+        'idempotency-key'?: string;
+      };
+      path: {
+        name: string;
+        project: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['AttachOpen'];
+      };
+    };
+    responses: {
+      /** @description A ticket that works once, for 30 seconds */
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['TerminalTicket'];
         };
       };
       default: components['responses']['Problem'];
