@@ -297,4 +297,60 @@ describe('a process put into a container', () => {
     await runtime.removeVolume(other.rootVolume.id, context());
     expect(lab.leftovers(other)).toEqual([]);
   });
+
+  const attached = async (to: WorkloadSpec, by: Runtime = runtime): Promise<Session> => {
+    const open = { readOnly: false, scrollbackBytes: 65_536, size: { columns: 91, rows: 17 } };
+    return new Session((await by.attach?.(to, open, AbortSignal.timeout(20_000))) as Terminal);
+  };
+  const away = async (gone: WorkloadSpec): Promise<void> => {
+    await runtime.stop(gone, 5, context());
+    await runtime.remove(gone, context());
+    await runtime.removeVolume(gone.rootVolume.id, context());
+    expect(lab.leftovers(gone)).toEqual([]);
+  };
+
+  it('the first process of a container with a terminal is a shell for whoever attaches, one after the other', async () => {
+    const shell = lab.spec('PS1="at> " exec sh -i', { cpuMillis: null, process: { tty: true } });
+    await up(runtime, shell);
+    const first = await attached(shell);
+    await first.until('at> ');
+    await first.type('stty size; echo $TERM; test -t 0 && echo terminal\n');
+    for (const word of ['17 91\r\n', 'xterm-256color\r\n', 'terminal\r\n']) await first.until(word);
+    first.terminal.resize({ columns: 60, rows: 20 });
+    await first.type('stty size\n');
+    await first.until('20 60\r\n');
+    await first.type('echo as""leep; /bin/busybox sleep 60\n');
+    await first.until('asleep\r\n');
+    await first.type('\u0003');
+    await until('the prompt', () => /\^C[^]*at> /.test(first.out));
+    await first.type('echo "in""terrupted"\n');
+    await first.until('interrupted\r\n');
+    first.terminal.close();
+    expect(await first.end()).toBeNull();
+    const second = await attached(shell, lab.runtime());
+    await second.until('interrupted\r\n');
+    await second.type('exit 3\n');
+    expect(await second.end()).toMatchObject({
+      reason: 'workloadEnded',
+      exit: { reason: 'exited', code: 3 },
+    });
+    await away(shell);
+  });
+
+  it('input that a first process does not read waits, and holds up neither its output nor its end', async () => {
+    const script = 'echo words >&2; while [ ! -e /go ]; do sleep 0.1; done; echo late; cat | wc -c; sleep 60';
+    const deaf = lab.spec(script, { cpuMillis: null, process: { stdin: true } });
+    await up(runtime, deaf);
+    const one = await attached(deaf);
+    await until('its error output', () => one.err.includes('words\n'));
+    let typed = false;
+    void one.type('x'.repeat(4 * 1024 * 1024)).then(() => (typed = true));
+    const open = { command: ['/bin/busybox', 'touch', '/go'], tty: false };
+    const go = new Session((await runtime.exec?.(deaf, open, AbortSignal.timeout(20_000))) as Terminal);
+    expect(await go.end()).toEqual({ reason: 'exited', code: 0 });
+    await one.until('late\n');
+    await until('the input to be taken', () => typed);
+    await away(deaf);
+    expect(await one.end()).toMatchObject({ reason: 'workloadEnded' });
+  });
 });
