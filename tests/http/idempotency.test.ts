@@ -135,12 +135,12 @@ const cases: Readonly<Record<string, Case>> = {
     before: async () => void (await query(`DELETE FROM events WHERE type = 'keys.sent'`)),
   },
   'POST /v1/projects/{project}/instances/{name}/attach': {
-    path: () => `${instances}/runner/attach`,
+    path: () => `${instances}/worker/attach`,
     body: () => ({ readOnly: true }),
     other: () => ({ readOnly: true, scrollbackBytes: 1 }),
-    count: ticketsOf('runner'),
+    count: ticketsOf('worker'),
     status: 201,
-    before: noTickets('runner'),
+    before: noTickets('worker'),
   },
   'POST /v1/projects/{project}/instances/{name}/exec': {
     path: () => `${instances}/runner/exec`,
@@ -285,7 +285,7 @@ beforeAll(async () => {
   await image(projectId, 'base', 'oci');
   await image(projectId, 'disk', 'disk');
   for (const name of ['origin', 'kept']) await made('/v1/projects/default/volumes', { name, sizeMiB: 1 });
-  await made(instances, { name: 'runner', spec: container });
+  for (const name of ['runner', 'worker']) await made(instances, { name, spec: container });
   for (const name of ['machine', 'screen', 'guest', 'past', 'holder'])
     await made(instances, {
       name,
@@ -295,7 +295,7 @@ beforeAll(async () => {
         ...(name === 'holder' ? { volumes: [{ name: 'kept' }] } : {}),
       },
     });
-  for (const name of ['runner', 'machine', 'screen', 'guest', 'past', 'holder'])
+  for (const name of ['runner', 'worker', 'machine', 'screen', 'guest', 'past', 'holder'])
     await until(`${name} runs`, patience(60_000), async () => {
       const found = await store.instanceGet(projectId, name);
       return found?.status.state === 'running' ? true : undefined;

@@ -266,8 +266,13 @@ describe('a terminal', () => {
     await until(() => Buffer.concat(host.typed).toString() === 'help\r', 'what was typed');
     terminal.close();
     await until(() => host.closed, 'the host is told');
-    expect((await audit(name)).filter(({ type }) => type.startsWith('attach.'))).toMatchObject([
-      { type: 'attach.started', data: { readOnly: false } },
+    const told = await until(
+      async () => (await audit(name)).filter(({ type }) => type.startsWith('attach.')),
+      'the audit',
+      (events) => events.length === 2,
+    );
+    expect(told).toMatchObject([
+      { type: 'attach.started', data: { opens: { readOnly: false } } },
       { type: 'attach.ended', data: { bytesIn: 5 } },
     ]);
   });
