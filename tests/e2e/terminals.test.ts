@@ -1,8 +1,8 @@
-import type { ExecOpen } from '@berth/model';
+import type { ExecOpen, VmDriver } from '@berth/model';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TestTerminal, until as soon } from '../http/test-terminal.js';
 import { killed, processes, procText } from '../kills/processes.js';
-import { Berth, until } from './berth.js';
+import { Berth, patience, until } from './berth.js';
 import { samples } from './machine.js';
 
 /* Terminals the way of a user: a ticket, a WebSocket, the link, and a real container or machine at its end. */
@@ -97,22 +97,100 @@ describe('exec in a container', () => {
   }, 90_000);
 });
 
+/** A machine on a network with IPv6. */
+async function booted(name: string, driver: VmDriver, network: string): Promise<void> {
+  await berth.create(name, {
+    isolation: 'vm',
+    image: 'tiny',
+    vcpus: 1,
+    // Three have room on two processors.
+    cpuMillis: 600,
+    memoryMiB: 128,
+    rootDisk: { sizeMiB: 64 },
+    nics: [{ network }],
+    placement: { driver },
+  });
+  await berth.state(name, 'running', patience(60_000));
+  await until(`${name} has booted`, patience(60_000), async () =>
+    (await berth.logs(name)).includes('boots=1') ? true : undefined,
+  );
+}
+
+interface Shell {
+  readonly address: string;
+  ask(command: string): Promise<string>;
+  close(): void;
+}
+
+/** A shell in a guest that has taken the IPv6 address of its first nic, as one that knows no DHCPv6. */
+async function shellOf(name: string): Promise<Shell> {
+  const address = (await berth.get(name)).status.nics[0]?.ipv6 ?? 'none';
+  const shell = await opened(name, 'console', {});
+  // It may begin after its guest said that it is ready, and drops what was typed before.
+  await until(`the shell of ${name} answers`, patience(60_000), () => {
+    shell.type(Buffer.from('echo answer=$((6 * 7))\r'));
+    return Promise.resolve(shell.output.includes('answer=42') ? true : undefined);
+  });
+  let asked = 0;
+  const ask = async (command: string): Promise<string> => {
+    const mark = `asked-${(asked += 1)}`;
+    const answer = new RegExp(`${mark}=\\[([^]*?)\\]=${mark}`);
+    // What is typed is shown, too; only what the shell makes of it has the mark twice.
+    shell.type(Buffer.from(`a=${mark}; echo "$a=[$(${command} 2>&1)]=$a"\r`));
+    return until(`the shell of ${name} did: ${command}`, patience(60_000), () =>
+      Promise.resolve(answer.exec(shell.output.toString())?.[1]),
+    );
+  };
+  await ask(`ip -6 addr add ${address}/64 dev eth0`);
+  return { address, ask, close: () => shell.close() };
+}
+
+describe('machines under both drivers on one network', () => {
+  it(
+    'reach each other over IPv6 both ways, and none of another network',
+    async () => {
+      for (const network of ['six', 'apart'])
+        await berth.run(['network', 'create', network, '--ipv6', 'auto']);
+      const places = {
+        'vm-qemu': ['qemu', 'six'],
+        'vm-libvirt': ['libvirt', 'six'],
+        apart: ['qemu', 'apart'],
+      } as const;
+      await Promise.all(
+        Object.entries(places).map(([name, [driver, network]]) => booted(name, driver, network)),
+      );
+      const names = ['vm-qemu', 'vm-libvirt', 'apart'];
+      const [qemu, libvirt, apart] = (await Promise.all(names.map(shellOf))) as [Shell, Shell, Shell];
+      const asks = ({ ask }: Shell, { address }: Shell): Promise<string> =>
+        ask(`printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 5 ${address} 8080 | tail -n 1`);
+      const reaches = (from: Shell, to: Shell, name: string): Promise<true> =>
+        until(`${name} is reached`, patience(60_000), async () =>
+          (await asks(from, to)).includes(`hostname=${name}`) ? true : undefined,
+        );
+      await reaches(qemu, libvirt, 'vm-libvirt');
+      await reaches(libvirt, qemu, 'vm-qemu');
+      // The way is there: its router answers, of which it heard by itself; nobody behind that does.
+      await until('its router answers', patience(60_000), async () =>
+        (await apart.ask(`ping6 -c 1 -W 5 ${apart.address.replace(/[^:]+$/, '1')}`)).includes(
+          '1 packets received',
+        )
+          ? true
+          : undefined,
+      );
+      expect(await apart.ask('ip -6 route show default')).toContain('default via ');
+      for (const to of [qemu, libvirt]) expect(await asks(apart, to)).not.toContain('hostname=');
+      for (const { close } of [qemu, libvirt, apart]) close();
+      await berth.delete('apart');
+      await berth.run(['network', 'rm', 'apart']);
+    },
+    patience(240_000),
+  );
+});
+
 describe.each(['qemu', 'libvirt'] as const)('the serial console of a machine under %s', (driver) => {
   const name = `vm-${driver}`;
 
   it('has a shell for all who watch, and begins with what was printed before', async () => {
-    await berth.create(name, {
-      isolation: 'vm',
-      image: 'tiny',
-      vcpus: 1,
-      memoryMiB: 128,
-      rootDisk: { sizeMiB: 64 },
-      placement: { driver },
-    });
-    await berth.state(name, 'running');
-    await until(`${name} has booted`, 60_000, async () =>
-      (await berth.logs(name)).includes('boots=1') ? true : undefined,
-    );
     const [one, two] = [await opened(name, 'console', {}), await opened(name, 'console', {})];
     const reader = await opened(name, 'console', { readOnly: true });
     for (const each of [one, two, reader]) await shows(each, 'boots=1');
