@@ -261,11 +261,18 @@ function kill(pid: number): void {
   }
 }
 
-/** On v2 a parent hands its controllers down by cgroup.subtree_control, from the root to the group's parent. */
+/** Those that a host need not have come after those without which no group can be bounded. */
+const DELEGATED = ['cpu', 'memory', 'pids', 'cpuset', 'io'];
+
+/**
+ * On v2 a parent hands its controllers down by cgroup.subtree_control, from the root to the group's parent: all that bound anything, for a
+ * bound may be asked for while the group is there, and none can be written that was not handed down.
+ */
 async function delegate(trees: CgroupHierarchies, group: string): Promise<void> {
   let directory = treeOf(trees, 'memory').path;
+  const wanted = DELEGATED.filter((name, index) => index < 3 || trees.controllers.has(name));
   for (const part of checked(group).split('/')) {
-    await writeFile(join(directory, 'cgroup.subtree_control'), '+cpu +memory +pids');
+    await writeFile(join(directory, 'cgroup.subtree_control'), wanted.map((name) => `+${name}`).join(' '));
     directory = join(directory, part);
     await mkdir(directory, { recursive: true });
   }
