@@ -105,12 +105,15 @@ export async function cgroupBind(group: string, cpus: string | null): Promise<vo
   if (tree === undefined && cpus === null) return;
   const { path, version } = tree ?? treeOf(hierarchies(), 'cpuset');
   const file = join(path, checked(group), 'cpuset.cpus');
-  // v2 has the parent's where nothing is said, and an empty line says nothing. v1 always wants to be told.
-  const all = async (): Promise<string> =>
-    version === 2 ? '\n' : readFile(join(path, dirname(group), 'cpuset.cpus'), 'utf8');
-  await writeFile(file, cpus ?? (await all())).catch((error: unknown) => {
-    // A group of v2 without the controller is bound by nothing.
-    if (version === 1 || cpus !== null || !hasCode(error, 'ENOENT')) throw error;
+  const ofParent = (name: string): Promise<string> => readFile(join(path, dirname(group), name), 'utf8');
+  // v1 always wants to be told.
+  if (cpus !== null || version === 1) return writeFile(file, cpus ?? (await ofParent('cpuset.cpus')));
+  // v2 has the parent's where nothing is said, and an empty line says nothing.
+  return writeFile(file, '\n').catch(async (error: unknown) => {
+    if (hasCode(error, 'ENOENT')) return; // without the controller, and bound by nothing
+    // Processes run in it: then the kernel takes no empty line of what was bound once.
+    if (!hasCode(error, 'ENOSPC')) throw error;
+    await writeFile(file, await ofParent('cpuset.cpus.effective'));
   });
 }
 
