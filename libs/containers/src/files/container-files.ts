@@ -15,6 +15,7 @@ import {
   asFileOwner,
   hasCode,
   isAlive,
+  type MountEntry,
   mountinfoParse,
   O_PATH,
   openat2,
@@ -198,9 +199,10 @@ function rootOf(init: ProcessIdentity): number {
   try {
     const root = openSync(`/proc/${init.pid}/root`, O_PATH | constants.O_DIRECTORY);
     try {
-      // A look-up that a file system of its own answers may never end, and we wait for it.
-      const own = mountinfoParse(readFileSync(`/proc/${init.pid}/mountinfo`, 'utf8'));
-      const fuse = own.find(({ type }) => type.startsWith('fuse'));
+      // A look-up that a file system of its own answers may never end, and we wait for it. One that the host has too is the host's.
+      const own = fuseMounts(readFileSync(`/proc/${init.pid}/mountinfo`, 'utf8'));
+      const hosts = own.length === 0 ? [] : fuseMounts(readFileSync('/proc/self/mountinfo', 'utf8'));
+      const fuse = own.find(({ device }) => !hosts.some((one) => one.device === device));
       if (fuse !== undefined)
         throw new RuntimeError('fileRefused', `a program of it answers for ${fuse.target} (${fuse.type})`, {
           remedy: 'copy by a program in it: berth exec',
@@ -216,6 +218,9 @@ function rootOf(init: ProcessIdentity): number {
     throw hasCode(error, 'ENOENT', 'ESRCH', 'EACCES') ? ended : error;
   }
 }
+
+const fuseMounts = (mountinfo: string): MountEntry[] =>
+  mountinfoParse(mountinfo).filter(({ type }) => type.startsWith('fuse'));
 
 function onDisk(descriptor: number, path: string): void {
   if (!DISKS.has(statfsSync(`/proc/self/fd/${descriptor}`).type))

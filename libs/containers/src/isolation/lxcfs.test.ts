@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { isAlive, mounts, type ProcessIdentity, run, signalProcess } from '@berth/linux';
@@ -55,6 +56,10 @@ it('are its own, and follow its limits while it runs', async () => {
   await runtime().update?.({ ...spec, memoryMiB: 80 }, context());
   expect(await memTotal(pid)).toBe(80);
   await expect(inside(pid, 'sh', '-c', 'echo x > /proc/meminfo')).rejects.toThrow();
+  // Files are copied into it and out of it: this file system is the host's, and no program of the container answers for it.
+  const [target, signal] = [{ path: '/etc/greeting', mode: '0644' }, AbortSignal.timeout(20_000)];
+  await runtime().files?.writeFile(spec, target, Readable.from([Buffer.from('hello')]), signal);
+  expect(await text(pid, '/etc/greeting')).toBe('hello\n');
 });
 
 it('are those of its host for a moment when lxcfs is killed, and its own again, and no container is touched for it', async () => {

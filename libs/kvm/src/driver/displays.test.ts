@@ -183,7 +183,7 @@ describe('several displays', () => {
 
   it('show each what its card shows, take their own pointer, and come back with a machine that was suspended', async () => {
     const { qemu } = drivers;
-    const spec = host.spec('painter', { displays: 3 });
+    const spec = host.spec('painter', { displays: 3, usbTablet: undefined });
     const screen = async (head: number): Promise<Picture> =>
       pictureOf(await qemu.screenshot(spec, AbortSignal.timeout(15_000), head));
     const painted = async (): Promise<void> => {
