@@ -28,6 +28,8 @@ test('a process is known by pid, start time and boot, and is gone when it ended,
   });
   try {
     const pid = Number(String(((await once(parent.stdout, 'data')) as [Buffer])[0]));
+    // As a shell it may reap what ends.
+    await vi.waitUntil(() => readFileSync(`/proc/${parent.pid}/comm`, 'utf8') === 'sleep\n');
     const identity = processIdentity(pid);
     if (identity === null) throw new Error('not seen');
     expect(identity.bootId).toBe(bootId());
