@@ -264,8 +264,10 @@ function kill(pid: number): void {
   }
 }
 
-/** Those that a host need not have come after those without which no group can be bounded. */
-const DELEGATED = ['cpu', 'memory', 'pids', 'cpuset', 'io'];
+/** Without these no group can be bounded. */
+const NEEDED = ['cpu', 'memory', 'pids'];
+/** A host need not have these. */
+const WHERE_THERE = ['cpuset', 'io'];
 
 /**
  * On v2 a parent hands its controllers down by cgroup.subtree_control, from the root to the group's parent: all that bound anything, for a
@@ -273,9 +275,10 @@ const DELEGATED = ['cpu', 'memory', 'pids', 'cpuset', 'io'];
  */
 async function delegate(trees: CgroupHierarchies, group: string): Promise<void> {
   let directory = treeOf(trees, 'memory').path;
-  const wanted = DELEGATED.filter((name, index) => index < 3 || trees.controllers.has(name));
+  const wanted = [...NEEDED, ...WHERE_THERE.filter((name) => trees.controllers.has(name))];
+  const handedDown = wanted.map((name) => `+${name}`).join(' ');
   for (const part of checked(group).split('/')) {
-    await writeFile(join(directory, 'cgroup.subtree_control'), wanted.map((name) => `+${name}`).join(' '));
+    await writeFile(join(directory, 'cgroup.subtree_control'), handedDown);
     directory = join(directory, part);
     await mkdir(directory, { recursive: true });
   }

@@ -106,13 +106,28 @@ export function mountSetIdmap(
   userNamespaceFd: number,
   options: { readOnly?: boolean } = {},
 ): void {
+  const set = MOUNT_ATTR_IDMAP | (options.readOnly === true ? MOUNT_ATTR_RDONLY : 0n);
+  mountSetAttributes(treeFd, 'idmap', { set, userNamespaceFd });
+}
+
+/** mount_setattr(2) of a detached mount. @param what for the error */
+function mountSetAttributes(
+  treeFd: number,
+  what: string,
+  {
+    set,
+    propagation = 0,
+    userNamespaceFd = 0,
+  }: { set: bigint; propagation?: number; userNamespaceFd?: number },
+): void {
   const attributes = Buffer.alloc(32); // struct mount_attr: attr_set, attr_clr, propagation, userns_fd
-  attributes.writeBigUInt64LE(MOUNT_ATTR_IDMAP | (options.readOnly === true ? MOUNT_ATTR_RDONLY : 0n), 0);
+  attributes.writeBigUInt64LE(set, 0);
+  attributes.writeBigUInt64LE(BigInt(propagation), 16);
   attributes.writeBigUInt64LE(BigInt(userNamespaceFd), 24);
   check(
     c.mountSetattr(SYS.mountSetattr, treeFd, '', AT_EMPTY_PATH, attributes, attributes.length),
     'mount_setattr',
-    'idmap',
+    what,
   );
 }
 
@@ -142,15 +157,8 @@ export function idmappedMount(
 export function readOnlyMount(source: string, target: string): void {
   const tree = openTree(source);
   try {
-    const attributes = Buffer.alloc(32);
     const set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-    attributes.writeBigUInt64LE(set, 0);
-    attributes.writeBigUInt64LE(BigInt(MS.PRIVATE), 16);
-    check(
-      c.mountSetattr(SYS.mountSetattr, tree, '', AT_EMPTY_PATH, attributes, attributes.length),
-      'mount_setattr',
-      source,
-    );
+    mountSetAttributes(tree, source, { set, propagation: MS.PRIVATE });
     moveMount(tree, target);
   } finally {
     closeSync(tree);

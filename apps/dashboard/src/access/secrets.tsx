@@ -7,6 +7,7 @@ import { api, type Secret } from '../api/client.js';
 import { fieldSaid, said } from '../api/problem.js';
 import { secretsQuery } from '../api/queries.js';
 import { covers, sessionQuery } from '../api/session.js';
+import { ActionsHead } from '../parts/actions-head.js';
 import { ActButton } from '../parts/act-button.js';
 import { Confirmed } from '../parts/confirm.js';
 import { Dialog } from '../parts/dialog.js';
@@ -50,11 +51,7 @@ export function SecretsPage() {
               <th scope="col" className="from-s">
                 New value
               </th>
-              {operator && (
-                <th scope="col">
-                  <span className="hidden">Actions</span>
-                </th>
-              )}
+              {operator && <ActionsHead />}
             </tr>
           </thead>
           <tbody>

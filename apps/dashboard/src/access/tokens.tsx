@@ -6,6 +6,7 @@ import { api } from '../api/client.js';
 import { fieldSaid, said } from '../api/problem.js';
 import { projectsQuery, tokensQuery } from '../api/queries.js';
 import { sessionQuery } from '../api/session.js';
+import { ActionsHead } from '../parts/actions-head.js';
 import { Failure, Waiting } from '../parts/notices.js';
 import { Page, Panel } from '../parts/page.js';
 import { State } from '../parts/state.js';
@@ -36,9 +37,7 @@ export function TokensPage() {
               <th scope="col" className="from-m">
                 Expires
               </th>
-              <th scope="col">
-                <span className="hidden">Actions</span>
-              </th>
+              <ActionsHead />
             </tr>
           </thead>
           <tbody>

@@ -7,6 +7,7 @@ import { api, type Image } from '../api/client.js';
 import { fieldSaid, said } from '../api/problem.js';
 import { imagesQuery } from '../api/queries.js';
 import { covers, sessionQuery } from '../api/session.js';
+import { ActionsHead } from '../parts/actions-head.js';
 import { bytes, mib, shortDigest } from '../parts/format.js';
 import { Icon } from '../parts/icons.js';
 import { Empty, Failure, Waiting } from '../parts/notices.js';
@@ -53,11 +54,7 @@ export function ImagesPage() {
               <th scope="col" className="from-m">
                 Imported
               </th>
-              {operator && (
-                <th scope="col">
-                  <span className="hidden">Actions</span>
-                </th>
-              )}
+              {operator && <ActionsHead />}
             </tr>
           </thead>
           <tbody>

@@ -5,6 +5,7 @@ import { useState, type FormEvent } from 'react';
 import { api, type Registry } from '../api/client.js';
 import { fieldSaid, said } from '../api/problem.js';
 import { registriesQuery } from '../api/queries.js';
+import { ActionsHead } from '../parts/actions-head.js';
 import { Failure } from '../parts/notices.js';
 import { Panel } from '../parts/page.js';
 import { Confirmed } from '../parts/confirm.js';
@@ -89,9 +90,7 @@ export function Registries({ project }: { project: string }) {
               <th scope="col" className="from-m">
                 Changed
               </th>
-              <th scope="col">
-                <span className="hidden">Actions</span>
-              </th>
+              <ActionsHead />
             </tr>
           </thead>
           <tbody>

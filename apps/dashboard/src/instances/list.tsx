@@ -6,6 +6,7 @@ import { useEffect, useState } from 'react';
 import type { Instance } from '../api/client.js';
 import { hostsQuery, instancesQuery } from '../api/queries.js';
 import { covers, sessionQuery } from '../api/session.js';
+import { ActionsHead } from '../parts/actions-head.js';
 import { cpus, mib } from '../parts/format.js';
 import { Empty, Failure, Waiting } from '../parts/notices.js';
 import { Page } from '../parts/page.js';
@@ -184,11 +185,7 @@ function Table({ items, operator }: { items: readonly Instance[]; operator: bool
           <th scope="col" className="from-m">
             Created
           </th>
-          {operator && (
-            <th scope="col">
-              <span className="hidden">Actions</span>
-            </th>
-          )}
+          {operator && <ActionsHead />}
         </tr>
       </thead>
       <tbody>

@@ -6,6 +6,7 @@ import { api, type Instance, type Snapshot } from '../api/client.js';
 import { fieldSaid, said } from '../api/problem.js';
 import { snapshotsQuery } from '../api/queries.js';
 import { covers, sessionQuery } from '../api/session.js';
+import { ActionsHead } from '../parts/actions-head.js';
 import { mib } from '../parts/format.js';
 import { Empty, Failure, Waiting } from '../parts/notices.js';
 import { Panel } from '../parts/page.js';
@@ -57,11 +58,7 @@ export function Snapshots({ instance }: { instance: Instance }) {
                 Room
               </th>
               <th scope="col">Taken</th>
-              {operator && (
-                <th scope="col">
-                  <span className="hidden">Actions</span>
-                </th>
-              )}
+              {operator && <ActionsHead />}
             </tr>
           </thead>
           <tbody>

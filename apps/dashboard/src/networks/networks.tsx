@@ -7,6 +7,7 @@ import { api } from '../api/client.js';
 import { fieldSaid, said } from '../api/problem.js';
 import { networksQuery } from '../api/queries.js';
 import { covers, sessionQuery } from '../api/session.js';
+import { ActionsHead } from '../parts/actions-head.js';
 import { Empty, Failure, Waiting } from '../parts/notices.js';
 import { Page, Panel } from '../parts/page.js';
 import { Confirmed } from '../parts/confirm.js';
@@ -45,11 +46,7 @@ export function NetworksPage() {
               <th scope="col" className="from-m">
                 Created
               </th>
-              {operator && (
-                <th scope="col">
-                  <span className="hidden">Actions</span>
-                </th>
-              )}
+              {operator && <ActionsHead />}
             </tr>
           </thead>
           <tbody>

@@ -8,6 +8,7 @@ import { fieldSaid, said } from '../api/problem.js';
 import { operationQuery, volumesQuery } from '../api/queries.js';
 import { covers, sessionQuery } from '../api/session.js';
 import { numberOf } from '../instances/typed.js';
+import { ActionsHead } from '../parts/actions-head.js';
 import { Confirmed } from '../parts/confirm.js';
 import { mib } from '../parts/format.js';
 import { Empty, Failure, Waiting } from '../parts/notices.js';
@@ -61,11 +62,7 @@ export function VolumesPage() {
               <th scope="col" className="from-m">
                 Created
               </th>
-              {operator && (
-                <th scope="col">
-                  <span className="hidden">Actions</span>
-                </th>
-              )}
+              {operator && <ActionsHead />}
             </tr>
           </thead>
           <tbody>

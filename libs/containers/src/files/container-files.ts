@@ -17,6 +17,7 @@ import {
   isAlive,
   type MountEntry,
   mountinfoParse,
+  mounts,
   O_PATH,
   openat2,
   RESOLVE,
@@ -200,8 +201,8 @@ function rootOf(init: ProcessIdentity): number {
     const root = openSync(`/proc/${init.pid}/root`, O_PATH | constants.O_DIRECTORY);
     try {
       // A look-up that a file system of its own answers may never end, and we wait for it. One that the host has too is the host's.
-      const own = fuseMounts(readFileSync(`/proc/${init.pid}/mountinfo`, 'utf8'));
-      const hosts = own.length === 0 ? [] : fuseMounts(readFileSync('/proc/self/mountinfo', 'utf8'));
+      const own = mountinfoParse(readFileSync(`/proc/${init.pid}/mountinfo`, 'utf8')).filter(isFuse);
+      const hosts = own.length === 0 ? [] : mounts().filter(isFuse);
       const fuse = own.find(({ device }) => !hosts.some((one) => one.device === device));
       if (fuse !== undefined)
         throw new RuntimeError('fileRefused', `a program of it answers for ${fuse.target} (${fuse.type})`, {
@@ -219,8 +220,7 @@ function rootOf(init: ProcessIdentity): number {
   }
 }
 
-const fuseMounts = (mountinfo: string): MountEntry[] =>
-  mountinfoParse(mountinfo).filter(({ type }) => type.startsWith('fuse'));
+const isFuse = ({ type }: MountEntry): boolean => type.startsWith('fuse');
 
 function onDisk(descriptor: number, path: string): void {
   if (!DISKS.has(statfsSync(`/proc/self/fd/${descriptor}`).type))
