@@ -169,7 +169,10 @@ describe('machines under both drivers on one network', () => {
         );
       await reaches(qemu, libvirt, 'vm-libvirt');
       await reaches(libvirt, qemu, 'vm-qemu');
-      // The way is there: its router answers, of which it heard by itself; nobody behind that does.
+      // The way is there: it heard of its router by itself, which answers; nobody behind that does.
+      await until('it hears of its router', patience(60_000), async () =>
+        (await apart.ask('ip -6 route show default')).includes('default via ') ? true : undefined,
+      );
       await until('its router answers', patience(60_000), async () =>
         (await apart.ask(`ping6 -c 1 -W 5 ${apart.address.replace(/[^:]+$/, '1')}`)).includes(
           '1 packets received',
@@ -177,7 +180,6 @@ describe('machines under both drivers on one network', () => {
           ? true
           : undefined,
       );
-      expect(await apart.ask('ip -6 route show default')).toContain('default via ');
       for (const to of [qemu, libvirt]) expect(await asks(apart, to)).not.toContain('hostname=');
       for (const { close } of [qemu, libvirt, apart]) close();
       await berth.delete('apart');
