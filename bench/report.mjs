@@ -6,31 +6,50 @@ const ms = (n) => (n < 10 ? n.toFixed(2) : n.toFixed(1));
 const table = (head, rows) =>
   [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 
-/** The page with the results in place of those it had. */
-export const withResults = (page, results) => `${page.split(/^## Results$/m)[0]}${results}`;
+/** Where the results begin on the page, and those of a case. */
+const HEAD = '## Results';
+const ofCase = (name) => `### \`${name}\``;
 
-export function report(results, { date, pairs }) {
-  const sections = [heading(date, pairs)];
-  const comparisons = results.flatMap((r) => r.comparisons ?? []);
-  if (comparisons.length > 0) sections.push(sideBySide(comparisons));
-  const notes = results.flatMap((r) => r.notes ?? []);
-  if (notes.length > 0) sections.push(notes.join('\n\n'));
-  const facts = results.flatMap((r) => r.facts ?? []);
-  if (facts.length > 0) sections.push(`### On their own\n\n${table(['what', 'measured'], facts)}`);
-  for (const { density } of results) if (density !== undefined) sections.push(perInstance(density));
-  const traces = results.flatMap((r) => r.trace ?? []);
-  if (traces.length > 0) sections.push(whereTheTimeGoes(traces));
-  return `${sections.join('\n\n')}\n`;
+/**
+ * The page with these results in place of those it had of the same cases; what other cases measured before stays.
+ *
+ * @param sections text of each case by its name
+ * @param names of all cases, in the order in which they stand on the page
+ */
+export function withResults(page, sections, names) {
+  const [before, had = ''] = page.split(new RegExp(`^${HEAD}$`, 'm'));
+  const kept = names.map((name) => sections[name] ?? sectionOf(had, name));
+  return `${[before.trimEnd(), HEAD, ...kept.filter((section) => section !== null)].join('\n\n')}\n`;
 }
 
-function heading(date, pairs) {
+function sectionOf(results, name) {
+  const at = results.indexOf(`${ofCase(name)}\n`);
+  if (at < 0) return null;
+  const next = results.indexOf('\n### ', at + 1);
+  return results.slice(at, next < 0 ? undefined : next).trim();
+}
+
+/** What one case measured, as a section of the page. */
+export function section(name, result, { date, pairs }) {
+  const { comparisons = [], notes = [], facts = [], density, trace = [] } = result;
+  return [
+    ofCase(name),
+    machine(date, comparisons.length > 0 ? pairs : null),
+    ...(comparisons.length > 0 ? [sideBySide(comparisons)] : []),
+    ...notes,
+    ...(facts.length > 0 ? [table(['what', 'measured'], facts)] : []),
+    ...(density === undefined ? [] : [perInstance(density)]),
+    ...(trace.length > 0 ? [whereTheTimeGoes(trace)] : []),
+  ].join('\n\n');
+}
+
+function machine(date, pairs) {
   const model = cpus()[0]?.model.trim() ?? 'unknown';
   const kvm = readFileSync('/proc/cpuinfo', 'utf8').match(/\b(vmx|svm)\b/) === null ? 'without' : 'with';
   const load = readFileSync('/proc/loadavg', 'utf8').split(' ')[0];
-  return `## Results
-
-${date}: ${cpus().length} × ${model}, ${Math.round(totalmem() / 1024 ** 3)} GiB, Linux ${release()}, Node.js ${process.version}, ${kvm} hardware
-virtualisation, load ${load} at the end, ${pairs} rounds wanted.`;
+  const rounds = pairs === null ? '' : `, ${pairs} rounds wanted`;
+  return `${date}: ${cpus().length} × ${model}, ${Math.round(totalmem() / 1024 ** 3)} GiB, Linux ${release()}, Node.js ${process.version}, ${kvm} hardware
+virtualisation, load ${load} at the end${rounds}.`;
 }
 
 function sideBySide(comparisons) {
@@ -54,17 +73,15 @@ function sideBySide(comparisons) {
 
 function perInstance({ more, rows }) {
   const cells = rows.map((r) => [r.what, ms(r.startMs), r.memoryMiB.toFixed(1), r.diskKiB.toFixed(0)]);
-  return `### One way or the other
-
-The same programs as a container and as a machine with a kernel of its own. Memory and disk: growth of the whole machine over ${more}
+  return `The same programs as a container and as a machine with a kernel of its own. Memory and disk: growth of the whole machine over ${more}
 more instances, for each of them. Each has a tenth of a processor.
 
 ${table(['as', 'POST to running, ms p50', 'memory, MiB each', 'disk, KiB each'], cells)}`;
 }
 
-const whereTheTimeGoes = (traces) => `### Where the time goes
-
-Medians, milliseconds. Parts of the API follow each other. Those of the host lie within \`api: host\`, some within each other. What no
+const whereTheTimeGoes = (
+  traces,
+) => `Where the time goes, in medians, milliseconds: parts of the API follow each other; those of the host lie within \`api: host\`, some within each other. What no
 part names is the way to the client and, to a ready line, the boot of the guest.
 
 ${traces.map(traced).join('\n\n')}`;

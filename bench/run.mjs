@@ -15,7 +15,7 @@ import { startup } from './cases/startup.mjs';
 import { vmLibvirt, vmMicrovm, vmQemu } from './cases/vm.mjs';
 import { endOnInterrupt } from './measure.mjs';
 import { run } from './programs.mjs';
-import { report, withResults } from './report.mjs';
+import { section, withResults } from './report.mjs';
 import { rootfsMake } from './rootfs.mjs';
 
 /** Each with the longest time its rounds may take: 77 minutes together. */
@@ -39,7 +39,7 @@ const usage = `usage: berth bench [${Object.keys(known).join('|')} …] [--pairs
   only where it is named: ${Object.keys(onDemand).join(', ')}
   --pairs N   rounds of each comparison, 30 when absent; fewer decide nothing
   --count N   containers of crowd, 1000 when absent
-  --write     the results go into docs/benchmarks.md as well, below "Results"
+  --write     the results go into docs/benchmarks.md as well, in place of those that these benchmarks had there
 `;
 const home = fileURLToPath(new URL('..', import.meta.url));
 const progress = (line) => process.stderr.write(`bench: ${line}\n`);
@@ -71,11 +71,19 @@ async function main() {
   }
   if (process.getuid() !== 0) throw new Error('the peers and Berth must be started by root: use sudo');
   endOnInterrupt();
-  const page = await measured(positionals.length === 0 ? Object.keys(cases) : positionals, pairs, count);
-  process.stdout.write(page);
-  if (!values.write) return;
+  const names = positionals.length === 0 ? Object.keys(cases) : [...new Set(positionals)];
+  const options = { date: new Date().toISOString().slice(0, 10), pairs, count };
+  await measured(names, options, async (name, result) => {
+    const text = section(name, result, options);
+    process.stdout.write(`${text}\n\n`);
+    if (values.write) await write(name, text);
+  });
+}
+
+/** As each is measured: a later one may fail. */
+async function write(name, text) {
   const file = join(home, 'docs/benchmarks.md');
-  writeFileSync(file, withResults(readFileSync(file, 'utf8'), page));
+  writeFileSync(file, withResults(readFileSync(file, 'utf8'), { [name]: text }, Object.keys(known)));
   await run(join(home, 'node_modules/.bin/prettier'), ['--write', '--log-level=warn', file]).catch(
     () => undefined,
   );
@@ -83,7 +91,8 @@ async function main() {
 
 const within = (n, most) => Number.isInteger(n) && n >= 1 && n <= most;
 
-async function measured(names, pairs, count) {
+/** @param told of each as it ends, by its name and with its result */
+async function measured(names, { pairs, count }, told) {
   const dir = mkdtempSync(join(tmpdir(), 'berth-bench-'));
   chmodSync(dir, 0o711);
   let berth = null;
@@ -95,25 +104,22 @@ async function measured(names, pairs, count) {
     berth.firstUp = await berth.up();
     await berth.image('busybox', 'oci', join(samples, 'busybox.oci.tar'));
     await berth.image('tiny', 'disk', join(samples, 'tiny.qcow2'));
-    const results = [];
     for (const name of names) {
       progress(name);
       const [measure, seconds] = known[name];
-      results.push(
-        await measure({
-          berth,
-          dir,
-          rootfs,
-          rootfsTar,
-          pairs,
-          count,
-          archive: join(samples, 'busybox.oci.tar'),
-          limitMs: seconds * 1000,
-          progress,
-        }),
-      );
+      const result = await measure({
+        berth,
+        dir,
+        rootfs,
+        rootfsTar,
+        pairs,
+        count,
+        archive: join(samples, 'busybox.oci.tar'),
+        limitMs: seconds * 1000,
+        progress,
+      });
+      await told(name, result);
     }
-    return report(results, { date: new Date().toISOString().slice(0, 10), pairs });
   } finally {
     await berth?.remove().catch((error) => progress(`${berth.root} is left: ${error.message}`));
     rmSync(dir, { recursive: true, force: true });

@@ -14,8 +14,9 @@ const { comparison, inTurn, median, medianInterval, percentile, seeded } = (awai
   inTurn: (...args: unknown[]) => Promise<Record<string, number[]>>;
   medianInterval: (numbers: number[], seed?: number) => { median: number; low: number; high: number };
 };
-const { withResults } = (await import('../../bench/report.mjs' as string)) as {
-  withResults: (page: string, results: string) => string;
+const { section, withResults } = (await import('../../bench/report.mjs' as string)) as {
+  section: (name: string, result: object, options: { date: string; pairs: number }) => string;
+  withResults: (page: string, sections: Record<string, string>, names: string[]) => string;
 };
 
 describe('the benchmarks', () => {
@@ -58,9 +59,26 @@ describe('the benchmarks', () => {
     expect(covered / trials).toBeGreaterThanOrEqual(0.88);
     expect(covered / trials).toBeLessThan(1);
   });
-  it('replace the results of the page, and nothing else', () => {
-    const page = '# Benchmarks\n\nHow.\n\n## Results\n\nNone yet.\n';
-    expect(withResults(page, '## Results\n\nNew.\n')).toBe('# Benchmarks\n\nHow.\n\n## Results\n\nNew.\n');
+  it('replace the results of a benchmark on the page, and nothing else', () => {
+    const options = { date: '2026-01-02', pairs: 30 };
+    const facts = (said: string) => ({ facts: [['it', said]] });
+    const names = ['get', 'rate', 'burst'];
+    let page = '# Benchmarks\n\nHow.\n\n## Results\n\nNone yet.\n';
+    const measure = (name: string, said: string) => {
+      page = withResults(page, { [name]: section(name, facts(said), options) }, names);
+      return page;
+    };
+    expect(measure('rate', 'once')).toContain(
+      '# Benchmarks\n\nHow.\n\n## Results\n\n### `rate`\n\n2026-01-02: ',
+    );
+    const before = page;
+    expect(measure('get', 'fast')).not.toBe(before);
+    expect(page.indexOf('`get`')).toBeLessThan(page.indexOf('`rate`'));
+    expect(measure('rate', 'twice')).toContain('| it | twice |');
+    expect(page).toContain('| it | fast |');
+    expect(page).not.toContain('once');
+    expect(measure('rate', 'once').split('### ').length).toBe(3);
+    expect(page.endsWith('|\n')).toBe(true);
   });
   it('give the same interval for the same results, and the median within it', () => {
     const numbers = [1, 2, 3, 4, 5, 6, 7, 8, 9, 30];
