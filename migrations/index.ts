@@ -30,6 +30,7 @@ import { imageCommits } from './0041-image-commits.js';
 import { secrets } from './0046-secrets.js';
 import { containerVolumes } from './0047-container-volumes.js';
 import { uidRanges } from './0050-uid-ranges.js';
+import { imagePlaces } from './0057-image-places.js';
 
 /** One numbered, forward-only step of the schema. Expand first; contract in a later release. */
 export interface Migration {
@@ -74,4 +75,5 @@ export const migrations: readonly Migration[] = [
   secrets,
   containerVolumes,
   uidRanges,
+  imagePlaces,
 ];

@@ -224,6 +224,17 @@ CREATE TABLE public.image_imports (
 );
 
 --
+-- Name: image_places; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.image_places (
+    image_id uuid NOT NULL,
+    registry text NOT NULL,
+    repository text NOT NULL,
+    seen_at timestamp with time zone NOT NULL
+);
+
+--
 -- Name: images; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -838,6 +849,13 @@ ALTER TABLE ONLY public.idempotency_keys
 
 ALTER TABLE ONLY public.image_imports
     ADD CONSTRAINT image_imports_pkey PRIMARY KEY (operation_id);
+
+--
+-- Name: image_places image_places_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.image_places
+    ADD CONSTRAINT image_places_pkey PRIMARY KEY (image_id, registry, repository);
 
 --
 -- Name: images images_pkey; Type: CONSTRAINT; Schema: public; Owner: -
@@ -1544,6 +1562,13 @@ ALTER TABLE ONLY public.idempotency_keys
 
 ALTER TABLE ONLY public.image_imports
     ADD CONSTRAINT image_imports_operation_id_fkey FOREIGN KEY (operation_id) REFERENCES public.operations(id) ON DELETE CASCADE;
+
+--
+-- Name: image_places image_places_image_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.image_places
+    ADD CONSTRAINT image_places_image_id_fkey FOREIGN KEY (image_id) REFERENCES public.images(id) ON DELETE CASCADE;
 
 --
 -- Name: images images_project_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -

@@ -249,6 +249,7 @@ export class Api {
       layers: changedLayers,
       limits: { ...defaultDownloadLimits(imageMaxBytes), stallMs: 500, backoffMs: () => 20 },
       insecureRegistries: ['127.0.0.1'],
+      registryMirrors: {},
     });
     const link = () => ({ hosts: 1, receivedBytes: 10, sentBytes: 20 });
     const app = await createHttpApp({

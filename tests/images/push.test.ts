@@ -23,6 +23,7 @@ import { ctx, ids, migratedDatabase } from '../store/fixture.js';
 import { startPostgres, withClient, type ThrowawayPostgres } from '../support/postgres.js';
 import { Registry, registryUser } from '../support/registry.js';
 import { challenge, digestOf } from './fake-registry.js';
+import { RegistryProxy } from './registry-proxy.js';
 import { SourceServer } from './source-server.js';
 
 /* Pushes to Debian's docker-registry, which skopeo reads, and to registries of this test that take them in every odd way. */
@@ -39,7 +40,9 @@ let dir: string;
 let blobs: BlobStore;
 let imports: RemoteImports;
 let image: Image;
-let servers: SourceServer[] = [];
+let servers: { stop(): Promise<unknown> }[] = [];
+/** Of one request; the layer of the image takes several. */
+const partBytes = 256 * 1024;
 
 beforeAll(async () => {
   postgres = await startPostgres();
@@ -65,7 +68,12 @@ afterAll(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 beforeEach(async () => {
-  imports = new RemoteImports({
+  imports = process_();
+  await store.projectUpdate(ctx, 'p', { imageSources: { privateAddresses: true, redirects: false } });
+});
+/** A process of the API. */
+const process_ = (): RemoteImports =>
+  new RemoteImports({
     ...{
       store,
       blobs,
@@ -78,11 +86,10 @@ beforeEach(async () => {
     },
     dispatch: () => undefined,
     ledger: () => undefined,
-    limits: { maxBytes: 1e9, stallMs: 2_000, idleTries: 3, tries: 10, backoffMs: () => 5 },
+    limits: { maxBytes: 1e9, stallMs: 2_000, idleTries: 3, tries: 10, backoffMs: () => 5, partBytes },
     insecureRegistries: ['127.0.0.1', 'localhost'],
+    registryMirrors: {},
   });
-  await store.projectUpdate(ctx, 'p', { imageSources: { privateAddresses: true, redirects: false } });
-});
 afterEach(async () => {
   await imports.close();
   for (const server of servers) await server.stop();
@@ -167,10 +174,96 @@ describe('to docker-registry', () => {
   });
 });
 
+describe('to docker-registry behind a proxy', () => {
+  let proxy: RegistryProxy;
+  beforeEach(async () => {
+    proxy = await RegistryProxy.start(registry.domain);
+    servers.push(proxy);
+  });
+  const layer = () => image.content.blobs.toSorted((a, b) => b.sizeBytes - a.sizeBytes)[0]!;
+  const sent = () => proxy.passed.filter((r) => r.method === 'PATCH').reduce((sum, r) => sum + r.bytes, 0);
+  const total = () =>
+    image.content.blobs.filter((b) => b.digest !== image.digest).reduce((sum, b) => sum + b.sizeBytes, 0);
+  const begun = () => proxy.passed.filter((r) => r.method === 'POST').length;
+
+  it('blobs that the project has in another repository there are taken over, and not sent', async () => {
+    expect((await pushed({ reference: `${proxy.domain}/first/home:1` })).state).toBe('succeeded');
+    expect(sent()).toBe(total());
+    proxy.passed.length = 0;
+    const end = await pushed({ reference: `${proxy.domain}/second/home:1` });
+    expect(end.state).toBe('succeeded');
+    expect(sent()).toBe(0);
+    expect(end.steps.find((s) => s.name === 'upload')?.message).toContain('blobs taken over');
+    expect(
+      proxy.passed.filter((r) => r.path.includes('mount=') && r.path.includes('from=first%2Fhome')),
+    ).toHaveLength(image.content.blobs.length - 1);
+    expect(digestOf(Buffer.from(await raw(`${registry.domain}/second/home:1`)))).toBe(image.digest);
+  });
+
+  it('what another project has there is not asked for', async () => {
+    const { id } = await store.projectCreate(ctx, { name: 'other' });
+    const theirs = await store.imageInsert(ctx, { projectId: id, name: 'it', content: image.content });
+    await store.imagePlaceKeep(theirs.id, { registry: proxy.domain, repository: 'secret/name' });
+    expect((await pushed({ reference: `${proxy.domain}/third/home:1` })).state).toBe('succeeded');
+    expect(proxy.passed.filter((r) => r.path.includes('mount='))).toEqual([]);
+    expect(sent()).toBe(total());
+  });
+
+  it('a part that did not arrive is sent alone: the upload goes on where the registry has its end', async () => {
+    let patches = 0;
+    proxy.before = (request) => (request.method === 'PATCH' && ++patches === 3 ? 'cut' : 'pass');
+    const end = await pushed({ reference: `${proxy.domain}/cut/parts:1` });
+    expect(end.state).toBe('succeeded');
+    expect(end.steps.map((s) => s.name)).toContain('retry');
+    expect(sent()).toBe(total());
+    expect(begun()).toBe(image.content.blobs.length - 1);
+    expect(proxy.passed.filter((r) => r.method === 'GET')).toHaveLength(1);
+    expect(digestOf(Buffer.from(await raw(`${registry.domain}/cut/parts:1`)))).toBe(image.digest);
+  });
+
+  it('a part that is cut in its middle, which this registry does not get over, is begun again', async () => {
+    let patches = 0;
+    proxy.before = (request) => (request.method === 'PATCH' && ++patches === 3 ? 'half' : 'pass');
+    expect((await pushed({ reference: `${proxy.domain}/cut/half:1` })).state).toBe('succeeded');
+    expect(begun()).toBe(image.content.blobs.length);
+    expect(digestOf(Buffer.from(await raw(`${registry.domain}/cut/half:1`)))).toBe(image.digest);
+  });
+
+  it('another process goes on where the one that died was, with what the registry has', async () => {
+    let patches = 0;
+    const held = new Promise<void>((resolve) => {
+      proxy.before = (request) => {
+        if (request.method !== 'PATCH' || ++patches < 4) return 'pass';
+        resolve();
+        return 'hold';
+      };
+    });
+    const operation = await imports.push(ctx, 'p', image, { reference: `${proxy.domain}/killed/it:1` });
+    await held;
+    await imports.close();
+    const before = sent();
+    expect(before).toBeGreaterThan(0);
+    proxy.before = () => 'pass';
+    imports = process_();
+    await imports.takeUp();
+    const end = await until('the push ends', patience(20_000), async () => {
+      const now = await store.operationGet(null, operation.id);
+      return now === null || now.finishedAt === null ? undefined : now;
+    });
+    expect(end.state).toBe('succeeded');
+    expect(sent(), 'nothing was sent twice').toBe(total());
+    expect(begun()).toBe(image.content.blobs.length - 1);
+    expect(digestOf(Buffer.from(await raw(`${registry.domain}/killed/it:1`)))).toBe(image.digest);
+    expect(layer().sizeBytes).toBeGreaterThan(4 * partBytes);
+  });
+});
+
 type Handler = (request: IncomingMessage, response: ServerResponse, body: Buffer) => void;
 
 /** A registry that takes what it is told to, and remembers what it was sent. */
-async function taking(odd: Partial<Record<'head' | 'post' | 'patch' | 'end' | 'manifest', Handler>>) {
+async function taking(
+  odd: Partial<Record<'head' | 'post' | 'patch' | 'state' | 'end' | 'manifest', Handler>>,
+) {
   const server = await SourceServer.start();
   servers.push(server);
   const seen: string[] = [];
@@ -195,13 +288,19 @@ async function taking(odd: Partial<Record<'head' | 'post' | 'patch' | 'end' | 'm
       HEAD: odd.head ?? ((_, r) => void r.writeHead(kept.has(digest) ? 200 : 404).end()),
     });
   handle('/v2/x/y/blobs/uploads/', {
-    POST: odd.post ?? ((_, r) => void r.writeHead(202, { location: '/up?state=1' }).end()),
+    POST:
+      odd.post ??
+      ((_, r) => {
+        last = Buffer.alloc(0);
+        r.writeHead(202, { location: '/up?state=1' }).end();
+      }),
   });
   handle('/up', {
+    ...(odd.state === undefined ? {} : { GET: odd.state }),
     PATCH:
       odd.patch ??
       ((_, r, body) => {
-        last = body;
+        last = Buffer.concat([last, body]);
         r.writeHead(202, { location: '/up?state=2' }).end();
       }),
     PUT:
@@ -230,10 +329,14 @@ describe('to a registry that', () => {
     let tags = 0;
     const state: { last: Buffer } = { last: Buffer.alloc(0) };
     const fake = await taking({
+      post: (_, response) => {
+        state.last = Buffer.alloc(0);
+        response.writeHead(202, { location: '/up?state=1' }).end();
+      },
       patch: (request, response, body) => {
-        state.last = body;
         if (++patches === 1) return void request.socket.destroy();
         if (patches === 2) return void response.writeHead(503, { 'retry-after': '0' }).end();
+        state.last = Buffer.concat([state.last, body]);
         response.writeHead(202, { location: '/up?state=2' }).end();
       },
       manifest: (_, response, body) =>
@@ -256,6 +359,88 @@ describe('to a registry that', () => {
     expect(fake.seen.slice(before).filter((one) => one.startsWith('P'))).toEqual([
       'PUT /v2/x/y/manifests/odd',
     ]);
+  });
+
+  it('keeps half a part is asked for its end, and sent the rest alone; what does not fit is refused by 416', async () => {
+    const uploads = new Map<string, Buffer>();
+    let at: Buffer = Buffer.alloc(0);
+    let patches = 0;
+    const ranges: string[] = [];
+    const where = (): Record<string, string> => ({
+      location: '/up?state=3',
+      range: `0-${Math.max(0, at.length - 1)}`,
+    });
+    const fake = await taking({
+      post: (_, response) => {
+        at = Buffer.alloc(0);
+        response.writeHead(202, { location: '/up?state=1' }).end();
+      },
+      state: (_, response) => void response.writeHead(204, where()).end(),
+      patch: (request, response, body) => {
+        const range = request.headers['content-range'] ?? '0-';
+        ranges.push(range);
+        if (Number(range.split('-')[0]) !== at.length) return void response.writeHead(416, where()).end();
+        // The second is kept by half and answered as if it were whole; the next does not fit.
+        const lies = ++patches === 2;
+        at = Buffer.concat([at, lies ? body.subarray(0, body.length / 2) : body]);
+        if (lies) return void response.writeHead(202, { location: '/up?state=2' }).end();
+        response.writeHead(202, where()).end();
+      },
+      end: (request, response) => {
+        const digest = new URL(request.url ?? '', 'http://x').searchParams.get('digest') ?? '';
+        uploads.set(digest, at);
+        response.writeHead(digestOf(at) === digest ? 201 : 400).end();
+      },
+    });
+    const end = await pushed({ reference: fake.reference });
+    expect(end.state, end.error?.message).toBe('succeeded');
+    expect(fake.seen.filter((one) => one === 'GET /up')).toHaveLength(1);
+    expect(ranges).toContain(`${1.5 * partBytes}-${2.5 * partBytes - 1}`);
+    for (const [digest, bytes] of uploads) expect(digestOf(bytes)).toBe(digest);
+  });
+
+  it('takes no parts gets each blob in one piece', async () => {
+    const whole: number[] = [];
+    const fake = await taking({
+      patch: (request, response, body) => {
+        if (request.headers['content-range'] !== undefined) return void response.writeHead(416).end();
+        whole.push(body.length);
+        response.writeHead(202, { location: '/up?state=2' }).end();
+      },
+    });
+    expect((await pushed({ reference: fake.reference })).state).toBe('succeeded');
+    expect(Math.max(...whole)).toBe(Math.max(...image.content.blobs.map((b) => b.sizeBytes)));
+  });
+
+  it('asks for a token is asked for one that reads the other repository too, and does without', async () => {
+    const tokens = await SourceServer.start();
+    servers.push(tokens);
+    const scopes: string[][] = [];
+    const realm = tokens.at('/token', (request, response) => {
+      const asked = new URL(request.url ?? '', 'http://x').searchParams.getAll('scope');
+      scopes.push(asked);
+      if (asked.length > 1) return void response.writeHead(403).end();
+      response.end(JSON.stringify({ token: 't' }));
+    });
+    const mounts: string[] = [];
+    const fake = await taking({
+      head: (request, response) => {
+        if (request.headers.authorization === undefined)
+          return challenge(response, `Bearer realm="${realm}",service="s"`);
+        response.writeHead(404).end();
+      },
+      post: (request, response) => {
+        if (!(request.url ?? '').includes('mount='))
+          return void response.writeHead(202, { location: '/up?state=1' }).end();
+        mounts.push(request.url ?? '');
+        response.writeHead(401, { 'www-authenticate': `Bearer realm="${realm}",service="s"` }).end();
+      },
+    });
+    await store.imagePlaceKeep(image.id, { registry: `127.0.0.1:${fake.port}`, repository: 'mine/too' });
+    expect((await pushed({ reference: fake.reference })).state).toBe('succeeded');
+    expect(scopes[0]).toEqual(['repository:x/y:pull,push', 'repository:mine/too:pull']);
+    expect(scopes[1]).toEqual(['repository:x/y:pull,push']);
+    expect(mounts.length).toBeGreaterThan(0);
   });
 
   it('has uploads go on elsewhere gives its password to nobody there, and redirects nothing', async () => {

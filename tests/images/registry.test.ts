@@ -17,6 +17,7 @@ import {
   registryCredentialKeep,
   registryCredentialOpen,
 } from '../../apps/api/src/images/registry-credentials.js';
+import type { RegistryMirrors } from '../../apps/api/src/images/registry-mirrors.js';
 import { RemoteImports } from '../../apps/api/src/images/remote-imports.js';
 import { openStore } from '../../apps/api/src/store/open.js';
 import type { Store } from '../../apps/api/src/store/store.js';
@@ -120,8 +121,17 @@ const process_ = (limits: Partial<DownloadLimits> = {}): RemoteImports => {
     dispatch: () => undefined,
     ledger: () => undefined,
     layers: changedLayers,
-    limits: { maxBytes, stallMs: 2_000, idleTries: 3, tries: 40, backoffMs: () => 5, ...limits },
+    limits: {
+      maxBytes,
+      stallMs: 2_000,
+      idleTries: 3,
+      tries: 40,
+      backoffMs: () => 5,
+      partBytes: 2 ** 20,
+      ...limits,
+    },
     insecureRegistries: ['127.0.0.1', 'localhost'],
+    registryMirrors: {},
   });
 };
 const allow = (imageSources: Partial<ImageSources>) => store.projectUpdate(ctx, 'p', { imageSources });
@@ -953,10 +963,132 @@ describe('a project that reaches no private address', () => {
     imports = new RemoteImports({
       ...(imports as unknown as { o: ConstructorParameters<typeof RemoteImports>[0] }).o,
       insecureRegistries: ['127.0.0.1:1'],
+      registryMirrors: {},
     });
     const before = fake.server.requests.length;
     expect((await refused(`${fake.domain}/x/y:small`)).code).toBe('unavailable');
     expect(fake.server.requests.length).toBe(before);
+  });
+});
+
+describe('mirrors', () => {
+  const dead = '127.0.0.1:1';
+  /** A process with a store of its own, whose configuration names mirrors. */
+  function mirroring(registryMirrors: RegistryMirrors): void {
+    begin();
+    const { o } = imports as unknown as { o: ConstructorParameters<typeof RemoteImports>[0] };
+    imports = new RemoteImports({ ...o, registryMirrors });
+  }
+  const small = () => imageParts([Buffer.from('small')]);
+
+  it('are asked in their order, and the registry not at all where one of them has it', async () => {
+    mirroring({ 'REGISTRY.invalid': [dead, registry.domain] });
+    const { image, end } = await arrived('registry.invalid/shop/busybox:1');
+    expect(end.steps.find((s) => s.name === 'retry')?.message).toContain(dead);
+    const again = await arrived(`registry.invalid/shop/busybox@${image.digest}`);
+    expect(again.image.digest).toBe(image.digest);
+    // Below a path of the mirror's.
+    const under = await FakeRegistry.start('cache/x/y');
+    under.image('small', small());
+    mirroring({ 'registry.invalid': [`${under.domain}/cache`] });
+    await arrived('registry.invalid/x/y:small').finally(() => under.stop());
+  });
+
+  it('are not believed: what does not hash to its digest comes from the next place', async () => {
+    const [bad, parts] = [await FakeRegistry.start(), small()];
+    bad.image('it', parts);
+    const [layer] = parts.layers;
+    bad.at(
+      `blobs/${digestOf(layer!)}`,
+      file(() => Buffer.from('sMALL')),
+    );
+    const digest = digestOf(parts.manifest);
+    bad.manifest(digest, json({ schemaVersion: 2, mediaType: types.manifest, layers: [] }));
+    fake.image('it', parts);
+    fake.manifest(digest, parts.manifest);
+    mirroring({ [fake.domain]: [bad.domain] });
+    try {
+      expect((await arrived(`${fake.domain}/x/y:it`)).image.digest).toBe(digest);
+      expect((await arrived(`${fake.domain}/x/y@${digest}`)).image.digest).toBe(digest);
+    } finally {
+      await bad.stop();
+    }
+  });
+
+  it('that cut go no further than they can: the next place gives the rest of what one began', async () => {
+    const content = Buffer.alloc(256 * KIB, 'x');
+    const parts = imageParts([content]);
+    const cutting = await FakeRegistry.start();
+    cutting.image('rest', parts);
+    const half = content.length / 2;
+    cutting.blob(
+      content,
+      file(
+        () => content,
+        (n) => ({ ranges: true, cut: () => (n === 1 ? half : 0) }),
+      ),
+    );
+    fake.image('rest', parts);
+    const path = `/v2/x/y/blobs/${digestOf(content)}`;
+    mirroring({ [fake.domain]: [cutting.domain] });
+    try {
+      await arrived(`${fake.domain}/x/y:rest`);
+      expect(fake.server.ranges(path).at(-1)).toBe(`bytes=${half}-`);
+    } finally {
+      await cutting.stop();
+    }
+  });
+
+  it('get nothing of what signs in at the registry, and are left out when they ask for it', async () => {
+    const nosy = await FakeRegistry.start();
+    const heard: (string | undefined)[] = [];
+    const path = nosy.at('manifests/mine', (request, response) => {
+      heard.push(request.headers.authorization);
+      challenge(response, 'Basic realm="give"');
+    });
+    expect(path).toContain('mine');
+    fake.image('mine', small());
+    const { username, password } = registryUser;
+    await registryCredentialKeep(
+      { store, masterKey },
+      ctx,
+      { projectId, host: fake.domain },
+      { username, password },
+    );
+    mirroring({ [fake.domain]: [nosy.domain] });
+    try {
+      await arrived(`${fake.domain}/x/y:mine`);
+      await arrived(`${fake.domain}/x/y:mine`, { username: 'me', password: 's3cret' });
+    } finally {
+      await store.registryCredentialDelete(ctx, { projectId, host: fake.domain });
+      await nosy.stop();
+    }
+    expect(heard).toEqual([undefined, undefined]);
+  });
+
+  it('all of them, and the registry, are named when none has it', async () => {
+    mirroring({ [fake.domain]: [dead, registry.domain] });
+    const error = await refused(`${fake.domain}/x/y:nowhere`);
+    expect(error.code).toBe('notFound');
+    for (const place of [dead, registry.domain, fake.domain]) expect(error.message).toContain(`${place}: `);
+    expect(error.remedy).toContain('registryMirrors');
+  });
+
+  it('may be at a private address, as the configuration names them; what they redirect to may not', async () => {
+    await allow({ privateAddresses: false, redirects: true });
+    mirroring({ 'registry.invalid': [registry.domain] });
+    await arrived('registry.invalid/shop/busybox:1');
+    const inner = await SourceServer.start();
+    try {
+      const to = inner.at('/inner', (_, response) => void response.end('{}'));
+      fake.at('manifests/moved', (_, response) => void response.writeHead(302, { location: to }).end());
+      mirroring({ 'registry.invalid': [fake.domain] });
+      const { message } = await refused('registry.invalid/x/y:moved');
+      expect(message).toContain('not of the public Internet');
+      expect(inner.requests).toEqual([]);
+    } finally {
+      await inner.stop();
+    }
   });
 });
 

@@ -72,8 +72,9 @@ const process_ = (): RemoteImports =>
     dispatch: () => undefined,
     ledger: () => undefined,
     layers: changedLayers,
-    limits: { maxBytes, stallMs: 300, idleTries: 3, tries: 20, backoffMs: () => 5 },
+    limits: { maxBytes, stallMs: 300, idleTries: 3, tries: 20, backoffMs: () => 5, partBytes: 2 ** 20 },
     insecureRegistries: [],
+    registryMirrors: {},
   });
 const allow = (imageSources: Partial<ImageSources>) => store.projectUpdate(ctx, 'p', { imageSources });
 
@@ -733,8 +734,16 @@ describe('another process', () => {
       dispatch: () => undefined,
       ledger: () => undefined,
       layers: changedLayers,
-      limits: { maxBytes, stallMs: 300, idleTries: 3, tries: 20, backoffMs: () => 60_000 },
+      limits: {
+        maxBytes,
+        stallMs: 300,
+        idleTries: 3,
+        tries: 20,
+        backoffMs: () => 60_000,
+        partBytes: 2 ** 20,
+      },
       insecureRegistries: [],
+      registryMirrors: {},
     });
     const operation = await first.begin(ctx, 'p', { name: 'handed', kind: 'disk', url: from });
     await until('it was cut', patience(10_000), async () =>

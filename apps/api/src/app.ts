@@ -149,6 +149,7 @@ async function startCore(
     layers: hostLayers(agents),
     limits: defaultDownloadLimits(imageMaxBytes),
     insecureRegistries: config.insecureRegistries,
+    registryMirrors: config.registryMirrors,
   });
   await imports.takeUp();
   await imports.sweep();

@@ -44,4 +44,23 @@ describe('the configuration of the API', () => {
     for (const key of ['databaseUrl', 'apiPort', 'linkAddresses', 'colour']) expect(told).toContain(key);
     expect(told).toContain('BERTH_API_PORT');
   });
+
+  it('takes mirrors of registries from both, and says which is none', () => {
+    const path = file(
+      'api:\n  databaseUrl: postgres:///x\n  registryMirrors: { docker.io: [mirror.lan:5000/hub] }\n',
+    );
+    expect(configLoad({}, path).registryMirrors).toEqual({ 'docker.io': ['mirror.lan:5000/hub'] });
+    const both = 'docker.io=a.lan,docker.io=b.lan:1,r.example=a.lan';
+    expect(configLoad({ BERTH_REGISTRY_MIRRORS: both }, path).registryMirrors).toEqual({
+      'docker.io': ['a.lan', 'b.lan:1'],
+      'r.example': ['a.lan'],
+    });
+    for (const [text, words] of [
+      ['docker.io=https://a.lan', 'https://a.lan'],
+      ['docker.io=mirror', 'mirror does not say which registry'],
+      ['docker.io/x=a.lan', 'docker.io/x is no host of a registry'],
+      ['docker.io', 'does not say which registry'],
+    ] as const)
+      expect(() => configLoad({ BERTH_REGISTRY_MIRRORS: text }, path), text).toThrow(words);
+  });
 });

@@ -5,6 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { Ipv6Cidr } from '@berth/model';
+import { registryOf } from './images/registry-credentials.js';
+import { mirrorFault } from './images/registry-mirrors.js';
 
 const address = z.string().refine((a) => isIP(a) !== 0, 'must be an IP address');
 const port = z.coerce.number().int().min(1).max(65_535);
@@ -39,6 +41,26 @@ export const ApiConfig = z.strictObject({
       z.array(z.string().regex(/^([a-z0-9.-]+|\[[0-9a-f:]+\])(:\d{1,5})?$/, 'must be host or host:port')),
     )
     .default([]),
+  /** Mirrors of registries, `docker.io: [mirror.lan:5000]`, asked in order before the registry. In the environment
+   * `docker.io=mirror.lan:5000,docker.io=other.lan`. */
+  registryMirrors: z
+    .preprocess(
+      (v) => (typeof v === 'string' ? mirrorsOf(v) : v),
+      z.record(z.string(), z.array(z.string()).min(1).max(8)),
+    )
+    .superRefine((all, ctx) => {
+      for (const [host, mirrors] of Object.entries(all)) {
+        if (registryOf(host) === null)
+          ctx.addIssue({
+            code: 'custom',
+            message: `${host} is no host of a registry: write docker.io, or host:port`,
+          });
+        for (const fault of mirrors.map(mirrorFault))
+          if (fault !== null)
+            ctx.addIssue({ code: 'custom', message: `${fault}: write host, host:port or host/path` });
+      }
+    })
+    .default({}),
   /** Content that no image of any project uses is kept for this long, seconds. */
   imageGraceSeconds: z.coerce
     .number()
@@ -69,6 +91,16 @@ export const ApiConfig = z.strictObject({
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace']).default('info'),
 });
 export type ApiConfig = z.infer<typeof ApiConfig>;
+
+/** `host=mirror,host=mirror` */
+function mirrorsOf(text: string): Record<string, string[]> {
+  const all: Record<string, string[]> = {};
+  for (const pair of text.split(',').filter((one) => one !== '')) {
+    const [host = '', ...mirror] = pair.split('=');
+    (all[host] ??= []).push(mirror.join('='));
+  }
+  return all;
+}
 
 /** Folders of an API process. */
 export interface ApiPaths {

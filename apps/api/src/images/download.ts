@@ -17,6 +17,8 @@ export interface DownloadLimits {
   readonly tries: number;
   /** Pause after the n-th try in a row that brought nothing new, milliseconds. */
   readonly backoffMs: (idle: number) => number;
+  /** Of what is sent, one request takes this much at most, bytes. */
+  readonly partBytes: number;
 }
 
 /** What is downloaded, and from where. */

@@ -23,6 +23,10 @@ export interface RegistryAccess {
   readonly base: URL;
   /** What is done there, and a token asked for. */
   readonly access: 'pull' | 'push';
+  /** Other repositories of the registry that blobs may be taken over from: a token is asked for that reads them too. */
+  readonly elsewhere?: readonly string[];
+  /** The configuration of the API names it, so it may be at a private address. What it leads to may not. */
+  readonly named?: boolean;
   /** Without a byte for this long a connection is given up, milliseconds. */
   readonly stallMs: number;
 }
@@ -112,7 +116,8 @@ export class RegistryClient {
     for (let signedIn = false, tries = 1; ; tries += 1) {
       const used = this.authorization;
       const authorization = own ? used : undefined;
-      const answer = await sourceGet(target, { ...request, authorization, sources, stallMs, signal });
+      const named = own && this.o.named === true;
+      const answer = await sourceGet(target, { ...request, authorization, named, sources, stallMs, signal });
       const { response, url } = answer;
       const asked = response.statusCode === 401 && url.origin === target.origin;
       if (!asked || signedIn || !own || tries >= triesMost) return this.checked(response);
@@ -181,9 +186,20 @@ export class RegistryClient {
     if (fault !== null) throw this.refused(`names a token server whose address ${fault[0]}`);
     if (base.protocol === 'https:' && url.protocol === 'http:')
       throw this.refused('names a token server without https');
-    const scope = `repository:${reference.repository}:${this.o.access === 'push' ? 'pull,push' : 'pull'}`;
-    const asks = { service, scope, credentials };
-    const { response } = await sourceGet(url, { ...tokenRequest(url, asks), sources, stallMs, signal });
+    const own = `repository:${reference.repository}:${this.o.access === 'push' ? 'pull,push' : 'pull'}`;
+    const ask = async (scopes: readonly string[]): Promise<IncomingMessage> => {
+      const at = new URL(url);
+      const asks = { service, scopes, credentials };
+      const named = this.o.named === true && url.origin === base.origin;
+      return (await sourceGet(at, { ...tokenRequest(at, asks), named, sources, stallMs, signal })).response;
+    };
+    const others = this.o.elsewhere ?? [];
+    let response = await ask([own, ...others.map((one) => `repository:${one}:pull`)]);
+    if (others.length > 0 && [400, 401, 403].includes(response.statusCode ?? 0)) {
+      // Most token servers leave out of a token what may not be read; this one gives none then.
+      response.destroy();
+      response = await ask([own]);
+    }
     const { statusCode: status = 0 } = response;
     if (status !== 200) {
       response.destroy();
@@ -213,15 +229,17 @@ function tokenRequest(
   url: URL,
   asks: {
     readonly service: string | undefined;
-    readonly scope: string;
+    readonly scopes: readonly string[];
     readonly credentials: RegistryCredentials | null;
   },
 ): Pick<SourceRequest, 'method' | 'body' | 'headers' | 'authorization'> {
-  const { service, scope, credentials } = asks;
+  const { service, scopes, credentials } = asks;
   const accept = 'application/json';
-  const wanted = { ...(service === undefined ? {} : { service }), scope };
+  const of = service === undefined ? {} : { service };
   if (credentials === null || !('identityToken' in credentials)) {
-    for (const [name, value] of Object.entries(wanted)) url.searchParams.set(name, value);
+    for (const [name, value] of Object.entries(of)) url.searchParams.set(name, value);
+    url.searchParams.delete('scope');
+    for (const scope of scopes) url.searchParams.append('scope', scope);
     const authorization = credentials === null ? undefined : basicAuthorization(credentials);
     return { headers: { accept }, authorization };
   }
@@ -230,7 +248,7 @@ function tokenRequest(
   return {
     method: 'POST',
     headers: { accept, 'content-type': 'application/x-www-form-urlencoded' },
-    body: Buffer.from(new URLSearchParams({ ...grant, ...wanted }).toString()),
+    body: Buffer.from(new URLSearchParams({ ...grant, ...of, scope: scopes.join(' ') }).toString()),
   };
 }
 

@@ -16,6 +16,7 @@ import type { z } from 'zod';
 import { Turns } from '../ledger/turns.js';
 import { downloadTo, type DownloadPorts, refusal, tried } from './download.js';
 import { bodyOf, type RegistryClient } from './registry-client.js';
+import type { Places } from './registry-mirrors.js';
 import { Interrupted } from './source-get.js';
 
 /*
@@ -51,17 +52,17 @@ interface Document {
  * signal or a port throws
  */
 export async function pull(
-  client: RegistryClient,
+  places: Places,
   wanted: string,
   dir: string,
   ports: PullPorts,
   signal: AbortSignal,
 ): Promise<readonly LayoutFile[]> {
-  const found = await platformManifest(client, wanted, ports, signal);
+  const found = await platformManifest(places, wanted, ports, signal);
   const parts = partsOf(read(found, ImageManifest), ports.limits.maxBytes);
   await ports.resolved(found.digest);
   await mkdir(dir, { recursive: true, mode: 0o700 });
-  const blobs = await downloaded(client, parts, dir, ports, signal);
+  const blobs = await downloaded(places, parts, dir, ports, signal);
   const { digest, mediaType, bytes } = found;
   const index = JSON.stringify({ schemaVersion: 2, manifests: [{ mediaType, digest, size: bytes.length }] });
   return [
@@ -82,12 +83,12 @@ async function written(file: string, path: string, bytes: Buffer): Promise<Layou
 
 /** Follows indexes to the manifest for our platform. */
 async function platformManifest(
-  client: RegistryClient,
+  places: Places,
   wanted: string,
   ports: PullPorts,
   signal: AbortSignal,
 ): Promise<Document> {
-  let found = await document(client, wanted, null, ports, signal);
+  let found = await document(places, wanted, null, ports, signal);
   for (let depth = 1; mediaTypes.index.has(found.mediaType); depth += 1) {
     if (depth > indexDepth)
       throw refused('tooLarge', `indexes point to each other more than ${indexDepth} deep`);
@@ -101,7 +102,7 @@ async function platformManifest(
       );
     if (chosen.size > documentBytes)
       throw refused('tooLarge', `${chosen.digest} is too large for a manifest`);
-    found = await document(client, chosen.digest, chosen, ports, signal);
+    found = await document(places, chosen.digest, chosen, ports, signal);
   }
   return found;
 }
@@ -143,7 +144,7 @@ const totalOf = (parts: readonly Descriptor[]): number => parts.reduce((sum, { s
 
 /** All parts, some at a time; the first that fails ends the others. */
 async function downloaded(
-  client: RegistryClient,
+  places: Places,
   parts: readonly Descriptor[],
   dir: string,
   ports: PullPorts,
@@ -163,7 +164,7 @@ async function downloaded(
         total,
       );
     };
-    return blob(client, part, join(dir, part.digest.slice('sha256:'.length)), { ...ports, progress }, either);
+    return blob(places, part, join(dir, part.digest.slice('sha256:'.length)), { ...ports, progress }, either);
   };
   const ends = await Promise.allSettled(
     parts.map((part) =>
@@ -183,28 +184,35 @@ async function downloaded(
 
 /** One blob, of the digest that names it. One that was put together from parts is tried again whole. */
 async function blob(
-  client: RegistryClient,
+  places: Places,
   { digest, size: sizeBytes }: Descriptor,
   dir: string,
   ports: PullPorts,
   signal: AbortSignal,
 ): Promise<LayoutFile> {
-  const get = client.get.bind(client, `blobs/${digest}`);
   const other = (found: Digest): BerthError =>
     refused('badImage', `the content of ${digest} hashes to ${found}`, damaged);
-  const file = await downloadTo(dir, { get, sizeBytes }, digest, ports, signal, other);
+  // Parts from one place and another belong together: their digest decides.
+  const file = await places.first(
+    (client, here) => {
+      const get = client.get.bind(client, `blobs/${digest}`);
+      return downloadTo(dir, { get, sizeBytes }, digest, here, signal, other);
+    },
+    ports,
+    signal,
+  );
   return { path: layoutPath(digest), file: file.path, ...(file.known && { known: file.known }) };
 }
 
 /** A manifest or index, by tag or by digest. */
 async function document(
-  client: RegistryClient,
+  places: Places,
   wanted: string,
   stated: Descriptor | null,
   ports: PullPorts,
   signal: AbortSignal,
 ): Promise<Document> {
-  const work = async (): Promise<Document> => {
+  const work = async (client: RegistryClient): Promise<Document> => {
     const headers = { accept: acceptable };
     const response = await client.get(`manifests/${wanted}`, headers, await ports.sources(), signal);
     if (response.statusCode !== 200) {
@@ -236,7 +244,7 @@ async function document(
       remedy: 'See whether the registry answers others; import the image again.',
       cause: last,
     });
-  return tried(work, ports, signal, gaveUp);
+  return places.first((client, here) => tried(() => work(client), here, signal, gaveUp), ports, signal);
 }
 
 /**

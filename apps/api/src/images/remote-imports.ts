@@ -52,8 +52,10 @@ import type { RegistryCredentials } from './registry-auth.js';
 import { commitGather, CommitOrder } from './instance-commit.js';
 import { RegistryClient } from './registry-client.js';
 import { registryCredentialOpen } from './registry-credentials.js';
+import { mirrored, type Place, Places, type RegistryMirrors } from './registry-mirrors.js';
 import { pull } from './registry-pull.js';
-import { push } from './registry-push.js';
+import { push, type PushPorts } from './registry-push.js';
+import { UploadPlace } from './registry-upload.js';
 import { sourceGet } from './source-get.js';
 
 /*
@@ -81,6 +83,7 @@ export interface RemoteImportPorts {
   readonly limits: DownloadLimits;
   /** Registries that are spoken to by plain http: `host` or `host:port`. */
   readonly insecureRegistries: readonly string[];
+  readonly registryMirrors: RegistryMirrors;
 }
 
 /** An import may take this long from beginning to end, seconds. */
@@ -94,6 +97,7 @@ export const defaultDownloadLimits = (maxBytes: number): DownloadLimits => ({
   idleTries: 6,
   tries: 200,
   backoffMs: (idle) => Math.min(30_000, 500 * 2 ** idle),
+  partBytes: 16 * 2 ** 20,
 });
 
 /** Verifies what came whole, and makes it visible. */
@@ -254,7 +258,7 @@ export class RemoteImports {
   private async imported(one: ImageImportRow, dir: string): Promise<void> {
     const { store } = this.o;
     const secret = this.o.masterKey.open(one.envelope, purpose(one.imageId));
-    if (one.transport === 'push') return this.pushed(one, secret);
+    if (one.transport === 'push') return this.pushed(one, secret, dir);
     const arrived = await this.gathered(one, secret, dir);
     await faultPoint('api.import.downloaded', one.name);
     await this.step(one, 'verify', 99);
@@ -267,9 +271,20 @@ export class RemoteImports {
       const image = { projectId, name, content, operationId, source };
       const made = await this.untilStored(() => store.imageImported({ actor, traceId }, image));
       for (const host of made.image.hosts) this.o.dispatch(host.id);
+      if (one.transport === 'registry') await this.pulledFrom(made.image, secret);
     } finally {
       hold.release();
     }
+  }
+
+  /** A later push may take its blobs over from there. Without it they are sent. */
+  private async pulledFrom(image: Image, secret: string): Promise<void> {
+    const { domain, repository } = unsealedRegistry(secret).reference;
+    await this.o.store
+      .imagePlaceKeep(image.id, { registry: registryHost(domain), repository })
+      .catch((err: unknown) =>
+        this.o.log.warn({ err, image: image.id }, 'where an image came from is not kept'),
+      );
   }
 
   private gathered(one: ImageImportRow, secret: string, dir: string): Promise<Arrived> {
@@ -319,25 +334,35 @@ export class RemoteImports {
   }
 
   private async pulled(one: ImageImportRow, secret: string, dir: string): Promise<Arrived> {
-    const { blobs, limits, insecureRegistries } = this.o;
+    const { blobs, limits } = this.o;
     const { reference, credentials: own } = unsealedRegistry(secret);
-    const base = registryBase(reference, insecureRegistries);
-    const credentials = own ?? (await this.kept(one.projectId, reference));
-    const kept = own === null;
-    const access = 'pull';
-    const client = new RegistryClient({
-      reference,
-      credentials,
-      kept,
-      base,
-      access,
-      stallMs: limits.stallMs,
-    });
+    const places = await this.places(one.projectId, reference, own);
     const resolved = (digest: Digest): Promise<void> => this.step(one, 'resolve', 0, digest);
     const ports = { ...this.ports(one), resolved };
-    const files = await pull(client, reference.wanted, dir, ports, this.life.signal);
+    const files = await pull(places, reference.wanted, dir, ports, this.life.signal);
     const { maxBytes } = limits;
     return () => importLayout(files, blobs, { totalBytes: maxBytes, blobBytes: maxBytes });
+  }
+
+  /** Its registry's mirrors, and the registry. What came with the request goes to the registry alone. */
+  private async places(
+    projectId: ProjectId,
+    reference: RegistryReference,
+    own: RegistryCredentials | null,
+  ): Promise<Places> {
+    const { limits, insecureRegistries, registryMirrors } = this.o;
+    const at = async (place: RegistryReference, named: boolean): Promise<Place> => {
+      const brought = named ? null : own;
+      const client = new RegistryClient({
+        ...{ reference: place, named, access: 'pull', stallMs: limits.stallMs },
+        credentials: brought ?? (await this.kept(projectId, place)),
+        kept: brought === null,
+        base: registryBase(place, insecureRegistries),
+      });
+      return { name: place.domain, client };
+    };
+    const mirrors = await Promise.all(mirrored(reference, registryMirrors).map((place) => at(place, true)));
+    return new Places(mirrors, await at(reference, false));
   }
 
   /** As it is now: who was given another password meanwhile pulls with that. */
@@ -346,32 +371,41 @@ export class RemoteImports {
   }
 
   /** What it needs is kept by the image itself; one that is deleted meanwhile may be sent to its end. */
-  private async pushed(one: ImageImportRow, secret: string): Promise<void> {
+  private async pushed(one: ImageImportRow, secret: string, dir: string): Promise<void> {
     const { store, blobs, limits, insecureRegistries } = this.o;
     const { reference, credentials: own } = unsealedRegistry(secret);
     const image = await this.untilStored(() => store.imageGet(one.projectId, one.name));
     if (image === null || image.id !== one.imageId || image.content.kind !== 'oci')
       throw new BerthError('notFound', `image "${one.name}" was deleted before it was pushed`);
-    const credentials = own ?? (await this.kept(one.projectId, reference));
+    const { domain, repository } = reference;
+    const there = { registry: registryHost(domain), repository };
+    const known = await this.untilStored(() =>
+      store.imagePlaces(
+        one.projectId,
+        there.registry,
+        image.content.blobs.map((blob) => blob.digest),
+      ),
+    );
+    const others = known.filter((place) => place.repository !== repository);
     const client = new RegistryClient({
-      ...{ reference, credentials, kept: own === null, access: 'push', stallMs: limits.stallMs },
+      ...{ reference, kept: own === null, access: 'push', stallMs: limits.stallMs },
+      credentials: own ?? (await this.kept(one.projectId, reference)),
+      elsewhere: others.map((place) => place.repository),
       base: registryBase(reference, insecureRegistries),
     });
-    const progress = (bytes: number, of: number | null): Promise<void> =>
-      this.step(
-        one,
-        'upload',
-        of === null || of === 0 ? 0 : (98 * bytes) / of,
-        `${mib(bytes)} of ${mib(of ?? 0)} MiB`,
-      );
-    await push(
-      client,
-      reference.wanted,
-      image.content,
-      blobs,
-      { ...this.ports(one), progress },
-      this.life.signal,
-    );
+    const ports: PushPorts = {
+      ...this.ports(one),
+      partBytes: limits.partBytes,
+      place: new UploadPlace(join(dir, 'upload')),
+      elsewhere: (digest) => others.filter((o) => o.digests.includes(digest)).map((o) => o.repository),
+      progress: (bytes, of, mounted) => {
+        const taken = mounted === 0 ? '' : `, ${mounted} blobs taken over from other repositories`;
+        const said = `${mib(bytes)} of ${mib(of)} MiB${taken}`;
+        return this.step(one, 'upload', of === 0 ? 0 : (98 * bytes) / of, said);
+      },
+    };
+    await push(client, reference.wanted, image.content, blobs, ports, this.life.signal);
+    await this.untilStored(() => store.imagePlaceKeep(image.id, there));
     await faultPoint('api.push.done', one.name);
     await this.untilStored(() => store.operationFinish(one.operationId, null));
   }

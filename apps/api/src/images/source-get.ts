@@ -36,6 +36,8 @@ export interface SourceRequest {
   readonly authorization?: string | undefined;
   /** What the project allows. */
   readonly sources: ImageSources;
+  /** The operator names the first address, which may be private therefore; those that it redirects to may not. */
+  readonly named?: boolean | undefined;
   /** Without a byte for this long the connection is given up, milliseconds. */
   readonly stallMs: number;
   readonly signal: AbortSignal;
@@ -60,7 +62,10 @@ const redirects = new Set([301, 302, 303, 307, 308]);
 export async function sourceGet(first: URL, request: SourceRequest): Promise<SourceAnswer> {
   let url = first;
   for (let hops = 0; ; hops += 1) {
-    const response = await hop(url, request, url.origin === first.origin ? request.authorization : undefined);
+    const own = url.origin === first.origin;
+    const sources =
+      own && request.named === true ? { ...request.sources, privateAddresses: true } : request.sources;
+    const response = await hop(url, { ...request, sources }, own ? request.authorization : undefined);
     const { location } = response.headers;
     // What is sent is for the address that was named: whoever is redirected to gets nothing of it.
     if (!reading.has(request.method ?? 'GET') && redirects.has(response.statusCode ?? 0)) {

@@ -16,6 +16,7 @@ import * as hostSessions from './host-sessions.js';
 import * as hosts from './hosts.js';
 import * as idempotency from './idempotency.js';
 import * as imageImports from './image-imports.js';
+import * as imagePlaces from './image-places.js';
 import * as images from './images.js';
 import { instanceAct, instanceUpdate, instanceUpdatePreview } from './instance-change.js';
 import { instanceWaits } from './dependencies.js';
@@ -150,6 +151,7 @@ function bind(db: Db): Omit<Store, 'close'> {
     ...bindAll(db, hostSessions),
     ...bindAll(db, images),
     ...bindAll(db, imageImports),
+    ...bindAll(db, imagePlaces),
     ...bindAll(db, {
       originForSpec,
       instanceCreate,

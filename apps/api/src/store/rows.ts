@@ -437,6 +437,12 @@ export interface ImageImportRow extends Omit<ImageImportDraft, 'deadlineSeconds'
   readonly traceId: string;
 }
 
+/** A repository, and what of an image it is said to have. */
+export interface ImagePlaceRow {
+  readonly repository: string;
+  readonly digests: readonly Digest[];
+}
+
 /** What a ticket opens, where, and who asked for it. */
 export interface TerminalTicketRow {
   readonly tokenId: string;

@@ -268,6 +268,17 @@ export interface ImageStore {
   imageImportsClaim(): Promise<readonly rows.ImageImportRow[]>;
   /** Forgets the addresses of imports that are over; returns how many. */
   imageImportsTrim(): Promise<number>;
+  /** Remembers that a repository has an image: it came from there, or was pushed there. Forgotten with the image. */
+  imagePlaceKeep(
+    imageId: string,
+    place: { readonly registry: string; readonly repository: string },
+  ): Promise<void>;
+  /** Repositories of a registry that are said to have some of these blobs, by images of this project alone; the likeliest first. */
+  imagePlaces(
+    projectId: ProjectId,
+    registry: string,
+    digests: readonly Digest[],
+  ): Promise<readonly rows.ImagePlaceRow[]>;
   /** Gives an image another name, with an id of its own. @throws notFound, nameTaken */
   imageTag(ctx: RequestContext, projectId: ProjectId, name: string, as: string): Promise<Image>;
   imageGet(projectId: ProjectId, name: string): Promise<Image | null>;
