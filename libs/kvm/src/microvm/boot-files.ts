@@ -1,8 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { chmod, copyFile, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { hasCode, syncPath } from '@berth/linux';
+import { atomicTemporaryOf, hasCode, syncPath, writeFileAtomic } from '@berth/linux';
 import { RuntimeError } from '@berth/runtime';
+import { z } from 'zod';
 
 /** What every microVM of this host boots. */
 export interface BootFiles {
@@ -18,6 +19,17 @@ const KERNEL = 'kernel';
 const INITRD = 'initrd';
 const BLANK = 'root.ext4';
 const ABILITIES = 'abilities';
+
+/** Tells which files here are those of which build. */
+const REMEMBERED = 'of-build.json';
+const Remembered = z.object({
+  build: z.string(),
+  names: z.tuple([
+    z.string().regex(/^kernel-[0-9a-f]{32}$/),
+    z.string().regex(/^initrd-[0-9a-f]{32}$/),
+    z.string().regex(/^root\.ext4-[0-9a-f]{32}$/),
+  ]),
+});
 
 /**
  * The files that tools/microvm/build makes, as this host keeps them, each below a name by its content: where they were built
@@ -37,12 +49,37 @@ export class BootFilesStore {
     const key = await this.#key();
     if (this.#known?.key === key) return this.#known.files;
     await mkdir(this.dir, { recursive: true, mode: 0o711 });
-    const [kernel, initrd, blank] = await Promise.all(
-      [KERNEL, INITRD, BLANK].map((name) => this.#kept(name)),
-    );
+    const names = (await this.#remembered(key)) ?? (await this.#taken(key));
+    const [kernel, initrd, blank] = names.map((name) => join(this.dir, name));
     const files = { kernel, initrd, blank, abilities: await this.#abilities() } as BootFiles;
     this.#known = { key, files };
     return files;
+  }
+
+  /** Names of the files of this build here, if an agent took them before: to find them by content is to read all of it. */
+  async #remembered(key: string): Promise<readonly string[] | null> {
+    try {
+      const { build, names } = Remembered.parse(
+        JSON.parse(await readFile(join(this.dir, REMEMBERED), 'utf8')),
+      );
+      const there = await Promise.all(names.map((name) => isThere(join(this.dir, name))));
+      return build === key && there.every(Boolean) ? names : null;
+    } catch (error) {
+      // Made anew, then.
+      if (hasCode(error, 'ENOENT') || error instanceof SyntaxError || error instanceof z.ZodError)
+        return null;
+      throw error;
+    }
+  }
+
+  async #taken(key: string): Promise<readonly string[]> {
+    const names = await Promise.all([this.#kept(KERNEL), this.#kept(INITRD), this.#kept(BLANK)]);
+    // A build that came meanwhile may have put one of its own among them.
+    if ((await this.#key()) === key) {
+      const known = { build: key, names } satisfies z.input<typeof Remembered>;
+      await writeFileAtomic(join(this.dir, REMEMBERED), JSON.stringify(known), { mode: 0o600 });
+    }
+    return names;
   }
 
   /** Sweeps kernels of earlier builds and what a crash left half-copied. Nothing starts meanwhile. */
@@ -56,7 +93,8 @@ export class BootFilesStore {
       const path = join(this.dir, name);
       const old =
         /^(vmlinuz|kernel|initrd)-/.test(name) && kernel !== null && path !== kernel && path !== initrd;
-      if (old || name.startsWith('.work-')) await rm(path, { force: true });
+      if (old || name.startsWith('.work-') || atomicTemporaryOf(name) === REMEMBERED)
+        await rm(path, { force: true });
     }
   }
 
@@ -88,14 +126,15 @@ export class BootFilesStore {
       .update(await readFile(from))
       .digest('hex')
       .slice(0, 32);
-    const path = join(this.dir, `${name}-${hash}`);
-    if (await isThere(path)) return path;
+    const kept = `${name}-${hash}`;
+    const path = join(this.dir, kept);
+    if (await isThere(path)) return kept;
     const work = join(this.dir, `.work-${randomBytes(8).toString('hex')}`);
     await copyFile(from, work);
     await chmod(work, 0o444);
     await rename(work, path);
     await syncPath(this.dir);
-    return path;
+    return kept;
   }
 }
 

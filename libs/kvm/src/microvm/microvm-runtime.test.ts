@@ -26,7 +26,7 @@ const password = secret({ name: 'password', env: 'PASSWORD' }, 'value-of-passwor
 const hostile = `a "b" 'c' $(id) \\ , = %s\n\tü`;
 
 beforeAll(async () => {
-  host = new MicrovmHost(await microvmBoot());
+  host = MicrovmHost.linux(await microvmBoot());
   runtime = host.runtime();
   running = host.running(
     `id; pwd; echo "$FROM|$HOME|$(hostname)|$$"; echo oops >&2; echo "[$ODD]"; trap '' TERM; trap 'exit 3' USR1; while :; do sleep 60 & wait $!; done`,

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { copyFileSync, mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -39,6 +39,29 @@ const scripts: Readonly<
   writer: `${COUNT}; dd if=/dev/urandom of=/f bs=1M count=32 2>/dev/null; sync; echo wrote all; ${WAIT}`,
 };
 
+/** Builds what {@link MicrovmHost.small} boots into a directory; its layers begin as those of a build of Linux do. */
+async function smallBuild(linux: string, dir: string): Promise<string> {
+  mkdirSync(dir);
+  const freestanding = [
+    '-m32',
+    '-march=i686',
+    '-ffreestanding',
+    '-nostdlib',
+    '-static',
+    '-fno-pic',
+    '-no-pie',
+  ];
+  const bare = ['-fno-stack-protector', '-fno-asynchronous-unwind-tables', '-fcf-protection=none'];
+  const layout = '-Wl,--build-id=none,-z,noexecstack,-Ttext-segment=0x100000,-e,begin';
+  const source = join(import.meta.dirname, 'small-guest.c');
+  const strict = ['-std=gnu17', '-Os', '-Wall', '-Wextra', '-Werror'];
+  await run('gcc', [...strict, ...freestanding, ...bare, layout, '-s', '-o', join(dir, 'kernel'), source]);
+  writeFileSync(join(dir, 'initrd'), 'none');
+  for (const name of ['root.ext4', 'abilities']) copyFileSync(join(linux, name), join(dir, name));
+  writeFileSync(join(dir, 'key'), `small ${readFileSync(join(linux, 'key'), 'utf8')}`);
+  return dir;
+}
+
 /** Bottom layer of every image here: busybox and accounts. */
 function treeMake(dir: string): string {
   const tree = join(dir, 'tree');
@@ -58,12 +81,18 @@ const digestOf = (text: string): Digest =>
   `sha256:${createHash('sha256').update(text).digest('hex')}` as Digest;
 const BAD = digestOf('bad');
 
+type Behaving = keyof typeof scripts;
+const inShell = (script: string): string[] => ['/bin/sh', '-c', script];
+
 /** A host of microVMs with one small image, whose root is made for real. */
 export class MicrovmHost extends ProcessHost {
   #live: MicrovmRuntime | null = null;
   readonly roots: RootStore;
 
-  constructor(private readonly boot: string) {
+  private constructor(
+    private boot: string,
+    private readonly entrypoint: (kind: Behaving) => string[],
+  ) {
     super(mkdtempSync(join(tmpdir(), 'berth-microvm-')), 'berth-microvm');
     const tree = treeMake(this.dir);
     this.roots = new RootStore(join(this.dir, 'roots'), {
@@ -74,20 +103,36 @@ export class MicrovmHost extends ProcessHost {
     });
   }
 
+  /** Its guests are Linux. @param boot as by {@link microvmBoot} */
+  static linux(boot: string): MicrovmHost {
+    return new MicrovmHost(boot, (kind) => inShell(scripts[kind]));
+  }
+
+  /** Its guests are the one of small-guest.c, which does as the kinds `steady`, `stubborn` and `brief` say. @param boot as for Linux */
+  static async small(boot: string): Promise<MicrovmHost> {
+    const host = new MicrovmHost(boot, (kind) => [kind]);
+    host.boot = await smallBuild(boot, join(host.dir, 'small'));
+    return host;
+  }
+
   override spec(kind: string, changes: Partial<WorkloadSpec> = {}): WorkloadSpec {
-    return this.running(scripts[kind as keyof typeof scripts], {
+    return this.of(this.entrypoint(kind as Behaving), {
       ...changes,
-      ...(kind === 'badImage' ? { image: this.image('', BAD) } : {}),
+      ...(kind === 'badImage' ? { image: this.image([], BAD) } : {}),
     });
   }
 
   /** Spec of a new instance whose entry point is this script. */
   running(script: string, changes: Partial<WorkloadSpec> = {}): WorkloadSpec {
+    return this.of(inShell(script), changes);
+  }
+
+  private of(entrypoint: string[], changes: Partial<WorkloadSpec>): WorkloadSpec {
     const plain = this.specOf(Buffer.alloc(512));
     return {
       ...plain,
       isolation: 'microvm',
-      image: this.image(script, digestOf('layer')),
+      image: this.image(entrypoint, digestOf('layer')),
       memoryMiB: 96,
       rootVolume: { id: plain.rootVolume.id, sizeMiB: 64 },
       ...changes,
@@ -111,7 +156,7 @@ export class MicrovmHost extends ProcessHost {
     return this.#live;
   }
 
-  private image(script: string, layer: Digest): WorkloadSpec['image'] {
+  private image(entrypoint: string[], layer: Digest): WorkloadSpec['image'] {
     return {
       kind: 'oci',
       digest: digestOf(`manifest ${layer}`),
@@ -119,7 +164,7 @@ export class MicrovmHost extends ProcessHost {
       layers: [
         { digest: layer, diffId: layer, sizeBytes: 1, mediaType: 'application/vnd.oci.image.layer.v1.tar' },
       ],
-      process: { entrypoint: ['/bin/sh', '-c', script], cmd: [], env: ['FROM=image'], user: '', workdir: '' },
+      process: { entrypoint, cmd: [], env: ['FROM=image'], user: '', workdir: '' },
       arch: 'x86_64',
       blobs: [],
     };
