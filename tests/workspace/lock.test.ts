@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 // @ts-expect-error a plain script without types
@@ -11,6 +11,14 @@ it('the lock file holds all it names, so that npm ci accepts it (else run: node 
     readFileSync(fileURLToPath(new URL('../../package-lock.json', import.meta.url)), 'utf8'),
   );
   expect(danglingOptionals(lock)).toEqual([]);
+});
+it('tsc is the native compiler, and typescript keeps the API that lint and the types of the client need', () => {
+  const modules = fileURLToPath(new URL('../../node_modules/', import.meta.url));
+  expect(realpathSync(`${modules}.bin/tsc`)).toBe(realpathSync(`${modules}@typescript/native/bin/tsc`));
+  const { version } = JSON.parse(readFileSync(`${modules}typescript/package.json`, 'utf8')) as {
+    version: string;
+  };
+  expect(version).toMatch(/^5\.9\./);
 });
 it('what a lock names and does not hold is found', () => {
   const lock = {
