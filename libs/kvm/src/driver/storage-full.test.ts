@@ -28,7 +28,7 @@ describe.each(['libvirt', 'qemu'] as const)('a full file system below machines o
     mkdirSync(small);
     await run('chmod', ['0711', dir]);
     // Before libvirtd, whose mount namespace sees no later mounts.
-    await run('mount', ['-t', 'tmpfs', '-o', size(40), 'berth-test', small]);
+    await run('mount', ['-t', 'tmpfs', '-o', size(24), 'berth-test', small]);
     pool = new VolumePool({ dir: small, reserveMiB: 0 });
     host = driver === 'qemu' ? new QemuHost() : await TestHost.start();
     begin();
@@ -40,20 +40,24 @@ describe.each(['libvirt', 'qemu'] as const)('a full file system below machines o
     rmSync(dir, { recursive: true });
   });
 
+  /** Prepared. One alone would fill the pool, so that both stand still whichever begins first. */
   async function writer(): Promise<WorkloadSpec> {
     const spec = host.spec('writer');
     const wide = { ...spec, rootVolume: { ...spec.rootVolume, sizeMiB: 64 } };
     await runtime.prepare(wide, step());
-    await runtime.start(wide, step());
     return wide;
   }
   const seen = async (key: WorkloadSpec): Promise<Observation | undefined> =>
     (await runtime.recover()).find((o) => o.instanceId === key.instanceId);
   const stalled = (key: WorkloadSpec): Promise<true> =>
-    eventually('it stands still', async () => {
-      const o = await seen(key);
-      return o?.conditions?.some((c) => c.type === storageErrorType) === true ? true : undefined;
-    });
+    eventually(
+      'it stands still',
+      async () => {
+        const o = await seen(key);
+        return o?.conditions?.some((c) => c.type === storageErrorType) === true ? true : undefined;
+      },
+      30_000,
+    );
   const wroteAll = (key: WorkloadSpec): Promise<true> =>
     eventually(
       'its last block',
@@ -79,6 +83,7 @@ describe.each(['libvirt', 'qemu'] as const)('a full file system below machines o
 
   it('pauses them, says why, and lets them go on once there is room, but not one that was asked to pause', async () => {
     const specs = [await writer(), await writer()] as const;
+    await Promise.all(specs.map((spec) => runtime.start(spec, step())));
     for (const spec of specs) await stalled(spec);
     expect(await seen(specs[0])).toMatchObject({
       phase: 'running',
@@ -101,5 +106,5 @@ describe.each(['libvirt', 'qemu'] as const)('a full file system below machines o
     await runtime.resume(held, step());
     await wroteAll(held);
     for (const spec of specs) await expectWhole(spec);
-  }, 90_000);
+  }, 150_000);
 });

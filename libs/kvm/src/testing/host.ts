@@ -310,17 +310,18 @@ export function step(ms = 15_000): StepContext {
   return { signal: AbortSignal.timeout(ms), deadline: Date.now() + ms };
 }
 
-/** Polls until `probe` has something. @throws Error after `ms` */
+/** Polls until `probe` has something: seldom where it takes long, as a boot of Linux does. @throws Error after `ms` */
 export async function eventually<T>(
   what: string,
   probe: () => Promise<T | undefined>,
   ms = 15_000,
 ): Promise<T> {
-  for (const end = Date.now() + ms; ;) {
+  for (const begun = Date.now(); ;) {
     const value = await probe();
     if (value !== undefined) return value;
-    if (Date.now() > end) throw new Error(`waited ${ms} ms in vain: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    const waited = Date.now() - begun;
+    if (waited > ms) throw new Error(`waited ${ms} ms in vain: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, waited < 1_000 ? 20 : 100));
   }
 }
 
