@@ -22,12 +22,12 @@ class UsageError extends Error {}
 
 async function main(argv: readonly string[]): Promise<number> {
   const { values, positionals } = parse(argv);
+  if (values.help) return (process.stdout.write(usage), 0);
   const command = positionals[0];
   const paths = pathsFor(process.env['BERTH_ROOT'] || '/');
   const config = configLoad(paths.root, process.env);
   const seconds = wholeNumber('--timeout', values.timeout, 5, 86_400);
   const hosts = wholeNumber('--hosts', values.hosts, 1, 65);
-  if (values.help) return (process.stdout.write(usage), 0);
   switch (command) {
     case 'up':
       mustBeRoot();

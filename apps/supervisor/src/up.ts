@@ -69,7 +69,6 @@ async function daemonStart(paths: Paths, hosts: number): Promise<FleetStatus> {
       '-F',
       paths.supervisorLock,
       process.execPath,
-      '--enable-source-maps',
       main,
       'daemon',
       '--hosts',
