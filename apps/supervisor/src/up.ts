@@ -64,16 +64,7 @@ async function daemonStart(paths: Paths, hosts: number): Promise<FleetStatus> {
   // The lock is held by the daemon itself, as long as it lives: there is never a second one below the same root.
   const child = spawn(
     'flock',
-    [
-      '-n',
-      '-F',
-      paths.supervisorLock,
-      process.execPath,
-      main,
-      'daemon',
-      '--hosts',
-      String(hosts),
-    ],
+    ['-n', '-F', paths.supervisorLock, process.execPath, main, 'daemon', '--hosts', String(hosts)],
     { detached: true, stdio: ['ignore', log, log], cwd: '/' },
   );
   closeSync(log);
