@@ -184,20 +184,26 @@ export function patience(ms: number): number {
   return ms * Number(process.env['BERTH_TEST_PATIENCE'] ?? 3);
 }
 
-/** Asks again until there is an answer, or fails with what was seen last. `every`: ms from one question to the next. */
+/**
+ * Asks again until there is an answer, or fails with what was seen last. `every`: ms from one question to the next; from a tenth of a
+ * second to half of one where nothing is said, since asking ten times a second for the minute of a boot costs more than what is
+ * asked.
+ */
 export async function until<T>(
   what: string,
   ms: number,
   probe: () => Promise<T | undefined>,
   seen: () => string = () => '',
-  every = 100,
+  every?: number,
 ): Promise<T> {
-  const end = Date.now() + ms;
+  const begun = Date.now();
   for (;;) {
     const value = await probe();
     if (value !== undefined) return value;
-    if (Date.now() > end) throw new Error(`waited ${ms} ms in vain: ${what} ${seen()}`);
-    await new Promise((resolve) => setTimeout(resolve, every));
+    const waited = Date.now() - begun;
+    if (waited > ms) throw new Error(`waited ${ms} ms in vain: ${what} ${seen()}`);
+    const pause = every ?? Math.min(500, 100 + waited / 10);
+    await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }
 

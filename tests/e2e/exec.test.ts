@@ -46,6 +46,9 @@ beforeAll(async () => {
 }, 300_000);
 afterAll(() => berth?.down(), 120_000);
 
+/** For what a command line is asked again and again: each is a process. */
+const slowly = { timeout: 30_000, interval: 500 };
+
 /** A line of bash, in which `$NODE $BERTH` is the command. */
 function run(line: string): Promise<{ code: number; out: string; err: string }> {
   return new Promise((resolve) =>
@@ -159,7 +162,7 @@ it('has secrets in memory alone, and their new values while it runs; what is its
   const found = await run(`find ${berth.root} -xdev -type f -exec grep -l xyzzy {} +`);
   expect(found.out).toBe('');
   await put('token', 'token-two-xyzzy');
-  await expect.poll(look, { timeout: 30_000 }).toBe('token-two-xyzzy password-one-xyzzy\n');
+  await expect.poll(look, slowly).toBe('token-two-xyzzy password-one-xyzzy\n');
   expect((await berth.get('keeper')).status.conditions).toEqual([]);
   await put('password', 'password-two-xyzzy');
   await expect
@@ -171,7 +174,7 @@ it('has secrets in memory alone, and their new values while it runs; what is its
   expect(refused).toMatchObject({ code: 5, err: expect.stringContaining('keeper') });
   expect((await run('$NODE $BERTH restart keeper')).code).toBe(0);
   await berth.state('keeper', 'running');
-  await expect.poll(look, { timeout: 30_000 }).toBe('token-two-xyzzy password-two-xyzzy\n');
+  await expect.poll(look, slowly).toBe('token-two-xyzzy password-two-xyzzy\n');
   await berth.delete('keeper');
   expect(await run('$NODE $BERTH secret rm token password unused')).toMatchObject({ code: 0 });
 });
@@ -205,7 +208,7 @@ it('has a volume at a path, which outlives it and is refused to machines, as the
   expect((await run(`${line} volume delete files`)).err).toContain('first');
   expect((await run(`${line} restart first`)).code).toBe(0);
   await expect
-    .poll(async () => (await run(`${line} -o json get volume files`)).out, { timeout: 30_000 })
+    .poll(async () => (await run(`${line} -o json get volume files`)).out, slowly)
     .toMatch(/"owner": null/);
   expect((await run(`${line} volume grow files --size 32`)).code).toBe(0);
   await make('second');
@@ -214,9 +217,7 @@ it('has a volume at a path, which outlives it and is refused to machines, as the
   expect((await run(read)).out).toBe('kept\ngrown\n');
   for (const name of ['first', 'second']) await berth.delete(name);
   expect((await run(`${line} volume delete files disk`)).code).toBe(0);
-  await expect
-    .poll(async () => (await run(`${line} volume ls`)).out, { timeout: 30_000 })
-    .not.toMatch(/^files /m);
+  await expect.poll(async () => (await run(`${line} volume ls`)).out, slowly).not.toMatch(/^files /m);
   const left = await run(
     `find ${berth.root} -name layer.ext4; grep ${berth.root} /proc/self/mountinfo | grep -c srv/files`,
   );

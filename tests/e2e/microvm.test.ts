@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parse, stringify } from 'yaml';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { Berth } from './berth.js';
+import { Berth, patience, until } from './berth.js';
 import { samples } from './machine.js';
 
 /* One body, one word changed: the sample image as a container and as a microVM, by the command line. */
@@ -35,6 +35,18 @@ function cli(args: readonly string[], input = ''): Promise<{ code: number; out: 
   });
 }
 
+/** Asked of the API until it is there, since a command line costs more than all else that is waited for; then of that, once. */
+async function printed(name: string, wanted: RegExp): Promise<void> {
+  await until(
+    `${name} has printed ${wanted}`,
+    patience(60_000),
+    async () => wanted.test(await berth.logs(name)) || undefined,
+  );
+  expect((await cli(['logs', name])).out).toMatch(wanted);
+}
+
+const slowly = { timeout: patience(60_000), interval: 500 };
+
 const readiness = {
   exec: { command: ['sh', '-c', 'test "$NONCE" = n1'] },
   intervalSeconds: 1,
@@ -63,11 +75,9 @@ it.each(['container', 'microvm'])(
     const name = `as-${isolation}`;
     expect(await cli(['create', '-f', '-'], bodyOf(isolation))).toMatchObject({ code: 0 });
     await berth.state(name, 'running');
+    await printed(name, new RegExp(`ready hostname=${name} nonce=n1 ip=10\\.[0-9.]+ boots=1`));
     await expect
-      .poll(async () => (await cli(['logs', name])).out, { timeout: 60_000 })
-      .toMatch(new RegExp(`ready hostname=${name} nonce=n1 ip=10\\.[0-9.]+ boots=1`));
-    await expect
-      .poll(async () => (await berth.get(name)).status.conditions.map((c) => c.type), { timeout: 60_000 })
+      .poll(async () => (await berth.get(name)).status.conditions.map((c) => c.type), slowly)
       .toEqual(['Ready']);
     const said = await cli([
       'exec',
@@ -96,7 +106,7 @@ it.each(['container', 'microvm'])(
     expect(status.lastExit).toMatchObject({ reason: 'stopped', code: 0 });
     // Its disk is as it was left, on either.
     expect(await cli(['start', name])).toMatchObject({ code: 0 });
-    await expect.poll(async () => (await cli(['logs', name])).out, { timeout: 60_000 }).toMatch(/boots=2/);
+    await printed(name, /boots=2/);
     expect(await cli(['delete', name])).toMatchObject({ code: 0 });
   },
   240_000,
@@ -120,7 +130,7 @@ it('reach each other by name over IPv6 at once, whichever they are', async () =>
     const there = addresses[other]!;
     // Its C library finds no names by itself where it is alone: static.
     await expect
-      .poll(async () => (await ask(name, 'nslookup', '-type=aaaa', names[other]!)).out, { timeout: 60_000 })
+      .poll(async () => (await ask(name, 'nslookup', '-type=aaaa', names[other]!)).out, slowly)
       .toContain(there);
     // Its ping knows no IPv6 without NET_RAW.
     const get = `printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 20 ${there} 8080`;
@@ -128,7 +138,7 @@ it('reach each other by name over IPv6 at once, whichever they are', async () =>
       const { out, err } = await ask(name, 'sh', '-c', get);
       return `${out}${err}`;
     };
-    await expect.poll(answer, { timeout: 60_000 }).toMatch(new RegExp(`200 OK[^]*hostname=${names[other]}`));
+    await expect.poll(answer, slowly).toMatch(new RegExp(`200 OK[^]*hostname=${names[other]}`));
     expect((await ask(name, 'ip', '-6', 'route', 'show', 'default')).out).toMatch(
       /default via fd62:\S*::1 dev eth0/,
     );
