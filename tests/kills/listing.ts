@@ -3,7 +3,7 @@ import type { Instance } from '@berth/model';
 import type { Berth } from '../e2e/berth.js';
 
 /** Who asks within this time shares an answer, ms. */
-const TOGETHER_MS = 200;
+const TOGETHER_MS = 400;
 /** There are a few dozen; the API gives so many in one answer. */
 const MOST = 500;
 

@@ -20,7 +20,7 @@ import { Victims } from './victims.js';
  */
 const kept = new URL('../../.berth/', import.meta.url).pathname;
 /** Instances per runtime that are there at the same time. */
-const SLOTS = 8;
+const SLOTS = 9;
 /** The same of guests that heed no stop: each costs a time of grace. */
 const STUBBORN_SLOTS = 2;
 /** The same of guests with a drive: one for each step. */
@@ -137,10 +137,11 @@ async function up(name: string): Promise<void> {
 }
 
 /**
- * Declares the tests of these rows, and what runs them. The table is printed and kept as `.berth/kill-table-<name>.txt`;
- * beside it a log tells of each round.
+ * Declares the tests of these rows, and what runs them: one part after the other, each from an empty Berth on. The table is printed
+ * and kept as `.berth/kill-table-<name>.txt`; beside it a log tells of each round.
  */
-export function killTable(name: string, rows: readonly Row[]): void {
+export function killTable(name: string, ...parts: (readonly Row[])[]): void {
+  const rows = parts.flat();
   beforeAll(() => up(name), patience(300_000));
 
   afterAll(async () => {
@@ -152,7 +153,10 @@ export function killTable(name: string, rows: readonly Row[]): void {
 
   describe(`kill -9 of ${name}`, () => {
     beforeAll(async () => {
-      for (const tasks of rounds(rows)) await table.round(tasks);
+      for (const [n, part] of parts.entries()) {
+        if (n > 0) await table.cleared();
+        for (const tasks of rounds(part)) await table.round(tasks);
+      }
     }, patience(900_000));
 
     it.each(rows as Row[])('$victim at $operation, $point, $runtime', (row) => {
@@ -173,16 +177,17 @@ export function killTable(name: string, rows: readonly Row[]): void {
   });
 }
 
-/** A guest that heeds no stop takes part in nothing else. One with a drive neither: firmware looks for that at each of a thousand boots. */
+/**
+ * A guest that heeds no stop takes part in nothing else, and one with a drive neither: firmware looks for that at each of a thousand
+ * boots. Both have slots of their own in the first rounds of the others.
+ */
 function rounds(rows: readonly Row[]): Task[][] {
   const kills = rows.filter((row) => row.operation === 'kill');
   const discs = rows.filter((row) => row.operation === 'medium');
   const others = rows.filter((row) => row.operation !== 'kill' && row.operation !== 'medium');
-  return [
-    ...plan(others, SLOTS),
-    ...plan(kills, STUBBORN_SLOTS, STUBBORN),
-    ...plan(discs, DRIVE_SLOTS, DRIVE),
-  ];
+  const plans = [plan(others, SLOTS), plan(kills, STUBBORN_SLOTS, STUBBORN), plan(discs, DRIVE_SLOTS, DRIVE)];
+  const length = Math.max(...plans.map((of) => of.length));
+  return Array.from({ length }, (_, n) => plans.flatMap((of) => of[n] ?? []));
 }
 
 /** One line per step and victim, one column per runtime. */
