@@ -1,9 +1,17 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { SourceMap } from 'node:module';
+import type { SourceMapPayload, SourceMapping } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+interface SourceLinesModule {
+  readonly SourceLines: new (map: SourceMapPayload) => {
+    find(row: number, column: number): { source: string; line: number; column: number } | null;
+  };
+}
 
 const run = promisify(execFile);
 const bundler = new URL('../../tools/bundle/bundle.mjs', import.meta.url).href;
@@ -53,6 +61,29 @@ describe('a program of one file', () => {
     expect(failed.stderr).toContain(`TypeError: it fails at once`);
     expect(failed.stderr).toContain(`at fails (${join(dir, 'source.ts')}:6:9)`);
     expect(failed.stderr).toContain(`${join(dir, 'source.ts')}:9:`);
+  });
+
+  it('finds each position where Node finds it', async () => {
+    const map = JSON.parse(await readFile(join(dir, 'program.cjs.map'), 'utf8')) as SourceMapPayload;
+    const { SourceLines } = (await import(join(dir, 'source-lines.js'))) as SourceLinesModule;
+    const ours = new SourceLines(map);
+    const nodes = new SourceMap(map);
+    const lines = (await readFile(join(dir, 'program.cjs'), 'latin1')).split('\n');
+    let found = 0;
+    for (const [row, text] of lines.entries())
+      for (let column = 0; column <= text.length; column++) {
+        const here = ours.find(row, column);
+        const there = nodes.findEntry(row, column) as Partial<SourceMapping>;
+        // Node goes on with the line before where this one has nothing of its sources.
+        if (here === null) expect(there.generatedLine).not.toBe(row);
+        else {
+          const { originalSource: source, originalLine: line, originalColumn: col } = there;
+          expect(here).toEqual({ source, line, column: col });
+          found += 1;
+        }
+      }
+    expect(found).toBeGreaterThan(200);
+    expect(ours.find(lines.length, 0)).toBeNull();
   });
 
   it('names them also where it was moved to after it was built', async () => {

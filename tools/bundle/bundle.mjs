@@ -1,6 +1,6 @@
 // Makes one file of a program and of all it imports: loading two thousand small files costs an API most of the time it is
 // away after a crash, an agent the same, and a command more than itself. Written beside it: its source map, V8's code for
-// it, and main.js, which loads both.
+// it, and main.js, which loads both, with what that needs.
 import { execFileSync } from 'node:child_process';
 import { copyFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
@@ -69,7 +69,8 @@ export async function bundle({ entry, dist, idle, options = {} }) {
     footer: { js: '})' },
     ...options,
   });
-  for (const name of ['main', 'load']) copyFileSync(here(`${name}.mjs`), `${dist}/${name}.js`);
+  for (const name of ['main', 'load', 'source-lines'])
+    copyFileSync(here(`${name}.mjs`), `${dist}/${name}.js`);
   execFileSync(process.execPath, [here('warm.mjs'), dist, ...idle], {
     stdio: ['ignore', 'ignore', 'inherit'],
   });

@@ -1,9 +1,10 @@
 // Loads a program that bundle.mjs made, from what it wrote beside this file. Compiling and scanning megabytes of JavaScript
 // is most of the processor time of a start, so V8's own code cache is kept beside the program.
 import { existsSync, readFileSync } from 'node:fs';
-import { createRequire, SourceMap } from 'node:module';
+import { createRequire } from 'node:module';
 import { Script } from 'node:vm';
 import { fileURLToPath } from 'node:url';
+import { SourceLines } from './source-lines.js';
 
 // The name that V8 knows it by is in the cache too, so it says nothing of where that was made.
 const name = 'program.cjs';
@@ -30,15 +31,12 @@ export function traceSources() {
   const line = (frame) => {
     const text = frame.toString();
     if (frame.getFileName() !== name) return text;
-    map ??= new SourceMap(JSON.parse(readFileSync(`${file}.map`, 'utf8')));
+    map ??= new SourceLines(JSON.parse(readFileSync(`${file}.map`, 'utf8')));
     const [row, column] = [frame.getLineNumber(), frame.getColumnNumber()];
-    const entry = map.findEntry(row - 1, column - 1);
-    if (entry.originalSource === undefined) return text;
-    const source = fileURLToPath(new URL(entry.originalSource, import.meta.url));
-    return text.replace(
-      `${name}:${row}:${column}`,
-      `${source}:${entry.originalLine + 1}:${entry.originalColumn + 1}`,
-    );
+    const found = map.find(row - 1, column - 1);
+    if (found === null) return text;
+    const source = fileURLToPath(new URL(found.source, import.meta.url));
+    return text.replace(`${name}:${row}:${column}`, `${source}:${found.line + 1}:${found.column + 1}`);
   };
   Error.prepareStackTrace = (error, frames) => {
     const lines = frames.map((frame) => `\n    at ${line(frame)}`).join('');

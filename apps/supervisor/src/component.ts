@@ -13,6 +13,10 @@ import { sleep } from './wait.js';
  */
 export type ComponentState = 'idle' | 'starting' | 'ready' | 'backoff' | 'stopping' | 'external';
 
+/** The first pause between two questions whether a process serves, ms. Each asks the process, or runs another one, so they grow. */
+const firstLookMs = 50;
+const slowestLookMs = 300;
+
 /** One process the supervisor keeps alive. */
 export interface ComponentSpec {
   readonly name: string;
@@ -222,6 +226,7 @@ export class Component {
   }
 
   private async untilServing(signal: AbortSignal, alive: () => boolean | Promise<boolean>): Promise<void> {
+    let pause = firstLookMs;
     while (!signal.aborted && (await alive())) {
       const asked = this.spec.ready().catch((error: Error) => error.message);
       // An answer that does not come must not hold up the way down.
@@ -232,7 +237,8 @@ export class Component {
         return;
       }
       this.to('starting', waitsFor);
-      await sleep(50, signal).catch(() => undefined);
+      await sleep(pause, signal).catch(() => undefined);
+      pause = Math.min(pause * 1.5, slowestLookMs);
     }
   }
 

@@ -2,10 +2,13 @@ import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, wr
 import { dirname, join } from 'node:path';
 import { run } from '@berth/linux';
 import type { Component, ComponentSpec } from './component.js';
+import { socketAnswers } from './libvirt.js';
 import { maxSocketPath, type Paths } from './paths.js';
 
 const serverRoot = '/usr/lib/postgresql';
 const oldestMajor = 15;
+const socketName = '.s.PGSQL.5432';
+const awaited = 'waiting for the server to answer';
 
 /** An unmet condition with what to do about it. */
 export class Refusal extends Error {
@@ -108,6 +111,8 @@ export function postgresComponent(paths: Paths): ComponentSpec {
     address: paths.postgresSocketDir,
     prepare: async () => clusterPrepare(paths, bin),
     ready: async () => {
+      // A look at the socket first: each psql that finds nobody is a process more while everyone waits for this one.
+      if (!(await socketAnswers(join(paths.postgresSocketDir, socketName)))) return awaited;
       try {
         await psql('berth', 'select 1');
         return null;
@@ -127,12 +132,12 @@ async function databaseCreate(
     await psql('postgres', 'create database berth owner berth');
     return null;
   } catch {
-    return 'waiting for the server to answer';
+    return awaited;
   }
 }
 
 async function clusterPrepare(paths: Paths, bin: (name: string) => string): Promise<void> {
-  const longest = join(paths.postgresSocketDir, '.s.PGSQL.5432');
+  const longest = join(paths.postgresSocketDir, socketName);
   if (longest.length > maxSocketPath)
     throw new Refusal(
       `the socket name ${longest} has ${longest.length} characters, Linux allows ${maxSocketPath}`,

@@ -17,7 +17,8 @@ import { setTimeout as wait } from 'node:timers/promises';
 /** Directory of a test's fault points, closed to other users; unset in production. */
 export const FAULT_DIRECTORY = 'BERTH_FAULT_DIR';
 
-const LOOK_MS = 10;
+/** Dozens may be held at once, for seconds. */
+const LOOK_MS = 50;
 const directory = checked(process.env[FAULT_DIRECTORY]);
 
 /** @throws Error when others than the user of this process could arm a point */
