@@ -13,13 +13,17 @@ const resolve = {
 const expect = { poll: { timeout: 15_000 } };
 
 /**
- * Rooms whose tests keep nothing of the machine, replace no module and hold no state of their own: their files share a worker, which
- * costs as much to start as such a file to run.
+ * Rooms whose tests keep nothing of the machine, replace no module and hold no state of their own: their files share a worker. To start
+ * one and to load the API or the agent into it costs one to three seconds of a processor, which is more than many a file runs.
  */
 const shared = [
-  'apps/{api,cli,dashboard,supervisor}/src/**/*.test.ts',
-  'libs/{faults,images,link,linux,model,scheduler}/src/**/*.test.ts',
+  'apps/{agent,api,cli,dashboard,supervisor}/src/**/*.test.ts',
+  'libs/{faults,images,link,linux,model,scheduler,storage}/src/**/*.test.ts',
+  'libs/containers/src/{bundle,isolation,secrets}/**/*.test.ts',
+  'libs/kvm/src/{accel,cloud-init,guest,libvirt,machine,qga,qmp}/**/*.test.ts',
 ];
+/** The same of several rooms: Postgres, and the API in this process. */
+const sharedWhole = ['tests/{http,images,metrics,store}/**/*.test.ts'];
 
 /**
  * Two groups: tests beside the code run in parallel; those of several rooms (tests/) follow, one file after the other,
@@ -61,11 +65,25 @@ export default defineConfig({
       {
         ...resolve,
         test: {
+          name: 'shared-whole',
+          expect,
+          setupFiles,
+          include: sharedWhole,
+          isolate: false,
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 180_000,
+          sequence: { groupOrder: 2 },
+        },
+      },
+      {
+        ...resolve,
+        test: {
           name: 'whole',
           expect,
           setupFiles,
           include: ['tests/**/*.test.ts'],
-          exclude: ['tests/kvm/**'],
+          exclude: ['tests/kvm/**', ...sharedWhole],
           fileParallelism: false,
           testTimeout: 120_000,
           hookTimeout: 180_000,

@@ -121,7 +121,8 @@ export const databaseUrl = (dir: string, database: string): string =>
 /** An empty database, or a copy of `template`, in the cluster that `url` points to; returns its address. */
 export async function freshDatabase(url: string, template?: string): Promise<string> {
   const name = `t_${randomUUID().replaceAll('-', '')}`;
-  const copy = template === undefined ? '' : ` TEMPLATE ${databaseName(template)}`;
+  // Copied as files: by the log, which is the default, costs Postgres nearly twice as much.
+  const copy = template === undefined ? '' : ` TEMPLATE ${databaseName(template)} STRATEGY FILE_COPY`;
   await withClient(url, (client) => client.query(`CREATE DATABASE ${name}${copy}`));
   return url.replace(/\/[^/?]+\?/, `/${name}?`);
 }

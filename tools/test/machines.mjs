@@ -20,23 +20,34 @@ const machineCount = () =>
 
 /** Files that share a worker, at most; with more of them the last machine would be busy for long when the others are done. */
 const TOGETHER = 12;
+/** Seconds after which no further file joins them, for the same reason. */
+const TOGETHER_S = 60;
+
+/** Files of one project that share a worker, in order: several groups of them. */
+function shareWorkers(files, durations) {
+  const groups = [];
+  for (const file of files.sort()) {
+    const last = groups.at(-1);
+    if (last !== undefined && last.length < TOGETHER && durations.of(last) < TOGETHER_S) last.push(file);
+    else groups.push([file]);
+  }
+  return groups;
+}
 
 /**
  * Absolute paths of the test files that vitest's arguments select, those together that share a worker, and whether they select
  * tests inside files too.
  */
-async function select(args) {
+async function select(args, durations) {
   const { filter, options } = parseCLI(['vitest', 'run', ...args]);
   const vitest = await createVitest('test', { ...options, run: true, watch: false, reporters: [{}] });
   try {
     const found = await vitest.globTestSpecifications(filter);
-    const files = (shared) =>
-      [
-        ...new Set(found.filter((s) => (s.project.name === 'shared') === shared).map((s) => s.moduleId)),
-      ].sort();
-    const together = files(true);
-    const groups = files(false).map((file) => [file]);
-    while (together.length > 0) groups.push(together.splice(0, TOGETHER));
+    const projects = [...new Set(found.map((s) => s.project))];
+    const groups = projects.flatMap((project) => {
+      const files = [...new Set(found.filter((s) => s.project === project).map((s) => s.moduleId))];
+      return project.config.isolate ? files.sort().map((file) => [file]) : shareWorkers(files, durations);
+    });
     return { groups, whole: options.testNamePattern === undefined };
   } finally {
     await vitest.close();
@@ -179,7 +190,7 @@ function report(file, { counts, skipped, ms, text }, whole) {
 export async function runOnMachines({ args, machines, seed, env, signal }) {
   const lanes = machines ?? machineCount();
   const durations = new Durations();
-  const { groups, whole } = await select(args);
+  const { groups, whole } = await select(args, durations);
   const queue =
     seed === null ? groups.sort((a, b) => durations.of(b) - durations.of(a)) : shuffled(groups, seed);
   const total = { passed: 0, failed: 0, skipped: 0, files: queue.flat().length, failures: [] };

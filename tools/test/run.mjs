@@ -58,7 +58,7 @@ if (refusal !== null) {
   process.stderr.write(`${refusal}\n`);
   process.exit(1);
 }
-const projects = kvm ? ['kvm'] : ['rooms', 'shared', 'whole'];
+const projects = kvm ? ['kvm'] : ['rooms', 'shared', 'whole', 'shared-whole'];
 const machines = take(args, '--machines', true);
 const seed = take(args, '--seed', true);
 const stop = new AbortController();
