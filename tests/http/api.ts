@@ -293,7 +293,7 @@ export class Api {
       },
       explain: async (instance, name) =>
         explain({ store, strategy: 'spread' }, instance, null, name) as never,
-      preview: (spec, origin) => preview({ store, strategy: 'spread', ids }, spec, origin),
+      preview: (project, spec, origin) => preview({ store, strategy: 'spread', ids }, project, spec, origin),
       ...change,
     });
     await app.getHttpAdapter().getInstance().ready();

@@ -50,6 +50,22 @@ test('so does a vsock device', async () => {
   expect((await preview()).body.decision.outcome).toBe('placed');
 });
 
+test('so does a directory of a host, which a project knows of where it is offered to it', async () => {
+  const hostPaths = [{ name: 'data', path: '/data' }];
+  const spec = { isolation: 'container', image: 'oci', memoryMiB: 64, hostPaths };
+  const preview = (project: string) =>
+    api.call('post', `/v1/projects/${project}/decisions/preview`).send({ spec }).expect(200);
+  const none = { filter: 'hostPaths', need: 'host paths data', bestHave: 'none' };
+  expect((await preview('alpha')).body.decision.rejected).toMatchObject([none]);
+  await api.hostSays(() => ({ hostPaths: [{ name: 'data', readOnly: true, projects: ['beta'] }] }));
+  const { decision } = (await preview('alpha')).body;
+  expect(decision.rejected).toMatchObject([none]);
+  expect(decision.verdicts[0].failed.message).toContain('hostPaths in its agent.yaml');
+  await api.hostSays(() => ({ hostPaths: [{ name: 'data', readOnly: true, projects: ['alpha'] }] }));
+  expect((await preview('alpha')).body.decision.outcome).toBe('placed');
+  await api.hostSays(() => ({ hostPaths: [] }));
+});
+
 test('so do nodes: a host must have room for each in one of its own', async () => {
   const spec = {
     ...{ isolation: 'vm', image: 'disk', vcpus: 2, memoryMiB: 64 },

@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { createContainerRuntime } from '@berth/containers';
 import { BlobStore, LayerStore, RootStore } from '@berth/images';
 import {
@@ -60,6 +60,8 @@ export async function composeHost(settings: AgentSettings, log: AgentLog): Promi
       createContainerRuntime({
         ...{ blobs, layers, volumes, network, hostTag, devices: settings.devices, lxcfs: settings.lxcfs },
         ...dirs('containers'),
+        hostPaths: settings.hostPaths,
+        ownPaths: [settings.stateDir, settings.runDir, settings.logDir, dirname(settings.tokenFile)],
         tell: (message, error) => log.warn({ ...(error === undefined ? {} : { err: error }) }, message),
         initProgram: join(settings.microvmDir, 'init'),
       }),

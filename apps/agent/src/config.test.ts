@@ -64,6 +64,20 @@ it('takes a list of devices by name, and no path that is not below /dev', () => 
   expect(() => readConfig('devices: { "a/b": /dev/fuse }\n', {})).toThrow(/devices/);
 });
 
+it('takes a list of directories by name, read-only unless it says so, and no path with a way out', () => {
+  const hostPaths = { data: { path: '/srv/data', mode: 'ro' }, spool: { path: '/var/spool/x', mode: 'rw' } };
+  expect(readConfig(null, { BERTH_HOST_PATHS: 'data=/srv/data,spool=/var/spool/x:rw' }).hostPaths).toEqual(
+    hostPaths,
+  );
+  expect(readConfig('hostPaths: { data: { path: /srv/data, projects: [a] } }\n', {}).hostPaths).toEqual({
+    data: { path: '/srv/data', mode: 'ro', projects: ['a'] },
+  });
+  for (const value of ['srv', '/', '/srv/', '/srv/../etc', '/srv//x', '/srv/.', '/srv:rx', ''])
+    expect(() => readConfig(null, { BERTH_HOST_PATHS: `x=${value}` }), value).toThrow(/hostPaths/);
+  for (const text of ['{ "a/b": { path: /srv } }', '{ a: /srv }', '{ a: { path: /srv, projects: [] } }'])
+    expect(() => readConfig(`hostPaths: ${text}\n`, {}), text).toThrow(/hostPaths/);
+});
+
 it('offers both VM drivers, or the ones it is told', () => {
   expect(readConfig(null, { BERTH_AGENT_RUNTIME: 'qemu,oci' }).runtimes).toEqual(['qemu', 'oci']);
   expect(readConfig(null, {}).runtimes).toEqual(['libvirt', 'qemu', 'oci', 'microvm']);

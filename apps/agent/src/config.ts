@@ -60,6 +60,23 @@ const AgentConfig = z.strictObject({
     )
     .refine((all) => Object.keys(all).length <= 64, 'at most 64 devices')
     .default({}),
+  /** Directories that containers may mount by these names: `data: { path: /srv/data }`, read-only unless `mode: rw`. Nothing else can be asked for. */
+  hostPaths: z
+    .record(
+      Name,
+      z.strictObject({
+        path: z
+          .string()
+          .max(4096)
+          .regex(/^(\/[^/\0]+)+$/, 'must be the path of a directory, as /srv/data, without "/" at its end')
+          .refine((text) => !/\/\.\.?(\/|$)/.test(text), 'must not hold "." or ".."'),
+        mode: z.enum(['ro', 'rw']).default('ro'),
+        /** Projects that may ask for it; all when absent. */
+        projects: z.array(Name).min(1).max(256).optional(),
+      }),
+    )
+    .refine((all) => Object.keys(all).length <= 64, 'at most 64 host paths')
+    .default({}),
   /** Whether containers see their own memory, processors, uptime and load, where lxcfs is installed. */
   lxcfs: z.boolean().default(true),
   /** Part of the host kept back from instances. */
@@ -110,6 +127,7 @@ const variables: Readonly<Record<string, readonly string[]>> = {
   BERTH_IMAGE_GRACE_SECONDS: ['imageGraceSeconds'],
   BERTH_PUBLISHED_PORTS: ['publishedPorts'],
   BERTH_DEVICES: ['devices'],
+  BERTH_HOST_PATHS: ['hostPaths'],
   BERTH_LXCFS: ['lxcfs'],
   BERTH_CAPACITY_CPU_MILLIS: ['capacity', 'cpuMillis'],
   BERTH_CAPACITY_MEMORY_MIB: ['capacity', 'memoryMiB'],
@@ -132,6 +150,15 @@ function labelsOf(text: string): Record<string, string> {
   );
 }
 
+/** `name=/path,name=/path:rw` */
+const hostPathsOf = (text: string): Record<string, { path: string; mode: string }> =>
+  Object.fromEntries(
+    Object.entries(labelsOf(text)).map(([name, value]) => {
+      const [, path = '', mode = 'ro'] = /^(.*?)(?::([a-z]+))?$/.exec(value) ?? [];
+      return [name, { path, mode }];
+    }),
+  );
+
 /** `1024-32767` */
 function rangeOf(text: string): unknown {
   const found = /^(\d{1,5})-(\d{1,5})$/.exec(text);
@@ -142,6 +169,7 @@ const numbers = new Set(['vmStarts', 'inventorySeconds', 'imageGraceSeconds']);
 
 function valueOf(key: readonly string[], text: string): unknown {
   if (key[0] === 'labels' || key[0] === 'devices') return labelsOf(text);
+  if (key[0] === 'hostPaths') return hostPathsOf(text);
   if (key[0] === 'runtimes') return text.split(',');
   if (key[0] === 'lxcfs') return { true: true, false: false }[text] ?? text;
   if (key[0] === 'publishedPorts') return rangeOf(text);

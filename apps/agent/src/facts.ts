@@ -65,6 +65,7 @@ export function capabilitiesOf(
   const models = facts.find((f) => f.cpuModels)?.cpuModels;
   const hugePages = facts.find((f) => f.hugePages)?.hugePages;
   const devices = facts.find((f) => f.devices)?.devices;
+  const hostPaths = facts.find((f) => f.hostPaths)?.hostPaths;
   const numa = facts.find((f) => f.numa)?.numa;
   const processors = facts.find((f) => f.processors)?.processors;
   const absent = { verdict: 'absent', reason: 'no runtime for virtual machines answered' } as const;
@@ -78,6 +79,7 @@ export function capabilitiesOf(
     ...(hugePages === undefined ? {} : { hugePages }),
     ...(numa === undefined ? {} : { numa }),
     ...(devices === undefined ? {} : { devices }),
+    ...(hostPaths === undefined ? {} : { hostPaths }),
     ...(processors === undefined ? {} : { processors }),
     ...(publishedPorts === null ? {} : { publishedPorts }),
     facets: [

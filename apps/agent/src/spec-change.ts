@@ -26,6 +26,7 @@ const kept = {
   watchdog: 'watchdog',
   security: 'security',
   devices: 'devices',
+  hostPaths: 'hostPaths',
   system: 'system',
   dns: 'dns',
   accel: 'placement.accel',

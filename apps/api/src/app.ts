@@ -218,8 +218,8 @@ async function startCore(
           await volumeHostOf(store, instance),
           host,
         ),
-      preview: (spec, origin) =>
-        preview({ store, strategy: config.placementStrategy, ids: randomIds }, spec, origin),
+      preview: (project, spec, origin) =>
+        preview({ store, strategy: config.placementStrategy, ids: randomIds }, project, spec, origin),
     },
     stop: async () => {
       await reconcileStop();

@@ -1344,6 +1344,11 @@ export interface components {
       devices?: string[];
       diskMiB: number;
       facets: string[];
+      hostPaths?: {
+        name: string;
+        projects?: string[];
+        readOnly: boolean;
+      }[];
       hugePages?: {
         '1GiB': number;
         '2MiB': number;
@@ -1738,6 +1743,7 @@ export interface components {
           | 'accel'
           | 'firmware'
           | 'devices'
+          | 'hostPaths'
           | 'resources'
           | 'hugePages'
           | 'numa'
@@ -1783,6 +1789,7 @@ export interface components {
             | 'accel'
             | 'firmware'
             | 'devices'
+            | 'hostPaths'
             | 'resources'
             | 'hugePages'
             | 'numa'
@@ -1885,6 +1892,7 @@ export interface components {
             | 'accel'
             | 'firmware'
             | 'devices'
+            | 'hostPaths'
             | 'resources'
             | 'hugePages'
             | 'numa'
@@ -2023,6 +2031,7 @@ export interface components {
           | 'accel'
           | 'firmware'
           | 'devices'
+          | 'hostPaths'
           | 'resources'
           | 'hugePages'
           | 'numa'
@@ -2338,6 +2347,13 @@ export interface components {
         /** @enum {string} */
         type: 'bios' | 'uefi';
       };
+      hostPaths?: {
+        name: string;
+        path: string;
+        /** @default true */
+        readOnly: boolean;
+        subPath?: string;
+      }[];
       /** @enum {string} */
       hugePages?: '2MiB' | '1GiB';
       image: string;
@@ -2558,6 +2574,13 @@ export interface components {
         /** @enum {string} */
         type: 'bios' | 'uefi';
       };
+      hostPaths?: {
+        name: string;
+        path: string;
+        /** @default true */
+        readOnly?: boolean;
+        subPath?: string;
+      }[];
       /** @enum {string} */
       hugePages?: '2MiB' | '1GiB';
       image: string;

@@ -35,15 +35,21 @@ import { guestFileRead } from './bundle/guest-file.js';
 import { guestIdentityWrite } from './bundle/guest-identity.js';
 import { guestRootCheck } from './bundle/guest-root.js';
 import { initProcess, noInit } from './bundle/init-process.js';
-import type { OciConfig } from './bundle/oci-types.js';
+import type { OciConfig, OciMount } from './bundle/oci-types.js';
 import { planOf, systemTmpfs } from './bundle/system.js';
 import { type AccountFiles, userResolve } from './bundle/user.js';
 import { type ExecProcess, execProcess } from './exec/exec-plan.js';
 import { cgroupDelegate, swapAccounting } from './isolation/cgroup-trees.js';
 import { VolumeMounts, volumeBinds, volumesIn, volumesOwn } from './isolation/volume-mounts.js';
 import { devicesLend, devicesTake } from './isolation/devices.js';
+import { hostPathRoom, hostPathsLend, hostPathsTake } from './isolation/host-paths.js';
 import { Lxcfs } from './isolation/lxcfs.js';
-import { type NamespacePaths, namespacesEnsure, namespacesRemove } from './isolation/namespaces.js';
+import {
+  type NamespacePaths,
+  namespacesEnsure,
+  namespacesRemove,
+  withUserNamespace,
+} from './isolation/namespaces.js';
 import type { LaunchInput } from './launch/launcher.js';
 import { hostBounds } from './isolation/privileges.js';
 import { rootfsMount, rootfsUnmount, scratchClear } from './isolation/rootfs.js';
@@ -64,6 +70,8 @@ export interface PartPaths {
   readonly views: string;
   /** Its data volumes, see {@link VolumeMounts}. */
   readonly mounts: string;
+  /** Directories of the host that it is lent. */
+  readonly hostPaths: string;
   /** Nodes of devices that it is lent. */
   readonly devices: string;
   readonly namespaces: NamespacePaths;
@@ -106,6 +114,7 @@ export class HostParts {
       scratch: join(runDir, 'scratch', id),
       views: join(runDir, 'views', id),
       mounts: join(runDir, 'mounts', id),
+      hostPaths: join(hostPathRoom(this.options).lent, id),
       devices: join(runDir, 'devices', id),
       namespaces: {
         user: join(runDir, 'namespaces', `${id}.user`),
@@ -217,6 +226,7 @@ export class HostParts {
     const profile = await seccompProfileRead(this.options.seccompProfile ?? SECCOMP_PROFILE);
     const network = spec.nics[0]?.networkId;
     mkdirSync(paths.bundle, { recursive: true, mode: 0o700 });
+    const hostPaths = this.hostPathsLend(spec);
     if (secrets.length > 0) bundleInMemory(paths.bundle);
     const { mounts, env } = secretsLay(paths.bundle, secrets, base);
     await faultPoint('oci.secrets.laid', spec.instanceId);
@@ -244,6 +254,8 @@ export class HostParts {
         ...volumeBinds(paths.mounts, volumes),
         ...identityMounts,
         ...mounts,
+        // Last: whatever place a link of the image leads to, nothing of ours is made in a directory of the host.
+        ...hostPaths,
       ],
       devices: devicesLend(paths.devices, spec.devices ?? [], this.options.devices ?? {}, base),
       seccomp: seccompFor(profile, machine(), security, system),
@@ -257,6 +269,15 @@ export class HostParts {
     await writeFileAtomic(join(paths.bundle, 'config.json'), JSON.stringify(config, null, 1), {
       durable: false,
     });
+  }
+
+  private hostPathsLend(spec: WorkloadSpec): OciMount[] {
+    const { hostPaths: directory, namespaces } = this.paths(spec);
+    return withUserNamespace(namespaces, (userNamespace) =>
+      hostPathsLend(hostPathRoom(this.options), spec.hostPaths ?? [], {
+        ...{ directory, userNamespace, project: spec.project },
+      }),
+    );
   }
 
   /** Brings secrets of one that runs to their newest values, as far as that can be. @throws RuntimeError secretMissing */
@@ -312,6 +333,7 @@ export class HostParts {
   async unmount(key: WorkloadKey, volumeId: VolumeId | null): Promise<void> {
     const paths = this.paths(key);
     rootfsUnmount(paths.rootfs);
+    hostPathsTake(paths.hostPaths);
     await this.mounts.close(key, paths.mounts);
     await faultPoint('oci.root.unmounted', key.instanceId);
     if (volumeId !== null) await this.options.volumes.closeLayer(volumeId);
@@ -342,7 +364,7 @@ export const inputOf = ({ process }: Pick<WorkloadSpec, 'process'>): LaunchInput
   process?.tty === true ? 'terminal' : process?.stdin === true ? 'pipe' : 'none';
 
 /** Where something of ours is mounted over the image. */
-function mountedOver({ security = {}, secrets, system, mounts = [] }: WorkloadSpec): {
+function mountedOver({ security = {}, secrets, system, mounts = [], hostPaths = [] }: WorkloadSpec): {
   files: string[];
   directories: string[];
 } {
@@ -352,6 +374,7 @@ function mountedOver({ security = {}, secrets, system, mounts = [] }: WorkloadSp
     directories: [
       ...tmpfsPaths(security, system === true),
       ...mounts.map(({ path }) => path),
+      ...hostPaths.map(({ path }) => path),
       ...directories,
     ],
   };

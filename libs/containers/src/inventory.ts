@@ -51,7 +51,7 @@ export class Inventory {
   private places(launcher: Launcher): readonly (readonly [what: string, directory: string])[] {
     const { runDir, stateDir, logDir } = this.options;
     return [
-      ...['bundles', 'roots', 'scratch', 'views', 'namespaces', 'devices', 'mounts'].map(
+      ...['bundles', 'roots', 'scratch', 'views', 'namespaces', 'devices', 'mounts', 'host-paths'].map(
         (name) => [name, join(runDir, name)] as const,
       ),
       ...launcher.directories.map((directory) => ['monitor', directory] as const),

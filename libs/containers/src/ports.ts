@@ -51,6 +51,16 @@ export interface VethAttacher {
   release(networkId: NetworkId): Promise<unknown>;
 }
 
+/** A directory of the host that containers may mount. */
+export interface HostPath {
+  /** Without a link on the way. */
+  readonly path: string;
+  /** `rw`: containers may ask to write. */
+  readonly mode: 'ro' | 'rw';
+  /** Projects that may ask for it; all when absent. */
+  readonly projects?: readonly string[] | undefined;
+}
+
 export interface ContainerRuntimeOptions {
   readonly blobs: BlobSource;
   readonly layers: LayerSource;
@@ -72,6 +82,10 @@ export interface ContainerRuntimeOptions {
   readonly logMaxBytes?: number;
   /** Devices of this host that containers may ask for, by name. Default: none. */
   readonly devices?: Readonly<Record<string, string>>;
+  /** Directories of this host that containers may ask for, by name. Default: none. */
+  readonly hostPaths?: Readonly<Record<string, HostPath>>;
+  /** Directories of Berth beside the three above, which no container gets to see by whatever name. */
+  readonly ownPaths?: readonly string[];
   /** Whether containers see their own memory, processors, uptime and load where lxcfs is installed. Default: no. */
   readonly lxcfs?: boolean;
   /** Hears of what goes wrong on the host and ends no container. */

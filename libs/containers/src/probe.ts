@@ -10,12 +10,13 @@ import {
   namesIn,
   run,
 } from '@berth/linux';
-import type { VolumeId } from '@berth/model';
+import type { HostPathOffer, VolumeId } from '@berth/model';
 import type { RuntimeProbe } from '@berth/runtime';
 import { layerClose, layerMake, layerOpen } from '@berth/storage';
 import { devicesThere } from './isolation/devices.js';
 import { swapAccounting } from './isolation/cgroup-trees.js';
-import { namespacesEnsure, namespacesRemove } from './isolation/namespaces.js';
+import { hostPathRoom, hostPathsThere } from './isolation/host-paths.js';
+import { namespacesEnsure, namespacesRemove, withUserNamespace } from './isolation/namespaces.js';
 import { passable, rootfsMount, rootfsUnmount, scratchClear } from './isolation/rootfs.js';
 import { SECCOMP_PROFILE, seccompProfileRead } from './isolation/seccomp.js';
 import { ociProgramFind } from './launch/launcher-find.js';
@@ -47,10 +48,10 @@ export async function probe(
     const versions = { [basename(oci)]: await version(oci), conmon: await version(conmon) };
     await seccompProfileRead(options.seccompProfile ?? SECCOMP_PROFILE);
     passable(options.runDir);
-    await tryOverlay(options);
+    const hostPaths = await tryOverlay(options);
     const processors = await cgroupProcessors();
     const facts = {
-      ...{ cgroup, versions, devices: devicesThere(options.devices ?? {}) },
+      ...{ cgroup, versions, devices: devicesThere(options.devices ?? {}), hostPaths },
       ...(processors === null ? {} : { processors }),
     };
     return { ok: true, reason: null, facets: [...facets, ...boundFacets(options)], facts };
@@ -91,9 +92,9 @@ const targetOf = ({ mountPoint }: Traces): string => join(mountPoint, 'rootfs');
 
 /**
  * A file of root's in a layer must appear as owned by the probe's range, and the writable layer must take a new one.
- * One at a time: what is found of another was left by an agent that was killed in it.
+ * Says which directories of the host can be lent. One at a time: what is found of another was left by an agent that was killed in it.
  */
-async function tryOverlay(options: ContainerRuntimeOptions): Promise<void> {
+async function tryOverlay(options: ContainerRuntimeOptions): Promise<HostPathOffer[]> {
   const roots = join(options.runDir, 'roots');
   mkdirSync(roots, { recursive: true, mode: 0o711 });
   for (const name of new Set([...namesIn(options.stateDir), ...namesIn(roots)]))
@@ -118,9 +119,17 @@ async function tryOverlay(options: ContainerRuntimeOptions): Promise<void> {
     if (statSync(join(target, 'file')).uid !== PROBE_BASE)
       throw new Error('idmapped mounts do not shift owners here');
     writeFileSync(join(target, 'new'), 'probe');
+    return withUserNamespace(namespaces, (fd) => offered(options, join(state, 'host-paths'), fd));
   } finally {
     sweep(traces);
   }
+}
+
+/** What of the operator's list can be mounted now; of the others it is told why not. */
+function offered(options: ContainerRuntimeOptions, scratch: string, userNamespace: number): HostPathOffer[] {
+  const { offers, faults } = hostPathsThere(hostPathRoom(options), scratch, userNamespace);
+  for (const why of faults.values()) options.tell?.(`not offered to containers: ${why}`);
+  return offers;
 }
 
 const volumeOf = ({ state }: Traces): string => join(state, 'volume');

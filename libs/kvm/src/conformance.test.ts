@@ -15,6 +15,6 @@ afterAll(async () => {
 });
 
 describe('the VM runtime on a real libvirtd', () => {
-  for (const { name, run } of conformanceCases('exec', 'files', 'attach'))
+  for (const { name, run } of conformanceCases('exec', 'files', 'attach', 'hostPaths'))
     it(name, () => run(vmHarness(host, around)), 90_000);
 });

@@ -53,6 +53,7 @@ import {
   VolumeSeen,
   VsockCid,
   WatchdogAction,
+  HostPathUses,
 } from '@berth/model';
 import { z } from 'zod';
 
@@ -140,6 +141,8 @@ export const Workload = z.strictObject({
   system: z.literal(true).optional(),
   /** Absent for none, and in what an API or a journal of before holds. Only for hosts that offer them. */
   devices: DevicesSpec.optional(),
+  /** Absent for none, and in what an API or a journal of before holds. Only for hosts that offer them. */
+  hostPaths: HostPathUses.optional(),
   /** Absent for its network's, and in what an API or a journal of before holds. Only for hosts with its facet. */
   dns: GuestDns.optional(),
   /** Absent where it has none, and in what an API or a journal of before holds. Only for hosts with its facet. */

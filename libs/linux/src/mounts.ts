@@ -1,8 +1,9 @@
-import { closeSync, readFileSync, statSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { closeSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
 import { hasCode } from './errno.js';
 import { c, check, SYS } from './libc.js';
 import { mountinfoParse, type MountEntry } from './mountinfo.js';
+import { AT_FDCWD } from './openat2.js';
 import { userNamespaceCreate, type IdMapEntry } from './user-namespace.js';
 
 /** Mount flags of mount(2), from <linux/mount.h>. */
@@ -24,7 +25,6 @@ export const MS = {
 /** Flags of umount2(2). DETACH takes the mount out of the tree at once and ends it when it is no longer busy. */
 export const MNT = { FORCE: 1, DETACH: 2, EXPIRE: 4, NOFOLLOW: 8 } as const;
 
-const AT_FDCWD = -100;
 const AT_EMPTY_PATH = 0x1000;
 const AT_RECURSIVE = 0x8000;
 const OPEN_TREE_CLONE = 1;
@@ -163,6 +163,56 @@ export function readOnlyMount(source: string, target: string): void {
   } finally {
     closeSync(tree);
   }
+}
+
+/**
+ * Mounts an open directory at `target` for strangers: its owners shifted by a user namespace, without set-user-id programs and devices, as
+ * no peer of where it comes from, and nothing that is mounted below it. No path is looked up, so none can change its mind.
+ * @param directory a descriptor, which O_PATH is enough for @throws SystemError EINVAL where the file system cannot be idmapped.
+ */
+export function lentMount(
+  directory: number,
+  target: string,
+  userNamespaceFd: number,
+  options: { readOnly: boolean },
+): void {
+  const flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
+  const tree = check(c.openTree(SYS.openTree, directory, '', flags), 'open_tree', target);
+  try {
+    const bounds = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (options.readOnly ? MOUNT_ATTR_RDONLY : 0n);
+    mountSetAttributes(tree, target, {
+      set: MOUNT_ATTR_IDMAP | bounds,
+      propagation: MS.PRIVATE,
+      userNamespaceFd,
+    });
+    moveMount(tree, target);
+  } finally {
+    closeSync(tree);
+  }
+}
+
+/** A place in a file system, whichever mounts show it. */
+export interface FilePlace {
+  /** `major:minor`. */
+  readonly device: string;
+  /** From the root of the file system. */
+  readonly path: string;
+}
+
+/** Where an open file is: in its file system, and by which mount of `all` it was reached; null when that is not among them. */
+export function placeOf(
+  fd: number,
+  all: readonly MountEntry[],
+): { readonly place: FilePlace; readonly mount: MountEntry; readonly path: string } | null {
+  const id = Number(/^mnt_id:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))?.[1]);
+  const mount = all.find((one) => one.id === id);
+  if (mount === undefined) return null;
+  const path = readlinkSync(`/proc/self/fd/${fd}`);
+  return {
+    place: { device: mount.device, path: join(mount.root, relative(mount.target, path)) },
+    mount,
+    path,
+  };
 }
 
 /** `idmappedMount` with a user namespace made for this one mount. About 5 ms, most of it the short-lived child. */

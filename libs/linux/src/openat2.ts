@@ -2,6 +2,8 @@ import { c, check, SYS } from './libc.js';
 
 /** How a path is looked up (openat2(2), `resolve`). */
 export const RESOLVE = {
+  /** Into no other mount. */
+  noXdev: 0x01,
   /** Through no link of the kernel's own, such as /proc/self/fd/3. */
   noMagicLinks: 0x02,
   noSymlinks: 0x04,
@@ -10,6 +12,9 @@ export const RESOLVE = {
   /** The directory is the root: absolute links and `..` stay in it. */
   inRoot: 0x10,
 } as const;
+
+/** In place of a directory: a path is taken as it is, from the root or where the process stands (openat(2)). */
+export const AT_FDCWD = -100;
 
 /** Of open(2), which Node does not name. */
 export const O_PATH = 0o10000000;

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { CpuModels } from './cpu.js';
 import { HostDevices } from './host-device.js';
+import { HostPathOffers } from './host-path.js';
 import { HugePages } from './huge-pages.js';
 import { HostId, Labels, Name } from './ids.js';
 import { Isolation } from './instance.js';
@@ -54,6 +55,8 @@ export const Capabilities = z
     publishedPorts: PortOffer.optional(),
     /** Devices that it lends to containers, by name. Absent from an agent of before. */
     devices: HostDevices.optional(),
+    /** Directories that it lets containers mount. Absent from an agent of before. */
+    hostPaths: HostPathOffers.optional(),
     /** Optional abilities of the runtimes (pause, logs, exec …). */
     facets: z.array(z.string()),
     /** TCG is no security boundary between tenants; true only with usable hardware virtualisation. */

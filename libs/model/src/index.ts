@@ -21,6 +21,7 @@ export * from './health.js';
 export * from './guest-file.js';
 export * from './guest-dns.js';
 export * from './host-device.js';
+export * from './host-path.js';
 export * from './system-container.js';
 export * from './uid-range.js';
 export * from './huge-pages.js';

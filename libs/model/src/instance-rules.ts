@@ -5,6 +5,7 @@ import { checkSecurity } from './container-security.js';
 import { checkGuestDns } from './guest-dns.js';
 import { checkProbes } from './health.js';
 import { checkDevices } from './host-device.js';
+import { checkHostPaths } from './host-path.js';
 import { hugePageMiB } from './huge-pages.js';
 import type { InstanceSpec } from './instance.js';
 import { layerDiskMiB } from './layer-size.js';
@@ -205,6 +206,7 @@ const rules: readonly Rule[] = [
   checkSecrets,
   checkResources,
   checkMounts,
+  checkHostPaths,
 ];
 
 /** Tells of everything in a spec that does not go together, by field. */

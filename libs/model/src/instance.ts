@@ -11,6 +11,7 @@ import { FirmwareSpec } from './firmware.js';
 import { GuestDns } from './guest-dns.js';
 import { ProbesSpec } from './health.js';
 import { DevicesSpec } from './host-device.js';
+import { HostPathUses } from './host-path.js';
 import { HugePageSize } from './huge-pages.js';
 import {
   DecisionId,
@@ -236,6 +237,11 @@ export const InstanceSpec = z
      * are offered. A change takes effect at the next start.
      */
     devices: DevicesSpec.optional(),
+    /**
+     * Directories of its host (container), by the names that its operator gave them in the agent's configuration. It goes only where all of
+     * them are offered to its project. A change takes effect at the next start.
+     */
+    hostPaths: HostPathUses.optional(),
     /** How it finds names (container, microvm): as its network has it when absent. A change takes effect at the next start. */
     dns: GuestDns.optional(),
     /** Secrets of the project that it has (container, microvm). A change takes effect at the next start; a new value may reach it before. */

@@ -131,6 +131,7 @@ export const FilterName = z.enum([
   'accel',
   'firmware',
   'devices',
+  'hostPaths',
   'resources',
   'hugePages',
   'numa',

@@ -40,6 +40,7 @@ export const keptByRun = [
   'numa',
   'security',
   'devices',
+  'hostPaths',
   'system',
   'dns',
   'secrets',

@@ -25,7 +25,8 @@ export const HostMount = z.strictObject({
 });
 export type HostMount = z.infer<typeof HostMount>;
 
-interface Mounting {
+/** What of a spec has places in a container. */
+export interface Mounting {
   readonly isolation: string;
   readonly volumes: readonly VolumeMount[];
   readonly secrets?: readonly SecretUse[] | undefined;
@@ -52,11 +53,17 @@ export function checkMounts(spec: Mounting, refuse: Refuse): void {
   });
 }
 
+/** Why nothing can be mounted there; null when something can. */
+export function placeFault(path: string): string | null {
+  if (/\/\.\.?(\/|$)/.test(path)) return 'must not hold "." or ".."';
+  return inKernelDirectory(path) ? 'is in a directory of the kernel: choose another' : null;
+}
+
 /** Why a volume cannot be there. */
 function misplaced({ volumes, secrets = [], security }: Mounting, path: string, i: number): string | null {
   const below = (other: string): boolean => `${other}/`.startsWith(`${path}/`);
-  if (/\/\.\.?(\/|$)/.test(path)) return 'must not hold "." or ".."';
-  if (inKernelDirectory(path)) return 'is in a directory of the kernel: choose another';
+  const fault = placeFault(path);
+  if (fault !== null) return fault;
   if ((IDENTITY_PATHS as readonly string[]).includes(path))
     return 'is a file that its host writes: choose another';
   if (`${path}/`.startsWith(`${SECRETS_DIRECTORY}/`)) return 'is where secrets are: choose another';

@@ -49,6 +49,7 @@ import type {
   VolumeId,
   VolumeSeen,
   WatchdogAction,
+  HostPathUse,
 } from '@berth/model';
 
 import type { Stopwatch } from './stopwatch.js';
@@ -148,6 +149,8 @@ export interface WorkloadSpec extends WorkloadKey {
   readonly system?: true | undefined;
   /** Names of devices of its host that a container has; none when absent. */
   readonly devices?: readonly string[] | undefined;
+  /** Directories of its host that a container has; none when absent. */
+  readonly hostPaths?: readonly HostPathUse[] | undefined;
   /** How a guest of an OCI image finds names, where not as its network has it. */
   readonly dns?: GuestDns | undefined;
   /** Secrets of a container; none when absent. */
@@ -543,6 +546,7 @@ export interface RuntimeProbe {
       | 'cpu'
       | 'cpuModels'
       | 'devices'
+      | 'hostPaths'
       | 'hugePages'
       | 'numa'
       | 'processors'

@@ -125,6 +125,7 @@ describe('the conformance suite', () => {
   it.each([
     'console',
     'exec',
+    'hostPaths',
     'suspend',
     'reset',
     'watchdog',

@@ -87,7 +87,7 @@ export class SimulatedRuntime implements Runtime {
           'attach',
         ],
         ...['volumes', 'nics', 'cdroms', 'snapshots', 'memorySnapshots', 'copies', 'clones', 'exports'],
-        ...['display', 'screenshot', 'sendKeys', 'displays', 'vsock', 'numa', 'files', 'tpm'],
+        ...['display', 'screenshot', 'sendKeys', 'displays', 'vsock', 'numa', 'files', 'tpm', 'hostPaths'],
       ],
       facts: {},
     });
@@ -123,6 +123,10 @@ export class SimulatedRuntime implements Runtime {
       const w = this.workload(spec);
       if (w === undefined) throw new RuntimeError('notPrepared', `epoch ${spec.epoch} was never prepared`);
       if (w.pid !== null) return;
+      if ((spec.hostPaths ?? []).length > 0)
+        throw new RuntimeError('unsupported', 'this host offers no directories', {
+          remedy: 'leave out hostPaths',
+        });
       const other = this.ofInstance(spec).find((o) => o.pid !== null);
       if (other !== undefined)
         throw new RuntimeError('hostFault', `epoch ${other.spec.epoch} of this instance still runs`);

@@ -66,6 +66,7 @@ function request(
     spec: parsed,
     resources: resourcesOf(parsed),
     imageDigest: digest,
+    project: 'shop',
     ipv6: false,
     waitsFor: null,
     volumeHost: null,
@@ -141,6 +142,33 @@ describe('each filter refuses with what it needs and what there is', () => {
       { need: 'devices fuse', have: 'kvm, tun' },
     ],
     ['devices', host(), request({ devices: ['fuse'] }), { need: 'devices fuse', have: 'none' }],
+    [
+      'hostPaths',
+      host({
+        capabilities: {
+          ...capabilities,
+          hostPaths: [
+            { name: 'data', readOnly: true },
+            { name: 'spool', readOnly: false },
+            { name: 'theirs', readOnly: true, projects: ['bank'] },
+          ],
+        },
+      }),
+      request({
+        hostPaths: [
+          { name: 'data', path: '/data', readOnly: false },
+          { name: 'spool', path: '/spool', readOnly: false },
+          { name: 'theirs', path: '/theirs' },
+        ],
+      }),
+      { need: 'host paths data to write, theirs', have: 'data, spool to write' },
+    ],
+    [
+      'hostPaths',
+      host(),
+      request({ hostPaths: [{ name: 'data', path: '/data' }] }),
+      { need: 'host paths data', have: 'none' },
+    ],
     ['devices', host(), request({ system: true }), { need: 'system containers', have: 'none' }],
     ['devices', host(), request({ dns: { search: [] } }), { need: 'dns', have: "its networks' own" }],
     [

@@ -22,6 +22,8 @@ import {
   resourcesRefusal,
   securityFacet,
   systemFacet,
+  hostPathFits,
+  hostPathsFor,
 } from '@berth/model';
 import type { HostSnapshot, PlacementRequest } from './snapshot.js';
 
@@ -212,6 +214,23 @@ function lent({ capabilities }: HostSnapshot, { spec }: PlacementRequest): Omit<
   );
 }
 
+/** Directories that its operator lets this project's containers mount. Of those for others nothing is said. */
+function mountable(
+  { capabilities }: HostSnapshot,
+  { spec, project }: PlacementRequest,
+): Omit<Refusal, 'filter'> | null {
+  const offered = hostPathsFor(capabilities?.hostPaths ?? [], project);
+  const missing = (spec.hostPaths ?? []).filter((use) => !offered.some((offer) => hostPathFits(offer, use)));
+  if (missing.length === 0) return null;
+  const shown = (name: string, readOnly: boolean): string => (readOnly ? name : `${name} to write`);
+  const wanted = [...new Set(missing.map((use) => shown(use.name, use.readOnly)))].join(', ');
+  return refuse(
+    `host paths ${wanted}`,
+    offered.map((offer) => shown(offer.name, offer.readOnly)).join(', ') || 'none',
+    `its operator does not offer this project ${wanted}: name it under hostPaths in its agent.yaml, where the directory is there`,
+  );
+}
+
 /** What a host has left. A host without known capacity has nothing. */
 export function freeOf(h: HostSnapshot): { cpuMillis: number; memoryMiB: number; diskMiB: number } {
   const c = h.capacity;
@@ -318,6 +337,7 @@ export const filters: readonly Filter[] = [
       return missing === undefined ? lent(h, r) : refuse(missing.need, missing.have, missing.message);
     },
   },
+  { name: 'hostPaths', check: mountable },
   {
     name: 'resources',
     check: (h, r) => {

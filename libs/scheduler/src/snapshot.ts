@@ -44,6 +44,8 @@ export interface PlacementRequest {
   readonly volumeHost: { readonly id: HostId; readonly name: string } | null;
   /** What of its dependencies is not as it has to be; null when all are. */
   readonly waitsFor: Waiting | null;
+  /** Its name, which a host may offer something to. */
+  readonly project: string;
   /** A network of it has IPv6. */
   readonly ipv6: boolean;
 }

@@ -58,6 +58,7 @@ function renderAssignment(row: AssignmentRow): Assignment {
       ...(spec.security === undefined ? {} : { security: spec.security }),
       ...(spec.system === true ? { system: true } : {}),
       ...(spec.devices === undefined || spec.devices.length === 0 ? {} : { devices: spec.devices }),
+      ...(spec.hostPaths === undefined || spec.hostPaths.length === 0 ? {} : { hostPaths: spec.hostPaths }),
       ...(spec.dns === undefined ? {} : { dns: spec.dns }),
       ...(row.secrets.length === 0 ? {} : { secrets: row.secrets.map((secret) => ({ ...secret })) }),
       ...(spec.resources === undefined ? {} : { resources: spec.resources }),

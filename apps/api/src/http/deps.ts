@@ -131,7 +131,12 @@ export interface HttpDeps {
   /** Judges hosts for an instance as of now. @throws BerthError notFound (no such host) */
   explain(instance: Instance, host?: string): Promise<Explanation>;
   /** Judges hosts as of now for an instance that is not there yet. */
-  preview(spec: InstanceSpec, origin: Awaited<ReturnType<Store['originForSpec']>>): Promise<DecisionPreview>;
+  /** @param project by its name */
+  preview(
+    project: string,
+    spec: InstanceSpec,
+    origin: Awaited<ReturnType<Store['originForSpec']>>,
+  ): Promise<DecisionPreview>;
 }
 
 /** One terminal of a host, as a WebSocket carries it. */

@@ -115,6 +115,6 @@ export class DecisionPreviewsController {
     await refuseImpossible(this.deps.store, spec);
     if (name !== undefined && (await this.deps.store.instanceGet(projectId, name)) !== null)
       throw nameTaken('instance', name);
-    return this.deps.preview(spec, await this.deps.store.originForSpec(projectId, spec));
+    return this.deps.preview(project, spec, await this.deps.store.originForSpec(projectId, spec));
   }
 }

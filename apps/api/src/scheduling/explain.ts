@@ -43,6 +43,7 @@ export async function explain(
   const request = requestOf(
     {
       id: instance.id,
+      project: instance.project,
       spec: instance.spec,
       resources: { ...own, diskMiB: volumeHostId === null ? own.diskMiB : 0 },
       imageDigest: instance.imageDigest,
@@ -74,6 +75,7 @@ export interface Preview {
 /** Judges every host for a spec as of now, as the first placement of a new instance would. */
 export async function preview(
   deps: ExplainDeps & { readonly ids: IdSource },
+  project: string,
   spec: InstanceSpec,
   origin: SpecOrigin,
 ): Promise<Preview> {
@@ -83,6 +85,7 @@ export async function preview(
   const request = requestOf(
     {
       id,
+      project,
       spec,
       resources: resourcesOf(spec),
       imageDigest: origin.digest,

@@ -90,7 +90,10 @@ export function toSnapshot(read: PlacementSnapshot): Snapshot {
 }
 
 export function requestOf(
-  instance: Pick<PendingInstance, 'id' | 'spec' | 'resources' | 'volumeHostId' | 'ipv6' | 'waitsFor'> & {
+  instance: Pick<
+    PendingInstance,
+    'id' | 'project' | 'spec' | 'resources' | 'volumeHostId' | 'ipv6' | 'waitsFor'
+  > & {
     readonly imageDigest: string;
   },
   snapshot: Snapshot,
@@ -102,6 +105,7 @@ export function requestOf(
     spec: instance.spec,
     resources: instance.resources,
     imageDigest: instance.imageDigest,
+    project: instance.project,
     ipv6: instance.ipv6,
     waitsFor: instance.waitsFor,
     volumeHost: holder === null ? null : { id: holder, name },

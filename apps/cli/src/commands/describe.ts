@@ -31,6 +31,14 @@ export const describeCommands: Commands = (program, session) => {
   );
 };
 
+const hostPathText = ({
+  name,
+  subPath,
+  path,
+  readOnly,
+}: NonNullable<Instance['spec']['hostPaths']>[number]): string =>
+  `${name}${subPath === undefined ? '' : `/${subPath}`} at ${path}${readOnly ? '' : ', to write'}`;
+
 /** What differs from the defaults, in few words. */
 function securityText(security: Instance['spec']['security']): string | null {
   if (security === undefined) return null;
@@ -112,6 +120,7 @@ export function instanceText(i: Instance, now: number): string {
     ['Resources', resourcesText(spec)],
     ['Security', securityText(spec.security)],
     ['Devices', spec.devices?.join(', ') ?? null],
+    ...(spec.hostPaths ?? []).map((use): [string, string] => ['Host path', hostPathText(use)]),
     ['Users', usersText(status.uidRange)],
     ['Secrets', secretsText(spec.secrets)],
     ...status.nics.map((n): [string, string] => [

@@ -132,6 +132,15 @@ function Details({ host }: { host: Host }) {
                       </span>
                     )),
                   ],
+                  [
+                    'Lets containers mount',
+                    (can.hostPaths ?? []).map(({ name, readOnly, projects }) => (
+                      <span className="chip" key={name} title={projects?.join(', ')}>
+                        {name}
+                        {readOnly ? '' : ', to write'}
+                      </span>
+                    )),
+                  ],
                   ['Kernel', `${can.kernel}, cgroup ${can.cgroup}`],
                   [
                     'Abilities',

@@ -36,6 +36,7 @@ export function Asked({ instance }: { instance: Instance }) {
           ...((spec.devices ?? []).length === 0
             ? []
             : [['Devices', (spec.devices ?? []).join(', ')] as const]),
+          ...(spec.hostPaths ?? []).map((use): Fact => [`Host path ${use.name}`, hostPathPlace(use)]),
           ...(spec.dependsOn ?? []).map(({ instance: on, condition }): Fact => [
             'Starts after',
             <span key={on}>
@@ -80,6 +81,9 @@ const secretPlaces = (use: NonNullable<Spec['secrets']>[number]): string =>
 
 const volumePlace = ({ path, readOnly }: Spec['volumes'][number]): string =>
   `${path ?? 'a disk of its'}${readOnly === true ? ', read-only' : ''}`;
+
+const hostPathPlace = ({ subPath, path, readOnly }: NonNullable<Spec['hostPaths']>[number]): string =>
+  `${subPath === undefined ? '' : `${subPath} at `}${path}${readOnly ? ', read-only' : ''}`;
 
 const words = {
   startup: 'Start-up probe',

@@ -21,7 +21,7 @@ afterAll(async () => {
   await around.end();
 });
 
-const cases = conformanceCases(...ofWholeMachines, 'attach');
+const cases = conformanceCases(...ofWholeMachines, 'attach', 'hostPaths');
 
 /** Behaviours that ask something of Linux: programs and files in it, its file system and what that makes of an end. */
 const ofLinux = new Set([

@@ -14,6 +14,6 @@ afterAll(async () => {
 });
 
 describe('the VM runtime with QEMU processes of its own', () => {
-  for (const { name, run } of conformanceCases('exec', 'files', 'attach'))
+  for (const { name, run } of conformanceCases('exec', 'files', 'attach', 'hostPaths'))
     it(name, () => run(vmHarness(host, around)), 90_000);
 });

@@ -7,6 +7,7 @@ import { epochs } from './epochs.js';
 import { files } from './files.js';
 import { guests } from './guests.js';
 import type { Behaviour } from './harness.js';
+import { hostPaths } from './host-paths.js';
 import { living } from './living.js';
 import { nics } from './nics.js';
 import { preparing } from './preparing.js';
@@ -28,6 +29,7 @@ export type { Behaviour, ConformanceHarness, SmallPool, WorkloadKind } from './h
 export const behaviours: readonly Behaviour[] = [
   ...preparing,
   ...starting,
+  ...hostPaths,
   ...living,
   ...suspending,
   ...resetting,
@@ -55,6 +57,7 @@ const ofFacet = {
   exec: execs,
   attach: attaches,
   files,
+  hostPaths,
   suspend: suspending,
   reset: resetting,
   watchdog: watching,
@@ -85,7 +88,14 @@ export const ofWholeMachines = [
 ] as const satisfies readonly Facet[];
 
 /** What has no member of its own. */
-const noMembers = ['watchdog', 'tpm', 'volumes', 'nics', 'cdroms'] as const satisfies readonly Facet[];
+const noMembers = [
+  'hostPaths',
+  'watchdog',
+  'tpm',
+  'volumes',
+  'nics',
+  'cdroms',
+] as const satisfies readonly Facet[];
 const isNoMember = (facet: Facet): facet is (typeof noMembers)[number] =>
   (noMembers as readonly Facet[]).includes(facet);
 

@@ -78,6 +78,11 @@ export const misbehaviours: Readonly<Record<string, Twist>> = {
       return rt.prepare(spec, ctx);
     },
   }),
+  'a directory of the host that nobody offers is refused, and nothing runs until it is no longer asked for': (
+    rt,
+  ) => ({
+    start: (spec, ctx) => rt.start({ ...spec, hostPaths: [] }, ctx),
+  }),
   'a full pool keeps nothing from starting that has its volume': (rt, host) => ({
     prepare: (spec, ctx) => {
       if (ended(host, spec)) delete host.state.disks[spec.rootVolume.id];
