@@ -119,15 +119,15 @@ async function tryOverlay(options: ContainerRuntimeOptions): Promise<HostPathOff
     if (statSync(join(target, 'file')).uid !== PROBE_BASE)
       throw new Error('idmapped mounts do not shift owners here');
     writeFileSync(join(target, 'new'), 'probe');
-    return withUserNamespace(namespaces, (fd) => offered(options, join(state, 'host-paths'), fd));
+    return withUserNamespace(namespaces, (fd) => offered(options, fd));
   } finally {
     sweep(traces);
   }
 }
 
 /** What of the operator's list can be mounted now; of the others it is told why not. */
-function offered(options: ContainerRuntimeOptions, scratch: string, userNamespace: number): HostPathOffer[] {
-  const { offers, faults } = hostPathsThere(hostPathRoom(options), scratch, userNamespace);
+function offered(options: ContainerRuntimeOptions, userNamespace: number): HostPathOffer[] {
+  const { offers, faults } = hostPathsThere(hostPathRoom(options), userNamespace);
   for (const why of faults.values()) options.tell?.(`not offered to containers: ${why}`);
   return offers;
 }

@@ -99,7 +99,13 @@ const refused = (why: string, ...hostPaths: HostPathUse[]) =>
 
 describe('directories of the host', () => {
   it('are offered where they can be lent, and the operator is told why the others are not', async () => {
+    // A probe that was killed left one mounted: it is taken away, and nothing in it.
+    const scratch = join(lab.root, 'run', 'oci', 'host-paths', '.probe', '0');
+    mkdirSync(scratch, { recursive: true });
+    mount(at('data'), scratch, null, MS.BIND);
     const { facts } = await runtime.probe();
+    expect(existsSync(scratch)).toBe(false);
+    expect(existsSync(at('data/sub/deep/file'))).toBe(true);
     expect(facts.hostPaths).toEqual([
       { name: 'data', readOnly: true },
       { name: 'spool', readOnly: false },

@@ -63,9 +63,11 @@ const asDirectory = O_PATH | constants.O_DIRECTORY;
 /** Names of those that can be mounted now, and why the others cannot. @param userNamespace any, to see whether ids can be shifted there */
 export function hostPathsThere(
   room: HostPathRoom,
-  scratch: string,
   userNamespace: number,
 ): { readonly offers: HostPathOffer[]; readonly faults: ReadonlyMap<string, string> } {
+  // With the others, and never where files of ours are deleted: a killed agent leaves the host's directory mounted there.
+  const scratch = join(room.lent, '.probe');
+  hostPathsTake(scratch);
   const faults = new Map<string, string>();
   const offers: HostPathOffer[] = [];
   for (const [name, { mode, projects }] of Object.entries(room.offers).sort(([a], [b]) => (a < b ? -1 : 1))) {
