@@ -321,7 +321,12 @@ const takingPaths: Readonly<Record<string, readonly string[]>> = {
     'process.workdir',
     'userData',
   ],
-  'the kernel, with its root as the root': ['volumes.0.path', 'security.tmpfs.0.path', 'secrets.0.path'],
+  'the kernel, with its root as the root': [
+    'volumes.0.path',
+    'hostPaths.0.path',
+    'security.tmpfs.0.path',
+    'secrets.0.path',
+  ],
   'its own server, or a program in it': ['startup', 'readiness', 'liveness'].flatMap((probe) => [
     `probes.${probe}.exec.command.0`,
     `probes.${probe}.http.path`,

@@ -19,11 +19,7 @@ it('host paths are for containers, read-only unless it is said', () => {
   expect(refusals([], { isolation: 'vm' })).toEqual([]);
 });
 
-it.each(['..', 'a/../b', 'a/..', './a', 'a/.'])('the path %s below an offer is refused', (subPath) => {
-  expect(refusals([use('/data', { subPath })])).toEqual(['hostPaths/0/subPath: must not hold "." or ".."']);
-});
-
-it.each(['/etc', '', 'a//b', 'a/', 'a b', 'a\0', 'ä'])(
+it.each(['..', 'a/../b', 'a/..', './a', 'a/.', '/etc', '', 'a//b', 'a/', 'a b', 'a\0', 'ä'])(
   'what is no path below an offer is refused: %j',
   (subPath) => {
     expect(HostPathUses.safeParse([use('/data', { subPath })]).success).toBe(false);
