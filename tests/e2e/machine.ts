@@ -123,7 +123,7 @@ function files(root: string): string[] {
         continue;
       if (entry.isDirectory()) walk(path);
       // Measured once per boot in the background, so it may come after the first look.
-      else if (entry.name === 'accel.json') continue;
+      else if (['accel.json', 'qemu-answers.json'].includes(entry.name)) continue;
       else if (entry.name === 'uid-ranges.json') found.push(...uidRanges(path));
       else found.push(path.slice(root.length));
     }

@@ -155,8 +155,8 @@ function filesBelow(root: string): string[] {
       // here (a lower one is refused even after it is gone). The join token is spent and goes at the next start.
       if (/\/(blobs|layers|images|libvirtd?|reports|journal)$/.test(path)) continue;
       if (entry.isDirectory()) walk(path);
-      // Measured once per boot in the background, so it may come after the first look.
-      else if (!['accel.json', 'join-token', 'uid-ranges.json', 'vm-uids.json'].includes(entry.name))
+      // Measured and asked once per boot in the background, so they may come after the first look.
+      else if (!['accel.json', 'qemu-answers.json', 'join-token', 'uid-ranges.json', 'vm-uids.json'].includes(entry.name))
         found.push(path.slice(root.length));
       else if (/uid/.test(entry.name)) found.push(...uidsTaken(path));
     }

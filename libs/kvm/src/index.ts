@@ -29,6 +29,7 @@ export type {
   VmRuntimeOptions,
 } from './driver/ports.js';
 export { AccelProbe } from './accel/accel-probe.js';
+export { QemuAnswers } from './accel/qemu-answers.js';
 export { HostChoices } from './driver/host-choices.js';
 export { accelFacts, type AccelFacts } from './accel/host-facts.js';
 export { LibvirtClient, type LibvirtClientOptions } from './libvirt/client.js';

@@ -1,13 +1,14 @@
-import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { bootId, writeFileAtomic } from '@berth/linux';
+import { writeFileAtomic } from '@berth/linux';
 import { AccelVerdict } from '@berth/model';
 import { z } from 'zod';
 import { accelVerdict, type AccelSample, type AccelSamples } from './accel-verdict.js';
 import { deviceFault } from './host-facts.js';
 import { probeRom } from './probe-payload.js';
 import { probeRun } from './probe-run.js';
+import { circumstances } from './qemu-answers.js';
 
 const LIMIT_MS = 8_000;
 /** After this many parts, a run this many times slower than emulation is ended. */
@@ -75,12 +76,6 @@ export class AccelProbe {
     await writeFileAtomic(this.path, `${JSON.stringify(remembered)}\n`, { mode: 0o600 });
     return verdict;
   }
-}
-
-/** A new boot may have another kernel, and a new QEMU other faults. */
-async function circumstances(): Promise<string> {
-  const qemu = await stat('/usr/bin/qemu-system-x86_64').catch(() => null);
-  return `${bootId()} ${qemu === null ? 'none' : `${qemu.size}-${qemu.mtimeMs}`}`;
 }
 
 /** Measures this host. Emulation runs twice and its better time counts, as KVM's does: a busy host slows one run. */

@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { cpuModels, readCpuModels } from './cpu-models.js';
+import { answersOfProcess } from './qemu-answers.js';
 
 it('are those that QEMU can give whole, which libvirt knows by the same names', async () => {
-  const { tcg, kvm } = await cpuModels(false);
+  const { tcg, kvm } = await cpuModels(false, answersOfProcess);
   expect(tcg).toEqual(expect.arrayContaining(['max', 'qemu64', 'Nehalem']));
   expect(kvm).toEqual([]);
   for (const name of tcg.filter((model) => model !== 'max'))

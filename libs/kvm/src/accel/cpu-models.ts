@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises';
 import { run } from '@berth/linux';
 import type { CpuModels } from '@berth/model';
 import { z } from 'zod';
+import type { QemuAnswers } from './qemu-answers.js';
 
 const PROGRAM = '/usr/bin/qemu-system-x86_64';
 const LIMIT_MS = 20_000;
@@ -12,23 +13,14 @@ const Definitions = z.object({
   return: z.array(z.object({ name: z.string(), 'unavailable-features': z.array(z.string()).optional() })),
 });
 
-const asked = new Map<string, Promise<string[]>>();
-
 /**
- * Models whose every feature this host has, by QEMU's own word under each acceleration; each QEMU is asked once. What cannot be
- * asked has none. @param kvm whether KVM is usable
+ * Models whose every feature this host has, by QEMU's own word under each acceleration. What cannot be asked has none.
+ *
+ * @param kvm whether KVM is usable
  */
-export async function cpuModels(kvm: boolean): Promise<CpuModels> {
-  const file = await stat(PROGRAM).catch(() => null);
-  const under = (accel: 'kvm' | 'tcg'): Promise<string[]> => {
-    const of = `${accel} ${file?.size} ${file?.mtimeMs}`;
-    const known = asked.get(of) ?? modelsUnder(accel);
-    asked.set(of, known);
-    return known.catch(() => {
-      asked.delete(of);
-      return [];
-    });
-  };
+export async function cpuModels(kvm: boolean, qemu: QemuAnswers): Promise<CpuModels> {
+  const under = (accel: 'kvm' | 'tcg'): Promise<string[]> =>
+    qemu.once(`models ${accel}`, z.array(z.string()), () => modelsUnder(accel)).catch(() => []);
   return { tcg: await under('tcg'), kvm: kvm ? await under('kvm') : [] };
 }
 

@@ -1,7 +1,9 @@
-import { readFile, stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { hasCode, run, writeFileAtomic } from '@berth/linux';
 import type { VolumeId } from '@berth/model';
 import { RuntimeError } from '@berth/runtime';
+import { z } from 'zod';
+import type { QemuAnswers } from '../accel/qemu-answers.js';
 import type { DiskVolumes } from './ports.js';
 
 /*
@@ -22,21 +24,17 @@ export interface MachineTypes {
   readonly all: ReadonlySet<string>;
 }
 
-let known: { readonly of: string; readonly types: MachineTypes } | null = null;
-
-/** Of the QEMU that is installed now; it is asked once. @throws RuntimeError hostFault */
-async function machineTypes(): Promise<MachineTypes> {
-  const file = await stat(PROGRAM).catch(() => null);
-  const of = `${file?.size} ${file?.mtimeMs}`;
-  if (known?.of === of) return known.types;
-  const { stdout } = await run(PROGRAM, ['-machine', 'help']).catch((cause: Error) => {
-    throw new RuntimeError('hostFault', `QEMU does not say which machines it has: ${cause.message}`, {
-      cause,
+/** Of the QEMU that is installed now. @throws RuntimeError hostFault */
+export async function machineTypes(qemu: QemuAnswers): Promise<MachineTypes> {
+  const answer = await qemu.once('machines', z.string(), async () => {
+    const { stdout } = await run(PROGRAM, ['-machine', 'help']).catch((cause: Error) => {
+      throw new RuntimeError('hostFault', `QEMU does not say which machines it has: ${cause.message}`, {
+        cause,
+      });
     });
+    return stdout;
   });
-  const types = readMachineTypes(stdout);
-  known = { of, types };
-  return types;
+  return readMachineTypes(answer);
 }
 
 /** Reads the answer of `-machine help`: a name and its description in each line. @throws RuntimeError hostFault */
@@ -57,7 +55,7 @@ export function readMachineTypes(text: string): MachineTypes {
 export async function machineTypeOf(
   root: VolumeId,
   volumes: Pick<DiskVolumes, 'machineTypePath'>,
-  types: () => Promise<MachineTypes> = machineTypes,
+  types: () => Promise<MachineTypes>,
 ): Promise<string> {
   const path = volumes.machineTypePath(root);
   const { newest, all } = await types();

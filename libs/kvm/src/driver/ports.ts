@@ -1,4 +1,5 @@
 import type { AccelProbe } from '../accel/accel-probe.js';
+import type { QemuAnswers } from '../accel/qemu-answers.js';
 import type { HostChoices } from './host-choices.js';
 import type {
   DiskFormat,
@@ -135,6 +136,8 @@ export interface VmRuntimeOptions {
   readonly accel?: AccelProbe;
   /** What the host chooses for its machines: one for all drivers of a host. One of its own by default. */
   readonly choices?: HostChoices;
+  /** What QEMU says of itself: one for all drivers of a host, which keeps it. That of the process by default. */
+  readonly qemu?: QemuAnswers;
   /** Checks that a file is a disk of the expected format; defaults to the header parser of the images room. */
   readonly inspectDisk?: (path: string) => Promise<{ format: DiskFormat; virtualSizeMiB: number }>;
   /** Clock for the times of exits; the system's by default. */

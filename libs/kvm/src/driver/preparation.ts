@@ -1,5 +1,5 @@
 import { faultPoint } from '@berth/faults';
-import { firmwareKind, hugePageMiB, type CloudInitSeed, type ImageContent } from '@berth/model';
+import { firmwareKind, hugePageMiB, type CloudInitSeed, type ImageContent, type VolumeId } from '@berth/model';
 import {
   RuntimeError,
   type StepContext,
@@ -8,6 +8,7 @@ import {
   type WorkloadNic,
   type WorkloadSpec,
 } from '@berth/runtime';
+import { answersOfProcess } from '../accel/qemu-answers.js';
 import { CloudConfigError } from '../cloud-init/login.js';
 import { seedOf, writeSeedIso, type SeedNic } from '../cloud-init/seed.js';
 import {
@@ -28,7 +29,7 @@ import type { HostChoices } from './host-choices.js';
 import { needHugePages } from './huge-pages.js';
 import { machineFirmware } from './firmware.js';
 import { tapsOf } from './live-nics.js';
-import { machineTypeOf } from './machine-type.js';
+import { machineTypeOf, machineTypes } from './machine-type.js';
 import type { VmRuntimeOptions } from './ports.js';
 import { checkReachable, type Account } from './qemu-account.js';
 import type { SerialLogs } from './serial-log.js';
@@ -161,7 +162,7 @@ export class Preparation implements MachinePreparation {
       display: display ? vncSocket(this.options.runDir, spec) : null,
       moreDisplays: display ? this.#moreDisplays(spec, hadDisplays ?? spec.displays ?? 1) : [],
       cpuMillis: spec.cpuMillis,
-      machineType: hadType ?? (await machineTypeOf(spec.rootVolume.id, this.options.volumes)),
+      machineType: hadType ?? (await this.#machineType(spec.rootVolume.id)),
       vcpus: bootVcpus,
       vcpuPlug: mostOf > bootVcpus ? { most: mostOf, plugged: 0 } : null,
       memoryMiB: bootMiB,
@@ -228,6 +229,11 @@ export class Preparation implements MachinePreparation {
       vcpus: vcpus / nodes,
     };
     return { nodes, hosts: await this.choices.numa.ensure(spec, need, hugePages) };
+  }
+
+  #machineType(root: VolumeId): Promise<string> {
+    const { volumes, qemu = answersOfProcess } = this.options;
+    return machineTypeOf(root, volumes, () => machineTypes(qemu));
   }
 
   async #vsockCid(key: WorkloadKey, has: boolean): Promise<number | null> {

@@ -3,6 +3,7 @@ import type { RuntimeProbe } from '@berth/runtime';
 import type { AccelProbe } from '../accel/accel-probe.js';
 import { cpuModels } from '../accel/cpu-models.js';
 import { accelFacts, isTenantBoundary } from '../accel/host-facts.js';
+import type { QemuAnswers } from '../accel/qemu-answers.js';
 import { firmwareKinds } from './firmware.js';
 import type { HostChoices } from './host-choices.js';
 import { hugePages } from './huge-pages.js';
@@ -33,8 +34,8 @@ const FACETS = [
 ] as const;
 const DISPLAY = ['display', 'screenshot', 'sendKeys'] as const;
 
-async function severalDisplays({ displaysMost }: Pick<MachineDriver, 'displaysMost'>): Promise<string[]> {
-  return displaysMost > 1 && (await hasScreenCards()) ? ['displays'] : [];
+async function severalDisplays(displaysMost: number, qemu: QemuAnswers): Promise<string[]> {
+  return displaysMost > 1 && (await hasScreenCards(qemu)) ? ['displays'] : [];
 }
 
 /** What a driver can do here, as known now. Whether KVM is worth anything may be measured later: `later` then gives the whole answer. */
@@ -42,11 +43,12 @@ export async function probeOf(
   driver: Pick<MachineDriver, 'versions' | 'displaysMost'>,
   accel: Pick<AccelProbe, 'known' | 'verdict'>,
   choices: HostChoices,
+  qemu: QemuAnswers,
 ): Promise<RuntimeProbe> {
   const { cpu, kvm } = await accelFacts();
   const factsWith = async (verdict: AccelVerdict): Promise<RuntimeProbe['facts']> => ({
     cpu,
-    cpuModels: await cpuModels(verdict.verdict === 'usable'),
+    cpuModels: await cpuModels(verdict.verdict === 'usable', qemu),
     hugePages: await hugePages(),
     numa: choices.numa.nodes(),
     accel: { kvm: verdict, tcg: true },
@@ -56,9 +58,11 @@ export async function probeOf(
   const facts = await factsWith(known ?? kvm);
   try {
     const versions = await driver.versions();
-    const display = (await vncRefusal()) === null ? [...DISPLAY, ...(await severalDisplays(driver))] : [];
+    const { displaysMost } = driver;
+    const display =
+      (await vncRefusal(qemu)) === null ? [...DISPLAY, ...(await severalDisplays(displaysMost, qemu))] : [];
     const tpm = (await hasTpms()) ? ['tpm'] : [];
-    const sockets = (await choices.vsock.able()) ? ['vsock'] : [];
+    const sockets = (await choices.vsock.able(qemu)) ? ['vsock'] : [];
     const facets = [...FACETS, ...display, ...(await firmwareKinds()), ...tpm, ...sockets];
     const base = { ok: true, reason: null, facets } as const;
     const now: RuntimeProbe = { ...base, facts: { ...facts, versions } };

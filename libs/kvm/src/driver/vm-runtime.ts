@@ -67,6 +67,7 @@ import { poolFaults } from './volume-disks.js';
 import { vncRefusal } from './vnc-support.js';
 import { refuseTpmLost, TpmWatch } from '../tpm/tpm-watch.js';
 import { Snapshots } from './snapshots.js';
+import { answersOfProcess, type QemuAnswers } from '../accel/qemu-answers.js';
 import { StorageWatch } from './storage-watch.js';
 import { isSuspended, refuseSuspended, Suspension, type SuspendedRecord } from './suspension.js';
 import { WorkloadRecords, type WorkloadRecord } from './workload-record.js';
@@ -92,6 +93,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
   readonly isolations: readonly Isolation[] = ['vm'];
   readonly #accel: AccelProbe;
   readonly #choices: HostChoices;
+  readonly #qemu: QemuAnswers;
   readonly #records: WorkloadRecords;
   readonly #logs: SerialLogs;
   readonly #preparation: MachinePreparation;
@@ -127,6 +129,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
   ) {
     this.#accel = options.accel ?? new AccelProbe(join(options.stateDir, 'accel.json'));
     this.#choices = options.choices ?? new HostChoices(options.stateDir);
+    this.#qemu = options.qemu ?? answersOfProcess;
     this.#records = new WorkloadRecords(options.stateDir);
     this.#logs = new SerialLogs(options.logDir);
     this.#preparation = prepares(this.#records, this.#logs, this.#choices);
@@ -210,7 +213,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
   }
 
   probe(): Promise<RuntimeProbe> {
-    return probeOf(this.driver, this.#accel, this.#choices);
+    return probeOf(this.driver, this.#accel, this.#choices, this.#qemu);
   }
 
   async prepare(spec: WorkloadSpec, ctx: StepContext): Promise<void> {
@@ -489,7 +492,7 @@ export class VmRuntime<M extends Machine> implements Runtime {
     if (reverted !== null) return this.#restore(spec, reverted, ctx);
     const account = await this.driver.account(spec.rootVolume.id);
     const accel = await accelChoice(this.#accel, spec.accel);
-    const display = (await vncRefusal()) === null;
+    const display = (await vncRefusal(this.#qemu)) === null;
     const machine = await this.#preparation.machine(spec, account, ctx.signal, {
       accel,
       display,

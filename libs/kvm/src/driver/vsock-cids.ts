@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto';
-import { isVsockFree, run, vsockRefusal } from '@berth/linux';
+import { isVsockFree, vsockRefusal } from '@berth/linux';
 import { VsockCid } from '@berth/model';
 import { keyText, RuntimeError, type WorkloadKey } from '@berth/runtime';
+import type { QemuAnswers } from '../accel/qemu-answers.js';
 import { VSOCK_DEVICE_TYPE } from '../machine/machine-spec.js';
 import { EpochValues } from './epoch-values.js';
+import { hasDevice } from './qemu-devices.js';
 
 /** Beyond what others give away who begin at the least, as libvirt does. */
 const FIRST = 0x0001_0000;
@@ -35,8 +37,8 @@ export class VsockCids {
   }
 
   /** Whether machines can have one here: the kernel's side, and QEMU's. */
-  async able(): Promise<boolean> {
-    return this.host.refusal() === null && (await qemuHasVsock());
+  async able(qemu: QemuAnswers): Promise<boolean> {
+    return this.host.refusal() === null && (await hasDevice(qemu, VSOCK_DEVICE_TYPE, 'guest-cid'));
   }
 
   /**
@@ -76,14 +78,3 @@ function freeCid(name: string, isFree: (cid: number) => boolean): number {
   throw new Error(`all ${COUNT} context ids for machines are taken`);
 }
 
-let known = false;
-
-/** Whether QEMU was built with the device. One that was is not asked again. */
-async function qemuHasVsock(): Promise<boolean> {
-  if (known) return true;
-  const { stdout } = await run('qemu-system-x86_64', ['-device', `${VSOCK_DEVICE_TYPE},help`]).catch(() => ({
-    stdout: '',
-  }));
-  known = stdout.includes('guest-cid');
-  return known;
-}

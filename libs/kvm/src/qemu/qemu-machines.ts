@@ -24,6 +24,8 @@ import {
   type WorkloadKey,
   KeyedLock,
 } from '@berth/runtime';
+import { z } from 'zod';
+import { answersOfProcess } from '../accel/qemu-answers.js';
 import type { AttachedVolume, PluggedVolume } from '../driver/attached-disks.js';
 import type { AttachedNic } from '../driver/attached-nics.js';
 import { displaySocket } from '../driver/display-socket.js';
@@ -100,7 +102,7 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
 
   /** @param groups begins the names of its machines' cgroups, by which they are told from another driver's */
   constructor(
-    private readonly options: Pick<VmRuntimeOptions, 'runDir' | 'stateDir' | 'hostTag'>,
+    private readonly options: Pick<VmRuntimeOptions, 'runDir' | 'stateDir' | 'hostTag' | 'qemu'>,
     private readonly groups = 'berth-qemu',
   ) {
     this.#files = new RunFiles(options.runDir);
@@ -123,13 +125,17 @@ export class QemuMachines implements MachineDriver<QemuMachine> {
   }
 
   async versions(): Promise<Record<string, string>> {
-    const { stdout } = await run(PROGRAM, ['--version']).catch((cause: Error) => {
-      throw new RuntimeError('hostFault', `there is no QEMU here: ${cause.message}`, {
-        cause,
-        remedy: 'install the package qemu-system-x86',
+    const { qemu = answersOfProcess } = this.options;
+    const answer = await qemu.once('version', z.string(), async () => {
+      const { stdout } = await run(PROGRAM, ['--version']).catch((cause: Error) => {
+        throw new RuntimeError('hostFault', `there is no QEMU here: ${cause.message}`, {
+          cause,
+          remedy: 'install the package qemu-system-x86',
+        });
       });
+      return stdout;
     });
-    return { qemu: /version (\d+(?:\.\d+)+)/.exec(stdout)?.[1] ?? 'unknown' };
+    return { qemu: /version (\d+(?:\.\d+)+)/.exec(answer)?.[1] ?? 'unknown' };
   }
 
   listen(listener: MachineListener): void {
