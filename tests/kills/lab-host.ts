@@ -156,7 +156,11 @@ function filesBelow(root: string): string[] {
       if (/\/(blobs|layers|images|libvirtd?|reports|journal)$/.test(path)) continue;
       if (entry.isDirectory()) walk(path);
       // Measured and asked once per boot in the background, so they may come after the first look.
-      else if (!['accel.json', 'qemu-answers.json', 'join-token', 'uid-ranges.json', 'vm-uids.json'].includes(entry.name))
+      else if (
+        !['accel.json', 'qemu-answers.json', 'join-token', 'uid-ranges.json', 'vm-uids.json'].includes(
+          entry.name,
+        )
+      )
         found.push(path.slice(root.length));
       else if (/uid/.test(entry.name)) found.push(...uidsTaken(path));
     }

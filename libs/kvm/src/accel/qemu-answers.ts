@@ -44,12 +44,7 @@ export class QemuAnswers {
     return answer;
   }
 
-  async #answered<T>(
-    on: string,
-    question: string,
-    schema: z.ZodType<T>,
-    ask: () => Promise<T>,
-  ): Promise<T> {
+  async #answered<T>(on: string, question: string, schema: z.ZodType<T>, ask: () => Promise<T>): Promise<T> {
     const kept = await this.#kept;
     const before = schema.safeParse(kept[question]);
     if (before.success) return before.data;

@@ -1,5 +1,11 @@
 import { faultPoint } from '@berth/faults';
-import { firmwareKind, hugePageMiB, type CloudInitSeed, type ImageContent, type VolumeId } from '@berth/model';
+import {
+  firmwareKind,
+  hugePageMiB,
+  type CloudInitSeed,
+  type ImageContent,
+  type VolumeId,
+} from '@berth/model';
 import {
   RuntimeError,
   type StepContext,

@@ -77,4 +77,3 @@ function freeCid(name: string, isFree: (cid: number) => boolean): number {
   }
   throw new Error(`all ${COUNT} context ids for machines are taken`);
 }
-
