@@ -13,7 +13,14 @@ beforeEach(() => {
   path = join(dir, 'qemu-answers.json');
   asked = 0;
 });
-afterEach(() => {
+const all: QemuAnswers[] = [];
+const open = (at = path): QemuAnswers => {
+  const answers = new QemuAnswers(at);
+  all.push(answers);
+  return answers;
+};
+afterEach(async () => {
+  for (const answers of all.splice(0)) await answers.written();
   rmSync(dir, { recursive: true });
 });
 
@@ -23,17 +30,17 @@ const failing = (answers: QemuAnswers): Promise<number> =>
   answers.once('count', z.number(), () => Promise.reject(new Error('QEMU is away')));
 
 it('are asked for once, by however many at once, and not by a later agent', async () => {
-  const answers = new QemuAnswers(path);
+  const answers = open();
   expect(await Promise.all([count(answers), count(answers), count(answers)])).toEqual([1, 1, 1]);
   expect(await count(answers, 'another')).toBe(2);
   await answers.written();
-  const later = new QemuAnswers(path);
+  const later = open();
   expect([await count(later), await count(later, 'another')]).toEqual([1, 2]);
   expect(asked).toBe(2);
 });
 
 it('are asked for again where there was none', async () => {
-  const answers = new QemuAnswers(path);
+  const answers = open();
   await expect(Promise.all([failing(answers), failing(answers)])).rejects.toThrow('QEMU is away');
   await expect(failing(answers)).rejects.toThrow('QEMU is away');
   expect(await count(answers)).toBe(1);
@@ -45,18 +52,18 @@ it.each([
   ['that is no JSON', null],
 ])('are asked for again beside a file %s', async (_, content) => {
   writeFileSync(path, content === null ? '{"version":1,' : JSON.stringify(content));
-  expect(await count(new QemuAnswers(path))).toBe(1);
+  expect(await count(open())).toBe(1);
 });
 
 it('are asked for again where what was kept is no such answer', async () => {
-  const before = new QemuAnswers(path);
+  const before = open();
   await before.once('count', z.string(), () => Promise.resolve('seven'));
   await before.written();
-  expect(await count(new QemuAnswers(path))).toBe(1);
+  expect(await count(open())).toBe(1);
 });
 
 it('are given where there is no file to keep them in', async () => {
-  const answers = new QemuAnswers(join(dir, 'none', 'file.json'));
+  const answers = open(join(dir, 'none', 'file.json'));
   expect([await count(answers), await count(answers)]).toEqual([1, 1]);
   await answers.written();
 });
