@@ -1,6 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { chownSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, statfsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -43,12 +43,22 @@ async function clusterMake(data: string): Promise<void> {
   }
 }
 
+/** Memory, where there is enough: databases are hundreds of files each, made and dropped for every test. */
+function clustersDir(): string {
+  try {
+    const { bavail, bsize } = statfsSync('/dev/shm');
+    return bavail * bsize >= 2 * 2 ** 30 ? '/dev/shm' : tmpdir();
+  } catch {
+    return tmpdir();
+  }
+}
+
 /**
  * A cluster of its own for one test file: unix socket only, no fsync, gone with `stop()` or with the test process
  * (the kernel interrupts it when its parent dies).
  */
 export async function startPostgres(): Promise<ThrowawayPostgres> {
-  const dir = mkdtempSync(join(tmpdir(), 'berth-pg-'));
+  const dir = mkdtempSync(join(clustersDir(), 'berth-pg-'));
   const { uid, gid } = await postgresUser();
   chownSync(dir, uid, gid);
   const data = join(dir, 'data');

@@ -23,6 +23,10 @@ it('keeps QEMU unprivileged and sandboxed', () => {
   });
 });
 
+it('has libvirt ask for the features of a processor in one command (ADR 72)', () => {
+  expect(qemuConfig()).toMatchObject({ capability_filters: ['cpu-unavailable-features'] });
+});
+
 const hostile = fc.oneof(
   fc.string({ unit: 'binary' }),
   fc.string({ unit: fc.constantFrom('"', '\\', '\n', '\r', '\0', '#', ' = ', ']', ',', 'user', ' ', '/') }),
