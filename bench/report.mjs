@@ -31,7 +31,7 @@ function sectionOf(results, name) {
 
 /** What one case measured, as a section of the page. */
 export function section(name, result, { date, pairs }) {
-  const { comparisons = [], notes = [], facts = [], density, trace = [] } = result;
+  const { comparisons = [], notes = [], facts = [], density, trace } = result;
   return [
     ofCase(name),
     machine(date, comparisons.length > 0 ? pairs : null),
@@ -39,7 +39,7 @@ export function section(name, result, { date, pairs }) {
     ...notes,
     ...(facts.length > 0 ? [table(['what', 'measured'], facts)] : []),
     ...(density === undefined ? [] : [perInstance(density)]),
-    ...(trace.length > 0 ? [whereTheTimeGoes(trace)] : []),
+    ...(trace === undefined ? [] : [whereTheTimeGoes(trace)]),
   ].join('\n\n');
 }
 
@@ -68,7 +68,7 @@ function sideBySide(comparisons) {
     missed.length === 0
       ? ''
       : `\n\nMissed: ${missed.map((c) => c.what).join('; ')}. The parts below say where the time goes.`;
-  return `### Side by side\n\n${table(head, rows)}${why}`;
+  return `${table(head, rows)}${why}`;
 }
 
 function perInstance({ more, rows }) {
@@ -80,11 +80,11 @@ ${table(['as', 'POST to running, ms p50', 'memory, MiB each', 'disk, KiB each'],
 }
 
 const whereTheTimeGoes = (
-  traces,
+  trace,
 ) => `Where the time goes, in medians, milliseconds: parts of the API follow each other; those of the host lie within \`api: host\`, some within each other. What no
 part names is the way to the client and, to a ready line, the boot of the guest.
 
-${traces.map(traced).join('\n\n')}`;
+${traced(trace)}`;
 
 /** Parts on the host lie within the API's part \`host\`; what neither names is the wait for a turn, and the way to the client. */
 function traced({ title, total, parts }) {

@@ -80,6 +80,24 @@ describe('the benchmarks', () => {
     expect(measure('rate', 'once').split('### ').length).toBe(3);
     expect(page.endsWith('|\n')).toBe(true);
   });
+  it('stand on the page with all that was measured, below one heading', () => {
+    const rows = Array.from({ length: 30 }, () => 2);
+    const measured = {
+      comparisons: [{ what: 'it', ...comparison('it', rows, rows, 'peer', 0.5) }],
+      facts: [['count', '7']],
+      trace: { title: 'A start', total: 10, parts: [['api.host', 8]] },
+    };
+    const text = section('get', measured, { date: '2026-01-02', pairs: 30 });
+    for (const words of [
+      '30 rounds wanted',
+      '≤ 0.5: missed',
+      '| count | 7 |',
+      'A start: 10.0 ms',
+      '| api: host | 8.00 | 80 % |',
+    ])
+      expect(text).toContain(words);
+    expect(text.match(/^#/gm)).toHaveLength(1);
+  });
   it('give the same interval for the same results, and the median within it', () => {
     const numbers = [1, 2, 3, 4, 5, 6, 7, 8, 9, 30];
     const found = medianInterval(numbers);
