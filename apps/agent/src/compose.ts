@@ -69,7 +69,7 @@ export async function composeHost(settings: AgentSettings, log: AgentLog): Promi
     );
   }
   const accel = new AccelProbe(join(stateDir, 'accel.json'));
-  const qemu = new QemuAnswers(join(stateDir, 'qemu-answers.json'));
+  const qemu = new QemuAnswers(join(stateDir, 'agent', 'qemu-answers.json'));
   const machines = { blobs, volumes, network, hostTag, accel, qemu, choices: new HostChoices(stateDir) };
   // In the order of preference where an instance names no driver.
   if (settings.runtimes.includes('libvirt'))
@@ -111,7 +111,7 @@ async function temporariesSweep({ stateDir, runDir }: AgentSettings): Promise<vo
     join(stateDir, name),
   );
   const running = ['network', 'qemu', 'microvm'].map((name) => join(runDir, name));
-  for (const dir of [stateDir, ...records, ...running]) await temporariesRemove(dir);
+  for (const dir of [...records, ...running]) await temporariesRemove(dir);
 }
 
 /** Short, and its own on a machine that carries several hosts. */
